@@ -1,0 +1,166 @@
+package chain
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"regexp"
+)
+
+// ProtocolVersion is the version of the peer protocol and of every encoding in this package.
+const ProtocolVersion = 1
+
+// MaxStateLag is how far a header's state_height may be behind its height.
+const MaxStateLag = 64
+
+// Parameters are the chain's constants: every node has the same, by the genesis hash.
+type Parameters struct {
+	// MinBlockIntervalMS is how long the leader of round 0 waits after the block below, in milliseconds, unless a block is full.
+	MinBlockIntervalMS uint32 `json:"min_block_interval_ms"`
+	// BeaconInterval is the length of a beacon epoch in heights.
+	BeaconInterval uint32 `json:"beacon_interval"`
+	// MaxMessageBytes is the largest message, in bytes of data.
+	MaxMessageBytes uint32 `json:"max_message_bytes"`
+	// MaxBlockBytes bounds the encoded messages of a block.
+	MaxBlockBytes uint32 `json:"max_block_bytes"`
+	// RoundTimeoutMS is T_round of round 0 in milliseconds; each later round takes 1.5 times as long ...
+	RoundTimeoutMS uint32 `json:"round_timeout_ms"`
+	// MaxRoundTimeoutMS ... up to this.
+	MaxRoundTimeoutMS uint32 `json:"max_round_timeout_ms"`
+}
+
+// DefaultParameters returns the defaults of consensus.md: 20 ms, 128 heights, 64 KiB, 4 MiB, 500 ms, 10 s.
+func DefaultParameters() Parameters {
+	return Parameters{
+		MinBlockIntervalMS: 20, BeaconInterval: 128, MaxMessageBytes: 64 << 10, MaxBlockBytes: 4 << 20,
+		RoundTimeoutMS: 500, MaxRoundTimeoutMS: 10_000,
+	}
+}
+
+// GenesisValidator is a validator of the first set, with a name for people.
+type GenesisValidator struct {
+	Name string `json:"name"`
+	Validator
+}
+
+// Genesis is the document that a chain starts from. Whoever holds it can verify every receipt.
+type Genesis struct {
+	Version uint32 `json:"version"`
+	ChainID string `json:"chain_id"`
+	// TimeMS is the time of block 0 in Unix milliseconds.
+	TimeMS           uint64             `json:"time_ms"`
+	Threshold        uint32             `json:"threshold"`
+	SynchronyDeltaMS uint32             `json:"synchrony_delta_ms"`
+	Validators       []GenesisValidator `json:"validators"`
+	Parameters       Parameters         `json:"parameters"`
+}
+
+var chainIDForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9])?$`)
+
+const maxNameBytes = 63
+
+// Set returns the first validator set.
+func (g *Genesis) Set() *ValidatorSet {
+	s := &ValidatorSet{Threshold: g.Threshold, SynchronyDeltaMS: g.SynchronyDeltaMS, Validators: make([]Validator, len(g.Validators))}
+	for i, v := range g.Validators {
+		s.Validators[i] = v.Validator
+	}
+	return s
+}
+
+// Validate checks every field; the error names the one that is wrong and what is allowed.
+func (g *Genesis) Validate() error {
+	if g.Version != 1 {
+		return fmt.Errorf("genesis: version %d, want 1", g.Version)
+	}
+	if !chainIDForm.MatchString(g.ChainID) {
+		return fmt.Errorf("genesis: chain_id %q: want 1 to 64 of a-z, 0-9, '-' and '.', a letter or digit at both ends", g.ChainID)
+	}
+	if g.SynchronyDeltaMS != 0 {
+		return fmt.Errorf("genesis: synchrony_delta_ms %d: this version has no synchrony wait, want 0", g.SynchronyDeltaMS)
+	}
+	names := map[string]bool{}
+	for i, v := range g.Validators {
+		if v.Name == "" || len(v.Name) > maxNameBytes || names[v.Name] {
+			return fmt.Errorf("genesis: validator %d is named %q: want 1 to %d bytes, each name once", i, v.Name, maxNameBytes)
+		}
+		names[v.Name] = true
+	}
+	if err := g.Set().Validate(); err != nil {
+		return fmt.Errorf("genesis: %w", err)
+	}
+	p := g.Parameters
+	for _, r := range []struct {
+		name            string
+		value, low, top uint32
+	}{
+		{"min_block_interval_ms", p.MinBlockIntervalMS, 0, 60_000},
+		{"beacon_interval", p.BeaconInterval, 1, 1 << 20},
+		{"max_message_bytes", p.MaxMessageBytes, 1, 4 << 20},
+		{"max_block_bytes", p.MaxBlockBytes, p.MaxMessageBytes + 8, 16 << 20},
+		{"round_timeout_ms", p.RoundTimeoutMS, 10, 600_000},
+		{"max_round_timeout_ms", p.MaxRoundTimeoutMS, p.RoundTimeoutMS, 3_600_000},
+	} {
+		if r.value < r.low || r.value > r.top {
+			return fmt.Errorf("genesis: parameters.%s is %d, allowed are %d to %d", r.name, r.value, r.low, r.top)
+		}
+	}
+	return nil
+}
+
+// Encode returns the canonical encoding, which the genesis hash covers.
+func (g *Genesis) Encode() []byte {
+	b := appendU32(nil, g.Version)
+	b = appendBytes(b, g.ChainID)
+	b = appendU64(b, g.TimeMS)
+	b = g.Set().append(b)
+	for _, v := range g.Validators {
+		b = appendBytes(b, v.Name)
+	}
+	p := g.Parameters
+	for _, v := range []uint32{
+		p.MinBlockIntervalMS, p.BeaconInterval, p.MaxMessageBytes, p.MaxBlockBytes, p.RoundTimeoutMS, p.MaxRoundTimeoutMS,
+	} {
+		b = appendU32(b, v)
+	}
+	return b
+}
+
+// Hash returns the genesis hash, which is also the beacon of epochs 0 and before.
+func (g *Genesis) Hash() Hash { return digest("diseq/genesis", g.Encode()) }
+
+// Header returns the header of block 0. Its beacon is the genesis hash, so that every chain of headers leads to it.
+func (g *Genesis) Header() Header {
+	set := g.Set().Hash()
+	return Header{
+		ProtocolVersion: ProtocolVersion, ChainID: g.ChainID, Timestamp: g.TimeMS, MessagesRoot: sha256.Sum256(nil),
+		Beacon: g.Hash(), ValidatorsHash: set, NextValidatorsHash: set,
+	}
+}
+
+// maxGenesisBytes bounds a genesis document.
+const maxGenesisBytes = 1 << 20
+
+// ReadGenesis reads and validates a JSON document of at most 1 MiB. Unknown fields are refused: a misspelt parameter
+// must not silently become its default.
+func ReadGenesis(r io.Reader) (*Genesis, error) {
+	b, err := io.ReadAll(io.LimitReader(r, maxGenesisBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("genesis: %w", err)
+	}
+	if len(b) > maxGenesisBytes {
+		return nil, fmt.Errorf("genesis: %w: longer than %d bytes", ErrMalformed, maxGenesisBytes)
+	}
+	g := &Genesis{}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(g); err != nil {
+		return nil, fmt.Errorf("genesis: %w: %w", ErrMalformed, err)
+	}
+	if d.More() {
+		return nil, fmt.Errorf("genesis: %w: more than one document", ErrMalformed)
+	}
+	return g, g.Validate()
+}

@@ -1,0 +1,156 @@
+package chain
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+)
+
+// ReceiptMessage is the message that a receipt is about.
+type ReceiptMessage struct {
+	ID Hash `json:"id"`
+	Message
+}
+
+// Inclusion is the RFC 6962 audit path from the message to the block's messages root, lowest sibling first.
+type Inclusion struct {
+	Path []Hash `json:"path"`
+}
+
+// ReceiptCertificate is a finalization as receipts show it, with its strength spelled out.
+type ReceiptCertificate struct {
+	Certificate
+	Strength int `json:"strength"`
+}
+
+// ValidatorSetChange is one step of a reader from a validator set to the next: a final header that names the new set's hash.
+type ValidatorSetChange struct {
+	Header      Header             `json:"header"`
+	Certificate ReceiptCertificate `json:"certificate"`
+	Next        ValidatorSet       `json:"change"`
+}
+
+// Receipt proves to whoever holds the genesis document that a message is at an index of a final block.
+type Receipt struct {
+	Version          uint32               `json:"version"`
+	ChainID          string               `json:"chain_id"`
+	Message          ReceiptMessage       `json:"message"`
+	Height           uint64               `json:"height"`
+	Index            uint32               `json:"index"`
+	Header           Header               `json:"header"`
+	Inclusion        Inclusion            `json:"inclusion"`
+	Certificate      ReceiptCertificate   `json:"certificate"`
+	ValidatorChanges []ValidatorSetChange `json:"validator_changes"`
+}
+
+// NewReceipt makes the receipt of the message at index of a final block. changes lead from genesis to the block's set.
+func NewReceipt(f *FinalBlock, index int, changes []ValidatorSetChange) (*Receipt, error) {
+	path, err := InclusionPath(f.Messages, index)
+	if err != nil {
+		return nil, fmt.Errorf("receipt at height %d: %w", f.Header.Height, err)
+	}
+	if changes == nil {
+		changes = []ValidatorSetChange{}
+	}
+	m := f.Messages[index]
+	return &Receipt{
+		Version: 1, ChainID: f.Header.ChainID, Message: ReceiptMessage{ID: m.ID(), Message: m}, Height: f.Header.Height,
+		Index: uint32(index), Header: f.Header, Inclusion: Inclusion{Path: path},
+		Certificate:      ReceiptCertificate{Certificate: f.Certificate, Strength: f.Certificate.Strength()},
+		ValidatorChanges: changes,
+	}, nil
+}
+
+// Verify checks the receipt against the genesis document: message -> messages_root -> header hash -> finalize votes of the
+// set in force, followed from genesis. strength is the least number of finalize votes that the reader insists on; 0 means
+// the threshold. Every field takes part, so that a receipt altered anywhere is refused.
+func (r *Receipt) Verify(g *Genesis, strength int) error {
+	if r.Version != 1 {
+		return fmt.Errorf("receipt version %d, want 1", r.Version)
+	}
+	if r.ChainID != g.ChainID || r.Header.ChainID != g.ChainID {
+		return fmt.Errorf("receipt of chain %q (header %q), the genesis document is of %q", r.ChainID, r.Header.ChainID, g.ChainID)
+	}
+	if r.Header.ProtocolVersion != ProtocolVersion {
+		return fmt.Errorf("header of protocol version %d, want %d", r.Header.ProtocolVersion, ProtocolVersion)
+	}
+	if id := r.Message.Message.ID(); id != r.Message.ID {
+		return fmt.Errorf("the message has id %v, the receipt says %v", id, r.Message.ID)
+	}
+	if r.Height == 0 || r.Height != r.Header.Height {
+		return fmt.Errorf("receipt for height %d, its header is of height %d", r.Height, r.Header.Height)
+	}
+	root, err := rootFromPath(merkleLeaf(r.Message.Message), uint64(r.Index), uint64(r.Header.MessagesCount), r.Inclusion.Path)
+	if err != nil {
+		return err
+	}
+	if root != r.Header.MessagesRoot {
+		return fmt.Errorf("the inclusion path leads to root %v, the header says %v", root, r.Header.MessagesRoot)
+	}
+	set, err := r.set(g)
+	if err != nil {
+		return err
+	}
+	if want := set.Hash(); r.Header.ValidatorsHash != want {
+		return fmt.Errorf("header of validator set %v, the set in force is %v", r.Header.ValidatorsHash, want)
+	}
+	if err := r.Certificate.verify(&r.Header, g.ChainID, set); err != nil {
+		return err
+	}
+	if r.Certificate.Strength < strength {
+		return fmt.Errorf("certificate of strength %d, %d asked for", r.Certificate.Strength, strength)
+	}
+	return nil
+}
+
+// set follows the validator set from genesis through the receipt's changes.
+func (r *Receipt) set(g *Genesis) (*ValidatorSet, error) {
+	set, last := g.Set(), uint64(0)
+	for i := range r.ValidatorChanges {
+		c := &r.ValidatorChanges[i]
+		if c.Header.Height <= last || c.Header.Height >= r.Height {
+			return nil, fmt.Errorf("validator change %d is at height %d, want above %d and below %d", i, c.Header.Height, last, r.Height)
+		}
+		last = c.Header.Height
+		if want := set.Hash(); c.Header.ValidatorsHash != want {
+			return nil, fmt.Errorf("validator change %d is decided by set %v, the set in force is %v", i, c.Header.ValidatorsHash, want)
+		}
+		if err := c.Certificate.verify(&c.Header, g.ChainID, set); err != nil {
+			return nil, fmt.Errorf("validator change %d: %w", i, err)
+		}
+		if err := c.Next.Validate(); err != nil {
+			return nil, fmt.Errorf("validator change %d: %w", i, err)
+		}
+		if got := c.Next.Hash(); got != c.Header.NextValidatorsHash {
+			return nil, fmt.Errorf("validator change %d is to set %v, its header names %v", i, got, c.Header.NextValidatorsHash)
+		}
+		set = &c.Next
+	}
+	return set, nil
+}
+
+func (c *ReceiptCertificate) verify(h *Header, chainID string, set *ValidatorSet) error {
+	if c.Strength != len(c.Votes) {
+		return fmt.Errorf("certificate says strength %d, it holds %d votes", c.Strength, len(c.Votes))
+	}
+	return verifyFinalization(&c.Certificate, h, chainID, set)
+}
+
+// maxReceiptBytes bounds a receipt in JSON: the largest message in base64 and certificates of many set changes.
+const maxReceiptBytes = 64 << 20
+
+// ReadReceipt reads a JSON receipt of at most 64 MiB. It is not verified.
+func ReadReceipt(r io.Reader) (*Receipt, error) {
+	b, err := io.ReadAll(io.LimitReader(r, maxReceiptBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("receipt: %w", err)
+	}
+	if len(b) > maxReceiptBytes {
+		return nil, fmt.Errorf("receipt: %w: longer than %d bytes", ErrMalformed, maxReceiptBytes)
+	}
+	out := &Receipt{}
+	if err := json.Unmarshal(b, out); err != nil {
+		return nil, fmt.Errorf("receipt: %w: %w", ErrMalformed, err)
+	}
+	return out, nil
+}

@@ -1,0 +1,68 @@
+package chain
+
+import (
+	"fmt"
+	"slices"
+)
+
+// MaxValidators is the largest size of a validator set.
+const MaxValidators = 100
+
+// Validator is one member of a validator set: an identity that signs and a key that the beacon's reveals are proved for.
+type Validator struct {
+	PublicKey PublicKey `json:"public_key"`
+	VRFKey    VRFKey    `json:"vrf_key"`
+}
+
+// ValidatorSet is who decides a height, and how many of them it takes. Validators are named by their index in it.
+type ValidatorSet struct {
+	Validators []Validator `json:"validators"`
+	// Threshold is the number of votes of a certificate: more than half of the validators.
+	Threshold uint32 `json:"threshold"`
+	// SynchronyDeltaMS is the synchrony wait's Delta in milliseconds; 0 turns the wait off.
+	SynchronyDeltaMS uint32 `json:"synchrony_delta_ms"`
+}
+
+// Validate checks the size, the threshold (n/2 < t <= n) and that no key stands twice.
+func (s *ValidatorSet) Validate() error {
+	n := len(s.Validators)
+	if n < 1 || n > MaxValidators {
+		return fmt.Errorf("validator set of %d, allowed are 1 to %d", n, MaxValidators)
+	}
+	if t := int(min(s.Threshold, MaxValidators+1)); 2*t <= n || t > n {
+		return fmt.Errorf("threshold %d with %d validators, allowed are %d to %d", s.Threshold, n, n/2+1, n)
+	}
+	keys := make(map[[32]byte]int, 2*n)
+	for i, v := range s.Validators {
+		for _, key := range [][32]byte{v.PublicKey, v.VRFKey} {
+			if key == [32]byte{} {
+				return fmt.Errorf("validator %d has an empty key", i)
+			}
+			if j, ok := keys[key]; ok {
+				return fmt.Errorf("validators %d and %d share the key %x", j, i, key)
+			}
+			keys[key] = i
+		}
+	}
+	return nil
+}
+
+// Index returns the index of the validator with that key, or -1.
+func (s *ValidatorSet) Index(key PublicKey) int {
+	return slices.IndexFunc(s.Validators, func(v Validator) bool { return v.PublicKey == key })
+}
+
+// Hash covers the keys, the VRF keys, the threshold and the synchrony delta: all that a reader needs to check a
+// certificate of the set.
+func (s *ValidatorSet) Hash() Hash { return digest("diseq/validators", s.append(nil)) }
+
+func (s *ValidatorSet) append(b []byte) []byte {
+	b = appendU32(b, s.Threshold)
+	b = appendU32(b, s.SynchronyDeltaMS)
+	b = appendU32(b, uint32(len(s.Validators)))
+	for _, v := range s.Validators {
+		b = append(b, v.PublicKey[:]...)
+		b = append(b, v.VRFKey[:]...)
+	}
+	return b
+}
