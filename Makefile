@@ -1,0 +1,152 @@
+# `make help` lists the targets. Every target installs what it needs: Go tools from the pinned modules in hack/tools,
+# Debian packages through hack/setup.sh.
+
+SHELL := /usr/bin/env bash -o pipefail
+.SHELLFLAGS := -eu -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# What a release is called; a checkout that git does not own up to still builds.
+VERSION ?= $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo devel)
+BIN ?= $(CURDIR)/bin
+TOOLS_BIN ?= $(BIN)/tools
+
+GO ?= go
+GOLANGCI_LINT ?= $(GO) tool -modfile=hack/tools/golangci/go.mod golangci-lint
+GOVULNCHECK ?= $(GO) tool -modfile=hack/tools/go.mod govulncheck
+BENCHSTAT ?= $(GO) tool -modfile=hack/tools/go.mod benchstat
+
+# Packages tested in-process. The simulator and the tests with real processes are phases of their own.
+UNIT_PKGS = $$($(GO) list ./... | grep -v -e '/test/' -e '/node/simulation')
+SIMULATION_PKGS ?= ./node/simulation/...
+PROCESS_PKGS ?= ./test/processes/...
+TESTFLAGS ?=
+
+# Time spent on each fuzz target: by `make fuzz`, and by the test suite.
+FUZZTIME ?= 60s
+FUZZTIME_SHORT ?= 3s
+
+VALIDATORS ?= 4
+THRESHOLD ?= 3
+HTTP ?= 127.0.0.1:18080
+DEVNET_DIR ?= $(CURDIR)/.devnet
+
+BENCH ?= .
+BENCH_COUNT ?= 1
+BENCH_OUT ?= $(BIN)/bench.txt
+
+PHASE := hack/phase.sh
+
+# In this order, the quick ones first: a mistake should not take half an hour to show.
+TEST_PHASES := check-format check-modules vet lint verify-generated unit race simulation fuzz-short processes
+
+##@ Use
+
+.PHONY: help
+help: ## Show this list.
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: build
+build: ## Build bin/diseq.
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN)/ ./cmd/diseq
+
+.PHONY: devnet
+devnet: build ## Run a local network until Ctrl-C; the next run on DEVNET_DIR continues its chain. VALIDATORS, THRESHOLD, HTTP.
+	$(BIN)/diseq devnet --validators $(VALIDATORS) --threshold $(THRESHOLD) --dir $(DEVNET_DIR) --http $(HTTP)
+
+.PHONY: demo
+demo: build ## Start a network, submit, verify a receipt offline, see a forged one refused, follow the stream, stop.
+	@DISEQ=$(BIN)/diseq hack/demo.sh
+
+##@ Test
+
+.PHONY: test
+test: ## Everything that CI runs, the quick phases first; each phase below also runs alone.
+	@start=$$(date +%s); \
+	for phase in $(TEST_PHASES); do $(MAKE) $$phase; done; \
+	printf '\nall phases passed in %ds\n' $$(($$(date +%s) - start))
+
+.PHONY: check-format
+check-format: ## Fail on a Go file that gofmt would change.
+	@$(PHASE) format hack/check-format.sh
+
+.PHONY: check-modules
+check-modules: ## Fail on a module whose content or requirements differ from go.sum and the sources.
+	@$(PHASE) modules hack/check-modules.sh
+
+.PHONY: vet
+vet: ## go vet, on the tools as well.
+	@$(PHASE) vet bash -euc '$(GO) vet ./...; $(GO) -C hack/tools vet ./...'
+
+.PHONY: lint
+lint: ## golangci-lint, the import rules' own test, shellcheck.
+	@$(PHASE) lint env GOLANGCI_LINT="$(GOLANGCI_LINT)" hack/lint.sh
+
+.PHONY: verify-generated
+verify-generated: tools ## Fail on a generated file that generating again would change. Works on a copy.
+	@$(PHASE) 'generated files' env TOOLS_BIN=$(TOOLS_BIN) hack/verify-generated.sh
+
+.PHONY: unit
+unit: ## Unit tests.
+	@$(PHASE) 'unit tests' $(GO) test -timeout 15m $(TESTFLAGS) $(UNIT_PKGS)
+
+.PHONY: race
+race: ## Unit tests under the race detector.
+	@hack/setup.sh gcc=gcc
+	@$(PHASE) 'race detector' env CGO_ENABLED=1 $(GO) test -race -short -timeout 30m $(TESTFLAGS) $(UNIT_PKGS)
+
+.PHONY: simulation
+simulation: ## The deterministic simulator: faults, partitions and crashes from seeds.
+	@$(PHASE) simulation $(GO) test -timeout 20m $(TESTFLAGS) $(SIMULATION_PKGS)
+
+.PHONY: fuzz-short
+fuzz-short: ## Every fuzz target for FUZZTIME_SHORT.
+	@$(PHASE) 'fuzz targets, $(FUZZTIME_SHORT) each' hack/fuzz.sh $(FUZZTIME_SHORT)
+
+.PHONY: processes
+processes: ## Hard failures with real processes: killed, frozen, cut off.
+	@$(PHASE) 'real processes' $(GO) test -count=1 -timeout 30m $(TESTFLAGS) $(PROCESS_PKGS)
+
+.PHONY: fuzz
+fuzz: ## Every fuzz target for FUZZTIME.
+	@$(PHASE) 'fuzz targets, $(FUZZTIME) each' hack/fuzz.sh $(FUZZTIME)
+
+.PHONY: vuln
+vuln: ## Known vulnerabilities of what the code calls. Needs vuln.go.dev.
+	@$(PHASE) vulnerabilities env GOVULNCHECK="$(GOVULNCHECK)" hack/vuln.sh
+
+.PHONY: bench
+bench: build ## Go benchmarks (to BENCH_OUT), then the whole system. BENCH, BENCH_COUNT.
+	@$(PHASE) 'Go benchmarks' env BENCH='$(BENCH)' BENCH_COUNT=$(BENCH_COUNT) BENCH_OUT=$(BENCH_OUT) hack/bench.sh go
+	@$(PHASE) 'system benchmark' env DISEQ=$(BIN)/diseq hack/bench.sh system
+
+.PHONY: bench-compare
+bench-compare: ## Compare two results of `make bench`: make bench-compare OLD=a.txt NEW=b.txt
+	$(BENCHSTAT) $(OLD) $(NEW)
+
+##@ Develop
+
+.PHONY: fmt
+fmt: ## Format the Go code and sort its imports.
+	$(GOLANGCI_LINT) fmt
+
+.PHONY: tools
+tools: # The code generators; go build does nothing when they are up to date.
+	@mkdir -p $(TOOLS_BIN)
+	@$(GO) -C hack/tools build -o $(TOOLS_BIN)/ ./protogen \
+		google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
+
+.PHONY: generate
+generate: generate-proto ## Regenerate every generated file.
+	$(GO) generate ./...
+
+.PHONY: generate-proto
+generate-proto: tools ## Regenerate the Go code of node/**/*.proto.
+	@TOOLS_BIN=$(TOOLS_BIN) hack/generate-proto.sh
+
+.PHONY: clean
+clean: ## Remove what these targets made.
+	rm -rf $(BIN) $(DEVNET_DIR)
