@@ -1,0 +1,242 @@
+package chain
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write testdata/vectors.json anew")
+
+// encodings lists every type with a binary encoding: an example, and its decoder followed by its encoder.
+func encodings(n *network) map[string]struct {
+	example []byte
+	recode  func([]byte) ([]byte, error)
+} {
+	f := n.finalBlock(3)
+	batch := &Batch{Incarnation: 7, Number: 1, Messages: f.Messages}
+	batch.Sign(n.keys[2], n.ChainID)
+	vote := n.vote(Notarize, 1, 2, f.Hash(), 3)
+	notarization := n.certificate(Notarize, 1, 0, f.Hash(), 0, 2, 3)
+	proposal := &Proposal{
+		Statement: n.vote(Propose, 1, 2, f.Hash(), 1), Block: f.Block, Notarization: &notarization,
+		Nullifications: []Certificate{n.certificate(Nullify, 1, 1, Hash{}, 0, 1, 2)},
+	}
+	evidence, _ := NewEvidence(n.ChainID, n.set, n.vote(Nullify, 1, 2, Hash{}, 3), n.vote(Finalize, 1, 2, f.Hash(), 3))
+	status := &Status{Nonce: Hash{9}, Height: 1, Block: f.Hash()}
+	status.Sign(n.keys[0], n.ChainID)
+	const limit = 1 << 20
+	type entry = struct {
+		example []byte
+		recode  func([]byte) ([]byte, error)
+	}
+	return map[string]entry{
+		"messages": {EncodeMessages(f.Messages), func(b []byte) ([]byte, error) {
+			m, err := DecodeMessages(b, limit)
+			return EncodeMessages(m), err
+		}},
+		"batch":       {batch.Encode(), recoder(func(b []byte) (*Batch, error) { return DecodeBatch(b, limit) })},
+		"vote":        {vote.Encode(), func(b []byte) ([]byte, error) { v, err := DecodeVote(b); return v.Encode(), err }},
+		"certificate": {f.Certificate.Encode(), recoder(DecodeCertificate)},
+		"commitment":  {f.Commitment.Encode(), recoder(DecodeCommitment)},
+		"header":      {f.Header.Encode(), recoder(DecodeHeader)},
+		"block":       {f.Block.Encode(), recoder(DecodeBlock)},
+		"final block": {f.Encode(), recoder(func(b []byte) (*FinalBlock, error) { return DecodeFinalBlock(b, limit) })},
+		"proposal":    {proposal.Encode(), recoder(DecodeProposal)},
+		"evidence":    {evidence.Encode(), recoder(DecodeEvidence)},
+		"status":      {status.Encode(), recoder(DecodeStatus)},
+	}
+}
+
+func recoder[T interface{ Encode() []byte }](decode func([]byte) (T, error)) func([]byte) ([]byte, error) {
+	return func(b []byte) ([]byte, error) {
+		v, err := decode(b)
+		if err != nil {
+			return nil, err
+		}
+		return v.Encode(), nil
+	}
+}
+
+func TestEveryEncodingIsReadBackAndRefusedWhenCutOrExtended(t *testing.T) {
+	for name, e := range encodings(newNetwork(t, 4, 3)) {
+		t.Run(name, func(t *testing.T) {
+			got, err := e.recode(e.example)
+			if err != nil || !bytes.Equal(got, e.example) {
+				t.Fatalf("read back %x, %v; want %x", got, err, e.example)
+			}
+			for i := range e.example {
+				if _, err := e.recode(e.example[:i]); !errors.Is(err, ErrMalformed) {
+					t.Fatalf("cut to %d of %d bytes: error %v, want ErrMalformed", i, len(e.example), err)
+				}
+			}
+			if _, err := e.recode(append(bytes.Clone(e.example), 0)); !errors.Is(err, ErrMalformed) {
+				t.Fatalf("with a byte more: error %v, want ErrMalformed", err)
+			}
+		})
+	}
+}
+
+// FuzzDecode holds that no decoder panics and that each accepts the canonical encoding only.
+func FuzzDecode(f *testing.F) {
+	n := newNetwork(f, 4, 3)
+	all := encodings(n)
+	for _, e := range all {
+		f.Add(e.example)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for name, e := range all {
+			if got, err := e.recode(b); err == nil && !bytes.Equal(got, b) {
+				t.Fatalf("%s accepts %x, which it would write as %x", name, b, got)
+			}
+		}
+	})
+}
+
+func FuzzReadJSON(f *testing.F) {
+	n := newNetwork(f, 4, 3)
+	r, err := NewReceipt(n.finalBlock(3), 1, nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	receipt, _ := json.Marshal(r)
+	genesis, _ := json.Marshal(n.Genesis)
+	f.Add(receipt)
+	f.Add(genesis)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if r, err := ReadReceipt(bytes.NewReader(b)); err == nil && r.Verify(n.Genesis, 0) == nil {
+			if want := n.finalBlock(3).Messages[1]; !bytes.Equal(r.Message.Data, want.Data) {
+				t.Fatalf("a receipt for %q verifies", r.Message.Data)
+			}
+		}
+		if g, err := ReadGenesis(bytes.NewReader(b)); err == nil && g.Set().Validate() != nil {
+			t.Fatal("accepted a genesis document with a bad validator set")
+		}
+	})
+}
+
+func TestDecodersRefuseWhatIsNotCanonical(t *testing.T) {
+	n := newNetwork(t, 4, 3)
+	f := n.finalBlock(3)
+	for _, c := range []struct {
+		name, want string
+		decode     func() error
+	}{
+		{"signers out of order", "names validator 0 after 1", func() error {
+			c := n.certificate(Notarize, 1, 0, f.Hash(), 1, 0)
+			_, err := DecodeCertificate(c.Encode())
+			return err
+		}},
+		{"a signer twice", "names validator 1 after 1", func() error {
+			c := n.certificate(Notarize, 1, 0, f.Hash(), 1, 1)
+			_, err := DecodeCertificate(c.Encode())
+			return err
+		}},
+		{"a certificate of statements", "certificate of propose votes", func() error {
+			c := n.certificate(Propose, 1, 0, f.Hash(), 1, 2)
+			_, err := DecodeCertificate(c.Encode())
+			return err
+		}},
+		{"a nullification of a block", "nullify vote for block", func() error {
+			c := n.certificate(Nullify, 1, 0, f.Hash(), 1, 2)
+			_, err := DecodeCertificate(c.Encode())
+			return err
+		}},
+		{"an empty message", "empty message", func() error {
+			_, err := DecodeMessages(EncodeMessages([]Message{{}, {Data: []byte("x")}}), 100)
+			return err
+		}},
+		{"more bytes than allowed", "at most", func() error {
+			_, err := DecodeMessages(EncodeMessages(testMessages(20)), 100)
+			return err
+		}},
+		{"a list longer than the input", "bytes are left", func() error {
+			_, err := DecodeMessages([]byte{0, 0, 0, 200}, 1<<20)
+			return err
+		}},
+		{"another commitment than the header's", "header names commitment", func() error {
+			b := f.Block
+			b.Commitment = nil
+			_, err := DecodeBlock(b.Encode())
+			return err
+		}},
+		{"a statement of another block", "statement of another block", func() error {
+			p := &Proposal{Statement: n.vote(Propose, 1, 2, Hash{1}, 1), Block: f.Block}
+			_, err := DecodeProposal(p.Encode())
+			return err
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if err := c.decode(); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v, want one with %q", err, c.want)
+			}
+		})
+	}
+}
+
+// TestVectors holds the encodings, hashes and signatures that docs/protocol.md points to: a second implementation that
+// reproduces them speaks this protocol. go test ./node/chain -run Vectors -update writes them anew.
+func TestVectors(t *testing.T) {
+	n := newNetwork(t, 4, 3)
+	f := n.finalBlock(3)
+	receipt, err := NewReceipt(f, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type hexBytes = string
+	vectors := map[string]any{
+		"genesis":               n.Genesis,
+		"genesis_encoding":      hexBytes(hexOf(n.Encode())),
+		"genesis_hash":          n.Genesis.Hash(),
+		"genesis_header_hash":   hashOf(n.Genesis.Header()),
+		"validators_hash":       n.set.Hash(),
+		"seeds":                 "the Ed25519 seed of validator i is SHA-256(\"validator i\")",
+		"message_id_0102030405": Message{Data: []byte{1, 2, 3, 4, 5}}.ID(),
+		"batch_hash":            f.Body[0].Hash,
+		"commitment_hash":       f.Header.CommitmentHash,
+		"messages_root":         f.Header.MessagesRoot,
+		"header_hash":           f.Hash(),
+		"receipt":               receipt,
+	}
+	for name, e := range encodings(n) {
+		vectors["encoding of "+name] = hexOf(e.example)
+	}
+	got, err := json.MarshalIndent(vectors, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got = append(got, '\n')
+	path := filepath.Join("testdata", "vectors.json")
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("the encodings differ from %s:\n%s", path, got)
+	}
+}
+
+func hashOf(h Header) Hash { return h.Hash() }
+
+func hexOf(b []byte) string {
+	const digits = "0123456789abcdef"
+	var s strings.Builder
+	for _, c := range b {
+		s.WriteByte(digits[c>>4])
+		s.WriteByte(digits[c&15])
+	}
+	return s.String()
+}
