@@ -148,7 +148,7 @@ func TestDecodersRefuseWhatIsNotCanonical(t *testing.T) {
 			return err
 		}},
 		{"an empty message", "empty message", func() error {
-			_, err := DecodeMessages(EncodeMessages([]Message{{}, {Data: []byte("x")}}), 100)
+			_, err := DecodeMessages(EncodeMessages([]Message{{}, {Data: []byte("xxx")}}), 100)
 			return err
 		}},
 		{"more bytes than allowed", "at most", func() error {
