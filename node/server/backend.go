@@ -1,0 +1,232 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// Backend is what the handlers need of a node. Its methods are called concurrently. What they return is shared and
+// must not be changed by either side afterwards. Errors that are none of those below are answered with 500 and a
+// generic text, and logged.
+type Backend interface {
+	// Genesis returns the document that the chain started from.
+	Genesis() *chain.Genesis
+
+	// Submit accepts all of messages or none. When it returns without error they are durable and result i is about
+	// messages[i]; a message already known is answered with what is known of it. The backend may keep the messages: their
+	// data is never written to again. They are neither empty nor longer than max_message_bytes. Errors: [FullError],
+	// [MessageError], [ErrStorageLow], [ErrUnavailable].
+	Submit(ctx context.Context, messages []chain.Message) ([]SubmitResult, error)
+
+	// Wait returns nil once every id is final, or ctx's error. Ids never seen are waited for like pending ones.
+	Wait(ctx context.Context, ids []chain.Hash) error
+
+	// Message returns where a message stands. Error: [ErrNotFound] if it was never seen.
+	Message(ctx context.Context, id chain.Hash) (*MessageStatus, error)
+
+	// Receipts returns one receipt for each id, in their order, nil for what is not final. Asking for the messages of a
+	// block together lets the backend build its tree once.
+	Receipts(ctx context.Context, ids []chain.Hash) ([]*chain.Receipt, error)
+
+	// Block returns the final block at height; height 0 is genesis, without messages and with a zero certificate. Error:
+	// [ErrNotFound] above the last final height.
+	Block(ctx context.Context, height uint64) (*chain.FinalBlock, error)
+
+	// FinalHeight returns the last final height and a channel that is closed once a higher one is final (and readable
+	// with Block). It costs no more than a lock: every stream calls it once a block.
+	FinalHeight() (height uint64, next <-chan struct{})
+
+	// Pending returns at most limit pending messages whose data takes at most maxBytes in all, oldest first.
+	Pending(ctx context.Context, limit, maxBytes int) ([]chain.Message, error)
+
+	// Commitments returns the VRF commitments held for the current and the next beacon epoch.
+	Commitments() []chain.Commitment
+
+	// StateRoot returns the newest root of the trie that is computed.
+	StateRoot() StateRoot
+
+	// Prove returns the trie proof about id under the root that covers height, the newest computed one if height is nil.
+	// Error: [ErrNotFound] if no root of that height is kept.
+	Prove(ctx context.Context, id chain.Hash, height *uint64) (*Proof, error)
+
+	// Status returns the node's view of itself and of the chain.
+	Status() Status
+
+	// Validators returns the set in force at height, with the reveals counted up to the last final height. Error:
+	// [ErrNotFound] if the set of that height is not decided yet.
+	Validators(ctx context.Context, height uint64) (*ValidatorsStatus, error)
+
+	// Evidence returns at most limit pieces of the equivocation evidence held, oldest first.
+	Evidence(ctx context.Context, limit int) ([]chain.Evidence, error)
+
+	// Ready returns nil if the node is caught up and able to serve, or what is missing. It never depends on a quorum
+	// being up: a probe that failed then would take the whole network out of service at once.
+	Ready() error
+}
+
+// SubmitResult is the answer to one submitted message.
+type SubmitResult struct {
+	ID chain.Hash
+	// Final tells a message that was final before from one that is pending now.
+	Final bool
+}
+
+// MessageStatus is where a message stands.
+type MessageStatus struct {
+	ID      chain.Hash
+	Message chain.Message
+	// Final is false while the message is pending; Height and Index are zero then.
+	Final  bool
+	Height uint64
+	Index  uint32
+}
+
+// StateRoot is the root node of the trie after the messages up to Height. Left and Right are nil where there is no
+// child, and Hash is nil for the empty trie.
+type StateRoot struct {
+	Height            uint64
+	Hash, Left, Right *chain.Hash
+}
+
+// Proof is a trie proof of inclusion or of absence.
+type Proof struct {
+	// Height is the height that the root covers, Root the root (zero for the empty trie).
+	Height uint64
+	Root   chain.Hash
+	// Included tells a proof of inclusion from one of absence.
+	Included bool
+	// Proof is the proof as /v1/proofs shows it.
+	Proof json.Marshaler
+	// Legacy is the proof of inclusion in the form of the proof of concept; nil if Included is false.
+	Legacy json.Marshaler
+	// Header is a final header whose state_height and state_root are Height and Root, Certificate its finalization; both nil
+	// while there is none.
+	Header      *chain.Header
+	Certificate *chain.Certificate
+}
+
+// Status is a node's view of itself and of the chain.
+type Status struct {
+	ChainID string `json:"chain_id"`
+	// Node is the node's name.
+	Node      string          `json:"node"`
+	PublicKey chain.PublicKey `json:"public_key"`
+	// Role is "validator", "observer" or "rejoining".
+	Role string `json:"role"`
+	// Ready and Reason are what /readyz answers.
+	Ready  bool   `json:"ready"`
+	Reason string `json:"reason,omitempty"`
+	// Height is the last final height, BlockHash its block, BlockTimestamp that block's time in Unix milliseconds and
+	// FinalizedTimestamp when this node saw it final, in Unix milliseconds (0: before its start).
+	Height             uint64     `json:"height"`
+	BlockHash          chain.Hash `json:"block_hash"`
+	BlockTimestamp     uint64     `json:"block_timestamp"`
+	FinalizedTimestamp uint64     `json:"finalized_timestamp"`
+	// Round is the round of height Height+1 that the node is in, Leader that round's leader.
+	Round  uint32 `json:"round"`
+	Leader uint32 `json:"leader"`
+	// StateHeight is the newest height whose trie root is computed.
+	StateHeight uint64 `json:"state_height"`
+	Threshold   uint32 `json:"threshold"`
+	// Validators is the size of the set in force at height Height+1.
+	Validators int `json:"validators"`
+	// Headroom is the number of validators heard from lately, this node included, minus the threshold.
+	Headroom  int          `json:"headroom"`
+	Tolerance Tolerance    `json:"tolerance"`
+	Peers     []PeerStatus `json:"peers"`
+	Pool      PoolStatus   `json:"pool"`
+	Versions  Versions     `json:"versions"`
+}
+
+// Tolerance is a row of the table of consensus.md, from consensus.Tolerance(n, t).
+type Tolerance struct {
+	// Crash is how many validators may be down with the chain still making blocks: n - t.
+	Crash int `json:"crash"`
+	// Byzantine is the largest b with agreement on any network: 2t - n - 1.
+	Byzantine int `json:"byzantine"`
+	// ByzantineWithSynchrony is the largest b with agreement while messages arrive within Delta, or for readers who insist on
+	// certificates of all n: t - 1.
+	ByzantineWithSynchrony int `json:"byzantine_with_synchrony"`
+}
+
+// PeerStatus is the link to one peer.
+type PeerStatus struct {
+	Name      string          `json:"name"`
+	PublicKey chain.PublicKey `json:"public_key"`
+	Connected bool            `json:"connected"`
+	// Height is the last final height that the peer told of.
+	Height uint64 `json:"height"`
+}
+
+// PoolStatus is how full the pool of pending messages is.
+type PoolStatus struct {
+	Messages int   `json:"messages"`
+	Bytes    int64 `json:"bytes"`
+	MaxBytes int64 `json:"max_bytes"`
+}
+
+// Versions names what runs.
+type Versions struct {
+	// Node is the program's version, Protocol that of the peer protocol and of every encoding.
+	Node     string `json:"node"`
+	Protocol uint32 `json:"protocol"`
+	Go       string `json:"go"`
+}
+
+// ValidatorsStatus is the validator set in force at a height.
+type ValidatorsStatus struct {
+	Height           uint64            `json:"height"`
+	Threshold        uint32            `json:"threshold"`
+	SynchronyDeltaMS uint32            `json:"synchrony_delta_ms"`
+	ValidatorsHash   chain.Hash        `json:"validators_hash"`
+	Tolerance        Tolerance         `json:"tolerance"`
+	Validators       []ValidatorStatus `json:"validators"`
+}
+
+// ValidatorStatus is one validator of a set.
+type ValidatorStatus struct {
+	// Index is the validator's place in the set, by which votes name it.
+	Index     uint32          `json:"index"`
+	Name      string          `json:"name"`
+	PublicKey chain.PublicKey `json:"public_key"`
+	VRFKey    chain.VRFKey    `json:"vrf_key"`
+	// RevealsMade and RevealsMissed count the beacon epochs for which it was the committing validator.
+	RevealsMade   uint64 `json:"reveals_made"`
+	RevealsMissed uint64 `json:"reveals_missed"`
+}
+
+// Errors of a Backend. They may be wrapped; the text is shown to the client.
+var (
+	// ErrNotFound: there is no such message, block, root or set; answered with 404.
+	ErrNotFound = errors.New("not found")
+	// ErrStorageLow: the disk is too full to accept messages; answered with 503.
+	ErrStorageLow = errors.New("storage is low")
+	// ErrUnavailable: the node cannot serve the request now (stopping, not caught up); answered with 503.
+	ErrUnavailable = errors.New("unavailable")
+)
+
+// FullError says that the pool has no room for the request; answered with 429.
+type FullError struct {
+	// RetryAfter is when trying again makes sense; it is rounded up to whole seconds, at least one.
+	RetryAfter time.Duration
+}
+
+// Error implements error.
+func (e *FullError) Error() string {
+	return fmt.Sprintf("the pool of pending messages is full, try again in %v", e.RetryAfter)
+}
+
+// MessageError says that one message of a request cannot be accepted, as no retry will change; answered with 422.
+type MessageError struct {
+	// Index is the message's place in the request.
+	Index  int
+	Reason string
+}
+
+// Error implements error.
+func (e *MessageError) Error() string { return fmt.Sprintf("message %d: %s", e.Index, e.Reason) }
