@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# lint.sh: golangci-lint over the module and over the tools, the import rules' own test, and shellcheck over the scripts.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+read -ra golangci <<<"${GOLANGCI_LINT:-go tool -modfile=hack/tools/golangci/go.mod golangci-lint}"
+linter=$("${golangci[@]:0:2}" -n "${golangci[@]:2}")
+config=$PWD/.golangci.yml
+
+status=0
+echo "golangci-lint $("$linter" version --short)"
+"$linter" run --config "$config" ./... || status=1
+(cd hack/tools && "$linter" run --config "$config" ./...) || status=1
+
+hack/test-arrows.sh "$linter" || status=1
+
+mapfile -t scripts < <(git -c safe.directory='*' ls-files --cached --others --exclude-standard -- '*.sh' .ci/run)
+if hack/setup.sh --optional shellcheck=shellcheck; then
+	shellcheck --severity=style "${scripts[@]}" || status=1
+	echo "shellcheck: ${#scripts[@]} scripts"
+else
+	echo "shellcheck: skipped, it is not installed and its package cannot be installed here"
+fi
+exit "$status"
