@@ -1,0 +1,291 @@
+package node
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/vrf"
+)
+
+// beacon follows the ZK-VRF chain: the randomness of each beacon epoch, the outputs that final blocks carried, and the
+// verified commitments held for the current and the next epoch (consensus.md, heights, rounds, leaders). It is derived from
+// the final blocks alone; the store keeps a row an epoch so that a start does not read them all again.
+type beacon struct {
+	chainID  string
+	genesis  chain.Hash
+	interval uint64
+	set      *chain.ValidatorSet
+
+	mu sync.Mutex
+	// value holds B_e, output the y_e that a final block carried; of the last epochs only.
+	value  map[uint64]chain.Hash
+	output map[uint64][32]byte
+	// current is the epoch of the next height.
+	current uint64
+	held    map[uint64]heldCommitment
+	made    []uint64
+	missed  []uint64
+}
+
+// heldCommitment is a verified commitment and the time at which each peer is known to have been sent it.
+type heldCommitment struct {
+	commitment chain.Commitment
+	sent       time.Time
+}
+
+// epoch is what the store keeps of a beacon epoch.
+type epoch struct {
+	number uint64
+	value  chain.Hash
+	output *[32]byte
+}
+
+func newBeacon(g *chain.Genesis) *beacon {
+	b := &beacon{
+		chainID: g.ChainID, genesis: g.Hash(), interval: uint64(g.Parameters.BeaconInterval), set: g.Set(),
+		value: map[uint64]chain.Hash{}, output: map[uint64][32]byte{}, held: map[uint64]heldCommitment{},
+		made: make([]uint64, len(g.Validators)), missed: make([]uint64, len(g.Validators)),
+	}
+	b.value[0] = b.genesis
+	b.current = b.epochOf(1)
+	if b.current > 0 { // epochs of one height: epoch 0 is genesis alone, and nothing can be revealed in it
+		b.value[1] = vrf.NextBeacon(b.genesis, 0, nil)
+		b.missed[0]++
+	}
+	return b
+}
+
+func (b *beacon) epochOf(height uint64) uint64 { return height / b.interval }
+
+// committer returns the index of the committing validator of epoch e.
+func (b *beacon) committer(e uint64) int { return int(e % uint64(len(b.set.Validators))) }
+
+// at returns the beacon in force at height, which is of the current epoch or the one below it.
+func (b *beacon) at(height uint64) (chain.Hash, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	v, ok := b.value[b.epochOf(height)]
+	if !ok {
+		return chain.Hash{}, fmt.Errorf("the beacon of epoch %d (height %d) is not known at epoch %d", b.epochOf(height), height, b.current)
+	}
+	return v, nil
+}
+
+// leaders returns the order in which the validators lead the rounds of height.
+func (b *beacon) leaders(height uint64) ([]int, error) {
+	v, err := b.at(height)
+	if err != nil {
+		return nil, err
+	}
+	return vrf.LeaderOrder(b.chainID, v, height, len(b.set.Validators)), nil
+}
+
+// input returns the VRF input x_e, which rests on B_{e-1}: known one epoch ahead.
+func (b *beacon) input(e uint64) ([32]byte, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.inputLocked(e)
+}
+
+func (b *beacon) inputLocked(e uint64) ([32]byte, bool) {
+	v, ok := b.genesis, true
+	if e > 0 {
+		v, ok = b.value[e-1]
+	}
+	return vrf.Input(b.chainID, e, v), ok
+}
+
+// apply takes in a final block and returns the rows of the epochs that it changed.
+func (b *beacon) apply(block *chain.Block) []epoch {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	height := block.Header.Height
+	e := b.epochOf(height)
+	changed := map[uint64]bool{}
+	if c := block.Commitment; c != nil {
+		b.output[e] = c.Output
+		b.made[b.committer(e)]++
+		changed[e] = true
+	}
+	if next := b.epochOf(height + 1); next > e {
+		var y *[32]byte
+		if v, ok := b.output[e]; ok {
+			y = &v
+		} else {
+			b.missed[b.committer(e)]++
+		}
+		b.value[next] = vrf.NextBeacon(b.value[e], e, y)
+		b.current = next
+		changed[next] = true
+		maps.DeleteFunc(b.value, func(k uint64, _ chain.Hash) bool { return k+2 < next })
+		maps.DeleteFunc(b.output, func(k uint64, _ [32]byte) bool { return k+2 < next })
+		maps.DeleteFunc(b.held, func(k uint64, _ heldCommitment) bool { return k < next })
+	}
+	rows := make([]epoch, 0, len(changed))
+	for _, k := range slices.Sorted(maps.Keys(changed)) {
+		rows = append(rows, b.row(k))
+	}
+	return rows
+}
+
+func (b *beacon) row(e uint64) epoch {
+	r := epoch{number: e, value: b.value[e]}
+	if y, ok := b.output[e]; ok {
+		r.output = &y
+	}
+	return r
+}
+
+// restore takes in the rows of the store, in rising order, at final height.
+func (b *beacon) restore(height uint64, rows []epoch) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if height == 0 {
+		return
+	}
+	b.current = b.epochOf(height + 1)
+	clear(b.missed)
+	if b.epochOf(1) > 0 {
+		b.missed[0]++
+	}
+	for _, r := range rows {
+		if r.number+2 >= b.current {
+			b.value[r.number] = r.value
+			if r.output != nil {
+				b.output[r.number] = *r.output
+			}
+		}
+		switch {
+		case r.output != nil:
+			b.made[b.committer(r.number)]++
+		case r.number < b.current && (r.number > 0 || b.epochOf(1) == 0):
+			b.missed[b.committer(r.number)]++
+		}
+	}
+}
+
+// counts returns the reveals made and missed by each validator.
+func (b *beacon) counts() (made, missed []uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.made), slices.Clone(b.missed)
+}
+
+// wanted returns the epochs, of the current and the next, whose commitment is neither held nor carried by a final block.
+func (b *beacon) wanted() []uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var epochs []uint64
+	for _, e := range []uint64{b.current, b.current + 1} {
+		if _, ok := b.inputLocked(e); ok && b.wantsLocked(e) {
+			epochs = append(epochs, e)
+		}
+	}
+	return epochs
+}
+
+func (b *beacon) wantsLocked(e uint64) bool {
+	_, carried := b.output[e]
+	_, held := b.held[e]
+	return !carried && !held && e >= b.current && e <= b.current+1
+}
+
+// verify checks a commitment's proof. The checks that cost nothing come first: a peer can make us verify a wrong proof, but
+// only for the committing validator of an epoch whose commitment is still wanted.
+func (b *beacon) verify(c *chain.Commitment) error {
+	b.mu.Lock()
+	x, ok := b.inputLocked(c.Epoch)
+	b.mu.Unlock()
+	if !ok {
+		return fmt.Errorf("commitment of epoch %d, whose input is not known", c.Epoch)
+	}
+	if want := b.committer(c.Epoch); int64(c.Validator) != int64(want) {
+		return fmt.Errorf("commitment of epoch %d by validator %d, its committing validator is %d", c.Epoch, c.Validator, want)
+	}
+	if err := vrf.Verify(vrf.PublicKey(b.set.Validators[c.Validator].VRFKey), x, vrf.Output(c.Output), vrf.Proof(c.Proof)); err != nil {
+		return fmt.Errorf("commitment of epoch %d by validator %d: %w", c.Epoch, c.Validator, err)
+	}
+	return nil
+}
+
+// offer takes in a commitment from a peer or our own prover; it returns true if it was wanted and is now held.
+func (b *beacon) offer(c *chain.Commitment) (bool, error) {
+	b.mu.Lock()
+	wanted := b.wantsLocked(c.Epoch)
+	b.mu.Unlock()
+	if !wanted {
+		return false, nil
+	}
+	if err := b.verify(c); err != nil {
+		return false, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.wantsLocked(c.Epoch) {
+		return false, nil
+	}
+	b.held[c.Epoch] = heldCommitment{commitment: *c, sent: time.Now()}
+	return true, nil
+}
+
+// commitments returns what is held for the current and the next epoch.
+func (b *beacon) commitments() []chain.Commitment {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := make([]chain.Commitment, 0, len(b.held))
+	for _, e := range slices.Sorted(maps.Keys(b.held)) {
+		out = append(out, b.held[e].commitment)
+	}
+	return out
+}
+
+// forBlock returns the commitment that a block at height should carry, and since when every peer has been sent it; nil if
+// none is held or the epoch's is final already.
+func (b *beacon) forBlock(height uint64) (*chain.Commitment, time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.epochOf(height)
+	if _, carried := b.output[e]; carried {
+		return nil, time.Time{}
+	}
+	h, ok := b.held[e]
+	if !ok {
+		return nil, time.Time{}
+	}
+	return &h.commitment, h.sent
+}
+
+// check holds a block's beacon and commitment against the rules (docs/protocol.md, what makes a block valid).
+func (b *beacon) check(block *chain.Block) error {
+	h := &block.Header
+	want, err := b.at(h.Height)
+	if err != nil {
+		return err
+	}
+	if h.Beacon != want {
+		return fmt.Errorf("beacon %v at height %d, want %v", h.Beacon, h.Height, want)
+	}
+	c := block.Commitment
+	if c == nil {
+		return nil
+	}
+	e := b.epochOf(h.Height)
+	if c.Epoch != e {
+		return fmt.Errorf("block at height %d of epoch %d carries the commitment of epoch %d", h.Height, e, c.Epoch)
+	}
+	b.mu.Lock()
+	_, carried := b.output[e]
+	held, ok := b.held[e]
+	b.mu.Unlock()
+	if carried {
+		return fmt.Errorf("block at height %d carries the commitment of epoch %d once more", h.Height, e)
+	}
+	if ok && held.commitment.Hash() == c.Hash() {
+		return nil // verified when it came
+	}
+	return b.verify(c)
+}
