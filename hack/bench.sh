@@ -23,9 +23,23 @@ go_benchmarks() {
 	go test -p 1 -run '^$' -bench "${BENCH:-.}" -benchmem -count "${BENCH_COUNT:-1}" -timeout 60m "${packages[@]}" | tee "$out"
 }
 
+system_benchmark() {
+	: "${DISEQ:?set DISEQ to the binary, or run: make bench}"
+	# shellcheck source=hack/devnet.sh
+	source hack/devnet.sh
+	dir=$(mktemp -d)
+	devnet_cleanup_on_exit "$dir"
+	machine
+	devnet_start "$dir"
+	"$DISEQ" bench -u "$(
+		IFS=,
+		echo "${devnet_urls[*]}"
+	)"
+}
+
 case ${1:-} in
 go) go_benchmarks ;;
-system) exec hack/bench-system.sh ;;
+system) system_benchmark ;;
 *)
 	echo "usage: bench.sh go|system" >&2
 	exit 2

@@ -3,11 +3,11 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-unformatted=$(git -c safe.directory='*' ls-files -z --cached --others --exclude-standard -- '*.go' |
-	while IFS= read -r -d '' file; do [[ -e $file ]] && printf '%s\0' "$file"; done |
-	xargs -0 -r gofmt -d)
-if [[ -n $unformatted ]]; then
-	printf '%s\n' "$unformatted" >&2
+status=0
+git -c safe.directory='*' ls-files -z --cached --others --exclude-standard -- '*.go' |
+	while IFS= read -r -d '' file; do if [[ -e $file ]]; then printf '%s\0' "$file"; fi; done |
+	xargs -0 -r gofmt -d >&2 || status=$?
+if [[ $status -ne 0 ]]; then
 	echo "run: make fmt" >&2
 	exit 1
 fi

@@ -8,7 +8,7 @@ copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 mkdir "$copy/before" "$copy/after"
 git -c safe.directory='*' ls-files -z --cached --others --exclude-standard |
-	while IFS= read -r -d '' file; do [[ -e $file ]] && printf '%s\0' "$file"; done |
+	while IFS= read -r -d '' file; do if [[ -e $file ]]; then printf '%s\0' "$file"; fi; done |
 	tar --create --null --files-from=- --file=- |
 	tar --extract --directory="$copy/before"
 cp -a "$copy/before/." "$copy/after/"

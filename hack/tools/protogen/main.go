@@ -100,7 +100,7 @@ func compile(root string, names []string) (*pluginpb.CodeGeneratorRequest, error
 func generate(path, parameter string, request *pluginpb.CodeGeneratorRequest) (
 	[]*pluginpb.CodeGeneratorResponse_File, error,
 ) {
-	request.Parameter = proto.String(parameter)
+	request.Parameter = new(parameter)
 	input, err := proto.Marshal(request)
 	if err != nil {
 		return nil, fmt.Errorf("encode request: %w", err)
