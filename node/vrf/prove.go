@@ -13,10 +13,10 @@ import (
 )
 
 // proving lets one proof at a time be made in this process: each takes every core
-// and some 20 MB while it lasts.
+// while it lasts.
 var proving sync.Mutex
 
-// Prove returns y = H(k, x) and a proof of it for sk.Public(). It takes a good
+// Prove returns y = H(k, x) and a proof of it for sk.Public(). It takes about a
 // tenth of a second on two cores, cannot be interrupted, and waits for a proof
 // that another goroutine is making: see Prover. The proof differs from call to
 // call, the output does not. The proof has been verified before it is returned, so

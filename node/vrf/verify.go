@@ -8,8 +8,8 @@ import (
 
 // Verify checks that y is the output for the input x of the validator registered
 // with pk. It accepts exactly one encoding of each argument; every error about
-// them wraps ErrInvalid. It takes some 5 ms whatever the bytes, less when they
-// are malformed, and may be called concurrently.
+// them wraps ErrInvalid. It takes a few milliseconds whatever the bytes, less when
+// they are malformed, and may be called concurrently.
 //
 // Who calls it computes x with Input and takes pk from the validator set: both
 // mean nothing when they come with the proof.

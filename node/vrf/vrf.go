@@ -25,7 +25,7 @@
 //     taken from the [Output] only, never from a proof.
 //   - It cannot make a validator publish. What is left is one bit an epoch: to
 //     publish or to stay silent, see [NextBeacon].
-//   - A proof takes a good tenth of a second on both cores of a small machine. It
+//   - A proof takes about a tenth of a second of every core (go test -bench .). It
 //     never belongs on the way of a block; [Prover] makes it in the background.
 //   - Proving is not constant-time: it does not defend the key against someone
 //     who measures the very machine.
@@ -87,7 +87,7 @@ func Input(chainID string, epoch uint64, beacon [32]byte) [32]byte {
 	return x.Bytes()
 }
 
-// Evaluate returns y = H(k, x) without a proof, in some 50 microseconds. It fails
+// Evaluate returns y = H(k, x) without a proof, in microseconds. It fails
 // if x is not a canonical field element, which Input never returns, or if sk is
 // the zero value.
 func Evaluate(sk SecretKey, x [32]byte) (Output, error) {

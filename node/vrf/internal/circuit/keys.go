@@ -85,8 +85,8 @@ func MarshalProvingKey(pk *plonk.ProvingKey) ([]byte, error) {
 
 // UnmarshalProvingKey is the inverse of MarshalProvingKey; vk becomes the
 // verifying part of the key. It is for the file that is embedded in this
-// program only: it leaves out the subgroup checks (0.1 s), which the test that
-// derives that file again makes up for.
+// program only: it leaves out the subgroup checks, which would take longer than the
+// rest; the test that derives that file again makes up for them.
 func UnmarshalProvingKey(raw []byte, vk *plonk.VerifyingKey) (*plonk.ProvingKey, error) {
 	pk := &plonk.ProvingKey{Vk: vk}
 	in := bytes.NewReader(raw)
