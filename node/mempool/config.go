@@ -1,0 +1,167 @@
+package mempool
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// StoredBatch is a batch as [Storage] keeps it.
+type StoredBatch struct {
+	Hash   chain.Hash
+	Author chain.PublicKey
+	// Encoded is the batch's canonical encoding; it is shared and must not be changed.
+	Encoded []byte
+}
+
+// Storage keeps the batches of the pool on disk. Its methods are called concurrently.
+type Storage interface {
+	// AddBatches makes all of batches durable or none: when it returns nil they survive the loss of power. Concurrent
+	// calls should share a sync of the disk. A batch that is stored already is left as it is.
+	AddBatches(ctx context.Context, batches []StoredBatch) error
+	// Batches calls visit with every batch stored, in the order in which they were added.
+	Batches(ctx context.Context, visit func(StoredBatch) error) error
+}
+
+// Index knows where each message of the final blocks stands, up to some height. Its methods are called concurrently.
+type Index interface {
+	// Lookup returns the height and the place in the block of a message; ok is false if the index has none of that id.
+	Lookup(id chain.Hash) (height uint64, index uint32, ok bool, err error)
+	// IDs calls visit with every id in the index, in any order, until visit returns false. Ids that are added
+	// meanwhile may be left out.
+	IDs(ctx context.Context, visit func(chain.Hash) bool) error
+}
+
+// Replicator brings batches to the peers.
+type Replicator interface {
+	// Push sends a batch of this node, durable here, to every peer there is a link to, and returns at once. Each
+	// acknowledgement is reported with [Pool.Acknowledge]; what could not be sent is found with [Pool.Unacknowledged].
+	// Pushes come in the order of the batches' numbers, which a link keeps.
+	Push(hash chain.Hash, encoded []byte)
+}
+
+// Config is what a pool is made of.
+type Config struct {
+	// Key signs this node's batches.
+	Key ed25519.PrivateKey
+	// ChainID, MaxMessageBytes and MaxBlockBytes are those of the genesis document.
+	ChainID         string
+	MaxMessageBytes int
+	MaxBlockBytes   int
+	// Authors are the nodes whose batches are taken, at most chain.MaxValidators: the validators. This node may be
+	// one of them; if it is none it can follow the chain but not accept messages.
+	Authors []chain.PublicKey
+	// Acknowledgements is the number of peers, this node not counted, that must hold a batch durably before its messages are
+	// acknowledged: n-t. AckWait is how long they are waited for, 0 for DefaultAckWait.
+	Acknowledgements int
+	AckWait          time.Duration
+	// MaxPoolBytes and MaxPoolMessages bound the pending batches of all authors, who have an equal share of them; 0 for
+	// the defaults. A share must hold a block of the largest size.
+	MaxPoolBytes    int64
+	MaxPoolMessages int
+	// MaxFilterBytes bounds the memory of the filter before the index, 0 for DefaultMaxFilterBytes. A chain with more
+	// messages than it has room for (about one in 1.5 bytes) looks up more and more new ids on disk.
+	MaxFilterBytes int64
+	// Height is the last height that Index covers. The blocks above it are handed over with [Pool.Committed], in their
+	// order, before anything else.
+	Height uint64
+
+	Storage    Storage
+	Index      Index
+	Replicator Replicator
+	// FreeDisk returns the free space of the disk that Storage writes to, in bytes; nil for no check. It is called at most
+	// once a second.
+	FreeDisk func() (uint64, error)
+	// Logger is where failures and equivocations are told; nil for none. Registerer takes the metrics; nil for none.
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// The defaults of Config.
+const (
+	DefaultAckWait               = 500 * time.Millisecond
+	DefaultMaxPoolBytes    int64 = 256 << 20
+	DefaultMaxPoolMessages       = 1 << 20
+	DefaultMaxFilterBytes  int64 = 256 << 20
+)
+
+// check fills in the defaults and refuses what cannot work.
+func (c *Config) check() error {
+	if c.AckWait == 0 {
+		c.AckWait = DefaultAckWait
+	}
+	if c.MaxPoolBytes == 0 {
+		c.MaxPoolBytes = DefaultMaxPoolBytes
+	}
+	if c.MaxPoolMessages == 0 {
+		c.MaxPoolMessages = DefaultMaxPoolMessages
+	}
+	if c.MaxFilterBytes == 0 {
+		c.MaxFilterBytes = DefaultMaxFilterBytes
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	switch n := len(c.Authors); {
+	case len(c.Key) != ed25519.PrivateKeySize:
+		return fmt.Errorf("mempool: key of %d bytes, want %d", len(c.Key), ed25519.PrivateKeySize)
+	case n == 0 || n > chain.MaxValidators:
+		return fmt.Errorf("mempool: %d authors, allowed are 1 to %d", n, chain.MaxValidators)
+	case c.MaxMessageBytes < 1 || c.MaxBlockBytes < c.MaxMessageBytes+8:
+		return fmt.Errorf("mempool: messages of %d bytes do not fit in blocks of %d", c.MaxMessageBytes, c.MaxBlockBytes)
+	case c.MaxPoolBytes/int64(n) < int64(c.MaxBlockBytes)+batchOverhead:
+		return fmt.Errorf("mempool: %d bytes for %d authors: each share must hold a block of %d bytes", c.MaxPoolBytes, n, c.MaxBlockBytes)
+	case c.MaxPoolMessages/n < 1:
+		return fmt.Errorf("mempool: %d messages for %d authors", c.MaxPoolMessages, n)
+	case c.Storage == nil || c.Index == nil || c.Replicator == nil:
+		return errors.New("mempool: storage, index and replicator are needed")
+	}
+	for i, a := range c.Authors {
+		if slices.Contains(c.Authors[:i], a) {
+			return fmt.Errorf("mempool: author %v is named twice", a)
+		}
+	}
+	return nil
+}
+
+// State is how far a message has come.
+type State uint8
+
+// The states of a message.
+const (
+	// Unknown: neither pending nor final at this node.
+	Unknown State = iota
+	// Pending: in the pool.
+	Pending
+	// Final: in a final block.
+	Final
+)
+
+// String returns the state's name as the API shows it.
+func (s State) String() string {
+	switch s {
+	case Pending:
+		return "pending"
+	case Final:
+		return "final"
+	default:
+		return "unknown"
+	}
+}
+
+// Result says where a message stands.
+type Result struct {
+	ID    chain.Hash
+	State State
+	// Height and Index are the message's block and its place there, if it is Final.
+	Height uint64
+	Index  uint32
+}
