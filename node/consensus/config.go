@@ -1,0 +1,82 @@
+package consensus
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// Config is what stays the same for a Core's life.
+type Config struct {
+	ChainID string
+	// PublicKey is this node's identity. At a height whose set holds it the node is a validator, otherwise an observer.
+	PublicKey chain.PublicKey
+	// Sign sets the signature of a vote. It is deterministic (RFC 8032) and blocks on nothing. Without it the node only observes.
+	Sign func(*chain.Vote)
+	// VoteFrom is the lowest height that this node votes and proposes at: above 0 while it is Rejoining.
+	VoteFrom uint64
+	// RoundTimeout is T_round of round 0, at least three one-way delays; every later round takes 1.5 times as long, up to
+	// MaxRoundTimeout. Both are equal on all validators.
+	RoundTimeout    time.Duration
+	MaxRoundTimeout time.Duration
+	// RetryInterval is T_retry.
+	RetryInterval time.Duration
+	// MinBlockInterval is how long the leader of round 0 waits from the start of the height, unless a block is full.
+	MinBlockInterval time.Duration
+}
+
+// DefaultRetryInterval is T_retry where nothing else is configured.
+const DefaultRetryInterval = time.Second
+
+func (c *Config) validate() error {
+	if c.RoundTimeout <= 0 || c.MaxRoundTimeout < c.RoundTimeout {
+		return fmt.Errorf("round timeouts %v to %v, want 0 < first <= last", c.RoundTimeout, c.MaxRoundTimeout)
+	}
+	if c.RetryInterval <= 0 {
+		return fmt.Errorf("retry interval %v, want more than 0", c.RetryInterval)
+	}
+	if c.MinBlockInterval < 0 {
+		return fmt.Errorf("minimum block interval %v, want 0 or more", c.MinBlockInterval)
+	}
+	return nil
+}
+
+// Height is what a height is decided under. All of it follows from the final block below.
+type Height struct {
+	Height uint64
+	// Parent is the hash of the final block below.
+	Parent chain.Hash
+	// Set decides the height. It is not changed while the Core lives.
+	Set *chain.ValidatorSet
+	// Order is the height's permutation of the validators' indices: the leader of round r is Order[r mod n].
+	Order []int
+	// Last is the finalization of the block below, as strong as held; nil at height 1.
+	Last *chain.Certificate
+}
+
+func (p *Height) validate() error {
+	if p.Height == 0 {
+		return fmt.Errorf("height 0 is genesis: nothing is decided there")
+	}
+	if err := p.Set.Validate(); err != nil {
+		return err
+	}
+	if p.Set.SynchronyDeltaMS != 0 {
+		return fmt.Errorf("the synchrony wait (delta %d ms) is not part of this version", p.Set.SynchronyDeltaMS)
+	}
+	order := slices.Sorted(slices.Values(p.Order))
+	if len(order) != len(p.Set.Validators) {
+		return fmt.Errorf("leader order of %d validators, the set has %d", len(order), len(p.Set.Validators))
+	}
+	for i, v := range order {
+		if i != v {
+			return fmt.Errorf("leader order %v is no permutation of %d validators", p.Order, len(order))
+		}
+	}
+	if p.Height > 1 && (p.Last == nil || p.Last.Kind != chain.Finalize || p.Last.Height != p.Height-1 || p.Last.Block != p.Parent) {
+		return fmt.Errorf("height %d starts without the finalization of block %v below", p.Height, p.Parent)
+	}
+	return nil
+}

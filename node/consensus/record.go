@@ -1,0 +1,53 @@
+package consensus
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// RecordKind says what a Record holds.
+type RecordKind uint8
+
+const (
+	// RecordVote is a vote of this validator.
+	RecordVote RecordKind = iota + 1
+	// RecordCertificate is a certificate that a vote of this validator rests on, or the finalization of the height.
+	RecordCertificate
+	// RecordBlock is a block that this validator voted for.
+	RecordBlock
+	// RecordProposal is a proposal of this validator, whole.
+	RecordProposal
+)
+
+// Record is one piece of what must outlive a crash; the store keeps it and need not understand it. Records of a height may be
+// removed once its final block is stored durably with a finalization.
+type Record struct {
+	Height uint64
+	Round  uint32
+	Kind   RecordKind
+	// Data is the canonical encoding of the chain type.
+	Data []byte
+}
+
+const recordHeader = 8 + 4 + 1
+
+// Encode returns height, round and kind, big-endian, followed by the data.
+func (r Record) Encode() []byte {
+	b := make([]byte, 0, recordHeader+len(r.Data))
+	b = binary.BigEndian.AppendUint64(b, r.Height)
+	b = binary.BigEndian.AppendUint32(b, r.Round)
+	b = append(b, byte(r.Kind))
+	return append(b, r.Data...)
+}
+
+// DecodeRecord reads what Encode wrote; Data aliases b. The data is checked by New.
+func DecodeRecord(b []byte) (Record, error) {
+	if len(b) < recordHeader {
+		return Record{}, fmt.Errorf("record of %d bytes, want at least %d: %w", len(b), recordHeader, chain.ErrMalformed)
+	}
+	return Record{
+		Height: binary.BigEndian.Uint64(b), Round: binary.BigEndian.Uint32(b[8:]), Kind: RecordKind(b[12]), Data: b[recordHeader:],
+	}, nil
+}
