@@ -1,8 +1,8 @@
 # `make help` lists the targets. Every target installs what it needs: Go tools from the pinned modules in hack/tools,
 # Debian packages through hack/setup.sh.
 
-SHELL := /usr/bin/env bash -o pipefail
-.SHELLFLAGS := -eu -c
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
@@ -51,7 +51,7 @@ help: ## Show this list.
 .PHONY: build
 build: ## Build bin/diseq.
 	@mkdir -p $(BIN)
-	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN)/ ./cmd/diseq
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o $(BIN)/ ./cmd/diseq
 
 .PHONY: devnet
 devnet: build ## Run a local network until Ctrl-C; the next run on DEVNET_DIR continues its chain. VALIDATORS, THRESHOLD, HTTP.
