@@ -16,7 +16,7 @@ hack/test-arrows.sh "$linter" || status=1
 
 mapfile -t scripts < <(git -c safe.directory='*' ls-files --cached --others --exclude-standard -- '*.sh' .ci/run)
 if hack/setup.sh --optional shellcheck=shellcheck; then
-	shellcheck --severity=style "${scripts[@]}" || status=1
+	shellcheck --external-sources "${scripts[@]}" || status=1
 	echo "shellcheck: ${#scripts[@]} scripts"
 else
 	echo "shellcheck: skipped, it is not installed and its package cannot be installed here"
