@@ -1,0 +1,158 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// Commit is what becomes durable with a final block, all or nothing.
+type Commit struct {
+	Block *chain.FinalBlock
+	// Remove names batches that no longer wait: those of the block, and those with nothing new left in them.
+	Remove []chain.Hash
+	// Epochs are beacon epochs that begin with this block, or whose output it decides.
+	Epochs []Epoch
+	// Justification is the encoded proposal (chain.Proposal) of a block decided in a round above 0; nil otherwise.
+	Justification []byte
+}
+
+// Commit appends a final block. Heights are strictly consecutive, a block names the hash of the one below, and what is
+// there is never overwritten.
+func (s *Store) Commit(ctx context.Context, c Commit) error {
+	f := c.Block
+	hash := f.Hash()
+	if err := s.check(f, hash); err != nil {
+		return err
+	}
+	height, err := signed(f.Header.Height)
+	if err != nil {
+		return err
+	}
+	block, messages, certificate := f.Block.Encode(), chain.EncodeMessages(f.Messages), f.Certificate.Encode()
+	size := len(block) + len(messages) + len(certificate) + len(c.Justification)
+	return s.writer.submit(ctx, size, func(tx *transaction) error {
+		if f.Header.Height != tx.tip.height+1 {
+			return fmt.Errorf("store: commit block %d: the newest is %d", f.Header.Height, tx.tip.height)
+		}
+		if f.Header.ParentHash != tx.tip.hash {
+			return fmt.Errorf("store: commit block %d: its parent is %v, block %d is %v", height, f.Header.ParentHash, tx.tip.height, tx.tip.hash)
+		}
+		h := f.Header.Height
+		if _, err := tx.exec("add block", height, checksum(h, block), checksum(h, messages), block, messages); err != nil {
+			return err
+		}
+		if _, err := tx.exec("add certificate", height, checksum(h, certificate), certificate); err != nil {
+			return err
+		}
+		if c.Justification != nil {
+			if _, err := tx.exec("add justification", height, checksum(h, c.Justification), c.Justification); err != nil {
+				return err
+			}
+		}
+		for _, b := range c.Remove {
+			if _, err := tx.exec("remove batch", b[:]); err != nil {
+				return err
+			}
+		}
+		for _, e := range c.Epochs {
+			if err := tx.putEpoch(e); err != nil {
+				return err
+			}
+		}
+		tx.tip = tip{height: h, hash: hash}
+		return nil
+	})
+}
+
+// check refuses what could not be read back, or is of another chain. Signatures are the caller's.
+func (s *Store) check(f *chain.FinalBlock, hash chain.Hash) error {
+	if f.Header.ChainID != s.genesis.ChainID {
+		return fmt.Errorf("store: commit block of chain %q to %q", f.Header.ChainID, s.genesis.ChainID)
+	}
+	return checkFinalization(&f.Certificate, f.Header.Height, hash)
+}
+
+func checkFinalization(c *chain.Certificate, height uint64, hash chain.Hash) error {
+	if c.Kind != chain.Finalize || c.Height != height || c.Block != hash {
+		return fmt.Errorf("store: %v certificate for block %v at height %d, the block is %v at height %d", c.Kind, c.Block, c.Height, hash, height)
+	}
+	if err := c.Check(chain.MaxValidators, 1); err != nil {
+		return fmt.Errorf("store: block %d: %w", height, err)
+	}
+	return nil
+}
+
+// strongerLimit bounds the certificates that wait to be written; past it the caller's is dropped, which costs strength only.
+const strongerLimit = 1024
+
+// Strengthen replaces the certificate of a final block by one with more votes for the same block. It returns at once: the
+// certificate joins the next transaction, within 200 ms, and readers see it from then on. A weaker one changes nothing.
+func (s *Store) Strengthen(c *chain.Certificate) {
+	s.strengthening.Lock()
+	defer s.strengthening.Unlock()
+	if old := s.stronger[c.Height]; len(s.stronger) >= strongerLimit && old == nil || old != nil && len(old.Votes) >= len(c.Votes) {
+		return
+	}
+	s.stronger[c.Height] = c
+	select {
+	case s.writer.poke <- struct{}{}:
+	default:
+	}
+}
+
+// writeStronger runs at the end of each transaction. A certificate whose block is not there yet stays, and so does one
+// whose transaction fails.
+func (s *Store) writeStronger(tx *transaction) error {
+	s.strengthening.Lock()
+	defer s.strengthening.Unlock()
+	s.written = s.written[:0]
+	for height, c := range s.stronger {
+		if height > tx.tip.height {
+			continue
+		}
+		s.written = append(s.written, c)
+		held, err := tx.certificate(height)
+		if err != nil {
+			return err
+		}
+		if err := checkFinalization(c, height, held.Block); err != nil {
+			s.logger.Warn("stronger certificate refused", "err", err)
+			continue
+		}
+		if len(c.Votes) <= len(held.Votes) {
+			continue
+		}
+		encoded := c.Encode()
+		if _, err := tx.exec("strengthen", checksum(height, encoded), encoded, int64(height)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (tx *transaction) certificate(height uint64) (*chain.Certificate, error) {
+	var sum int64
+	var encoded []byte
+	if err := tx.stmt["certificate"].QueryRow(int64(height)).Scan(&sum, &encoded); err != nil {
+		return nil, explain(tx.path, "read certificate", err)
+	}
+	if sum != checksum(height, encoded) {
+		return nil, corrupt(tx.path, "certificate of block %d", height)
+	}
+	return chain.DecodeCertificate(encoded)
+}
+
+// settled is told the newest block of each transaction on disk.
+func (s *Store) settled(t tip) {
+	s.tip.Store(&t)
+	s.strengthening.Lock()
+	defer s.strengthening.Unlock()
+	for _, c := range s.written {
+		if s.stronger[c.Height] == c {
+			delete(s.stronger, c.Height)
+		}
+	}
+	s.written = s.written[:0]
+}

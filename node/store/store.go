@@ -1,0 +1,287 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+const blocksName = "blocks.db"
+
+// blocksSchema: each table is read by its key only, and big columns stand last, where SQLite does not touch them unless asked.
+var blocksSchema = schema{
+	application: 0x44495142, // "DIQB"
+	pageSize:    8192,
+	migrations: []string{`
+CREATE TABLE chain (one INTEGER PRIMARY KEY CHECK (one = 1), chain_id TEXT NOT NULL, genesis_hash BLOB NOT NULL);
+CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE blocks (height INTEGER PRIMARY KEY, block_sum INTEGER NOT NULL, messages_sum INTEGER NOT NULL,
+  block BLOB NOT NULL, messages BLOB NOT NULL);
+CREATE TABLE certificates (height INTEGER PRIMARY KEY, sum INTEGER NOT NULL, certificate BLOB NOT NULL);
+CREATE TABLE justifications (height INTEGER PRIMARY KEY, sum INTEGER NOT NULL, justification BLOB NOT NULL);
+CREATE TABLE batches (arrival INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, author BLOB NOT NULL, incarnation INTEGER NOT NULL,
+  number INTEGER NOT NULL, sum INTEGER NOT NULL, batch BLOB NOT NULL);
+CREATE TABLE epochs (epoch INTEGER PRIMARY KEY, beacon BLOB NOT NULL, output BLOB);
+CREATE TABLE evidence (arrival INTEGER PRIMARY KEY, public_key BLOB NOT NULL, rule TEXT NOT NULL, height INTEGER NOT NULL,
+  round INTEGER NOT NULL, evidence BLOB NOT NULL, UNIQUE (public_key, rule, height, round));`},
+}
+
+var blocksStatements = map[string]string{
+	"BEGIN IMMEDIATE": "BEGIN IMMEDIATE", "COMMIT": "COMMIT", "ROLLBACK": "ROLLBACK",
+	"SAVEPOINT operation": "SAVEPOINT operation", "RELEASE operation": "RELEASE operation",
+	"ROLLBACK TO operation": "ROLLBACK TO operation",
+	"add batch": `INSERT INTO batches (hash, author, incarnation, number, sum, batch) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT (hash) DO NOTHING`,
+	"remove batch":      "DELETE FROM batches WHERE hash = ?",
+	"add block":         "INSERT INTO blocks (height, block_sum, messages_sum, block, messages) VALUES (?, ?, ?, ?, ?)",
+	"add certificate":   "INSERT INTO certificates (height, sum, certificate) VALUES (?, ?, ?)",
+	"strengthen":        "UPDATE certificates SET sum = ?, certificate = ? WHERE height = ?",
+	"certificate":       "SELECT sum, certificate FROM certificates WHERE height = ?",
+	"add justification": "INSERT INTO justifications (height, sum, justification) VALUES (?, ?, ?)",
+	"put epoch": `INSERT INTO epochs (epoch, beacon, output) VALUES (?, ?, ?)
+		ON CONFLICT (epoch) DO UPDATE SET beacon = excluded.beacon, output = coalesce(excluded.output, output)`,
+	"add evidence": `INSERT INTO evidence (public_key, rule, height, round, evidence)
+		SELECT ?1, ?2, ?3, ?4, ?5 WHERE (SELECT count(*) FROM evidence WHERE public_key = ?1) < ?6
+		ON CONFLICT (public_key, rule, height, round) DO NOTHING`,
+	"put meta": "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+}
+
+// Options are what a store is opened with besides its directory and chain. The zero value is fine.
+type Options struct {
+	// Logger is told of what no caller waits for; nil for none.
+	Logger *slog.Logger
+	// Registerer takes the metrics; nil for none.
+	Registerer prometheus.Registerer
+}
+
+// tip is the newest final block.
+type tip struct {
+	height uint64
+	hash   chain.Hash
+}
+
+// Store is an open data directory. Its methods may be called from any goroutine.
+type Store struct {
+	dir     string
+	path    string // of blocks.db
+	genesis *chain.Genesis
+	logger  *slog.Logger
+	lock    *os.File
+	writes  *sql.DB
+	reads   *sql.DB
+	writer  *writer
+	tip     atomic.Pointer[tip]
+	closing sync.Once
+	closed  error
+
+	strengthening sync.Mutex
+	stronger      map[uint64]*chain.Certificate // by height, not yet written
+	written       []*chain.Certificate          // of them, by the transaction under way
+}
+
+// Open opens the data directory of a chain, creating directory and blocks.db if they do not exist. It fails, changing no
+// byte of the files, with an error that wraps [ErrLocked], [ErrWrongChain], [ErrNewerSchema] or [ErrCorrupt].
+func Open(dir string, genesis *chain.Genesis, options Options) (*Store, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	lock, err := lockDirectory(dir)
+	if err != nil {
+		return nil, err
+	}
+	logger := options.Logger
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Store{
+		dir: dir, path: filepath.Join(dir, blocksName), genesis: genesis, logger: logger, lock: lock,
+		stronger: map[uint64]*chain.Certificate{},
+	}
+	if err := s.open(options.Registerer); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Store) open(registerer prometheus.Registerer) error {
+	if err := s.ready(); err != nil {
+		return err
+	}
+	seconds := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "diseq_store_transaction_seconds", Help: "Time of a transaction of blocks.db, its fsync included.",
+		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
+	})
+	if registerer != nil {
+		if err := registerer.Register(seconds); err != nil {
+			return fmt.Errorf("store: metrics: %w", err)
+		}
+	}
+	var err error
+	if s.writes, err = openPool(s.path, readWrite, 2, writing()...); err != nil {
+		return err
+	}
+	if s.reads, err = openPool(s.path, readOnly, 4, reading()...); err != nil {
+		return err
+	}
+	ctx := context.Background()
+	conn, err := s.writes.Conn(ctx)
+	if err != nil {
+		return explain(s.path, "open", err)
+	}
+	stmt, err := prepare(ctx, conn, s.path, blocksStatements)
+	if err != nil {
+		return err
+	}
+	points, err := startCheckpointer(ctx, s.path, s.writes, s.logger)
+	if err != nil {
+		return err
+	}
+	s.writer = &writer{
+		path: s.path, conn: conn, stmt: stmt, logger: s.logger, seconds: seconds, points: points, lazy: s.writeStronger,
+		settled: s.settled, tip: *s.tip.Load(), queue: make(chan *operation, groupOperations),
+		poke: make(chan struct{}, 1),
+	}
+	s.writer.done.Go(s.writer.loop)
+	return nil
+}
+
+// ready creates blocks.db, or inspects it and takes an older schema to the newest.
+func (s *Store) ready() error {
+	if _, err := os.Lstat(s.path); errors.Is(err, os.ErrNotExist) {
+		s.tip.Store(&tip{hash: s.genesisBlock().Hash()})
+		return createDatabase(s.path, &blocksSchema, func(tx *sql.Tx) error {
+			hash := s.genesis.Hash()
+			_, err := tx.Exec("INSERT INTO chain (one, chain_id, genesis_hash) VALUES (1, ?, ?)", s.genesis.ChainID, hash[:])
+			return err
+		})
+	}
+	version, err := inspect(s.path, &blocksSchema, s.inspectBlocks)
+	if err != nil {
+		return err
+	}
+	return upgrade(s.path, &blocksSchema, version)
+}
+
+func upgrade(path string, s *schema, from int) error {
+	if from == s.version() {
+		return nil
+	}
+	db, err := openPool(path, readWrite, 1, writing()...)
+	if err != nil {
+		return err
+	}
+	return explain(path, "migrate", errors.Join(migrate(db, s, from, nil), db.Close()))
+}
+
+// linksChecked is how many of the newest blocks are read when a store is opened.
+const linksChecked = 8
+
+// inspectBlocks compares the chain, and reads the newest blocks.
+func (s *Store) inspectBlocks(db *sql.DB) error {
+	var id string
+	var hash []byte
+	err := db.QueryRow("SELECT chain_id, genesis_hash FROM chain").Scan(&id, &hash)
+	if errors.Is(err, sql.ErrNoRows) {
+		return corrupt(s.path, "no chain is named in it")
+	}
+	if err != nil {
+		return explain(s.path, "read the chain", err)
+	}
+	if want := s.genesis.Hash(); id != s.genesis.ChainID || string(hash) != string(want[:]) {
+		return fmt.Errorf("store: %s: %w: it is of chain %q with genesis hash %x, the genesis document is of %q with %v",
+			blocksName, ErrWrongChain, id, hash, s.genesis.ChainID, want)
+	}
+	var first, newest, certified int64
+	if err := db.QueryRow("SELECT coalesce(min(height), 0) FROM blocks").Scan(&first); err != nil {
+		return explain(s.path, "read the first height", err)
+	}
+	if err := db.QueryRow("SELECT coalesce(max(height), 0) FROM blocks").Scan(&newest); err != nil {
+		return explain(s.path, "read the newest height", err)
+	}
+	if err := db.QueryRow("SELECT coalesce(max(height), 0) FROM certificates").Scan(&certified); err != nil {
+		return explain(s.path, "read the newest certificate", err)
+	}
+	if certified != newest || (newest > 0 && first != 1) {
+		return corrupt(s.path, "blocks %d to %d, certificates to %d", first, newest, certified)
+	}
+	return s.inspectNewest(db, uint64(newest))
+}
+
+func (s *Store) inspectNewest(db *sql.DB, newest uint64) error {
+	r := reader{db: db, path: s.path}
+	from := max(1, newest-min(newest, linksChecked-1))
+	last := tip{hash: s.genesisBlock().Hash()}
+	for height := from; height <= newest; height++ {
+		encoded, err := r.encodedBlocks(context.Background(), height, 1, 0)
+		if err != nil {
+			return err
+		}
+		if len(encoded) == 0 {
+			return corrupt(s.path, "no block at height %d", height)
+		}
+		f, err := s.decode(height, encoded[0])
+		if err != nil {
+			return err
+		}
+		if (height > from || from == 1) && f.Header.ParentHash != last.hash {
+			return corrupt(s.path, "block %d names parent %v, block %d is %v", height, f.Header.ParentHash, height-1, last.hash)
+		}
+		last = tip{height: height, hash: f.Hash()}
+	}
+	s.tip.Store(&last)
+	return nil
+}
+
+func (s *Store) genesisBlock() *chain.FinalBlock {
+	return &chain.FinalBlock{Block: chain.Block{Header: s.genesis.Header()}}
+}
+
+// Height returns the height of the newest final block on disk; 0 is genesis.
+func (s *Store) Height() uint64 { return s.tip.Load().height }
+
+// Close writes what is queued, closes the files and lets go of the directory. The vote store is closed on its own, before.
+// Closing again does nothing.
+func (s *Store) Close() error {
+	s.closing.Do(func() { s.closed = s.close() })
+	return s.closed
+}
+
+func (s *Store) close() error {
+	var errs []error
+	if s.writer != nil {
+		s.writer.close()
+		errs = append(errs, s.writer.points.close(), s.writer.conn.Close())
+	}
+	if s.reads != nil { // before the writers: the last connection to close moves the log into the file
+		errs = append(errs, s.reads.Close())
+	}
+	if s.writes != nil {
+		errs = append(errs, s.writes.Close())
+	}
+	return errors.Join(append(errs, s.lock.Close())...)
+}
+
+func noTransaction(err error) bool { return strings.Contains(err.Error(), "no transaction is active") }
+
+func signed(v uint64) (int64, error) {
+	if v > math.MaxInt64 {
+		return 0, fmt.Errorf("store: number %d is out of range", v)
+	}
+	return int64(v), nil
+}
