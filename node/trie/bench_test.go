@@ -1,0 +1,113 @@
+package trie
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"testing"
+)
+
+const benchBlock = 500
+
+// filled returns a trie of n random leaves in blocks of 5,000, flushed.
+func filled(b *testing.B, n int) *Trie {
+	b.Helper()
+	tr := mustOpen(b, filepath.Join(b.TempDir(), "state.db"), Options{CacheBytes: 128 << 20})
+	b.Cleanup(func() { mustClose(b, tr) })
+	rng := rand.NewChaCha8([32]byte{1})
+	for n > 0 {
+		size := min(n, 5000)
+		mustAppend(b, tr, tr.Height()+1, randomBlock(rng, size))
+		n -= size
+	}
+	if err := tr.Flush(); err != nil {
+		b.Fatal(err)
+	}
+	return tr
+}
+
+func randomBlock(rng *rand.ChaCha8, n int) []Leaf {
+	leaves := make([]Leaf, n)
+	for i := range leaves {
+		_, _ = rng.Read(leaves[i].Key[:]) // never fails
+		_, _ = rng.Read(leaves[i].Hash[:])
+		leaves[i].Index = uint32(i)
+	}
+	return leaves
+}
+
+// BenchmarkAppend appends blocks of 500 messages, flushes included; see ns/msg.
+func BenchmarkAppend(b *testing.B) {
+	for _, n := range []int{0, 100_000, 1_000_000} {
+		b.Run(fmt.Sprintf("leaves=%d", n), func(b *testing.B) {
+			tr := filled(b, n)
+			rng := rand.NewChaCha8([32]byte{2})
+			b.ReportAllocs()
+			for b.Loop() {
+				b.StopTimer()
+				leaves := randomBlock(rng, benchBlock)
+				b.StartTimer()
+				mustAppend(b, tr, tr.Height()+1, leaves)
+			}
+			s := tr.Stats()
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchBlock, "ns/msg")
+			b.ReportMetric(float64(s.CachedBytes)/float64(max(s.Leaves, 1)), "cacheB/leaf")
+			b.ReportMetric(float64(s.Leaves)/float64(s.Pages), "leaves/page")
+		})
+	}
+}
+
+func BenchmarkProve(b *testing.B) {
+	tr := filled(b, 1_000_000)
+	rng := rand.NewChaCha8([32]byte{2})
+	for range 1000 {
+		mustAppend(b, tr, tr.Height()+1, randomBlock(rng, benchBlock))
+	}
+	for _, back := range []uint64{0, 1, 100, 1000} {
+		b.Run(fmt.Sprintf("heights-ago=%d", back), func(b *testing.B) {
+			for b.Loop() {
+				if _, err := tr.Prove(ctx, tr.Height()-back, [32]byte{byte(rng.Uint64()), byte(rng.Uint64())}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkVerify(b *testing.B) {
+	tr := filled(b, 100_000)
+	key := Key(message(1))
+	root := mustAppend(b, tr, tr.Height()+1, block(1, 1))
+	p, err := tr.Prove(ctx, tr.Height(), key)
+	if err != nil {
+		b.Fatal(err)
+	}
+	p.Leaf.Data = message(1)
+	for b.Loop() {
+		if present, err := Verify(root, key, p); err != nil || !present {
+			b.Fatal(present, err)
+		}
+	}
+}
+
+func BenchmarkLookup(b *testing.B) {
+	tr := filled(b, 1_000_000)
+	for name, seed := range map[string]byte{"hit": 1, "miss": 2} {
+		b.Run(name, func(b *testing.B) {
+			keys := randomBlock(rand.NewChaCha8([32]byte{seed}), 5000)
+			for i := 0; b.Loop(); i++ {
+				_, _, ok, err := tr.Lookup(keys[i%len(keys)].Key)
+				if err != nil || ok != (name == "hit") {
+					b.Fatal(ok, err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkLeafHash(b *testing.B) {
+	data := make([]byte, 100)
+	for b.Loop() {
+		LeafHash(Key(data), data)
+	}
+}

@@ -1,0 +1,181 @@
+package trie
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+const (
+	// MaxProofNodes is the longest path: the root, a branch on each bit after the first, a leaf.
+	MaxProofNodes = 1 + (keyBits - 1) + 1
+	// MaxProofBytes bounds the JSON of a proof that is decoded: 8 MiB of data as numbers, and the path.
+	MaxProofBytes = 34 << 20
+)
+
+// Proof is the path from the root towards a key: of inclusion if it ends at the
+// key's leaf, of absence if it ends elsewhere. Its JSON is that of /v1/proofs;
+// convert it to PoCProof for that of /merkle_proof.
+type Proof struct {
+	Key      [32]byte
+	Height   uint64 // that the prover meant; the verifier does not look at it
+	Root     RootNode
+	Branches []Branch
+	Leaf     *ProofLeaf // nil: no key on this side of the root
+}
+
+// Branch is a node with two sides that differ first in Bit.
+type Branch struct {
+	IsRight     bool // which side of the node above it is
+	Bit         uint8
+	Hash        [32]byte
+	Left, Right [32]byte
+}
+
+// ProofLeaf is where the path ends: at the key itself or, for a proof of
+// absence, at the one leaf that the key's bits lead to.
+type ProofLeaf struct {
+	IsRight bool // which side of the node above it is
+	Key     [32]byte
+	Hash    [32]byte
+	Data    []byte
+
+	// Where the caller finds Data. No part of what is proven.
+	Height uint64
+	Index  uint32
+}
+
+// Included tells what the proof claims.
+func (p *Proof) Included() bool { return p.Leaf != nil && p.Leaf.Key == p.Key }
+
+func (n *RootNode) child(right bool) [32]byte {
+	if right {
+		return n.Right
+	}
+	return n.Left
+}
+
+func (b *Branch) child(right bool) [32]byte {
+	if right {
+		return b.Right
+	}
+	return b.Left
+}
+
+type proofJSON struct {
+	Key   hexHash         `json:"key"`
+	Kind  string          `json:"kind"`
+	Root  *hexHash        `json:"root"`
+	Nodes []proofNodeJSON `json:"nodes"`
+	Leaf  *proofLeafJSON  `json:"leaf"`
+}
+
+type proofNodeJSON struct {
+	Bit   *uint8   `json:"bit,omitempty"`
+	Left  *hexHash `json:"left"`
+	Right *hexHash `json:"right"`
+}
+
+type proofLeafJSON struct {
+	Key  hexHash `json:"key"`
+	Data string  `json:"data"`
+}
+
+const (
+	kindInclusion = "inclusion"
+	kindAbsence   = "absence"
+)
+
+// MarshalJSON returns the form of /v1/proofs: {"key","kind","root","nodes","leaf"}.
+// The first node is the root, the others are branches with their "bit"; hashes
+// of nodes and the turns of the path follow from the rest and are left out.
+func (p Proof) MarshalJSON() ([]byte, error) {
+	out := proofJSON{Key: p.Key, Kind: kindAbsence, Root: optional(p.Root.Hash), Nodes: make([]proofNodeJSON, 1, 1+len(p.Branches))}
+	if p.Included() {
+		out.Kind = kindInclusion
+	}
+	out.Nodes[0] = proofNodeJSON{Left: optional(p.Root.Left), Right: optional(p.Root.Right)}
+	for i := range p.Branches {
+		b := &p.Branches[i]
+		out.Nodes = append(out.Nodes, proofNodeJSON{Bit: &b.Bit, Left: optional(b.Left), Right: optional(b.Right)})
+	}
+	if l := p.Leaf; l != nil {
+		out.Leaf = &proofLeafJSON{Key: l.Key, Data: base64.StdEncoding.EncodeToString(l.Data)}
+	}
+	return json.Marshal(out)
+}
+
+// UnmarshalJSON accepts what MarshalJSON returns, up to MaxProofBytes and
+// MaxProofNodes. It checks the form only; Verify decides what is proven.
+func (p *Proof) UnmarshalJSON(b []byte) error {
+	if len(b) > MaxProofBytes {
+		return fmt.Errorf("proof of %d bytes, more than %d", len(b), MaxProofBytes)
+	}
+	var in proofJSON
+	if err := json.Unmarshal(b, &in); err != nil {
+		return fmt.Errorf("proof: %w", err)
+	}
+	if n := len(in.Nodes); n < 1 || n > MaxProofNodes-1 {
+		return fmt.Errorf("proof of %d nodes, want 1 to %d and a leaf", n, MaxProofNodes-1)
+	}
+	out := Proof{Key: in.Key, Root: RootNode{Hash: in.Root.value(), Left: in.Nodes[0].Left.value(), Right: in.Nodes[0].Right.value()}}
+	turn := bit(&out.Key, 0) == 1
+	for i, n := range in.Nodes[1:] {
+		if n.Bit == nil || n.Left == nil || n.Right == nil {
+			return fmt.Errorf("proof: node %d lacks bit, left or right", i+1)
+		}
+		br := Branch{IsRight: turn, Bit: *n.Bit, Left: n.Left.value(), Right: n.Right.value()}
+		br.Hash = branchHash(br.Bit, &br.Left, &br.Right)
+		out.Branches = append(out.Branches, br)
+		turn = bit(&out.Key, int(br.Bit)) == 1
+	}
+	if in.Leaf != nil {
+		data, err := base64.StdEncoding.DecodeString(in.Leaf.Data)
+		if err != nil {
+			return fmt.Errorf("proof: leaf's data: %w", err)
+		}
+		out.Leaf = &ProofLeaf{IsRight: turn, Key: in.Leaf.Key, Hash: LeafHash(in.Leaf.Key, data), Data: data}
+	}
+	if want := out.Included(); want != (in.Kind == kindInclusion) || !want && in.Kind != kindAbsence {
+		return fmt.Errorf("proof: kind %q does not fit its leaf", in.Kind)
+	}
+	*p = out
+	return nil
+}
+
+// hexHash is 32 bytes as lower-case hex in JSON.
+type hexHash [32]byte
+
+// MarshalText returns 64 lower-case hex digits.
+func (h hexHash) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, h[:]), nil }
+
+// UnmarshalText accepts 64 lower-case hex digits.
+func (h *hexHash) UnmarshalText(b []byte) error {
+	if len(b) != 64 {
+		return fmt.Errorf("hash of %d hex digits, want 64", len(b))
+	}
+	for _, c := range b {
+		if 'A' <= c && c <= 'F' {
+			return errors.New("hash in upper-case hex")
+		}
+	}
+	_, err := hex.Decode(h[:], b)
+	return err
+}
+
+// optional returns nil for the zero hash.
+func optional(h [32]byte) *hexHash {
+	if h == zero {
+		return nil
+	}
+	return (*hexHash)(&h)
+}
+
+func (h *hexHash) value() [32]byte {
+	if h == nil {
+		return zero
+	}
+	return *h
+}

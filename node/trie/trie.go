@@ -1,0 +1,516 @@
+// Package trie is the node's authenticated index of messages: a binary Merkle
+// Patricia trie over 256-bit message ids, hashed as the original proof of
+// concept hashed it (see docs/protocol.md), so that verifiers written for that
+// accept its proofs.
+//
+// It promises:
+//
+//   - Canonical shape. Branches split at the first bit in which their sides
+//     differ, so the root depends on the set of keys alone, never on the order
+//     or the batches in which they came. Keys are only ever added; adding a
+//     present key again changes nothing, not even its recorded position.
+//   - One batch a block. [Trie.Append] sorts a block's leaves and hashes every
+//     branch they share once.
+//   - History. Roots and proofs, of inclusion and of absence, for the last
+//     HistoryHeights heights and for every 1,000th height for ever. They need
+//     no old copies: the trie at height H is today's without the leaves newer
+//     than H, and subtrees without newer leaves keep their hash. Only the
+//     hashes of the 256 subtrees below the first byte are kept for each height,
+//     which bounds what a proof has to look at again.
+//   - Bounded memory. Pages of up to 32 leaves are kept in a cache of CacheBytes
+//     over a SQLite file of its own; a history of W heights takes at most
+//     10 KiB times W.
+//
+// It deliberately does not store messages (a leaf is key, hash and position),
+// does not fsync every block (all of it can be computed again from the final
+// blocks: after a crash the caller appends those after [Trie.FlushedHeight]),
+// and does not decide which roots are certified. Callers that need a root agreed
+// upon compare it with the state_root of a final block's header.
+package trie
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+)
+
+const (
+	// DefaultHistoryHeights is how many of the newest heights keep roots and proofs.
+	DefaultHistoryHeights = 1024
+	// MilestoneHeights is the distance of the heights whose roots and proofs are kept for ever.
+	MilestoneHeights = 1000
+	// DefaultCacheBytes bounds the pages in memory.
+	DefaultCacheBytes = 96 << 20
+	// DefaultFlushLeaves is how many new leaves start a flush.
+	DefaultFlushLeaves = 1 << 18
+
+	maxHistoryHeights = 1 << 16
+	// flushHeights starts a flush however few leaves there are: it bounds what is appended again after a crash.
+	flushHeights = 1024
+	// flushSteps is over how many heights a flush is spread.
+	flushSteps = 96
+	slotCount  = 256
+	slotBits   = 8
+)
+
+// Errors that callers tell apart with errors.Is.
+var (
+	ErrWrongChain   = errors.New("trie: file belongs to another chain")
+	ErrNewerSchema  = errors.New("trie: file was written by a newer version")
+	ErrCorrupt      = errors.New("trie: file is damaged; remove it and it is computed again from the blocks")
+	ErrLocked       = errors.New("trie: file is in use by another process")
+	ErrNoSuchHeight = errors.New("trie: no root kept for this height")
+	ErrClosed       = errors.New("trie: closed")
+)
+
+// Options say how a trie is kept. The zero value of each field but Chain means its default.
+type Options struct {
+	Chain          [32]byte // hash of the genesis document; a file of another one is refused
+	HistoryHeights uint64   // newest heights that keep roots and proofs, at most 65,536
+	CacheBytes     int      // memory for pages, in bytes; exceeded only by changes not yet flushed
+	FlushLeaves    int      // leaves after which changes are written to disk
+}
+
+// Leaf is a message to append.
+type Leaf struct {
+	Key   [32]byte // Key(data), the message's id
+	Hash  [32]byte // LeafHash(Key, data)
+	Index uint32   // position in its block
+}
+
+// Trie is safe for concurrent use: calls of Append, Flush and Close follow one
+// another, all others may run beside them and see the trie between two heights.
+type Trie struct {
+	history     uint64
+	flushLeaves int
+	fanout      int // maxEntries, or fewer in tests
+	cache       *cache
+	store       *store
+	walks       chan struct{} // bounds concurrent proofs at older heights
+
+	writer sync.Mutex // held by Append, Flush and Close
+	fl     *flush     // under way
+	dirty  []*page    // changed since the last flush was captured
+	gen    uint64     // flush generation, from 1
+	fresh  int        // leaves since the last flush was captured
+	hops   []hop
+	failed error // set for good when an append could not be completed
+
+	mu         sync.RWMutex // guards all below and the pages' contents; held for writing only without I/O where possible
+	height     uint64
+	floor      uint64 // before it only milestones are kept: an earlier run had a shorter history
+	flushed    uint64 // height on disk
+	captured   uint64 // height of the last flush started
+	leaves     uint64
+	pages      uint64 // pages in existence; also the last page id
+	slots      [slotCount]slot
+	frontier   frontier
+	milestones map[uint64]*frontier // not on disk yet
+	closed     bool
+}
+
+// slot is the subtree of all keys with one first byte.
+type slot struct {
+	child
+	shape    uint64 // counts changes of the pages' structure
+	versions []version
+}
+
+// hop is a stack page on the way to a leaf.
+type hop struct {
+	page   *page
+	at     int
+	tested uint8
+}
+
+// Open opens the trie in the SQLite file at path, or creates it at height 0,
+// the empty genesis. It locks the file against other processes. A file that it
+// refuses (ErrWrongChain, ErrNewerSchema, ErrCorrupt, ErrLocked) is not changed.
+func Open(ctx context.Context, path string, o Options) (*Trie, error) {
+	t := &Trie{
+		history:     o.HistoryHeights,
+		flushLeaves: o.FlushLeaves,
+		fanout:      maxEntries,
+		gen:         1,
+		walks:       make(chan struct{}, 2),
+		milestones:  make(map[uint64]*frontier),
+	}
+	if t.history == 0 {
+		t.history = DefaultHistoryHeights
+	}
+	if t.history > maxHistoryHeights {
+		return nil, fmt.Errorf("trie: history of %d heights: at most %d", t.history, maxHistoryHeights)
+	}
+	if t.flushLeaves <= 0 {
+		t.flushLeaves = DefaultFlushLeaves
+	}
+	if o.CacheBytes <= 0 {
+		o.CacheBytes = DefaultCacheBytes
+	}
+	t.cache = newCache(o.CacheBytes)
+	s, state, err := openStore(ctx, path, o.Chain)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	t.store = s
+	if err := t.restore(state); err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, errors.Join(err, s.close()))
+	}
+	return t, nil
+}
+
+// Append adds the leaves of the block at height, which must follow Height, and
+// returns the root at that height. Leaves whose keys are present, or repeat an
+// earlier one of the batch, are ignored. The slice is not kept or changed. After
+// an error of the disk every later call fails: reopen and append again from
+// FlushedHeight()+1.
+func (t *Trie) Append(height uint64, leaves []Leaf) ([32]byte, error) {
+	t.writer.Lock()
+	defer t.writer.Unlock()
+	if err := t.usable(); err != nil {
+		return zero, err
+	}
+	if height != t.height+1 {
+		return zero, fmt.Errorf("trie: append of height %d after height %d", height, t.height)
+	}
+	leaves = slices.Clone(leaves)
+	slices.SortStableFunc(leaves, func(a, b Leaf) int { return bytes.Compare(a.Key[:], b.Key[:]) })
+	root, err := t.apply(height, leaves)
+	if err == nil {
+		err = t.advanceFlush()
+	}
+	if err != nil {
+		t.failed = fmt.Errorf("trie: append of height %d: %w", height, err)
+		return zero, t.failed
+	}
+	return root, nil
+}
+
+func (t *Trie) usable() error {
+	if t.closed {
+		return ErrClosed
+	}
+	return t.failed
+}
+
+func (t *Trie) apply(height uint64, leaves []Leaf) ([32]byte, error) {
+	if err := t.prefetch(leaves); err != nil {
+		return zero, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range leaves {
+		if err := t.insert(newLeaf(&leaves[i], height)); err != nil {
+			return zero, err
+		}
+	}
+	var changed []uint8
+	for i := range t.slots {
+		s := &t.slots[i]
+		if s.id == 0 || s.hash != zero {
+			continue
+		}
+		if err := t.rehash(&s.child); err != nil {
+			return zero, err
+		}
+		s.record(height, min(t.oldest(height), t.flushed))
+		t.frontier.set(uint8(i), s.hash)
+		changed = append(changed, uint8(i))
+	}
+	t.frontier.rehash(changed)
+	t.height = height
+	if height%MilestoneHeights == 0 {
+		f := t.frontier
+		t.milestones[height] = &f
+	}
+	return t.frontier.root().Hash, nil
+}
+
+// prefetch reads the pages that leaves go to while readers still can work.
+func (t *Trie) prefetch(leaves []Leaf) error {
+	if held, _, _ := t.cache.usage(); uint64(held) == t.pages {
+		return nil
+	}
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for i := range leaves {
+		if _, _, err := t.find(&leaves[i].Key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// find returns the leaf page that holds key if any does, and key's place in it.
+func (t *Trie) find(key *[32]byte) (*page, int, error) {
+	c := &t.slots[key[0]].child
+	if c.id == 0 {
+		return nil, 0, nil
+	}
+	for {
+		p, err := t.page(c.id, &c.hash)
+		if err != nil {
+			return nil, 0, err
+		}
+		if p.isLeaf() {
+			if at, found := p.search(key); found {
+				return p, at, nil
+			}
+			return nil, 0, nil
+		}
+		at, _ := p.descend(key)
+		c = &p.children[at]
+	}
+}
+
+// page returns a page, from the cache or from disk. One from disk must have
+// the hash that is asked for, if it is known.
+func (t *Trie) page(id uint64, hash *[32]byte) (*page, error) {
+	if p := t.cache.get(id); p != nil {
+		return p, nil
+	}
+	p, err := t.store.page(id)
+	if err != nil {
+		return nil, err
+	}
+	if got := p.hash(); *hash != zero && got != *hash {
+		return nil, fmt.Errorf("%w: page %d has hash %x, want %x", ErrCorrupt, id, got, *hash)
+	}
+	return t.cache.put(p), nil
+}
+
+func (t *Trie) insert(l leaf) error {
+	s := &t.slots[l.key[0]]
+	if s.id == 0 {
+		s.child = t.newLeafPage(l)
+		t.leaves++
+		t.fresh++
+		return nil
+	}
+	p, at, found, err := t.descend(&s.child, &l.key)
+	if err != nil || found {
+		return err
+	}
+	t.leaves++
+	t.fresh++
+	height := l.at()
+	s.hash, s.newest = zero, height
+	// The branch for the new leaf lies in p, unless the leaf differs from all
+	// of p's in a bit before the last one tested on the way.
+	d := p.diverges(&l.key, at)
+	if n := len(t.hops); n > 0 && d < t.hops[n-1].tested {
+		for n > 1 && d < t.hops[n-2].tested {
+			n--
+		}
+		t.hops = t.hops[:n-1]
+		t.touch(height)
+		s.shape++
+		return t.insertBeside(s, l, d)
+	}
+	t.touch(height)
+	t.change(p)
+	p.insertLeaf(at, l)
+	t.cache.resize(p)
+	return t.splitUp(s, p)
+}
+
+// descend leaves the way to the leaf page for key in t.hops.
+func (t *Trie) descend(c *child, key *[32]byte) (p *page, at int, found bool, err error) {
+	t.hops = t.hops[:0]
+	for {
+		if p, err = t.page(c.id, &c.hash); err != nil {
+			return nil, 0, false, err
+		}
+		if p.isLeaf() {
+			at, found = p.search(key)
+			return p, at, found, nil
+		}
+		at, tested := p.descend(key)
+		if n := len(t.hops); n > 0 && len(p.gaps) == 0 { // a split can leave one child alone
+			tested = t.hops[n-1].tested
+		}
+		t.hops = append(t.hops, hop{p, at, tested})
+		c = &p.children[at]
+	}
+}
+
+// touch marks the pages on the way for hashing again.
+func (t *Trie) touch(height uint64) {
+	for _, h := range t.hops {
+		t.change(h.page)
+		h.page.touch(h.at)
+		h.page.children[h.at].newest = height
+	}
+}
+
+// insertBeside adds l as a page of its own, at the branch on bit d within the
+// stack page below the last hop. Such pages stay small, but they are rare: they
+// need a subtree of a whole page that is one-sided at its top.
+func (t *Trie) insertBeside(s *slot, l leaf, d uint8) error {
+	c := &s.child
+	if n := len(t.hops); n > 0 {
+		c = &t.hops[n-1].page.children[t.hops[n-1].at]
+	}
+	p, err := t.page(c.id, &c.hash)
+	if err != nil {
+		return err
+	}
+	t.change(p)
+	lo, hi := p.edge(&l.key, d)
+	at, gap := lo, lo
+	if bit(&l.key, int(d)) == 1 {
+		at, gap = hi, hi-1
+	}
+	p.insertChild(at, t.newLeafPage(l), gap, d)
+	t.cache.resize(p)
+	return t.splitUp(s, p)
+}
+
+// splitUp splits p, and the pages above it on the way, while they are too large.
+func (t *Trie) splitUp(s *slot, p *page) error {
+	for p.len() > t.fanout {
+		s.shape++
+		right := t.newPage()
+		d := p.split(right)
+		t.change(right)
+		t.cache.resize(p)
+		upper := child{id: right.id, newest: right.newest()}
+		lower := child{id: p.id, newest: p.newest()}
+		n := len(t.hops) - 1
+		if n < 0 {
+			top := t.newPage()
+			top.children = []child{lower, upper}
+			top.gaps, top.inner = []uint8{d}, [][32]byte{zero}
+			t.change(top)
+			s.id = top.id
+			return nil
+		}
+		above, at := t.hops[n].page, t.hops[n].at
+		t.hops = t.hops[:n]
+		above.children[at] = lower
+		above.insertChild(at+1, upper, at, d)
+		t.cache.resize(above)
+		p = above
+	}
+	return nil
+}
+
+func (t *Trie) newPage() *page {
+	t.pages++
+	return &page{id: t.pages}
+}
+
+func (t *Trie) newLeafPage(l leaf) child {
+	p := t.newPage()
+	p.leaves = append(make([]leaf, 0, 4), l)
+	t.change(p)
+	return child{id: p.id, newest: l.at()}
+}
+
+// change must come before every change of a page: a flush under way still
+// needs the page as it was captured.
+func (t *Trie) change(p *page) {
+	if p.dirtied == t.gen {
+		return
+	}
+	if p.captured {
+		t.fl.early[p.id] = encodePage(p)
+		p.captured = false
+	}
+	p.dirtied = t.gen
+	t.dirty = append(t.dirty, p)
+	t.cache.pin(p)
+}
+
+// rehash computes the hashes of changed pages from below.
+func (t *Trie) rehash(c *child) error {
+	if c.hash != zero {
+		return nil
+	}
+	p, err := t.page(c.id, &c.hash)
+	if err != nil {
+		return err
+	}
+	for i := range p.children {
+		if err := t.rehash(&p.children[i]); err != nil {
+			return err
+		}
+	}
+	c.hash = p.hash()
+	return nil
+}
+
+// Height returns the newest height appended, 0 before the first.
+func (t *Trie) Height() uint64 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.height
+}
+
+// FlushedHeight returns the height that a reopened trie would have after a
+// crash now: the blocks after it have to be appended again.
+func (t *Trie) FlushedHeight() uint64 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.flushed
+}
+
+// Lookup returns where in the chain key was ordered, as of Height. It reads at
+// most a few pages from disk, none of those in the cache.
+func (t *Trie) Lookup(key [32]byte) (height uint64, index uint32, ok bool, err error) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.closed {
+		return 0, 0, false, ErrClosed
+	}
+	p, at, err := t.find(&key)
+	if err != nil || p == nil {
+		return 0, 0, false, err
+	}
+	return p.leaves[at].at(), p.leaves[at].index, true, nil
+}
+
+// Stats are sizes for metrics.
+type Stats struct {
+	Height, FlushedHeight uint64
+	Leaves, Pages         uint64
+	CachedPages           int
+	CachedBytes           int // memory of the pages held
+	DirtyBytes            int // part of it that is not on disk yet
+}
+
+// Stats returns the trie's sizes.
+func (t *Trie) Stats() Stats {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	s := Stats{Height: t.height, FlushedHeight: t.flushed, Leaves: t.leaves, Pages: t.pages}
+	s.CachedPages, s.CachedBytes, s.DirtyBytes = t.cache.usage()
+	return s
+}
+
+// Close writes what is not on disk yet and closes the file.
+func (t *Trie) Close() error {
+	t.writer.Lock()
+	defer t.writer.Unlock()
+	if t.closed {
+		return nil
+	}
+	err := t.failed
+	if err == nil {
+		err = t.flushAll()
+	}
+	if t.fl != nil {
+		err = errors.Join(err, t.fl.abandon())
+	}
+	t.mu.Lock()
+	t.closed = true
+	t.mu.Unlock()
+	if err := errors.Join(err, t.store.close()); err != nil && !errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("trie: close: %w", err)
+	}
+	return nil
+}
