@@ -1,0 +1,242 @@
+package peer
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// gate decides who may be connected to this node, and counts.
+//
+// Connections that have not finished TLS are strangers': there is room for a fixed number, and a new one pushes out the
+// oldest, because a node that means it is through in milliseconds and one that only holds the place is not. Of an
+// authenticated peer the newest connections stay for the same reason: the old ones of a peer that was cut off may
+// linger until their keepalive fails.
+type gate struct {
+	settings settings
+	reports  *reports
+
+	mu      sync.Mutex
+	closed  bool
+	pending []*inbound // oldest first
+	guests  map[chain.PublicKey]*guest
+}
+
+// guest is a peer that may connect.
+type guest struct {
+	peer        Peer
+	connections []*inbound // oldest first
+	fetches     chan struct{}
+	strikes     int
+	struckAt    time.Time
+	lastHeard   atomic.Int64 // Unix nanoseconds
+	version     atomic.Pointer[string]
+}
+
+// inbound is an accepted connection. It is also what gRPC hands to every call on it.
+type inbound struct {
+	net.Conn
+	gate *gate
+
+	key      chain.PublicKey // once authenticated
+	guest    *guest
+	admitted atomic.Bool // the Hello was right
+	deadline *time.Timer // for the Hello
+}
+
+// AuthType implements credentials.AuthInfo.
+func (*inbound) AuthType() string { return "tls" }
+
+func newGate(s settings, r *reports) *gate {
+	return &gate{settings: s, reports: r, guests: make(map[chain.PublicKey]*guest)}
+}
+
+// accept registers a new connection.
+func (g *gate) accept(conn net.Conn) *inbound {
+	in := &inbound{Conn: conn, gate: g}
+	g.mu.Lock()
+	var oldest *inbound
+	if len(g.pending) >= g.settings.maxPending {
+		oldest = g.pending[0]
+		g.pending = slices.Delete(g.pending, 0, 1)
+	}
+	g.pending = append(g.pending, in)
+	g.mu.Unlock()
+	if oldest != nil {
+		g.reports.reject(reasonFlood, nil, fmt.Errorf("%d connections wait for their handshake: the oldest, from %v, is closed",
+			g.settings.maxPending, oldest.RemoteAddr()))
+		_ = oldest.Close() // it is a stranger's
+	}
+	return in
+}
+
+// check reports whether a peer with that key may connect now.
+func (g *gate) check(key chain.PublicKey) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.checkLocked(key)
+}
+
+func (g *gate) checkLocked(key chain.PublicKey) error {
+	guest, ok := g.guests[key]
+	if !ok || g.closed {
+		return fmt.Errorf("%w: %v", errUnknownKey, key)
+	}
+	if left := guest.penalty(g.settings) - time.Since(guest.struckAt); left > 0 {
+		return fmt.Errorf("%w: peer %s is not let in for another %v", errPenalty, guest.peer.Name, left.Round(time.Millisecond))
+	}
+	return nil
+}
+
+// penalty returns how long the guest stays out after its last strike.
+func (p *guest) penalty(s settings) time.Duration {
+	if p.strikes == 0 {
+		return 0
+	}
+	return min(s.maxPenalty, s.minPenalty<<min(p.strikes-1, 16))
+}
+
+// authenticated moves a connection from the strangers' to its peer's.
+func (g *gate) authenticated(in *inbound, key chain.PublicKey) error {
+	g.mu.Lock()
+	if err := g.checkLocked(key); err != nil {
+		g.mu.Unlock()
+		return err
+	}
+	g.forgetLocked(in)
+	in.key, in.guest = key, g.guests[key]
+	in.deadline = time.AfterFunc(g.settings.handshakeTimeout, func() {
+		if !in.admitted.Load() {
+			_ = in.Close() // its handshake never came
+		}
+	})
+	in.guest.connections = append(in.guest.connections, in)
+	var oldest []*inbound
+	if n := len(in.guest.connections) - g.settings.maxConnections; n > 0 {
+		oldest = slices.Clone(in.guest.connections[:n])
+	}
+	g.mu.Unlock()
+	for _, c := range oldest {
+		_ = c.Close() // its peer has newer ones
+	}
+	return nil
+}
+
+// Close implements net.Conn.
+func (in *inbound) Close() error {
+	in.gate.mu.Lock()
+	in.gate.forgetLocked(in)
+	in.gate.mu.Unlock()
+	return in.Conn.Close()
+}
+
+func (g *gate) forgetLocked(in *inbound) {
+	same := func(c *inbound) bool { return c == in }
+	if in.guest == nil {
+		g.pending = slices.DeleteFunc(g.pending, same)
+		return
+	}
+	in.deadline.Stop()
+	in.guest.connections = slices.DeleteFunc(in.guest.connections, same)
+}
+
+// strike closes every connection of a peer that sent malformed bytes and keeps it out: the longer the more often it
+// happens. Twice maxPenalty without a strike clears the record.
+func (g *gate) strike(in *inbound) time.Duration {
+	g.mu.Lock()
+	p := in.guest
+	if time.Since(p.struckAt) > 2*g.settings.maxPenalty {
+		p.strikes = 0
+	}
+	p.strikes++
+	p.struckAt = time.Now()
+	penalty := p.penalty(g.settings)
+	connections := slices.Clone(p.connections)
+	g.mu.Unlock()
+	for _, c := range connections {
+		_ = c.Close() // nothing more is wanted from it
+	}
+	return penalty
+}
+
+// setPeers replaces who may connect; whoever no longer may is disconnected. A peer that stays keeps its penalty.
+func (g *gate) setPeers(peers []Peer) {
+	g.mu.Lock()
+	guests := make(map[chain.PublicKey]*guest, len(peers))
+	for _, p := range peers {
+		entry, ok := g.guests[p.Key]
+		if !ok {
+			entry = &guest{fetches: make(chan struct{}, g.settings.maxFetches)}
+		}
+		entry.peer = p
+		guests[p.Key] = entry
+	}
+	var gone []*inbound
+	for key, p := range g.guests {
+		if guests[key] == nil {
+			gone = append(gone, p.connections...)
+		}
+	}
+	g.guests = guests
+	g.mu.Unlock()
+	for _, c := range gone {
+		_ = c.Close() // no peer any more
+	}
+}
+
+// peers returns who may connect.
+func (g *gate) peers() []Peer {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	peers := make([]Peer, 0, len(g.guests))
+	for _, p := range g.guests {
+		peers = append(peers, p.peer)
+	}
+	return peers
+}
+
+// close refuses everyone from now on; the connections are the gRPC server's to close.
+func (g *gate) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
+}
+
+// heard returns what is known of a peer from its own connections.
+func (g *gate) heard(key chain.PublicKey) (connected bool, last time.Time, version string) {
+	g.mu.Lock()
+	p := g.guests[key]
+	if p == nil {
+		g.mu.Unlock()
+		return false, time.Time{}, ""
+	}
+	connected = slices.ContainsFunc(p.connections, func(c *inbound) bool { return c.admitted.Load() })
+	g.mu.Unlock()
+	if ns := p.lastHeard.Load(); ns != 0 {
+		last = time.Unix(0, ns)
+	}
+	if v := p.version.Load(); v != nil {
+		version = *v
+	}
+	return connected, last, version
+}
+
+// gatedListener passes every accepted connection by the gate.
+type gatedListener struct {
+	net.Listener
+	gate *gate
+}
+
+// Accept implements net.Listener.
+func (l gatedListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return l.gate.accept(conn), nil
+}

@@ -1,0 +1,367 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+
+	"github.com/diseq/diseq/node/peer/peerpb"
+)
+
+// link is what this node sends to one peer on: it dials, and dials again, until it is cancelled.
+type link struct {
+	t      *Transport
+	peer   Peer
+	cancel context.CancelFunc
+	done   chan struct{}
+	kick   chan struct{} // a token: the peer has just shown up, so dialling is worth while
+
+	frames    *frameQueue
+	pushes    *pushWindow
+	proposals chan struct{} // one token for each Propose call under way
+
+	mu      sync.Mutex
+	session *session // nil while down
+	calls   sync.WaitGroup
+	since   time.Time
+	failure error
+}
+
+// session is a link that is up: a pair of connections on which the handshake has succeeded.
+type session struct {
+	ctx             context.Context // ends with the session
+	consensus, bulk peerpb.PeerClient
+}
+
+// newLink starts a link, once the one that it replaces has ended, so that the peer's LinkUp and LinkDown alternate.
+func (t *Transport) newLink(p Peer, old *link) *link {
+	ctx, cancel := context.WithCancel(t.ctx)
+	l := &link{
+		t: t, peer: p, cancel: cancel, done: make(chan struct{}), kick: make(chan struct{}, 1),
+		frames: newFrameQueue(t.settings), pushes: newPushWindow(t.settings),
+		proposals: make(chan struct{}, t.settings.maxProposals), since: time.Now(), failure: errors.New("not tried yet"),
+	}
+	t.reports.linkUp.WithLabelValues(p.Name).Set(0)
+	t.tasks.Go(func() {
+		defer cancel()
+		defer close(l.done)
+		if old != nil {
+			<-old.done
+		}
+		l.run(ctx)
+	})
+	return l
+}
+
+func (l *link) run(ctx context.Context) {
+	defer func() {
+		if _, err := l.t.link(l.peer.Key); err != nil {
+			l.t.reports.forget(l.peer.Name)
+		}
+	}()
+	for attempt := 0; ; attempt++ {
+		lasted, err := l.serve(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if lasted >= l.t.settings.settled {
+			attempt = 0
+		}
+		l.report(lasted, err)
+		timer := time.NewTimer(l.t.settings.backoff(attempt, err))
+		select {
+		case <-timer.C:
+		case <-l.kick:
+			timer.Stop()
+			attempt = 0
+			if !sleep(ctx, l.t.settings.minBackoff) {
+				return
+			}
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// backoff returns how long to wait after the attempt of that number, the first being 0, failed with err: doubling, a
+// fifth more or less at random so that nodes which failed together do not return together.
+func (s settings) backoff(attempt int, err error) time.Duration {
+	wait := min(s.maxBackoff, s.minBackoff<<min(attempt, 16))
+	if errors.Is(err, errOtherChain) {
+		wait = s.refusedBackoff
+	}
+	return time.Duration(float64(wait) * (0.8 + 0.4*rand.Float64()))
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (l *link) report(lasted time.Duration, err error) {
+	switch {
+	case errors.Is(err, errOtherChain):
+		l.t.reports.reject(reasonHello, &l.peer, err)
+	case lasted > 0:
+		l.t.reports.logLimited(slog.LevelWarn, "link is down", "link_down", l.peer.Name, err, slog.String("address", l.peer.Address))
+	default:
+		l.t.reports.logLimited(slog.LevelInfo, "peer not reached", "link_attempt", l.peer.Name, err, slog.String("address", l.peer.Address))
+	}
+}
+
+// serve brings the link up and keeps it until something fails. It returns how long the link was up.
+func (l *link) serve(ctx context.Context) (lasted time.Duration, err error) {
+	defer func() { l.failed(err) }()
+	consensus, err := l.connect(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = consensus.Close() }() // all its calls have ended
+	bulk, err := l.connect(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = bulk.Close() }() // all its calls have ended
+
+	group, ctx := errgroup.WithContext(ctx)
+	s := &session{ctx: ctx, consensus: peerpb.NewPeerClient(consensus), bulk: peerpb.NewPeerClient(bulk)}
+	frames, err := s.consensus.Consensus(ctx)
+	if err != nil {
+		return 0, err
+	}
+	batches, err := s.bulk.Push(ctx)
+	if err != nil {
+		return 0, err
+	}
+	up := time.Now()
+	l.up(s)
+	group.Go(func() error { return l.sendFrames(ctx, frames) })
+	group.Go(func() error { return ended(frames.RecvMsg(new(peerpb.Done))) })
+	group.Go(func() error { return l.sendBatches(ctx, batches) })
+	group.Go(func() error { return l.receiveAcks(batches) })
+	err = group.Wait()
+	l.down()
+	return max(time.Since(up), 1), err
+}
+
+// ended turns the end of a stream that should never end into an error.
+func ended(err error) error {
+	if err == nil {
+		return errors.New("the peer ended the stream")
+	}
+	return err
+}
+
+func (l *link) up(s *session) {
+	l.frames.set(true)
+	l.pushes.set(true)
+	l.mu.Lock()
+	l.session, l.since, l.failure = s, time.Now(), nil
+	l.mu.Unlock()
+	l.t.reports.linkUp.WithLabelValues(l.peer.Name).Set(1)
+	l.t.reports.logLimited(slog.LevelInfo, "link is up", "link_up", l.peer.Name, nil, slog.String("address", l.peer.Address))
+	l.t.handler.LinkUp(l.peer.Key)
+}
+
+func (l *link) down() {
+	l.mu.Lock()
+	l.session, l.since = nil, time.Now()
+	l.mu.Unlock()
+	l.calls.Wait()
+	l.frames.set(false)
+	l.pushes.set(false)
+	l.t.reports.linkUp.WithLabelValues(l.peer.Name).Set(0)
+	l.t.reports.unacked.WithLabelValues(l.peer.Name).Set(0)
+	l.t.handler.LinkDown(l.peer.Key)
+}
+
+func (l *link) failed(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failure = err
+}
+
+func (l *link) state() (up bool, since time.Time, failure string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failure != nil {
+		failure = l.failure.Error()
+	}
+	return l.session != nil, l.since, failure
+}
+
+// current returns the session, or ErrLinkDown.
+func (l *link) current() (*session, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.session == nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrLinkDown, l.peer.Name, l.failure)
+	}
+	return l.session, nil
+}
+
+// connect dials the peer and exchanges the handshake.
+func (l *link) connect(ctx context.Context) (*grpc.ClientConn, error) {
+	s := l.t.settings
+	dialer := net.Dialer{Timeout: s.handshakeTimeout}
+	conn, err := grpc.NewClient("passthrough:///"+l.peer.Address,
+		grpc.WithTransportCredentials(clientCredentials(l.t.certificate, l.peer.Key)),
+		// A dialer of our own also keeps gRPC from looking for an HTTP proxy in the environment.
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "tcp", address)
+		}),
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: s.handshakeTimeout}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: s.keepaliveTime, Timeout: s.keepaliveTimeout}),
+		grpc.WithStaticStreamWindowSize(windowBytes),
+		grpc.WithStaticConnWindowSize(connectionWindowBytes),
+		grpc.WithReadBufferSize(ioBufferBytes),
+		grpc.WithWriteBufferSize(ioBufferBytes),
+		grpc.WithMaxHeaderListSize(maxHeaderBytes),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswerBytes), grpc.MaxCallSendMsgSize(l.t.maxReceivedBytes())),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithDisableRetry(),
+		grpc.WithDisableHealthCheck(),
+		grpc.WithIdleTimeout(0),
+	)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*s.handshakeTimeout)
+	defer cancel()
+	if err := l.handshake(ctx, peerpb.NewPeerClient(conn)); err != nil {
+		_ = conn.Close() // the handshake's error says more
+		return nil, err
+	}
+	return conn, nil
+}
+
+func (l *link) handshake(ctx context.Context, client peerpb.PeerClient) error {
+	theirs, err := client.Handshake(ctx, l.t.hello())
+	if status.Code(err) == codes.FailedPrecondition {
+		return fmt.Errorf("%w: %s says: %s", errOtherChain, l.peer.Name, printable(status.Convert(err).Message(), 512))
+	}
+	if err != nil {
+		return err
+	}
+	return l.t.checkHello(theirs)
+}
+
+// send queues a frame, or starts a call if it is a proposal.
+func (l *link) send(f Frame) {
+	if f.proposal != nil {
+		l.propose(f)
+		return
+	}
+	for _, dropped := range l.frames.push(f) {
+		l.t.reports.dropped.WithLabelValues(l.peer.Name, dropped.kind).Inc()
+	}
+}
+
+// propose calls Propose beside the stream. A peer that answers none of the last few gets no more for now: a proposal lost
+// costs a round at worst.
+func (l *link) propose(f Frame) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.session
+	if s == nil {
+		return
+	}
+	select {
+	case l.proposals <- struct{}{}:
+	default:
+		l.t.reports.dropped.WithLabelValues(l.peer.Name, f.kind).Inc()
+		return
+	}
+	l.calls.Go(func() {
+		defer func() { <-l.proposals }()
+		ctx, cancel := context.WithTimeout(s.ctx, l.t.settings.callTimeout)
+		defer cancel()
+		if _, err := s.consensus.Propose(ctx, f.proposal); err != nil {
+			l.t.reports.logLimited(slog.LevelInfo, "proposal not delivered", "propose", l.peer.Name, err)
+			return
+		}
+		l.t.reports.transferred(directionOut, f.kind, f.size)
+	})
+}
+
+func (l *link) sendFrames(ctx context.Context, stream grpc.ClientStreamingClient[peerpb.Frames, peerpb.Done]) error {
+	for {
+		select {
+		case <-l.frames.ready:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		frames := l.frames.take(l.t.settings.sendBytes)
+		if len(frames) == 0 {
+			continue
+		}
+		message := &peerpb.Frames{Frames: make([]*peerpb.Frame, len(frames))}
+		for i, f := range frames {
+			message.Frames[i] = f.frame
+		}
+		if err := stream.Send(message); err != nil {
+			return fmt.Errorf("send frames: %w", err)
+		}
+		for _, f := range frames {
+			l.t.reports.transferred(directionOut, f.kind, f.size)
+		}
+	}
+}
+
+func (l *link) sendBatches(ctx context.Context, stream grpc.BidiStreamingClient[peerpb.PushedBatch, peerpb.Acks]) error {
+	for {
+		select {
+		case <-l.pushes.ready:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		for p := l.pushes.next(); p != nil; p = l.pushes.next() {
+			if err := stream.Send(&peerpb.PushedBatch{Sequence: p.sequence, Batch: p.encoded}); err != nil {
+				return fmt.Errorf("push batch: %w", err)
+			}
+			l.t.reports.transferred(directionOut, kindBatch, len(p.encoded))
+		}
+		l.t.reports.unacked.WithLabelValues(l.peer.Name).Set(float64(l.pushes.size()))
+	}
+}
+
+func (l *link) receiveAcks(stream grpc.BidiStreamingClient[peerpb.PushedBatch, peerpb.Acks]) error {
+	for {
+		acks, err := stream.Recv()
+		if err != nil {
+			return fmt.Errorf("receive acknowledgements: %w", err)
+		}
+		for _, ack := range acks.GetAcks() {
+			hash, ok := l.pushes.acknowledged(ack.GetSequence())
+			if !ok {
+				err := fmt.Errorf("the peer acknowledged batch %d of this link, which is not under way", ack.GetSequence())
+				l.t.reports.reject(reasonAnswer, &l.peer, err)
+				return err
+			}
+			var refusal error
+			if text := ack.GetRefusal(); text != "" {
+				refusal = fmt.Errorf("%s refused the batch: %s", l.peer.Name, printable(text, maxRefusalBytes))
+			}
+			l.t.handler.OnAck(l.peer.Key, hash, refusal)
+		}
+		l.t.reports.unacked.WithLabelValues(l.peer.Name).Set(float64(l.pushes.size()))
+	}
+}

@@ -1,0 +1,160 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+var (
+	errUnknownKey = errors.New("key is not a peer's")
+	errPenalty    = errors.New("peer sent malformed bytes before")
+)
+
+// Reasons for which a connection, a message or an answer is refused, as metrics name them.
+const (
+	reasonFlood      = "flood"       // too many connections without a handshake
+	reasonTLS        = "tls"         // no TLS 1.3 handshake with an Ed25519 certificate
+	reasonUnknownKey = "unknown_key" // not a peer
+	reasonPenalty    = "penalty"     // came back too early after malformed bytes
+	reasonHello      = "hello"       // another protocol version, chain or genesis
+	reasonMalformed  = "malformed"   // bytes that do not decode
+	reasonAnswer     = "answer"      // an answer to a call of ours that is not what was asked for
+)
+
+// Directions, as metrics name them.
+const (
+	directionIn  = "in"
+	directionOut = "out"
+)
+
+// reports are the metrics, and the log lines that strangers and peers can cause.
+type reports struct {
+	log      *slog.Logger
+	interval time.Duration
+
+	linkUp   *prometheus.GaugeVec
+	frames   *prometheus.CounterVec
+	bytes    *prometheus.CounterVec
+	dropped  *prometheus.CounterVec
+	rejected *prometheus.CounterVec
+	unacked  *prometheus.GaugeVec
+
+	mu    sync.Mutex
+	lines map[lineKey]*line
+}
+
+type lineKey struct{ kind, peer string }
+
+type line struct {
+	last       time.Time
+	suppressed int
+}
+
+// maxLines bounds the memory of when what was logged last.
+const maxLines = 4096
+
+func newReports(log *slog.Logger, registerer prometheus.Registerer, interval time.Duration) *reports {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	factory := promauto.With(registerer)
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return factory.NewCounterVec(prometheus.CounterOpts{Namespace: "diseq", Subsystem: "peer", Name: name, Help: help}, labels)
+	}
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return factory.NewGaugeVec(prometheus.GaugeOpts{Namespace: "diseq", Subsystem: "peer", Name: name, Help: help}, labels)
+	}
+	return &reports{
+		log: log, interval: interval, lines: make(map[lineKey]*line),
+		linkUp:   gauge("link_up", "1 while this node can send to the peer.", "peer"),
+		unacked:  gauge("batches_unacknowledged_bytes", "Bytes of batches waiting for the peer or for its acknowledgement.", "peer"),
+		frames:   counter("frames_total", "Frames sent and received, by kind.", "direction", "kind"),
+		bytes:    counter("frame_bytes_total", "Bytes of frames sent and received, by kind.", "direction", "kind"),
+		dropped:  counter("dropped_total", "Frames and batches not sent because the peer's queue was full.", "peer", "kind"),
+		rejected: counter("rejected_total", "Connections, messages and answers refused, by reason.", "reason"),
+	}
+}
+
+func (r *reports) transferred(direction, kind string, size int) {
+	r.frames.WithLabelValues(direction, kind).Inc()
+	r.bytes.WithLabelValues(direction, kind).Add(float64(size))
+}
+
+// forget removes what is kept by peer.
+func (r *reports) forget(peer string) {
+	r.linkUp.DeleteLabelValues(peer)
+	r.unacked.DeleteLabelValues(peer)
+	r.dropped.DeletePartialMatch(prometheus.Labels{"peer": peer})
+}
+
+// reject counts a refusal and logs it, at most one line of a reason and a peer in each interval. p is nil for strangers,
+// who share one line.
+func (r *reports) reject(reason string, p *Peer, err error) {
+	r.rejected.WithLabelValues(reason).Inc()
+	name := ""
+	if p != nil {
+		name = p.Name
+	}
+	r.logLimited(slog.LevelWarn, "refused", reason, name, err)
+}
+
+// rejectHandshake reports a connection that ended in its TLS handshake.
+func (r *reports) rejectHandshake(from net.Addr, err error) {
+	reason := reasonTLS
+	switch {
+	case errors.Is(err, errUnknownKey):
+		reason = reasonUnknownKey
+	case errors.Is(err, errPenalty):
+		reason = reasonPenalty
+	case errors.Is(err, io.EOF): // port scanners and TCP health checks
+		r.rejected.WithLabelValues(reason).Inc()
+		return
+	}
+	r.rejected.WithLabelValues(reason).Inc()
+	r.logLimited(slog.LevelWarn, "refused a connection", reason, "", err, slog.String("from", from.String()))
+}
+
+// providerFailed logs that the node itself could not serve a call.
+func (r *reports) providerFailed(call string, p *Peer, err error) {
+	r.logLimited(slog.LevelError, "call of a peer failed here", call, p.Name, err)
+}
+
+// logLimited logs at most one line of a kind about a peer in each interval; the next one tells how many were left out.
+func (r *reports) logLimited(level slog.Level, message, kind, peer string, err error, more ...slog.Attr) {
+	now := time.Now()
+	key := lineKey{kind, peer}
+	r.mu.Lock()
+	l, ok := r.lines[key]
+	if !ok {
+		if len(r.lines) >= maxLines {
+			clear(r.lines)
+		}
+		l = &line{}
+		r.lines[key] = l
+	}
+	if ok && now.Sub(l.last) < r.interval {
+		l.suppressed++
+		r.mu.Unlock()
+		return
+	}
+	suppressed := l.suppressed
+	l.last, l.suppressed = now, 0
+	r.mu.Unlock()
+
+	attrs := append([]slog.Attr{slog.String("kind", kind), slog.Any("error", err)}, more...)
+	if peer != "" {
+		attrs = append(attrs, slog.String("peer", peer))
+	}
+	if suppressed > 0 {
+		attrs = append(attrs, slog.Int("suppressed", suppressed))
+	}
+	r.log.LogAttrs(context.Background(), level, message, attrs...)
+}

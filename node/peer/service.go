@@ -1,0 +1,213 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/peer/peerpb"
+)
+
+// service is the receiving side: it decodes, counts and hands over.
+type service struct {
+	peerpb.UnimplementedPeerServer
+	*Transport
+}
+
+// maxRefusalBytes bounds the text that a batch or a commitment is refused with.
+const maxRefusalBytes = 256
+
+// from returns the peer at the other end.
+func (in *inbound) from() *Peer {
+	in.gate.mu.Lock()
+	defer in.gate.mu.Unlock()
+	p := in.guest.peer
+	return &p
+}
+
+func (in *inbound) heard() { in.guest.lastHeard.Store(time.Now().UnixNano()) }
+
+// malformed reports bytes that do not decode and puts the peer out.
+func (s *service) malformed(in *inbound, err error) error {
+	from := in.from()
+	s.reports.reject(reasonMalformed, from, err)
+	in.gate.strike(in)
+	return status.Error(codes.InvalidArgument, err.Error())
+}
+
+// received tells the errors of a stream that are the sender's fault: a message that is too large or no protobuf. The
+// rest are ends of connections.
+func (s *service) received(in *inbound, err error) error {
+	switch status.Code(err) {
+	case codes.ResourceExhausted, codes.Internal:
+		return s.malformed(in, err)
+	}
+	return err
+}
+
+// Consensus implements peerpb.PeerServer.
+func (s *service) Consensus(stream grpc.ClientStreamingServer[peerpb.Frames, peerpb.Done]) error {
+	in, err := admittedOn(stream.Context())
+	if err != nil {
+		return err
+	}
+	for {
+		message, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return stream.SendAndClose(&peerpb.Done{})
+		}
+		if err != nil {
+			return s.received(in, err)
+		}
+		in.heard()
+		for _, f := range message.GetFrames() {
+			kind, err := deliver(s.handler, in.key, f)
+			if err != nil {
+				return s.malformed(in, err)
+			}
+			s.reports.transferred(directionIn, kind, frameSize(f))
+		}
+	}
+}
+
+// Propose implements peerpb.PeerServer.
+func (s *service) Propose(ctx context.Context, message *peerpb.Proposal) (*peerpb.Done, error) {
+	in, err := admittedOn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, err := chain.DecodeProposal(message.GetProposal())
+	if err != nil {
+		return nil, s.malformed(in, err)
+	}
+	in.heard()
+	s.reports.transferred(directionIn, kindProposal, len(message.GetProposal()))
+	s.handler.OnProposal(in.key, p)
+	return &peerpb.Done{}, nil
+}
+
+// Commit implements peerpb.PeerServer.
+func (s *service) Commit(ctx context.Context, message *peerpb.Commitment) (*peerpb.Done, error) {
+	in, err := admittedOn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, err := chain.DecodeCommitment(message.GetCommitment())
+	if err != nil {
+		return nil, s.malformed(in, err)
+	}
+	in.heard()
+	s.reports.transferred(directionIn, kindCommitment, len(message.GetCommitment()))
+	if err := s.handler.OnCommitment(in.key, c); err != nil {
+		return nil, status.Error(codes.Aborted, printable(err.Error(), maxRefusalBytes))
+	}
+	return &peerpb.Done{}, nil
+}
+
+// Push implements peerpb.PeerServer.
+func (s *service) Push(stream grpc.BidiStreamingServer[peerpb.PushedBatch, peerpb.Acks]) error {
+	in, err := admittedOn(stream.Context())
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(stream.Context())
+	// A sender that keeps to its own window never waits here; one that does not, or that leaves its acknowledgements
+	// unread, is read no further.
+	window := semaphore.NewWeighted(int64(s.settings.pushBytes))
+	least := s.settings.pushBytes / s.settings.pushCount
+	acks := &ackQueue{ready: make(chan struct{}, 1), window: window}
+	var writer sync.WaitGroup
+	defer writer.Wait()
+	defer cancel()
+	writer.Go(func() { acks.write(ctx, stream) })
+
+	for {
+		message, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return s.received(in, err)
+		}
+		in.heard()
+		encoded := message.GetBatch()
+		b, err := chain.DecodeBatch(encoded, s.maxBatchBytes())
+		if err != nil {
+			return s.malformed(in, err)
+		}
+		s.reports.transferred(directionIn, kindBatch, len(encoded))
+		weight := int64(min(max(len(encoded), least), s.settings.pushBytes))
+		if err := window.Acquire(ctx, weight); err != nil {
+			return err
+		}
+		var once atomic.Bool
+		s.handler.OnBatch(in.key, b, encoded, func(refusal error) {
+			if once.Swap(true) {
+				return
+			}
+			acks.add(message.GetSequence(), weight, refusal)
+		})
+	}
+}
+
+// ackQueue collects acknowledgements, so that those of a group commit leave together. What it holds still takes its
+// place in the window.
+type ackQueue struct {
+	ready  chan struct{}
+	window *semaphore.Weighted
+
+	mu      sync.Mutex
+	acks    []*peerpb.Ack
+	weights []int64
+}
+
+func (q *ackQueue) add(sequence uint64, weight int64, refusal error) {
+	ack := &peerpb.Ack{Sequence: sequence}
+	if refusal != nil {
+		ack.Refusal = printable("refused: "+refusal.Error(), maxRefusalBytes)
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.acks, q.weights = append(q.acks, ack), append(q.weights, weight)
+	wake(q.ready)
+}
+
+// maxAcks bounds the acknowledgements of one message, and so its size: 70 kB.
+const maxAcks = 256
+
+func (q *ackQueue) take() (acks []*peerpb.Ack, weight int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := min(len(q.acks), maxAcks)
+	for _, w := range q.weights[:n] {
+		weight += w
+	}
+	acks = q.acks[:n:n]
+	q.acks, q.weights = q.acks[n:], q.weights[n:]
+	return acks, weight
+}
+
+func (q *ackQueue) write(ctx context.Context, stream grpc.BidiStreamingServer[peerpb.PushedBatch, peerpb.Acks]) {
+	for {
+		select {
+		case <-q.ready:
+		case <-ctx.Done():
+			return
+		}
+		for acks, weight := q.take(); len(acks) > 0; acks, weight = q.take() {
+			if stream.Send(&peerpb.Acks{Acks: acks}) != nil {
+				return // the receiving side of the stream ends too
+			}
+			q.window.Release(weight)
+		}
+	}
+}

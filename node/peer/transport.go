@@ -1,0 +1,251 @@
+package peer
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/grpclog"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/peer/peerpb"
+)
+
+// gRPC's own log goes to standard error, and strangers can make it write. Everything in it that matters comes back as an
+// error.
+func init() { grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard)) }
+
+const (
+	windowBytes           = 1 << 20 // HTTP/2 flow control, for each stream ...
+	connectionWindowBytes = 4 << 20 // ... and each connection; fixed, so that nobody can talk it up
+	ioBufferBytes         = 32 << 10
+	maxHeaderBytes        = 16 << 10
+	encodingSlackBytes    = 16 << 10 // protobuf around a canonical encoding, headers and signatures in it
+)
+
+// Transport is a node's connection to its peers. Its methods may be called from any goroutine.
+type Transport struct {
+	config      Config
+	settings    settings
+	handler     Handler
+	self        chain.PublicKey
+	genesis     chain.Hash
+	certificate tls.Certificate
+	reports     *reports
+	gate        *gate
+	server      *grpc.Server
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+
+	mu    sync.Mutex
+	links map[chain.PublicKey]*link
+	ended bool
+}
+
+// New returns a Transport that does nothing until Start.
+func New(config Config, handler Handler) (*Transport, error) {
+	return newTransport(config, handler, defaultSettings())
+}
+
+func newTransport(config Config, handler Handler, s settings) (*Transport, error) {
+	if err := config.validate(); err != nil {
+		return nil, err
+	}
+	certificate, err := newCertificate(config.Key)
+	if err != nil {
+		return nil, err
+	}
+	r := newReports(config.Logger, config.Registerer, s.logInterval)
+	t := &Transport{
+		config: config, settings: s, handler: handler, self: chain.PublicKeyOf(config.Key), genesis: config.Genesis.Hash(),
+		certificate: certificate, reports: r, gate: newGate(s, r), links: make(map[chain.PublicKey]*link),
+	}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
+	t.server = grpc.NewServer(
+		grpc.Creds(serverCredentials(certificate, t.gate)),
+		grpc.ConnectionTimeout(s.handshakeTimeout),
+		grpc.MaxRecvMsgSize(t.maxReceivedBytes()),
+		grpc.MaxConcurrentStreams(s.maxStreams),
+		grpc.MaxHeaderListSize(maxHeaderBytes),
+		grpc.StaticStreamWindowSize(windowBytes),
+		grpc.StaticConnWindowSize(connectionWindowBytes),
+		grpc.ReadBufferSize(ioBufferBytes),
+		grpc.WriteBufferSize(ioBufferBytes),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 2 * s.keepaliveTime, Timeout: s.keepaliveTimeout}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: s.keepaliveTime / 2, PermitWithoutStream: true}),
+		grpc.UnaryInterceptor(requireHandshakeUnary),
+		grpc.StreamInterceptor(requireHandshakeStream),
+		grpc.WaitForHandlers(true),
+	)
+	peerpb.RegisterPeerServer(t.server, &service{Transport: t})
+	return t, nil
+}
+
+// maxReceivedBytes is the largest message that the server takes: a batch, a proposal or a retry.
+func (t *Transport) maxReceivedBytes() int {
+	return max(int(t.config.Genesis.Parameters.MaxBlockBytes), maxProposalBytes, maxRetryBytes) + encodingSlackBytes
+}
+
+// maxBatchBytes bounds the messages of a batch or a block.
+func (t *Transport) maxBatchBytes() int { return int(t.config.Genesis.Parameters.MaxBlockBytes) }
+
+// Start serves peers on listener, which the Transport closes in the end, and dials those that have an address. It is called
+// once.
+func (t *Transport) Start(listener net.Listener, peers []Peer) {
+	t.SetPeers(peers)
+	t.tasks.Go(func() {
+		err := t.server.Serve(gatedListener{Listener: listener, gate: t.gate})
+		if err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			t.reports.log.Error("peer listener failed", "address", listener.Addr().String(), "error", err)
+		}
+	})
+}
+
+// SetPeers replaces the peers. Whoever is no longer one is disconnected; links to the others go on undisturbed. The node's own
+// key among them is left out.
+func (t *Transport) SetPeers(peers []Peer) {
+	peers = slices.DeleteFunc(slices.Clone(peers), func(p Peer) bool { return p.Key == t.self })
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ended {
+		return
+	}
+	t.gate.setPeers(peers)
+	links := make(map[chain.PublicKey]*link, len(peers))
+	for _, p := range peers {
+		old := t.links[p.Key]
+		switch {
+		case p.Address == "" || links[p.Key] != nil:
+		case old != nil && old.peer == p:
+			links[p.Key] = old
+		default:
+			links[p.Key] = t.newLink(p, old)
+		}
+	}
+	for key, old := range t.links {
+		if links[key] != old {
+			old.cancel()
+		}
+	}
+	t.links = links
+}
+
+// Close ends every connection and waits for all goroutines; the Handler is not called after it. LinkDown comes for every
+// link that was up.
+func (t *Transport) Close() {
+	t.mu.Lock()
+	t.ended = true
+	t.mu.Unlock()
+	t.gate.close()
+	t.cancel()
+	t.server.Stop()
+	t.tasks.Wait()
+}
+
+func (t *Transport) link(to chain.PublicKey) (*link, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if l := t.links[to]; l != nil {
+		return l, nil
+	}
+	return nil, fmt.Errorf("%w: %v is not dialled", ErrLinkDown, to)
+}
+
+func (t *Transport) allLinks() []*link {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	links := make([]*link, 0, len(t.links))
+	for _, l := range t.links {
+		links = append(links, l)
+	}
+	return links
+}
+
+// Broadcast queues a frame for every peer to which there is a link. It never blocks.
+func (t *Transport) Broadcast(f Frame) {
+	for _, l := range t.allLinks() {
+		l.send(f)
+	}
+}
+
+// Send queues a frame for one peer, if there is a link. It never blocks.
+func (t *Transport) Send(to chain.PublicKey, f Frame) {
+	if l, err := t.link(to); err == nil {
+		l.send(f)
+	}
+}
+
+// PushBatch queues a batch for every peer to which there is a link and returns those that were up but had no room (32 MiB
+// or 8192 batches unacknowledged): push it again, with Push, when they have acknowledged others. It never blocks.
+// Handler.OnAck tells what became of it; a peer whose link is down hears of it after LinkUp.
+func (t *Transport) PushBatch(hash chain.Hash, encoded []byte) (full []chain.PublicKey) {
+	for _, l := range t.allLinks() {
+		if _, err := l.pushes.offer(hash, encoded); errors.Is(err, errFull) {
+			t.reports.dropped.WithLabelValues(l.peer.Name, kindBatch).Inc()
+			full = append(full, l.peer.Key)
+		}
+	}
+	return full
+}
+
+// Push queues a batch for one peer and waits for room if there is none. A batch under way already is not queued twice.
+// The error is ErrLinkDown or the context's.
+func (t *Transport) Push(ctx context.Context, to chain.PublicKey, hash chain.Hash, encoded []byte) error {
+	l, err := t.link(to)
+	if err != nil {
+		return err
+	}
+	for {
+		room, err := l.pushes.offer(hash, encoded)
+		if !errors.Is(err, errFull) {
+			return err
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// PeerInfo is the state of one peer, for status pages.
+type PeerInfo struct {
+	Peer
+	// Up says whether this node can send to the peer, Since the time from which that is so or not so.
+	Up    bool
+	Since time.Time
+	// Error is why the last attempt to reach the peer failed; empty while Up.
+	Error string
+	// Inbound says whether the peer is connected to this node, LastHeard when it last sent something (zero: never), Version
+	// the software that it says it runs.
+	Inbound   bool
+	LastHeard time.Time
+	Version   string
+}
+
+// Peers returns the state of every peer, in order of their names.
+func (t *Transport) Peers() []PeerInfo {
+	peers := t.gate.peers()
+	infos := make([]PeerInfo, 0, len(peers))
+	for _, p := range peers {
+		info := PeerInfo{Peer: p}
+		if l, err := t.link(p.Key); err == nil {
+			info.Up, info.Since, info.Error = l.state()
+		}
+		info.Inbound, info.LastHeard, info.Version = t.gate.heard(p.Key)
+		infos = append(infos, info)
+	}
+	slices.SortFunc(infos, func(a, b PeerInfo) int { return strings.Compare(a.Name, b.Name) })
+	return infos
+}
