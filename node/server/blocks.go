@@ -1,0 +1,147 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+const (
+	defaultPage = 20
+	maxPage     = 100
+	// maxPageBytes ends a page early: it is filled until it is longer than this.
+	maxPageBytes = 8 << 20
+	// latest stands for the last final height.
+	latest = "latest"
+)
+
+// blockJSON is a block in the shape that it has everywhere in /v1, in pieces: the large one is shared by all readers.
+type blockJSON struct {
+	head     []byte
+	messages []byte // nil: left out
+}
+
+func (b *blockJSON) size() int { return len(b.head) + len(b.messages) + 16 }
+
+// appendTo writes the block as one JSON object.
+func (b *blockJSON) appendTo(out []byte) []byte {
+	out = append(out, b.head...)
+	if b.messages != nil {
+		out = append(append(out, `,"messages":`...), b.messages...)
+	}
+	return append(out, '}')
+}
+
+// encodeBlock reads the block at height. The header and the certificate are read anew each time: finalize votes are
+// collected on after the first threshold of them, and readers shall see all that are held.
+func (s *Server) encodeBlock(ctx context.Context, height uint64, withMessages bool) (*blockJSON, error) {
+	header, certificate, err := s.backend.Header(ctx, height)
+	if err != nil {
+		return nil, fmt.Errorf("block %d: %w", height, err)
+	}
+	head := struct {
+		Header      *chain.Header             `json:"header"`
+		HeaderHash  chain.Hash                `json:"header_hash"`
+		Certificate *chain.ReceiptCertificate `json:"certificate"`
+	}{Header: header, HeaderHash: header.Hash(), Certificate: receiptCertificate(header, certificate)}
+	b, err := json.Marshal(head)
+	if err != nil {
+		return nil, fmt.Errorf("encode block %d: %w", height, err)
+	}
+	out := &blockJSON{head: b[:len(b)-1]}
+	if withMessages {
+		if out.messages, err = s.blocks.messages(ctx, s.backend, height); err != nil {
+			return nil, fmt.Errorf("block %d: %w", height, err)
+		}
+	}
+	return out, nil
+}
+
+// receiptCertificate is the certificate as blocks, proofs and receipts show it; genesis has none.
+func receiptCertificate(h *chain.Header, c *chain.Certificate) *chain.ReceiptCertificate {
+	if h.Height == 0 || c == nil {
+		return nil
+	}
+	return &chain.ReceiptCertificate{Certificate: *c, Strength: c.Strength()}
+}
+
+func (s *Server) block(w http.ResponseWriter, r *http.Request) error {
+	height, _ := s.backend.FinalHeight()
+	if asked := r.PathValue("height"); asked != latest {
+		var err error
+		if height, err = parseHeight("height", asked); err != nil {
+			return err
+		}
+	}
+	withMessages, err := messagesWanted(r.URL.Query())
+	if err != nil {
+		return err
+	}
+	block, err := s.encodeBlock(r.Context(), height, withMessages)
+	if err != nil {
+		return err
+	}
+	writeJSONBytes(w, http.StatusOK, block.appendTo(make([]byte, 0, block.size())))
+	return nil
+}
+
+// page answers {"blocks":[...],"next":H}: next is the first height that is not in it, where the next page starts.
+func (s *Server) page(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	from, limit := uint64(0), uint64(defaultPage)
+	var err error
+	if q.Has("from") {
+		if from, err = parseHeight("from", q.Get("from")); err != nil {
+			return err
+		}
+	}
+	if q.Has("limit") {
+		if limit, err = strconv.ParseUint(q.Get("limit"), 10, 64); err != nil || limit == 0 {
+			return badRequest("limit=%q: want 1 to %d", q.Get("limit"), maxPage)
+		}
+		limit = min(limit, maxPage)
+	}
+	withMessages, err := messagesWanted(q)
+	if err != nil {
+		return err
+	}
+	last, _ := s.backend.FinalHeight()
+	out, next := []byte(`{"blocks":[`), from
+	for next <= last && next-from < limit && len(out) < maxPageBytes {
+		block, err := s.encodeBlock(r.Context(), next, withMessages)
+		if err != nil {
+			return err
+		}
+		if next > from {
+			out = append(out, ',')
+		}
+		out = block.appendTo(out)
+		next++
+	}
+	writeJSONBytes(w, http.StatusOK, fmt.Appendf(out, `],"next":%d}`, next))
+	return nil
+}
+
+func parseHeight(name, value string) (uint64, error) {
+	height, err := strconv.ParseUint(value, 10, 64)
+	if err != nil {
+		return 0, badRequest("%s %q: want a height, a number from 0", name, value)
+	}
+	return height, nil
+}
+
+func messagesWanted(q url.Values) (bool, error) {
+	switch v := q.Get("messages"); v {
+	case "", "true":
+		return true, nil
+	case "false":
+		return false, nil
+	default:
+		return false, badRequest("messages=%q: want true or false", v)
+	}
+}

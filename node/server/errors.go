@@ -1,0 +1,134 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+)
+
+// apiError is an answer other than success. Its code is stable, for programs; its message is for people.
+type apiError struct {
+	status        int
+	code, message string
+	retryAfter    time.Duration
+}
+
+func (e *apiError) Error() string { return e.message }
+
+func badRequest(format string, args ...any) *apiError {
+	return &apiError{status: http.StatusBadRequest, code: "malformed", message: fmt.Sprintf(format, args...)}
+}
+
+func tooLarge(format string, args ...any) *apiError {
+	return &apiError{status: http.StatusRequestEntityTooLarge, code: "too_large", message: fmt.Sprintf(format, args...)}
+}
+
+const unsupportedMediaType = "unsupported_media_type"
+
+// statusClientGone is recorded, never sent: the client went away before there was an answer.
+const statusClientGone = 499
+
+// answerTo finds the answer for an error of a handler or of the backend; internal is true if it says nothing that a client may see.
+func answerTo(err error) (answer *apiError, internal bool) {
+	var (
+		api     *apiError
+		full    *FullError
+		message *MessageError
+		body    *http.MaxBytesError
+	)
+	switch {
+	case errors.As(err, &api):
+		return api, false
+	case errors.As(err, &full):
+		return &apiError{http.StatusTooManyRequests, "pool_full", full.Error(), max(full.RetryAfter, time.Second)}, false
+	case errors.As(err, &message):
+		return &apiError{status: http.StatusUnprocessableEntity, code: "message_refused", message: message.Error()}, false
+	case errors.As(err, &body):
+		return tooLarge("the body is longer than %d bytes", body.Limit), false
+	case errors.Is(err, ErrNotFound):
+		return &apiError{status: http.StatusNotFound, code: "not_found", message: err.Error()}, false
+	case errors.Is(err, ErrStorageLow):
+		return &apiError{http.StatusServiceUnavailable, "storage_low", err.Error(), 10 * time.Second}, false
+	case errors.Is(err, ErrUnavailable):
+		return &apiError{http.StatusServiceUnavailable, "unavailable", err.Error(), time.Second}, false
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &apiError{status: http.StatusRequestTimeout, code: "body_timeout", message: "the body took too long"}, false
+	}
+	return &apiError{status: http.StatusInternalServerError, code: "internal", message: "internal error"}, true
+}
+
+// handlerFunc is a handler that returns what went wrong instead of answering it. It has written nothing then.
+type handlerFunc func(w http.ResponseWriter, r *http.Request) error
+
+// json answers errors in the form of /v1, text in that of the proof of concept's routes.
+func (s *Server) json(h handlerFunc) http.HandlerFunc { return s.answer(h, writeJSONError) }
+
+func (s *Server) text(h handlerFunc) http.HandlerFunc { return s.answer(h, writeTextError) }
+
+func (s *Server) answer(h handlerFunc, write func(http.ResponseWriter, *apiError)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := h(w, r); err != nil {
+			s.fail(w, r, err, write)
+		}
+	}
+}
+
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error, write func(http.ResponseWriter, *apiError)) {
+	answer, internal := answerTo(err)
+	if r.Context().Err() != nil && internal {
+		if rw, ok := w.(*response); ok {
+			rw.status = statusClientGone
+		}
+		return
+	}
+	if internal {
+		s.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+	}
+	s.metrics.rejected.WithLabelValues(answer.code).Inc()
+	if answer.retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.FormatInt(int64((answer.retryAfter+time.Second-1)/time.Second), 10))
+	}
+	write(w, answer)
+}
+
+func writeTextError(w http.ResponseWriter, e *apiError) {
+	writeText(w, e.status, e.message)
+}
+
+func writeText(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text)) // the client is gone: nobody is left to tell
+}
+
+func writeJSONError(w http.ResponseWriter, e *apiError) {
+	var body struct {
+		Error struct {
+			Code    string `json:"code"`
+			Message string `json:"message"`
+		} `json:"error"`
+	}
+	body.Error.Code, body.Error.Message = e.code, e.message
+	b, _ := json.Marshal(body) // two strings always marshal
+	writeJSONBytes(w, e.status, b)
+}
+
+func writeJSONBytes(w http.ResponseWriter, status int, b []byte) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(b) // the client is gone: nobody is left to tell
+}
+
+// writeJSON answers 200 with v.
+func writeJSON(w http.ResponseWriter, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode answer: %w", err)
+	}
+	writeJSONBytes(w, http.StatusOK, b)
+	return nil
+}

@@ -1,0 +1,352 @@
+package server
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+const (
+	defaultWait = 10 * time.Second
+	maxWait     = time.Minute
+	// receiptsAtOnce is how many receipts are held while an answer is written.
+	receiptsAtOnce = 256
+)
+
+// checkMessage is what the server itself asks of a message; index is its place in the request.
+func (s *Server) checkMessage(index int, data []byte) error {
+	limit := s.backend.Genesis().Parameters.MaxMessageBytes
+	switch {
+	case len(data) == 0:
+		return &apiError{
+			status: http.StatusBadRequest, code: "empty_message",
+			message: fmt.Sprintf("message %d is empty: a message has at least one byte", index),
+		}
+	case int64(len(data)) > int64(limit):
+		return tooLarge("message %d has %d bytes, at most %d are allowed", index, len(data), limit)
+	}
+	return nil
+}
+
+// submit accepts messages, all or none, and waits until they are final if asked to.
+func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
+	wait, err := waitOf(r)
+	if err != nil {
+		return err
+	}
+	results, err := s.accept(w, r)
+	if err != nil {
+		return err
+	}
+	if wait > 0 {
+		return s.answerReceipts(w, r, results, wait)
+	}
+	out := make([]byte, 0, 16+len(results)*100)
+	out = append(out, `{"results":[`...)
+	for i, result := range results {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(appendResult(out, result), '}')
+	}
+	writeJSONBytes(w, http.StatusAccepted, append(out, "]}"...))
+	return nil
+}
+
+// appendResult writes a result without its closing brace.
+func appendResult(b []byte, r SubmitResult) []byte {
+	b = append(b, `{"id":"`...)
+	b = hex.AppendEncode(b, r.ID[:])
+	if r.Final {
+		return append(b, `","status":"final"`...)
+	}
+	return append(b, `","status":"pending"`...)
+}
+
+// waitOf reads ?wait=final&timeout=: 0 means not to wait.
+func waitOf(r *http.Request) (time.Duration, error) {
+	q := r.URL.Query()
+	switch q.Get("wait") {
+	case "":
+		return 0, nil
+	case "final":
+	default:
+		return 0, badRequest("wait=%q: want \"final\"", q.Get("wait"))
+	}
+	if !q.Has("timeout") {
+		return defaultWait, nil
+	}
+	d, err := time.ParseDuration(q.Get("timeout"))
+	if err != nil || d <= 0 {
+		return 0, badRequest("timeout=%q: want a time such as 10s or 500ms", q.Get("timeout"))
+	}
+	return min(d, maxWait), nil
+}
+
+// accept reads the messages of a request and submits them.
+func (s *Server) accept(w http.ResponseWriter, r *http.Request) ([]SubmitResult, error) {
+	var decode func([]byte) ([][]byte, error)
+	switch t := mediaType(r); {
+	case t == "application/octet-stream":
+		decode = func(body []byte) ([][]byte, error) { return [][]byte{body}, nil }
+	case t == "application/vnd.diseq.batch":
+		decode = decodeBatch
+	case isJSON(t):
+		decode = decodeSubmission
+	default:
+		return nil, &apiError{
+			status: http.StatusUnsupportedMediaType, code: unsupportedMediaType,
+			message: fmt.Sprintf("content type %q: want application/octet-stream, application/json or application/vnd.diseq.batch",
+				r.Header.Get("Content-Type")),
+		}
+	}
+	body, release, err := s.readBody(w, r, maxSubmitBytes)
+	defer release()
+	if err != nil {
+		return nil, err
+	}
+	data, err := decode(body)
+	if err != nil {
+		return nil, err
+	}
+	if len(data) == 0 {
+		return nil, &apiError{status: http.StatusBadRequest, code: "empty_request", message: "the request has no messages"}
+	}
+	messages := make([]chain.Message, len(data))
+	for i, d := range data {
+		if err := s.checkMessage(i, d); err != nil {
+			return nil, err
+		}
+		messages[i].Data = d
+	}
+	results, err := s.backend.Submit(r.Context(), messages)
+	if err != nil {
+		return nil, fmt.Errorf("submit: %w", err)
+	}
+	return results, nil
+}
+
+// decodeSubmission reads {"data":"base64"} or {"messages":[{"data":"base64"},...]}; unknown fields are ignored.
+func decodeSubmission(body []byte) ([][]byte, error) {
+	s := &scanner{b: body}
+	var out [][]byte
+	var one, many bool
+	err := s.object("an object", func(key string) error {
+		switch key {
+		case "data":
+			one = true
+			data, err := s.base64(0)
+			out = append(out[:0], data)
+			return within(err, key)
+		case "messages":
+			many = true
+			out = out[:0]
+			return within(s.array("an array of messages", func(i int) error {
+				if i == maxBatchMessages {
+					return tooManyMessages()
+				}
+				data, err := s.submitted(i)
+				out = append(out, data)
+				return within(err, fmt.Sprintf("messages[%d]", i))
+			}), key)
+		}
+		return within(s.skip(), key)
+	})
+	if err == nil {
+		err = s.end()
+	}
+	if err == nil && one == many {
+		err = s.wrong("want one of the fields `data` and `messages`")
+	}
+	var wrong *jsonError
+	if errors.As(err, &wrong) {
+		if wrong.data {
+			return nil, &apiError{status: http.StatusUnprocessableEntity, code: "wrong_type", message: wrong.Error()}
+		}
+		return nil, badRequest("the body is not JSON: %v", wrong)
+	}
+	return out, err
+}
+
+// submitted reads one {"data":"base64"}.
+func (s *scanner) submitted(index int) (data []byte, err error) {
+	has := false
+	err = s.object("an object", func(key string) error {
+		if key != "data" {
+			return s.skip()
+		}
+		has = true
+		var err error
+		data, err = s.base64(index)
+		return err
+	})
+	if err == nil && !has {
+		err = s.wrong("missing field `data`")
+	}
+	return data, err
+}
+
+// base64 reads the data of the message at index (RFC 4648, section 4, with padding).
+func (s *scanner) base64(index int) ([]byte, error) {
+	text, err := s.str("a base64 string")
+	if err != nil {
+		return nil, err
+	}
+	out := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
+	n, err := base64.StdEncoding.Strict().Decode(out, text)
+	if err != nil {
+		return nil, badRequest("message %d: its data is not base64: %v", index, err)
+	}
+	return out[:n:n], nil
+}
+
+// answerReceipts waits until results are final, or as long as asked, and writes what is final then with its receipt: 200 if
+// that is all, else 202.
+func (s *Server) answerReceipts(w http.ResponseWriter, r *http.Request, results []SubmitResult, wait time.Duration) error {
+	ids := make([]chain.Hash, len(results))
+	for i := range results {
+		ids[i] = results[i].ID
+	}
+	final, err := s.waitFinal(r.Context(), ids, wait)
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if !final {
+		status = http.StatusAccepted
+	}
+	written := false
+	out := []byte(`{"results":[`)
+	for start := 0; start < len(ids); start += receiptsAtOnce {
+		end := min(len(ids), start+receiptsAtOnce)
+		receipts, err := s.backend.Receipts(r.Context(), ids[start:end])
+		if err != nil && !written {
+			return fmt.Errorf("receipts: %w", err)
+		}
+		if err != nil {
+			// The messages are accepted whatever happens here: the rest is told as pending, and can be asked for.
+			s.log.Error("receipts", "error", err)
+			receipts = make([]*chain.Receipt, end-start)
+		}
+		for i, receipt := range receipts {
+			if start+i > 0 {
+				out = append(out, ',')
+			}
+			if out, err = appendReceipt(out, ids[start+i], receipt); err != nil {
+				return fmt.Errorf("encode receipt: %w", err)
+			}
+		}
+		if end < len(ids) {
+			if !written {
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(status)
+				written = true
+			}
+			if _, err := w.Write(out); err != nil {
+				return nil
+			}
+			out = out[:0]
+		}
+	}
+	out = append(out, "]}"...)
+	if !written {
+		writeJSONBytes(w, status, out)
+		return nil
+	}
+	_, _ = w.Write(out) // the client is gone: nobody is left to tell
+	return nil
+}
+
+func appendReceipt(b []byte, id chain.Hash, receipt *chain.Receipt) ([]byte, error) {
+	b = appendResult(b, SubmitResult{ID: id, Final: receipt != nil})
+	if receipt != nil {
+		encoded, err := json.Marshal(receipt)
+		if err != nil {
+			return nil, err
+		}
+		b = append(append(b, `,"receipt":`...), encoded...)
+	}
+	return append(b, '}'), nil
+}
+
+// waitFinal reports whether ids became final in time; a server that stops ends the wait early.
+func (s *Server) waitFinal(ctx context.Context, ids []chain.Hash, wait time.Duration) (bool, error) {
+	waiting, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	go func() {
+		select {
+		case <-s.stopping:
+			cancel()
+		case <-waiting.Done():
+		}
+	}()
+	err := s.backend.Wait(waiting, ids)
+	switch {
+	case err == nil:
+		return true, nil
+	case ctx.Err() != nil:
+		return false, fmt.Errorf("wait: %w", ctx.Err())
+	case waiting.Err() != nil:
+		return false, nil
+	}
+	return false, fmt.Errorf("wait: %w", err)
+}
+
+func pathID(r *http.Request) (chain.Hash, error) {
+	id, err := chain.ParseHash(r.PathValue("id"))
+	if err != nil {
+		return id, badRequest("id %q: want 64 lower-case hex digits", r.PathValue("id"))
+	}
+	return id, nil
+}
+
+func (s *Server) message(w http.ResponseWriter, r *http.Request) error {
+	id, err := pathID(r)
+	if err != nil {
+		return err
+	}
+	m, err := s.backend.Message(r.Context(), id)
+	if err != nil {
+		return fmt.Errorf("message %v: %w", id, err)
+	}
+	answer := struct {
+		ID        chain.Hash `json:"id"`
+		Status    string     `json:"status"`
+		Height    *uint64    `json:"height,omitempty"`
+		Index     *uint32    `json:"index,omitempty"`
+		Data      []byte     `json:"data"`
+		Timestamp uint32     `json:"timestamp"`
+	}{ID: m.ID, Status: "pending", Data: m.Message.Data, Timestamp: m.Message.Timestamp}
+	if m.Final {
+		answer.Status, answer.Height, answer.Index = "final", &m.Height, &m.Index
+	}
+	return writeJSON(w, answer)
+}
+
+func (s *Server) receipt(w http.ResponseWriter, r *http.Request) error {
+	id, err := pathID(r)
+	if err != nil {
+		return err
+	}
+	receipts, err := s.backend.Receipts(r.Context(), []chain.Hash{id})
+	if err != nil {
+		return fmt.Errorf("receipt of %v: %w", id, err)
+	}
+	if len(receipts) == 1 && receipts[0] != nil {
+		return writeJSON(w, receipts[0])
+	}
+	if _, err := s.backend.Message(r.Context(), id); err != nil {
+		return fmt.Errorf("message %v: %w", id, err)
+	}
+	return &apiError{
+		status: http.StatusConflict, code: "pending",
+		message: fmt.Sprintf("message %v is pending: it has a receipt once it is final", id),
+	}
+}

@@ -1,0 +1,43 @@
+package server
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are the server's own; those of consensus, pool and store are registered by their owners.
+type metrics struct {
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	rejected *prometheus.CounterVec
+	streams  prometheus.Gauge
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "diseq_http_requests_total", Help: "HTTP requests answered, by route and status code (499: the client went away).",
+		}, []string{"route", "code"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "diseq_http_request_duration_seconds", Help: "Time to answer HTTP requests, by route; streams last as long as their reader.",
+			Buckets: []float64{.001, .005, .02, .1, .5, 1, 2, 5, 10, 60},
+		}, []string{"route"}),
+		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "diseq_http_rejected_total", Help: "HTTP input rejected, by reason: the code of the error answered.",
+		}, []string{"reason"}),
+		streams: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "diseq_http_streams", Help: "Block streams open.",
+		}),
+	}
+	if r != nil {
+		r.MustRegister(m.requests, m.duration, m.rejected, m.streams)
+	}
+	return m
+}
+
+func (m *metrics) request(route string, status int, took time.Duration) {
+	m.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
+	m.duration.WithLabelValues(route).Observe(took.Seconds())
+}

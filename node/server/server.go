@@ -1,0 +1,162 @@
+package server
+
+import (
+	"log/slog"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Options is what a Server is made of.
+type Options struct {
+	Backend Backend
+	Logger  *slog.Logger
+	// Registerer takes the server's own metrics; nil leaves them unregistered.
+	Registerer prometheus.Registerer
+	// Gatherer is what /metrics of the operations listener shows; nil leaves that route out.
+	Gatherer prometheus.Gatherer
+	// Pprof adds /debug/pprof to the operations listener.
+	Pprof  bool
+	Limits Limits
+}
+
+// Limits bounds what clients can make the node hold or wait for. A zero field means its default.
+type Limits struct {
+	// Connections is the largest number of open connections of each listener (default 1024); more wait in the kernel's queue.
+	Connections int
+	// Streams is the largest number of open streams (default 256); more are answered with 503.
+	Streams int
+	// LargeBodies is how many requests may hold a body above 64 KiB at the same time (default 16); more wait their turn.
+	LargeBodies int
+	// HeaderTimeout is how long a request's header may take (default 10 s), BodyTimeout its body (default 60 s), IdleTimeout
+	// how long a connection may wait for its next request (default 2 min).
+	HeaderTimeout, BodyTimeout, IdleTimeout time.Duration
+	// WriteTimeout is how long a client may take to accept each 16 KiB of an answer or of a stream (default 30 s).
+	WriteTimeout time.Duration
+	// Heartbeat is the time between two comments on a silent event stream (default 15 s).
+	Heartbeat time.Duration
+	// Drain is how long open requests may take once the server is told to stop (default 10 s). Streams end at once.
+	Drain time.Duration
+}
+
+func (l Limits) withDefaults() Limits {
+	for _, f := range []struct {
+		value    *int
+		fallback int
+	}{{&l.Connections, 1024}, {&l.Streams, 256}, {&l.LargeBodies, 16}} {
+		if *f.value <= 0 {
+			*f.value = f.fallback
+		}
+	}
+	for _, f := range []struct {
+		value    *time.Duration
+		fallback time.Duration
+	}{
+		{&l.HeaderTimeout, 10 * time.Second}, {&l.BodyTimeout, time.Minute}, {&l.IdleTimeout, 2 * time.Minute},
+		{&l.WriteTimeout, 30 * time.Second}, {&l.Heartbeat, 15 * time.Second}, {&l.Drain, 10 * time.Second},
+	} {
+		if *f.value <= 0 {
+			*f.value = f.fallback
+		}
+	}
+	return l
+}
+
+// Server answers HTTP requests from a Backend.
+type Server struct {
+	backend Backend
+	log     *slog.Logger
+	limits  Limits
+	metrics *metrics
+	// blocks holds encoded messages of final blocks, shared by all readers.
+	blocks *blockCache
+	// streams and large are semaphores of Limits.Streams and Limits.LargeBodies.
+	streams, large chan struct{}
+	// stopping is closed when the server is told to stop: streams and waiting clients end then.
+	stopping chan struct{}
+
+	public, operations http.Handler
+}
+
+// route is a pattern of http.ServeMux and what answers it.
+type route struct {
+	pattern string
+	handler http.HandlerFunc
+}
+
+// New makes a server. It starts nothing: see Serve.
+func New(o Options) *Server {
+	limits := o.Limits.withDefaults()
+	s := &Server{
+		backend: o.Backend, log: o.Logger, limits: limits, metrics: newMetrics(o.Registerer), blocks: newBlockCache(cacheBytes),
+		streams: make(chan struct{}, limits.Streams), large: make(chan struct{}, limits.LargeBodies), stopping: make(chan struct{}),
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.public = s.handler(s.publicRoutes())
+	s.operations = s.handler(s.operationsRoutes(o))
+	return s
+}
+
+// Public returns the handler of the public listener: the routes of the proof of concept, /v1, the probes and /openapi.yaml.
+func (s *Server) Public() http.Handler { return s.public }
+
+// Operations returns the handler of the operations listener: metrics, probes, status, validators, and pprof if asked for.
+func (s *Server) Operations() http.Handler { return s.operations }
+
+func (s *Server) publicRoutes() []route {
+	return append([]route{
+		{"POST /schedule", s.text(s.schedule)},
+		{"GET /get/pool", s.text(s.getPool)},
+		{"GET /get/commitments", s.text(s.getCommitments)},
+		{"GET /get/block/{height}", s.text(s.getBlock)},
+		{"GET /get/height", s.text(s.getHeight)},
+		{"GET /get/state_root_hash", s.text(s.getStateRootHash)},
+		{"POST /merkle_proof", s.text(s.merkleProof)},
+		{"POST /commit", s.text(s.internalOnly)},
+		{"POST /propose", s.text(s.internalOnly)},
+
+		{"POST /v1/messages", s.json(s.submit)},
+		{"GET /v1/messages/{id}", s.json(s.message)},
+		{"GET /v1/messages/{id}/receipt", s.json(s.receipt)},
+		{"GET /v1/proofs/{id}", s.json(s.proof)},
+		{"GET /v1/blocks/{height}", s.json(s.block)},
+		{"GET /v1/blocks", s.json(s.page)},
+		{"GET /v1/stream", s.json(s.stream)},
+		{"GET /v1/evidence", s.json(s.evidence)},
+		{"GET /v1/genesis", s.json(s.genesis)},
+		{"GET /openapi.yaml", s.text(s.openAPI)},
+	}, s.commonRoutes()...)
+}
+
+// commonRoutes are those of both listeners.
+func (s *Server) commonRoutes() []route {
+	return []route{
+		{"GET /v1/status", s.json(s.status)},
+		{"GET /v1/validators", s.json(s.validators)},
+		{"GET /healthz", s.text(s.healthz)},
+		{"GET /readyz", s.text(s.readyz)},
+	}
+}
+
+func (s *Server) operationsRoutes(o Options) []route {
+	routes := s.commonRoutes()
+	if o.Gatherer != nil {
+		h := promhttp.HandlerFor(o.Gatherer, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 30 * time.Second})
+		routes = append(routes, route{"GET /metrics", h.ServeHTTP})
+	}
+	if o.Pprof {
+		routes = append(routes,
+			route{"GET /debug/pprof/", pprof.Index},
+			route{"GET /debug/pprof/cmdline", pprof.Cmdline},
+			route{"GET /debug/pprof/profile", pprof.Profile},
+			route{"GET /debug/pprof/symbol", pprof.Symbol},
+			route{"GET /debug/pprof/trace", pprof.Trace},
+		)
+	}
+	return routes
+}

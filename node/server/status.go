@@ -1,0 +1,114 @@
+package server
+
+import (
+	_ "embed" // openapi.yaml
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// maxEvidence bounds the answer of /v1/evidence.
+const maxEvidence = 1000
+
+//go:embed openapi.yaml
+var openAPIDocument []byte
+
+func (s *Server) openAPI(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Content-Type", "application/yaml")
+	_, _ = w.Write(openAPIDocument) // the client is gone: nobody is left to tell
+	return nil
+}
+
+func (s *Server) status(w http.ResponseWriter, _ *http.Request) error {
+	status := s.backend.Status()
+	if status.Peers == nil {
+		status.Peers = []PeerStatus{}
+	}
+	return writeJSON(w, status)
+}
+
+// validators answers for the next height to become final if none is asked for: that is the set in force.
+func (s *Server) validators(w http.ResponseWriter, r *http.Request) error {
+	last, _ := s.backend.FinalHeight()
+	height := last + 1
+	if q := r.URL.Query(); q.Has("height") {
+		var err error
+		if height, err = parseHeight("height", q.Get("height")); err != nil {
+			return err
+		}
+	}
+	set, err := s.backend.Validators(r.Context(), height)
+	if err != nil {
+		return fmt.Errorf("validators of height %d: %w", height, err)
+	}
+	return writeJSON(w, set)
+}
+
+func (s *Server) evidence(w http.ResponseWriter, r *http.Request) error {
+	held, err := s.backend.Evidence(r.Context(), maxEvidence)
+	if err != nil {
+		return fmt.Errorf("evidence: %w", err)
+	}
+	if held == nil {
+		held = []chain.Evidence{}
+	}
+	return writeJSON(w, map[string]any{"evidence": held})
+}
+
+func (s *Server) genesis(w http.ResponseWriter, _ *http.Request) error {
+	return writeJSON(w, s.backend.Genesis())
+}
+
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) error {
+	writeText(w, http.StatusOK, "ok")
+	return nil
+}
+
+func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) error {
+	if s.isStopping() {
+		writeText(w, http.StatusServiceUnavailable, "stopping")
+		return nil
+	}
+	if err := s.backend.Ready(); err != nil {
+		writeText(w, http.StatusServiceUnavailable, err.Error())
+		return nil
+	}
+	writeText(w, http.StatusOK, "ready")
+	return nil
+}
+
+// proof answers with a trie proof and, once a final header certifies its root, that header and its certificate.
+func (s *Server) proof(w http.ResponseWriter, r *http.Request) error {
+	id, err := pathID(r)
+	if err != nil {
+		return err
+	}
+	var height *uint64
+	if q := r.URL.Query(); q.Has("height") {
+		h, err := parseHeight("height", q.Get("height"))
+		if err != nil {
+			return err
+		}
+		height = &h
+	}
+	p, err := s.backend.Prove(r.Context(), id, height)
+	if err != nil {
+		return fmt.Errorf("prove %v: %w", id, err)
+	}
+	answer := struct {
+		ID          chain.Hash                `json:"id"`
+		Height      uint64                    `json:"height"`
+		Root        chain.Hash                `json:"root"`
+		Included    bool                      `json:"included"`
+		Proof       json.Marshaler            `json:"proof"`
+		Certified   bool                      `json:"certified"`
+		Header      *chain.Header             `json:"header,omitempty"`
+		Certificate *chain.ReceiptCertificate `json:"certificate,omitempty"`
+	}{ID: id, Height: p.Height, Root: p.Root, Included: p.Included, Proof: p.Proof}
+	if p.Header != nil && p.Certificate != nil {
+		answer.Certified, answer.Header, answer.Certificate = true, p.Header, receiptCertificate(p.Header, p.Certificate)
+	}
+	return writeJSON(w, answer)
+}

@@ -1,0 +1,181 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// stream sends final blocks from a height on, then each new one. It reads them by height at the pace at which the client
+// takes them, so that nothing is queued for a slow reader and nothing is skipped.
+func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
+	next, err := s.streamStart(r)
+	if err != nil {
+		return err
+	}
+	withMessages, err := messagesWanted(r.URL.Query())
+	if err != nil {
+		return err
+	}
+	select {
+	case s.streams <- struct{}{}:
+		defer func() { <-s.streams }()
+	default:
+		return &apiError{
+			http.StatusServiceUnavailable, "too_many_streams", fmt.Sprintf("%d streams are open already", cap(s.streams)), 10 * time.Second,
+		}
+	}
+	out := &streamWriter{w: w, control: http.NewResponseController(w), events: wantsEvents(r.Header.Values("Accept"))}
+	out.start()
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	s.metrics.streams.Inc()
+	defer s.metrics.streams.Dec()
+	if err := s.copyBlocks(r.Context(), out, next, withMessages); err != nil && r.Context().Err() == nil {
+		// The answer has begun: ending it is all that is left, and the client resumes where it was.
+		s.log.Debug("stream ended", "error", err)
+	}
+	return nil
+}
+
+// copyBlocks returns when the client or the server goes away, or reading or writing fails.
+func (s *Server) copyBlocks(ctx context.Context, out *streamWriter, next uint64, withMessages bool) error {
+	heartbeat := time.NewTicker(s.limits.Heartbeat)
+	defer heartbeat.Stop()
+	for {
+		last, changed := s.backend.FinalHeight()
+		for ; next <= last; next++ {
+			if s.isStopping() {
+				return nil
+			}
+			block, err := s.encodeBlock(ctx, next, withMessages)
+			if err != nil {
+				return err
+			}
+			if err := out.block(next, block); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-changed:
+		case <-heartbeat.C:
+			if err := out.heartbeat(); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.stopping:
+			return nil
+		}
+	}
+}
+
+func (s *Server) isStopping() bool {
+	select {
+	case <-s.stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+// streamStart returns the first height to send: after Last-Event-ID, which a reconnecting event source adds to the URL it
+// began with and which therefore wins; else ?from=; else the next block to become final.
+func (s *Server) streamStart(r *http.Request) (uint64, error) {
+	if id := r.Header.Get("Last-Event-ID"); id != "" {
+		height, err := parseHeight("Last-Event-ID", id)
+		if err != nil {
+			return 0, err
+		}
+		if height == math.MaxUint64 {
+			return 0, badRequest("Last-Event-ID %q: there is no height after it", id)
+		}
+		return height + 1, nil
+	}
+	if q := r.URL.Query(); q.Has("from") {
+		return parseHeight("from", q.Get("from"))
+	}
+	last, _ := s.backend.FinalHeight()
+	return last + 1, nil
+}
+
+// wantsEvents reports whether text/event-stream is named and not less wanted than application/x-ndjson. Whoever asks for
+// neither gets the latter.
+func wantsEvents(accept []string) bool {
+	events, lines := -1.0, 0.0
+	for _, part := range strings.Split(strings.Join(accept, ","), ",") {
+		mediaType, parameters, err := mime.ParseMediaType(part)
+		if err != nil {
+			continue
+		}
+		quality := 1.0
+		if q, err := strconv.ParseFloat(parameters["q"], 64); err == nil {
+			quality = q
+		}
+		switch mediaType {
+		case "text/event-stream":
+			events = quality
+		case "application/x-ndjson", "application/ndjson":
+			lines = quality
+		}
+	}
+	return events > 0 && events >= lines
+}
+
+// streamWriter frames blocks: as server-sent events (WHATWG HTML, section 9.2) or as lines of JSON.
+type streamWriter struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	events  bool
+}
+
+func (s *streamWriter) start() {
+	h := s.w.Header()
+	h.Set("Content-Type", "application/x-ndjson")
+	if s.events {
+		h.Set("Content-Type", "text/event-stream")
+	}
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no") // proxies that buffer would hold back the last blocks
+	s.w.WriteHeader(http.StatusOK)
+	_ = s.control.Flush() // a client that waits for the header must not wait for a block; errors come back with the first write
+}
+
+// block writes the pieces one by one: the messages are shared with all readers and not copied for any.
+func (s *streamWriter) block(height uint64, b *blockJSON) error {
+	var before, between []byte
+	after := []byte("}\n")
+	if s.events {
+		before = fmt.Appendf(nil, "id: %d\nevent: block\ndata: ", height)
+		after = []byte("}\n\n")
+	}
+	if b.messages != nil {
+		between = []byte(`,"messages":`)
+	}
+	for _, piece := range [][]byte{before, b.head, between, b.messages, after} {
+		if len(piece) == 0 {
+			continue
+		}
+		if _, err := s.w.Write(piece); err != nil {
+			return fmt.Errorf("write block %d: %w", height, err)
+		}
+	}
+	return s.control.Flush()
+}
+
+// heartbeat keeps an event stream from looking dead. Lines of JSON have no comments: there the transport's keep-alive must do.
+func (s *streamWriter) heartbeat() error {
+	if !s.events {
+		return nil
+	}
+	if _, err := s.w.Write([]byte(": heartbeat\n\n")); err != nil {
+		return fmt.Errorf("write heartbeat: %w", err)
+	}
+	return s.control.Flush()
+}
