@@ -77,3 +77,24 @@ func BenchmarkReadBlock(b *testing.B) {
 		}
 	}
 }
+
+// Opening 60 MB, whose structure is walked, and 250 MB, whose is not.
+func BenchmarkOpen(b *testing.B) {
+	for name, blocks := range map[string]int{"60MB": 60, "250MB": 250} {
+		b.Run(name, func(b *testing.B) {
+			c := newChain("bench")
+			dir := dataDir(b)
+			s := c.open(b, dir)
+			messages := payloads(4000, 242, 0)
+			for range blocks {
+				must(b, s.Commit(b.Context(), Commit{Block: c.next(messages...)}))
+			}
+			must(b, s.Close())
+			for b.Loop() {
+				s, err := Open(dir, c.genesis, Options{})
+				must(b, err)
+				must(b, s.Close())
+			}
+		})
+	}
+}

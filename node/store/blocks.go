@@ -76,7 +76,8 @@ func (s *Store) check(f *chain.FinalBlock, hash chain.Hash) error {
 
 func checkFinalization(c *chain.Certificate, height uint64, hash chain.Hash) error {
 	if c.Kind != chain.Finalize || c.Height != height || c.Block != hash {
-		return fmt.Errorf("store: %v certificate for block %v at height %d, the block is %v at height %d", c.Kind, c.Block, c.Height, hash, height)
+		return fmt.Errorf("store: %v certificate for block %v at height %d, the block is %v at height %d",
+			c.Kind, c.Block, c.Height, hash, height)
 	}
 	if err := c.Check(chain.MaxValidators, 1); err != nil {
 		return fmt.Errorf("store: block %d: %w", height, err)

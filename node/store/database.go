@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	_ "modernc.org/sqlite" // registers the driver "sqlite"
 )
@@ -41,11 +42,8 @@ const (
 // source returns the DSN. The pragmas are part of it so that every connection has them, whenever the pool opens it.
 func source(path string, mode access, pragmas ...string) string {
 	u := url.URL{Scheme: "file", Path: path}
-	dsn := u.String() + "?mode=" + string(mode) + "&_txlock=immediate"
-	for _, p := range append(pragmas, "busy_timeout(5000)", "trusted_schema(0)", "cell_size_check(1)", "synchronous(FULL)") {
-		dsn += "&_pragma=" + p
-	}
-	return dsn
+	all := append(pragmas, "busy_timeout(5000)", "trusted_schema(0)", "cell_size_check(1)", "synchronous(FULL)")
+	return u.String() + "?mode=" + string(mode) + "&_pragma=" + strings.Join(all, "&_pragma=")
 }
 
 // writing are the pragmas of a connection that writes. Checkpoints are run by a checkpointer, and a log that grew is cut
@@ -147,7 +145,8 @@ func inspect(path string, s *schema, check func(*sql.DB) error) (version int, er
 		return 0, explain(path, "read the version", err)
 	}
 	if version > s.version() {
-		return 0, fmt.Errorf("store: %s: %w: schema version %d, this one knows up to %d", filepath.Base(path), ErrNewerSchema, version, s.version())
+		return 0, fmt.Errorf("store: %s: %w: schema version %d, this one knows up to %d",
+			filepath.Base(path), ErrNewerSchema, version, s.version())
 	}
 	if version < 1 {
 		return 0, corrupt(path, "schema version %d", version)
@@ -219,9 +218,18 @@ func prepare(ctx context.Context, conn *sql.Conn, path string, queries map[strin
 	for name, q := range queries {
 		stmt, err := conn.PrepareContext(ctx, q)
 		if err != nil {
-			return nil, explain(path, "prepare "+name, err)
+			return nil, errors.Join(explain(path, "prepare "+name, err), out.close())
 		}
 		out[name] = stmt
 	}
 	return out, nil
+}
+
+// close is not optional: what a connection was asked to prepare keeps its file open, even after the connection is closed.
+func (s statements) close() error {
+	errs := make([]error, 0, len(s))
+	for _, stmt := range s {
+		errs = append(errs, stmt.Close())
+	}
+	return errors.Join(errs...)
 }

@@ -273,7 +273,8 @@ const (
 // PutMeta keeps a small value (at most 64 KiB) under a name.
 func (s *Store) PutMeta(ctx context.Context, key string, value []byte) error {
 	if key == "" || len(key) > maxMetaKey || len(value) > maxMetaValue {
-		return fmt.Errorf("store: meta key of %d bytes with a value of %d, allowed are 1 to %d and up to %d", len(key), len(value), maxMetaKey, maxMetaValue)
+		return fmt.Errorf("store: meta key of %d bytes with a value of %d, allowed are 1 to %d and up to %d",
+			len(key), len(value), maxMetaKey, maxMetaValue)
 	}
 	return s.writer.submit(ctx, len(value), func(tx *transaction) error {
 		_, err := tx.exec("put meta", key, append([]byte{}, value...)) // never NULL
@@ -288,5 +289,5 @@ func (s *Store) Meta(ctx context.Context, key string) ([]byte, error) {
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
-	return value, explain(s.path, "read meta", err)
+	return append([]byte{}, value...), explain(s.path, "read meta", err) // an empty value is not none
 }

@@ -146,11 +146,11 @@ func (s *Store) open(registerer prometheus.Registerer) error {
 	}
 	stmt, err := prepare(ctx, conn, s.path, blocksStatements)
 	if err != nil {
-		return err
+		return errors.Join(err, conn.Close())
 	}
 	points, err := startCheckpointer(ctx, s.path, s.writes, s.logger)
 	if err != nil {
-		return err
+		return errors.Join(err, stmt.close(), conn.Close())
 	}
 	s.writer = &writer{
 		path: s.path, conn: conn, stmt: stmt, logger: s.logger, seconds: seconds, points: points, lazy: s.writeStronger,
@@ -266,7 +266,7 @@ func (s *Store) close() error {
 	var errs []error
 	if s.writer != nil {
 		s.writer.close()
-		errs = append(errs, s.writer.points.close(), s.writer.conn.Close())
+		errs = append(errs, s.writer.points.close(), s.writer.stmt.close(), s.writer.conn.Close())
 	}
 	if s.reads != nil { // before the writers: the last connection to close moves the log into the file
 		errs = append(errs, s.reads.Close())

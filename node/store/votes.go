@@ -275,7 +275,7 @@ func (v *Votes) Close() error {
 		v.points = nil
 	}
 	if v.conn != nil {
-		errs = append(errs, v.conn.Close())
+		errs = append(errs, v.stmt.close(), v.conn.Close())
 		v.conn = nil
 	}
 	if v.db != nil {
