@@ -64,7 +64,7 @@ type Config struct {
 	Acknowledgements int
 	AckWait          time.Duration
 	// MaxPoolBytes and MaxPoolMessages bound the pending batches of all authors, who have an equal share of them; 0 for
-	// the defaults. A share must hold a block of the largest size.
+	// the defaults. A share must hold a message of the largest size.
 	MaxPoolBytes    int64
 	MaxPoolMessages int
 	// MaxFilterBytes bounds the memory of the filter before the index, 0 for DefaultMaxFilterBytes. A chain with more
@@ -93,6 +93,9 @@ const (
 	DefaultMaxFilterBytes  int64 = 256 << 20
 )
 
+// minShareRoom is what a share must hold beyond a message of the largest size: what the batches around it may take.
+const minShareRoom = 32 * batchOverhead
+
 // check fills in the defaults and refuses what cannot work.
 func (c *Config) check() error {
 	if c.AckWait == 0 {
@@ -117,8 +120,10 @@ func (c *Config) check() error {
 		return fmt.Errorf("mempool: %d authors, allowed are 1 to %d", n, chain.MaxValidators)
 	case c.MaxMessageBytes < 1 || c.MaxBlockBytes < c.MaxMessageBytes+8:
 		return fmt.Errorf("mempool: messages of %d bytes do not fit in blocks of %d", c.MaxMessageBytes, c.MaxBlockBytes)
-	case c.MaxPoolBytes/int64(n) < int64(c.MaxBlockBytes)+batchOverhead:
-		return fmt.Errorf("mempool: %d bytes for %d authors: each share must hold a block of %d bytes", c.MaxPoolBytes, n, c.MaxBlockBytes)
+	case c.Acknowledgements < 0 || c.Acknowledgements >= n:
+		return fmt.Errorf("mempool: %d acknowledgements with %d authors", c.Acknowledgements, n)
+	case c.MaxPoolBytes/int64(n) < int64(c.MaxMessageBytes)+minShareRoom:
+		return fmt.Errorf("mempool: %d bytes for %d authors: each share must hold a message of %d bytes", c.MaxPoolBytes, n, c.MaxMessageBytes)
 	case c.MaxPoolMessages/n < 1:
 		return fmt.Errorf("mempool: %d messages for %d authors", c.MaxPoolMessages, n)
 	case c.Storage == nil || c.Index == nil || c.Replicator == nil:

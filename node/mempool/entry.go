@@ -1,5 +1,224 @@
 package mempool
 
+import (
+	"bytes"
+	"math/bits"
+	"slices"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
 // batchOverhead is the size of an encoded batch without messages (docs/protocol.md, batch): author, incarnation, number,
 // count, signature.
 const batchOverhead = 32 + 8 + 8 + 4 + 64
+
+// position is a batch's place among those of its author.
+type position struct{ incarnation, number uint64 }
+
+func (a position) compare(b position) int {
+	switch {
+	case a.incarnation < b.incarnation, a.incarnation == b.incarnation && a.number < b.number:
+		return -1
+	case a == b:
+		return 0
+	default:
+		return 1
+	}
+}
+
+// place is where an id stands in the pool: a slot and an index in it. It holds no pointer, so that a map with a million
+// of them is nothing to the garbage collector.
+type place struct{ slot, index uint32 }
+
+// nodes is a set of authors by their index.
+type nodes [2]uint64
+
+func (s *nodes) add(i int)      { s[i/64] |= 1 << (i % 64) }
+func (s *nodes) has(i int) bool { return s[i/64]&(1<<(i%64)) != 0 }
+func (s *nodes) count() int     { return bits.OnesCount64(s[0]) + bits.OnesCount64(s[1]) }
+
+// entry is a batch in the pool. It is first formed (own batches only) and written; once it is stored it stands in its
+// author's queue until the last of its messages is final.
+type entry struct {
+	author   int
+	position position
+	slot     uint32
+	hash     chain.Hash
+	encoded  []byte
+	messages []chain.Message
+	ids      []chain.Hash
+
+	// bytes is the size of all messages, liveBytes and live are of those that are not final. final is nil while none is.
+	bytes, liveBytes, live int
+	final                  []bool
+	// marked counts the messages that the block about to be committed makes final.
+	marked int
+	// shared says that an id of the batch stood elsewhere in the pool, or twice in it, at some time: whoever takes the batch
+	// into a body has to look for repeats.
+	shared bool
+
+	// stored is set once the batch is durable; arrived and sequence are of that moment. settled is closed then, or
+	// when storing it failed with err.
+	stored   bool
+	arrived  time.Time
+	sequence uint64
+	settled  chan struct{}
+	err      error
+
+	// holders are the peers known to hold the batch durably. acknowledged is closed when they are enough, or when the
+	// batch is final; it is nil for batches of other authors.
+	holders      nodes
+	acknowledged chan struct{}
+
+	// twin is another batch of the same position: the author equivocated.
+	twin *entry
+	// drained is set when no message is left to order; leaving when the batch's removal from the disk is under way.
+	drained, leaving bool
+}
+
+// isFinal reports whether message i is final.
+func (e *entry) isFinal(i int) bool { return i < len(e.final) && e.final[i] }
+
+// setFinal takes message i off what is left to order.
+func (e *entry) setFinal(i int) {
+	if len(e.final) < len(e.ids) {
+		// The first, or a batch that is being formed has grown since.
+		e.final = append(e.final, make([]bool, len(e.ids)-len(e.final))...)
+	}
+	e.final[i] = true
+	e.live--
+	e.liveBytes -= e.messages[i].Size()
+}
+
+// ack closes acknowledged, once.
+func (e *entry) ack() bool {
+	if e.acknowledged == nil {
+		return false
+	}
+	select {
+	case <-e.acknowledged:
+		return false
+	default:
+		close(e.acknowledged)
+		return true
+	}
+}
+
+// The time for which a missing number is waited for before the batches after it are ordered without it.
+const (
+	holeWait = 2 * time.Second
+	// startWait is for the first batch seen of an incarnation: it may well be that all before it are final.
+	startWait = 200 * time.Millisecond
+)
+
+// queue holds an author's stored batches by position, and what the author takes of the pool.
+type queue struct {
+	// entries includes drained ones, which are dropped when they come to the front or are half of it.
+	entries []*entry
+	drained int
+	// held finds the batch of a position, whether stored or being stored.
+	held map[position]*entry
+	// base is the highest position known to be ordered; known is false before the first.
+	base  position
+	known bool
+	// bytes and messages are the author's share in use, batches the number of its batches.
+	bytes             int64
+	messages, batches int
+	// equivocated is set once the author was reported for it.
+	equivocated bool
+	// timer wakes the leader when the hole before the front has been waited for.
+	timer *time.Timer
+}
+
+// insert puts a stored batch in its place.
+func (q *queue) insert(e *entry) {
+	if n := len(q.entries); n == 0 || q.entries[n-1].position.compare(e.position) <= 0 {
+		q.entries = append(q.entries, e)
+		return
+	}
+	i, _ := slices.BinarySearchFunc(q.entries, e, func(a, b *entry) int { return a.position.compare(b.position) })
+	q.entries = slices.Insert(q.entries, i, e)
+}
+
+// drop notes that e, which stands in entries, has drained.
+func (q *queue) drop(e *entry) {
+	q.passed(e.position)
+	q.drained++
+	if front := q.entries[0]; front == e || front.drained || q.drained*2 > len(q.entries) {
+		q.compact()
+	}
+}
+
+func (q *queue) compact() {
+	n := 0
+	for n < len(q.entries) && q.entries[n].drained {
+		q.entries[n] = nil
+		n++
+	}
+	q.entries, q.drained = q.entries[n:], q.drained-n
+	if q.drained*2 > len(q.entries) {
+		q.entries, q.drained = slices.DeleteFunc(q.entries, func(e *entry) bool { return e.drained }), 0
+	}
+}
+
+// passed notes that the batch at p is ordered.
+func (q *queue) passed(p position) {
+	if !q.known || p.compare(q.base) > 0 {
+		q.base, q.known = p, true
+	}
+}
+
+// wait returns how long e has to wait before it may be ordered after last, the position before it (known says whether there
+// is one): not at all if it is next or late, else until the batches between had their time to come.
+func wait(e *entry, last position, known bool, now time.Time) time.Duration {
+	p := e.position
+	missing := holeWait
+	switch {
+	case p.number == 1, known && p.compare(last) <= 0:
+		return 0
+	case known && p.incarnation == last.incarnation:
+		if p.number == last.number+1 {
+			return 0
+		}
+	default:
+		missing = startWait
+	}
+	return max(0, missing-now.Sub(e.arrived))
+}
+
+// find returns the batch with that encoding at p.
+func (q *queue) find(p position, encoded []byte) *entry {
+	for e := q.held[p]; e != nil; e = e.twin {
+		if bytes.Equal(e.encoded, encoded) {
+			return e
+		}
+	}
+	return nil
+}
+
+// hold makes e found by its position; crowded reports whether two others are there already.
+func (q *queue) hold(e *entry) {
+	e.twin = q.held[e.position]
+	q.held[e.position] = e
+}
+
+func (q *queue) crowded(p position) bool {
+	e := q.held[p]
+	return e != nil && e.twin != nil
+}
+
+// release undoes hold.
+func (q *queue) release(e *entry) {
+	if first := q.held[e.position]; first != e {
+		for ; first != nil; first = first.twin {
+			if first.twin == e {
+				first.twin = e.twin
+			}
+		}
+	} else if e.twin != nil {
+		q.held[e.position] = e.twin
+	} else {
+		delete(q.held, e.position)
+	}
+}

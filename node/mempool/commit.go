@@ -1,0 +1,133 @@
+package mempool
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// Removable returns the stored batches that have no message left to order once the messages with these ids are final: those
+// that the transaction of their block removes from storage. It changes nothing that shows; [Pool.Committed] has
+// to follow when the transaction is durable.
+func (p *Pool) Removable(ids []chain.Hash) []chain.Hash {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var touched []*entry
+	mark := func(at place) {
+		e := p.slots[at.slot]
+		if e.marked++; e.marked == 1 {
+			touched = append(touched, e)
+		}
+	}
+	for _, id := range ids {
+		if at, ok := p.pending[id]; ok {
+			mark(at)
+			for _, at := range p.others[id] {
+				mark(at)
+			}
+		}
+	}
+	var removable []chain.Hash
+	for _, e := range p.drained {
+		e.leaving = true
+		removable = append(removable, e.hash)
+	}
+	for _, e := range touched {
+		if e.stored && e.marked == e.live {
+			e.leaving = true
+			removable = append(removable, e.hash)
+		}
+		e.marked = 0
+	}
+	return removable
+}
+
+// Committed takes note of the next final block, whose messages have these ids, in their order: they are pending no more,
+// whoever waits for them is told, and batches without a message left are let go. It is called when the block is durable, with
+// each height once and in order, however the block was obtained, and before the index is given the block's messages.
+// The error is [ErrHeight] if height is not the next.
+func (p *Pool) Committed(height uint64, ids []chain.Hash) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if height != p.height+1 {
+		return fmt.Errorf("%w: committed %d, the pool is at %d", ErrHeight, height, p.height)
+	}
+	p.height = height
+	p.lastCommit = time.Now()
+	p.recentBlocks = append(p.recentBlocks, recentBlock{height, ids})
+	for i, id := range ids {
+		s := standing{height, uint32(i)}
+		p.recent[id] = s
+		p.tell(id, s)
+		at, ok := p.pending[id]
+		if !ok {
+			continue
+		}
+		delete(p.pending, id)
+		p.ordered(at)
+		if others, ok := p.others[id]; ok {
+			delete(p.others, id)
+			for _, at := range others {
+				p.ordered(at)
+			}
+		}
+	}
+	kept := p.drained[:0]
+	for _, e := range p.drained {
+		if e.leaving {
+			p.forget(e)
+		} else {
+			kept = append(kept, e)
+		}
+	}
+	clear(p.drained[len(kept):])
+	p.drained = kept
+	for _, q := range p.queues {
+		p.arm(q, p.lastCommit)
+	}
+	p.wakeResolvers()
+	return nil
+}
+
+// ordered notes that the message at a place is final. The batch is drained with the last: then it leaves its queue, and
+// the pool once it is off the disk.
+func (p *Pool) ordered(at place) {
+	e := p.slots[at.slot]
+	e.setFinal(int(at.index))
+	p.live--
+	if e.live > 0 || !e.stored {
+		return
+	}
+	e.drained = true
+	e.ack()
+	p.queues[e.author].drop(e)
+	p.drained = append(p.drained, e)
+}
+
+// Indexed says that the index covers the final blocks up to height.
+func (p *Pool) Indexed(height uint64) {
+	p.mu.Lock()
+	n := 0
+	for n < len(p.recentBlocks) && p.recentBlocks[n].height <= height {
+		n++
+	}
+	covered := p.recentBlocks[:n:n]
+	p.mu.Unlock()
+	for _, b := range covered {
+		p.filter.add(b.ids)
+	}
+	// Whoever looked in the index before the block was in it looks in recent before it is taken off there.
+	p.finality.Lock()
+	defer p.finality.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, b := range covered {
+		for _, id := range b.ids {
+			delete(p.recent, id)
+		}
+	}
+	if p.recentBlocks = p.recentBlocks[n:]; len(p.recentBlocks) == 0 {
+		p.recentBlocks = nil
+	}
+}

@@ -1,0 +1,77 @@
+package mempool
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+type metrics struct {
+	accepted, known, received, repeated    prometheus.Counter
+	equivocations, lookups, unacknowledged prometheus.Counter
+	rejected, refused                      *prometheus.CounterVec
+	ackSeconds                             prometheus.Histogram
+}
+
+func newMetrics(registerer prometheus.Registerer, p *Pool) *metrics {
+	f := promauto.With(registerer)
+	counter := func(name, help string) prometheus.Counter {
+		return f.NewCounter(prometheus.CounterOpts{Namespace: "diseq", Subsystem: "mempool", Name: name, Help: help})
+	}
+	byReason := func(name, help string) *prometheus.CounterVec {
+		return f.NewCounterVec(prometheus.CounterOpts{Namespace: "diseq", Subsystem: "mempool", Name: name, Help: help}, []string{"reason"})
+	}
+	gauge := func(name, help string, value func() float64) {
+		f.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "diseq", Subsystem: "mempool", Name: name, Help: help}, value)
+	}
+	gauge("bytes", "What the pending batches of all authors take.", func() float64 { return float64(p.Stats().Bytes) })
+	gauge("messages", "Messages that are not final.", func() float64 { return float64(p.Stats().Messages) })
+	gauge("batches", "Batches held.", func() float64 { return float64(p.Stats().Batches) })
+	gauge("filter_bytes", "Memory of the filter of known ids.", func() float64 { return float64(p.filter.size()) })
+	return &metrics{
+		accepted: counter("accepted_messages_total", "Messages submitted to this node and accepted."),
+		known:    counter("known_messages_total", "Messages submitted to this node that were pending or final already."),
+		received: counter("received_messages_total", "Messages in batches taken from peers."),
+		repeated: counter("repeated_batches_total", "Batches that came from peers again."),
+		equivocations: counter("equivocations_total",
+			"Batches with the author and number of another one."),
+		lookups: counter("index_lookups_total", "Ids looked up in the index because the filter could not rule them out."),
+		unacknowledged: counter("unacknowledged_total",
+			"Waits for a batch's acknowledgement that ended without enough of them."),
+		rejected: byReason("rejected_requests_total", "Submissions that were not accepted."),
+		refused:  byReason("refused_batches_total", "Batches of peers that were not taken."),
+		ackSeconds: f.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "diseq", Subsystem: "mempool", Name: "acknowledge_seconds",
+			Help:    "Time from a batch's being durable here to enough peers' having acknowledged it.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 12),
+		}),
+	}
+}
+
+func (m *metrics) reject(err error) { m.rejected.WithLabelValues(reason(err)).Inc() }
+
+func (m *metrics) refuse(err error) { m.refused.WithLabelValues(reason(err)).Inc() }
+
+func reason(err error) string {
+	for _, r := range []struct {
+		err  error
+		name string
+	}{
+		{ErrEmpty, "empty"}, {ErrTooMany, "too_many"}, {ErrStorageLow, "storage_low"}, {ErrShare, "share"}, {ErrAuthor, "author"},
+		{ErrEquivocation, "equivocation"}, {ErrClosed, "closed"}, {chain.ErrMalformed, "malformed"}, {chain.ErrSignature, "signature"},
+	} {
+		if errors.Is(err, r.err) {
+			return r.name
+		}
+	}
+	if _, ok := errors.AsType[*TooLargeError](err); ok {
+		return "too_large"
+	}
+	if _, ok := errors.AsType[*FullError](err); ok {
+		return "full"
+	}
+	return "failed"
+}

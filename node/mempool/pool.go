@@ -1,0 +1,362 @@
+package mempool
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// Pool is a node's pool of pending messages. Its methods may be called concurrently.
+type Pool struct {
+	cfg     Config
+	metrics *metrics
+	public  chain.PublicKey
+	authors map[chain.PublicKey]int
+	// self is this node's index in authors, -1 if it is none of them.
+	self          int
+	shareBytes    int64
+	shareMessages int
+
+	filter *filter
+	disk   disk
+
+	// finality is held for reading from before an id is looked up in the index until it is registered or found final, and for
+	// writing when ids are taken off recent: an id on its way from recent to the index is never missed. It is taken
+	// before mu.
+	finality sync.RWMutex
+
+	mu     sync.Mutex
+	closed bool
+	height uint64
+	// recent has the ids of the final blocks in recentBlocks: those from the index's height to height.
+	recent       map[chain.Hash]standing
+	recentBlocks []recentBlock
+	lastCommit   time.Time
+
+	slots     []*entry
+	freeSlots []uint32
+	// pending has one place of each id that is not final, others all further ones, which are rare.
+	pending map[chain.Hash]place
+	others  map[chain.Hash][]place
+	byHash  map[chain.Hash]*entry
+	queues  []*queue
+	// drained are stored batches without a message left to order, still on disk.
+	drained  []*entry
+	bytes    int64
+	live     int
+	sequence uint64
+	// arrivals is closed when a batch is stored or a block committed; nil while no one waits for it.
+	arrivals chan struct{}
+	waiters  map[chain.Hash][]waiting
+
+	// forming are the batches that submissions go to while the writer is busy; formed wakes it.
+	forming []*entry
+	formed  chan struct{}
+	// incarnation and number are of the last batch written; the writer's own.
+	incarnation, number uint64
+
+	ready   chan struct{}
+	done    chan struct{}
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+// Open loads the batches that storage holds and starts the pool. The blocks above Config.Height have to follow with
+// [Pool.Committed] before messages are submitted or received. Every opening begins a new incarnation of this node's
+// batches, so that no number is given twice whatever was lost before.
+func Open(ctx context.Context, cfg Config) (*Pool, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	p := &Pool{
+		cfg:           cfg,
+		public:        chain.PublicKeyOf(cfg.Key),
+		authors:       make(map[chain.PublicKey]int, len(cfg.Authors)),
+		shareBytes:    cfg.MaxPoolBytes / int64(len(cfg.Authors)),
+		shareMessages: cfg.MaxPoolMessages / len(cfg.Authors),
+		filter:        newFilter(firstLayer, uint64(cfg.MaxFilterBytes)*8),
+		height:        cfg.Height,
+		recent:        map[chain.Hash]standing{},
+		pending:       map[chain.Hash]place{},
+		others:        map[chain.Hash][]place{},
+		byHash:        map[chain.Hash]*entry{},
+		waiters:       map[chain.Hash][]waiting{},
+		formed:        make(chan struct{}, 1),
+		ready:         make(chan struct{}, 1),
+		done:          make(chan struct{}),
+	}
+	for i, a := range cfg.Authors {
+		p.authors[a] = i
+		p.queues = append(p.queues, &queue{held: map[position]*entry{}})
+	}
+	p.self = slices.Index(cfg.Authors, p.public)
+	p.metrics = newMetrics(cfg.Registerer, p)
+	if err := p.restore(ctx); err != nil {
+		return nil, fmt.Errorf("mempool: restore: %w", err)
+	}
+	background, stop := context.WithCancel(context.Background())
+	p.stop = stop
+	p.running.Go(p.write)
+	p.running.Go(func() { p.fillFilter(background) })
+	return p, nil
+}
+
+// restore takes in what storage holds.
+func (p *Pool) restore(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.incarnation = uint64(time.Now().UnixNano())
+	err := p.cfg.Storage.Batches(ctx, func(s StoredBatch) error {
+		b, err := chain.DecodeBatch(s.Encoded, p.cfg.MaxBlockBytes)
+		if err != nil {
+			return fmt.Errorf("batch %v: %w", s.Hash, err)
+		}
+		author, ok := p.authors[b.Author]
+		if !ok {
+			p.cfg.Logger.Warn("a stored batch is of an author that is none of this chain's; it is left on disk", "hash", s.Hash, "author", b.Author)
+			return nil
+		}
+		if p.byHash[s.Hash] != nil {
+			return nil
+		}
+		e := newEntry(author, s.Hash, s.Encoded, b)
+		known, err := p.lookup(e.ids)
+		if err != nil {
+			return err
+		}
+		p.register(e, known)
+		if author == p.self {
+			e.acknowledged = make(chan struct{})
+			p.incarnation = max(p.incarnation, b.Incarnation+1)
+		}
+		p.settle(e)
+		return nil
+	})
+	for _, q := range p.queues {
+		if len(q.entries) > 0 {
+			// What came before the oldest batch held was ordered, or is lost to this node: no reason to wait for it.
+			first := q.entries[0].position
+			q.base, q.known = position{first.incarnation, first.number - 1}, true
+		}
+	}
+	return err
+}
+
+func newEntry(author int, hash chain.Hash, encoded []byte, b *chain.Batch) *entry {
+	e := &entry{
+		author: author, position: position{b.Incarnation, b.Number}, hash: hash, encoded: encoded, messages: b.Messages,
+		ids: make([]chain.Hash, len(b.Messages)), bytes: b.Size(), settled: make(chan struct{}),
+	}
+	for i, m := range b.Messages {
+		e.ids[i] = m.ID()
+	}
+	return e
+}
+
+// Close stops the pool, after what was submitted is durable; Open finds it again. Storage has to be open until then.
+func (p *Pool) Close() {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return
+	}
+	p.closed = true
+	close(p.done)
+	for _, q := range p.queues {
+		if q.timer != nil {
+			q.timer.Stop()
+		}
+	}
+	p.mu.Unlock()
+	p.stop()
+	p.running.Wait()
+}
+
+// Ready is signalled when there may be something new for a leader to order. A reader asks [Pool.HasPending] then.
+func (p *Pool) Ready() <-chan struct{} { return p.ready }
+
+func (p *Pool) signal() {
+	select {
+	case p.ready <- struct{}{}:
+	default:
+	}
+}
+
+// HasPending reports whether Select would return a message now.
+func (p *Pool) HasPending() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	return slices.ContainsFunc(p.queues, func(q *queue) bool {
+		return len(q.entries) > 0 && wait(q.entries[0], q.base, q.known, now) == 0
+	})
+}
+
+// Stats is how full the pool is.
+type Stats struct {
+	// Messages is the number of messages that are not final, Batches that of the batches held, Bytes what these take of
+	// MaxBytes.
+	Messages, Batches int
+	Bytes, MaxBytes   int64
+	// Authors has one element for each of Config.Authors.
+	Authors []AuthorStats
+}
+
+// AuthorStats is what the batches of one author take of the pool.
+type AuthorStats struct {
+	Author            chain.PublicKey
+	Bytes             int64
+	Messages, Batches int
+}
+
+// Stats returns how full the pool is.
+func (p *Pool) Stats() Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := Stats{Messages: p.live, Bytes: p.bytes, MaxBytes: p.cfg.MaxPoolBytes, Authors: make([]AuthorStats, len(p.queues))}
+	for i, q := range p.queues {
+		s.Batches += q.batches
+		s.Authors[i] = AuthorStats{Author: p.cfg.Authors[i], Bytes: q.bytes, Messages: q.messages, Batches: q.batches}
+	}
+	return s
+}
+
+// register makes e and its messages known, less those that are final: in known (what the index has of the ids) or recent.
+func (p *Pool) register(e *entry, known map[int]standing) {
+	p.takeSlot(e)
+	e.live, e.liveBytes = len(e.ids), e.bytes
+	p.live += e.live
+	for i, id := range e.ids {
+		if _, ok := p.final(id, i, known); ok {
+			e.setFinal(i)
+			p.live--
+			continue
+		}
+		p.addPlace(e, i, id)
+	}
+	q := p.queues[e.author]
+	p.byHash[e.hash] = e
+	q.hold(e)
+	p.charge(e.author, len(e.ids), int64(e.bytes+batchOverhead), 1)
+}
+
+func (p *Pool) takeSlot(e *entry) {
+	if n := len(p.freeSlots); n > 0 {
+		e.slot = p.freeSlots[n-1]
+		p.freeSlots = p.freeSlots[:n-1]
+		p.slots[e.slot] = e
+		return
+	}
+	e.slot = uint32(len(p.slots))
+	p.slots = append(p.slots, e)
+}
+
+func (p *Pool) addPlace(e *entry, i int, id chain.Hash) {
+	here := place{e.slot, uint32(i)}
+	there, ok := p.pending[id]
+	if !ok {
+		p.pending[id] = here
+		return
+	}
+	p.others[id] = append(p.others[id], here)
+	e.shared = true
+	p.slots[there.slot].shared = true
+}
+
+// removePlace takes one of an id's places away.
+func (p *Pool) removePlace(e *entry, i int, id chain.Hash) {
+	here := place{e.slot, uint32(i)}
+	others := p.others[id]
+	if p.pending[id] != here {
+		others = slices.DeleteFunc(others, func(o place) bool { return o == here })
+	} else if n := len(others); n > 0 {
+		p.pending[id] = others[n-1]
+		others = others[:n-1]
+	} else {
+		delete(p.pending, id)
+	}
+	if len(others) > 0 {
+		p.others[id] = others
+	} else {
+		delete(p.others, id)
+	}
+}
+
+func (p *Pool) charge(author, messages int, bytes int64, batches int) {
+	q := p.queues[author]
+	q.messages += messages
+	q.bytes += bytes
+	q.batches += batches
+	p.bytes += bytes
+}
+
+// settle queues e, which is durable now.
+func (p *Pool) settle(e *entry) {
+	p.sequence++
+	e.stored, e.arrived, e.sequence = true, time.Now(), p.sequence
+	close(e.settled)
+	if p.cfg.Acknowledgements == 0 {
+		e.ack()
+	}
+	if e.live == 0 {
+		p.queues[e.author].passed(e.position)
+		e.drained = true
+		p.drained = append(p.drained, e)
+		e.ack()
+	} else {
+		q := p.queues[e.author]
+		q.insert(e)
+		p.arm(q, e.arrived)
+	}
+	p.wakeResolvers()
+}
+
+// fail takes e out again after it could not be stored.
+func (p *Pool) fail(e *entry, err error) {
+	for i, id := range e.ids {
+		if !e.isFinal(i) {
+			p.removePlace(e, i, id)
+			p.live--
+		}
+	}
+	e.err = err
+	close(e.settled)
+	p.forget(e)
+}
+
+// forget releases what e takes of the pool; its ids have no place any more.
+func (p *Pool) forget(e *entry) {
+	if e.encoded != nil {
+		p.queues[e.author].release(e)
+		delete(p.byHash, e.hash)
+	}
+	p.charge(e.author, -len(e.ids), -int64(e.bytes+batchOverhead), -1)
+	p.slots[e.slot] = nil
+	p.freeSlots = append(p.freeSlots, e.slot)
+}
+
+// arm has Ready signalled when the hole before the front of q has been waited for.
+func (p *Pool) arm(q *queue, now time.Time) {
+	if p.closed || len(q.entries) == 0 {
+		return
+	}
+	d := wait(q.entries[0], q.base, q.known, now)
+	switch {
+	case d == 0:
+	case q.timer == nil:
+		q.timer = time.AfterFunc(d, p.signal)
+	default:
+		q.timer.Reset(d)
+	}
+}
+
+func (p *Pool) wakeResolvers() {
+	if p.arrivals != nil {
+		close(p.arrivals)
+		p.arrivals = nil
+	}
+}

@@ -1,0 +1,183 @@
+package mempool
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// fetchedBlocks is how many blocks' worth of fetched batches may stand in the pool beyond MaxPoolBytes.
+const fetchedBlocks = 8
+
+// Receive takes a batch that the peer from pushed, its own or another's. When it returns nil the batch may be acknowledged:
+// it is durable here, or every message in it is final. The pool keeps encoded, which must not be changed any more.
+//
+// Errors: [ErrShare] and [ErrStorageLow], after which the peer may try again later; [chain.ErrMalformed],
+// [chain.ErrSignature], [ErrAuthor] and [ErrEquivocation], which are the peer's or the author's fault; [ErrClosed], those of
+// Storage and Index.
+func (p *Pool) Receive(ctx context.Context, from chain.PublicKey, encoded []byte) error {
+	return p.received(p.receive(ctx, from, encoded, false))
+}
+
+// ReceiveFetched takes a batch that a proposed block refers to: like Receive, but whatever the author's share and the free
+// disk space, so that no block is held up by them. How much may be taken in this way is bounded still.
+func (p *Pool) ReceiveFetched(ctx context.Context, from chain.PublicKey, encoded []byte) error {
+	return p.received(p.receive(ctx, from, encoded, true))
+}
+
+func (p *Pool) received(err error) error {
+	if err != nil {
+		p.metrics.refuse(err)
+	}
+	return err
+}
+
+func (p *Pool) receive(ctx context.Context, from chain.PublicKey, encoded []byte, fetched bool) error {
+	b, err := chain.DecodeBatch(encoded, p.cfg.MaxBlockBytes)
+	if err != nil {
+		return err
+	}
+	author, ok := p.authors[b.Author]
+	if !ok {
+		return fmt.Errorf("batch of %v: %w", b.Author, ErrAuthor)
+	}
+	if !fetched && p.disk.low(p.cfg.FreeDisk, p.cfg.Logger) {
+		return ErrStorageLow
+	}
+	p.mu.Lock()
+	held := p.queues[author].find(position{b.Incarnation, b.Number}, encoded)
+	if held == nil {
+		err = p.room(author, b, fetched)
+	}
+	p.mu.Unlock()
+	switch {
+	case held != nil:
+		return p.again(ctx, held, from)
+	case err != nil:
+		return err
+	}
+	// The expensive part, outside every lock.
+	hash, err := b.Verify(p.cfg.ChainID, p.cfg.MaxMessageBytes)
+	if err != nil {
+		return err
+	}
+	e := newEntry(author, hash, encoded, b)
+	e.shown(p, from)
+	switch held, err = p.admit(e, b, fetched); {
+	case held != nil:
+		return p.again(ctx, held, from)
+	case err != nil || e.settled == nil:
+		return err
+	}
+	// Not to be cancelled: whether the batch is on disk must be known.
+	err = p.cfg.Storage.AddBatches(context.WithoutCancel(ctx), []StoredBatch{{Hash: hash, Author: b.Author, Encoded: encoded}})
+	p.mu.Lock()
+	if err != nil {
+		p.fail(e, err)
+	} else {
+		p.settle(e)
+	}
+	p.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("mempool: store batch %v: %w", hash, err)
+	}
+	p.metrics.received.Add(float64(len(e.ids)))
+	p.signal()
+	return nil
+}
+
+// shown notes that the author, and the peer that sent the batch, hold it.
+func (e *entry) shown(p *Pool, from chain.PublicKey) {
+	if e.author != p.self {
+		e.holders.add(e.author)
+	} else if e.acknowledged == nil {
+		e.acknowledged = make(chan struct{})
+	}
+	if i, ok := p.authors[from]; ok && i != p.self {
+		e.holders.add(i)
+	}
+}
+
+// admit registers e, to be stored. It returns the batch that is there already if there is one; if nothing of e is left to
+// order it is not taken, which it says by an e without settled.
+func (p *Pool) admit(e *entry, b *chain.Batch, fetched bool) (held *entry, err error) {
+	p.finality.RLock()
+	defer p.finality.RUnlock()
+	known, err := p.lookup(e.ids)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if held := p.byHash[e.hash]; held != nil {
+		return held, nil
+	}
+	q := p.queues[e.author]
+	if !fetched && p.allFinal(e.ids, known) {
+		q.passed(e.position)
+		e.settled = nil
+		return nil, nil
+	}
+	if err := p.room(e.author, b, fetched); err != nil {
+		return nil, err
+	}
+	if other := q.held[e.position]; other != nil {
+		p.metrics.equivocations.Inc()
+		if !q.equivocated {
+			q.equivocated = true
+			p.cfg.Logger.Warn("a node signed two batches with the same number",
+				"author", p.cfg.Authors[e.author], "incarnation", e.position.incarnation, "number", e.position.number,
+				"hash", e.hash, "other", other.hash)
+		}
+	}
+	p.register(e, known)
+	return nil, nil
+}
+
+func (p *Pool) allFinal(ids []chain.Hash, known map[int]standing) bool {
+	for i, id := range ids {
+		if _, ok := p.final(id, i, known); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// room says why b cannot be taken, if so.
+func (p *Pool) room(author int, b *chain.Batch, fetched bool) error {
+	if p.closed {
+		return ErrClosed
+	}
+	q, bytes := p.queues[author], int64(b.Size()+batchOverhead)
+	if fetched {
+		if limit := p.cfg.MaxPoolBytes + fetchedBlocks*int64(p.cfg.MaxBlockBytes); p.bytes+bytes > limit {
+			return fmt.Errorf("%w: %d bytes of all authors, the limit for fetched batches is %d", ErrShare, p.bytes, limit)
+		}
+		return nil
+	}
+	if q.bytes+bytes > p.shareBytes || q.messages+len(b.Messages) > p.shareMessages {
+		return fmt.Errorf("%w: %d of %d bytes, %d of %d messages", ErrShare, q.bytes, p.shareBytes, q.messages, p.shareMessages)
+	}
+	if q.crowded(position{b.Incarnation, b.Number}) {
+		return fmt.Errorf("batch %d of %v: %w", b.Number, b.Author, ErrEquivocation)
+	}
+	return nil
+}
+
+// again answers for a batch that is held already, once it is durable.
+func (p *Pool) again(ctx context.Context, held *entry, from chain.PublicKey) error {
+	p.metrics.repeated.Inc()
+	select {
+	case <-held.settled:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if held.err != nil {
+		return fmt.Errorf("mempool: store batch %v: %w", held.hash, held.err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.holds(held, from)
+	return nil
+}

@@ -1,0 +1,345 @@
+package mempool
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// The size of this node's batches. A message that is larger is a batch of its own.
+const (
+	maxBatchBytes    = 512 << 10
+	maxBatchMessages = 8192
+)
+
+// Submit accepts all of messages or none, and says where each stands: pending from now on, pending already, or final
+// before. When it returns nil, what is pending is durable on this node's disk, and on those of
+// Config.Acknowledgements peers unless they took longer than Config.AckWait. The pool keeps the messages: their data must
+// not be changed any more.
+//
+// Errors: [ErrEmpty], [EmptyError], [TooLargeError], [ErrTooMany], [FullError], [ErrStorageLow], [ErrAuthor], [ErrClosed],
+// those of Storage and Index. When ctx ends first its error is returned, and the messages may or may not have been accepted.
+func (p *Pool) Submit(ctx context.Context, messages []chain.Message) ([]Result, error) {
+	err := p.validate(messages)
+	if err != nil {
+		p.metrics.reject(err)
+		return nil, err
+	}
+	ids := make([]chain.Hash, len(messages))
+	for i, m := range messages {
+		ids[i] = m.ID()
+	}
+	results, awaited, err := p.accept(messages, ids)
+	if err != nil {
+		p.metrics.reject(err)
+		return nil, err
+	}
+	for _, e := range awaited {
+		select {
+		case <-e.settled:
+			if e.err != nil {
+				p.metrics.reject(e.err)
+				return nil, fmt.Errorf("mempool: store a batch: %w", e.err)
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return results, p.awaitPeers(ctx, awaited)
+}
+
+// validate checks what can be said of messages without looking at the pool.
+func (p *Pool) validate(messages []chain.Message) error {
+	if p.self < 0 {
+		return fmt.Errorf("%w: this node is no validator and accepts no messages", ErrAuthor)
+	}
+	if len(messages) == 0 {
+		return ErrEmpty
+	}
+	size := 0
+	for i, m := range messages {
+		if len(m.Data) == 0 {
+			return &EmptyError{Index: i}
+		}
+		if len(m.Data) > p.cfg.MaxMessageBytes {
+			return &TooLargeError{Index: i, Size: len(m.Data), Limit: p.cfg.MaxMessageBytes}
+		}
+		size += len(m.Data)
+	}
+	if len(messages) > MaxSubmitMessages || size > MaxSubmitBytes {
+		return ErrTooMany
+	}
+	if n := len(messages); n > p.shareMessages || p.taken(n, size+8*n) > p.shareBytes {
+		return fmt.Errorf("%w, or than this node's share of the pool: %d and %d", ErrTooMany, p.shareMessages, p.shareBytes)
+	}
+	if p.disk.low(p.cfg.FreeDisk, p.cfg.Logger) {
+		return ErrStorageLow
+	}
+	return nil
+}
+
+// accept puts what is new of messages into the batches being formed. It returns the batches that have to be durable before
+// the submission may be answered.
+func (p *Pool) accept(messages []chain.Message, ids []chain.Hash) ([]Result, []*entry, error) {
+	p.finality.RLock()
+	defer p.finality.RUnlock()
+	known, err := p.lookup(ids)
+	if err != nil {
+		return nil, nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, nil, ErrClosed
+	}
+	if !p.fits(messages, ids, known) {
+		return nil, nil, &FullError{RetryAfter: p.retryAfter()}
+	}
+	results := make([]Result, len(messages))
+	var awaited []*entry
+	accepted := 0
+	for i, id := range ids {
+		if s, ok := p.final(id, i, known); ok {
+			results[i] = Result{id, Final, s.height, s.index}
+			continue
+		}
+		results[i] = Result{ID: id, State: Pending}
+		e := p.vouching(id)
+		if e == nil {
+			e = p.form(messages[i], id)
+			accepted++
+		}
+		// Consecutive messages are mostly in the same batch.
+		if (!e.stored || e.author == p.self) && (len(awaited) == 0 || awaited[len(awaited)-1] != e) && !slices.Contains(awaited, e) {
+			awaited = append(awaited, e)
+		}
+	}
+	p.metrics.accepted.Add(float64(accepted))
+	p.metrics.known.Add(float64(len(messages) - accepted))
+	if accepted > 0 {
+		select {
+		case p.formed <- struct{}{}:
+		default:
+		}
+	}
+	return results, awaited, nil
+}
+
+// fits reports whether this node's share has room for what is new of messages.
+func (p *Pool) fits(messages []chain.Message, ids []chain.Hash, known map[int]standing) bool {
+	q := p.queues[p.self]
+	fits := func(n, bytes int) bool {
+		return q.messages+n <= p.shareMessages && q.bytes+p.taken(n, bytes) <= p.shareBytes
+	}
+	bytes := 0
+	for _, m := range messages {
+		bytes += m.Size()
+	}
+	if fits(len(messages), bytes) {
+		return true
+	}
+	// What is known already takes no room.
+	fresh := make(map[chain.Hash]struct{})
+	bytes = 0
+	for i, id := range ids {
+		if _, ok := p.final(id, i, known); ok || p.vouching(id) != nil {
+			continue
+		}
+		if _, ok := fresh[id]; !ok {
+			fresh[id] = struct{}{}
+			bytes += messages[i].Size()
+		}
+	}
+	return len(fresh) == 0 || fits(len(fresh), bytes)
+}
+
+// spareBatches are the batches that a submission may begin beyond those that it fills.
+const spareBatches = 2
+
+// taken returns what n messages of so many bytes take of the pool at most. Two consecutive batches hold more than one
+// may.
+func (p *Pool) taken(n, bytes int) int64 {
+	return int64(bytes) + int64(spareBatches+2*bytes/p.batchBytes()+n/maxBatchMessages)*batchOverhead
+}
+
+func (p *Pool) batchBytes() int { return min(maxBatchBytes, p.cfg.MaxBlockBytes) }
+
+// retryAfter is short while blocks are being made: each makes room.
+func (p *Pool) retryAfter() time.Duration {
+	if time.Since(p.lastCommit) < 5*time.Second {
+		return time.Second
+	}
+	return 5 * time.Second
+}
+
+// vouching returns the batch with the message of that id by which it may be called accepted: one of this node's, or one
+// that as many peers hold as would have to acknowledge this node's. If there is none the message goes into a batch of
+// this node too, and the order skips the repeat.
+func (p *Pool) vouching(id chain.Hash) *entry {
+	at, ok := p.pending[id]
+	if !ok {
+		return nil
+	}
+	if e := p.slots[at.slot]; p.vouches(e) {
+		return e
+	}
+	for _, at := range p.others[id] {
+		if e := p.slots[at.slot]; p.vouches(e) {
+			return e
+		}
+	}
+	return nil
+}
+
+func (p *Pool) vouches(e *entry) bool {
+	return e.author == p.self || e.holders.count() >= p.cfg.Acknowledgements
+}
+
+// form appends a message to the newest batch being formed, or begins one.
+func (p *Pool) form(m chain.Message, id chain.Hash) *entry {
+	var e *entry
+	if n := len(p.forming); n > 0 {
+		e = p.forming[n-1]
+	}
+	if e == nil || len(e.ids) == maxBatchMessages || e.bytes+m.Size() > p.batchBytes() {
+		e = &entry{author: p.self, settled: make(chan struct{}), acknowledged: make(chan struct{})}
+		p.takeSlot(e)
+		p.forming = append(p.forming, e)
+		p.charge(p.self, 0, batchOverhead, 1)
+	}
+	e.messages = append(e.messages, m)
+	e.ids = append(e.ids, id)
+	p.addPlace(e, len(e.ids)-1, id)
+	size := m.Size()
+	e.bytes += size
+	e.liveBytes += size
+	e.live++
+	p.live++
+	p.charge(p.self, 1, int64(size), 0)
+	return e
+}
+
+// awaitPeers waits until enough peers hold the batches, for as long as Config.AckWait after they were stored.
+func (p *Pool) awaitPeers(ctx context.Context, awaited []*entry) error {
+	var timer *time.Timer
+	for _, e := range awaited {
+		if e.author != p.self {
+			continue
+		}
+		select {
+		case <-e.acknowledged:
+			continue
+		default:
+		}
+		left := p.cfg.AckWait - time.Since(e.arrived)
+		if left <= 0 {
+			continue
+		}
+		if timer == nil {
+			timer = time.NewTimer(left)
+			defer timer.Stop()
+		} else {
+			timer.Reset(left)
+		}
+		select {
+		case <-e.acknowledged:
+		case <-timer.C:
+			p.metrics.unacknowledged.Inc()
+		case <-p.done:
+			return nil // durable here, which is what can still be said
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// write makes the batches that were formed durable, all of them at once: what is submitted meanwhile waits for the
+// next turn.
+func (p *Pool) write() {
+	for closed := false; !closed; {
+		select {
+		case <-p.formed:
+		case <-p.done:
+			closed = true
+		}
+		p.mu.Lock()
+		formed := p.forming
+		p.forming = nil
+		p.mu.Unlock()
+		if len(formed) > 0 {
+			p.store(formed)
+		}
+	}
+}
+
+func (p *Pool) store(formed []*entry) {
+	stored := make([]StoredBatch, len(formed))
+	signed := make([]*chain.Batch, len(formed))
+	var err error
+	for i, e := range formed {
+		p.number++
+		b := &chain.Batch{Incarnation: p.incarnation, Number: p.number, Messages: e.messages}
+		b.Sign(p.cfg.Key, p.cfg.ChainID)
+		stored[i] = StoredBatch{Hash: b.Hash(p.cfg.ChainID), Author: p.public, Encoded: b.Encode()}
+		// From here on the messages alias the encoding, so that the buffers they came in can go.
+		if signed[i], err = chain.DecodeBatch(stored[i].Encoded, p.cfg.MaxBlockBytes); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		// Not to be cancelled: an answer that is not waited for would leave open which numbers were used.
+		err = p.cfg.Storage.AddBatches(context.Background(), stored)
+	}
+	p.mu.Lock()
+	if err != nil {
+		for _, e := range formed {
+			p.fail(e, err)
+		}
+		p.mu.Unlock()
+		// The batches may be on disk for all that, and come back when the pool is opened again: their numbers are used up.
+		p.cfg.Logger.Error("submitted messages could not be stored", "batches", len(formed), "error", err)
+		p.incarnation, p.number = max(p.incarnation+1, uint64(time.Now().UnixNano())), 0
+		return
+	}
+	for i, e := range formed {
+		e.hash, e.encoded, e.messages = stored[i].Hash, stored[i].Encoded, signed[i].Messages
+		e.position = position{signed[i].Incarnation, signed[i].Number}
+		p.byHash[e.hash] = e
+		p.queues[p.self].hold(e)
+		p.settle(e)
+	}
+	p.mu.Unlock()
+	p.signal()
+	for _, s := range stored {
+		p.cfg.Replicator.Push(s.Hash, s.Encoded)
+	}
+}
+
+// disk remembers for a second whether the disk is nearly full.
+type disk struct {
+	mu      sync.Mutex
+	checked time.Time
+	isLow   bool
+}
+
+func (d *disk) low(free func() (uint64, error), logger *slog.Logger) bool {
+	if free == nil {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now := time.Now(); d.checked.IsZero() || now.Sub(d.checked) >= time.Second {
+		bytes, err := free()
+		if err != nil {
+			logger.Warn("the free disk space is unknown", "error", err)
+		}
+		d.checked, d.isLow = now, err == nil && bytes < MinFreeDisk
+	}
+	return d.isLow
+}
