@@ -1,22 +1,192 @@
 package consensus
 
-import "github.com/diseq/diseq/node/chain"
+import (
+	"fmt"
+	"maps"
+
+	"github.com/diseq/diseq/node/chain"
+)
 
 // Core is the state machine of one node. It is used by one goroutine at a time.
-type Core struct{ cfg Config }
+type Core struct {
+	cfg    Config
+	unsafe unsafe
+	// height is the one being decided, or just decided; nil before the first StartHeight.
+	height *height
+	// recent are the closed heights next below, oldest first.
+	recent []*height
+	early  early
+	pool   Pool
+	// restored holds the records of heights not yet started.
+	restored  map[uint64][]Record
+	restoring bool
+	// entries counts the rounds entered, of all heights.
+	entries uint64
+	// answered and hinted are the peers that were answered, and that made us ask for CatchUp, since the last T_retry or height.
+	answered map[chain.PublicKey]bool
+	hinted   map[chain.PublicKey]bool
+	// out is what the running call asks for.
+	out struct {
+		records []Record
+		bundle  Bundle
+		actions []Action
+	}
+}
 
-// New returns a Core that has not started a height. records are all that Persist asked for and that was not removed since.
+// unsafe turns rules off, one at a time, so that tests see the fork that each of them prevents.
+type unsafe struct {
+	// noE2 lets a validator nullify and finalize the same round.
+	noE2 bool
+	// threshold is taken from the votes that a certificate needs.
+	threshold int
+}
+
+// recentHeights is how many closed heights are held: late votes still count towards their strength.
+const recentHeights = 4
+
+// New returns a Core that has not started a height. records are all that Persist asked for and that was not removed since, in
+// any order. It fails if one of them cannot be read: a validator that has forgotten a vote must not vote.
 func New(cfg Config, records []Record) (*Core, error) {
-	_ = records
-	return &Core{cfg: cfg}, cfg.validate()
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("consensus: %w", err)
+	}
+	c := &Core{
+		cfg: cfg, restored: make(map[uint64][]Record),
+		answered: make(map[chain.PublicKey]bool), hinted: make(map[chain.PublicKey]bool),
+	}
+	for _, r := range records {
+		if err := r.check(); err != nil {
+			return nil, fmt.Errorf("consensus: %w", err)
+		}
+		c.restored[r.Height] = append(c.restored[r.Height], r)
+	}
+	return c, nil
 }
 
 // StartHeight begins a height: after New with the height above the last stored block, after Commit with the next one, or higher
-// after catching up.
-func (c *Core) StartHeight(p Height) ([]Action, error) { return nil, p.validate() }
+// after catching up. It fails, and changes nothing, if the height does not follow or contradicts the records restored.
+func (c *Core) StartHeight(p Height) ([]Action, error) {
+	if err := p.validate(); err != nil {
+		return nil, fmt.Errorf("consensus: %w", err)
+	}
+	if c.height != nil && p.Height <= c.height.Height.Height {
+		return nil, fmt.Errorf("consensus: start of height %d at height %d", p.Height, c.height.Height.Height)
+	}
+	h := &height{Height: p, self: -1, threshold: int(p.Set.Threshold) - c.unsafe.threshold, blocks: make(map[chain.Hash]*block)}
+	if c.cfg.Sign != nil && p.Height >= c.cfg.VoteFrom {
+		h.self = p.Set.Index(c.cfg.PublicKey)
+	}
+	records := c.restored[p.Height]
+	own, err := c.readOwn(h, records)
+	if err != nil {
+		return nil, fmt.Errorf("consensus: %w", err)
+	}
+	c.close()
+	h.inherit(c.height)
+	c.height = h
+	maps.DeleteFunc(c.restored, func(number uint64, _ []Record) bool { return number <= p.Height })
+	c.newPeriod()
+	c.emit(SetTimer{Timer: Timer{Kind: RetryTimer, Height: p.Height}, After: c.cfg.RetryInterval})
+	h.intervalOver = c.cfg.MinBlockInterval == 0
+	if !h.intervalOver && h.leader(0) == h.self {
+		c.emit(SetTimer{Timer: Timer{Kind: IntervalTimer, Height: p.Height}, After: c.cfg.MinBlockInterval})
+	}
+	c.restore(h, records, own)
+	c.entries++
+	h.awake = len(records) > 0 || c.pool.Pending
+	c.startRound(h)
+	c.replay()
+	c.advance()
+	if len(records) > 0 && !h.committed {
+		c.emit(Broadcast{c.everything(h)})
+	}
+	return c.flush(), nil
+}
 
-// Screen looks at a bundle whose signatures have not been checked yet.
-func (c *Core) Screen(from chain.PublicKey, b Bundle) (Bundle, []Action) { _ = from; return b, nil }
+// close turns a committed height into a recent one.
+func (c *Core) close() {
+	if c.height != nil && c.height.committed {
+		c.height.blocks = nil
+		c.recent = append(c.recent, c.height)
+	}
+	if len(c.recent) > recentHeights {
+		c.recent = c.recent[1:]
+	}
+}
 
-// Step takes an event in.
-func (c *Core) Step(e Event) []Action { _ = e; return nil }
+// closed returns a committed height that is still held, or nil.
+func (c *Core) closed(number uint64) *height {
+	for _, h := range c.recent {
+		if h.Height.Height == number {
+			return h
+		}
+	}
+	return nil
+}
+
+// newPeriod begins at every height and every T_retry: peers may be answered again, and late votes are reported.
+func (c *Core) newPeriod() {
+	clear(c.answered)
+	clear(c.hinted)
+	for _, h := range c.recent {
+		c.tellStrength(h)
+	}
+}
+
+// Step takes an event in and returns what is to be done. Before the first StartHeight only Pool has an effect.
+func (c *Core) Step(e Event) []Action {
+	if pool, ok := e.(Pool); ok {
+		c.pool = pool
+	}
+	h := c.height
+	if h == nil {
+		return nil
+	}
+	switch e := e.(type) {
+	case Pool:
+		if e.Pending {
+			c.wake(h)
+		}
+	case Received:
+		c.received(e.From, e.Bundle)
+	case LinkUp:
+		b := c.everything(h)
+		b.Votes = append(b.Votes, h.statements()...)
+		if !b.Empty() {
+			c.emit(Send{To: e.Peer, Bundle: b})
+		}
+	case TimerFired:
+		c.fired(e.Timer)
+	case BlockFetched:
+		c.fetched(e)
+	case BlockChecked:
+		c.checked(e)
+	case BlockBuilt:
+		c.built(e)
+	}
+	c.advance()
+	return c.flush()
+}
+
+func (c *Core) emit(a Action) { c.out.actions = append(c.out.actions, a) }
+
+func (c *Core) persist(h *height, r uint32, kind RecordKind, encoding []byte) {
+	if !c.restoring {
+		c.out.records = append(c.out.records, Record{Height: h.Height.Height, Round: r, Kind: kind, Data: encoding})
+	}
+}
+
+// flush returns the actions of a call: the records first, as nothing leaves before all that it rests on is durable, then the
+// messages, in one bundle.
+func (c *Core) flush() []Action {
+	var actions []Action
+	if len(c.out.records) > 0 {
+		actions = append(actions, Persist{c.out.records})
+	}
+	if !c.out.bundle.Empty() {
+		actions = append(actions, Broadcast{c.out.bundle})
+	}
+	actions = append(actions, c.out.actions...)
+	c.out.records, c.out.bundle, c.out.actions = nil, Bundle{}, nil
+	return actions
+}

@@ -51,3 +51,40 @@ func DecodeRecord(b []byte) (Record, error) {
 		Height: binary.BigEndian.Uint64(b), Round: binary.BigEndian.Uint32(b[8:]), Kind: RecordKind(b[12]), Data: b[recordHeader:],
 	}, nil
 }
+
+// check reports whether the record can be read and belongs where it says.
+func (r Record) check() error {
+	var height uint64
+	var round uint32
+	var err error
+	switch r.Kind {
+	case RecordVote:
+		var v chain.Vote
+		v, err = chain.DecodeVote(r.Data)
+		height, round = v.Height, v.Round
+	case RecordCertificate:
+		var cert *chain.Certificate
+		if cert, err = chain.DecodeCertificate(r.Data); err == nil {
+			height, round = cert.Height, cert.Round
+		}
+	case RecordBlock:
+		var b *chain.Block
+		if b, err = chain.DecodeBlock(r.Data); err == nil {
+			height, round = b.Header.Height, r.Round
+		}
+	case RecordProposal:
+		var p *chain.Proposal
+		if p, err = chain.DecodeProposal(r.Data); err == nil {
+			height, round = p.Statement.Height, p.Statement.Round
+		}
+	default:
+		err = chain.ErrMalformed
+	}
+	if err != nil {
+		return fmt.Errorf("record of kind %d at height %d round %d: %w", r.Kind, r.Height, r.Round, err)
+	}
+	if height != r.Height || round != r.Round {
+		return fmt.Errorf("record of kind %d at height %d round %d is about height %d round %d", r.Kind, r.Height, r.Round, height, round)
+	}
+	return nil
+}

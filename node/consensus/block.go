@@ -1,0 +1,109 @@
+package consensus
+
+import (
+	"slices"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// hold keeps a block of the height. What the Core itself can tell about it is told here.
+func (c *Core) hold(h *height, in *chain.Block) *block {
+	hash := in.Hash()
+	b := h.blocks[hash]
+	if b == nil {
+		b = &block{hash: hash}
+		h.blocks[hash] = b
+	}
+	if b.Block == nil {
+		b.Block = in
+	}
+	if in.Header.ChainID != c.cfg.ChainID || in.Header.Height != h.Height.Height || in.Header.ParentHash != h.Parent {
+		b.verdict = Invalid
+	}
+	return b
+}
+
+// want returns a block that is certified; if it is not held it is fetched.
+func (c *Core) want(h *height, hash chain.Hash) *block {
+	b := h.blocks[hash]
+	if b == nil {
+		b = &block{hash: hash}
+		h.blocks[hash] = b
+	}
+	if b.Block == nil && !b.fetching {
+		b.fetching = true
+		c.emit(FetchBlock{Height: h.Height.Height, Block: hash, Holders: h.holders(hash, c.cfg.PublicKey)})
+	}
+	return b
+}
+
+// check reports whether a block is held and valid and, when it is fresh, not to be withheld in round r. What is not known is asked.
+func (c *Core) check(h *height, r uint32, b *block, fresh bool) bool {
+	switch {
+	case b.Block == nil || b.verdict == Invalid:
+		return false
+	case fresh:
+		rd := h.round(r)
+		if rd.freshness == 0 && !rd.asked {
+			rd.asked, b.checking = true, true
+			c.ask(h, r, b, true)
+		}
+		return rd.freshness == Valid
+	case b.verdict == 0 && !b.checking:
+		b.checking = true
+		c.ask(h, r, b, false)
+	}
+	return b.verdict == Valid
+}
+
+func (c *Core) ask(h *height, r uint32, b *block, fresh bool) {
+	c.emit(CheckBlock{Height: h.Height.Height, Round: r, Block: b.Block, Fresh: fresh, Holders: h.holders(b.hash, c.cfg.PublicKey)})
+}
+
+func (c *Core) checked(e BlockChecked) {
+	h := c.height
+	if h == nil || e.Height != h.Height.Height || e.Verdict < Valid || e.Verdict > Invalid {
+		return
+	}
+	b := h.blocks[e.Block]
+	if b == nil || b.Block == nil || b.verdict == Invalid {
+		return
+	}
+	if e.Verdict == Invalid {
+		b.verdict = Invalid
+		return
+	}
+	b.verdict = Valid
+	if rd := h.peek(e.Round); e.Fresh && rd.asked && rd.statements[0].Block == e.Block {
+		rd.freshness = e.Verdict
+	}
+}
+
+func (c *Core) fetched(e BlockFetched) {
+	h := c.height
+	if h == nil || e.Block == nil {
+		return
+	}
+	if b := h.blocks[e.Block.Hash()]; b != nil && b.Block == nil {
+		c.hold(h, e.Block)
+	}
+}
+
+// askAgain repeats, at T_retry, the questions about blocks that have no answer.
+func (c *Core) askAgain(h *height) {
+	var seen []chain.Hash
+	for _, rd := range h.rounds {
+		if rd.number == h.current && rd.asked && rd.freshness != Valid {
+			rd.asked, rd.freshness = false, 0
+		}
+		for _, kind := range []chain.Kind{chain.Notarize, chain.Finalize} {
+			cert := rd.certificates[kind]
+			if cert == nil || h.blocks[cert.Block] == nil || slices.Contains(seen, cert.Block) {
+				continue
+			}
+			seen = append(seen, cert.Block)
+			b := h.blocks[cert.Block]
+			b.fetching, b.checking = false, false
+		}
+	}
+}

@@ -1,0 +1,211 @@
+package consensus
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// cast signs a vote of this validator, keeps it, and sends it once it is durable together with the block it is for. The certificates
+// that it rests on were made durable when they were learned.
+func (c *Core) cast(h *height, kind chain.Kind, r uint32, hash chain.Hash) {
+	v := chain.Vote{Kind: kind, Height: h.Height.Height, Round: r, Block: hash, Validator: uint32(h.self)}
+	c.cfg.Sign(&v)
+	h.round(r).own[kind] = &v
+	if b := h.blocks[hash]; b != nil && b.Block != nil && !b.persisted {
+		b.persisted = true
+		c.persist(h, r, RecordBlock, b.Encode())
+	}
+	c.persist(h, r, RecordVote, v.Encode())
+	c.out.bundle.Votes = append(c.out.bundle.Votes, v)
+	if c.tally(h, v) {
+		c.form(h, v)
+	}
+}
+
+// receiveVote takes in a vote of another validator; it reports whether it was news.
+func (c *Core) receiveVote(h *height, v chain.Vote) bool {
+	if int64(v.Validator) >= int64(h.n()) || v.Kind < chain.Notarize || v.Kind > chain.Propose || uint64(v.Round) > h.horizon() {
+		return false
+	}
+	c.hear(h, int(v.Validator))
+	if v.Kind == chain.Propose {
+		return c.receiveStatement(h, v)
+	}
+	if int(v.Validator) == h.self {
+		// Our own vote comes back. One that we did not cast means that another holds our key: it is no vote of ours, only evidence.
+		c.accuse(h, h.peek(v.Round), v)
+		return false
+	}
+	if !c.tally(h, v) {
+		return false
+	}
+	c.form(h, v)
+	return true
+}
+
+// tally keeps a vote, one of a kind for each validator and round, and reports whether it was news. A vote that contradicts
+// one held becomes evidence.
+func (c *Core) tally(h *height, v chain.Vote) bool {
+	rd := h.round(v.Round)
+	if rd.old {
+		return false
+	}
+	c.accuse(h, rd, v)
+	votes := rd.votes[v.Kind]
+	if votes == nil {
+		votes = make([]chain.Vote, h.n())
+		rd.votes[v.Kind] = votes
+	}
+	if votes[v.Validator].Kind != 0 {
+		return false
+	}
+	votes[v.Validator] = v
+	return true
+}
+
+// accuse reports evidence if a vote breaks a rule with one held, once for each validator and round.
+func (c *Core) accuse(h *height, rd *round, v chain.Vote) {
+	for _, votes := range rd.votes {
+		if votes == nil || votes[v.Validator].Kind == 0 || chain.Conflict(votes[v.Validator], v) == "" {
+			continue
+		}
+		c.report(h, rd, votes[v.Validator], v)
+	}
+}
+
+func (c *Core) report(h *height, rd *round, a, b chain.Vote) {
+	if rd.accused == nil {
+		rd.accused = make([]bool, h.n())
+	}
+	if rd.accused[a.Validator] {
+		return
+	}
+	if e, ok := chain.NewEvidence(c.cfg.ChainID, h.Set, a, b); ok {
+		rd.accused[a.Validator] = true
+		c.emit(EvidenceFound{e})
+	}
+}
+
+// form makes a certificate once a vote completes one, and adds to the finalization of a block that has one.
+func (c *Core) form(h *height, v chain.Vote) {
+	rd := h.round(v.Round)
+	if held := rd.certificates[v.Kind]; held != nil && held.Block == v.Block {
+		if v.Kind == chain.Finalize {
+			c.strengthen(h, held)
+		}
+		return
+	}
+	cert := &chain.Certificate{Kind: v.Kind, Height: v.Height, Round: v.Round, Block: v.Block}
+	for _, other := range rd.votes[v.Kind] {
+		if other.Kind != 0 && other.Block == v.Block {
+			cert.Votes = append(cert.Votes, chain.VoteSignature{Validator: other.Validator, Signature: other.Signature})
+		}
+	}
+	if len(cert.Votes) >= h.threshold {
+		c.learn(h, cert)
+	}
+}
+
+// learn takes in a certificate: it is made durable and forwarded the first time. The votes in it count as evidence and as
+// strength, whatever else their signers said.
+func (c *Core) learn(h *height, cert *chain.Certificate) {
+	if cert.Height != h.Height.Height || cert.Check(h.n(), h.threshold) != nil {
+		return
+	}
+	rd := h.round(cert.Round)
+	held := rd.certificates[cert.Kind]
+	for i := range cert.Votes {
+		if v := cert.Vote(i); c.absorb(h, v) {
+			c.hear(h, int(v.Validator))
+		}
+	}
+	if held == nil {
+		rd.certificates[cert.Kind] = cert
+		if !h.committed {
+			c.persist(h, cert.Round, RecordCertificate, cert.Encode())
+			c.forward(cert)
+		}
+	}
+	if cert.Kind != chain.Finalize {
+		return
+	}
+	switch {
+	case h.final == nil:
+		h.final = cert
+	case h.final.Block != cert.Block:
+		c.contradict(h, fmt.Sprintf("two blocks are final at height %d", cert.Height), h.final, cert)
+	case held != nil && held.Block == cert.Block:
+		c.strengthen(h, cert)
+	}
+}
+
+// absorb keeps a vote that came in a certificate. This validator's own votes are only those it cast.
+func (c *Core) absorb(h *height, v chain.Vote) bool {
+	if int(v.Validator) == h.self {
+		c.accuse(h, h.peek(v.Round), v)
+		return false
+	}
+	return c.tally(h, v)
+}
+
+func (c *Core) forward(cert *chain.Certificate) {
+	if !c.restoring && !slices.Contains(c.out.bundle.Certificates, cert) {
+		c.out.bundle.Certificates = append(c.out.bundle.Certificates, cert)
+	}
+}
+
+// strengthen makes the finalization one of all votes known: those of the one held, those of cert, and those that came alone.
+func (c *Core) strengthen(h *height, cert *chain.Certificate) {
+	final := h.final
+	if cert.Round != final.Round || cert.Block != final.Block {
+		return
+	}
+	signatures := make([]*chain.VoteSignature, h.n())
+	for _, source := range [][]chain.VoteSignature{cert.Votes, final.Votes} {
+		for i := range source {
+			signatures[source[i].Validator] = &source[i]
+		}
+	}
+	for _, v := range h.peek(final.Round).votes[chain.Finalize] {
+		if v.Kind != 0 && v.Block == final.Block && signatures[v.Validator] == nil {
+			signatures[v.Validator] = &chain.VoteSignature{Validator: v.Validator, Signature: v.Signature}
+		}
+	}
+	all := *final
+	all.Votes = nil
+	for _, s := range signatures {
+		if s != nil {
+			all.Votes = append(all.Votes, *s)
+		}
+	}
+	if len(all.Votes) == len(final.Votes) {
+		return
+	}
+	h.final = &all
+	h.round(final.Round).certificates[chain.Finalize] = &all
+	if !h.committed {
+		return
+	}
+	h.stronger = true
+	if len(all.Votes) == h.n() {
+		c.tellStrength(h)
+	}
+}
+
+// tellStrength reports votes that came after the commit: at once when all are there, otherwise with the next height or T_retry, so
+// that a large set does not write its finalizations once a vote.
+func (c *Core) tellStrength(h *height) {
+	if h.stronger {
+		h.stronger = false
+		c.emit(Strengthen{h.final})
+	}
+}
+
+func (c *Core) contradict(h *height, reason string, certs ...*chain.Certificate) {
+	if !h.contradicted {
+		h.contradicted = true
+		c.emit(Contradiction{Reason: reason, Certificates: certs})
+	}
+}

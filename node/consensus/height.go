@@ -1,0 +1,238 @@
+package consensus
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// height is all that is held of one height. A closed one (committed) lives on for a few heights: it answers those that are
+// still at it, and collects the votes that come late.
+type height struct {
+	Height
+	// self is this node's index in the set, -1 if it does not vote at this height.
+	self      int
+	threshold int
+	// rounds are those that anything is held of, in rising order.
+	rounds  []*round
+	current uint32
+	blocks  map[chain.Hash]*block
+	// awake: there is something to order or someone else says so; T_round runs.
+	awake bool
+	// intervalOver: the minimum block interval has passed.
+	intervalOver bool
+	// attempt counts the T_retry that have passed: it turns the order in which holders are asked.
+	attempt int
+	final   *chain.Certificate
+	// stronger: final holds more votes than the node was told of.
+	stronger     bool
+	contradicted bool
+	committed    bool
+	presence     []presence
+}
+
+// round is what is held of one round.
+type round struct {
+	number uint32
+	// statements are the leader's, at most two: the second is only kept as evidence and to show others.
+	statements []chain.Vote
+	// votes holds one vote of each kind and validator, in slices of n by kind, nil until the first comes.
+	votes [chain.Finalize + 1][]chain.Vote
+	// own are this validator's votes, by kind. They stay when votes is let go.
+	own [chain.Finalize + 1]*chain.Vote
+	// certificates by kind.
+	certificates [chain.Finalize + 1]*chain.Certificate
+	// proposal is this validator's own.
+	proposal *chain.Proposal
+	// accused marks the validators of which evidence was reported.
+	accused   []bool
+	requested bool
+	timedOut  bool
+	// skipped: T_round is 0 because the leader has been silent.
+	skipped bool
+	// asked and freshness are about the vote that a fresh proposal may be refused: CheckBlock was asked for, its answer.
+	asked     bool
+	freshness Verdict
+	// old: far below the current round and not notarized; its votes are let go.
+	old bool
+}
+
+// block is a block of the height, or only its hash while it is being fetched.
+type block struct {
+	*chain.Block
+	hash      chain.Hash
+	fetching  bool
+	checking  bool
+	persisted bool
+	// verdict is 0 until it is known, then Valid or Invalid.
+	verdict Verdict
+}
+
+func (h *height) n() int { return len(h.Set.Validators) }
+
+func (h *height) leader(r uint32) int { return h.Order[int64(r)%int64(len(h.Order))] }
+
+func (h *height) find(r uint32) (int, bool) {
+	return slices.BinarySearchFunc(h.rounds, r, func(rd *round, r uint32) int { return cmp.Compare(rd.number, r) })
+}
+
+// peek returns the round, or one that holds nothing.
+func (h *height) peek(r uint32) *round {
+	if i, ok := h.find(r); ok {
+		return h.rounds[i]
+	}
+	return &round{number: r}
+}
+
+// round returns the round to write into.
+func (h *height) round(r uint32) *round {
+	i, ok := h.find(r)
+	if !ok {
+		h.rounds = slices.Insert(h.rounds, i, &round{number: r})
+	}
+	return h.rounds[i]
+}
+
+// horizon is the highest round that votes are held of: two turns of all leaders ahead. Certificates need no bound, t validators
+// stand behind each.
+func (h *height) horizon() uint64 { return uint64(h.current) + 2*uint64(h.n()) }
+
+// keys returns the public keys of validators.
+func (h *height) keys(indices []int) []chain.PublicKey {
+	keys := make([]chain.PublicKey, len(indices))
+	for i, v := range indices {
+		keys[i] = h.Set.Validators[v].PublicKey
+	}
+	return keys
+}
+
+// holders returns who said to hold a block, this node excepted: those that notarized or finalized it, in a vote or a certificate, and
+// the leaders that proposed it. Every attempt begins with another.
+func (h *height) holders(hash chain.Hash, self chain.PublicKey) []chain.PublicKey {
+	said := make([]bool, h.n())
+	for _, rd := range h.rounds {
+		for _, kind := range []chain.Kind{chain.Notarize, chain.Finalize} {
+			for _, v := range rd.votes[kind] {
+				if v.Kind != 0 && v.Block == hash {
+					said[v.Validator] = true
+				}
+			}
+			if cert := rd.certificates[kind]; cert != nil && cert.Block == hash {
+				for _, s := range cert.Votes {
+					said[s.Validator] = true
+				}
+			}
+		}
+		for _, s := range rd.statements {
+			if s.Block == hash {
+				said[s.Validator] = true
+			}
+		}
+	}
+	var indices []int
+	for i, ok := range said {
+		if ok && h.Set.Validators[i].PublicKey != self {
+			indices = append(indices, i)
+		}
+	}
+	if len(indices) > 1 {
+		first := h.attempt % len(indices)
+		indices = append(indices[first:], indices[:first]...)
+	}
+	return h.keys(indices)
+}
+
+// bundle is what a peer needs to be where we are: every certificate, our votes, the statements and our proposal of the current
+// round. After very many rounds, those that nobody can need any more are left out: below the highest notarized round
+// and more than two turns of all leaders ago.
+func (h *height) bundle() Bundle {
+	var b Bundle
+	low := uint64(max(0, int64(h.current)-2*int64(h.n())))
+	if notarized := h.highestNotarized(h.current); notarized == nil {
+		low = 0
+	} else {
+		low = min(low, uint64(notarized.number))
+	}
+	for _, rd := range h.rounds {
+		if uint64(rd.number) < low {
+			continue
+		}
+		for _, cert := range rd.certificates {
+			if cert != nil {
+				b.Certificates = append(b.Certificates, cert)
+			}
+		}
+		for _, v := range rd.own {
+			if v != nil {
+				b.Votes = append(b.Votes, *v)
+			}
+		}
+		if rd.number == h.current && rd.proposal != nil {
+			b.Proposals = append(b.Proposals, rd.proposal)
+		}
+	}
+	return b
+}
+
+// statements returns the known statements of the rounds from the current one on.
+func (h *height) statements() []chain.Vote {
+	var out []chain.Vote
+	for _, rd := range h.rounds {
+		if rd.number >= h.current {
+			out = append(out, rd.statements...)
+		}
+	}
+	return out
+}
+
+// highestNotarized returns the highest round below limit with a notarization, or nil.
+func (h *height) highestNotarized(limit uint32) *round {
+	i, _ := h.find(limit)
+	for _, rd := range slices.Backward(h.rounds[:i]) {
+		if rd.certificates[chain.Notarize] != nil {
+			return rd
+		}
+	}
+	return nil
+}
+
+// justified reports whether a block may be proposed in round r by the certificates held: every round is nullified down to one
+// that notarized this very block, or down to the start, when it is fresh.
+//
+// It does not matter which certificates the leader sent along: they are held by now, and the argument for safety asks only that
+// they exist.
+func (h *height) justified(r uint32, hash chain.Hash) (ok, fresh bool) {
+	i, _ := h.find(r)
+	for q := int64(r) - 1; q >= 0; q-- {
+		i--
+		if i < 0 || int64(h.rounds[i].number) != q {
+			return false, false
+		}
+		rd := h.rounds[i]
+		if cert := rd.certificates[chain.Notarize]; cert != nil && cert.Block == hash {
+			return true, false
+		}
+		if rd.certificates[chain.Nullify] == nil {
+			return false, false
+		}
+	}
+	return true, true
+}
+
+// justification returns what a proposal in round r rests on: the notarization of the highest round below that has one and
+// the nullifications since; complete is false if one is missing.
+func (h *height) justification(r uint32) (notarization *chain.Certificate, nullifications []*chain.Certificate, complete bool) {
+	from := int64(0)
+	if rd := h.highestNotarized(r); rd != nil {
+		notarization, from = rd.certificates[chain.Notarize], int64(rd.number)+1
+	}
+	low, _ := h.find(uint32(from))
+	high, _ := h.find(r)
+	for _, rd := range h.rounds[low:high] {
+		if cert := rd.certificates[chain.Nullify]; cert != nil {
+			nullifications = append(nullifications, cert)
+		}
+	}
+	return notarization, nullifications, int64(len(nullifications)) == int64(r)-from
+}

@@ -1,0 +1,204 @@
+package consensus
+
+import (
+	"slices"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// received takes a bundle in. Certificates come first: the rounds they lead to decide what else is near enough to be held.
+func (c *Core) received(from chain.PublicKey, b Bundle) {
+	for _, cert := range b.Certificates {
+		if h := c.place(from, cert.Height, cert.Kind == chain.Finalize); h != nil {
+			c.wakeBy(h)
+			c.learn(h, cert)
+		} else if c.isNext(cert.Height) {
+			c.early.certificate(c.height, cert)
+			c.hint(from, cert.Height)
+		}
+	}
+	c.advance()
+	for _, p := range b.Proposals {
+		if h := c.place(from, p.Statement.Height, false); h != nil {
+			c.receiveProposal(h, p)
+		} else if c.isNext(p.Statement.Height) {
+			c.early.proposal(c.height, p)
+		}
+	}
+	for _, v := range b.Votes {
+		if h := c.place(from, v.Height, v.Kind == chain.Finalize); h != nil {
+			if int64(v.Validator) < int64(h.n()) {
+				c.wakeBy(h)
+			}
+			if !c.receiveVote(h, v) && h.committed {
+				c.answer(from, v.Height)
+			}
+		} else if c.isNext(v.Height) {
+			c.early.vote(c.height, v)
+		}
+	}
+}
+
+// wakeBy: any message of the height wakes it.
+func (c *Core) wakeBy(h *height) {
+	if h == c.height && !h.committed {
+		c.wake(h)
+	}
+}
+
+// place returns the height that a message belongs to, if it is held. A peer at a lower height is answered with its
+// finalization, unless its message may only have met ours on the way (a late vote to finalize, a finalization); one far
+// above makes us catch up.
+func (c *Core) place(from chain.PublicKey, number uint64, finalizing bool) *height {
+	now := c.height.Height.Height
+	switch {
+	case number == now:
+		if c.height.committed && !finalizing {
+			c.answer(from, number)
+		}
+		return c.height
+	case number > now+1:
+		c.hint(from, number)
+		return nil
+	case number > now:
+		return nil
+	}
+	h := c.closed(number)
+	if h == nil || !finalizing {
+		c.answer(from, number)
+	}
+	return h
+}
+
+func (c *Core) isNext(number uint64) bool { return number == c.height.Height.Height+1 }
+
+// answer sends a finalization to a peer that is still at its height, once in a while.
+func (c *Core) answer(from chain.PublicKey, number uint64) {
+	if c.answered[from] || from == (chain.PublicKey{}) || number == 0 {
+		return
+	}
+	c.answered[from] = true
+	h := c.closed(number)
+	if number == c.height.Height.Height {
+		h = c.height
+	}
+	if h == nil {
+		c.emit(AnswerFinalization{To: from, Height: number})
+		return
+	}
+	c.emit(Send{To: from, Bundle: Bundle{Certificates: []*chain.Certificate{h.final}}})
+}
+
+func (c *Core) hint(from chain.PublicKey, number uint64) {
+	if !c.hinted[from] {
+		c.hinted[from] = true
+		c.emit(CatchUp{Height: number, From: from})
+	}
+}
+
+// receiveProposal learns what a proposal rests on, then keeps its statement and its block.
+func (c *Core) receiveProposal(h *height, p *chain.Proposal) {
+	s := p.Statement
+	hash := p.Block.Hash()
+	if h.committed || s.Kind != chain.Propose || s.Block != hash || int64(s.Validator) != int64(h.leader(s.Round)) {
+		return
+	}
+	c.wakeBy(h)
+	for i := range p.Nullifications {
+		c.learn(h, &p.Nullifications[i])
+	}
+	if p.Notarization != nil {
+		c.learn(h, p.Notarization)
+	}
+	c.advance()
+	if h.committed || uint64(s.Round) > h.horizon() {
+		return
+	}
+	c.hear(h, int(s.Validator))
+	c.receiveStatement(h, s)
+	if b := h.blocks[hash]; b != nil && b.Block != nil || uint64(s.Round) > uint64(h.current)+blockHorizon {
+		return
+	}
+	if rd := h.peek(s.Round); len(rd.statements) > 0 && rd.statements[0].Block == hash && !rd.old {
+		c.hold(h, &p.Block)
+	}
+}
+
+// blockHorizon is how many rounds ahead the block of a proposal is held that its certificates do not lead us to. The
+// certificates of an honest leader's do.
+const blockHorizon = 8
+
+// receiveStatement keeps a leader's statement and reports whether it was news. A second one of the round is evidence; it is never voted for.
+func (c *Core) receiveStatement(h *height, s chain.Vote) bool {
+	if int64(s.Validator) != int64(h.leader(s.Round)) {
+		return false
+	}
+	rd := h.round(s.Round)
+	same := func(o chain.Vote) bool { return o.Block == s.Block }
+	if rd.old || len(rd.statements) == 2 || slices.ContainsFunc(rd.statements, same) {
+		return false
+	}
+	rd.statements = append(rd.statements, s)
+	if len(rd.statements) == 2 {
+		c.report(h, rd, rd.statements[0], s)
+	}
+	return true
+}
+
+// early holds messages of the height after this one until it starts: one vote of each kind, validator and round up to two turns of
+// all leaders, one certificate of each kind and round, one proposal of each validator.
+type early struct {
+	// height they are of, set they were checked against.
+	height uint64
+	set    *chain.ValidatorSet
+	bundle Bundle
+	held   map[earlyKey]bool
+	size   int
+}
+
+type earlyKey struct {
+	form      byte
+	kind      chain.Kind
+	round     uint32
+	validator uint32
+}
+
+// maxEarlyBytes bounds the proposals held early.
+const maxEarlyBytes = 16 << 20
+
+// add reports whether there is a place for what k names: none but the first.
+func (e *early) add(h *height, k earlyKey) bool {
+	if e.held == nil {
+		*e = early{height: h.Height.Height + 1, set: h.Set, held: make(map[earlyKey]bool)}
+	}
+	if e.held[k] {
+		return false
+	}
+	e.held[k] = true
+	return true
+}
+
+func (e *early) certificate(h *height, cert *chain.Certificate) {
+	if cert.Check(h.n(), h.threshold) == nil && len(e.bundle.Certificates) < 8*h.n() &&
+		e.add(h, earlyKey{form: 'c', kind: cert.Kind, round: cert.Round}) {
+		e.bundle.Certificates = append(e.bundle.Certificates, cert)
+	}
+}
+
+func (e *early) proposal(h *height, p *chain.Proposal) {
+	size := 2048 + 64*len(p.Block.Body) + 72*h.n()*(1+len(p.Nullifications))
+	if int64(p.Statement.Validator) >= int64(h.n()) || e.size+size > maxEarlyBytes {
+		return
+	}
+	if e.add(h, earlyKey{form: 'p', validator: p.Statement.Validator}) {
+		e.size += size
+		e.bundle.Proposals = append(e.bundle.Proposals, p)
+	}
+}
+
+func (e *early) vote(h *height, v chain.Vote) {
+	if int64(v.Validator) < int64(h.n()) && uint64(v.Round) <= 2*uint64(h.n()) &&
+		e.add(h, earlyKey{form: 'v', kind: v.Kind, round: v.Round, validator: v.Validator}) {
+		e.bundle.Votes = append(e.bundle.Votes, v)
+	}
+}

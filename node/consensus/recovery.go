@@ -1,0 +1,111 @@
+package consensus
+
+import (
+	"fmt"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// readOwn returns this validator's votes among the records of a height. Votes of another validator, or votes that contradict each
+// other, mean that the records are not this validator's own: it must not vote on top of them.
+func (c *Core) readOwn(h *height, records []Record) ([]chain.Vote, error) {
+	var own []chain.Vote
+	add := func(v chain.Vote) error {
+		if index := h.Set.Index(c.cfg.PublicKey); index < 0 || int64(v.Validator) != int64(index) {
+			return fmt.Errorf("restored %v vote at height %d is of validator %d, not of %v", v.Kind, v.Height, v.Validator, c.cfg.PublicKey)
+		}
+		for _, o := range own {
+			if rule := chain.Conflict(o, v); rule != "" && !c.unsafe.noE2 {
+				return fmt.Errorf("restored votes at height %d round %d break %s together", v.Height, v.Round, rule)
+			}
+		}
+		own = append(own, v)
+		return nil
+	}
+	for _, r := range records {
+		switch r.Kind {
+		case RecordVote:
+			v, err := chain.DecodeVote(r.Data)
+			if err != nil {
+				return nil, err
+			}
+			if err := add(v); err != nil {
+				return nil, err
+			}
+		case RecordProposal:
+			p, err := chain.DecodeProposal(r.Data)
+			if err != nil {
+				return nil, err
+			}
+			if err := add(p.Statement); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return own, nil
+}
+
+// restore takes the records of a height back in: the blocks and certificates as if they had just been learned, but without sending
+// anything; then this validator's own votes, which count again. It stands in the highest round that it voted in; the certificates lead
+// on from there.
+//
+// Blocks are checked anew, so that the node holds their messages in the way it does after any check.
+func (c *Core) restore(h *height, records []Record, own []chain.Vote) {
+	c.restoring = true
+	for _, r := range records {
+		// New has decoded each of them before.
+		switch r.Kind {
+		case RecordBlock:
+			if b, err := chain.DecodeBlock(r.Data); err == nil {
+				c.hold(h, b).persisted = true
+			}
+		case RecordCertificate:
+			if cert, err := chain.DecodeCertificate(r.Data); err == nil {
+				c.learn(h, cert)
+			}
+		case RecordProposal:
+			if p, err := chain.DecodeProposal(r.Data); err == nil {
+				c.restoreProposal(h, p)
+			}
+		}
+	}
+	c.restoring = false
+	for _, v := range own {
+		h.current = max(h.current, v.Round)
+		rd := h.round(v.Round)
+		if v.Kind == chain.Propose {
+			rd.statements = append(rd.statements, v)
+			continue
+		}
+		if h.self >= 0 {
+			rd.own[v.Kind] = &v
+		}
+		if c.tally(h, v) {
+			c.form(h, v)
+		}
+	}
+}
+
+func (c *Core) restoreProposal(h *height, p *chain.Proposal) {
+	c.hold(h, &p.Block).persisted = true
+	for i := range p.Nullifications {
+		c.learn(h, &p.Nullifications[i])
+	}
+	if p.Notarization != nil {
+		c.learn(h, p.Notarization)
+	}
+	if h.self >= 0 {
+		h.round(p.Statement.Round).proposal = p
+	}
+}
+
+// replay takes in what came early for the height now begun. It was checked against the set of the height below: where the
+// set has changed it is let go, and T_retry brings it again.
+func (c *Core) replay() {
+	e := c.early
+	c.early = early{}
+	if e.set == nil || e.height != c.height.Height.Height || e.set.Hash() != c.height.Set.Hash() {
+		return
+	}
+	c.received(chain.PublicKey{}, e.bundle)
+}

@@ -1,0 +1,251 @@
+package consensus
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// advance applies the rules of a validator until none of them changes anything.
+func (c *Core) advance() {
+	h := c.height
+	if h == nil {
+		return
+	}
+	for !h.committed {
+		if h.final != nil {
+			c.commit(h)
+			return
+		}
+		if !c.enterNext(h) && !c.finalize(h) && !c.notarize(h) && !c.propose(h) {
+			return
+		}
+	}
+}
+
+// wake: from here on T_round runs at this height.
+func (c *Core) wake(h *height) {
+	if !h.awake {
+		h.awake = true
+		c.startRound(h)
+	}
+}
+
+// enterNext enters the round that the certificates held lead to, if it is above the current one:
+// the one after a nullification; the one of a notarization; the one after a notarized round that we have nullified, or that the
+// next leader has justified a proposal with.
+func (c *Core) enterNext(h *height) bool {
+	target := h.current
+	first, _ := h.find(h.current)
+	for _, rd := range h.rounds[first:] {
+		if rd.number == math.MaxUint32 {
+			break
+		}
+		if rd.certificates[chain.Nullify] != nil {
+			target = max(target, rd.number+1)
+			continue
+		}
+		if rd.certificates[chain.Notarize] == nil {
+			continue
+		}
+		target = max(target, rd.number)
+		if target == rd.number && (rd.own[chain.Nullify] != nil || c.proposed(h, rd.number+1)) {
+			target++
+		}
+	}
+	if target == h.current {
+		return false
+	}
+	c.enter(h, target)
+	return true
+}
+
+// proposed reports whether the leader of round r has made a proposal that the certificates held justify.
+func (c *Core) proposed(h *height, r uint32) bool {
+	rd := h.peek(r)
+	if len(rd.statements) == 0 {
+		return false
+	}
+	if b := h.blocks[rd.statements[0].Block]; b == nil || b.Block == nil {
+		return false
+	}
+	ok, _ := h.justified(r, rd.statements[0].Block)
+	return ok
+}
+
+func (c *Core) enter(h *height, r uint32) {
+	h.current = r
+	c.entries++
+	h.forget()
+	c.startRound(h)
+}
+
+// forget lets go of what rounds far below can no longer add to: votes of a round without a notarization, two turns of all leaders ago, and
+// blocks proposed in a nullified round that were neither notarized nor voted for here.
+func (h *height) forget() {
+	for _, rd := range h.rounds {
+		if rd.number >= h.current {
+			return
+		}
+		if rd.certificates[chain.Notarize] != nil || rd.old {
+			continue
+		}
+		if rd.certificates[chain.Nullify] != nil && len(rd.statements) > 0 && !h.needs(rd.statements[0].Block) {
+			delete(h.blocks, rd.statements[0].Block)
+		}
+		if uint64(rd.number)+2*uint64(h.n()) < uint64(h.current) {
+			*rd = round{number: rd.number, own: rd.own, certificates: rd.certificates, timedOut: rd.timedOut, old: true}
+		}
+	}
+}
+
+// needs reports whether a block may still be voted for, proposed or committed, or was voted for by this validator.
+func (h *height) needs(hash chain.Hash) bool {
+	for _, rd := range h.rounds {
+		if rd.number >= h.current && len(rd.statements) > 0 && rd.statements[0].Block == hash {
+			return true
+		}
+		for _, kind := range []chain.Kind{chain.Notarize, chain.Finalize} {
+			if cert := rd.certificates[kind]; cert != nil && cert.Block == hash {
+				return true
+			}
+			if own := rd.own[kind]; own != nil && own.Block == hash {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// finalize votes to finalize each notarized block that E1 to E3 and its content allow.
+func (c *Core) finalize(h *height) bool {
+	for _, rd := range h.rounds {
+		cert := rd.certificates[chain.Notarize]
+		if cert == nil {
+			continue
+		}
+		b := c.want(h, cert.Block)
+		if !c.mayFinalize(h, rd, cert.Block) || !c.check(h, rd.number, b, false) {
+			continue
+		}
+		c.cast(h, chain.Finalize, rd.number, cert.Block)
+		return true
+	}
+	return false
+}
+
+func (c *Core) mayFinalize(h *height, rd *round, hash chain.Hash) bool {
+	notarized := rd.own[chain.Notarize]
+	return h.self >= 0 && rd.own[chain.Finalize] == nil &&
+		(rd.own[chain.Nullify] == nil || c.unsafe.noE2) &&
+		(notarized == nil || notarized.Block == hash)
+}
+
+// notarize votes for the proposal of the current round. A round that we nullified may still be notarized.
+func (c *Core) notarize(h *height) bool {
+	rd := h.peek(h.current)
+	if len(rd.statements) == 0 || rd.own[chain.Notarize] != nil || rd.own[chain.Finalize] != nil {
+		return false
+	}
+	hash := rd.statements[0].Block
+	b := h.blocks[hash]
+	if b == nil || b.Block == nil {
+		return false
+	}
+	ok, fresh := h.justified(rd.number, hash)
+	if !ok || fresh && int64(b.Header.Proposer) != int64(h.leader(rd.number)) || !c.check(h, rd.number, b, fresh) || h.self < 0 {
+		return false
+	}
+	c.cast(h, chain.Notarize, rd.number, hash)
+	return true
+}
+
+// propose makes this validator's proposal of the current round: the block notarized last, or a new one.
+func (c *Core) propose(h *height) bool {
+	rd := h.peek(h.current)
+	if h.self < 0 || !h.awake || h.leader(h.current) != h.self || len(rd.statements) != 0 || rd.closed() {
+		return false
+	}
+	notarization, _, complete := h.justification(h.current)
+	if !complete {
+		return false
+	}
+	if notarization != nil {
+		b := h.blocks[notarization.Block]
+		if b == nil || b.Block == nil || b.verdict == Invalid {
+			return false
+		}
+		c.sendProposal(h, b)
+		return true
+	}
+	if rd.requested || h.current == 0 && !h.intervalOver && !c.pool.Full {
+		return false
+	}
+	h.round(h.current).requested = true
+	c.emit(RequestBlock{Height: h.Height.Height, Round: h.current})
+	return false
+}
+
+// closed reports whether a certificate of the round is held.
+func (rd *round) closed() bool { return rd.certificates != [chain.Finalize + 1]*chain.Certificate{} }
+
+// built takes in the new block that this leader asked for, if it still stands where it stood.
+func (c *Core) built(e BlockBuilt) {
+	h := c.height
+	if h == nil || h.committed || e.Block == nil || e.Round != h.current {
+		return
+	}
+	rd := h.peek(h.current)
+	notarization, _, complete := h.justification(h.current)
+	if !rd.requested || len(rd.statements) != 0 || rd.closed() || notarization != nil || !complete {
+		return
+	}
+	b := c.hold(h, e.Block)
+	if b.verdict == Invalid || int64(e.Block.Header.Proposer) != int64(h.self) {
+		return
+	}
+	b.verdict = Valid
+	h.round(h.current).freshness = Valid
+	c.sendProposal(h, b)
+}
+
+func (c *Core) sendProposal(h *height, b *block) {
+	rd := h.round(h.current)
+	s := chain.Vote{Kind: chain.Propose, Height: h.Height.Height, Round: rd.number, Block: b.hash, Validator: uint32(h.self)}
+	c.cfg.Sign(&s)
+	notarization, nullifications, _ := h.justification(rd.number)
+	p := &chain.Proposal{Statement: s, Block: *b.Block, Notarization: notarization}
+	// Those left out are held by the others by now: every T_retry brings them all certificates.
+	for _, cert := range nullifications[max(0, len(nullifications)-chain.MaxJustification):] {
+		p.Nullifications = append(p.Nullifications, *cert)
+	}
+	rd.proposal = p
+	rd.statements = append(rd.statements, s)
+	b.persisted = true
+	c.persist(h, rd.number, RecordProposal, p.Encode())
+	c.out.bundle.Proposals = append(c.out.bundle.Proposals, p)
+}
+
+// commit goes from a finalization to its block. This validator's own vote to finalize still counts towards the strength.
+func (c *Core) commit(h *height) {
+	cert := h.final
+	b := c.want(h, cert.Block)
+	if b.verdict == Invalid {
+		c.contradict(h, fmt.Sprintf("the final block %v at height %d is invalid here", cert.Block, cert.Height), cert)
+		return
+	}
+	if !c.check(h, cert.Round, b, false) {
+		return
+	}
+	if c.mayFinalize(h, h.peek(cert.Round), cert.Block) {
+		c.cast(h, chain.Finalize, cert.Round, cert.Block)
+	}
+	h.committed = true
+	notarization, nullifications, _ := h.justification(cert.Round)
+	justification := nullifications
+	if notarization != nil {
+		justification = append([]*chain.Certificate{notarization}, nullifications...)
+	}
+	c.emit(Commit{Block: b.Block, Finalization: h.final, Justification: justification})
+}

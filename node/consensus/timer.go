@@ -1,0 +1,159 @@
+package consensus
+
+import (
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// roundTimeout is T_round: a function of the round alone.
+func (c *Config) roundTimeout(r uint32) time.Duration {
+	d := c.RoundTimeout
+	for ; r > 0 && d < c.MaxRoundTimeout; r-- {
+		d += d / 2
+	}
+	return min(d, c.MaxRoundTimeout)
+}
+
+// startRound starts T_round of the current round, if the height is awake.
+func (c *Core) startRound(h *height) {
+	if !h.awake || h.self < 0 || h.final != nil {
+		return
+	}
+	after := c.cfg.roundTimeout(h.current)
+	if rd := h.round(h.current); c.skips(h, h.leader(h.current)) {
+		rd.skipped = true
+		after = 0
+	}
+	c.emit(SetTimer{Timer: Timer{Kind: RoundTimer, Height: h.Height.Height, Round: h.current}, After: after})
+}
+
+func (c *Core) fired(t Timer) {
+	h := c.height
+	if h == nil || t.Height != h.Height.Height {
+		return
+	}
+	switch t.Kind {
+	case RoundTimer:
+		if t.Round == h.current {
+			c.timeout(h)
+		}
+	case RetryTimer:
+		c.retry(h)
+	case IntervalTimer:
+		h.intervalOver = true
+	}
+}
+
+// timeout gives the current round up: by its notarization, if there is one, or by a vote to nullify it.
+func (c *Core) timeout(h *height) {
+	rd := h.round(h.current)
+	if !h.awake || h.self < 0 || h.final != nil || rd.timedOut {
+		return
+	}
+	leader := &h.presence[h.leader(h.current)]
+	if rd.skipped && leader.missed == 0 {
+		// It spoke between the start of the round and now.
+		rd.skipped = false
+		c.emit(SetTimer{Timer: Timer{Kind: RoundTimer, Height: h.Height.Height, Round: h.current}, After: c.cfg.roundTimeout(h.current)})
+		return
+	}
+	rd.timedOut = true
+	if leader.heard < c.entries {
+		leader.missed++
+	}
+	cert := rd.certificates[chain.Notarize]
+	if cert != nil {
+		c.forward(cert)
+	}
+	if (cert == nil && rd.own[chain.Finalize] == nil || c.unsafe.noE2) && rd.own[chain.Nullify] == nil {
+		c.cast(h, chain.Nullify, rd.number, chain.Hash{})
+	}
+	if cert != nil && h.current == rd.number {
+		c.enter(h, rd.number+1)
+	}
+}
+
+// retry sends everything that may have been lost, and asks again for what has not come.
+func (c *Core) retry(h *height) {
+	c.newPeriod()
+	h.attempt++
+	c.askAgain(h)
+	c.emit(SetTimer{Timer: Timer{Kind: RetryTimer, Height: h.Height.Height}, After: c.cfg.RetryInterval})
+	b := c.everything(h)
+	if !b.Empty() {
+		c.emit(Broadcast{b})
+	}
+}
+
+// everything is what others may miss: the highest finalization, and all that takes part in deciding this height.
+func (c *Core) everything(h *height) Bundle {
+	b := h.bundle()
+	if last := c.last(); last != nil {
+		b.Certificates = append([]*chain.Certificate{last}, b.Certificates...)
+	}
+	return b
+}
+
+// last returns the finalization of the block below, as strong as known.
+func (c *Core) last() *chain.Certificate {
+	if below := c.closed(c.height.Height.Height - 1); below != nil {
+		return below.final
+	}
+	return c.height.Last
+}
+
+// presence is what is known of a validator's being there.
+type presence struct {
+	// heard is the count of rounds entered when a message of it was last heard, 0 for never.
+	heard uint64
+	// missed counts the rounds it led, up to the last, in which nothing was heard of it until T_round.
+	missed int
+}
+
+// hear notes that validator i of a height said something.
+func (c *Core) hear(h *height, i int) {
+	key := h.Set.Validators[i].PublicKey
+	now := c.height
+	if i >= now.n() || now.Set.Validators[i].PublicKey != key {
+		i = now.Set.Index(key)
+	}
+	if i >= 0 {
+		now.presence[i] = presence{heard: c.entries}
+	}
+}
+
+// silentLedRounds is how many rounds led in silence make a leader be skipped.
+const silentLedRounds = 2
+
+// skips reports whether a leader is skipped at once: it was silent in the last rounds it led, while enough others to decide
+// without it have been heard since the round before the last.
+func (c *Core) skips(h *height, leader int) bool {
+	if leader == h.self || h.presence[leader].missed < silentLedRounds {
+		return false
+	}
+	others := 0
+	for i, p := range h.presence {
+		if i == h.self || i != leader && p.heard != 0 && p.heard+2 >= c.entries {
+			others++
+		}
+	}
+	return others >= h.threshold
+}
+
+// inherit carries presence over to the next height's set.
+func (h *height) inherit(from *height) {
+	h.presence = make([]presence, h.n())
+	if from == nil {
+		return
+	}
+	for i, v := range h.Set.Validators {
+		j := i
+		if j >= from.n() || from.Set.Validators[j].PublicKey != v.PublicKey {
+			j = from.Set.Index(v.PublicKey)
+		}
+		if j >= 0 {
+			h.presence[i] = from.presence[j]
+		}
+	}
+}
