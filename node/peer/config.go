@@ -58,10 +58,10 @@ type settings struct {
 	maxFetches     int // Batches, Blocks, Block and Status calls served to one peer at a time
 	maxProposals   int // Propose calls to one peer at a time
 
-	queueFrames, queueBytes int // consensus frames waiting for one peer
-	sendBytes               int // frames put together into one message
-	pushBytes, pushCount    int // batches waiting for one peer or not yet acknowledged by it
-	fetchBytes              int // bytes of one answer of Batches or Blocks, by the last element's start
+	queueItems, queueBytes int // certificates and votes waiting for one peer
+	sendBytes              int // certificates and votes put together into one message
+	pushBytes, pushCount   int // batches waiting for one peer or not yet acknowledged by it
+	fetchBytes             int // bytes of one answer of Batches or Blocks, by the last element's start
 }
 
 func defaultSettings() settings {
@@ -84,11 +84,11 @@ func defaultSettings() settings {
 		maxStreams:       8,
 		maxFetches:       4,
 		maxProposals:     4,
-		queueFrames:      4096,
+		queueItems:       4096,
 		queueBytes:       8 << 20,
 		sendBytes:        64 << 10,
 		pushBytes:        32 << 20,
-		pushCount:        8192,
+		pushCount:        1024,
 		fetchBytes:       32 << 20,
 	}
 }

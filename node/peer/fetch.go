@@ -88,11 +88,11 @@ func (t *Transport) Block(ctx context.Context, from chain.PublicKey, hash chain.
 	return b, nil
 }
 
-// Batches fetches those of the named batches that a peer holds and gives each to yield, in the order asked for, with its
-// encoding. At most MaxFetchBatches may be named; the peer may end the answer after 32 MiB. Hashes are checked,
+// Batches fetches those of the named batches that a peer holds and gives the encoding of each to yield, in the order asked
+// for. At most MaxFetchBatches may be named; the peer may end the answer after 32 MiB. Hashes are checked,
 // signatures are not. An error of yield ends the call and is returned.
 func (t *Transport) Batches(
-	ctx context.Context, from chain.PublicKey, hashes []chain.Hash, yield func(b *chain.Batch, encoded []byte) error,
+	ctx context.Context, from chain.PublicKey, hashes []chain.Hash, yield func(hash chain.Hash, encoded []byte) error,
 ) error {
 	if len(hashes) > MaxFetchBatches {
 		return fmt.Errorf("peer: %d batches asked for at once, at most %d allowed", len(hashes), MaxFetchBatches)
@@ -131,7 +131,7 @@ func (t *Transport) Batches(
 			return t.wrong("batches", from, fmt.Errorf("batch %v is not asked for, or out of order", hash))
 		}
 		hashes = hashes[1:]
-		if err := yield(b, answer.GetBatch()); err != nil {
+		if err := yield(hash, answer.GetBatch()); err != nil {
 			return err
 		}
 	}

@@ -145,23 +145,26 @@ func (g *gate) forgetLocked(in *inbound) {
 	in.guest.connections = slices.DeleteFunc(in.guest.connections, same)
 }
 
-// strike closes every connection of a peer that sent malformed bytes and keeps it out: the longer the more often it
-// happens. Twice maxPenalty without a strike clears the record.
-func (g *gate) strike(in *inbound) time.Duration {
+// strike closes every connection of a peer that is at fault and keeps it out: the longer the more often it happens. Twice
+// maxPenalty without a strike clears the record. What comes on a connection closed already does not count again.
+func (g *gate) strike(in *inbound) {
 	g.mu.Lock()
 	p := in.guest
+	if !slices.Contains(p.connections, in) {
+		g.mu.Unlock()
+		return
+	}
 	if time.Since(p.struckAt) > 2*g.settings.maxPenalty {
 		p.strikes = 0
 	}
 	p.strikes++
 	p.struckAt = time.Now()
-	penalty := p.penalty(g.settings)
 	connections := slices.Clone(p.connections)
+	p.connections = nil
 	g.mu.Unlock()
 	for _, c := range connections {
 		_ = c.Close() // nothing more is wanted from it
 	}
-	return penalty
 }
 
 // setPeers replaces who may connect; whoever no longer may is disconnected. A peer that stays keeps its penalty.

@@ -12,36 +12,30 @@ var ErrNotHeld = errors.New("not held")
 
 // Handler is the node behind a Transport: it takes in what peers send and provides what they ask for.
 //
-// Methods are called from many goroutines at once; those about one peer's consensus frames come one after another, in
-// the order sent. Whatever they are given is theirs to keep. The signatures inside are not checked yet, and from is who
-// sent it, not who signed it; from may be an observer.
+// Methods are called from many goroutines at once. Whatever they are given is theirs to keep. The signatures inside are
+// not checked yet, and from is who sent it, not who signed it; from may be an observer.
 //
-// OnVote, OnCertificate, OnRetry, OnProposal and OnCommitment should only queue. Blocking one of them for long stops
-// the reading from that peer, and it will then drop its oldest frames.
+// An error that wraps chain.ErrMalformed or chain.ErrSignature says that the peer is at fault: honest peers pass on only
+// what they have checked. It is then disconnected, and not let in again for a while. Other errors have no such effect.
 type Handler interface {
-	// OnVote takes a vote of any kind; kind Propose is a leader's statement.
-	OnVote(from chain.PublicKey, v chain.Vote)
-	// OnCertificate takes a certificate that a peer forwards.
-	OnCertificate(from chain.PublicKey, c *chain.Certificate)
-	// OnRetry takes what a peer sends when a link opens and at every T_retry.
-	OnRetry(from chain.PublicKey, r *Retry)
-	// OnProposal takes a proposal. It is acknowledged to the sender when OnProposal returns.
-	OnProposal(from chain.PublicKey, p *chain.Proposal)
+	// OnBundle takes consensus messages. The calls for what a peer sends with Broadcast and Send come one after another, in
+	// the order sent, but those with its proposals come beside them. While OnBundle blocks, nothing more is read from the
+	// peer, which will drop its oldest messages if that lasts.
+	OnBundle(from chain.PublicKey, b *Bundle) error
 	// OnCommitment takes a VRF commitment. An error is told to the sender.
-	OnCommitment(from chain.PublicKey, c *chain.Commitment) error
+	OnCommitment(ctx context.Context, from chain.PublicKey, c *chain.Commitment) error
 
-	// OnBatch takes a batch that a peer pushes, in the order pushed; encoded is its canonical encoding, which b's
-	// messages alias. It returns as soon as the batch is queued. ack must be called once, from any goroutine: with nil when
-	// the batch is durable, otherwise with why it is not taken. Until then the batch counts against the peer's
-	// window, so a handler that never calls ack ends up receiving no more.
-	OnBatch(from chain.PublicKey, b *chain.Batch, encoded []byte, ack func(error))
+	// OnBatch takes the encoding of a batch that a peer pushes, not decoded yet, and returns nil when it is durable here: that
+	// is the acknowledgement. An error is told to the sender, who may push it again later. Calls begin in the
+	// order pushed and many of one peer run at once, so a group commit can take all of them.
+	OnBatch(ctx context.Context, from chain.PublicKey, encoded []byte) error
 	// OnAck reports what the peer to says about a batch pushed to it: err is nil when the batch is durable there, else a
-	// refusal; pushing it again later may help. Calls for one peer come one after another and should only queue.
+	// refusal; pushing it again later may help. Calls for one peer come one after another and should not block for long.
 	OnAck(to chain.PublicKey, hash chain.Hash, err error)
 
-	// LinkUp reports that the node can send to a peer from now on. The node then sends its Retry and pushes every batch
-	// that the peer has not acknowledged. LinkDown reports that it no longer can: what was queued or not yet
-	// acknowledged may be lost. The two alternate for each peer and should only queue.
+	// LinkUp reports that the node can send to a peer from now on. The node then sends what it holds of its height and
+	// pushes every batch that the peer has not acknowledged. LinkDown reports that it no longer can: what was queued or not yet
+	// acknowledged may be lost. The two alternate for each peer and should not block.
 	LinkUp(to chain.PublicKey)
 	LinkDown(to chain.PublicKey)
 

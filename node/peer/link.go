@@ -27,7 +27,7 @@ type link struct {
 	done   chan struct{}
 	kick   chan struct{} // a token: the peer has just shown up, so dialling is worth while
 
-	frames    *frameQueue
+	items     *itemQueue
 	pushes    *pushWindow
 	proposals chan struct{} // one token for each Propose call under way
 
@@ -49,7 +49,7 @@ func (t *Transport) newLink(p Peer, old *link) *link {
 	ctx, cancel := context.WithCancel(t.ctx)
 	l := &link{
 		t: t, peer: p, cancel: cancel, done: make(chan struct{}), kick: make(chan struct{}, 1),
-		frames: newFrameQueue(t.settings), pushes: newPushWindow(t.settings),
+		items: newItemQueue(t.settings), pushes: newPushWindow(t.settings),
 		proposals: make(chan struct{}, t.settings.maxProposals), since: time.Now(), failure: errors.New("not tried yet"),
 	}
 	t.reports.linkUp.WithLabelValues(p.Name).Set(0)
@@ -171,7 +171,7 @@ func ended(err error) error {
 }
 
 func (l *link) up(s *session) {
-	l.frames.set(true)
+	l.items.set(true)
 	l.pushes.set(true)
 	l.mu.Lock()
 	l.session, l.since, l.failure = s, time.Now(), nil
@@ -186,7 +186,7 @@ func (l *link) down() {
 	l.session, l.since = nil, time.Now()
 	l.mu.Unlock()
 	l.calls.Wait()
-	l.frames.set(false)
+	l.items.set(false)
 	l.pushes.set(false)
 	l.t.reports.linkUp.WithLabelValues(l.peer.Name).Set(0)
 	l.t.reports.unacked.WithLabelValues(l.peer.Name).Set(0)
@@ -264,20 +264,24 @@ func (l *link) handshake(ctx context.Context, client peerpb.PeerClient) error {
 	return l.t.checkHello(theirs)
 }
 
-// send queues a frame, or starts a call if it is a proposal.
-func (l *link) send(f Frame) {
-	if f.proposal != nil {
-		l.propose(f)
-		return
+// send queues certificates and votes, and starts a call for each proposal.
+func (l *link) send(items []item) {
+	queued := make([]item, 0, len(items))
+	for _, i := range items {
+		if i.kind == kindProposal {
+			l.propose(i)
+		} else {
+			queued = append(queued, i)
+		}
 	}
-	for _, dropped := range l.frames.push(f) {
+	for _, dropped := range l.items.push(queued...) {
 		l.t.reports.dropped.WithLabelValues(l.peer.Name, dropped.kind).Inc()
 	}
 }
 
 // propose calls Propose beside the stream. A peer that answers none of the last few gets no more for now: a proposal lost
 // costs a round at worst.
-func (l *link) propose(f Frame) {
+func (l *link) propose(p item) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.session
@@ -287,41 +291,37 @@ func (l *link) propose(f Frame) {
 	select {
 	case l.proposals <- struct{}{}:
 	default:
-		l.t.reports.dropped.WithLabelValues(l.peer.Name, f.kind).Inc()
+		l.t.reports.dropped.WithLabelValues(l.peer.Name, p.kind).Inc()
 		return
 	}
 	l.calls.Go(func() {
 		defer func() { <-l.proposals }()
 		ctx, cancel := context.WithTimeout(s.ctx, l.t.settings.callTimeout)
 		defer cancel()
-		if _, err := s.consensus.Propose(ctx, f.proposal); err != nil {
+		if _, err := s.consensus.Propose(ctx, &peerpb.Proposal{Proposal: p.encoded}); err != nil {
 			l.t.reports.logLimited(slog.LevelInfo, "proposal not delivered", "propose", l.peer.Name, err)
 			return
 		}
-		l.t.reports.transferred(directionOut, f.kind, f.size)
+		l.t.reports.transferred(directionOut, p.kind, len(p.encoded))
 	})
 }
 
-func (l *link) sendFrames(ctx context.Context, stream grpc.ClientStreamingClient[peerpb.Frames, peerpb.Done]) error {
+func (l *link) sendFrames(ctx context.Context, stream grpc.ClientStreamingClient[peerpb.Frame, peerpb.Done]) error {
 	for {
 		select {
-		case <-l.frames.ready:
+		case <-l.items.ready:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		frames := l.frames.take(l.t.settings.sendBytes)
-		if len(frames) == 0 {
+		items := l.items.take(l.t.settings.sendBytes)
+		if len(items) == 0 {
 			continue
 		}
-		message := &peerpb.Frames{Frames: make([]*peerpb.Frame, len(frames))}
-		for i, f := range frames {
-			message.Frames[i] = f.frame
+		if err := stream.Send(newFrame(items)); err != nil {
+			return fmt.Errorf("send a frame: %w", err)
 		}
-		if err := stream.Send(message); err != nil {
-			return fmt.Errorf("send frames: %w", err)
-		}
-		for _, f := range frames {
-			l.t.reports.transferred(directionOut, f.kind, f.size)
+		for _, i := range items {
+			l.t.reports.transferred(directionOut, i.kind, len(i.encoded))
 		}
 	}
 }
@@ -358,7 +358,7 @@ func (l *link) receiveAcks(stream grpc.BidiStreamingClient[peerpb.PushedBatch, p
 			}
 			var refusal error
 			if text := ack.GetRefusal(); text != "" {
-				refusal = fmt.Errorf("%s refused the batch: %s", l.peer.Name, printable(text, maxRefusalBytes))
+				refusal = fmt.Errorf("%s: %s", l.peer.Name, printable(text, maxRefusalBytes))
 			}
 			l.t.handler.OnAck(l.peer.Key, hash, refusal)
 		}

@@ -14,65 +14,67 @@ var (
 	errFull     = errors.New("the peer's queue is full")
 )
 
-// frameQueue holds the consensus frames that wait for one peer. When it is full the oldest give way: the newest votes and
-// certificates are worth more, and T_retry sends again what is still of use.
-type frameQueue struct {
-	maxFrames, maxBytes int
-	ready               chan struct{} // holds a token if there may be frames
+// itemQueue holds the certificates and votes that wait for one peer. When it is full the oldest give way: the newest are
+// worth more, and T_retry sends again what is still of use.
+type itemQueue struct {
+	maxItems, maxBytes int
+	ready              chan struct{} // holds a token if there may be items
 
-	mu     sync.Mutex
-	open   bool
-	frames []Frame
-	bytes  int
+	mu    sync.Mutex
+	open  bool
+	items []item
+	bytes int
 }
 
-func newFrameQueue(s settings) *frameQueue {
-	return &frameQueue{maxFrames: s.queueFrames, maxBytes: s.queueBytes, ready: make(chan struct{}, 1)}
+func newItemQueue(s settings) *itemQueue {
+	return &itemQueue{maxItems: s.queueItems, maxBytes: s.queueBytes, ready: make(chan struct{}, 1)}
 }
 
 // set opens or closes the queue, empty. A closed queue takes nothing: who opens the link says everything again.
-func (q *frameQueue) set(open bool) {
+func (q *itemQueue) set(open bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.open, q.frames, q.bytes = open, nil, 0
+	q.open, q.items, q.bytes = open, nil, 0
 }
 
-// push appends f and returns what had to give way.
-func (q *frameQueue) push(f Frame) (dropped []Frame) {
+// push appends items and returns what had to give way.
+func (q *itemQueue) push(items ...item) (dropped []item) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !q.open {
+	if !q.open || len(items) == 0 {
 		return nil
 	}
-	q.frames = append(q.frames, f)
-	q.bytes += f.size
+	q.items = append(q.items, items...)
+	for _, i := range items {
+		q.bytes += len(i.encoded)
+	}
 	n := 0
-	for n < len(q.frames)-1 && (len(q.frames)-n > q.maxFrames || q.bytes > q.maxBytes) {
-		q.bytes -= q.frames[n].size
+	for n < len(q.items)-1 && (len(q.items)-n > q.maxItems || q.bytes > q.maxBytes) {
+		q.bytes -= len(q.items[n].encoded)
 		n++
 	}
-	dropped = slices.Clone(q.frames[:n])
-	q.frames = slices.Delete(q.frames, 0, n)
+	if n > 0 {
+		dropped = slices.Clone(q.items[:n])
+		q.items = slices.Delete(q.items, 0, n)
+	}
 	wake(q.ready)
 	return dropped
 }
 
-// take removes frames of about size bytes from the front, at least one if there is any.
-func (q *frameQueue) take(size int) []Frame {
+// take removes items of at most size bytes from the front, at least one if there is any.
+func (q *itemQueue) take(size int) []item {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n, bytes := 0, 0
-	for n < len(q.frames) && (n == 0 || bytes+q.frames[n].size <= size) {
-		bytes += q.frames[n].size
+	for n < min(len(q.items), maxFrameItems) && (n == 0 || bytes+len(q.items[n].encoded) <= size) {
+		bytes += len(q.items[n].encoded)
 		n++
 	}
-	taken := q.frames[:n:n]
-	q.frames = q.frames[n:]
+	taken := slices.Clone(q.items[:n])
+	q.items = slices.Delete(q.items, 0, n)
 	q.bytes -= bytes
-	if len(q.frames) > 0 {
+	if len(q.items) > 0 {
 		wake(q.ready)
-	} else {
-		q.frames = nil // taken aliases it
 	}
 	return taken
 }

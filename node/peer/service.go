@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -36,12 +35,16 @@ func (in *inbound) from() *Peer {
 
 func (in *inbound) heard() { in.guest.lastHeard.Store(time.Now().UnixNano()) }
 
-// malformed reports bytes that do not decode and puts the peer out.
+// malformed reports a peer's fault and puts the peer out.
 func (s *service) malformed(in *inbound, err error) error {
-	from := in.from()
-	s.reports.reject(reasonMalformed, from, err)
+	s.reports.reject(reasonMalformed, in.from(), err)
 	in.gate.strike(in)
-	return status.Error(codes.InvalidArgument, err.Error())
+	return status.Error(codes.InvalidArgument, printable(err.Error(), maxRefusalBytes))
+}
+
+// atFault reports whether a handler's error is the peer's fault.
+func atFault(err error) bool {
+	return errors.Is(err, chain.ErrMalformed) || errors.Is(err, chain.ErrSignature)
 }
 
 // received tells the errors of a stream that are the sender's fault: a message that is too large or no protobuf. The
@@ -54,27 +57,44 @@ func (s *service) received(in *inbound, err error) error {
 	return err
 }
 
+// handled turns what a handler returned into the answer to a call.
+func (s *service) handled(in *inbound, err error) (*peerpb.Done, error) {
+	if err == nil {
+		return &peerpb.Done{}, nil
+	}
+	if atFault(err) {
+		return nil, s.malformed(in, err)
+	}
+	return nil, status.Error(codes.Aborted, printable(err.Error(), maxRefusalBytes))
+}
+
 // Consensus implements peerpb.PeerServer.
-func (s *service) Consensus(stream grpc.ClientStreamingServer[peerpb.Frames, peerpb.Done]) error {
+func (s *service) Consensus(stream grpc.ClientStreamingServer[peerpb.Frame, peerpb.Done]) error {
 	in, err := admittedOn(stream.Context())
 	if err != nil {
 		return err
 	}
 	for {
-		message, err := stream.Recv()
+		frame, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
 			return stream.SendAndClose(&peerpb.Done{})
 		}
 		if err != nil {
 			return s.received(in, err)
 		}
+		bundle, err := decodeFrame(frame)
+		if err != nil {
+			return s.malformed(in, err)
+		}
 		in.heard()
-		for _, f := range message.GetFrames() {
-			kind, err := deliver(s.handler, in.key, f)
-			if err != nil {
-				return s.malformed(in, err)
-			}
-			s.reports.transferred(directionIn, kind, frameSize(f))
+		for _, b := range frame.GetCertificates() {
+			s.reports.transferred(directionIn, kindCertificate, len(b))
+		}
+		for _, b := range frame.GetVotes() {
+			s.reports.transferred(directionIn, kindVote, len(b))
+		}
+		if err := s.handler.OnBundle(in.key, bundle); atFault(err) {
+			return s.malformed(in, err)
 		}
 	}
 }
@@ -91,8 +111,7 @@ func (s *service) Propose(ctx context.Context, message *peerpb.Proposal) (*peerp
 	}
 	in.heard()
 	s.reports.transferred(directionIn, kindProposal, len(message.GetProposal()))
-	s.handler.OnProposal(in.key, p)
-	return &peerpb.Done{}, nil
+	return s.handled(in, s.handler.OnBundle(in.key, &Bundle{Proposals: []*chain.Proposal{p}}))
 }
 
 // Commit implements peerpb.PeerServer.
@@ -107,10 +126,7 @@ func (s *service) Commit(ctx context.Context, message *peerpb.Commitment) (*peer
 	}
 	in.heard()
 	s.reports.transferred(directionIn, kindCommitment, len(message.GetCommitment()))
-	if err := s.handler.OnCommitment(in.key, c); err != nil {
-		return nil, status.Error(codes.Aborted, printable(err.Error(), maxRefusalBytes))
-	}
-	return &peerpb.Done{}, nil
+	return s.handled(in, s.handler.OnCommitment(ctx, in.key, c))
 }
 
 // Push implements peerpb.PeerServer.
@@ -125,11 +141,10 @@ func (s *service) Push(stream grpc.BidiStreamingServer[peerpb.PushedBatch, peerp
 	window := semaphore.NewWeighted(int64(s.settings.pushBytes))
 	least := s.settings.pushBytes / s.settings.pushCount
 	acks := &ackQueue{ready: make(chan struct{}, 1), window: window}
-	var writer sync.WaitGroup
-	defer writer.Wait()
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
 	defer cancel()
-	writer.Go(func() { acks.write(ctx, stream) })
-
+	tasks.Go(func() { acks.write(ctx, stream) })
 	for {
 		message, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -140,21 +155,18 @@ func (s *service) Push(stream grpc.BidiStreamingServer[peerpb.PushedBatch, peerp
 		}
 		in.heard()
 		encoded := message.GetBatch()
-		b, err := chain.DecodeBatch(encoded, s.maxBatchBytes())
-		if err != nil {
-			return s.malformed(in, err)
-		}
 		s.reports.transferred(directionIn, kindBatch, len(encoded))
 		weight := int64(min(max(len(encoded), least), s.settings.pushBytes))
 		if err := window.Acquire(ctx, weight); err != nil {
 			return err
 		}
-		var once atomic.Bool
-		s.handler.OnBatch(in.key, b, encoded, func(refusal error) {
-			if once.Swap(true) {
+		tasks.Go(func() {
+			err := s.handler.OnBatch(ctx, in.key, encoded)
+			if atFault(err) {
+				_ = s.malformed(in, err) // the stream ends with its connection
 				return
 			}
-			acks.add(message.GetSequence(), weight, refusal)
+			acks.add(message.GetSequence(), weight, err)
 		})
 	}
 }
@@ -173,7 +185,7 @@ type ackQueue struct {
 func (q *ackQueue) add(sequence uint64, weight int64, refusal error) {
 	ack := &peerpb.Ack{Sequence: sequence}
 	if refusal != nil {
-		ack.Refusal = printable("refused: "+refusal.Error(), maxRefusalBytes)
+		ack.Refusal = printable("not taken: "+refusal.Error(), maxRefusalBytes)
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -92,9 +92,9 @@ func newTransport(config Config, handler Handler, s settings) (*Transport, error
 	return t, nil
 }
 
-// maxReceivedBytes is the largest message that the server takes: a batch, a proposal or a retry.
+// maxReceivedBytes is the largest message that the server takes: a batch or a proposal.
 func (t *Transport) maxReceivedBytes() int {
-	return max(int(t.config.Genesis.Parameters.MaxBlockBytes), maxProposalBytes, maxRetryBytes) + encodingSlackBytes
+	return max(t.maxBatchBytes(), maxProposalBytes) + encodingSlackBytes
 }
 
 // maxBatchBytes bounds the messages of a batch or a block.
@@ -172,22 +172,24 @@ func (t *Transport) allLinks() []*link {
 	return links
 }
 
-// Broadcast queues a frame for every peer to which there is a link. It never blocks.
-func (t *Transport) Broadcast(f Frame) {
+// Broadcast queues a bundle for every peer to which there is a link. It never blocks. Certificates and votes keep their
+// order; proposals travel beside them, each as a call of its own, and may overtake them.
+func (t *Transport) Broadcast(b *Bundle) {
+	items := b.items()
 	for _, l := range t.allLinks() {
-		l.send(f)
+		l.send(items)
 	}
 }
 
-// Send queues a frame for one peer, if there is a link. It never blocks.
-func (t *Transport) Send(to chain.PublicKey, f Frame) {
+// Send queues a bundle for one peer, if there is a link, as Broadcast does.
+func (t *Transport) Send(to chain.PublicKey, b *Bundle) {
 	if l, err := t.link(to); err == nil {
-		l.send(f)
+		l.send(b.items())
 	}
 }
 
 // PushBatch queues a batch for every peer to which there is a link and returns those that were up but had no room (32 MiB
-// or 8192 batches unacknowledged): push it again, with Push, when they have acknowledged others. It never blocks.
+// or 1024 batches unacknowledged): push it again, with Push, when they have acknowledged others. It never blocks.
 // Handler.OnAck tells what became of it; a peer whose link is down hears of it after LinkUp.
 func (t *Transport) PushBatch(hash chain.Hash, encoded []byte) (full []chain.PublicKey) {
 	for _, l := range t.allLinks() {

@@ -140,66 +140,21 @@ func (*Done) Descriptor() ([]byte, []int) {
 	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{1}
 }
 
-// Frames are sent together to save system calls; they mean what they mean one by one.
-type Frames struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Frames        []*Frame               `protobuf:"bytes,1,rep,name=frames,proto3" json:"frames,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Frames) Reset() {
-	*x = Frames{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[2]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Frames) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Frames) ProtoMessage() {}
-
-func (x *Frames) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[2]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Frames.ProtoReflect.Descriptor instead.
-func (*Frames) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{2}
-}
-
-func (x *Frames) GetFrames() []*Frame {
-	if x != nil {
-		return x.Frames
-	}
-	return nil
-}
-
+// Frame carries certificates and votes, at most 1024 of both together. They mean what they mean one by one: how they are
+// put together only saves system calls. Certificates are to be handled first.
 type Frame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Types that are valid to be assigned to Content:
-	//
-	//	*Frame_Vote
-	//	*Frame_Certificate
-	//	*Frame_Retry
-	Content       isFrame_Content `protobuf_oneof:"content"`
+	// chain.Certificate.
+	Certificates [][]byte `protobuf:"bytes,1,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	// chain.Vote. Kind "propose" is a leader's statement.
+	Votes         [][]byte `protobuf:"bytes,2,rep,name=votes,proto3" json:"votes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[3]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -211,7 +166,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[3]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -224,142 +179,17 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{3}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{2}
 }
 
-func (x *Frame) GetContent() isFrame_Content {
-	if x != nil {
-		return x.Content
-	}
-	return nil
-}
-
-func (x *Frame) GetVote() []byte {
-	if x != nil {
-		if x, ok := x.Content.(*Frame_Vote); ok {
-			return x.Vote
-		}
-	}
-	return nil
-}
-
-func (x *Frame) GetCertificate() []byte {
-	if x != nil {
-		if x, ok := x.Content.(*Frame_Certificate); ok {
-			return x.Certificate
-		}
-	}
-	return nil
-}
-
-func (x *Frame) GetRetry() *Retry {
-	if x != nil {
-		if x, ok := x.Content.(*Frame_Retry); ok {
-			return x.Retry
-		}
-	}
-	return nil
-}
-
-type isFrame_Content interface {
-	isFrame_Content()
-}
-
-type Frame_Vote struct {
-	// chain.Vote. Kind "propose" is a leader's statement.
-	Vote []byte `protobuf:"bytes,1,opt,name=vote,proto3,oneof"`
-}
-
-type Frame_Certificate struct {
-	// chain.Certificate.
-	Certificate []byte `protobuf:"bytes,2,opt,name=certificate,proto3,oneof"`
-}
-
-type Frame_Retry struct {
-	Retry *Retry `protobuf:"bytes,3,opt,name=retry,proto3,oneof"`
-}
-
-func (*Frame_Vote) isFrame_Content() {}
-
-func (*Frame_Certificate) isFrame_Content() {}
-
-func (*Frame_Retry) isFrame_Content() {}
-
-// Retry is everything that its sender holds of the height it is deciding (consensus.md, T_retry and links).
-type Retry struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The height that the sender is deciding, and its round.
-	Height uint64 `protobuf:"varint,1,opt,name=height,proto3" json:"height,omitempty"`
-	Round  uint32 `protobuf:"varint,2,opt,name=round,proto3" json:"round,omitempty"`
-	// chain.Certificate: the sender's highest finalization; empty if only genesis is final.
-	Finalization []byte `protobuf:"bytes,3,opt,name=finalization,proto3" json:"finalization,omitempty"`
-	// chain.Certificate, of the height.
-	Certificates [][]byte `protobuf:"bytes,4,rep,name=certificates,proto3" json:"certificates,omitempty"`
-	// chain.Vote, of the height: the sender's own, and known statements.
-	Votes         [][]byte `protobuf:"bytes,5,rep,name=votes,proto3" json:"votes,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Retry) Reset() {
-	*x = Retry{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[4]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Retry) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Retry) ProtoMessage() {}
-
-func (x *Retry) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[4]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Retry.ProtoReflect.Descriptor instead.
-func (*Retry) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{4}
-}
-
-func (x *Retry) GetHeight() uint64 {
-	if x != nil {
-		return x.Height
-	}
-	return 0
-}
-
-func (x *Retry) GetRound() uint32 {
-	if x != nil {
-		return x.Round
-	}
-	return 0
-}
-
-func (x *Retry) GetFinalization() []byte {
-	if x != nil {
-		return x.Finalization
-	}
-	return nil
-}
-
-func (x *Retry) GetCertificates() [][]byte {
+func (x *Frame) GetCertificates() [][]byte {
 	if x != nil {
 		return x.Certificates
 	}
 	return nil
 }
 
-func (x *Retry) GetVotes() [][]byte {
+func (x *Frame) GetVotes() [][]byte {
 	if x != nil {
 		return x.Votes
 	}
@@ -376,7 +206,7 @@ type Proposal struct {
 
 func (x *Proposal) Reset() {
 	*x = Proposal{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[5]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -388,7 +218,7 @@ func (x *Proposal) String() string {
 func (*Proposal) ProtoMessage() {}
 
 func (x *Proposal) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[5]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -401,7 +231,7 @@ func (x *Proposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proposal.ProtoReflect.Descriptor instead.
 func (*Proposal) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{5}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Proposal) GetProposal() []byte {
@@ -421,7 +251,7 @@ type Commitment struct {
 
 func (x *Commitment) Reset() {
 	*x = Commitment{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[6]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -433,7 +263,7 @@ func (x *Commitment) String() string {
 func (*Commitment) ProtoMessage() {}
 
 func (x *Commitment) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[6]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -446,7 +276,7 @@ func (x *Commitment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Commitment.ProtoReflect.Descriptor instead.
 func (*Commitment) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{6}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Commitment) GetCommitment() []byte {
@@ -468,7 +298,7 @@ type PushedBatch struct {
 
 func (x *PushedBatch) Reset() {
 	*x = PushedBatch{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[7]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -480,7 +310,7 @@ func (x *PushedBatch) String() string {
 func (*PushedBatch) ProtoMessage() {}
 
 func (x *PushedBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[7]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -493,7 +323,7 @@ func (x *PushedBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushedBatch.ProtoReflect.Descriptor instead.
 func (*PushedBatch) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{7}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PushedBatch) GetSequence() uint64 {
@@ -519,7 +349,7 @@ type Acks struct {
 
 func (x *Acks) Reset() {
 	*x = Acks{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[8]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -531,7 +361,7 @@ func (x *Acks) String() string {
 func (*Acks) ProtoMessage() {}
 
 func (x *Acks) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[8]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -544,7 +374,7 @@ func (x *Acks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acks.ProtoReflect.Descriptor instead.
 func (*Acks) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{8}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Acks) GetAcks() []*Ack {
@@ -565,7 +395,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[9]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -577,7 +407,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[9]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -590,7 +420,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{9}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Ack) GetSequence() uint64 {
@@ -617,7 +447,7 @@ type BatchesRequest struct {
 
 func (x *BatchesRequest) Reset() {
 	*x = BatchesRequest{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[10]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -629,7 +459,7 @@ func (x *BatchesRequest) String() string {
 func (*BatchesRequest) ProtoMessage() {}
 
 func (x *BatchesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[10]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -642,7 +472,7 @@ func (x *BatchesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchesRequest.ProtoReflect.Descriptor instead.
 func (*BatchesRequest) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{10}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *BatchesRequest) GetHashes() [][]byte {
@@ -662,7 +492,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[11]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -674,7 +504,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[11]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -687,7 +517,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{11}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Batch) GetBatch() []byte {
@@ -709,7 +539,7 @@ type BlocksRequest struct {
 
 func (x *BlocksRequest) Reset() {
 	*x = BlocksRequest{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[12]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -721,7 +551,7 @@ func (x *BlocksRequest) String() string {
 func (*BlocksRequest) ProtoMessage() {}
 
 func (x *BlocksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[12]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -734,7 +564,7 @@ func (x *BlocksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlocksRequest.ProtoReflect.Descriptor instead.
 func (*BlocksRequest) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{12}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *BlocksRequest) GetFrom() uint64 {
@@ -761,7 +591,7 @@ type FinalBlock struct {
 
 func (x *FinalBlock) Reset() {
 	*x = FinalBlock{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[13]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -773,7 +603,7 @@ func (x *FinalBlock) String() string {
 func (*FinalBlock) ProtoMessage() {}
 
 func (x *FinalBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[13]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -786,7 +616,7 @@ func (x *FinalBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinalBlock.ProtoReflect.Descriptor instead.
 func (*FinalBlock) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{13}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *FinalBlock) GetBlock() []byte {
@@ -806,7 +636,7 @@ type BlockRequest struct {
 
 func (x *BlockRequest) Reset() {
 	*x = BlockRequest{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[14]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -818,7 +648,7 @@ func (x *BlockRequest) String() string {
 func (*BlockRequest) ProtoMessage() {}
 
 func (x *BlockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[14]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -831,7 +661,7 @@ func (x *BlockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockRequest.ProtoReflect.Descriptor instead.
 func (*BlockRequest) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{14}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *BlockRequest) GetHash() []byte {
@@ -851,7 +681,7 @@ type BlockBody struct {
 
 func (x *BlockBody) Reset() {
 	*x = BlockBody{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[15]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -863,7 +693,7 @@ func (x *BlockBody) String() string {
 func (*BlockBody) ProtoMessage() {}
 
 func (x *BlockBody) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[15]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -876,7 +706,7 @@ func (x *BlockBody) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockBody.ProtoReflect.Descriptor instead.
 func (*BlockBody) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{15}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *BlockBody) GetBlock() []byte {
@@ -896,7 +726,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[16]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -908,7 +738,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[16]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -921,7 +751,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{16}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StatusRequest) GetNonce() []byte {
@@ -941,7 +771,7 @@ type SignedStatus struct {
 
 func (x *SignedStatus) Reset() {
 	*x = SignedStatus{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[17]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +783,7 @@ func (x *SignedStatus) String() string {
 func (*SignedStatus) ProtoMessage() {}
 
 func (x *SignedStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[17]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +796,7 @@ func (x *SignedStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedStatus.ProtoReflect.Descriptor instead.
 func (*SignedStatus) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{17}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SignedStatus) GetStatus() []byte {
@@ -987,20 +817,10 @@ const file_node_peer_peerpb_peer_proto_rawDesc = "" +
 	"\fgenesis_hash\x18\x03 \x01(\fR\vgenesisHash\x12\x12\n" +
 	"\x04name\x18\x04 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\tR\aversion\"\x06\n" +
-	"\x04Done\"6\n" +
-	"\x06Frames\x12,\n" +
-	"\x06frames\x18\x01 \x03(\v2\x14.diseq.peer.v1.FrameR\x06frames\"z\n" +
-	"\x05Frame\x12\x14\n" +
-	"\x04vote\x18\x01 \x01(\fH\x00R\x04vote\x12\"\n" +
-	"\vcertificate\x18\x02 \x01(\fH\x00R\vcertificate\x12,\n" +
-	"\x05retry\x18\x03 \x01(\v2\x14.diseq.peer.v1.RetryH\x00R\x05retryB\t\n" +
-	"\acontent\"\x93\x01\n" +
-	"\x05Retry\x12\x16\n" +
-	"\x06height\x18\x01 \x01(\x04R\x06height\x12\x14\n" +
-	"\x05round\x18\x02 \x01(\rR\x05round\x12\"\n" +
-	"\ffinalization\x18\x03 \x01(\fR\ffinalization\x12\"\n" +
-	"\fcertificates\x18\x04 \x03(\fR\fcertificates\x12\x14\n" +
-	"\x05votes\x18\x05 \x03(\fR\x05votes\"&\n" +
+	"\x04Done\"A\n" +
+	"\x05Frame\x12\"\n" +
+	"\fcertificates\x18\x01 \x03(\fR\fcertificates\x12\x14\n" +
+	"\x05votes\x18\x02 \x03(\fR\x05votes\"&\n" +
 	"\bProposal\x12\x1a\n" +
 	"\bproposal\x18\x01 \x01(\fR\bproposal\",\n" +
 	"\n" +
@@ -1033,10 +853,10 @@ const file_node_peer_peerpb_peer_proto_rawDesc = "" +
 	"\rStatusRequest\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\fR\x05nonce\"&\n" +
 	"\fSignedStatus\x12\x16\n" +
-	"\x06status\x18\x01 \x01(\fR\x06status2\xb6\x04\n" +
+	"\x06status\x18\x01 \x01(\fR\x06status2\xb5\x04\n" +
 	"\x04Peer\x127\n" +
-	"\tHandshake\x12\x14.diseq.peer.v1.Hello\x1a\x14.diseq.peer.v1.Hello\x129\n" +
-	"\tConsensus\x12\x15.diseq.peer.v1.Frames\x1a\x13.diseq.peer.v1.Done(\x01\x127\n" +
+	"\tHandshake\x12\x14.diseq.peer.v1.Hello\x1a\x14.diseq.peer.v1.Hello\x128\n" +
+	"\tConsensus\x12\x14.diseq.peer.v1.Frame\x1a\x13.diseq.peer.v1.Done(\x01\x127\n" +
 	"\aPropose\x12\x17.diseq.peer.v1.Proposal\x1a\x13.diseq.peer.v1.Done\x128\n" +
 	"\x06Commit\x12\x19.diseq.peer.v1.Commitment\x1a\x13.diseq.peer.v1.Done\x12;\n" +
 	"\x04Push\x12\x1a.diseq.peer.v1.PushedBatch\x1a\x13.diseq.peer.v1.Acks(\x010\x01\x12@\n" +
@@ -1057,54 +877,50 @@ func file_node_peer_peerpb_peer_proto_rawDescGZIP() []byte {
 	return file_node_peer_peerpb_peer_proto_rawDescData
 }
 
-var file_node_peer_peerpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_node_peer_peerpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_node_peer_peerpb_peer_proto_goTypes = []any{
 	(*Hello)(nil),          // 0: diseq.peer.v1.Hello
 	(*Done)(nil),           // 1: diseq.peer.v1.Done
-	(*Frames)(nil),         // 2: diseq.peer.v1.Frames
-	(*Frame)(nil),          // 3: diseq.peer.v1.Frame
-	(*Retry)(nil),          // 4: diseq.peer.v1.Retry
-	(*Proposal)(nil),       // 5: diseq.peer.v1.Proposal
-	(*Commitment)(nil),     // 6: diseq.peer.v1.Commitment
-	(*PushedBatch)(nil),    // 7: diseq.peer.v1.PushedBatch
-	(*Acks)(nil),           // 8: diseq.peer.v1.Acks
-	(*Ack)(nil),            // 9: diseq.peer.v1.Ack
-	(*BatchesRequest)(nil), // 10: diseq.peer.v1.BatchesRequest
-	(*Batch)(nil),          // 11: diseq.peer.v1.Batch
-	(*BlocksRequest)(nil),  // 12: diseq.peer.v1.BlocksRequest
-	(*FinalBlock)(nil),     // 13: diseq.peer.v1.FinalBlock
-	(*BlockRequest)(nil),   // 14: diseq.peer.v1.BlockRequest
-	(*BlockBody)(nil),      // 15: diseq.peer.v1.BlockBody
-	(*StatusRequest)(nil),  // 16: diseq.peer.v1.StatusRequest
-	(*SignedStatus)(nil),   // 17: diseq.peer.v1.SignedStatus
+	(*Frame)(nil),          // 2: diseq.peer.v1.Frame
+	(*Proposal)(nil),       // 3: diseq.peer.v1.Proposal
+	(*Commitment)(nil),     // 4: diseq.peer.v1.Commitment
+	(*PushedBatch)(nil),    // 5: diseq.peer.v1.PushedBatch
+	(*Acks)(nil),           // 6: diseq.peer.v1.Acks
+	(*Ack)(nil),            // 7: diseq.peer.v1.Ack
+	(*BatchesRequest)(nil), // 8: diseq.peer.v1.BatchesRequest
+	(*Batch)(nil),          // 9: diseq.peer.v1.Batch
+	(*BlocksRequest)(nil),  // 10: diseq.peer.v1.BlocksRequest
+	(*FinalBlock)(nil),     // 11: diseq.peer.v1.FinalBlock
+	(*BlockRequest)(nil),   // 12: diseq.peer.v1.BlockRequest
+	(*BlockBody)(nil),      // 13: diseq.peer.v1.BlockBody
+	(*StatusRequest)(nil),  // 14: diseq.peer.v1.StatusRequest
+	(*SignedStatus)(nil),   // 15: diseq.peer.v1.SignedStatus
 }
 var file_node_peer_peerpb_peer_proto_depIdxs = []int32{
-	3,  // 0: diseq.peer.v1.Frames.frames:type_name -> diseq.peer.v1.Frame
-	4,  // 1: diseq.peer.v1.Frame.retry:type_name -> diseq.peer.v1.Retry
-	9,  // 2: diseq.peer.v1.Acks.acks:type_name -> diseq.peer.v1.Ack
-	0,  // 3: diseq.peer.v1.Peer.Handshake:input_type -> diseq.peer.v1.Hello
-	2,  // 4: diseq.peer.v1.Peer.Consensus:input_type -> diseq.peer.v1.Frames
-	5,  // 5: diseq.peer.v1.Peer.Propose:input_type -> diseq.peer.v1.Proposal
-	6,  // 6: diseq.peer.v1.Peer.Commit:input_type -> diseq.peer.v1.Commitment
-	7,  // 7: diseq.peer.v1.Peer.Push:input_type -> diseq.peer.v1.PushedBatch
-	10, // 8: diseq.peer.v1.Peer.Batches:input_type -> diseq.peer.v1.BatchesRequest
-	12, // 9: diseq.peer.v1.Peer.Blocks:input_type -> diseq.peer.v1.BlocksRequest
-	14, // 10: diseq.peer.v1.Peer.Block:input_type -> diseq.peer.v1.BlockRequest
-	16, // 11: diseq.peer.v1.Peer.Status:input_type -> diseq.peer.v1.StatusRequest
-	0,  // 12: diseq.peer.v1.Peer.Handshake:output_type -> diseq.peer.v1.Hello
-	1,  // 13: diseq.peer.v1.Peer.Consensus:output_type -> diseq.peer.v1.Done
-	1,  // 14: diseq.peer.v1.Peer.Propose:output_type -> diseq.peer.v1.Done
-	1,  // 15: diseq.peer.v1.Peer.Commit:output_type -> diseq.peer.v1.Done
-	8,  // 16: diseq.peer.v1.Peer.Push:output_type -> diseq.peer.v1.Acks
-	11, // 17: diseq.peer.v1.Peer.Batches:output_type -> diseq.peer.v1.Batch
-	13, // 18: diseq.peer.v1.Peer.Blocks:output_type -> diseq.peer.v1.FinalBlock
-	15, // 19: diseq.peer.v1.Peer.Block:output_type -> diseq.peer.v1.BlockBody
-	17, // 20: diseq.peer.v1.Peer.Status:output_type -> diseq.peer.v1.SignedStatus
-	12, // [12:21] is the sub-list for method output_type
-	3,  // [3:12] is the sub-list for method input_type
-	3,  // [3:3] is the sub-list for extension type_name
-	3,  // [3:3] is the sub-list for extension extendee
-	0,  // [0:3] is the sub-list for field type_name
+	7,  // 0: diseq.peer.v1.Acks.acks:type_name -> diseq.peer.v1.Ack
+	0,  // 1: diseq.peer.v1.Peer.Handshake:input_type -> diseq.peer.v1.Hello
+	2,  // 2: diseq.peer.v1.Peer.Consensus:input_type -> diseq.peer.v1.Frame
+	3,  // 3: diseq.peer.v1.Peer.Propose:input_type -> diseq.peer.v1.Proposal
+	4,  // 4: diseq.peer.v1.Peer.Commit:input_type -> diseq.peer.v1.Commitment
+	5,  // 5: diseq.peer.v1.Peer.Push:input_type -> diseq.peer.v1.PushedBatch
+	8,  // 6: diseq.peer.v1.Peer.Batches:input_type -> diseq.peer.v1.BatchesRequest
+	10, // 7: diseq.peer.v1.Peer.Blocks:input_type -> diseq.peer.v1.BlocksRequest
+	12, // 8: diseq.peer.v1.Peer.Block:input_type -> diseq.peer.v1.BlockRequest
+	14, // 9: diseq.peer.v1.Peer.Status:input_type -> diseq.peer.v1.StatusRequest
+	0,  // 10: diseq.peer.v1.Peer.Handshake:output_type -> diseq.peer.v1.Hello
+	1,  // 11: diseq.peer.v1.Peer.Consensus:output_type -> diseq.peer.v1.Done
+	1,  // 12: diseq.peer.v1.Peer.Propose:output_type -> diseq.peer.v1.Done
+	1,  // 13: diseq.peer.v1.Peer.Commit:output_type -> diseq.peer.v1.Done
+	6,  // 14: diseq.peer.v1.Peer.Push:output_type -> diseq.peer.v1.Acks
+	9,  // 15: diseq.peer.v1.Peer.Batches:output_type -> diseq.peer.v1.Batch
+	11, // 16: diseq.peer.v1.Peer.Blocks:output_type -> diseq.peer.v1.FinalBlock
+	13, // 17: diseq.peer.v1.Peer.Block:output_type -> diseq.peer.v1.BlockBody
+	15, // 18: diseq.peer.v1.Peer.Status:output_type -> diseq.peer.v1.SignedStatus
+	10, // [10:19] is the sub-list for method output_type
+	1,  // [1:10] is the sub-list for method input_type
+	1,  // [1:1] is the sub-list for extension type_name
+	1,  // [1:1] is the sub-list for extension extendee
+	0,  // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_node_peer_peerpb_peer_proto_init() }
@@ -1112,18 +928,13 @@ func file_node_peer_peerpb_peer_proto_init() {
 	if File_node_peer_peerpb_peer_proto != nil {
 		return
 	}
-	file_node_peer_peerpb_peer_proto_msgTypes[3].OneofWrappers = []any{
-		(*Frame_Vote)(nil),
-		(*Frame_Certificate)(nil),
-		(*Frame_Retry)(nil),
-	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_node_peer_peerpb_peer_proto_rawDesc), len(file_node_peer_peerpb_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

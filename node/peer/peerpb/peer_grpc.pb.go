@@ -43,8 +43,8 @@ const (
 type PeerClient interface {
 	// Handshake compares the two sides' Hello. FAILED_PRECONDITION names the values that differ.
 	Handshake(ctx context.Context, in *Hello, opts ...grpc.CallOption) (*Hello, error)
-	// Consensus carries votes, certificates and retries from the caller, as long as the link lasts.
-	Consensus(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[Frames, Done], error)
+	// Consensus carries the caller's votes and certificates, as long as the link lasts.
+	Consensus(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[Frame, Done], error)
 	// Propose hands over a leader's proposal. It answers once the proposal has been taken in, not when it is voted for.
 	Propose(ctx context.Context, in *Proposal, opts ...grpc.CallOption) (*Done, error)
 	// Commit hands over a VRF commitment.
@@ -79,18 +79,18 @@ func (c *peerClient) Handshake(ctx context.Context, in *Hello, opts ...grpc.Call
 	return out, nil
 }
 
-func (c *peerClient) Consensus(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[Frames, Done], error) {
+func (c *peerClient) Consensus(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[Frame, Done], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Peer_ServiceDesc.Streams[0], Peer_Consensus_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	x := &grpc.GenericClientStream[Frames, Done]{ClientStream: stream}
+	x := &grpc.GenericClientStream[Frame, Done]{ClientStream: stream}
 	return x, nil
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Peer_ConsensusClient = grpc.ClientStreamingClient[Frames, Done]
+type Peer_ConsensusClient = grpc.ClientStreamingClient[Frame, Done]
 
 func (c *peerClient) Propose(ctx context.Context, in *Proposal, opts ...grpc.CallOption) (*Done, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -193,8 +193,8 @@ func (c *peerClient) Status(ctx context.Context, in *StatusRequest, opts ...grpc
 type PeerServer interface {
 	// Handshake compares the two sides' Hello. FAILED_PRECONDITION names the values that differ.
 	Handshake(context.Context, *Hello) (*Hello, error)
-	// Consensus carries votes, certificates and retries from the caller, as long as the link lasts.
-	Consensus(grpc.ClientStreamingServer[Frames, Done]) error
+	// Consensus carries the caller's votes and certificates, as long as the link lasts.
+	Consensus(grpc.ClientStreamingServer[Frame, Done]) error
 	// Propose hands over a leader's proposal. It answers once the proposal has been taken in, not when it is voted for.
 	Propose(context.Context, *Proposal) (*Done, error)
 	// Commit hands over a VRF commitment.
@@ -222,7 +222,7 @@ type UnimplementedPeerServer struct{}
 func (UnimplementedPeerServer) Handshake(context.Context, *Hello) (*Hello, error) {
 	return nil, status.Error(codes.Unimplemented, "method Handshake not implemented")
 }
-func (UnimplementedPeerServer) Consensus(grpc.ClientStreamingServer[Frames, Done]) error {
+func (UnimplementedPeerServer) Consensus(grpc.ClientStreamingServer[Frame, Done]) error {
 	return status.Error(codes.Unimplemented, "method Consensus not implemented")
 }
 func (UnimplementedPeerServer) Propose(context.Context, *Proposal) (*Done, error) {
@@ -286,11 +286,11 @@ func _Peer_Handshake_Handler(srv interface{}, ctx context.Context, dec func(inte
 }
 
 func _Peer_Consensus_Handler(srv interface{}, stream grpc.ServerStream) error {
-	return srv.(PeerServer).Consensus(&grpc.GenericServerStream[Frames, Done]{ServerStream: stream})
+	return srv.(PeerServer).Consensus(&grpc.GenericServerStream[Frame, Done]{ServerStream: stream})
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Peer_ConsensusServer = grpc.ClientStreamingServer[Frames, Done]
+type Peer_ConsensusServer = grpc.ClientStreamingServer[Frame, Done]
 
 func _Peer_Propose_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(Proposal)
