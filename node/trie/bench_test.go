@@ -12,7 +12,7 @@ const benchBlock = 500
 // filled returns a trie of n random leaves in blocks of 5,000, flushed.
 func filled(b *testing.B, n int) *Trie {
 	b.Helper()
-	tr := mustOpen(b, filepath.Join(b.TempDir(), "state.db"), Options{CacheBytes: 128 << 20})
+	tr := mustOpen(b, filepath.Join(b.TempDir(), "state.db"), Options{CacheBytes: 192 << 20})
 	b.Cleanup(func() { mustClose(b, tr) })
 	rng := rand.NewChaCha8([32]byte{1})
 	for n > 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 )
 
 // Rows on disk end with a CRC-32C. Numbers are little-endian.
@@ -93,7 +94,7 @@ func (p *page) decodeLeaves(b []byte) error {
 	if n < 1 || n > maxEntries || len(b)%leafLen != 0 {
 		return errLength
 	}
-	p.leaves = make([]leaf, n, n+2)
+	p.leaves = slices.Grow([]leaf{}, n)[:n]
 	for i := range p.leaves {
 		l, r := &p.leaves[i], b[i*leafLen:]
 		l.key, l.hash = [32]byte(r), [32]byte(r[32:])
@@ -116,7 +117,7 @@ func (p *page) decodeChildren(b []byte) error {
 	if n < 1 || n > maxEntries || len(b) != n*(childRow+1)-1 {
 		return errLength
 	}
-	p.children = make([]child, n, n+2)
+	p.children = slices.Grow([]child{}, n)[:n]
 	for i := range p.children {
 		p.children[i] = decodeChild(b[i*childRow:])
 	}

@@ -29,7 +29,7 @@ type flush struct {
 // one under way.
 func (t *Trie) advanceFlush() error {
 	_, _, pinned := t.cache.usage()
-	if t.fl == nil && t.fresh < t.flushLeaves && t.height-t.captured < flushHeights && pinned < t.cache.limit/4*3 {
+	if t.fl == nil && t.fresh < t.flushLeaves && t.height-t.captured < flushHeights && pinned < t.cache.limit/8*7 {
 		return nil
 	}
 	if t.fl == nil {

@@ -149,8 +149,8 @@ func FuzzDecodePage(f *testing.F) {
 	leaves := block(0, 5)
 	p := &page{id: 1, leaves: []leaf{newLeaf(&leaves[0], 3)}}
 	for _, l := range leaves[1:] {
-		at, _ := p.search(&l.Key)
-		p.insertLeaf(at, newLeaf(&l, 3))
+		at, _ := p.descend(&l.Key)
+		p.insertLeaf(newLeaf(&l, 3), firstDifference(&p.leaves[at].key, &l.Key))
 	}
 	f.Add(encodePage(p)[:1+5*leafLen])
 	f.Add(encodePage(&page{

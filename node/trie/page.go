@@ -1,16 +1,21 @@
 package trie
 
 import (
-	"bytes"
 	"encoding/binary"
 	"math/bits"
 	"slices"
 )
 
-// maxEntries is how many leaves or children a page holds before it is split at
-// its topmost branch. A leaf page keeps no inner hashes, so every change of it
-// costs up to maxEntries-1 hashes; smaller pages cost more rows and memory.
-const maxEntries = 32
+const (
+	// maxEntries is how many leaves or children a page holds before it is split
+	// at its topmost branch. Smaller pages cost more rows and memory, larger
+	// ones more hashes for each change.
+	maxEntries = 32
+	// A leaf page keeps the hashes of its subtrees at keptDepth alone: those of
+	// all its branches would cost 32 bytes a message.
+	keptDepth  = 2
+	keptHashes = 1 << keptDepth
+)
 
 // leaf is a message in a page: 76 bytes, so that a million of them are 76 MB.
 type leaf struct {
@@ -44,12 +49,16 @@ type page struct {
 	leaves   []leaf
 	children []child
 	gaps     []uint8
-	// inner[i] is the hash of the branch at gap i, zero until computed again.
-	// Only stack pages keep them: in leaf pages they would cost 32 bytes a
-	// message.
-	inner [][32]byte
+	inner    [][32]byte       // of a stack page: the hash of the branch at gap i, zero until computed again
+	kept     [keptHashes]kept // of a leaf page
 
 	cacheEntry
+}
+
+// kept is the hash of the subtree of entries lo to hi-1; hi is 0 if there is none.
+type kept struct {
+	lo, hi uint8
+	hash   [32]byte
 }
 
 func (p *page) isLeaf() bool { return p.children == nil }
@@ -63,7 +72,7 @@ func (p *page) len() int {
 
 // memory returns about how many bytes the page occupies.
 func (p *page) memory() int {
-	const fixed = 320 // the struct, the cache's map entry, allocation classes
+	const fixed = 360 // the struct, the cache's map entry, allocation classes
 	return fixed + cap(p.leaves)*76 + cap(p.children)*48 + cap(p.inner)*32 + cap(p.gaps)
 }
 
@@ -129,33 +138,31 @@ func (p *page) touch(at int) {
 	}
 }
 
-// search returns where key is among the leaves, or would be.
-func (p *page) search(key *[32]byte) (at int, found bool) {
-	return slices.BinarySearchFunc(p.leaves, key, func(l leaf, key *[32]byte) int {
-		return bytes.Compare(l.key[:], key[:])
-	})
-}
-
-// diverges returns the bit in which key, not in the page, first differs from
-// the leaf most like it; at is what search answered.
-func (p *page) diverges(key *[32]byte, at int) uint8 {
-	var d uint8
-	if at > 0 {
-		d = firstDifference(&p.leaves[at-1].key, key)
-	}
-	if at < len(p.leaves) {
-		d = max(d, firstDifference(key, &p.leaves[at].key))
-	}
-	return d
-}
-
-// insertLeaf puts l at position at, which search answered.
-func (p *page) insertLeaf(at int, l leaf) {
+// insertLeaf puts l, which first differs from the leaf that descend led to in
+// bit d, in its place.
+func (p *page) insertLeaf(l leaf, d uint8) {
+	at, gap := p.place(&l.key, d)
 	p.leaves = insertEntry(p.leaves, at, l)
-	p.gaps = slices.Insert(p.gaps, max(at-1, 0), 0)
-	for i := max(at-1, 0); i <= at && i < len(p.gaps); i++ {
-		p.gaps[i] = firstDifference(&p.leaves[i].key, &p.leaves[i+1].key)
+	p.gaps = slices.Insert(p.gaps, gap, d)
+	for i := range p.kept {
+		switch k := &p.kept[i]; {
+		case int(k.lo) >= at && k.hi > 0:
+			k.lo++
+			k.hi++
+		case int(k.hi) > at:
+			*k = kept{}
+		}
 	}
+}
+
+// place returns the position of a new entry that branches off on bit d, and
+// that of its gap.
+func (p *page) place(key *[32]byte, d uint8) (at, gap int) {
+	lo, hi := p.edge(key, d)
+	if bit(key, int(d)) == 1 {
+		return hi, hi - 1
+	}
+	return lo, lo
 }
 
 // insertChild puts c at position at; the new gap, of bit d, lies at index gap.
@@ -171,6 +178,7 @@ func (p *page) insertChild(at int, c child, gap int, d uint8) {
 func (p *page) split(right *page) uint8 {
 	m := p.top(0, p.len())
 	d := p.gaps[m]
+	p.kept = [keptHashes]kept{}
 	if p.isLeaf() {
 		right.leaves, p.leaves = clone(p.leaves[m+1:]), clone(p.leaves[:m+1])
 	} else {
@@ -199,9 +207,39 @@ func (p *page) hash() [32]byte {
 	if !p.isLeaf() {
 		return p.branch(0, len(p.children))
 	}
+	before := p.kept
+	p.kept = [keptHashes]kept{}
+	n := 0
+	return p.subtree(0, len(p.leaves), keptDepth, func(lo, hi int) [32]byte {
+		k := kept{lo: uint8(lo), hi: uint8(hi)}
+		if i := slices.IndexFunc(before[:], func(b kept) bool { return b.lo == k.lo && b.hi == k.hi }); i >= 0 {
+			k.hash = before[i].hash
+		} else {
+			k.hash = p.foldLeaves(lo, hi)
+		}
+		p.kept[n] = k
+		n++
+		return k.hash
+	})
+}
+
+// subtree hashes the leaves lo to hi-1; below the given depth it asks for hashes.
+func (p *page) subtree(lo, hi, depth int, below func(lo, hi int) [32]byte) [32]byte {
+	if hi-lo == 1 {
+		return p.leaves[lo].hash
+	}
+	if depth == 0 {
+		return below(lo, hi)
+	}
+	m := p.top(lo, hi)
+	left, right := p.subtree(lo, m+1, depth-1, below), p.subtree(m+1, hi, depth-1, below)
+	return branchHash(p.gaps[m], &left, &right)
+}
+
+func (p *page) foldLeaves(lo, hi int) [32]byte {
 	var f fold
-	for i := range p.leaves {
-		if i > 0 {
+	for i := lo; i < hi; i++ {
+		if i > lo {
 			f.gap(p.gaps[i-1])
 		}
 		f.add(&p.leaves[i].hash)
@@ -263,15 +301,15 @@ func firstDifference(a, b *[32]byte) uint8 {
 	return keyBits - 1
 }
 
-// insertEntry is slices.Insert with room for four more instead of twice as
-// many: most of the memory is in these slices.
+// insertEntry is slices.Insert with room for what the allocator gives anyway,
+// instead of twice as many: most of the memory is in these slices.
 func insertEntry[E any](s []E, at int, e E) []E {
 	if len(s) == cap(s) {
-		s = append(make([]E, 0, len(s)+4), s...)
+		s = append(slices.Grow([]E(nil), len(s)+1), s...)
 	}
 	return slices.Insert(s, at, e)
 }
 
 func clone[E any](s []E) []E {
-	return append(make([]E, 0, len(s)+2), s...)
+	return append(slices.Grow([]E{}, len(s)), s...)
 }

@@ -44,7 +44,7 @@ const (
 	// MilestoneHeights is the distance of the heights whose roots and proofs are kept for ever.
 	MilestoneHeights = 1000
 	// DefaultCacheBytes bounds the pages in memory.
-	DefaultCacheBytes = 96 << 20
+	DefaultCacheBytes = 112 << 20
 	// DefaultFlushLeaves is how many new leaves start a flush.
 	DefaultFlushLeaves = 1 << 18
 
@@ -257,7 +257,7 @@ func (t *Trie) find(key *[32]byte) (*page, int, error) {
 			return nil, 0, err
 		}
 		if p.isLeaf() {
-			if at, found := p.search(key); found {
+			if at, _ := p.descend(key); p.leaves[at].key == *key {
 				return p, at, nil
 			}
 			return nil, 0, nil
@@ -291,8 +291,8 @@ func (t *Trie) insert(l leaf) error {
 		t.fresh++
 		return nil
 	}
-	p, at, found, err := t.descend(&s.child, &l.key)
-	if err != nil || found {
+	p, like, err := t.descend(&s.child, &l.key)
+	if err != nil || like.key == l.key {
 		return err
 	}
 	t.leaves++
@@ -301,7 +301,7 @@ func (t *Trie) insert(l leaf) error {
 	s.hash, s.newest = zero, height
 	// The branch for the new leaf lies in p, unless the leaf differs from all
 	// of p's in a bit before the last one tested on the way.
-	d := p.diverges(&l.key, at)
+	d := firstDifference(&like.key, &l.key)
 	if n := len(t.hops); n > 0 && d < t.hops[n-1].tested {
 		for n > 1 && d < t.hops[n-2].tested {
 			n--
@@ -313,23 +313,24 @@ func (t *Trie) insert(l leaf) error {
 	}
 	t.touch(height)
 	t.change(p)
-	p.insertLeaf(at, l)
+	p.insertLeaf(l, d)
 	t.cache.resize(p)
 	return t.splitUp(s, p)
 }
 
-// descend leaves the way to the leaf page for key in t.hops.
-func (t *Trie) descend(c *child, key *[32]byte) (p *page, at int, found bool, err error) {
+// descend returns the leaf that key's bits lead to, with its page, and leaves
+// the way there in t.hops. No leaf has more bits in common with key.
+func (t *Trie) descend(c *child, key *[32]byte) (*page, *leaf, error) {
 	t.hops = t.hops[:0]
 	for {
-		if p, err = t.page(c.id, &c.hash); err != nil {
-			return nil, 0, false, err
-		}
-		if p.isLeaf() {
-			at, found = p.search(key)
-			return p, at, found, nil
+		p, err := t.page(c.id, &c.hash)
+		if err != nil {
+			return nil, nil, err
 		}
 		at, tested := p.descend(key)
+		if p.isLeaf() {
+			return p, &p.leaves[at], nil
+		}
 		if n := len(t.hops); n > 0 && len(p.gaps) == 0 { // a split can leave one child alone
 			tested = t.hops[n-1].tested
 		}
@@ -360,11 +361,7 @@ func (t *Trie) insertBeside(s *slot, l leaf, d uint8) error {
 		return err
 	}
 	t.change(p)
-	lo, hi := p.edge(&l.key, d)
-	at, gap := lo, lo
-	if bit(&l.key, int(d)) == 1 {
-		at, gap = hi, hi-1
-	}
+	at, gap := p.place(&l.key, d)
 	p.insertChild(at, t.newLeafPage(l), gap, d)
 	t.cache.resize(p)
 	return t.splitUp(s, p)
