@@ -1,0 +1,429 @@
+// Package node is a DISEQ node: it puts the parts together and runs them. A message's way through it is
+//
+//	server -> mempool -> peers' mempools -> a leader's block -> votes -> store -> stream, waiting clients; trie
+//
+// The parts know nothing of each other; what one needs of another it is given here. The sequencer's goroutine owns the
+// consensus core and is the only one that makes the chain grow.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/mempool"
+	"github.com/diseq/diseq/node/peer"
+	"github.com/diseq/diseq/node/server"
+	"github.com/diseq/diseq/node/store"
+	"github.com/diseq/diseq/node/trie"
+)
+
+// Node is a running node.
+type Node struct {
+	cfg      Config
+	log      *slog.Logger
+	genesis  *chain.Genesis
+	set      *chain.ValidatorSet
+	identity *Identity
+	self     chain.PublicKey
+	version  string
+	now      func() time.Time
+
+	// ctx ends when the node stops; tasks are the goroutines that run on it without being waited for one by one.
+	ctx   context.Context
+	tasks tasks
+
+	metrics     *metrics
+	store       *store.Store
+	votes       atomic.Pointer[store.Votes]
+	finals      *finals
+	beacon      *beacon
+	pool        *mempool.Pool
+	follower    *follower
+	verifier    *verifier
+	prepared    prepared
+	transport   *peer.Transport
+	commitments *commitments
+	pushes      *pushes
+	sync        *syncer
+	seq         *sequencer
+
+	// voteFrom is the height from which this node may vote: never while it is rejoining, 0 if it always could.
+	voteFrom atomic.Uint64
+	tip      atomic.Pointer[tip]
+	names    map[chain.PublicKey]string
+
+	finality sync.Mutex
+	next     chan struct{} // closed and renewed when a block is final
+}
+
+// tip is the last final block.
+type tip struct {
+	hash  chain.Hash
+	block *chain.FinalBlock
+	// lastNonEmpty is the last height with messages.
+	lastNonEmpty uint64
+	// seen is when this node saw the block final; zero for one from before its start.
+	seen time.Time
+}
+
+// tasks is a WaitGroup that takes no more goroutines once it is being waited for.
+type tasks struct {
+	mu    sync.Mutex
+	ended bool
+	wg    sync.WaitGroup
+}
+
+// Go runs f in a goroutine of its own, unless the node is stopping.
+func (t *tasks) Go(f func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.ended {
+		t.wg.Go(f)
+	}
+}
+
+func (t *tasks) wait() {
+	t.mu.Lock()
+	t.ended = true
+	t.mu.Unlock()
+	t.wg.Wait()
+}
+
+// Run runs a node until ctx ends; then it returns nil when everything is closed. It returns early with an error if a part of
+// it cannot go on: a damaged database, a full disk under the vote store, a state that differs from the network's.
+func Run(ctx context.Context, cfg Config, version string, logger *slog.Logger) (err error) {
+	n, err := open(ctx, cfg, version, logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.close()) }()
+	return n.run(ctx)
+}
+
+// open opens files and listeners' parts; nothing runs yet.
+func open(ctx context.Context, cfg Config, version string, logger *slog.Logger) (_ *Node, err error) {
+	genesis, err := cfg.LoadGenesis()
+	if err != nil {
+		return nil, err
+	}
+	identity, err := LoadIdentity(cfg.Keys)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{
+		cfg: cfg, log: logger, genesis: genesis, set: genesis.Set(), identity: identity, self: identity.PublicKey(), version: version,
+		now: time.Now, names: map[chain.PublicKey]string{}, next: make(chan struct{}),
+	}
+	for _, v := range genesis.Validators {
+		n.names[v.PublicKey] = v.Name
+		if v.PublicKey == n.self && v.VRFKey != chain.VRFKey(identity.VRF.Public()) {
+			return nil, fmt.Errorf("the genesis document has VRF key %v for %s, the key file %v", v.VRFKey, v.Name, chain.VRFKey(identity.VRF.Public()))
+		}
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.close())
+		}
+	}()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.metrics = newMetrics(n, registry)
+	if n.store, err = store.Open(cfg.Data, genesis, store.Options{Logger: logger, Registerer: registry}); err != nil {
+		return nil, err
+	}
+	n.finals = newFinals(n.store)
+	n.verifier = newVerifier(genesis)
+	if err := n.openVotes(); err != nil {
+		return nil, err
+	}
+	t, err := trie.Open(ctx, filepath.Join(cfg.Data, "state.db"), trie.Options{Chain: genesis.Hash(), HistoryHeights: uint64(cfg.Limits.HistoryHeights)})
+	if err != nil {
+		return nil, err
+	}
+	n.follower = newFollower(n, t)
+	if err := n.restore(ctx); err != nil {
+		return nil, err
+	}
+	if err := n.openPool(ctx, registry); err != nil {
+		return nil, err
+	}
+	n.pushes = &pushes{n: n, on: map[chain.PublicKey]bool{}}
+	n.commitments = newCommitments(n)
+	n.sync = newSyncer(n)
+	n.seq = newSequencer(n)
+	n.transport, err = peer.New(peer.Config{
+		Key: identity.Signing, Genesis: genesis, Name: cfg.Name, Version: version, Logger: logger, Registerer: registry,
+	}, &handler{n})
+	return n, err
+}
+
+// openVotes opens the vote store. A validator without one has lost it: it is Rejoining and may not vote.
+func (n *Node) openVotes() error {
+	if n.set.Index(n.self) < 0 {
+		return nil
+	}
+	votes, err := n.store.OpenVotes(n.self)
+	if errors.Is(err, store.ErrNoVoteStore) {
+		n.log.Warn("no vote store: this node observes until it may vote again", "data", n.cfg.Data)
+		n.voteFrom.Store(never)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	n.votes.Store(votes)
+	n.voteFrom.Store(votes.FirstHeight())
+	return nil
+}
+
+// restore derives the state in memory from the final blocks.
+func (n *Node) restore(ctx context.Context) error {
+	n.beacon = newBeacon(n.genesis)
+	var rows []epoch
+	const page = 4096
+	for from := uint64(0); ; {
+		stored, err := n.store.Epochs(ctx, from, page)
+		if err != nil {
+			return err
+		}
+		for _, e := range stored {
+			rows = append(rows, epoch{number: e.Number, value: e.Beacon, output: e.Output})
+			from = e.Number + 1
+		}
+		if len(stored) < page {
+			break
+		}
+	}
+	height := n.store.Height()
+	n.beacon.restore(height, rows)
+	b, err := n.store.Block(ctx, height)
+	if err != nil {
+		return err
+	}
+	// Of the heights that the last header's state does not cover, the last with messages: at most MaxStateLag to look at.
+	last := uint64(0)
+	for h := height; h > b.Header.StateHeight && last == 0; h-- {
+		header, err := n.store.Header(ctx, h)
+		if err != nil {
+			return err
+		}
+		if header.MessagesCount > 0 {
+			last = h
+		}
+	}
+	n.tip.Store(&tip{hash: b.Hash(), block: b, lastNonEmpty: last})
+	return nil
+}
+
+func (n *Node) openPool(ctx context.Context, registry prometheus.Registerer) error {
+	authors := make([]chain.PublicKey, len(n.set.Validators))
+	for i, v := range n.set.Validators {
+		authors[i] = v.PublicKey
+	}
+	indexed, _ := n.follower.newest()
+	pool, err := mempool.New(ctx, mempool.Config{
+		Key: n.identity.Signing, ChainID: n.genesis.ChainID,
+		MaxMessageBytes: int(n.genesis.Parameters.MaxMessageBytes), MaxBlockBytes: int(n.genesis.Parameters.MaxBlockBytes),
+		Authors: authors, Acknowledgements: len(authors) - int(n.set.Threshold),
+		MaxPoolBytes: int64(n.cfg.Limits.MaxPoolBytes), Height: indexed,
+		Storage: poolStorage{n}, Index: n.follower, Replicator: poolReplicator{n}, FreeDisk: freeDisk(n.cfg.Data),
+		Logger: n.log, Registerer: registry,
+	})
+	if err != nil {
+		return err
+	}
+	n.pool = pool
+	// What the trie does not have yet the pool has to know.
+	for h := indexed + 1; h <= n.store.Height(); h++ {
+		b, err := n.store.Block(ctx, h)
+		if err != nil {
+			return err
+		}
+		if err := n.pool.Committed(h, messageIDs(b.Messages)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func messageIDs(messages []chain.Message) []chain.Hash {
+	ids := make([]chain.Hash, len(messages))
+	for i, m := range messages {
+		ids[i] = m.ID()
+	}
+	return ids
+}
+
+func (n *Node) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	n.ctx = ctx
+	var listen net.ListenConfig
+	var listeners []net.Listener
+	for _, address := range []string{n.cfg.Listen.Peer, n.cfg.Listen.Public, n.cfg.Listen.Operations} {
+		l, err := listen.Listen(ctx, "tcp", address)
+		if err != nil {
+			for _, open := range listeners {
+				_ = open.Close() // nothing was served on it
+			}
+			return err
+		}
+		listeners = append(listeners, l)
+	}
+	peers, err := LoadPeers(n.cfg.Peers, n.self)
+	if err != nil {
+		return err
+	}
+	http := server.New(server.Options{
+		Backend: &backend{n}, Logger: n.log, Registerer: n.metrics.registry, Gatherer: n.metrics.registry, Pprof: n.cfg.PProf,
+	})
+	if err := n.seq.restart(n.votes.Load(), n.voteFrom.Load()); err != nil {
+		return err
+	}
+	n.log.Info("node started", "name", n.cfg.Name, "chain", n.genesis.ChainID, "genesis", n.genesis.Hash(), "height", n.store.Height(),
+		"role", n.role(), "public", listeners[1].Addr().String(), "peer", listeners[0].Addr().String(),
+		"operations", listeners[2].Addr().String())
+	n.transport.Start(listeners[0], peers)
+	group.Go(func() error { return n.seq.run(ctx) })
+	group.Go(func() error { return n.follower.run(ctx) })
+	group.Go(func() error { n.sync.run(ctx); return nil })
+	group.Go(func() error { n.commitments.prover.Run(ctx); return nil })
+	group.Go(func() error { n.repush(ctx); return nil })
+	group.Go(func() error { n.watchPeers(ctx); return nil })
+	if n.voteFrom.Load() == never {
+		group.Go(func() error { return n.rejoin(ctx) })
+	}
+	n.commitments.advance()
+	n.follower.poke()
+	group.Go(func() error { return http.Serve(ctx, listeners[1], listeners[2]) })
+	err = group.Wait()
+	n.transport.Close()
+	n.tasks.wait()
+	return err
+}
+
+// close closes what open opened, in the order in which it rests on each other.
+func (n *Node) close() error {
+	var errs []error
+	if n.transport != nil {
+		n.transport.Close()
+	}
+	if n.pool != nil {
+		n.pool.Close()
+	}
+	if n.follower != nil {
+		errs = append(errs, n.follower.trie.Close())
+	}
+	if v := n.votes.Load(); v != nil {
+		errs = append(errs, v.Close())
+	}
+	if n.store != nil {
+		errs = append(errs, n.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// apply makes a verified block final here: on disk first, then for everyone who waits.
+func (n *Node) apply(f *chain.FinalBlock, ids []chain.Hash, justification []byte) error {
+	height, hash := f.Header.Height, f.Hash()
+	var epochs []store.Epoch
+	for _, e := range n.beacon.apply(&f.Block) {
+		epochs = append(epochs, store.Epoch{Number: e.number, Beacon: e.value, Output: e.output})
+	}
+	err := n.store.Commit(n.ctx, store.Commit{Block: f, Remove: n.pool.Removable(ids), Epochs: epochs, Justification: justification})
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	last := n.tip.Load().lastNonEmpty
+	if len(ids) > 0 {
+		last = height
+	}
+	n.finals.put(hash, f)
+	n.tip.Store(&tip{hash: hash, block: f, lastNonEmpty: last, seen: now})
+	if err := n.pool.Committed(height, ids); err != nil {
+		return err
+	}
+	if v := n.votes.Load(); v != nil {
+		v.Prune(height)
+	}
+	n.follower.poke()
+	n.commitments.advance()
+	n.metrics.final(f, now)
+	n.finality.Lock()
+	close(n.next)
+	n.next = make(chan struct{})
+	n.finality.Unlock()
+	return nil
+}
+
+// finalHeight returns the last final height and a channel that is closed when a higher one is final.
+func (n *Node) finalHeight() (uint64, <-chan struct{}) {
+	n.finality.Lock()
+	defer n.finality.Unlock()
+	return n.tip.Load().block.Header.Height, n.next
+}
+
+// waitFinal returns nil once height is final here.
+func (n *Node) waitFinal(ctx context.Context, height uint64) error {
+	for {
+		h, next := n.finalHeight()
+		if h >= height {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-next:
+		}
+	}
+}
+
+func (n *Node) keepEvidence(e chain.Evidence) {
+	added, err := n.store.AddEvidence(n.ctx, e)
+	if err != nil {
+		n.log.Error("evidence not kept", "err", err)
+		return
+	}
+	if added {
+		n.metrics.evidence.WithLabelValues(string(e.Rule)).Inc()
+		n.log.Error("a validator broke the protocol", "validator", n.peerName(e.PublicKey), "rule", e.Rule, "height", e.First.Height, "round", e.First.Round)
+	}
+}
+
+func (n *Node) peerName(key chain.PublicKey) string {
+	if name, ok := n.names[key]; ok {
+		return name
+	}
+	return key.String()[:16]
+}
+
+// The roles of a node.
+const (
+	roleValidator = "validator"
+	roleObserver  = "observer"
+	roleRejoining = "rejoining"
+)
+
+// role is what the node is at the next height.
+func (n *Node) role() string {
+	switch {
+	case n.set.Index(n.self) < 0:
+		return roleObserver
+	case n.tip.Load().block.Header.Height+1 < n.voteFrom.Load():
+		return roleRejoining
+	default:
+		return roleValidator
+	}
+}

@@ -1,0 +1,104 @@
+package node
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/mempool"
+	"github.com/diseq/diseq/node/store"
+)
+
+// poolStorage keeps the pool's batches in the store.
+type poolStorage struct{ n *Node }
+
+// incarnationAt is where a batch's encoding has its incarnation, followed by its number (docs/protocol.md, batch).
+const incarnationAt = 32
+
+// AddBatches makes batches durable.
+func (s poolStorage) AddBatches(ctx context.Context, batches []mempool.StoredBatch) error {
+	rows := make([]store.Batch, len(batches))
+	for i, b := range batches {
+		if len(b.Encoded) < incarnationAt+16 {
+			return fmt.Errorf("batch %v of %d bytes", b.Hash, len(b.Encoded))
+		}
+		rows[i] = store.Batch{
+			Hash: b.Hash, Author: b.Author, Data: b.Encoded,
+			Incarnation: binary.BigEndian.Uint64(b.Encoded[incarnationAt:]), Number: binary.BigEndian.Uint64(b.Encoded[incarnationAt+8:]),
+		}
+	}
+	return s.n.store.AddBatches(ctx, rows)
+}
+
+// Batches calls visit with every batch stored, in the order of their arrival.
+func (s poolStorage) Batches(ctx context.Context, visit func(mempool.StoredBatch) error) error {
+	return s.n.store.PendingBatches(ctx, func(b store.Batch) error {
+		return visit(mempool.StoredBatch{Hash: b.Hash, Author: b.Author, Encoded: b.Data})
+	})
+}
+
+// poolReplicator pushes the pool's batches to the peers.
+type poolReplicator struct{ n *Node }
+
+// Push queues a batch for every peer. For whom there is no room it is pushed again later.
+func (r poolReplicator) Push(hash chain.Hash, encoded []byte) { r.n.transport.PushBatch(hash, encoded) }
+
+// Lookup makes the trie the pool's index of final messages.
+func (f *follower) Lookup(id chain.Hash) (height uint64, index uint32, ok bool, err error) {
+	return f.trie.Lookup(id)
+}
+
+// IDs calls visit with every id that the trie has.
+func (f *follower) IDs(ctx context.Context, visit func(chain.Hash) bool) error {
+	top, _ := f.newest()
+	for height := uint64(1); height <= top; height++ {
+		b, err := f.n.store.Block(ctx, height)
+		if err != nil {
+			return err
+		}
+		for _, m := range b.Messages {
+			if !visit(m.ID()) {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// freeDisk returns what measures the free space, in bytes, of the disk that a directory is on.
+func freeDisk(dir string) func() (uint64, error) {
+	return func() (uint64, error) {
+		var s unix.Statfs_t
+		if err := unix.Statfs(dir, &s); err != nil {
+			return 0, fmt.Errorf("free space of %s: %w", dir, err)
+		}
+		return s.Bavail * uint64(s.Bsize), nil
+	}
+}
+
+// repushInterval is how often batches that a peer refused, or that found no room on the way, are pushed again.
+const repushInterval = time.Second
+
+func (n *Node) repush(ctx context.Context) {
+	t := time.NewTicker(repushInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if !n.pool.HasPending() {
+			continue
+		}
+		for _, p := range n.transport.Peers() {
+			if p.Up {
+				n.pushes.start(p.Key, repushInterval)
+			}
+		}
+	}
+}

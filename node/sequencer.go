@@ -1,0 +1,334 @@
+package node
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/consensus"
+	"github.com/diseq/diseq/node/peer"
+	"github.com/diseq/diseq/node/store"
+)
+
+// sequencer is the goroutine that owns the consensus core: it feeds it events and carries out its actions in their order,
+// records fsynced before anything that rests on them leaves. Blocks that catching up brings pass through it as well, so
+// that there is one place where the chain grows.
+type sequencer struct {
+	n      *Node
+	core   *consensus.Core
+	voting *store.Votes // nil while this node may not vote
+	// events come from peers, timers, checks and fetches; finals from catching up; rejoined brings the height from which a
+	// node that lost its vote store may vote again.
+	events   chan consensus.Event
+	finals   chan *chain.FinalBlock
+	rejoined chan uint64
+
+	timers map[consensus.TimerKind]*time.Timer
+	// deciding ends when the height does: checks and fetches for it are given up then.
+	deciding context.Context
+	decided  context.CancelFunc
+	checks   map[checkKey]*check
+	height   uint64
+	pool     consensus.Pool
+	// view is what other goroutines may know of the height being decided.
+	view atomic.Pointer[view]
+}
+
+// view is the round that the node is in.
+type view struct {
+	height uint64
+	round  uint32
+	order  []int
+}
+
+const (
+	eventQueue = 4096
+	// groupedEvents is how many events may share one fsync of the vote store.
+	groupedEvents = 64
+)
+
+func newSequencer(n *Node) *sequencer {
+	return &sequencer{
+		n: n, events: make(chan consensus.Event, eventQueue), finals: make(chan *chain.FinalBlock, 16), rejoined: make(chan uint64),
+		timers: map[consensus.TimerKind]*time.Timer{},
+	}
+}
+
+// post queues an event for the core; it blocks while the queue is full, which slows down whoever sends.
+func (s *sequencer) post(e consensus.Event) {
+	select {
+	case s.events <- e:
+	case <-s.n.ctx.Done():
+	}
+}
+
+// restart makes a new core from the vote store: at the start, and when a node that had lost it may vote again.
+func (s *sequencer) restart(voting *store.Votes, voteFrom uint64) error {
+	p := s.n.genesis.Parameters
+	cfg := consensus.Config{
+		ChainID: s.n.genesis.ChainID, PublicKey: s.n.self, VoteFrom: voteFrom,
+		RoundTimeout:     time.Duration(p.RoundTimeoutMS) * time.Millisecond,
+		MaxRoundTimeout:  time.Duration(p.MaxRoundTimeoutMS) * time.Millisecond,
+		MinBlockInterval: time.Duration(p.MinBlockIntervalMS) * time.Millisecond,
+		RetryInterval:    consensus.DefaultRetryInterval,
+	}
+	var records []consensus.Record
+	if voting != nil {
+		cfg.Sign = func(v *chain.Vote) { v.Sign(s.n.identity.Signing, s.n.genesis.ChainID) }
+		stored, err := voting.Load()
+		if err != nil {
+			return err
+		}
+		for _, r := range stored {
+			records = append(records, consensus.Record{Height: r.Height, Round: r.Round, Kind: consensus.RecordKind(r.Kind), Data: r.Data})
+		}
+	}
+	core, err := consensus.New(cfg, records)
+	if err != nil {
+		return err
+	}
+	s.core, s.voting = core, voting
+	return s.startHeight()
+}
+
+func (s *sequencer) run(ctx context.Context) error {
+	defer func() {
+		s.decided()
+		for _, t := range s.timers {
+			t.Stop()
+		}
+	}()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return nil
+		case e := <-s.events:
+			err = s.step(e)
+		case f := <-s.finals:
+			err = s.follow(f)
+		case first := <-s.rejoined:
+			err = s.voteAgain(first)
+		case <-s.n.pool.Ready():
+			err = s.poolChanged()
+		}
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+}
+
+// step handles an event and those already waiting behind it, so that they share an fsync.
+func (s *sequencer) step(e consensus.Event) error {
+	var actions []consensus.Action
+	for range groupedEvents {
+		next := s.core.Step(e)
+		actions = append(actions, next...)
+		if commits(next) {
+			break
+		}
+		select {
+		case e = <-s.events:
+			continue
+		default:
+		}
+		break
+	}
+	return s.execute(actions)
+}
+
+func commits(actions []consensus.Action) bool {
+	for _, a := range actions {
+		if _, ok := a.(consensus.Commit); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// execute carries out actions: what is to persist first, with one fsync, then the rest in order.
+func (s *sequencer) execute(actions []consensus.Action) error {
+	var records []store.Record
+	for _, a := range actions {
+		if p, ok := a.(consensus.Persist); ok {
+			for _, r := range p.Records {
+				records = append(records, store.Record{Height: r.Height, Round: r.Round, Kind: uint8(r.Kind), Data: r.Data})
+			}
+		}
+	}
+	if len(records) > 0 {
+		if s.voting == nil {
+			return errors.New("the consensus core wants to vote without a vote store")
+		}
+		if err := s.voting.Append(records...); err != nil {
+			return fmt.Errorf("vote store: %w", err)
+		}
+	}
+	committed := false
+	for _, a := range actions {
+		switch a := a.(type) {
+		case consensus.Persist:
+		case consensus.Broadcast:
+			s.n.transport.Broadcast((*peer.Bundle)(&a.Bundle))
+		case consensus.Send:
+			s.n.transport.Send(a.To, (*peer.Bundle)(&a.Bundle))
+		case consensus.SetTimer:
+			s.setTimer(a)
+		case consensus.CheckBlock:
+			s.check(a)
+		case consensus.FetchBlock:
+			s.fetch(a)
+		case consensus.RequestBlock:
+			ctx := s.deciding
+			s.n.tasks.Go(func() { s.build(ctx, a) })
+		case consensus.Commit:
+			if err := s.commit(a); err != nil {
+				return err
+			}
+			committed = true
+		case consensus.Strengthen:
+			s.n.store.Strengthen(a.Finalization)
+		case consensus.AnswerFinalization:
+			s.n.tasks.Go(func() { s.answer(a) })
+		case consensus.CatchUp:
+			s.n.sync.hint(a.Height, a.From)
+		case consensus.EvidenceFound:
+			s.n.tasks.Go(func() { s.n.keepEvidence(a.Evidence) })
+		case consensus.Contradiction:
+			return fmt.Errorf("contradiction: %s", a.Reason)
+		default:
+			return fmt.Errorf("consensus action %T is not known", a)
+		}
+	}
+	if committed {
+		return s.startHeight()
+	}
+	return nil
+}
+
+func (s *sequencer) setTimer(a consensus.SetTimer) {
+	if a.Timer.Kind == consensus.RoundTimer {
+		s.view.Store(&view{height: a.Timer.Height, round: a.Timer.Round, order: s.view.Load().order})
+	}
+	if t := s.timers[a.Timer.Kind]; t != nil {
+		t.Stop()
+	}
+	s.timers[a.Timer.Kind] = time.AfterFunc(a.After, func() { s.post(consensus.TimerFired{Timer: a.Timer}) })
+}
+
+// startHeight lets the core decide the height above the last final block.
+func (s *sequencer) startHeight() error {
+	if s.decided != nil {
+		s.decided()
+	}
+	s.deciding, s.decided = context.WithCancel(s.n.ctx)
+	s.checks = map[checkKey]*check{}
+	tip := s.n.tip.Load()
+	height := tip.block.Header.Height + 1
+	order, err := s.n.beacon.leaders(height)
+	if err != nil {
+		return err
+	}
+	h := consensus.Height{Height: height, Parent: tip.hash, Set: s.n.set, Order: order}
+	if height > 1 {
+		h.Last = &tip.block.Certificate
+	}
+	s.height = height
+	s.view.Store(&view{height: height, order: order})
+	actions, err := s.core.StartHeight(h)
+	if err != nil {
+		return fmt.Errorf("height %d: %w", height, err)
+	}
+	s.pool = s.poolState()
+	return s.execute(append(actions, s.core.Step(s.pool)...))
+}
+
+// poolState says whether there is something to order: messages, or a root that no header certifies yet.
+func (s *sequencer) poolState() consensus.Pool {
+	tip := s.n.tip.Load()
+	return consensus.Pool{
+		Pending: s.n.pool.HasPending() || tip.block.Header.StateHeight < tip.lastNonEmpty,
+		Full:    s.n.pool.Stats().Bytes >= int64(s.n.genesis.Parameters.MaxBlockBytes),
+	}
+}
+
+func (s *sequencer) poolChanged() error {
+	state := s.poolState()
+	if state == s.pool {
+		return nil
+	}
+	s.pool = state
+	return s.step(state)
+}
+
+// commit makes the block that the core decided final.
+func (s *sequencer) commit(a consensus.Commit) error {
+	hash := a.Finalization.Block
+	p := s.n.prepared.get(hash)
+	if p == nil {
+		return fmt.Errorf("block %v at height %d is final, and was called valid, but its messages are not at hand", hash, s.height)
+	}
+	f := &chain.FinalBlock{Block: *a.Block, Messages: p.messages, Certificate: *a.Finalization}
+	return s.n.apply(f, p.ids, encodeJustification(a.Justification))
+}
+
+// encodeJustification keeps certificates as u32 length and encoding each; nil for none.
+func encodeJustification(certificates []*chain.Certificate) []byte {
+	var b []byte
+	for _, c := range certificates {
+		encoded := c.Encode()
+		b = append(binary.BigEndian.AppendUint32(b, uint32(len(encoded))), encoded...)
+	}
+	return b
+}
+
+// follow takes in a final block that catching up brought, verified. The core starts again above the last of a run.
+func (s *sequencer) follow(f *chain.FinalBlock) error {
+	if f.Header.Height != s.n.tip.Load().block.Header.Height+1 {
+		return nil // decided here meanwhile
+	}
+	ids := make([]chain.Hash, len(f.Messages))
+	for i, m := range f.Messages {
+		ids[i] = m.ID()
+	}
+	if err := s.n.apply(f, ids, nil); err != nil {
+		return err
+	}
+	if len(s.finals) > 0 {
+		return nil
+	}
+	return s.startHeight()
+}
+
+// voteAgain ends a node's time as Rejoining: it has a vote store again, that says from which height on it may vote.
+func (s *sequencer) voteAgain(first uint64) error {
+	if err := s.n.store.RecreateVotes(s.n.self, first); err != nil {
+		return err
+	}
+	voting, err := s.n.store.OpenVotes(s.n.self)
+	if err != nil {
+		return err
+	}
+	s.n.votes.Store(voting)
+	s.n.voteFrom.Store(first)
+	s.n.log.Info("the vote store is made again", "votes_from_height", first)
+	return s.restart(voting, first)
+}
+
+// answer sends the finalization of a height long past to a peer that is still at it: the peer catches up by it.
+func (s *sequencer) answer(a consensus.AnswerFinalization) {
+	c, err := s.n.store.Certificate(s.n.ctx, a.Height)
+	if err != nil {
+		s.n.log.Debug("no finalization to answer with", "height", a.Height, "err", err)
+		return
+	}
+	s.n.transport.Send(a.To, &peer.Bundle{Certificates: []*chain.Certificate{c}})
+}
+
+// never is a height that no chain reaches: who may vote from it may not vote.
+const never = math.MaxUint64
