@@ -57,8 +57,6 @@ type Limits struct {
 	MaxPoolBytes Bytes `json:"maxPoolBytes"`
 	// HistoryHeights is for how many of the last heights trie roots and proofs are kept.
 	HistoryHeights uint32 `json:"historyHeights"`
-	// MinFreeBytes is the free space of the disk below which no message is accepted.
-	MinFreeBytes Bytes `json:"minFreeBytes"`
 }
 
 // Bytes is a number of bytes: in YAML a number, or a string with one of the suffixes Ki, Mi, Gi, k, M, G.
@@ -100,7 +98,7 @@ func DefaultConfig() Config {
 	return Config{
 		Genesis: "genesis.json", Keys: "keys", Data: "data", Peers: "peers.json",
 		Listen:   Listen{Public: "127.0.0.1:18080", Peer: "127.0.0.1:18180", Operations: "127.0.0.1:18280"},
-		Limits:   Limits{MaxPoolBytes: 256 << 20, HistoryHeights: 1024, MinFreeBytes: 256 << 20},
+		Limits:   Limits{MaxPoolBytes: 256 << 20, HistoryHeights: 1024},
 		LogLevel: "info", LogFormat: "text",
 	}
 }

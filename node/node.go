@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -123,13 +124,13 @@ func open(ctx context.Context, cfg Config, version string, logger *slog.Logger) 
 		return nil, err
 	}
 	n := &Node{
-		cfg: cfg, log: logger, genesis: genesis, set: genesis.Set(), identity: identity, self: identity.PublicKey(), version: version,
+		cfg: cfg, log: logger, genesis: genesis, set: genesis.Set(), identity: identity, self: identity.Public().PublicKey, version: version,
 		now: time.Now, names: map[chain.PublicKey]string{}, next: make(chan struct{}),
 	}
 	for _, v := range genesis.Validators {
 		n.names[v.PublicKey] = v.Name
-		if v.PublicKey == n.self && v.VRFKey != chain.VRFKey(identity.VRF.Public()) {
-			return nil, fmt.Errorf("the genesis document has VRF key %v for %s, the key file %v", v.VRFKey, v.Name, chain.VRFKey(identity.VRF.Public()))
+		if own := identity.Public(); v.PublicKey == n.self && v.VRFKey != own.VRFKey {
+			return nil, fmt.Errorf("the genesis document has VRF key %v for %s, the key file %v", v.VRFKey, v.Name, own.VRFKey)
 		}
 	}
 	defer func() {
@@ -140,6 +141,9 @@ func open(ctx context.Context, cfg Config, version string, logger *slog.Logger) 
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.metrics = newMetrics(n, registry)
+	if err := n.createVotes(); err != nil {
+		return nil, err
+	}
 	if n.store, err = store.Open(cfg.Data, genesis, store.Options{Logger: logger, Registerer: registry}); err != nil {
 		return nil, err
 	}
@@ -167,6 +171,25 @@ func open(ctx context.Context, cfg Config, version string, logger *slog.Logger) 
 		Key: identity.Signing, Genesis: genesis, Name: cfg.Name, Version: version, Logger: logger, Registerer: registry,
 	}, &handler{n})
 	return n, err
+}
+
+// createVotes makes the vote store where the configuration states that the data directory is this validator's first, and
+// the directory bears it out: nothing is in it.
+func (n *Node) createVotes() error {
+	if !n.cfg.CreateVoteStore || n.set.Index(n.self) < 0 {
+		return nil
+	}
+	entries, err := os.ReadDir(n.cfg.Data)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	for _, e := range entries {
+		if e.Name() != "lost+found" { // of a new volume
+			return nil
+		}
+	}
+	n.log.Info("first start in this data directory: the vote store is made", "data", n.cfg.Data)
+	return store.CreateVotes(n.cfg.Data, n.self)
 }
 
 // openVotes opens the vote store. A validator without one has lost it: it is Rejoining and may not vote.
