@@ -43,11 +43,11 @@ func (p *Pool) Removable(ids []chain.Hash) []chain.Hash {
 	return removable
 }
 
-// Committed takes note of the next final block, whose messages have these ids, in their order: they are pending no more,
-// whoever waits for them is told, and batches without a message left are let go. It is called when the block is durable, with
-// each height once and in order, however the block was obtained, and before the index is given the block's messages.
-// The error is [ErrHeight] if height is not the next.
-func (p *Pool) Committed(height uint64, ids []chain.Hash) error {
+// Committed takes note of the next final block, whose body is refs and whose messages have these ids, in their order: they are
+// pending no more, whoever waits for them is told, and batches without a message left are let go. It is called when the
+// block is durable, with each height once and in order, however the block was obtained, and before the index is given
+// the block's messages. The pool keeps ids. The error is [ErrHeight] if height is not the next.
+func (p *Pool) Committed(height uint64, refs []chain.BatchRef, ids []chain.Hash) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if height != p.height+1 {
@@ -56,6 +56,11 @@ func (p *Pool) Committed(height uint64, ids []chain.Hash) error {
 	p.height = height
 	p.lastCommit = time.Now()
 	p.recentBlocks = append(p.recentBlocks, recentBlock{height, ids})
+	for _, r := range refs {
+		if e := p.byHash[r.Hash]; e != nil {
+			p.queues[e.author].ordered(e.position)
+		}
+	}
 	for i, id := range ids {
 		s := standing{height, uint32(i)}
 		p.recent[id] = s
@@ -101,7 +106,9 @@ func (p *Pool) ordered(at place) {
 	}
 	e.drained = true
 	e.ack()
-	p.queues[e.author].drop(e)
+	q := p.queues[e.author]
+	q.emptied(e.position)
+	q.drop(e)
 	p.drained = append(p.drained, e)
 }
 

@@ -119,7 +119,7 @@ type queue struct {
 	drained int
 	// held finds the batch of a position, whether stored or being stored.
 	held map[position]*entry
-	// base is the highest position known to be ordered; known is false before the first.
+	// base is the position that the next one has to follow; known is false before the first.
 	base  position
 	known bool
 	// bytes and messages are the author's share in use, batches the number of its batches.
@@ -143,7 +143,6 @@ func (q *queue) insert(e *entry) {
 
 // drop notes that e, which stands in entries, has drained.
 func (q *queue) drop(e *entry) {
-	q.passed(e.position)
 	q.drained++
 	if front := q.entries[0]; front == e || front.drained || q.drained*2 > len(q.entries) {
 		q.compact()
@@ -162,9 +161,21 @@ func (q *queue) compact() {
 	}
 }
 
-// passed notes that the batch at p is ordered.
-func (q *queue) passed(p position) {
+// ordered notes that a block refers to the batch at p: what is missing before it was given up by its leader.
+func (q *queue) ordered(p position) {
 	if !q.known || p.compare(q.base) > 0 {
+		q.base, q.known = p, true
+	}
+}
+
+// emptied notes that nothing is left to order of the batch at p, though maybe no block refers to it: its messages came by
+// other batches. That says nothing of those before it.
+func (q *queue) emptied(p position) {
+	next := p.number == 1
+	if q.known {
+		next = next && p.incarnation > q.base.incarnation || p == position{q.base.incarnation, q.base.number + 1}
+	}
+	if next {
 		q.base, q.known = p, true
 	}
 }

@@ -136,12 +136,11 @@ func (p *Pool) restore(ctx context.Context) error {
 		p.settle(e)
 		return nil
 	})
-	for _, q := range p.queues {
-		if len(q.entries) > 0 {
-			// What came before the oldest batch held was ordered, or is lost to this node: no reason to wait for it.
-			first := q.entries[0].position
-			q.base, q.known = position{first.incarnation, first.number - 1}, true
-		}
+	if p.self >= 0 && len(p.queues[p.self].entries) > 0 {
+		// Of this node's own batches none can be missing.
+		q := p.queues[p.self]
+		first := q.entries[0].position
+		q.base, q.known = position{first.incarnation, first.number - 1}, true
 	}
 	return err
 }
@@ -303,7 +302,7 @@ func (p *Pool) settle(e *entry) {
 		e.ack()
 	}
 	if e.live == 0 {
-		p.queues[e.author].passed(e.position)
+		p.queues[e.author].emptied(e.position)
 		e.drained = true
 		p.drained = append(p.drained, e)
 		e.ack()

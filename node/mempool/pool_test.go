@@ -10,17 +10,25 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"testing"
 
 	"github.com/diseq/diseq/node/chain"
 )
 
 const testChain = "test-chain"
 
-// key returns the key of node i.
+// testKey returns the key of node i.
 func testKey(i int) ed25519.PrivateKey {
 	seed := sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))
 	return ed25519.NewKeyFromSeed(seed[:])
+}
+
+// tb is what helpers need of a test, be it one of testing or of rapid.
+type tb interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Cleanup(f func())
+	Context() context.Context
 }
 
 func author(i int) chain.PublicKey { return chain.PublicKeyOf(testKey(i)) }
@@ -45,7 +53,7 @@ func texts(messages []chain.Message) []string {
 	return out
 }
 
-// disk is a Storage in memory that outlives pools.
+// memoryStorage is a Storage in memory that outlives pools.
 type memoryStorage struct {
 	mu      sync.Mutex
 	batches []StoredBatch
@@ -148,7 +156,7 @@ type pushes func(hash chain.Hash, encoded []byte)
 
 func (f pushes) Push(hash chain.Hash, encoded []byte) { f(hash, encoded) }
 
-// node is a pool with what it stands on.
+// testNode is a pool with what it stands on.
 type testNode struct {
 	*Pool
 	storage *memoryStorage
@@ -158,12 +166,12 @@ type testNode struct {
 }
 
 // newNode opens the pool of node i of n. It waits for no acknowledgements unless configure says so.
-func newNode(t testing.TB, i, n int, configure ...func(*Config)) *testNode {
+func newNode(t tb, i, n int, configure ...func(*Config)) *testNode {
 	t.Helper()
 	return openNode(t, i, n, &memoryStorage{}, &memoryIndex{ids: map[chain.Hash]standing{}}, configure...)
 }
 
-func openNode(t testing.TB, i, n int, storage *memoryStorage, index *memoryIndex, configure ...func(*Config)) *testNode {
+func openNode(t tb, i, n int, storage *memoryStorage, index *memoryIndex, configure ...func(*Config)) *testNode {
 	t.Helper()
 	node := &testNode{storage: storage, index: index}
 	cfg := Config{
@@ -194,7 +202,7 @@ func (n *testNode) pushedBatches() [][]byte {
 	return slices.Clone(n.pushed)
 }
 
-func (n *testNode) submit(t testing.TB, messages ...chain.Message) []Result {
+func (n *testNode) submit(t tb, messages ...chain.Message) []Result {
 	t.Helper()
 	results, err := n.Submit(t.Context(), messages)
 	if err != nil {
@@ -204,10 +212,10 @@ func (n *testNode) submit(t testing.TB, messages ...chain.Message) []Result {
 }
 
 // commit makes a body final, as a node does.
-func (n *testNode) commit(t testing.TB, b Body) {
+func (n *testNode) commit(t tb, b Body) {
 	t.Helper()
 	n.storage.remove(n.Removable(b.IDs))
-	if err := n.Committed(n.height+1, b.IDs); err != nil {
+	if err := n.Committed(n.height+1, b.Refs, b.IDs); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -220,7 +228,7 @@ func (n *testNode) indexed(blocks ...recentBlock) {
 	}
 }
 
-func (n *testNode) selected(t testing.TB) Body {
+func (n *testNode) selected(t tb) Body {
 	t.Helper()
 	b, err := n.Select(n.height, n.cfg.MaxBlockBytes)
 	if err != nil {
@@ -237,7 +245,7 @@ func batch(i int, incarnation, number uint64, messages ...chain.Message) (encode
 }
 
 // receive takes a batch of node i from its author.
-func (n *testNode) receive(t testing.TB, i int, incarnation, number uint64, messages ...chain.Message) chain.BatchRef {
+func (n *testNode) receive(t tb, i int, incarnation, number uint64, messages ...chain.Message) chain.BatchRef {
 	t.Helper()
 	encoded, ref := batch(i, incarnation, number, messages...)
 	if err := n.Receive(t.Context(), author(i), encoded); err != nil {
@@ -246,14 +254,14 @@ func (n *testNode) receive(t testing.TB, i int, incarnation, number uint64, mess
 	return ref
 }
 
-func wantTexts(t testing.TB, what string, got []chain.Message, want ...string) {
+func wantTexts(t tb, what string, got []chain.Message, want ...string) {
 	t.Helper()
 	if !slices.Equal(texts(got), want) {
 		t.Fatalf("%s: got %q, want %q", what, texts(got), want)
 	}
 }
 
-func wantError(t testing.TB, got, want error) {
+func wantError(t tb, got, want error) {
 	t.Helper()
 	if !errors.Is(got, want) {
 		t.Fatalf("got error %v, want %v", got, want)

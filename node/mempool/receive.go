@@ -115,7 +115,7 @@ func (p *Pool) admit(e *entry, b *chain.Batch, fetched bool) (held *entry, err e
 	}
 	q := p.queues[e.author]
 	if !fetched && p.allFinal(e.ids, known) {
-		q.passed(e.position)
+		q.emptied(e.position)
 		e.settled = nil
 		return nil, nil
 	}

@@ -1,0 +1,254 @@
+package mempool
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// sleep lets d pass on the clock of a synctest bubble.
+func sleep(d time.Duration) { <-time.After(d) }
+
+func TestSelectTakesTheOldestOfAllAuthorsFirst(t *testing.T) {
+	n := newNode(t, 0, 4)
+	n.receive(t, 1, 1, 1, message("a"))
+	n.submit(t, message("b"))
+	n.receive(t, 2, 1, 1, message("c"))
+	n.receive(t, 1, 1, 2, message("d"))
+	n.submit(t, message("e"))
+	wantTexts(t, "selected", n.selected(t).Messages, "a", "b", "c", "d", "e")
+	wantTexts(t, "pending", n.Pending(3, 1<<20), "a", "b", "c")
+	wantTexts(t, "pending", n.Pending(9, 2), "a", "b")
+}
+
+func TestSelectKeepsTheNumbersOfAnAuthorInOrder(t *testing.T) {
+	n := newNode(t, 0, 4)
+	n.receive(t, 1, 1, 3, message("3"))
+	n.receive(t, 1, 1, 1, message("1"))
+	n.receive(t, 1, 2, 1, message("new 1"))
+	n.receive(t, 1, 1, 2, message("2"))
+	wantTexts(t, "selected", n.selected(t).Messages, "1", "2", "3", "new 1")
+}
+
+func TestAGapIsWaitedForAndThenPassed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, 0, 4)
+		ready := func() bool {
+			select {
+			case <-n.Ready():
+				return true
+			default:
+				return false
+			}
+		}
+		n.receive(t, 1, 1, 1, message("1"))
+		n.commit(t, n.selected(t))
+		ready()
+		n.receive(t, 1, 1, 3, message("3"))
+		n.receive(t, 1, 1, 4, message("4"))
+		n.receive(t, 2, 1, 1, message("other"))
+		wantTexts(t, "before", n.selected(t).Messages, "other")
+		n.commit(t, n.selected(t))
+		ready()
+		if n.HasPending() {
+			t.Fatal("there is nothing to order yet")
+		}
+		sleep(holeWait - time.Millisecond)
+		if len(n.selected(t).Refs) != 0 || ready() {
+			t.Fatal("the gap was passed too early")
+		}
+		sleep(time.Millisecond)
+		synctest.Wait()
+		if !ready() || !n.HasPending() {
+			t.Fatal("no one was told that the gap may be passed")
+		}
+		wantTexts(t, "after", n.selected(t).Messages, "3", "4")
+		// What was missing comes before the rest when it comes.
+		n.receive(t, 1, 1, 2, message("2"))
+		wantTexts(t, "filled", n.selected(t).Messages, "2", "3", "4")
+		n.commit(t, n.selected(t))
+		n.receive(t, 1, 1, 2, message("another 2"))
+		wantTexts(t, "late", n.selected(t).Messages, "another 2")
+	})
+}
+
+func TestTheFirstBatchSeenOfAnAuthorIsWaitedForLess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, 0, 4)
+		n.receive(t, 1, 1, 5, message("5"))
+		if n.HasPending() {
+			t.Fatal("number 5 is not the first")
+		}
+		sleep(startWait)
+		wantTexts(t, "selected", n.selected(t).Messages, "5")
+	})
+}
+
+func TestSelectIsBoundedByTheBlock(t *testing.T) {
+	n := newNode(t, 0, 4, func(c *Config) { c.MaxBlockBytes = 4 << 10 })
+	for i := range uint64(20) {
+		n.receive(t, 1, 1, i+1, chain.Message{Data: append(make([]byte, 991), byte(i))})
+	}
+	sizes := []int{}
+	for {
+		b := n.selected(t)
+		if len(b.Refs) == 0 {
+			break
+		}
+		sizes = append(sizes, len(b.Messages))
+		n.commit(t, b)
+	}
+	if !slices.Equal(sizes, []int{4, 4, 4, 4, 4}) {
+		t.Fatalf("blocks of %v messages of 1000 bytes in 4096", sizes)
+	}
+	n.submit(t, message("a"), message("b"))
+	n.receive(t, 1, 1, 21, message("c"))
+	b, err := n.Select(5, 10)
+	if err != nil || len(b.Refs) != 0 {
+		t.Fatalf("selected %v in 10 bytes, error %v", b, err)
+	}
+	b, err = n.Select(5, 18)
+	if err != nil || len(b.Refs) != 1 {
+		t.Fatalf("selected %v in 18 bytes, error %v", b, err)
+	}
+}
+
+func TestEveryNodeResolvesABodyAlike(t *testing.T) {
+	leader, voter := newNode(t, 0, 4), newNode(t, 1, 4)
+	both := []*testNode{leader, voter}
+	for _, n := range both {
+		n.receive(t, 2, 1, 1, message("a"), message("b"), message("a"))
+	}
+	first := leader.selected(t)
+	for _, n := range both {
+		n.commit(t, first)
+		n.receive(t, 3, 1, 1, message("c"), message("d"))
+	}
+	// The leader holds repeats of pending and of final messages.
+	leader.receive(t, 2, 1, 2, message("b"), message("d"), message("e"), message("e"))
+	leader.receive(t, 2, 1, 3, message("e"), message("f"))
+	want := leader.selected(t)
+	wantTexts(t, "selected", want.Messages, "c", "d", "e", "f")
+
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, missing, err := voter.Resolve(done, 1, append(want.Refs, want.Refs...))
+	if err != nil || !slices.Equal(missing, want.Refs[1:]) {
+		t.Fatalf("missing %v, error %v; want the two that the voter lacks, once", missing, err)
+	}
+	for _, r := range missing {
+		encoded, _ := leader.Batch(r.Hash)
+		if err := voter.ReceiveFetched(t.Context(), author(0), encoded); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, n := range both {
+		got, missing, err := n.Resolve(t.Context(), 1, want.Refs)
+		if err != nil || missing != nil {
+			t.Fatalf("missing %v, error %v", missing, err)
+		}
+		wantTexts(t, "resolved", got.Messages, texts(want.Messages)...)
+		if !slices.Equal(got.IDs, want.IDs) || !slices.Equal(got.Refs, want.Refs) {
+			t.Fatal("ids or references differ")
+		}
+		for i, m := range got.Messages {
+			if m.ID() != got.IDs[i] {
+				t.Fatalf("id %d is not the message's", i)
+			}
+		}
+	}
+	// References that stand twice change nothing.
+	got, _, err := voter.Resolve(t.Context(), 1, append(slices.Clone(want.Refs), want.Refs...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantTexts(t, "resolved", got.Messages, texts(want.Messages)...)
+}
+
+func TestResolveRefusesWhatNoBlockMayHave(t *testing.T) {
+	n := newNode(t, 0, 4, func(c *Config) { c.MaxBlockBytes = 2 << 10 })
+	large := func(i int) chain.Message { return chain.Message{Data: append(make([]byte, 899), byte(i))} }
+	a := n.receive(t, 1, 1, 1, large(0), large(1))
+	b := n.receive(t, 1, 1, 2, large(2), large(0))
+	c := n.receive(t, 1, 1, 3, large(1), large(0))
+	for _, r := range []struct {
+		name   string
+		parent uint64
+		refs   []chain.BatchRef
+		want   error
+	}{
+		{"two batches of three blocks' worth", 0, []chain.BatchRef{a, b}, ErrBody},
+		{"repeats without end", 0, []chain.BatchRef{a, c, b}, ErrBody},
+		{"another author", 0, []chain.BatchRef{{Author: author(2), Hash: a.Hash}}, ErrBody},
+		{"too many references", 0, slices.Repeat([]chain.BatchRef{a}, chain.MaxBodyRefs+1), ErrBody},
+		{"another parent", 1, []chain.BatchRef{a}, ErrHeight},
+		{"repeats", 0, []chain.BatchRef{a, c}, nil},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			_, _, err := n.Resolve(t.Context(), r.parent, r.refs)
+			wantError(t, err, r.want)
+		})
+	}
+	_, err := n.Select(1, 1<<20)
+	wantError(t, err, ErrHeight)
+}
+
+func TestResolveWaitsForBatchesOnTheirWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, 0, 4)
+		encoded, ref := batch(1, 1, 1, message("a"))
+		type answer struct {
+			body    Body
+			missing []chain.BatchRef
+			err     error
+		}
+		answers := make(chan answer, 1)
+		resolve := func(ctx context.Context) {
+			go func() {
+				var a answer
+				a.body, a.missing, a.err = n.Resolve(ctx, n.height, []chain.BatchRef{ref})
+				answers <- a
+			}()
+			synctest.Wait()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		resolve(ctx)
+		n.receive(t, 2, 1, 1, message("other"))
+		if a := <-answers; a.err != nil || !slices.Equal(a.missing, []chain.BatchRef{ref}) {
+			t.Fatalf("got %+v, want the reference as missing", a)
+		}
+		resolve(t.Context())
+		if err := n.Receive(t.Context(), author(1), encoded); err != nil {
+			t.Fatal(err)
+		}
+		if a := <-answers; a.err != nil || a.missing != nil || len(a.body.IDs) != 1 {
+			t.Fatalf("got %+v, want the message", a)
+		}
+		// A block that becomes final ends the wait.
+		ref.Hash[0] ^= 1
+		resolve(t.Context())
+		n.commit(t, Body{})
+		wantError(t, (<-answers).err, ErrHeight)
+		resolve(t.Context())
+		n.Close()
+		wantError(t, (<-answers).err, ErrClosed)
+	})
+}
+
+func TestABatchEmptiedByAnothersLeavesTheOrderAsItIs(t *testing.T) {
+	n := newNode(t, 0, 4)
+	n.receive(t, 1, 1, 2, message("x")) // number 1 is on its way
+	n.receive(t, 2, 1, 1, message("x"))
+	n.receive(t, 1, 1, 3, message("3"))
+	n.commit(t, n.selected(t))
+	if b := n.selected(t); len(b.Refs) != 0 {
+		t.Fatalf("selected %q before number 1", texts(b.Messages))
+	}
+	n.receive(t, 1, 1, 1, message("1"))
+	wantTexts(t, "selected", n.selected(t).Messages, "1")
+}
