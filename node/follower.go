@@ -74,7 +74,7 @@ func (f *follower) wait(ctx context.Context, height uint64) error {
 func (f *follower) run(ctx context.Context) error {
 	for {
 		height, _ := f.newest()
-		for height < f.n.store.Height() {
+		for height < f.n.tip.Load().block.Header.Height {
 			if ctx.Err() != nil {
 				return nil
 			}

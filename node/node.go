@@ -256,7 +256,7 @@ func (n *Node) openPool(ctx context.Context, registry prometheus.Registerer) err
 		authors[i] = v.PublicKey
 	}
 	indexed, _ := n.follower.newest()
-	pool, err := mempool.New(ctx, mempool.Config{
+	pool, err := mempool.Open(ctx, mempool.Config{
 		Key: n.identity.Signing, ChainID: n.genesis.ChainID,
 		MaxMessageBytes: int(n.genesis.Parameters.MaxMessageBytes), MaxBlockBytes: int(n.genesis.Parameters.MaxBlockBytes),
 		Authors: authors, Acknowledgements: len(authors) - int(n.set.Threshold),
@@ -274,7 +274,7 @@ func (n *Node) openPool(ctx context.Context, registry prometheus.Registerer) err
 		if err != nil {
 			return err
 		}
-		if err := n.pool.Committed(h, messageIDs(b.Messages)); err != nil {
+		if err := n.pool.Committed(h, b.Body, messageIDs(b.Messages)); err != nil {
 			return err
 		}
 	}
@@ -374,10 +374,10 @@ func (n *Node) apply(f *chain.FinalBlock, ids []chain.Hash, justification []byte
 		last = height
 	}
 	n.finals.put(hash, f)
-	n.tip.Store(&tip{hash: hash, block: f, lastNonEmpty: last, seen: now})
-	if err := n.pool.Committed(height, ids); err != nil {
+	if err := n.pool.Committed(height, f.Body, ids); err != nil {
 		return err
 	}
+	n.tip.Store(&tip{hash: hash, block: f, lastNonEmpty: last, seen: now}) // after the pool: the trie follows the tip
 	if v := n.votes.Load(); v != nil {
 		v.Prune(height)
 	}

@@ -292,11 +292,7 @@ func (s *sequencer) follow(f *chain.FinalBlock) error {
 	if f.Header.Height != s.n.tip.Load().block.Header.Height+1 {
 		return nil // decided here meanwhile
 	}
-	ids := make([]chain.Hash, len(f.Messages))
-	for i, m := range f.Messages {
-		ids[i] = m.ID()
-	}
-	if err := s.n.apply(f, ids, nil); err != nil {
+	if err := s.n.apply(f, messageIDs(f.Messages), nil); err != nil {
 		return err
 	}
 	if len(s.finals) > 0 {
