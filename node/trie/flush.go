@@ -119,6 +119,14 @@ func (t *Trie) commitFlush() error {
 		}
 	}
 	t.mu.Lock()
+	for i := range t.slots {
+		t.slots[i].live = nil
+	}
+	for _, p := range f.pages {
+		for i := range p.children {
+			p.children[i].live = nil // or what is evicted could not be collected
+		}
+	}
 	t.flushed = f.state.height
 	for h := range t.milestones {
 		if h <= t.flushed {

@@ -35,6 +35,9 @@ type child struct {
 	hash   [32]byte // of the page's subtree; zero until computed again
 	newest uint64   // height of its newest leaf
 	id     uint64   // 0: no page
+	// live is the page while it has changes that are not on disk, which keep it
+	// in memory: the writer then need not ask the cache.
+	live *page
 }
 
 // page is a subtree of the trie cut off at most maxEntries nodes below its top:
@@ -73,7 +76,7 @@ func (p *page) len() int {
 // memory returns about how many bytes the page occupies.
 func (p *page) memory() int {
 	const fixed = 360 // the struct, the cache's map entry, allocation classes
-	return fixed + cap(p.leaves)*76 + cap(p.children)*48 + cap(p.inner)*32 + cap(p.gaps)
+	return fixed + cap(p.leaves)*76 + cap(p.children)*56 + cap(p.inner)*32 + cap(p.gaps)
 }
 
 // top returns the gap of the topmost branch over entries lo to hi-1.

@@ -283,6 +283,18 @@ func (t *Trie) page(id uint64, hash *[32]byte) (*page, error) {
 	return t.cache.put(p), nil
 }
 
+// load is page for the writer.
+func (t *Trie) load(c *child) (*page, error) {
+	if c.live != nil && c.live.dirtied != 0 {
+		return c.live, nil
+	}
+	p, err := t.page(c.id, &c.hash)
+	if err == nil && p.dirtied != 0 {
+		c.live = p
+	}
+	return p, err
+}
+
 func (t *Trie) insert(l leaf) error {
 	s := &t.slots[l.key[0]]
 	if s.id == 0 {
@@ -323,7 +335,7 @@ func (t *Trie) insert(l leaf) error {
 func (t *Trie) descend(c *child, key *[32]byte) (*page, *leaf, error) {
 	t.hops = t.hops[:0]
 	for {
-		p, err := t.page(c.id, &c.hash)
+		p, err := t.load(c)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -356,7 +368,7 @@ func (t *Trie) insertBeside(s *slot, l leaf, d uint8) error {
 	if n := len(t.hops); n > 0 {
 		c = &t.hops[n-1].page.children[t.hops[n-1].at]
 	}
-	p, err := t.page(c.id, &c.hash)
+	p, err := t.load(c)
 	if err != nil {
 		return err
 	}
@@ -383,7 +395,7 @@ func (t *Trie) splitUp(s *slot, p *page) error {
 			top.children = []child{lower, upper}
 			top.gaps, top.inner = []uint8{d}, [][32]byte{zero}
 			t.change(top)
-			s.id = top.id
+			s.child = child{newest: s.newest, id: top.id}
 			return nil
 		}
 		above, at := t.hops[n].page, t.hops[n].at
@@ -428,7 +440,7 @@ func (t *Trie) rehash(c *child) error {
 	if c.hash != zero {
 		return nil
 	}
-	p, err := t.page(c.id, &c.hash)
+	p, err := t.load(c)
 	if err != nil {
 		return err
 	}
