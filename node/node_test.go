@@ -1,0 +1,179 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/store"
+)
+
+// testNetwork is four whole nodes in this process, on loopback ports and real files.
+type testNetwork struct {
+	t       *testing.T
+	genesis *chain.Genesis
+	configs []Config
+	urls    []string
+	stops   []func()
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+func newTestNetwork(t *testing.T, n int, threshold uint32) *testNetwork {
+	t.Helper()
+	dir := t.TempDir()
+	g := &chain.Genesis{Version: 1, ChainID: "test", TimeMS: uint64(time.Now().UnixMilli()), Threshold: threshold, Parameters: chain.DefaultParameters()}
+	g.Parameters.BeaconInterval = 8
+	net := &testNetwork{t: t, genesis: g, stops: make([]func(), n)}
+	var peers PeersFile
+	for i := range n {
+		name := fmt.Sprintf("v%d", i)
+		id, err := NewIdentity()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := DefaultConfig()
+		c.Name = name
+		c.Keys, c.Data = filepath.Join(dir, name, "keys"), filepath.Join(dir, name, "data")
+		c.Genesis, c.Peers = filepath.Join(dir, "genesis.json"), filepath.Join(dir, "peers.json")
+		c.Listen = Listen{Public: freeAddress(t), Peer: freeAddress(t), Operations: freeAddress(t)}
+		if err := id.Write(c.Keys, name); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(c.Data, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := store.CreateVotes(c.Data, id.Public().PublicKey); err != nil {
+			t.Fatal(err)
+		}
+		g.Validators = append(g.Validators, chain.GenesisValidator{Name: name, Validator: id.Public()})
+		peers.Peers = append(peers.Peers, PeerEntry{Name: name, PublicKey: id.Public().PublicKey, Address: c.Listen.Peer})
+		net.configs = append(net.configs, c)
+		net.urls = append(net.urls, "http://"+c.Listen.Public)
+	}
+	writeJSON(t, filepath.Join(dir, "genesis.json"), g)
+	writeJSON(t, filepath.Join(dir, "peers.json"), peers)
+	t.Cleanup(func() {
+		for i := range net.stops {
+			net.stop(i)
+		}
+	})
+	return net
+}
+
+func writeJSON(t *testing.T, path string, v any) {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (n *testNetwork) start(i int) {
+	n.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	var log io.Writer = io.Discard
+	if os.Getenv("DISEQ_TEST_LOG") != "" {
+		log = os.Stderr
+	}
+	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", i)
+	go func() { done <- Run(ctx, n.configs[i], "test", logger) }()
+	n.stops[i] = func() {
+		cancel()
+		if err := <-done; err != nil {
+			n.t.Errorf("node %d: %v", i, err)
+		}
+		n.stops[i] = nil
+	}
+	n.eventually(fmt.Sprintf("node %d is ready", i), func() bool {
+		select {
+		case err := <-done:
+			n.t.Fatalf("node %d: %v", i, err)
+		default:
+		}
+		r, err := http.Get(n.urls[i] + "/readyz")
+		if err != nil {
+			return false
+		}
+		return r.Body.Close() == nil && r.StatusCode == http.StatusOK
+	})
+}
+
+func (n *testNetwork) stop(i int) {
+	if n.stops[i] != nil {
+		n.stops[i]()
+	}
+}
+
+func (n *testNetwork) eventually(what string, ok func() bool) {
+	n.t.Helper()
+	deadline := time.NewTimer(30 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-deadline.C:
+			n.t.Fatalf("not within 30 s: %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// submit sends a message and returns its receipt.
+func (n *testNetwork) submit(i int, data string) *chain.Receipt {
+	n.t.Helper()
+	r, err := http.Post(n.urls[i]+"/v1/messages?wait=final&timeout=20s", "application/octet-stream", bytes.NewBufferString(data))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer func() { _ = r.Body.Close() }()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	var answer struct {
+		Results []struct {
+			Receipt *chain.Receipt `json:"receipt"`
+		} `json:"results"`
+	}
+	if err := json.Unmarshal(body, &answer); err != nil || r.StatusCode != http.StatusOK || len(answer.Results) != 1 {
+		n.t.Fatalf("%s: %s, %v", r.Status, body, err)
+	}
+	return answer.Results[0].Receipt
+}
+
+func TestFourNodesOrderAMessageAndItsReceiptVerifies(t *testing.T) {
+	n := newTestNetwork(t, 4, 3)
+	for i := range 4 {
+		n.start(i)
+	}
+	for i := range 20 {
+		r := n.submit(i%4, fmt.Sprintf("message %d", i))
+		if err := r.Verify(n.genesis, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
