@@ -1,0 +1,422 @@
+package client
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// serve starts a node of handlers and returns a client of it.
+func serve(t *testing.T, routes map[string]http.HandlerFunc) *Client {
+	t.Helper()
+	mux := http.NewServeMux()
+	for pattern, h := range routes {
+		mux.HandleFunc(pattern, h)
+	}
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	c, err := New(server.URL + "/")
+	must(t, err)
+	t.Cleanup(c.HTTP.CloseIdleConnections)
+	return c
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func answer(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // a test that needs it fails without
+}
+
+func refuse(w http.ResponseWriter, status int, code string) {
+	answer(w, status, map[string]any{"error": map[string]string{"code": code, "message": "for a reason"}})
+}
+
+// node accepts messages, and finishes those whose data says so the second time they are submitted.
+type node struct {
+	mu       sync.Mutex
+	requests [][][]byte
+	queries  []string
+}
+
+func (n *node) submit(t *testing.T) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if got := r.Header.Get("Content-Type"); got != batchType {
+			t.Errorf("content type %q", got)
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil || len(body) > maxRequestBytes {
+			t.Errorf("body of %d bytes: %v", len(body), err)
+		}
+		var messages [][]byte
+		for len(body) > 0 {
+			size, k := binary.Uvarint(body)
+			messages = append(messages, body[k:k+int(size)])
+			body = body[k+int(size):]
+		}
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.requests = append(n.requests, messages)
+		n.queries = append(n.queries, r.URL.RawQuery)
+		var out struct {
+			Results []Result `json:"results"`
+		}
+		for _, m := range messages {
+			result := Result{ID: chain.Message{Data: m}.ID(), Status: "pending"}
+			if r.URL.Query().Has("wait") && (string(m) != "slow" || len(n.requests) > 1) {
+				result.Status, result.Receipt = "final", &chain.Receipt{Version: 1, Message: chain.ReceiptMessage{ID: result.ID}}
+				result.Receipt.Certificate.Kind = chain.Finalize
+			}
+			out.Results = append(out.Results, result)
+		}
+		answer(w, http.StatusAccepted, out)
+	}
+}
+
+func TestSubmitSplitsWhatDoesNotFitInOneRequest(t *testing.T) {
+	n := &node{}
+	c := serve(t, map[string]http.HandlerFunc{"POST /v1/messages": n.submit(t)})
+	var messages [][]byte
+	for i := range maxRequestMessages + 1 {
+		messages = append(messages, fmt.Appendf(nil, "message %d", i))
+	}
+	for i := range 3 {
+		messages = append(messages, fmt.Appendf(make([]byte, 3<<20), "%d", i))
+	}
+	results, err := c.Submit(t.Context(), messages...)
+	must(t, err)
+	for i, m := range messages {
+		if want := (chain.Message{Data: m}).ID(); results[i].ID != want || results[i].Final() {
+			t.Fatalf("result %d is %+v, want %v pending", i, results[i], want)
+		}
+	}
+	var sizes []int
+	for _, r := range n.requests {
+		sizes = append(sizes, len(r))
+	}
+	if fmt.Sprint(sizes) != "[10000 3 1]" {
+		t.Errorf("requests of %v messages, want [10000 3 1]", sizes)
+	}
+}
+
+func TestSubmitWaitAsksAgainForWhatIsPending(t *testing.T) {
+	n := &node{}
+	c := serve(t, map[string]http.HandlerFunc{"POST /v1/messages": n.submit(t)})
+	results, err := c.SubmitWait(t.Context(), []byte("quick"), []byte("slow"))
+	must(t, err)
+	for i, m := range []string{"quick", "slow"} {
+		if r := results[i]; r.Receipt == nil || r.Receipt.Message.ID != (chain.Message{Data: []byte(m)}).ID() {
+			t.Errorf("%s: %+v", m, r)
+		}
+	}
+	if len(n.requests) != 2 || len(n.requests[1]) != 1 || !strings.Contains(n.queries[0], "wait=final&timeout=") {
+		t.Errorf("requests %q with queries %q", n.requests, n.queries)
+	}
+}
+
+func TestAWrongAnswerIsNotBelieved(t *testing.T) {
+	for name, results := range map[string][]Result{
+		"another id": {{ID: chain.Hash{1}, Status: "pending"}}, "no result": {}, "two results": make([]Result, 2),
+	} {
+		c := serve(t, map[string]http.HandlerFunc{"POST /v1/messages": func(w http.ResponseWriter, _ *http.Request) {
+			answer(w, http.StatusAccepted, map[string]any{"results": results})
+		}})
+		if _, err := c.Submit(t.Context(), []byte("m")); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	c := serve(t, map[string]http.HandlerFunc{"GET /v1/status": func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte("<html>")) // a proxy's page
+	}})
+	if _, err := c.Status(t.Context()); err == nil {
+		t.Error("a page was taken for a status")
+	}
+}
+
+func TestErrorsAreTyped(t *testing.T) {
+	c := serve(t, map[string]http.HandlerFunc{
+		"GET /v1/messages/{id}":         func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusNotFound, "not_found") },
+		"GET /v1/messages/{id}/receipt": func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusConflict, "pending") },
+		"GET /v1/genesis": func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "<html>\nbad gateway", http.StatusBadGateway)
+		},
+		"GET /readyz": func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "catching up", http.StatusServiceUnavailable)
+		},
+	})
+	_, err := c.Message(t.Context(), chain.Hash{})
+	if !NotFound(err) {
+		t.Errorf("message: %v", err)
+	}
+	_, err = c.Receipt(t.Context(), chain.Hash{})
+	var e *Error
+	if !errors.As(err, &e) || e.Status != http.StatusConflict || e.Code != "pending" || e.Message != "for a reason" || e.Temporary() || NotFound(err) {
+		t.Errorf("receipt: %#v", err)
+	}
+	if _, err = c.Genesis(t.Context()); !errors.As(err, &e) || e.Message != "Bad Gateway" {
+		t.Errorf("genesis: %v", err)
+	}
+	if err = c.Ready(t.Context()); !errors.As(err, &e) || e.Message != "catching up" || !e.Temporary() {
+		t.Errorf("readyz: %v", err)
+	}
+}
+
+func TestURLsAreChecked(t *testing.T) {
+	for _, bad := range []string{"", "ftp://host", "http://", "http://host?x=1", "http://h%zz"} {
+		if _, err := New(bad); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+	c, err := New("127.0.0.1:1")
+	must(t, err)
+	if c.base != "http://127.0.0.1:1" {
+		t.Errorf("base %q", c.base)
+	}
+}
+
+// fake answers requests without a network, so that time can be synthetic.
+type fake func(*http.Request) (*http.Response, error)
+
+func (f fake) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func response(status int, retryAfter, body string) *http.Response {
+	h := http.Header{}
+	if retryAfter != "" {
+		h.Set("Retry-After", retryAfter)
+	}
+	return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader(body))}
+}
+
+func TestARefusedRequestIsTriedAgainWhenTheNodeSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun, attempts := time.Now(), 0
+		c, err := New(DefaultURL)
+		must(t, err)
+		c.HTTP = &http.Client{Transport: fake(func(*http.Request) (*http.Response, error) {
+			if attempts++; attempts < 3 {
+				return response(http.StatusTooManyRequests, "7", `{"error":{"code":"pool_full","message":"m"}}`), nil
+			}
+			return response(http.StatusOK, "", `{"height":5}`), nil
+		})}
+		status, err := c.Status(t.Context())
+		must(t, err)
+		if took := time.Since(begun); status.Height != 5 || attempts != 3 || took != 14*time.Second {
+			t.Errorf("height %d after %d attempts and %v, want 5 after 3 and 14s", status.Height, attempts, took)
+		}
+		attempts = -100
+		begun = time.Now()
+		_, err = c.Status(t.Context())
+		var e *Error
+		if !errors.As(err, &e) || e.Code != "pool_full" || e.RetryAfter != 7*time.Second || time.Since(begun) > c.RetryFor {
+			t.Errorf("after %v: %v", time.Since(begun), err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err = c.Status(ctx); !errors.As(err, &e) {
+			t.Errorf("with a context that ends: %v", err)
+		}
+		c.RetryFor = 0
+		attempts = -100
+		if _, err = c.Status(t.Context()); err == nil || attempts != -99 {
+			t.Errorf("RetryFor 0: %d attempts, %v", attempts+100, err)
+		}
+	})
+}
+
+func TestRetryAfterIsSecondsOrADateAndBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for value, want := range map[string]time.Duration{
+			"": 0, "-1": 0, "soon": 0, "3": 3 * time.Second, "4294967295": maxRetryAfter,
+			time.Now().Add(4 * time.Second).UTC().Format(http.TimeFormat): 4 * time.Second,
+			time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat):      0,
+		} {
+			if got := retryAfter(value); got != want {
+				t.Errorf("Retry-After %q: %v, want %v", value, got, want)
+			}
+		}
+	})
+}
+
+func line(height uint64) string {
+	b, _ := json.Marshal(Block{Header: chain.Header{Height: height, ChainID: "a"}, Messages: []chain.ReceiptMessage{}})
+	return string(b) + "\n"
+}
+
+func TestAStreamThatBreaksGoesOnWhereItBroke(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked []string
+		c, err := New(DefaultURL)
+		must(t, err)
+		c.HTTP = &http.Client{Transport: fake(func(r *http.Request) (*http.Response, error) {
+			asked = append(asked, r.URL.RawQuery)
+			switch len(asked) {
+			case 1:
+				return response(http.StatusOK, "", line(7)+"\n"+line(8)+line(9)[:20]), nil
+			case 2:
+				return nil, errors.New("connection refused")
+			case 3:
+				return response(http.StatusServiceUnavailable, "3", ""), nil
+			case 4:
+				return response(http.StatusOK, "", line(9)+line(10)), nil
+			}
+			return response(http.StatusOK, "", line(11)), nil
+		})}
+		var heights []uint64
+		enough := errors.New("enough")
+		err = c.Stream(t.Context(), 7, func(b *Block) error {
+			if heights = append(heights, b.Header.Height); b.Header.Height == 11 {
+				return enough
+			}
+			return nil
+		})
+		if !errors.Is(err, enough) || fmt.Sprint(heights) != "[7 8 9 10 11]" {
+			t.Errorf("heights %v, %v", heights, err)
+		}
+		if got := fmt.Sprint(asked); got != "[from=7 from=9 from=9 from=9 from=11]" {
+			t.Errorf("asked for %v", got)
+		}
+	})
+}
+
+func TestAStreamEndsWhenItCannotGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, tt := range map[string]struct {
+			responses []*http.Response
+			want      string
+		}{
+			"never reached":  {nil, "no route"},
+			"refused":        {[]*http.Response{response(http.StatusBadRequest, "", `{"error":{"code":"malformed","message":"m"}}`)}, "malformed"},
+			"refused later":  {[]*http.Response{response(http.StatusOK, "", line(1)), response(http.StatusNotFound, "", "")}, "404"},
+			"a gap":          {[]*http.Response{response(http.StatusOK, "", line(1)+line(3))}, "block 3 came where block 2 was due"},
+			"a repetition":   {[]*http.Response{response(http.StatusOK, "", line(1)+line(1))}, "block 1 came where block 2 was due"},
+			"no block":       {[]*http.Response{response(http.StatusOK, "", "{}\n")}, "height"},
+			"no JSON":        {[]*http.Response{response(http.StatusOK, "", "<html>\n")}, "invalid character"},
+			"another header": {[]*http.Response{response(http.StatusOK, "", `{"header":{"height":5}}`+"\n")}, "block 5 came"},
+		} {
+			c, err := New(DefaultURL)
+			must(t, err)
+			c.HTTP = &http.Client{Transport: fake(func(*http.Request) (*http.Response, error) {
+				if len(tt.responses) == 0 {
+					return nil, errors.New("no route")
+				}
+				r := tt.responses[0]
+				tt.responses = tt.responses[1:]
+				return r, nil
+			})}
+			if err := c.Stream(t.Context(), 1, func(*Block) error { return nil }); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%s: %v, want %q", name, err, tt.want)
+			}
+		}
+	})
+}
+
+func TestALiveStreamNamesNoHeightUntilItKnowsOne(t *testing.T) {
+	var mu sync.Mutex
+	var asked []string
+	c := serve(t, map[string]http.HandlerFunc{"GET /v1/stream": func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		asked = append(asked, r.URL.RawQuery)
+		if r.Header.Get("Accept") != "application/x-ndjson" {
+			t.Errorf("accepts %q", r.Header.Get("Accept"))
+		}
+		_, _ = io.WriteString(w, line(40+uint64(len(asked)))) // and the connection ends
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	err := c.Stream(ctx, Live, func(b *Block) error {
+		if b.Header.Height == 42 {
+			cancel()
+		}
+		return nil
+	})
+	if !errors.Is(err, context.Canceled) || fmt.Sprint(asked) != "[ from=42]" {
+		t.Errorf("asked %q, %v", asked, err)
+	}
+}
+
+func TestBlocksAndSetsAreDecoded(t *testing.T) {
+	block := Block{Header: chain.Header{Height: 3, ChainID: "a"}, Messages: []chain.ReceiptMessage{{ID: chain.Hash{1}, Message: chain.Message{Data: []byte("d")}}}}
+	c := serve(t, map[string]http.HandlerFunc{
+		"GET /v1/blocks/{height}": func(w http.ResponseWriter, r *http.Request) {
+			if h := r.PathValue("height"); h != "3" && h != "latest" {
+				t.Errorf("height %q", h)
+			}
+			answer(w, http.StatusOK, block)
+		},
+		"GET /v1/blocks": func(w http.ResponseWriter, _ *http.Request) {
+			answer(w, http.StatusOK, map[string]any{"blocks": []Block{block}, "next": 4})
+		},
+		"GET /v1/validators": func(w http.ResponseWriter, r *http.Request) {
+			answer(w, http.StatusOK, Validators{Height: 9, Validators: []Validator{{Name: r.URL.RawQuery}}})
+		},
+		"GET /v1/evidence": func(w http.ResponseWriter, _ *http.Request) {
+			answer(w, http.StatusOK, map[string]any{"evidence": []chain.Evidence{}})
+		},
+	})
+	for _, get := range []func() (*Block, error){
+		func() (*Block, error) { return c.Block(t.Context(), 3) }, func() (*Block, error) { return c.LatestBlock(t.Context()) },
+	} {
+		b, err := get()
+		must(t, err)
+		if b.Header != block.Header || string(b.Messages[0].Data) != "d" || b.Certificate != nil {
+			t.Errorf("block %+v", b)
+		}
+	}
+	blocks, next, err := c.Blocks(t.Context(), 3, 10)
+	must(t, err)
+	if len(blocks) != 1 || next != 4 {
+		t.Errorf("%d blocks, next %d", len(blocks), next)
+	}
+	set, err := c.Validators(t.Context(), 9)
+	must(t, err)
+	if set.Validators[0].Name != "height=9" {
+		t.Errorf("asked %q", set.Validators[0].Name)
+	}
+	if held, err := c.Evidence(t.Context()); err != nil || len(held) != 0 {
+		t.Errorf("evidence %v, %v", held, err)
+	}
+}
+
+func FuzzALineOfAStreamIsTakenAsWhatJSONSays(f *testing.F) {
+	f.Add([]byte(strings.TrimSpace(line(3))))
+	f.Add([]byte(`{"header":{"protocol_version":1,"chain_id":"\"height\":9","height":18446744073709551615,"x":1}}`))
+	f.Add([]byte(`{"header":{"protocol_version":1,"height":7e2,"height":5}}`))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		height, err := lineHeight(in)
+		if err != nil {
+			return
+		}
+		if got, err := readLine(bufio.NewReader(strings.NewReader(string(in)+"\n")), nil); err != nil || !strings.HasPrefix(string(in), string(got)) {
+			t.Errorf("line %q: %v", got, err)
+		}
+		var strict struct {
+			Header struct {
+				ChainID string `json:"chain_id"`
+				Height  uint64 `json:"height"`
+			} `json:"header"`
+		}
+		// What the short way finds and a full reading does not bear out is caught by Stream, which reads in full.
+		if json.Unmarshal(in, &strict) == nil && strings.Count(string(in), "height") == 1 && strict.Header.Height != height {
+			t.Errorf("height %d of %q, JSON says %d", height, in, strict.Header.Height)
+		}
+	})
+}

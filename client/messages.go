@@ -1,0 +1,136 @@
+package client
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// The bounds of one submit request.
+const (
+	maxRequestMessages = 10_000
+	maxRequestBytes    = 8 << 20
+)
+
+const batchType = "application/vnd.diseq.batch"
+
+// Result is the answer to one submitted message.
+type Result struct {
+	ID chain.Hash `json:"id"`
+	// Status is "pending" or "final".
+	Status string `json:"status"`
+	// Receipt is there if it was waited for and the message is final.
+	Receipt *chain.Receipt `json:"receipt,omitempty"`
+}
+
+// Final reports whether the message has its place in the chain.
+func (r *Result) Final() bool { return r.Status == "final" }
+
+// Submit submits messages in their order, result i for messages[i]. When it returns without error all of them are durable.
+// As many as fit share a request, and a request is accepted whole or not at all: after an error the results are those of the
+// requests before it, and messages[len(results):] may be submitted again.
+func (c *Client) Submit(ctx context.Context, messages ...[]byte) ([]Result, error) {
+	return c.submit(ctx, "", messages)
+}
+
+// waitAtATime is how long one request waits: proxies cut off what is silent for longer.
+const waitAtATime = 20 * time.Second
+
+// SubmitWait submits messages and waits until all are final, or ctx ends. Every result has its receipt. After an error the
+// results are what was known by then.
+func (c *Client) SubmitWait(ctx context.Context, messages ...[]byte) ([]Result, error) {
+	query := "?wait=final&timeout=" + waitAtATime.String()
+	results, err := c.submit(ctx, query, messages)
+	for err == nil {
+		var left []int
+		var again [][]byte
+		for i := range results {
+			if results[i].Receipt == nil {
+				left, again = append(left, i), append(again, messages[i])
+			}
+		}
+		if len(left) == 0 {
+			return results, nil
+		}
+		var later []Result
+		later, err = c.submit(ctx, query, again)
+		for i, r := range later {
+			results[left[i]] = r
+		}
+	}
+	return results, err
+}
+
+func (c *Client) submit(ctx context.Context, query string, messages [][]byte) ([]Result, error) {
+	results := make([]Result, 0, len(messages))
+	for len(results) < len(messages) {
+		first := len(results)
+		body, count := encodeBatch(messages[first:])
+		var answer struct {
+			Results []Result `json:"results"`
+		}
+		if _, err := c.do(ctx, http.MethodPost, "/v1/messages"+query, batchType, body, &answer); err != nil {
+			if first > 0 {
+				err = fmt.Errorf("after %d messages: %w", first, err)
+			}
+			return results, err
+		}
+		if len(answer.Results) != count {
+			return results, fmt.Errorf("submit: the node answered with %d results for %d messages", len(answer.Results), count)
+		}
+		for i, r := range answer.Results {
+			if want := (chain.Message{Data: messages[first+i]}).ID(); r.ID != want {
+				return results, fmt.Errorf("submit: message %d has id %v, the node answered %v", first+i, want, r.ID)
+			}
+		}
+		results = append(results, answer.Results...)
+	}
+	return results, nil
+}
+
+// encodeBatch encodes as many messages as fit in a request, at least one: repeated uvarint length and that many bytes.
+func encodeBatch(messages [][]byte) (body []byte, count int) {
+	for _, m := range messages {
+		if count > 0 && (count == maxRequestMessages || len(body)+binary.MaxVarintLen64+len(m) > maxRequestBytes) {
+			break
+		}
+		body = binary.AppendUvarint(body, uint64(len(m)))
+		body = append(body, m...)
+		count++
+	}
+	return body, count
+}
+
+// Message is where a message stands.
+type Message struct {
+	ID     chain.Hash `json:"id"`
+	Status string     `json:"status"`
+	// Height and Index are its place in the chain; nil while it is pending.
+	Height    *uint64 `json:"height,omitempty"`
+	Index     *uint32 `json:"index,omitempty"`
+	Data      []byte  `json:"data"`
+	Timestamp uint32  `json:"timestamp"`
+}
+
+// Message returns where a message stands; see [NotFound] for one that the node has never seen.
+func (c *Client) Message(ctx context.Context, id chain.Hash) (*Message, error) {
+	out := &Message{}
+	if err := c.get(ctx, "/v1/messages/"+id.String(), out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Receipt returns the receipt of a final message, not verified. While the message is pending the error is an [Error] of
+// status 409.
+func (c *Client) Receipt(ctx context.Context, id chain.Hash) (*chain.Receipt, error) {
+	out := &chain.Receipt{}
+	if err := c.get(ctx, "/v1/messages/"+id.String()+"/receipt", out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
