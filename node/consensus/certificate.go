@@ -15,9 +15,9 @@ func (c *Core) cast(h *height, kind chain.Kind, r uint32, hash chain.Hash) {
 	h.round(r).own[kind] = &v
 	if b := h.blocks[hash]; b != nil && b.Block != nil && !b.persisted {
 		b.persisted = true
-		c.persist(h, r, RecordBlock, b.Encode())
+		c.persist(h, r, RecordBlock, b.Encode)
 	}
-	c.persist(h, r, RecordVote, v.Encode())
+	c.persist(h, r, RecordVote, v.Encode)
 	c.out.bundle.Votes = append(c.out.bundle.Votes, v)
 	if c.tally(h, v) {
 		c.form(h, v)
@@ -97,15 +97,22 @@ func (c *Core) form(h *height, v chain.Vote) {
 		}
 		return
 	}
+	same := 0
+	for _, other := range rd.votes[v.Kind] {
+		if other.Kind != 0 && other.Block == v.Block {
+			same++
+		}
+	}
+	if same < h.threshold {
+		return
+	}
 	cert := &chain.Certificate{Kind: v.Kind, Height: v.Height, Round: v.Round, Block: v.Block}
 	for _, other := range rd.votes[v.Kind] {
 		if other.Kind != 0 && other.Block == v.Block {
 			cert.Votes = append(cert.Votes, chain.VoteSignature{Validator: other.Validator, Signature: other.Signature})
 		}
 	}
-	if len(cert.Votes) >= h.threshold {
-		c.learn(h, cert)
-	}
+	c.learn(h, cert)
 }
 
 // learn takes in a certificate: it is made durable and forwarded the first time. The votes in it count as evidence and as
@@ -124,7 +131,7 @@ func (c *Core) learn(h *height, cert *chain.Certificate) {
 	if held == nil {
 		rd.certificates[cert.Kind] = cert
 		if !h.committed {
-			c.persist(h, cert.Round, RecordCertificate, cert.Encode())
+			c.persist(h, cert.Round, RecordCertificate, cert.Encode)
 			c.forward(cert)
 		}
 	}

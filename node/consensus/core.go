@@ -170,9 +170,10 @@ func (c *Core) Step(e Event) []Action {
 
 func (c *Core) emit(a Action) { c.out.actions = append(c.out.actions, a) }
 
-func (c *Core) persist(h *height, r uint32, kind RecordKind, encoding []byte) {
-	if !c.restoring {
-		c.out.records = append(c.out.records, Record{Height: h.Height.Height, Round: r, Kind: kind, Data: encoding})
+// persist adds a record. Who does not vote has nothing to forget.
+func (c *Core) persist(h *height, r uint32, kind RecordKind, encode func() []byte) {
+	if !c.restoring && h.self >= 0 {
+		c.out.records = append(c.out.records, Record{Height: h.Height.Height, Round: r, Kind: kind, Data: encode()})
 	}
 }
 

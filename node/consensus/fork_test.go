@@ -60,7 +60,11 @@ func TestBrokenRulesFork(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for seed := range uint64(2000) {
-				c := newCluster(seed, storm(seed, o))
+				o := storm(seed, o)
+				if o.amnesia {
+					o.crash = 0.02
+				}
+				c := newCluster(seed, o)
 				if err := c.play(); errors.Is(err, errFork) {
 					t.Logf("seed %d: %v", seed, err)
 					return

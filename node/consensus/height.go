@@ -186,6 +186,18 @@ func (h *height) statements() []chain.Vote {
 	return out
 }
 
+// certified reports whether a block is notarized or final by a certificate held.
+func (h *height) certified(hash chain.Hash) bool {
+	for _, rd := range h.rounds {
+		for _, kind := range []chain.Kind{chain.Notarize, chain.Finalize} {
+			if cert := rd.certificates[kind]; cert != nil && cert.Block == hash {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // highestNotarized returns the highest round below limit with a notarization, or nil.
 func (h *height) highestNotarized(limit uint32) *round {
 	i, _ := h.find(limit)

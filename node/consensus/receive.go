@@ -9,28 +9,31 @@ import (
 // received takes a bundle in. Certificates come first: the rounds they lead to decide what else is near enough to be held.
 func (c *Core) received(from chain.PublicKey, b Bundle) {
 	for _, cert := range b.Certificates {
-		if h := c.place(from, cert.Height, cert.Kind == chain.Finalize); h != nil {
+		if h := c.place(from, cert.Height); h != nil {
 			c.wakeBy(h)
 			c.learn(h, cert)
 		} else if c.isNext(cert.Height) {
 			c.early.certificate(c.height, cert)
-			c.hint(from, cert.Height)
+			if !c.height.committed {
+				c.hint(from, cert.Height)
+			}
 		}
 	}
 	c.advance()
 	for _, p := range b.Proposals {
-		if h := c.place(from, p.Statement.Height, false); h != nil {
+		if h := c.place(from, p.Statement.Height); h != nil {
 			c.receiveProposal(h, p)
 		} else if c.isNext(p.Statement.Height) {
 			c.early.proposal(c.height, p)
 		}
 	}
 	for _, v := range b.Votes {
-		if h := c.place(from, v.Height, v.Kind == chain.Finalize); h != nil {
+		if h := c.place(from, v.Height); h != nil {
 			if int64(v.Validator) < int64(h.n()) {
 				c.wakeBy(h)
 			}
 			if !c.receiveVote(h, v) && h.committed {
+				// A message of a committed height may only have met ours on the way; who says the same again is stuck there.
 				c.answer(from, v.Height)
 			}
 		} else if c.isNext(v.Height) {
@@ -46,16 +49,12 @@ func (c *Core) wakeBy(h *height) {
 	}
 }
 
-// place returns the height that a message belongs to, if it is held. A peer at a lower height is answered with its
-// finalization, unless its message may only have met ours on the way (a late vote to finalize, a finalization); one far
-// above makes us catch up.
-func (c *Core) place(from chain.PublicKey, number uint64, finalizing bool) *height {
+// place returns the height that a message belongs to, if it is held. A peer at a height long past is answered with its
+// finalization; one far above makes us catch up.
+func (c *Core) place(from chain.PublicKey, number uint64) *height {
 	now := c.height.Height.Height
 	switch {
 	case number == now:
-		if c.height.committed && !finalizing {
-			c.answer(from, number)
-		}
 		return c.height
 	case number > now+1:
 		c.hint(from, number)
@@ -64,7 +63,7 @@ func (c *Core) place(from chain.PublicKey, number uint64, finalizing bool) *heig
 		return nil
 	}
 	h := c.closed(number)
-	if h == nil || !finalizing {
+	if h == nil {
 		c.answer(from, number)
 	}
 	return h
@@ -109,6 +108,9 @@ func (c *Core) receiveProposal(h *height, p *chain.Proposal) {
 	}
 	if p.Notarization != nil {
 		c.learn(h, p.Notarization)
+	}
+	if h.certified(hash) {
+		c.hold(h, &p.Block)
 	}
 	c.advance()
 	if h.committed || uint64(s.Round) > h.horizon() {

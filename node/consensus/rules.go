@@ -3,6 +3,7 @@ package consensus
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/diseq/diseq/node/chain"
 )
@@ -102,20 +103,10 @@ func (h *height) forget() {
 
 // needs reports whether a block may still be voted for, proposed or committed, or was voted for by this validator.
 func (h *height) needs(hash chain.Hash) bool {
-	for _, rd := range h.rounds {
-		if rd.number >= h.current && len(rd.statements) > 0 && rd.statements[0].Block == hash {
-			return true
-		}
-		for _, kind := range []chain.Kind{chain.Notarize, chain.Finalize} {
-			if cert := rd.certificates[kind]; cert != nil && cert.Block == hash {
-				return true
-			}
-			if own := rd.own[kind]; own != nil && own.Block == hash {
-				return true
-			}
-		}
-	}
-	return false
+	return h.certified(hash) || slices.ContainsFunc(h.rounds, func(rd *round) bool {
+		own := rd.own[chain.Notarize]
+		return own != nil && own.Block == hash || rd.number >= h.current && len(rd.statements) > 0 && rd.statements[0].Block == hash
+	})
 }
 
 // finalize votes to finalize each notarized block that E1 to E3 and its content allow.
@@ -193,7 +184,7 @@ func (rd *round) closed() bool { return rd.certificates != [chain.Finalize + 1]*
 // built takes in the new block that this leader asked for, if it still stands where it stood.
 func (c *Core) built(e BlockBuilt) {
 	h := c.height
-	if h == nil || h.committed || e.Block == nil || e.Round != h.current {
+	if h == nil || h.committed || e.Block == nil || e.Round != h.current || e.Block.Header.Height != h.Height.Height {
 		return
 	}
 	rd := h.peek(h.current)
@@ -223,7 +214,7 @@ func (c *Core) sendProposal(h *height, b *block) {
 	rd.proposal = p
 	rd.statements = append(rd.statements, s)
 	b.persisted = true
-	c.persist(h, rd.number, RecordProposal, p.Encode())
+	c.persist(h, rd.number, RecordProposal, p.Encode)
 	c.out.bundle.Proposals = append(c.out.bundle.Proposals, p)
 }
 

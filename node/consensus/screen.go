@@ -17,14 +17,14 @@ func (c *Core) Screen(from chain.PublicKey, b Bundle) (Bundle, []Action) {
 		return rest, nil
 	}
 	for _, cert := range b.Certificates {
-		h := c.place(from, cert.Height, cert.Kind == chain.Finalize)
+		h := c.place(from, cert.Height)
 		if h == nil && c.isNext(cert.Height) && !c.early.held[earlyKey{form: 'c', kind: cert.Kind, round: cert.Round}] ||
 			h != nil && h.lacks(cert) {
 			rest.Certificates = append(rest.Certificates, cert)
 		}
 	}
 	for _, p := range b.Proposals {
-		h := c.place(from, p.Statement.Height, false)
+		h := c.place(from, p.Statement.Height)
 		if h == nil && c.isNext(p.Statement.Height) && !c.early.held[earlyKey{form: 'p', validator: p.Statement.Validator}] {
 			rest.Proposals = append(rest.Proposals, p)
 		}
@@ -33,7 +33,7 @@ func (c *Core) Screen(from chain.PublicKey, b Bundle) (Bundle, []Action) {
 		}
 	}
 	for _, v := range b.Votes {
-		h := c.place(from, v.Height, v.Kind == chain.Finalize)
+		h := c.place(from, v.Height)
 		switch {
 		case h == nil:
 			if c.isNext(v.Height) && !c.early.held[earlyKey{form: 'v', kind: v.Kind, round: v.Round, validator: v.Validator}] {
