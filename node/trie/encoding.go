@@ -74,7 +74,7 @@ func decodePage(id uint64, b []byte) (*page, error) {
 	if len(b) == 0 {
 		return nil, errLength
 	}
-	p := &page{id: id}
+	p := newPage(id)
 	switch kind, b := b[0], b[1:]; kind {
 	case kindLeaves:
 		err = p.decodeLeaves(b)
@@ -101,7 +101,7 @@ func (p *page) decodeLeaves(b []byte) error {
 		l.index = binary.LittleEndian.Uint32(r[64:])
 		l.height = [2]uint32{binary.LittleEndian.Uint32(r[68:]), binary.LittleEndian.Uint32(r[72:])}
 	}
-	p.gaps = make([]uint8, n-1, n+1)
+	p.gaps = p.gaps[:n-1]
 	for i := range p.gaps {
 		a, b := &p.leaves[i].key, &p.leaves[i+1].key
 		p.gaps[i] = firstDifference(a, b)
@@ -121,7 +121,7 @@ func (p *page) decodeChildren(b []byte) error {
 	for i := range p.children {
 		p.children[i] = decodeChild(b[i*childRow:])
 	}
-	p.gaps = append(make([]uint8, 0, n+1), b[n*childRow:]...)
+	p.gaps = append(p.gaps, b[n*childRow:]...)
 	p.inner = make([][32]byte, n-1, n+1)
 	p.hash()
 	return nil

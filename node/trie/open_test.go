@@ -147,7 +147,8 @@ func TestOpenSaysWhatIsInTheWay(t *testing.T) {
 
 func FuzzDecodePage(f *testing.F) {
 	leaves := block(0, 5)
-	p := &page{id: 1, leaves: []leaf{newLeaf(&leaves[0], 3)}}
+	p := newPage(1)
+	p.leaves = []leaf{newLeaf(&leaves[0], 3)}
 	for _, l := range leaves[1:] {
 		at, _ := p.descend(&l.Key)
 		p.insertLeaf(newLeaf(&l, 3), firstDifference(&p.leaves[at].key, &l.Key))

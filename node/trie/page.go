@@ -54,8 +54,15 @@ type page struct {
 	gaps     []uint8
 	inner    [][32]byte       // of a stack page: the hash of the branch at gap i, zero until computed again
 	kept     [keptHashes]kept // of a leaf page
+	gapRoom  [maxEntries]uint8
 
 	cacheEntry
+}
+
+func newPage(id uint64) *page {
+	p := &page{id: id}
+	p.gaps = p.gapRoom[:0] // with the page, for memory is what a search waits for
+	return p
 }
 
 // kept is the hash of the subtree of entries lo to hi-1; hi is 0 if there is none.
@@ -75,8 +82,8 @@ func (p *page) len() int {
 
 // memory returns about how many bytes the page occupies.
 func (p *page) memory() int {
-	const fixed = 360 // the struct, the cache's map entry, allocation classes
-	return fixed + cap(p.leaves)*76 + cap(p.children)*56 + cap(p.inner)*32 + cap(p.gaps)
+	const fixed = 420 // the struct, the cache's map entry, allocation classes
+	return fixed + cap(p.leaves)*76 + cap(p.children)*56 + cap(p.inner)*32
 }
 
 // top returns the gap of the topmost branch over entries lo to hi-1.
@@ -188,7 +195,7 @@ func (p *page) split(right *page) uint8 {
 		right.children, p.children = clone(p.children[m+1:]), clone(p.children[:m+1])
 		right.inner, p.inner = clone(p.inner[m+1:]), clone(p.inner[:m])
 	}
-	right.gaps, p.gaps = clone(p.gaps[m+1:]), clone(p.gaps[:m])
+	right.gaps, p.gaps = append(right.gaps, p.gaps[m+1:]...), p.gaps[:m]
 	return d
 }
 

@@ -30,7 +30,9 @@ package trie
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -43,8 +45,8 @@ const (
 	DefaultHistoryHeights = 1024
 	// MilestoneHeights is the distance of the heights whose roots and proofs are kept for ever.
 	MilestoneHeights = 1000
-	// DefaultCacheBytes bounds the pages in memory.
-	DefaultCacheBytes = 112 << 20
+	// DefaultCacheBytes bounds the pages in memory; it holds about 1.3 million messages.
+	DefaultCacheBytes = 128 << 20
 	// DefaultFlushLeaves is how many new leaves start a flush.
 	DefaultFlushLeaves = 1 << 18
 
@@ -177,9 +179,7 @@ func (t *Trie) Append(height uint64, leaves []Leaf) ([32]byte, error) {
 	if height != t.height+1 {
 		return zero, fmt.Errorf("trie: append of height %d after height %d", height, t.height)
 	}
-	leaves = slices.Clone(leaves)
-	slices.SortStableFunc(leaves, func(a, b Leaf) int { return bytes.Compare(a.Key[:], b.Key[:]) })
-	root, err := t.apply(height, leaves)
+	root, err := t.apply(height, inOrder(leaves))
 	if err == nil {
 		err = t.advanceFlush()
 	}
@@ -190,6 +190,30 @@ func (t *Trie) Append(height uint64, leaves []Leaf) ([32]byte, error) {
 	return root, nil
 }
 
+// inOrder returns the leaves sorted by key, equal ones as they came, so that
+// neighbours in the trie follow one another.
+func inOrder(leaves []Leaf) []*Leaf {
+	type ref struct {
+		prefix uint64
+		leaf   int
+	}
+	refs := make([]ref, len(leaves))
+	for i := range leaves {
+		refs[i] = ref{binary.BigEndian.Uint64(leaves[i].Key[:]), i}
+	}
+	slices.SortFunc(refs, func(a, b ref) int {
+		if c := cmp.Compare(a.prefix, b.prefix); c != 0 {
+			return c
+		}
+		return cmp.Or(bytes.Compare(leaves[a.leaf].Key[:], leaves[b.leaf].Key[:]), cmp.Compare(a.leaf, b.leaf))
+	})
+	sorted := make([]*Leaf, len(refs))
+	for i, r := range refs {
+		sorted[i] = &leaves[r.leaf]
+	}
+	return sorted
+}
+
 func (t *Trie) usable() error {
 	if t.closed {
 		return ErrClosed
@@ -197,14 +221,14 @@ func (t *Trie) usable() error {
 	return t.failed
 }
 
-func (t *Trie) apply(height uint64, leaves []Leaf) ([32]byte, error) {
+func (t *Trie) apply(height uint64, leaves []*Leaf) ([32]byte, error) {
 	if err := t.prefetch(leaves); err != nil {
 		return zero, err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := range leaves {
-		if err := t.insert(newLeaf(&leaves[i], height)); err != nil {
+		if err := t.insert(newLeaf(leaves[i], height)); err != nil {
 			return zero, err
 		}
 	}
@@ -231,7 +255,7 @@ func (t *Trie) apply(height uint64, leaves []Leaf) ([32]byte, error) {
 }
 
 // prefetch reads the pages that leaves go to while readers still can work.
-func (t *Trie) prefetch(leaves []Leaf) error {
+func (t *Trie) prefetch(leaves []*Leaf) error {
 	if held, _, _ := t.cache.usage(); uint64(held) == t.pages {
 		return nil
 	}
@@ -393,7 +417,7 @@ func (t *Trie) splitUp(s *slot, p *page) error {
 		if n < 0 {
 			top := t.newPage()
 			top.children = []child{lower, upper}
-			top.gaps, top.inner = []uint8{d}, [][32]byte{zero}
+			top.gaps, top.inner = append(top.gaps, d), [][32]byte{zero}
 			t.change(top)
 			s.child = child{newest: s.newest, id: top.id}
 			return nil
@@ -410,7 +434,7 @@ func (t *Trie) splitUp(s *slot, p *page) error {
 
 func (t *Trie) newPage() *page {
 	t.pages++
-	return &page{id: t.pages}
+	return newPage(t.pages)
 }
 
 func (t *Trie) newLeafPage(l leaf) child {
