@@ -1,0 +1,55 @@
+// Package processes tests what happens to a network when the machines and disks under it fail, with real processes: they
+// are killed with SIGKILL at random moments, lose their data, find it damaged, run out of space, and meet a peer that sends
+// garbage. What must hold through all of it is in system.Network.Audit.
+//
+// PROCESSES_ROUNDS multiplies how often the tests with random moments try. How fast a network recovers is measured by
+// test/bench; the deadlines here are only there to end.
+package processes
+
+import (
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/diseq/diseq/test/system"
+)
+
+func TestMain(m *testing.M) { os.Exit(system.Main(m)) }
+
+// soon is how long anything may take that is a matter of a moment on a machine with time to spare.
+const soon = time.Minute
+
+// rounds returns base, multiplied by PROCESSES_ROUNDS.
+func rounds(t *testing.T, base int) int {
+	t.Helper()
+	factor := os.Getenv("PROCESSES_ROUNDS")
+	if factor == "" {
+		return base
+	}
+	n, err := strconv.Atoi(factor)
+	if err != nil || n < 1 {
+		t.Fatalf("PROCESSES_ROUNDS=%q: want a number from 1", factor)
+	}
+	return base * n
+}
+
+// awaitRandomMoment waits for a random number of further blocks, at least one and fewer than limit, on nodes.
+func awaitRandomMoment(t *testing.T, h *system.History, limit uint64, nodes ...*system.Node) {
+	t.Helper()
+	h.Await(t, soon, h.Highest()+1+rand.Uint64N(limit-1), nodes...)
+}
+
+// except returns nodes without those of dead.
+func except(nodes []*system.Node, dead ...*system.Node) []*system.Node {
+	return slices.DeleteFunc(slices.Clone(nodes), func(n *system.Node) bool { return slices.Contains(dead, n) })
+}
+
+func finalize(t *testing.T, n *system.Node, message string) {
+	t.Helper()
+	if _, err := n.Finalize(message); err != nil {
+		t.Fatalf("%s does not finalize: %v", n.Name, err)
+	}
+}

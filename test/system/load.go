@@ -1,0 +1,208 @@
+package system
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// Load describes clients that submit messages at a bounded rate, each over one connection and one request at a time.
+type Load struct {
+	// Nodes take the clients in turn. A client whose node does not answer goes on at the next for a second.
+	Nodes []*Node
+	// Rate is in messages a second, of all clients together, Batch in messages a request, Size in bytes a message (at least 24).
+	Rate, Batch, Size int
+	// Clients is how many there are, four for each node if zero.
+	Clients int
+	// Wait makes each request wait until its messages are final, which is then when its answer came.
+	Wait bool
+}
+
+// Ledger is what became of the messages of a load.
+type Ledger struct {
+	// Began and Ended are when the load did.
+	Began, Ended time.Time
+
+	mu sync.Mutex
+	// accepted were answered 202 or 200; uncertain were sent and not answered, so that they may be final or not.
+	accepted  map[chain.Hash]Acceptance
+	uncertain map[chain.Hash]bool
+	// Refused counts requests answered 429 or 503, Failed those that were not answered. Errors holds other answers.
+	Refused, Failed int
+	Errors          []error
+
+	stop func()
+}
+
+// Acceptance is what a client knows of a message that was accepted.
+type Acceptance struct {
+	Sent, Answered time.Time
+	// Lane is a client's unbroken sequence of requests to one node, Place the message's place in it: within a lane, the
+	// order of submission is the order of the chain.
+	Lane  [2]int
+	Place int
+}
+
+// Start runs a load until the ledger's Stop is called or the test ends.
+func (l Load) Start(tb testing.TB) *Ledger {
+	tb.Helper()
+	if l.Clients == 0 {
+		l.Clients = 4 * len(l.Nodes)
+	}
+	if l.Size < 24 || l.Rate <= 0 || l.Batch <= 0 {
+		tb.Fatalf("load without size, rate or batch: %+v", l)
+	}
+	ledger := &Ledger{Began: time.Now(), accepted: map[chain.Hash]Acceptance{}, uncertain: map[chain.Hash]bool{}}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	for i := range l.Clients {
+		c := &client{load: &l, ledger: ledger, index: i, down: make([]time.Time, len(l.Nodes)), lastNode: -1}
+		running.Go(func() { c.run(ctx) })
+	}
+	ledger.stop = sync.OnceFunc(func() {
+		cancel()
+		running.Wait()
+		ledger.Ended = time.Now()
+	})
+	tb.Cleanup(ledger.stop)
+	return ledger
+}
+
+// Stop ends the load and returns when every request has been answered or given up.
+func (l *Ledger) Stop() { l.stop() }
+
+// Accepted returns how many messages were accepted so far.
+func (l *Ledger) Accepted() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.accepted)
+}
+
+// submitted reports whether a client sent a message that was not refused.
+func (l *Ledger) submitted(id chain.Hash) bool {
+	_, ok := l.accepted[id]
+	return ok || l.uncertain[id]
+}
+
+// All returns what was accepted. It is only called after Stop.
+func (l *Ledger) All() map[chain.Hash]Acceptance { return l.accepted }
+
+// client is one connection's worth of load.
+type client struct {
+	load     *Load
+	ledger   *Ledger
+	index    int
+	down     []time.Time // until when a node is not asked
+	lastNode int
+	lane     int // the number of the lane
+	place    int
+}
+
+func (c *client) run(ctx context.Context) {
+	transport := &http.Transport{MaxConnsPerHost: 1, DialContext: (&net.Dialer{Timeout: 2 * time.Second}).DialContext}
+	defer transport.CloseIdleConnections()
+	h := &http.Client{Transport: transport, Timeout: answerWithin}
+	every := time.Duration(float64(time.Second) * float64(c.load.Batch*c.load.Clients) / float64(c.load.Rate))
+	due := time.Now().Add(time.Duration(rand.Int64N(int64(every) + 1))) // the clients do not march in step
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		timer.Reset(time.Until(due))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+		// A client that fell behind catches up, but does not make a flood of what an outage held back.
+		due = due.Add(every)
+		if late := time.Now().Add(-max(time.Second, every)); due.Before(late) {
+			due = late
+		}
+		c.request(ctx, h)
+	}
+}
+
+// loadTag starts the messages of loads, so that an audit can tell one that nobody submitted from one of the test's own.
+var loadTag = []byte("load ")
+
+// messages makes messages that exist once: random, so that no other load and no other run has them.
+func (c *client) messages() [][]byte {
+	out := make([][]byte, c.load.Batch)
+	for i := range out {
+		m := append(make([]byte, 0, c.load.Size), loadTag...)
+		m = binary.LittleEndian.AppendUint64(m, rand.Uint64())
+		m = binary.LittleEndian.AppendUint64(m, rand.Uint64())
+		out[i] = m[:c.load.Size]
+	}
+	return out
+}
+
+// node picks the client's own node, or the next that is not known to be down.
+func (c *client) node() int {
+	for i := range c.load.Nodes {
+		if n := (c.index + i) % len(c.load.Nodes); time.Now().After(c.down[n]) {
+			return n
+		}
+	}
+	return c.index % len(c.load.Nodes)
+}
+
+func (c *client) request(ctx context.Context, h *http.Client) {
+	i := c.node()
+	if i != c.lastNode {
+		c.lastNode, c.lane, c.place = i, c.lane+1, 0
+	}
+	query := ""
+	if c.load.Wait {
+		query = "?wait=final"
+	}
+	messages := c.messages()
+	sent := time.Now()
+	// Stopping the load does not break off a request: each is answered, or its messages are uncertain.
+	results, err := c.load.Nodes[i].Submit(context.WithoutCancel(ctx), h, query, messages)
+	answered := time.Now()
+	l := c.ledger
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil {
+		for _, r := range results {
+			l.accepted[r.ID] = Acceptance{Sent: sent, Answered: answered, Lane: [2]int{c.index, c.lane}, Place: c.place}
+			c.place++
+		}
+		return
+	}
+	c.lastNode = -1 // what follows is in another lane
+	var refused *AnswerError
+	switch {
+	case !errors.As(err, &refused):
+		l.Failed++
+	case refused.Code == http.StatusTooManyRequests:
+		l.Refused++
+		return // nothing of it was taken, and the node is well
+	case refused.Code == http.StatusServiceUnavailable:
+		l.Refused++
+	default:
+		l.Errors = append(l.Errors, err)
+	}
+	for _, m := range messages {
+		l.uncertain[chain.Message{Data: m}.ID()] = true
+	}
+	c.down[i] = time.Now().Add(time.Second)
+}
+
+// String says what became of the load.
+func (l *Ledger) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return fmt.Sprintf("%d messages accepted, %d uncertain, %d requests refused, %d not answered",
+		len(l.accepted), len(l.uncertain), l.Refused, l.Failed)
+}

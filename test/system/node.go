@@ -1,0 +1,120 @@
+package system
+
+import (
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Node is one process of a network.
+type Node struct {
+	network *Network
+	// Index is the node's place in the genesis document, by which votes name it.
+	Index                 int
+	Name, URL, Operations string
+	// Dir holds node.yaml, the keys, and the data directory.
+	Dir string
+
+	process *process // nil while it does not run
+	own     *command // the process, when this test started it and not the devnet
+}
+
+// DataDir is what a lost volume takes with it: everything but configuration and keys.
+func (n *Node) DataDir() string { return filepath.Join(n.Dir, "data") }
+
+// ConfigPath is what diseq node is started with.
+func (n *Node) ConfigPath() string { return filepath.Join(n.Dir, "node.yaml") }
+
+// Start starts a node that does not run, as the devnet says a killed one is to be restarted. It does not wait.
+func (n *Node) Start() {
+	n.network.tb.Helper()
+	if n.process != nil {
+		n.network.tb.Fatalf("%s runs already", n.Name)
+	}
+	n.own = run(n.network.tb, filepath.Join(n.Dir, "restarted.log"), "node", "--config", n.ConfigPath())
+	n.process = n.own.process
+}
+
+// Refuses runs a node that must not start; it returns what it printed. The test fails if it starts, or ends with success.
+func (n *Node) Refuses() string {
+	tb := n.network.tb
+	tb.Helper()
+	c := run(tb, filepath.Join(tb.TempDir(), "refused.log"), "node", "--config", n.ConfigPath())
+	defer c.process.close()
+	code, ended := c.exit()
+	if !ended {
+		c.kill()
+		tb.Fatalf("%s started although it must not; it said:\n%s", n.Name, c.tail())
+	}
+	if code == 0 {
+		tb.Fatalf("%s refused to start with exit code 0", n.Name)
+	}
+	return c.tail()
+}
+
+// Kill ends the node with SIGKILL and returns when it is gone.
+func (n *Node) Kill() {
+	n.network.tb.Helper()
+	n.network.Kill(n)
+}
+
+// Terminate ends a node that this test started itself as an orderly stop does.
+func (n *Node) Terminate() {
+	tb := n.network.tb
+	tb.Helper()
+	c := n.own
+	n.network.must(c.process.signal(unix.SIGTERM))
+	code, ended := c.exit()
+	if !ended || code != 0 {
+		tb.Fatalf("%s after SIGTERM: ended %v, exit code %d:\n%s", n.Name, ended, code, c.tail())
+	}
+	n.forget()
+}
+
+// Log is where the node's output is, as far as it has one of its own.
+func (n *Node) Log() string {
+	if n.own != nil {
+		return n.own.log
+	}
+	return n.network.parent.log
+}
+
+// AwaitReady waits until the node says that it is ready.
+func (n *Node) AwaitReady(within time.Duration) {
+	n.network.tb.Helper()
+	Eventually(n.network.tb, within, n.Name+" is ready", func() error { return n.Get("/readyz", nil) })
+}
+
+// CPU returns the processor time that the node has used since it started.
+func (n *Node) CPU() time.Duration {
+	n.network.tb.Helper()
+	d, err := n.process.cpu()
+	n.network.must(err)
+	return d
+}
+
+// Resident returns the node's memory in bytes, and the most it ever had since it started.
+func (n *Node) Resident() (now, peak int64) {
+	n.network.tb.Helper()
+	now, peak, err := n.process.resident()
+	n.network.must(err)
+	return now, peak
+}
+
+func (n *Node) forget() {
+	if n.own != nil {
+		<-n.own.done
+	}
+	if n.process != nil {
+		n.process.close()
+	}
+	n.process, n.own = nil, nil
+}
+
+// Run runs any diseq command to its end and returns its output and whether it succeeded.
+func Run(args ...string) (output string, ok bool) {
+	b, err := exec.Command(Binary, args...).CombinedOutput()
+	return string(b), err == nil
+}
