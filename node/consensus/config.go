@@ -17,8 +17,8 @@ type Config struct {
 	Sign func(*chain.Vote)
 	// VoteFrom is the lowest height that this node votes and proposes at: above 0 while it is Rejoining.
 	VoteFrom uint64
-	// RoundTimeout is T_round of round 0, at least three one-way delays; every later round takes 1.5 times as long, up to
-	// MaxRoundTimeout. Both are equal on all validators.
+	// RoundTimeout is T_round of round 0 after MinBlockInterval, at least three one-way delays; every later round takes 1.5 times as
+	// long, up to MaxRoundTimeout. All three are equal on all validators.
 	RoundTimeout    time.Duration
 	MaxRoundTimeout time.Duration
 	// RetryInterval is T_retry.
@@ -31,8 +31,8 @@ type Config struct {
 const DefaultRetryInterval = time.Second
 
 func (c *Config) validate() error {
-	if c.RoundTimeout <= 0 || c.MaxRoundTimeout < c.RoundTimeout {
-		return fmt.Errorf("round timeouts %v to %v, want 0 < first <= last", c.RoundTimeout, c.MaxRoundTimeout)
+	if c.RoundTimeout < time.Millisecond || c.MaxRoundTimeout < c.RoundTimeout {
+		return fmt.Errorf("round timeouts %v to %v, want 1ms <= first <= last", c.RoundTimeout, c.MaxRoundTimeout)
 	}
 	if c.RetryInterval <= 0 {
 		return fmt.Errorf("retry interval %v, want more than 0", c.RetryInterval)

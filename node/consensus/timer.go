@@ -6,9 +6,13 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// roundTimeout is T_round: a function of the round alone.
+// roundTimeout is T_round: a function of the round alone. Round 0 takes the minimum block interval longer, because its leader waits
+// that long: a chain that is slow on purpose must not lose every first round.
 func (c *Config) roundTimeout(r uint32) time.Duration {
 	d := c.RoundTimeout
+	if r == 0 {
+		return d + c.MinBlockInterval
+	}
 	for ; r > 0 && d < c.MaxRoundTimeout; r-- {
 		d += d / 2
 	}
