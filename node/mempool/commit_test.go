@@ -44,6 +44,19 @@ func TestABlockObtainedByCatchUpReleasesItsMessagesWhereverTheyAre(t *testing.T)
 	wantError(t, n.Committed(3, nil, nil), ErrHeight)
 }
 
+func TestDrainedBatchesBehindOneThatWaitsAreLetGo(t *testing.T) {
+	n := newNode(t, 0, 4)
+	n.receive(t, 1, 1, 1, message("waits"))
+	for i := range uint64(1000) {
+		n.receive(t, 1, 1, i+2, message("%d", i))
+		n.commit(t, Body{IDs: ids(message("%d", i))})
+	}
+	if q := n.queues[1]; len(q.entries) > 3 {
+		t.Fatalf("the queue has %d entries for one batch", len(q.entries))
+	}
+	wantTexts(t, "selected", n.selected(t).Messages, "waits")
+}
+
 func TestStatusAndMessage(t *testing.T) {
 	n := newNode(t, 0, 4)
 	state := func(want Result) {
@@ -170,11 +183,11 @@ func testOpenContinues(t *testing.T) {
 		}
 	}
 	n.submit(t, message("d"))
-	last, err := chain.DecodeBatch(storage.batches[len(storage.batches)-1].Encoded, 1<<20)
+	last, err := chain.DecodeBatch(storage.batches[len(storage.batches)-1].Data, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, err := chain.DecodeBatch(storage.batches[0].Encoded, 1<<20)
+	first, err := chain.DecodeBatch(storage.batches[0].Data, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,10 +211,10 @@ func TestOpenRefusesWhatCannotWork(t *testing.T) {
 		"few messages":      func(c *Config) { c.MaxPoolMessages = 3 },
 		"many acks":         func(c *Config) { c.Acknowledgements = 4 },
 		"no storage":        func(c *Config) { c.Storage = nil },
-		"an unreadable row": func(c *Config) { c.Storage = &memoryStorage{batches: []StoredBatch{{Encoded: []byte("x")}}} },
+		"an unreadable row": func(c *Config) { c.Storage = &memoryStorage{batches: []StoredBatch{{Data: []byte("x")}}} },
 		"an index error": func(c *Config) {
 			encoded, ref := batch(1, 1, 1, message("a"))
-			c.Storage = &memoryStorage{batches: []StoredBatch{{Hash: ref.Hash, Encoded: encoded}}}
+			c.Storage = &memoryStorage{batches: []StoredBatch{{Hash: ref.Hash, Data: encoded}}}
 			c.Index = &memoryIndex{err: errors.New("disk broken")}
 		},
 	} {

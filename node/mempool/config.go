@@ -18,8 +18,11 @@ import (
 type StoredBatch struct {
 	Hash   chain.Hash
 	Author chain.PublicKey
-	// Encoded is the batch's canonical encoding; it is shared and must not be changed.
-	Encoded []byte
+	// Incarnation and Number are the author's (chain.Batch).
+	Incarnation uint64
+	Number      uint64
+	// Data is the batch's canonical encoding; it is shared and must not be changed.
+	Data []byte
 }
 
 // Storage keeps the batches of the pool on disk. Its methods are called concurrently.
@@ -27,8 +30,12 @@ type Storage interface {
 	// AddBatches makes all of batches durable or none: when it returns nil they survive the loss of power. Concurrent
 	// calls should share a sync of the disk. A batch that is stored already is left as it is.
 	AddBatches(ctx context.Context, batches []StoredBatch) error
-	// Batches calls visit with every batch stored, in the order in which they were added.
-	Batches(ctx context.Context, visit func(StoredBatch) error) error
+	// PendingBatches calls yield with every batch stored, in the order in which they were added, and stops at its first error.
+	// The data is the pool's to keep.
+	PendingBatches(ctx context.Context, yield func(StoredBatch) error) error
+	// PutMeta durably keeps a small value under a name. Meta returns it, nil if there is none.
+	PutMeta(ctx context.Context, name string, value []byte) error
+	Meta(ctx context.Context, name string) ([]byte, error)
 }
 
 // Index knows where each message of the final blocks stands, up to some height. Its methods are called concurrently.

@@ -77,6 +77,10 @@ type entry struct {
 	drained, leaving bool
 }
 
+func (e *entry) asStored(author chain.PublicKey) StoredBatch {
+	return StoredBatch{e.hash, author, e.position.incarnation, e.position.number, e.encoded}
+}
+
 // isFinal reports whether message i is final.
 func (e *entry) isFinal(i int) bool { return i < len(e.final) && e.final[i] }
 

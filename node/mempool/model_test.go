@@ -86,17 +86,21 @@ func (n *network) submitToABrokenDisk(*rapid.T) {
 	}
 }
 
-// deliver gives one node the next batch that another pushed, or loses it.
+// deliver gives every node the next batch that each other one pushed, or loses it.
 func (n *network) deliver(*rapid.T) {
-	link := [2]int{n.node("from"), n.node("to")}
-	pushed := n.nodes[link[0]].pushedBatches()
-	if link[0] == link[1] || n.delivered[link] >= len(pushed) {
-		return
-	}
-	encoded := pushed[n.delivered[link]]
-	n.delivered[link]++
-	if rapid.IntRange(0, 3).Draw(n.t, "lost") > 0 {
-		n.hand(link, encoded)
+	for i := range n.nodes {
+		pushed := n.nodes[i].pushedBatches()
+		for j := range n.nodes {
+			link := [2]int{i, j}
+			if i == j || n.delivered[link] >= len(pushed) {
+				continue
+			}
+			encoded := pushed[n.delivered[link]]
+			n.delivered[link]++
+			if rapid.IntRange(0, 3).Draw(n.t, "lost") > 0 {
+				n.hand(link, encoded)
+			}
+		}
 	}
 }
 
@@ -117,7 +121,7 @@ func (n *network) reopen(*rapid.T) {
 	link := [2]int{n.node("from"), n.node("to")}
 	if link[0] != link[1] {
 		for _, b := range n.nodes[link[0]].Unacknowledged(author(link[1]), 0, 1<<20) {
-			n.hand(link, b.Encoded)
+			n.hand(link, b.Data)
 		}
 	}
 }
@@ -197,29 +201,35 @@ func (n *network) restart(*rapid.T) {
 // check compares what a pool keeps several times over.
 func (n *network) check(*rapid.T) {
 	for i, node := range n.nodes {
-		live, batches, bytes := 0, 0, int64(0)
-		for _, e := range node.slots {
-			if e != nil {
-				live += e.live
-				batches++
-				bytes += int64(len(e.encoded))
-			}
+		n.checkNode(i, node)
+	}
+}
+
+func (n *network) checkNode(i int, node *testNode) {
+	live, batches, bytes := 0, 0, int64(0)
+	s := node.Stats()
+	node.Pool.mu.Lock()
+	defer node.Pool.mu.Unlock()
+	for _, e := range node.slots {
+		if e != nil {
+			live += e.live
+			batches++
+			bytes += int64(len(e.encoded))
 		}
-		s := node.Stats()
-		if s.Messages != live || s.Batches != batches || s.Bytes != bytes || len(node.byHash) != batches {
-			n.t.Fatalf("node %d: counted %d messages in %d batches of %d bytes, told of %+v", i, live, batches, bytes, s)
-		}
-		places := len(node.pending)
-		for _, others := range node.others {
-			places += len(others)
-		}
-		if places != live {
-			n.t.Fatalf("node %d: %d places for %d messages", i, places, live)
-		}
-		for hash := range node.byHash {
-			if !node.storage.has(hash) {
-				n.t.Fatalf("node %d holds a batch that is not on its disk", i)
-			}
+	}
+	if s.Messages != live || s.Batches != batches || s.Bytes != bytes || len(node.byHash) != batches {
+		n.t.Fatalf("node %d: counted %d messages in %d batches of %d bytes, told of %+v", i, live, batches, bytes, s)
+	}
+	places := len(node.pending)
+	for _, others := range node.others {
+		places += len(others)
+	}
+	if places != live {
+		n.t.Fatalf("node %d: %d places for %d messages", i, places, live)
+	}
+	for hash := range node.byHash {
+		if !node.storage.has(hash) {
+			n.t.Fatalf("node %d holds a batch that is not on its disk", i)
 		}
 	}
 }
@@ -231,7 +241,7 @@ func (n *network) finish() {
 		for j := range n.nodes {
 			if i != j {
 				for _, b := range n.nodes[i].Unacknowledged(author(j), 0, 1<<20) {
-					n.hand([2]int{i, j}, b.Encoded)
+					n.hand([2]int{i, j}, b.Data)
 				}
 			}
 		}

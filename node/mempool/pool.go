@@ -2,6 +2,7 @@ package mempool
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"sync"
@@ -109,9 +110,11 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 func (p *Pool) restore(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.incarnation = uint64(time.Now().UnixNano())
-	err := p.cfg.Storage.Batches(ctx, func(s StoredBatch) error {
-		b, err := chain.DecodeBatch(s.Encoded, p.cfg.MaxBlockBytes)
+	if err := p.beginIncarnation(ctx); err != nil {
+		return err
+	}
+	err := p.cfg.Storage.PendingBatches(ctx, func(s StoredBatch) error {
+		b, err := chain.DecodeBatch(s.Data, p.cfg.MaxBlockBytes)
 		if err != nil {
 			return fmt.Errorf("batch %v: %w", s.Hash, err)
 		}
@@ -123,7 +126,7 @@ func (p *Pool) restore(ctx context.Context) error {
 		if p.byHash[s.Hash] != nil {
 			return nil
 		}
-		e := newEntry(author, s.Hash, s.Encoded, b)
+		e := newEntry(author, s.Hash, s.Data, b)
 		known, err := p.lookup(e.ids)
 		if err != nil {
 			return err
@@ -131,7 +134,6 @@ func (p *Pool) restore(ctx context.Context) error {
 		p.register(e, known)
 		if author == p.self {
 			e.acknowledged = make(chan struct{})
-			p.incarnation = max(p.incarnation, b.Incarnation+1)
 		}
 		p.settle(e)
 		return nil
@@ -144,6 +146,24 @@ func (p *Pool) restore(ctx context.Context) error {
 	}
 	return err
 }
+
+// beginIncarnation chooses this opening's incarnation: the time, but above the last one whatever the clock did meanwhile.
+func (p *Pool) beginIncarnation(ctx context.Context) error {
+	last, err := p.cfg.Storage.Meta(ctx, incarnationName)
+	if err != nil {
+		return err
+	}
+	p.incarnation = uint64(time.Now().UnixNano())
+	if len(last) == 8 {
+		p.incarnation = max(p.incarnation, binary.BigEndian.Uint64(last)+1)
+	} else if last != nil {
+		return fmt.Errorf("%q has %d bytes, want 8", incarnationName, len(last))
+	}
+	return p.cfg.Storage.PutMeta(ctx, incarnationName, binary.BigEndian.AppendUint64(nil, p.incarnation))
+}
+
+// incarnationName is where the last incarnation is kept in storage.
+const incarnationName = "mempool/incarnation"
 
 func newEntry(author int, hash chain.Hash, encoded []byte, b *chain.Batch) *entry {
 	e := &entry{

@@ -57,6 +57,7 @@ func texts(messages []chain.Message) []string {
 type memoryStorage struct {
 	mu      sync.Mutex
 	batches []StoredBatch
+	meta    []byte
 	writes  int
 	// before is called at the start of each AddBatches, outside mu; its error fails the write.
 	before func([]StoredBatch) error
@@ -86,7 +87,7 @@ func (s *memoryStorage) has(hash chain.Hash) bool {
 	return slices.ContainsFunc(s.batches, func(b StoredBatch) bool { return b.Hash == hash })
 }
 
-func (s *memoryStorage) Batches(_ context.Context, visit func(StoredBatch) error) error {
+func (s *memoryStorage) PendingBatches(_ context.Context, visit func(StoredBatch) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, b := range s.batches {
@@ -96,6 +97,13 @@ func (s *memoryStorage) Batches(_ context.Context, visit func(StoredBatch) error
 	}
 	return nil
 }
+
+func (s *memoryStorage) PutMeta(_ context.Context, _ string, value []byte) error {
+	s.meta = value
+	return nil
+}
+
+func (s *memoryStorage) Meta(context.Context, string) ([]byte, error) { return s.meta, nil }
 
 func (s *memoryStorage) remove(hashes []chain.Hash) {
 	s.mu.Lock()

@@ -3,6 +3,7 @@ package mempool
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -62,6 +63,26 @@ func TestReceiveIsDurableOnceWhoeverBringsIt(t *testing.T) {
 		if got := n.Unacknowledged(author(i), 0, 1<<20); got != nil {
 			t.Fatalf("the batch would be relayed to node %d, which has it", i)
 		}
+	}
+}
+
+func TestABatchReceivedOverSeveralLinksAtOnceIsStoredOnce(t *testing.T) {
+	n := newNode(t, 0, 4)
+	const batches = 50
+	for number := range uint64(batches) {
+		encoded, _ := batch(1, 1, number+1, message("%d", number))
+		var running sync.WaitGroup
+		for range 8 {
+			running.Go(func() {
+				if err := n.Receive(t.Context(), author(1), encoded); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		running.Wait()
+	}
+	if n.storage.writes != batches || n.Stats().Batches != batches {
+		t.Fatalf("%d writes and %d batches, want %d", n.storage.writes, n.Stats().Batches, batches)
 	}
 }
 

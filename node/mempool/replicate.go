@@ -50,7 +50,7 @@ func (p *Pool) Unacknowledged(peer chain.PublicKey, age time.Duration, maxBytes 
 				return
 			}
 			maxBytes -= len(e.encoded)
-			batches = append(batches, StoredBatch{Hash: e.hash, Author: p.cfg.Authors[e.author], Encoded: e.encoded})
+			batches = append(batches, e.asStored(p.cfg.Authors[e.author]))
 		}
 	}
 	now := time.Now()

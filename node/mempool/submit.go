@@ -286,9 +286,9 @@ func (p *Pool) store(formed []*entry) {
 		p.number++
 		b := &chain.Batch{Incarnation: p.incarnation, Number: p.number, Messages: e.messages}
 		b.Sign(p.cfg.Key, p.cfg.ChainID)
-		stored[i] = StoredBatch{Hash: b.Hash(p.cfg.ChainID), Author: p.public, Encoded: b.Encode()}
+		stored[i] = StoredBatch{b.Hash(p.cfg.ChainID), p.public, b.Incarnation, b.Number, b.Encode()}
 		// From here on the messages alias the encoding, so that the buffers they came in can go.
-		if signed[i], err = chain.DecodeBatch(stored[i].Encoded, p.cfg.MaxBlockBytes); err != nil {
+		if signed[i], err = chain.DecodeBatch(stored[i].Data, p.cfg.MaxBlockBytes); err != nil {
 			break
 		}
 	}
@@ -302,13 +302,13 @@ func (p *Pool) store(formed []*entry) {
 			p.fail(e, err)
 		}
 		p.mu.Unlock()
-		// The batches may be on disk for all that, and come back when the pool is opened again: their numbers are used up.
+		// The batches may be on disk for all that, and come back when the pool is opened again: their numbers are used up,
+		// and the next batch waits for them as for others that are missing.
 		p.cfg.Logger.Error("submitted messages could not be stored", "batches", len(formed), "error", err)
-		p.incarnation, p.number = max(p.incarnation+1, uint64(time.Now().UnixNano())), 0
 		return
 	}
 	for i, e := range formed {
-		e.hash, e.encoded, e.messages = stored[i].Hash, stored[i].Encoded, signed[i].Messages
+		e.hash, e.encoded, e.messages = stored[i].Hash, stored[i].Data, signed[i].Messages
 		e.position = position{signed[i].Incarnation, signed[i].Number}
 		p.byHash[e.hash] = e
 		p.queues[p.self].hold(e)
@@ -317,7 +317,7 @@ func (p *Pool) store(formed []*entry) {
 	p.mu.Unlock()
 	p.signal()
 	for _, s := range stored {
-		p.cfg.Replicator.Push(s.Hash, s.Encoded)
+		p.cfg.Replicator.Push(s.Hash, s.Data)
 	}
 }
 

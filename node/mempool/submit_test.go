@@ -191,7 +191,7 @@ func TestALargeRequestIsSplitIntoConsecutiveBatchesOfOneWrite(t *testing.T) {
 		t.Fatalf("%d batches: not split", n.storage.len())
 	}
 	for i, s := range n.storage.batches {
-		b, err := chain.DecodeBatch(s.Encoded, 16<<10)
+		b, err := chain.DecodeBatch(s.Data, 16<<10)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -306,6 +306,10 @@ func TestLowStorageRefusesSubmissionsAndPushedBatchesOnly(t *testing.T) {
 }
 
 func TestAFailedWriteIsToldAndItsNumberIsNotUsedAgain(t *testing.T) {
+	synctest.Test(t, testAFailedWrite)
+}
+
+func testAFailedWrite(t *testing.T) {
 	n := newNode(t, 0, 4)
 	n.submit(t, message("a"))
 	broken := errors.New("disk broken")
@@ -318,17 +322,19 @@ func TestAFailedWriteIsToldAndItsNumberIsNotUsedAgain(t *testing.T) {
 	}
 	n.storage.set(nil)
 	n.submit(t, message("c"))
-	b, err := chain.DecodeBatch(n.storage.batches[1].Encoded, 1<<20)
+	b, err := chain.DecodeBatch(n.storage.batches[1].Data, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := chain.DecodeBatch(failed[0].Encoded, 1<<20)
+	f, err := chain.DecodeBatch(failed[0].Data, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if (position{b.Incarnation, b.Number}).compare(position{f.Incarnation, f.Number}) <= 0 || b.Number != 1 {
+	if b.Incarnation != f.Incarnation || b.Number != f.Number+1 {
 		t.Fatalf("after batch %d of incarnation %d failed, the next is %d of %d", f.Number, f.Incarnation, b.Number, b.Incarnation)
 	}
+	wantTexts(t, "selected", n.selected(t).Messages, "a")
+	sleep(holeWait)
 	wantTexts(t, "selected", n.selected(t).Messages, "a", "c")
 	if len(n.pushedBatches()) != 2 {
 		t.Fatalf("%d batches were pushed, want the durable ones only", len(n.pushedBatches()))
