@@ -62,7 +62,9 @@ func TestFilesThatAreRefusedAreNotChanged(t *testing.T) {
 			execute(t, path, "UPDATE meta SET slots = zeroblob(length(slots))")
 		}, testChain, ErrCorrupt},
 		{"damaged base", func(t *testing.T, path string) { execute(t, path, "UPDATE meta SET base = x'00'") }, testChain, ErrCorrupt},
-		{"damaged change", func(t *testing.T, path string) { execute(t, path, "UPDATE change SET frontier = x'00000000ff'") }, testChain, ErrCorrupt},
+		{"damaged change", func(t *testing.T, path string) {
+			execute(t, path, "UPDATE change SET frontier = x'00000000ff'")
+		}, testChain, ErrCorrupt},
 		{"missing change", func(t *testing.T, path string) { execute(t, path, "DELETE FROM change") }, testChain, ErrCorrupt},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
