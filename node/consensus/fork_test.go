@@ -25,6 +25,10 @@ func TestClusterNeverForks(t *testing.T) {
 		t.Run(fmt.Sprintf("n=%d,t=%d,dead=%d,twins=%d", o.n, o.t, o.dead, o.twins), func(t *testing.T) {
 			t.Parallel()
 			heights, rounds := 0, 0
+			seeds := seeds
+			if o.n > 5 {
+				seeds /= 4
+			}
 			for seed := range uint64(seeds) {
 				c := newCluster(seed, storm(seed, o))
 				if err := c.play(); err != nil {

@@ -167,7 +167,9 @@ func (p *hostile) leaves(b Bundle) {
 			}
 		}
 		encoded := v.Encode()
-		if !slices.ContainsFunc(p.disk, func(r Record) bool { return len(r.Data) >= len(encoded) && slices.Equal(r.Data[:len(encoded)], encoded) }) {
+		if !slices.ContainsFunc(p.disk, func(r Record) bool {
+			return len(r.Data) >= len(encoded) && slices.Equal(r.Data[:len(encoded)], encoded)
+		}) {
 			p.t.Fatalf("%+v leaves before it is on the disk", v)
 		}
 		p.sent = append(p.sent, v)

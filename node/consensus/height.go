@@ -148,11 +148,13 @@ func (h *height) holders(hash chain.Hash, self chain.PublicKey) []chain.PublicKe
 // and more than two turns of all leaders ago.
 func (h *height) bundle() Bundle {
 	var b Bundle
-	low := uint64(max(0, int64(h.current)-2*int64(h.n())))
-	if notarized := h.highestNotarized(h.current); notarized == nil {
-		low = 0
-	} else {
-		low = min(low, uint64(notarized.number))
+	low := uint64(0)
+	notarized := h.highestNotarized(h.current)
+	if rd := h.peek(h.current); rd.certificates[chain.Notarize] != nil {
+		notarized = rd
+	}
+	if notarized != nil {
+		low = uint64(max(0, min(int64(notarized.number), int64(h.current)-2*int64(h.n()))))
 	}
 	for _, rd := range h.rounds {
 		if uint64(rd.number) < low {

@@ -1,0 +1,147 @@
+package consensus
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+func testConfig(set *chain.ValidatorSet, self int) Config {
+	return Config{
+		ChainID: "test", PublicKey: set.Validators[self].PublicKey, Sign: fakeSignature,
+		RoundTimeout: 500 * time.Millisecond, MaxRoundTimeout: 10 * time.Second, RetryInterval: time.Second,
+	}
+}
+
+func order(n int) []int {
+	out := make([]int, n)
+	for i := range out {
+		out[i] = i
+	}
+	return out
+}
+
+func voteRecord(v chain.Vote) Record {
+	fakeSignature(&v)
+	return Record{Height: v.Height, Round: v.Round, Kind: RecordVote, Data: v.Encode()}
+}
+
+// A validator that has forgotten or mixed up what it voted must not vote.
+func TestUnreadableRecordsAreRefused(t *testing.T) {
+	set := testSet(4, 3)
+	good := voteRecord(chain.Vote{Kind: chain.Nullify, Height: 1, Round: 2})
+	torn, elsewhere, unknown := good, good, good
+	torn.Data = good.Data[:50]
+	elsewhere.Round = 3
+	unknown.Kind = 9
+	block := (&chain.Block{Header: chain.Header{Height: 2}}).Encode()
+	for name, r := range map[string]Record{
+		"torn":                  torn,
+		"of another round":      elsewhere,
+		"of unknown kind":       unknown,
+		"block elsewhere":       {Height: 1, Kind: RecordBlock, Data: block},
+		"no certificate":        {Height: 1, Kind: RecordCertificate, Data: block},
+		"no proposal":           {Height: 1, Kind: RecordProposal, Data: block},
+		"no block, but nothing": {Height: 1, Kind: RecordBlock},
+	} {
+		if _, err := New(testConfig(set, 0), []Record{good, r}); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+func TestContradictingRecordsAreRefused(t *testing.T) {
+	set := testSet(4, 3)
+	for name, records := range map[string][]Record{
+		"E1": {
+			voteRecord(chain.Vote{Kind: chain.Notarize, Height: 1, Block: chain.Hash{1}}),
+			voteRecord(chain.Vote{Kind: chain.Notarize, Height: 1, Block: chain.Hash{2}}),
+		},
+		"E2": {
+			voteRecord(chain.Vote{Kind: chain.Nullify, Height: 1}),
+			voteRecord(chain.Vote{Kind: chain.Finalize, Height: 1, Block: chain.Hash{2}}),
+		},
+		"validator 3": {voteRecord(chain.Vote{Kind: chain.Nullify, Height: 1, Validator: 3})},
+	} {
+		c, err := New(testConfig(set, 0), records)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.StartHeight(Height{Height: 1, Set: set, Order: order(4)}); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}
+
+func TestConfigAndHeightAreChecked(t *testing.T) {
+	set := testSet(4, 3)
+	for name, change := range map[string]func(*Config){
+		"no round timeout":  func(c *Config) { c.RoundTimeout = 0 },
+		"cap below base":    func(c *Config) { c.MaxRoundTimeout = c.RoundTimeout - 1 },
+		"no retry":          func(c *Config) { c.RetryInterval = 0 },
+		"negative interval": func(c *Config) { c.MinBlockInterval = -1 },
+	} {
+		cfg := testConfig(set, 0)
+		change(&cfg)
+		if _, err := New(cfg, nil); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	c, err := New(testConfig(set, 0), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiting := testSet(4, 3)
+	waiting.SynchronyDeltaMS = 100
+	for name, h := range map[string]Height{
+		"genesis":           {Height: 0, Set: set, Order: order(4)},
+		"no finalization":   {Height: 2, Set: set, Order: order(4)},
+		"short order":       {Height: 1, Set: set, Order: order(3)},
+		"no permutation":    {Height: 1, Set: set, Order: []int{0, 1, 1, 3}},
+		"threshold of half": {Height: 1, Set: testSet(4, 2), Order: order(4)},
+		"synchrony wait":    {Height: 1, Set: waiting, Order: order(4)},
+	} {
+		if _, err := c.StartHeight(h); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	// A refused height changes nothing.
+	if actions := c.Step(Pool{Pending: true}); actions != nil {
+		t.Errorf("before the first height: %+v", actions)
+	}
+	if _, actions := c.Screen(chain.PublicKey{}, Bundle{Votes: []chain.Vote{{Height: 9}}}); actions != nil {
+		t.Errorf("before the first height: %+v", actions)
+	}
+}
+
+func FuzzDecodeRecord(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(voteRecord(chain.Vote{Kind: chain.Nullify, Height: 1, Round: 2}).Encode())
+	f.Add(Record{Height: 2, Kind: RecordBlock, Data: (&chain.Block{Header: chain.Header{Height: 2}}).Encode()}.Encode())
+	set := testSet(4, 3)
+	f.Fuzz(func(t *testing.T, in []byte) {
+		r, err := DecodeRecord(in)
+		if err != nil {
+			return
+		}
+		if !bytes.Equal(r.Encode(), in) {
+			t.Fatalf("%x becomes %x", in, r.Encode())
+		}
+		c, err := New(testConfig(set, 0), []Record{r})
+		if err != nil || r.Height == 0 {
+			return
+		}
+		h := Height{Height: r.Height, Set: set, Order: order(4)}
+		if r.Height > 1 {
+			h.Last = &chain.Certificate{Kind: chain.Finalize, Height: r.Height - 1, Block: chain.Hash{1}}
+			h.Parent = chain.Hash{1}
+		}
+		if _, err := c.StartHeight(h); err != nil {
+			return
+		}
+		c.Step(TimerFired{Timer{Kind: RetryTimer, Height: r.Height}})
+	})
+}
