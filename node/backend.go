@@ -90,24 +90,32 @@ func (b *backend) Message(ctx context.Context, id chain.Hash) (*server.MessageSt
 // Receipts returns the receipts of those messages that are final.
 func (b *backend) Receipts(ctx context.Context, ids []chain.Hash) ([]*chain.Receipt, error) {
 	out := make([]*chain.Receipt, len(ids))
-	blocks := map[uint64]*chain.FinalBlock{}
+	type place struct{ in, index int }
+	places := map[uint64][]place{}
 	for i, id := range ids {
 		r, err := b.n.pool.Status(id)
 		if err != nil {
 			return nil, err
 		}
-		if r.State != mempool.Final {
-			continue
+		if r.State == mempool.Final {
+			places[r.Height] = append(places[r.Height], place{in: i, index: int(r.Index)})
 		}
-		f := blocks[r.Height]
-		if f == nil {
-			if f, err = b.certified(ctx, r.Height); err != nil {
-				return nil, err
-			}
-			blocks[r.Height] = f
-		}
-		if out[i], err = chain.NewReceipt(f, int(r.Index), nil); err != nil {
+	}
+	for height, wanted := range places {
+		f, err := b.certified(ctx, height)
+		if err != nil {
 			return nil, err
+		}
+		indexes := make([]int, len(wanted))
+		for i, w := range wanted {
+			indexes[i] = w.index
+		}
+		receipts, err := chain.NewReceipts(f, nil, indexes...)
+		if err != nil {
+			return nil, err
+		}
+		for i, w := range wanted {
+			out[w.in] = receipts[i]
 		}
 	}
 	return out, nil

@@ -74,16 +74,13 @@ func (h *handler) OnAck(to chain.PublicKey, hash chain.Hash, err error) {
 
 // LinkUp sends a peer what it may have missed.
 func (h *handler) LinkUp(to chain.PublicKey) {
-	h.n.log.Info("peer connected", "peer", h.n.peerName(to))
 	h.n.seq.post(consensus.LinkUp{Peer: to})
 	h.n.commitments.linkUp(to)
 	h.n.pushes.linkUp(to)
 }
 
-// LinkDown notes that a peer can no longer be sent to.
-func (h *handler) LinkDown(to chain.PublicKey) {
-	h.n.log.Info("peer disconnected", "peer", h.n.peerName(to))
-}
+// LinkDown needs nothing: what was lost is sent again when the link opens.
+func (h *handler) LinkDown(chain.PublicKey) {}
 
 // Batch returns the encoding of a batch held.
 func (h *handler) Batch(_ context.Context, hash chain.Hash) ([]byte, error) {

@@ -73,3 +73,12 @@ func (n *network) finalBlock(count int) *FinalBlock {
 	b.Sign(n.keys[1])
 	return &FinalBlock{Block: b, Messages: batch.Messages, Certificate: n.certificate(Finalize, 1, 0, b.Hash(), 0, 1, 2)}
 }
+
+func (n *network) receipt(t testing.TB, f *FinalBlock, index int, changes ...ValidatorSetChange) *Receipt {
+	t.Helper()
+	receipts, err := NewReceipts(f, changes, index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return receipts[0]
+}

@@ -100,10 +100,7 @@ func FuzzDecode(f *testing.F) {
 
 func FuzzReadJSON(f *testing.F) {
 	n := newNetwork(f, 4, 3)
-	r, err := NewReceipt(n.finalBlock(3), 1, nil)
-	if err != nil {
-		f.Fatal(err)
-	}
+	r := n.receipt(f, n.finalBlock(3), 1)
 	receipt, _ := json.Marshal(r)
 	genesis, _ := json.Marshal(n.Genesis)
 	f.Add(receipt)
@@ -184,10 +181,7 @@ func TestDecodersRefuseWhatIsNotCanonical(t *testing.T) {
 func TestVectors(t *testing.T) {
 	n := newNetwork(t, 4, 3)
 	f := n.finalBlock(3)
-	receipt, err := NewReceipt(f, 1, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	receipt := n.receipt(t, f, 1)
 	type hexBytes = string
 	vectors := map[string]any{
 		"genesis":               n.Genesis,

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"math/bits"
 )
 
 // The messages of a block are the leaves of an RFC 6962 Merkle tree: leaf = SHA-256(0x00 || u32 LE timestamp || data),
@@ -25,57 +24,51 @@ func merkleNode(left, right Hash) Hash {
 	return sha256.Sum256(b[:])
 }
 
-// MessagesRoot returns the root of the RFC 6962 tree over messages.
-func MessagesRoot(messages []Message) Hash {
-	return merkleRoot(merkleLeaves(messages))
-}
+// messageTree holds every node of the tree over a block's messages, level by level from the leaves up. A node without a
+// sibling stands for itself one level up, which gives the shape of RFC 6962.
+type messageTree [][]Hash
 
-func merkleLeaves(messages []Message) []Hash {
-	leaves := make([]Hash, len(messages))
+func newMessageTree(messages []Message) messageTree {
+	level := make([]Hash, len(messages))
 	for i, m := range messages {
-		leaves[i] = merkleLeaf(m)
+		level[i] = merkleLeaf(m)
 	}
-	return leaves
+	tree := messageTree{level}
+	for len(level) > 1 {
+		up := make([]Hash, (len(level)+1)/2)
+		for i := range len(level) / 2 {
+			up[i] = merkleNode(level[2*i], level[2*i+1])
+		}
+		if len(level)%2 == 1 {
+			up[len(up)-1] = level[len(level)-1]
+		}
+		tree = append(tree, up)
+		level = up
+	}
+	return tree
 }
 
-func merkleRoot(leaves []Hash) Hash {
-	switch len(leaves) {
-	case 0:
-		return sha256.Sum256(nil)
-	case 1:
-		return leaves[0]
+func (t messageTree) root() Hash {
+	if len(t[0]) == 0 {
+		return EmptyMessagesRoot()
 	}
-	k := merkleSplit(len(leaves))
-	return merkleNode(merkleRoot(leaves[:k]), merkleRoot(leaves[k:]))
+	return t[len(t)-1][0]
 }
 
-// merkleSplit returns the largest power of two below n.
-func merkleSplit(n int) int { return 1 << (bits.Len(uint(n-1)) - 1) }
-
-// InclusionPath returns the RFC 6962 audit path of the message at index, lowest sibling first.
-func InclusionPath(messages []Message, index int) ([]Hash, error) {
-	if index < 0 || index >= len(messages) {
-		return nil, fmt.Errorf("index %d in a block of %d messages", index, len(messages))
-	}
-	leaves := merkleLeaves(messages)
+// path returns the audit path of a leaf, lowest sibling first.
+func (t messageTree) path(index int) []Hash {
 	path := []Hash{}
-	var walk func(leaves []Hash, i int)
-	walk = func(leaves []Hash, i int) {
-		if len(leaves) == 1 {
-			return
+	for _, level := range t {
+		if sibling := index ^ 1; sibling < len(level) {
+			path = append(path, level[sibling])
 		}
-		k := merkleSplit(len(leaves))
-		if i < k {
-			walk(leaves[:k], i)
-			path = append(path, merkleRoot(leaves[k:]))
-			return
-		}
-		walk(leaves[k:], i-k)
-		path = append(path, merkleRoot(leaves[:k]))
+		index /= 2
 	}
-	walk(leaves, index)
-	return path, nil
+	return path
 }
+
+// MessagesRoot returns the root of the RFC 6962 tree over messages.
+func MessagesRoot(messages []Message) Hash { return newMessageTree(messages).root() }
 
 // rootFromPath recomputes the root of a tree of size leaves (RFC 9162, section 2.1.3.2).
 func rootFromPath(leaf Hash, index, size uint64, path []Hash) (Hash, error) {

@@ -43,22 +43,27 @@ type Receipt struct {
 	ValidatorChanges []ValidatorSetChange `json:"validator_changes"`
 }
 
-// NewReceipt makes the receipt of the message at index of a final block. changes lead from genesis to the block's set.
-func NewReceipt(f *FinalBlock, index int, changes []ValidatorSetChange) (*Receipt, error) {
-	path, err := InclusionPath(f.Messages, index)
-	if err != nil {
-		return nil, fmt.Errorf("receipt at height %d: %w", f.Header.Height, err)
-	}
+// NewReceipts makes the receipts of the messages at these places of a final block. changes lead from genesis to the block's
+// set. It takes time in proportion to the block, however many receipts are asked for.
+func NewReceipts(f *FinalBlock, changes []ValidatorSetChange, indexes ...int) ([]*Receipt, error) {
 	if changes == nil {
 		changes = []ValidatorSetChange{}
 	}
-	m := f.Messages[index]
-	return &Receipt{
-		Version: 1, ChainID: f.Header.ChainID, Message: ReceiptMessage{ID: m.ID(), Message: m}, Height: f.Header.Height,
-		Index: uint32(index), Header: f.Header, Inclusion: Inclusion{Path: path},
-		Certificate:      ReceiptCertificate{Certificate: f.Certificate, Strength: f.Certificate.Strength()},
-		ValidatorChanges: changes,
-	}, nil
+	tree := newMessageTree(f.Messages)
+	certificate := ReceiptCertificate{Certificate: f.Certificate, Strength: f.Certificate.Strength()}
+	receipts := make([]*Receipt, len(indexes))
+	for i, index := range indexes {
+		if index < 0 || index >= len(f.Messages) {
+			return nil, fmt.Errorf("receipt of message %d of block %d, which has %d", index, f.Header.Height, len(f.Messages))
+		}
+		m := f.Messages[index]
+		receipts[i] = &Receipt{
+			Version: 1, ChainID: f.Header.ChainID, Message: ReceiptMessage{ID: m.ID(), Message: m}, Height: f.Header.Height,
+			Index: uint32(index), Header: f.Header, Inclusion: Inclusion{Path: tree.path(index)},
+			Certificate: certificate, ValidatorChanges: changes,
+		}
+	}
+	return receipts, nil
 }
 
 // Verify checks the receipt against the genesis document: message -> messages_root -> header hash -> finalize votes of the

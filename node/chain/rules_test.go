@@ -46,10 +46,7 @@ func TestMessagesRootAndPathAgreeWithTheReferenceTree(t *testing.T) {
 			t.Fatalf("root %v, the reference has %v", got, want)
 		}
 		index := rapid.IntRange(0, len(messages)-1).Draw(t, "index")
-		path, err := InclusionPath(messages, index)
-		if err != nil {
-			t.Fatal(err)
-		}
+		path := newMessageTree(messages).path(index)
 		proof, err := tlog.ProveRecord(int64(len(messages)), int64(index), reader)
 		if err != nil {
 			t.Fatal(err)
@@ -77,10 +74,7 @@ func TestMessagesRootAndPathAgreeWithTheReferenceTree(t *testing.T) {
 func TestAReceiptVerifiesFromGenesisAlone(t *testing.T) {
 	n := newNetwork(t, 4, 3)
 	for index := range 5 {
-		r, err := NewReceipt(n.finalBlock(5), index, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		r := n.receipt(t, n.finalBlock(5), index)
 		text, err := json.Marshal(r)
 		if err != nil {
 			t.Fatal(err)
@@ -101,10 +95,7 @@ func TestAReceiptVerifiesFromGenesisAlone(t *testing.T) {
 // TestEveryFieldOfAReceiptCounts alters each leaf of the receipt's JSON in turn.
 func TestEveryFieldOfAReceiptCounts(t *testing.T) {
 	n := newNetwork(t, 4, 3)
-	r, err := NewReceipt(n.finalBlock(5), 2, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := n.receipt(t, n.finalBlock(5), 2)
 	text, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)
@@ -152,6 +143,9 @@ func TestEveryFieldOfAReceiptCounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	walk("receipt", root, func(any) {}, root)
+	if _, err := NewReceipts(n.finalBlock(5), nil, 5); err == nil {
+		t.Error("a receipt of message 5 of a block of 5")
+	}
 	if altered < 30 {
 		t.Errorf("only %d fields were altered", altered)
 	}
@@ -167,10 +161,7 @@ func TestAReceiptFollowsTheValidatorSet(t *testing.T) {
 	f := next.finalBlock(2)
 	f.Header.Height, f.Header.ParentHash = 2, change.Header.Hash()
 	f.Certificate = next.certificate(Finalize, 2, 0, f.Header.Hash(), 0, 1, 2, 4, 6)
-	r, err := NewReceipt(f, 0, []ValidatorSetChange{step})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := old.receipt(t, f, 0, step)
 	if err := r.Verify(old.Genesis, 0); err != nil {
 		t.Fatal(err)
 	}

@@ -158,7 +158,8 @@ func (c *Certificate) Strength() int { return len(c.Votes) }
 
 // Vote returns the i-th vote of the certificate.
 func (c *Certificate) Vote(i int) Vote {
-	return Vote{Kind: c.Kind, Height: c.Height, Round: c.Round, Block: c.Block, Validator: c.Votes[i].Validator, Signature: c.Votes[i].Signature}
+	s := c.Votes[i]
+	return Vote{Kind: c.Kind, Height: c.Height, Round: c.Round, Block: c.Block, Validator: s.Validator, Signature: s.Signature}
 }
 
 // Check reports whether the certificate is well-formed and holds at least threshold votes of validators below n. It

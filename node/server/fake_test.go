@@ -176,9 +176,11 @@ func (f *fake) Receipts(_ context.Context, ids []chain.Hash) ([]*chain.Receipt, 
 	for i, id := range ids {
 		if b, index := f.find(id); b != nil {
 			var err error
-			if out[i], err = chain.NewReceipt(b, index, nil); err != nil {
+			receipts, err := chain.NewReceipts(b, nil, index)
+			if err != nil {
 				return nil, err
 			}
+			out[i] = receipts[0]
 		}
 	}
 	return out, nil
