@@ -144,7 +144,7 @@ func (p *pushes) start(to chain.PublicKey, age time.Duration) {
 	p.on[to] = true
 	p.n.tasks.Go(func() {
 		for _, b := range p.n.pool.Unacknowledged(to, age, pushBytes) {
-			if p.n.transport.Push(p.n.ctx, to, b.Hash, b.Encoded) != nil {
+			if p.n.transport.Push(p.n.ctx, to, b.Hash, b.Data) != nil {
 				break // the link is down: its opening starts again
 			}
 		}

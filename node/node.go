@@ -261,7 +261,7 @@ func (n *Node) openPool(ctx context.Context, registry prometheus.Registerer) err
 		MaxMessageBytes: int(n.genesis.Parameters.MaxMessageBytes), MaxBlockBytes: int(n.genesis.Parameters.MaxBlockBytes),
 		Authors: authors, Acknowledgements: len(authors) - int(n.set.Threshold),
 		MaxPoolBytes: int64(n.cfg.Limits.MaxPoolBytes), Height: indexed,
-		Storage: poolStorage{n}, Index: n.follower, Replicator: poolReplicator{n}, FreeDisk: freeDisk(n.cfg.Data),
+		Storage: poolStorage{n.store}, Index: n.follower, Replicator: poolReplicator{n}, FreeDisk: freeDisk(n.cfg.Data),
 		Logger: n.log, Registerer: registry,
 	})
 	if err != nil {

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -13,32 +12,21 @@ import (
 	"github.com/diseq/diseq/node/store"
 )
 
-// poolStorage keeps the pool's batches in the store.
-type poolStorage struct{ n *Node }
-
-// incarnationAt is where a batch's encoding has its incarnation, followed by its number (docs/protocol.md, batch).
-const incarnationAt = 32
+// poolStorage keeps the pool's batches in the store: the two packages know nothing of each other, but mean the same.
+type poolStorage struct{ *store.Store }
 
 // AddBatches makes batches durable.
 func (s poolStorage) AddBatches(ctx context.Context, batches []mempool.StoredBatch) error {
 	rows := make([]store.Batch, len(batches))
 	for i, b := range batches {
-		if len(b.Encoded) < incarnationAt+16 {
-			return fmt.Errorf("batch %v of %d bytes", b.Hash, len(b.Encoded))
-		}
-		rows[i] = store.Batch{
-			Hash: b.Hash, Author: b.Author, Data: b.Encoded,
-			Incarnation: binary.BigEndian.Uint64(b.Encoded[incarnationAt:]), Number: binary.BigEndian.Uint64(b.Encoded[incarnationAt+8:]),
-		}
+		rows[i] = store.Batch(b)
 	}
-	return s.n.store.AddBatches(ctx, rows)
+	return s.Store.AddBatches(ctx, rows)
 }
 
-// Batches calls visit with every batch stored, in the order of their arrival.
-func (s poolStorage) Batches(ctx context.Context, visit func(mempool.StoredBatch) error) error {
-	return s.n.store.PendingBatches(ctx, func(b store.Batch) error {
-		return visit(mempool.StoredBatch{Hash: b.Hash, Author: b.Author, Encoded: b.Data})
-	})
+// PendingBatches calls yield with every batch stored, in the order of their arrival.
+func (s poolStorage) PendingBatches(ctx context.Context, yield func(mempool.StoredBatch) error) error {
+	return s.Store.PendingBatches(ctx, func(b store.Batch) error { return yield(mempool.StoredBatch(b)) })
 }
 
 // poolReplicator pushes the pool's batches to the peers.
