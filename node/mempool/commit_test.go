@@ -44,6 +44,34 @@ func TestABlockObtainedByCatchUpReleasesItsMessagesWhereverTheyAre(t *testing.T)
 	wantError(t, n.Committed(3, nil, nil), ErrHeight)
 }
 
+func TestABatchStillBeingStoredIsRemovedByALaterBlock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, 0, 4)
+		gate := make(chan struct{})
+		n.storage.set(func([]StoredBatch) error { <-gate; return nil })
+		encoded, _ := batch(1, 1, 1, message("a"))
+		received := make(chan error, 1)
+		go func() { received <- n.Receive(t.Context(), author(1), encoded) }()
+		synctest.Wait()
+		block := ids(message("a"))
+		if got := n.Removable(block); got != nil {
+			t.Fatalf("%v is to be removed before it is there", got)
+		}
+		n.commit(t, Body{IDs: block})
+		close(gate)
+		if err := <-received; err != nil {
+			t.Fatal(err)
+		}
+		if n.HasPending() || n.Stats().Messages != 0 || n.storage.len() != 1 {
+			t.Fatalf("%+v with %d batches on disk", n.Stats(), n.storage.len())
+		}
+		n.commit(t, Body{})
+		if n.Stats().Batches != 0 || n.storage.len() != 0 {
+			t.Fatalf("%+v with %d batches on disk", n.Stats(), n.storage.len())
+		}
+	})
+}
+
 func TestDrainedBatchesBehindOneThatWaitsAreLetGo(t *testing.T) {
 	n := newNode(t, 0, 4)
 	n.receive(t, 1, 1, 1, message("waits"))

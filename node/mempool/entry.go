@@ -2,6 +2,7 @@ package mempool
 
 import (
 	"bytes"
+	"maps"
 	"math/bits"
 	"slices"
 	"time"
@@ -123,9 +124,9 @@ type queue struct {
 	drained int
 	// held finds the batch of a position, whether stored or being stored.
 	held map[position]*entry
-	// base is the position that the next one has to follow; known is false before the first.
-	base  position
-	known bool
+	// bases has, by incarnation, the number that the next one has to follow. None means that no batch is known to be
+	// ordered.
+	bases map[uint64]uint64
 	// bytes and messages are the author's share in use, batches the number of its batches.
 	bytes             int64
 	messages, batches int
@@ -165,41 +166,45 @@ func (q *queue) compact() {
 	}
 }
 
+// maxIncarnations bounds the incarnations of an author whose numbers are followed, which are the newest.
+const maxIncarnations = 64
+
 // ordered notes that a block refers to the batch at p: what is missing before it was given up by its leader.
 func (q *queue) ordered(p position) {
-	if !q.known || p.compare(q.base) > 0 {
-		q.base, q.known = p, true
+	if p.number <= q.bases[p.incarnation] {
+		return
+	}
+	q.bases[p.incarnation] = p.number
+	if len(q.bases) > maxIncarnations {
+		delete(q.bases, slices.Min(slices.Collect(maps.Keys(q.bases))))
 	}
 }
 
 // emptied notes that nothing is left to order of the batch at p, though maybe no block refers to it: its messages came by
 // other batches. That says nothing of those before it.
 func (q *queue) emptied(p position) {
-	next := p.number == 1
-	if q.known {
-		next = next && p.incarnation > q.base.incarnation || p == position{q.base.incarnation, q.base.number + 1}
-	}
-	if next {
-		q.base, q.known = p, true
+	if p.number-1 == q.bases[p.incarnation] {
+		q.ordered(p)
 	}
 }
 
-// wait returns how long e has to wait before it may be ordered after last, the position before it (known says whether there
-// is one): not at all if it is next or late, else until the batches between had their time to come.
-func wait(e *entry, last position, known bool, now time.Time) time.Duration {
-	p := e.position
+// wait returns how long e has to wait before it may be ordered when its author's last batch of the incarnation is number
+// last (0 if there is none): not at all if it is next or late, else until those between had their time to come.
+func (e *entry) wait(last uint64, now time.Time) time.Duration {
 	missing := holeWait
 	switch {
-	case p.number == 1, known && p.compare(last) <= 0:
+	case e.position.number-1 <= last:
 		return 0
-	case known && p.incarnation == last.incarnation:
-		if p.number == last.number+1 {
-			return 0
-		}
-	default:
+	case last == 0:
 		missing = startWait
 	}
 	return max(0, missing-now.Sub(e.arrived))
+}
+
+// frontWait returns how long the first batch has to wait.
+func (q *queue) frontWait(now time.Time) time.Duration {
+	e := q.entries[0]
+	return e.wait(q.bases[e.position.incarnation], now)
 }
 
 // find returns the batch with that encoding at p.

@@ -168,9 +168,9 @@ func (p *Pool) body(entries []*entry, count int) Body {
 
 // cursor is how far a walk has come in one author's queue.
 type cursor struct {
-	next  int
-	last  position
-	known bool
+	next int
+	// last is the last position taken.
+	last position
 	// head is the next batch of the author, nil if there is none that may be taken.
 	head *entry
 }
@@ -188,14 +188,17 @@ func (p *Pool) oldest(complete bool, visit func(*entry) bool) {
 			if e.drained {
 				continue
 			}
-			if !complete || wait(e, c.last, c.known, now) == 0 {
+			last := q.bases[e.position.incarnation]
+			if c.last.incarnation == e.position.incarnation {
+				last = max(last, c.last.number)
+			}
+			if !complete || e.wait(last, now) == 0 {
 				c.head = e
 			}
 			return
 		}
 	}
-	for i, q := range p.queues {
-		cursors[i].last, cursors[i].known = q.base, q.known
+	for i := range cursors {
 		advance(i)
 	}
 	for {
@@ -209,9 +212,7 @@ func (p *Pool) oldest(complete bool, visit func(*entry) bool) {
 			return
 		}
 		c := &cursors[first]
-		if !c.known || c.head.position.compare(c.last) > 0 {
-			c.last, c.known = c.head.position, true
-		}
+		c.last = c.head.position
 		c.next++
 		advance(first)
 	}

@@ -92,7 +92,7 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 	}
 	for i, a := range cfg.Authors {
 		p.authors[a] = i
-		p.queues = append(p.queues, &queue{held: map[position]*entry{}})
+		p.queues = append(p.queues, &queue{held: map[position]*entry{}, bases: map[uint64]uint64{}})
 	}
 	p.self = slices.Index(cfg.Authors, p.public)
 	p.metrics = newMetrics(cfg.Registerer, p)
@@ -138,11 +138,14 @@ func (p *Pool) restore(ctx context.Context) error {
 		p.settle(e)
 		return nil
 	})
-	if p.self >= 0 && len(p.queues[p.self].entries) > 0 {
+	if p.self >= 0 {
 		// Of this node's own batches none can be missing.
 		q := p.queues[p.self]
-		first := q.entries[0].position
-		q.base, q.known = position{first.incarnation, first.number - 1}, true
+		for _, e := range q.entries {
+			if _, ok := q.bases[e.position.incarnation]; !ok {
+				q.bases[e.position.incarnation] = e.position.number - 1
+			}
+		}
 	}
 	return err
 }
@@ -211,7 +214,7 @@ func (p *Pool) HasPending() bool {
 	defer p.mu.Unlock()
 	now := time.Now()
 	return slices.ContainsFunc(p.queues, func(q *queue) bool {
-		return len(q.entries) > 0 && wait(q.entries[0], q.base, q.known, now) == 0
+		return len(q.entries) > 0 && q.frontWait(now) == 0
 	})
 }
 
@@ -363,7 +366,7 @@ func (p *Pool) arm(q *queue, now time.Time) {
 	if p.closed || len(q.entries) == 0 {
 		return
 	}
-	d := wait(q.entries[0], q.base, q.known, now)
+	d := q.frontWait(now)
 	switch {
 	case d == 0:
 	case q.timer == nil:
