@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
@@ -88,16 +89,18 @@ type checkKey struct {
 	fresh bool
 }
 
-// check is one under way.
+// check is one under way, or answered. One that failed for a reason of this node's own has ended without an answer: the
+// core asks again at T_retry.
 type check struct {
 	holders chan []chain.PublicKey
+	failed  atomic.Bool
 }
 
 // check starts checking a block, or tells the check under way whom else to ask for messages.
 func (s *sequencer) check(a consensus.CheckBlock) {
 	key := checkKey{block: a.Block.Hash(), round: a.Round, fresh: a.Fresh}
 	c := s.checks[key]
-	if c == nil {
+	if c == nil || c.failed.Load() {
 		c = &check{holders: make(chan []chain.PublicKey, 1)}
 		s.checks[key] = c
 		ctx := s.deciding
@@ -118,6 +121,7 @@ func (s *sequencer) runCheck(ctx context.Context, c *check, a consensus.CheckBlo
 			if ctx.Err() == nil {
 				s.n.log.Error("block not checked", "height", a.Height, "block", answer.Block, "err", err)
 			}
+			c.failed.Store(true)
 			return
 		}
 		s.n.metrics.rejected.WithLabelValues("invalid block").Inc()

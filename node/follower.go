@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/trie"
@@ -22,6 +23,8 @@ type follower struct {
 	height     uint64
 	newestRoot chain.Hash
 	wake       chan struct{}
+	// appended counts heights, between looks at the free space; run alone uses it.
+	appended int
 }
 
 func newFollower(n *Node, t *trie.Trie) *follower {
@@ -79,6 +82,9 @@ func (f *follower) run(ctx context.Context) error {
 				return nil
 			}
 			height++
+			if err := f.awaitSpace(ctx); err != nil {
+				return nil
+			}
 			if err := f.append(ctx, height); err != nil {
 				if ctx.Err() != nil {
 					return nil
@@ -93,6 +99,34 @@ func (f *follower) run(ctx context.Context) error {
 		}
 	}
 }
+
+// minFreeForState is the free disk space, in bytes, below which the trie waits: the last of it is for votes and blocks, which
+// can wait for space in the middle of what they do, as the trie cannot.
+const minFreeForState = 64 << 20
+
+func (f *follower) awaitSpace(ctx context.Context) error {
+	for {
+		if f.appended++; f.appended%spaceCheckEvery != 1 {
+			return nil
+		}
+		free, err := freeDisk(f.n.cfg.Data)()
+		if err != nil || free >= minFreeForState {
+			return nil // one that cannot be measured is no reason to stop
+		}
+		f.n.log.Error("the disk is nearly full: the state waits for space", "free", free)
+		f.appended--
+		t := time.NewTimer(diskRetry)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return ctx.Err()
+		case <-t.C:
+		}
+	}
+}
+
+// spaceCheckEvery is for how many heights the free space is taken to have not changed much.
+const spaceCheckEvery = 16
 
 func (f *follower) append(ctx context.Context, height uint64) error {
 	b, err := f.n.finals.block(ctx, height)

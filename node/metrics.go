@@ -15,6 +15,7 @@ type metrics struct {
 	proofSeconds prometheus.Histogram
 	messages     prometheus.Counter
 	caughtUp     prometheus.Counter
+	diskFull     prometheus.Counter
 	rejected     *prometheus.CounterVec
 	withheld     *prometheus.CounterVec
 	evidence     *prometheus.CounterVec
@@ -32,6 +33,9 @@ func newMetrics(n *Node, registry *prometheus.Registry) *metrics {
 		}),
 		messages: prometheus.NewCounter(prometheus.CounterOpts{Name: "diseq_final_messages_total", Help: "Messages made final since the start."}),
 		caughtUp: prometheus.NewCounter(prometheus.CounterOpts{Name: "diseq_caught_up_blocks_total", Help: "Final blocks taken from peers."}),
+		diskFull: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "diseq_disk_full_total", Help: "Writes of votes and blocks that failed on a full disk and are tried again.",
+		}),
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "diseq_rejected_total", Help: "Input refused, by what it was.",
 		}, []string{"what"}),
@@ -42,7 +46,7 @@ func newMetrics(n *Node, registry *prometheus.Registry) *metrics {
 			Name: "diseq_evidence_total", Help: "Pieces of equivocation evidence found, by rule.",
 		}, []string{"rule"}),
 	}
-	registry.MustRegister(m.finality, m.proofSeconds, m.messages, m.caughtUp, m.rejected, m.withheld, m.evidence, &collector{n})
+	registry.MustRegister(m.finality, m.proofSeconds, m.messages, m.caughtUp, m.diskFull, m.rejected, m.withheld, m.evidence, &collector{n})
 	return m
 }
 

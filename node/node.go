@@ -364,8 +364,8 @@ func (n *Node) apply(f *chain.FinalBlock, ids []chain.Hash, justification []byte
 	for _, e := range n.beacon.apply(&f.Block) {
 		epochs = append(epochs, store.Epoch{Number: e.number, Beacon: e.value, Output: e.output})
 	}
-	err := n.store.Commit(n.ctx, store.Commit{Block: f, Remove: n.pool.Removable(ids), Epochs: epochs, Justification: justification})
-	if err != nil {
+	commit := store.Commit{Block: f, Remove: n.pool.Removable(ids), Epochs: epochs, Justification: justification}
+	if err := n.written("block", func() error { return n.store.Commit(n.ctx, commit) }); err != nil {
 		return err
 	}
 	now := time.Now()
@@ -389,6 +389,37 @@ func (n *Node) apply(f *chain.FinalBlock, ids []chain.Hash, justification []byte
 	n.next = make(chan struct{})
 	n.finality.Unlock()
 	return nil
+}
+
+// diskRetry is how often a write is tried again while the disk is full.
+const diskRetry = time.Second
+
+// written carries out a write that the node cannot go on without. While the disk is full it waits for space: nothing leaves
+// this node meanwhile, the others go on without it.
+func (n *Node) written(what string, write func() error) error {
+	for told := false; ; {
+		err := write()
+		if !errors.Is(err, store.ErrDiskFull) {
+			if err != nil {
+				err = fmt.Errorf("%s not written: %w", what, err)
+			} else if told {
+				n.log.Info("there is space on the disk again")
+			}
+			return err
+		}
+		n.metrics.diskFull.Inc()
+		if !told {
+			n.log.Error("the disk is full: this node waits for space", "write", what, "err", err)
+			told = true
+		}
+		t := time.NewTimer(diskRetry)
+		select {
+		case <-n.ctx.Done():
+			t.Stop()
+			return err
+		case <-t.C:
+		}
+	}
 }
 
 // finalHeight returns the last final height and a channel that is closed when a higher one is final.

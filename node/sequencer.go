@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -161,12 +162,16 @@ func (s *sequencer) execute(actions []consensus.Action) error {
 			}
 		}
 	}
-	if len(records) > 0 {
-		if s.voting == nil {
+	if s.voting == nil {
+		// Who does not vote has nothing to remember: certificates are had again from the others.
+		if slices.ContainsFunc(records, func(r store.Record) bool { return r.Kind == uint8(consensus.RecordVote) }) {
 			return errors.New("the consensus core wants to vote without a vote store")
 		}
-		if err := s.voting.Append(records...); err != nil {
-			return fmt.Errorf("vote store: %w", err)
+		records = nil
+	}
+	if len(records) > 0 {
+		if err := s.n.written("vote", func() error { return s.voting.Append(records...) }); err != nil {
+			return err
 		}
 	}
 	committed := false
