@@ -74,6 +74,16 @@ func TestConnectionsThatStallAreClosed(t *testing.T) {
 	}
 }
 
+func TestTimeForTheBodyDoesNotBoundTheWait(t *testing.T) {
+	url, _ := listen(t, New(Options{Backend: newFake(t), Limits: Limits{BodyTimeout: short}}))
+	conn := dial(t, url)
+	send(t, conn, "POST /v1/messages?wait=final&timeout="+(4*short).String()+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"+
+		"Content-Type: application/octet-stream\r\nContent-Length: 3\r\n\r\nabc")
+	if got := closed(t, conn); !strings.Contains(got, "202 Accepted") || !strings.Contains(got, `"pending"`) {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestBodyThatEndsEarlyIsTheClientsMistake(t *testing.T) {
 	f := newFake(t)
 	url, _ := listen(t, New(Options{Backend: f}))

@@ -25,6 +25,8 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	select {
 	case s.streams <- struct{}{}:
 		defer func() { <-s.streams }()
+		s.metrics.streams.Inc()
+		defer s.metrics.streams.Dec()
 	default:
 		return &apiError{
 			http.StatusServiceUnavailable, "too_many_streams", fmt.Sprintf("%d streams are open already", cap(s.streams)), 10 * time.Second,
@@ -35,8 +37,6 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	s.metrics.streams.Inc()
-	defer s.metrics.streams.Dec()
 	if err := s.copyBlocks(r.Context(), out, next, withMessages); err != nil && r.Context().Err() == nil {
 		// The answer has begun: ending it is all that is left, and the client resumes where it was.
 		s.log.Debug("stream ended", "error", err)

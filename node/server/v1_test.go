@@ -145,7 +145,7 @@ func TestSubmitOfAChunkedBodyIsBounded(t *testing.T) {
 	r.Header.Set("Content-Type", batchType)
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
-	if w.Code != http.StatusRequestEntityTooLarge {
+	if w.Code != http.StatusRequestEntityTooLarge || !strings.Contains(w.Body.String(), "longer than 8388608 bytes") {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
 }

@@ -1,0 +1,95 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// accepting is a node that takes everything and keeps nothing: what is left is the server's own cost.
+type accepting struct{ *fake }
+
+func (accepting) Submit(_ context.Context, messages []chain.Message) ([]SubmitResult, error) {
+	return make([]SubmitResult, len(messages)), nil
+}
+
+const benchMessages = 100
+
+func benchData(i int) []byte { return fmt.Appendf(nil, "%0250d", i) }
+
+// BenchmarkSubmit is the handler's cost for 100 messages of 250 bytes, without network and backend.
+func BenchmarkSubmit(b *testing.B) {
+	var batch []string
+	list := []byte(`{"messages":[`)
+	for i := range benchMessages {
+		batch = append(batch, string(benchData(i)))
+		if i > 0 {
+			list = append(list, ',')
+		}
+		list = fmt.Appendf(list, `{"data":%q}`, base64.StdEncoding.EncodeToString(benchData(i)))
+	}
+	for _, c := range []struct {
+		name, contentType string
+		body              []byte
+	}{{"batch", batchType, []byte(batchOf(batch...))}, {"json", jsonType, append(list, "]}"...)}} {
+		b.Run(c.name, func(b *testing.B) {
+			h := New(Options{Backend: accepting{newFake(b)}}).Public()
+			b.ReportAllocs()
+			for b.Loop() {
+				r, err := http.NewRequestWithContext(b.Context(), http.MethodPost, "/v1/messages", bytes.NewReader(c.body))
+				if err != nil {
+					b.Fatal(err)
+				}
+				r.Header.Set("Content-Type", c.contentType)
+				w := &discard{header: http.Header{}}
+				h.ServeHTTP(w, r)
+				if w.status != http.StatusAccepted {
+					b.Fatal(w.status)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchMessages, "ns/message")
+		})
+	}
+}
+
+type discard struct {
+	header http.Header
+	status int
+}
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) WriteHeader(status int)      { d.status = status }
+func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
+
+// BenchmarkSchedule is the cost of one message in the form of the proof of concept.
+func BenchmarkSchedule(b *testing.B) {
+	body := append(appendNumbers([]byte(`{"data":`), benchData(1), ","), `,"timestamp":0}`...)
+	h := New(Options{Backend: accepting{newFake(b)}}).Public()
+	b.ReportAllocs()
+	for b.Loop() {
+		r, err := http.NewRequestWithContext(b.Context(), http.MethodPost, "/schedule", bytes.NewReader(body))
+		if err != nil {
+			b.Fatal(err)
+		}
+		r.Header.Set("Content-Type", jsonType)
+		h.ServeHTTP(&discard{header: http.Header{}}, r)
+	}
+}
+
+// BenchmarkEncodeMessages is what a block costs once, however many stream it.
+func BenchmarkEncodeMessages(b *testing.B) {
+	messages := make([]chain.Message, 1000)
+	for i := range messages {
+		messages[i].Data = benchData(i)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		encodeMessages(messages)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1000, "ns/message")
+}
