@@ -77,9 +77,9 @@ func (n *Network) Audit(h *History, ledgers ...*Ledger) *Report {
 	}
 	n.checkReceipts(h, report, ledgers)
 	for _, node := range running {
-		var evidence []any
-		if err := node.Get("/v1/evidence", &evidence); err != nil || len(evidence) > 0 {
-			h.fail("%s holds evidence of equivocation by honest validators: %v %v", node.Name, evidence, err)
+		var held struct{ Evidence []chain.Evidence }
+		if err := node.Get("/v1/evidence", &held); err != nil || len(held.Evidence) > 0 {
+			h.fail("%s holds evidence of equivocation by honest validators: %v %v", node.Name, held.Evidence, err)
 		}
 	}
 	if broken := h.Broken(); len(broken) > 0 {

@@ -23,8 +23,6 @@ type Load struct {
 	Rate, Batch, Size int
 	// Clients is how many there are, four for each node if zero.
 	Clients int
-	// Wait makes each request wait until its messages are final, which is then when its answer came.
-	Wait bool
 }
 
 // Ledger is what became of the messages of a load.
@@ -161,14 +159,10 @@ func (c *client) request(ctx context.Context, h *http.Client) {
 	if i != c.lastNode {
 		c.lastNode, c.lane, c.place = i, c.lane+1, 0
 	}
-	query := ""
-	if c.load.Wait {
-		query = "?wait=final"
-	}
 	messages := c.messages()
 	sent := time.Now()
 	// Stopping the load does not break off a request: each is answered, or its messages are uncertain.
-	results, err := c.load.Nodes[i].Submit(context.WithoutCancel(ctx), h, query, messages)
+	results, err := c.load.Nodes[i].Submit(context.WithoutCancel(ctx), h, "", messages)
 	answered := time.Now()
 	l := c.ledger
 	l.mu.Lock()
