@@ -83,7 +83,7 @@ func defaultSettings() settings {
 		maxConnections:   2,
 		maxStreams:       8,
 		maxFetches:       4,
-		maxProposals:     4,
+		maxProposals:     16,
 		queueItems:       4096,
 		queueBytes:       8 << 20,
 		sendBytes:        64 << 10,

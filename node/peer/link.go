@@ -151,15 +151,15 @@ func (l *link) serve(ctx context.Context) (lasted time.Duration, err error) {
 	if err != nil {
 		return 0, err
 	}
-	up := time.Now()
+	began := time.Now()
 	l.up(s)
 	group.Go(func() error { return l.sendFrames(ctx, frames) })
 	group.Go(func() error { return ended(frames.RecvMsg(new(peerpb.Done))) })
 	group.Go(func() error { return l.sendBatches(ctx, batches) })
 	group.Go(func() error { return l.receiveAcks(batches) })
 	err = group.Wait()
-	l.down()
-	return max(time.Since(up), 1), err
+	l.down(err)
+	return max(time.Since(began), 1), err
 }
 
 // ended turns the end of a stream that should never end into an error.
@@ -181,9 +181,9 @@ func (l *link) up(s *session) {
 	l.t.handler.LinkUp(l.peer.Key)
 }
 
-func (l *link) down() {
+func (l *link) down(err error) {
 	l.mu.Lock()
-	l.session, l.since = nil, time.Now()
+	l.session, l.since, l.failure = nil, time.Now(), err
 	l.mu.Unlock()
 	l.calls.Wait()
 	l.items.set(false)
@@ -213,7 +213,7 @@ func (l *link) current() (*session, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.session == nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrLinkDown, l.peer.Name, l.failure)
+		return nil, fmt.Errorf("%w: %s: %v", ErrLinkDown, l.peer.Name, l.failure)
 	}
 	return l.session, nil
 }

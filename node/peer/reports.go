@@ -149,7 +149,10 @@ func (r *reports) logLimited(level slog.Level, message, kind, peer string, err e
 	l.last, l.suppressed = now, 0
 	r.mu.Unlock()
 
-	attrs := append([]slog.Attr{slog.String("kind", kind), slog.Any("error", err)}, more...)
+	attrs := append([]slog.Attr{slog.String("kind", kind)}, more...)
+	if err != nil {
+		attrs = append(attrs, slog.Any("error", err))
+	}
 	if peer != "" {
 		attrs = append(attrs, slog.String("peer", peer))
 	}
