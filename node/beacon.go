@@ -148,9 +148,9 @@ func (b *beacon) restore(height uint64, rows []epoch) {
 		return
 	}
 	b.current = b.epochOf(height + 1)
-	clear(b.missed)
-	if b.epochOf(1) > 0 {
-		b.missed[0]++
+	n := uint64(len(b.missed))
+	for i := range b.missed { // the epochs that are over, less those below
+		b.missed[i] = (b.current + n - 1 - uint64(i)) / n
 	}
 	for _, r := range rows {
 		if r.number+2 >= b.current {
@@ -159,11 +159,12 @@ func (b *beacon) restore(height uint64, rows []epoch) {
 				b.output[r.number] = *r.output
 			}
 		}
-		switch {
-		case r.output != nil:
-			b.made[b.committer(r.number)]++
-		case r.number < b.current && (r.number > 0 || b.epochOf(1) == 0):
-			b.missed[b.committer(r.number)]++
+		if r.output == nil {
+			continue
+		}
+		b.made[b.committer(r.number)]++
+		if r.number < b.current {
+			b.missed[b.committer(r.number)]--
 		}
 	}
 }

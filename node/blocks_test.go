@@ -1,0 +1,155 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/consensus"
+)
+
+// openNode opens node i of a network, with the parts that rules are checked with running, but neither listeners nor votes.
+func (n *testNetwork) openNode(i int) *Node {
+	n.t.Helper()
+	node, err := open(n.t.Context(), n.configs[i], "test", slog.New(slog.DiscardHandler))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	node.ctx = ctx
+	done := make(chan error, 1)
+	go func() { done <- node.follower.run(ctx) }()
+	n.t.Cleanup(func() {
+		cancel()
+		if err := errors.Join(<-done, node.close()); err != nil {
+			n.t.Error(err)
+		}
+	})
+	return node
+}
+
+// checkOf returns the outcome of checking a block as a fresh proposal of the round that its proposer leads.
+func checkOf(t *testing.T, n *Node, b *chain.Block) error {
+	t.Helper()
+	order, err := n.beacon.leaders(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	round := uint32(0)
+	for i, v := range order {
+		if n.set.Validators[v].PublicKey == n.self {
+			round = uint32(i)
+		}
+	}
+	c := &check{holders: make(chan []chain.PublicKey, 1)}
+	c.holders <- nil
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	return n.checkBlock(ctx, c, consensus.CheckBlock{Height: 1, Round: round, Block: b, Fresh: true})
+}
+
+func TestABlockThatBreaksARuleIsInvalid(t *testing.T) {
+	network := newTestNetwork(t, 2, 2)
+	n := network.openNode(0)
+	build := func() chain.Block {
+		b, err := n.buildBlock(t.Context(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return *b
+	}
+	for _, c := range []struct {
+		name, want string
+		alter      func(*chain.Block)
+	}{
+		{"another protocol version", "protocol version 2", func(b *chain.Block) { b.Header.ProtocolVersion = 2 }},
+		{"another chain", `chain "other"`, func(b *chain.Block) { b.Header.ChainID = "other" }},
+		{"another parent", "parent", func(b *chain.Block) { b.Header.ParentHash[0]++ }},
+		{"the parent's time", "is not later", func(b *chain.Block) { b.Header.Timestamp = network.genesis.TimeMS }},
+		{"a state of its own height", "state height 1", func(b *chain.Block) { b.Header.StateHeight = 1 }},
+		{"another state root", "state root", func(b *chain.Block) { b.Header.StateRoot[0]++ }},
+		{"another beacon", "beacon", func(b *chain.Block) { b.Header.Beacon[0]++ }},
+		{"another validator set", "validator sets", func(b *chain.Block) { b.Header.ValidatorsHash[0]++ }},
+		{"a change of the set", "validator sets", func(b *chain.Block) { b.Header.NextValidatorsHash[0]++ }},
+		{"messages that it does not have", "has 0 messages, its header says 1", func(b *chain.Block) { b.Header.MessagesCount = 1 }},
+		{"another messages root", "messages root", func(b *chain.Block) { b.Header.MessagesRoot[0]++ }},
+		{"a proposer who does not lead", "signature", func(b *chain.Block) { b.Header.Proposer = 1 - b.Header.Proposer }},
+		{"a commitment of another epoch", "carries the commitment of epoch 5", func(b *chain.Block) {
+			b.Commitment = &chain.Commitment{Epoch: 5, Proof: []byte("x")}
+			b.Header.CommitmentHash = b.Commitment.Hash()
+		}},
+		{"a commitment of another validator", "its committing validator is 0", func(b *chain.Block) {
+			b.Commitment = &chain.Commitment{Epoch: 0, Validator: 1, Proof: []byte("x")}
+			b.Header.CommitmentHash = b.Commitment.Hash()
+		}},
+		{"a commitment with a wrong proof", "commitment of epoch 0", func(b *chain.Block) {
+			b.Commitment = &chain.Commitment{Epoch: 0, Validator: 0, Proof: make([]byte, 664)}
+			b.Header.CommitmentHash = b.Commitment.Hash()
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := build()
+			c.alter(&b)
+			b.Sign(n.identity.Signing)
+			err := checkOf(t, n, &b)
+			var inv *invalidError
+			if !errors.As(err, &inv) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v, want an invalidError with %q", err, c.want)
+			}
+		})
+	}
+	b := build()
+	b.Header.Timestamp += 7 // not the one that is held already
+	b.Sign(n.identity.Signing)
+	if err := checkOf(t, n, &b); err != nil {
+		t.Errorf("a block that breaks no rule: %v", err)
+	}
+	b.Signature[0]++
+	if err := checkOf(t, n, &b); err == nil {
+		t.Error("a block with a forged signature is valid")
+	}
+}
+
+func TestAClockThatIsOffWithholdsVotesOnly(t *testing.T) {
+	network := newTestNetwork(t, 2, 2)
+	n := network.openNode(0)
+	genesis := time.UnixMilli(int64(network.genesis.TimeMS))
+	for _, c := range []struct {
+		name    string
+		clock   time.Duration // of this node, after genesis
+		block   time.Duration // time of the block, after genesis
+		reason  string
+		liftsIn time.Duration
+	}{
+		{"in time", time.Second, time.Second, "", 0},
+		{"a little ahead", time.Second, 2900 * time.Millisecond, "", 0},
+		{"far ahead", time.Second, 10 * time.Second, "clock", 7 * time.Second},
+		{"our clock set back by an hour, an honest block", -time.Hour, time.Millisecond, "", 0},
+		{"our clock set back by an hour, one that runs ahead", -time.Hour, time.Second, "clock", time.Hour + time.Second - maxClockDrift},
+		{"late", time.Hour, time.Second, "", 0},
+	} {
+		n.now = func() time.Time { return genesis.Add(c.clock) }
+		b := chain.Block{Header: chain.Header{Height: 1, Timestamp: uint64(genesis.Add(c.block).UnixMilli())}}
+		reason, lift := n.withhold(consensus.CheckBlock{Height: 1, Block: &b, Fresh: true})
+		if reason != c.reason || lift != c.liftsIn {
+			t.Errorf("%s: withheld for %q, lifted in %v; want %q, %v", c.name, reason, lift, c.reason, c.liftsIn)
+		}
+	}
+}
+
+func TestABlockIsLaterThanItsParentWhateverTheClockSays(t *testing.T) {
+	network := newTestNetwork(t, 2, 2)
+	n := network.openNode(0)
+	n.now = func() time.Time { return time.UnixMilli(int64(network.genesis.TimeMS)).Add(-time.Hour) }
+	b, err := n.buildBlock(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := network.genesis.TimeMS + 1; b.Header.Timestamp != want {
+		t.Errorf("timestamp %d, want %d", b.Header.Timestamp, want)
+	}
+}
