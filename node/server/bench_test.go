@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"testing"
 
@@ -54,6 +56,37 @@ func BenchmarkSubmit(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchMessages, "ns/message")
 		})
+	}
+}
+
+// BenchmarkSubmitOverLoopback is the whole of HTTP on one connection, client and server: 100 messages of 250 bytes a request.
+func BenchmarkSubmitOverLoopback(b *testing.B) {
+	l, err := (&net.ListenConfig{}).Listen(b.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	served := make(chan error, 1)
+	go func() { served <- New(Options{Backend: accepting{newFake(b)}}).Serve(ctx, l, nil) }()
+	var batch []string
+	for i := range benchMessages {
+		batch = append(batch, string(benchData(i)))
+	}
+	body := []byte(batchOf(batch...))
+	for b.Loop() {
+		resp, err := http.Post("http://"+l.Addr().String()+"/v1/messages", batchType, bytes.NewReader(body))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusAccepted {
+			b.Fatal(resp.Status, err)
+		}
+		_ = resp.Body.Close() // it is read to its end
+	}
+	b.ReportMetric(float64(b.N)*benchMessages/b.Elapsed().Seconds(), "messages/s")
+	cancel()
+	if err := <-served; err != nil {
+		b.Error(err)
 	}
 }
 

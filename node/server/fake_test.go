@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -295,9 +296,7 @@ func do(tb testing.TB, h http.Handler, q request) answer {
 		method = http.MethodGet
 	}
 	r := httptest.NewRequestWithContext(tb.Context(), method, q.path, strings.NewReader(q.body))
-	for name, values := range q.header {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, q.header)
 	if q.contentType != "" {
 		r.Header.Set("Content-Type", q.contentType)
 	}

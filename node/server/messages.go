@@ -165,8 +165,7 @@ func decodeSubmission(body []byte) ([][]byte, error) {
 	if err == nil && one == many {
 		err = s.wrong("want one of the fields `data` and `messages`")
 	}
-	var wrong *jsonError
-	if errors.As(err, &wrong) {
+	if wrong, ok := errors.AsType[*jsonError](err); ok {
 		if wrong.data {
 			return nil, &apiError{status: http.StatusUnprocessableEntity, code: "wrong_type", message: wrong.Error()}
 		}

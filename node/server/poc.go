@@ -32,8 +32,7 @@ func (s *Server) legacyBody(w http.ResponseWriter, r *http.Request, decode func(
 	}
 	body, release, err := s.readBody(w, r, maxLegacyBody)
 	defer release()
-	var long *http.MaxBytesError
-	if errors.As(err, &long) {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return tooLarge("Failed to buffer the request body: length limit exceeded")
 	}
 	if err != nil {

@@ -140,7 +140,7 @@ func TestLegacyBlock(t *testing.T) {
 	f := newFake(t)
 	h := New(Options{Backend: f}).Public()
 	b := f.finalize(chain.Message{Data: []byte{1, 2}, Timestamp: 3}, chain.Message{Data: []byte{4}})
-	list := func(b []byte) string { return strings.ReplaceAll(strings.Trim(fmt.Sprint(b), "[]"), " ", ",") }
+	list := func(b []byte) string { return strings.ReplaceAll(strings.Trim(fmt.Sprintf("%d", b), "[]"), " ", ",") }
 	var votes []string
 	for _, v := range b.Certificate.Votes {
 		key := f.genesis.Validators[v.Validator].PublicKey

@@ -109,7 +109,7 @@ func (s *Server) streamStart(r *http.Request) (uint64, error) {
 // neither gets the latter.
 func wantsEvents(accept []string) bool {
 	events, lines := -1.0, 0.0
-	for _, part := range strings.Split(strings.Join(accept, ","), ",") {
+	for part := range strings.SplitSeq(strings.Join(accept, ","), ",") {
 		mediaType, parameters, err := mime.ParseMediaType(part)
 		if err != nil {
 			continue
