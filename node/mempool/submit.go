@@ -111,7 +111,7 @@ func (p *Pool) accept(messages []chain.Message, ids []chain.Hash) ([]Result, []*
 		results[i] = Result{ID: id, State: Pending}
 		e := p.vouching(id)
 		if e == nil {
-			e = p.form(messages[i], id)
+			e = p.form(messages[i], id, len(messages)-i)
 			accepted++
 		}
 		// Consecutive messages are mostly in the same batch.
@@ -200,14 +200,18 @@ func (p *Pool) vouches(e *entry) bool {
 	return e.author == p.self || e.holders.count() >= p.cfg.Acknowledgements
 }
 
-// form appends a message to the newest batch being formed, or begins one.
-func (p *Pool) form(m chain.Message, id chain.Hash) *entry {
+// form appends a message to the newest batch being formed, or begins one for so many.
+func (p *Pool) form(m chain.Message, id chain.Hash, expected int) *entry {
 	var e *entry
 	if n := len(p.forming); n > 0 {
 		e = p.forming[n-1]
 	}
 	if e == nil || len(e.ids) == maxBatchMessages || e.bytes+m.Size() > p.batchBytes() {
-		e = &entry{author: p.self, settled: make(chan struct{}), acknowledged: make(chan struct{})}
+		expected = min(expected, maxBatchMessages, 1+p.batchBytes()/m.Size())
+		e = &entry{
+			author: p.self, settled: make(chan struct{}), acknowledged: make(chan struct{}),
+			messages: make([]chain.Message, 0, expected), ids: make([]chain.Hash, 0, expected),
+		}
 		p.takeSlot(e)
 		p.forming = append(p.forming, e)
 		p.charge(p.self, 0, batchOverhead, 1)
