@@ -401,6 +401,26 @@ func TestARestartedPeerIsReachedAtOnce(t *testing.T) {
 	receive(t, b.bundles)
 }
 
+// TestALinkToAnEarlierRunIsReplaced has a peer come back while the link to the run before still looks alive.
+func TestALinkToAnEarlierRunIsReplaced(t *testing.T) {
+	a, b := pair(t)
+	hello := a.hello()
+	hello.Instance = b.instance[:]
+	if _, err := rogue(t, a, 1).Handshake(t.Context(), hello); err != nil {
+		t.Fatal(err)
+	}
+	if up, _, _ := a.links[b.peer.Key].state(); !up {
+		t.Error("a connection of the same run ended the link")
+	}
+	hello.Instance = make([]byte, 16)
+	if _, err := rogue(t, a, 1).Handshake(t.Context(), hello); err != nil {
+		t.Fatal(err)
+	}
+	receive(t, a.downs)
+	receive(t, a.ups)
+	eventually(t, "the reason is logged", func() bool { return a.logged(errRestarted.Error()) })
+}
+
 func TestBackoffGrowsToItsLimit(t *testing.T) {
 	s := defaultSettings()
 	for attempt, want := range []time.Duration{100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000} {

@@ -19,10 +19,12 @@ import (
 // errOtherChain is wrapped by what a handshake fails with when the two nodes do not belong together.
 var errOtherChain = errors.New("node does not belong to this network")
 
+var errRestarted = errors.New("the peer has started anew")
+
 func (t *Transport) hello() *peerpb.Hello {
 	return &peerpb.Hello{
 		ProtocolVersion: t.settings.protocolVersion, ChainId: t.config.Genesis.ChainID, GenesisHash: t.genesis[:],
-		Name: t.config.Name, Version: t.config.Version,
+		Name: t.config.Name, Version: t.config.Version, Instance: t.instance[:],
 	}
 }
 
@@ -40,6 +42,9 @@ func (t *Transport) checkHello(theirs *peerpb.Hello) error {
 		hash := theirs.GetGenesisHash()
 		return fmt.Errorf("%w: %s has genesis %x, %s has %x", errOtherChain,
 			label("it", theirs.GetName()), hash[:min(len(hash), 32)], label("this node", ours.GetName()), ours.GetGenesisHash())
+	case len(theirs.GetInstance()) != len(t.instance):
+		return fmt.Errorf("%w: %s names an instance of %d bytes, want %d", errOtherChain,
+			label("it", theirs.GetName()), len(theirs.GetInstance()), len(t.instance))
 	}
 	return nil
 }
@@ -75,18 +80,29 @@ func (s *service) Handshake(ctx context.Context, theirs *peerpb.Hello) (*peerpb.
 	version := printable(theirs.GetVersion(), maxLabelBytes)
 	in.guest.version.Store(&version)
 	if !in.admitted.Swap(true) {
-		s.arrived(in)
+		s.arrived(in, instance(theirs.GetInstance()))
 	}
 	return s.hello(), nil
 }
 
-// arrived dials a peer that has just come back, instead of sitting out the back-off.
-func (t *Transport) arrived(in *inbound) {
+// instance tells two runs of a node from each other.
+type instance [16]byte
+
+// arrived dials a peer that has just come back, instead of sitting out the back-off. It ends a link to an earlier run of the
+// peer, which nobody else may have closed: a machine that loses its power says no goodbye.
+func (t *Transport) arrived(in *inbound, run instance) {
 	in.heard()
-	if l, err := t.link(in.key); err == nil {
-		if _, err := l.current(); err != nil {
-			wake(l.kick)
-		}
+	l, err := t.link(in.key)
+	if err != nil {
+		return
+	}
+	s, err := l.current()
+	if err == nil && s.instance == run {
+		return
+	}
+	wake(l.kick)
+	if err == nil {
+		s.end(errRestarted)
 	}
 }
 

@@ -41,6 +41,8 @@ type link struct {
 // session is a link that is up: a pair of connections on which the handshake has succeeded.
 type session struct {
 	ctx             context.Context // ends with the session
+	end             context.CancelCauseFunc
+	instance        instance
 	consensus, bulk peerpb.PeerClient
 }
 
@@ -130,19 +132,24 @@ func (l *link) report(lasted time.Duration, err error) {
 // serve brings the link up and keeps it until something fails. It returns how long the link was up.
 func (l *link) serve(ctx context.Context) (lasted time.Duration, err error) {
 	defer func() { l.failed(err) }()
-	consensus, err := l.connect(ctx)
+	consensus, run, err := l.connect(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { _ = consensus.Close() }() // all its calls have ended
-	bulk, err := l.connect(ctx)
+	bulk, again, err := l.connect(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { _ = bulk.Close() }() // all its calls have ended
+	if run != again {
+		return 0, errRestarted
+	}
 
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	group, ctx := errgroup.WithContext(ctx)
-	s := &session{ctx: ctx, consensus: peerpb.NewPeerClient(consensus), bulk: peerpb.NewPeerClient(bulk)}
+	s := &session{ctx: ctx, end: end, instance: run, consensus: peerpb.NewPeerClient(consensus), bulk: peerpb.NewPeerClient(bulk)}
 	frames, err := s.consensus.Consensus(ctx)
 	if err != nil {
 		return 0, err
@@ -158,6 +165,9 @@ func (l *link) serve(ctx context.Context) (lasted time.Duration, err error) {
 	group.Go(func() error { return l.sendBatches(ctx, batches) })
 	group.Go(func() error { return l.receiveAcks(batches) })
 	err = group.Wait()
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
 	l.down(err)
 	return max(time.Since(began), 1), err
 }
@@ -218,8 +228,8 @@ func (l *link) current() (*session, error) {
 	return l.session, nil
 }
 
-// connect dials the peer and exchanges the handshake.
-func (l *link) connect(ctx context.Context) (*grpc.ClientConn, error) {
+// connect dials the peer and exchanges the handshake. It tells which run of the peer answered.
+func (l *link) connect(ctx context.Context) (*grpc.ClientConn, instance, error) {
 	s := l.t.settings
 	dialer := net.Dialer{Timeout: s.handshakeTimeout}
 	conn, err := grpc.NewClient("passthrough:///"+l.peer.Address,
@@ -242,26 +252,30 @@ func (l *link) connect(ctx context.Context) (*grpc.ClientConn, error) {
 		grpc.WithIdleTimeout(0),
 	)
 	if err != nil {
-		return nil, err
+		return nil, instance{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*s.handshakeTimeout)
 	defer cancel()
-	if err := l.handshake(ctx, peerpb.NewPeerClient(conn)); err != nil {
+	run, err := l.handshake(ctx, peerpb.NewPeerClient(conn))
+	if err != nil {
 		_ = conn.Close() // the handshake's error says more
-		return nil, err
+		return nil, instance{}, err
 	}
-	return conn, nil
+	return conn, run, nil
 }
 
-func (l *link) handshake(ctx context.Context, client peerpb.PeerClient) error {
+func (l *link) handshake(ctx context.Context, client peerpb.PeerClient) (instance, error) {
 	theirs, err := client.Handshake(ctx, l.t.hello())
 	if status.Code(err) == codes.FailedPrecondition {
-		return fmt.Errorf("%w: %s says: %s", errOtherChain, l.peer.Name, printable(status.Convert(err).Message(), 512))
+		return instance{}, fmt.Errorf("%w: %s says: %s", errOtherChain, l.peer.Name, printable(status.Convert(err).Message(), 512))
 	}
 	if err != nil {
-		return err
+		return instance{}, err
 	}
-	return l.t.checkHello(theirs)
+	if err := l.t.checkHello(theirs); err != nil {
+		return instance{}, err
+	}
+	return instance(theirs.GetInstance()), nil
 }
 
 // send queues certificates and votes, and starts a call for each proposal.

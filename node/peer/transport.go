@@ -2,6 +2,7 @@ package peer
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -39,6 +40,7 @@ type Transport struct {
 	handler     Handler
 	self        chain.PublicKey
 	genesis     chain.Hash
+	instance    instance
 	certificate tls.Certificate
 	reports     *reports
 	gate        *gate
@@ -70,6 +72,9 @@ func newTransport(config Config, handler Handler, s settings) (*Transport, error
 	t := &Transport{
 		config: config, settings: s, handler: handler, self: chain.PublicKeyOf(config.Key), genesis: config.Genesis.Hash(),
 		certificate: certificate, reports: r, gate: newGate(s, r), links: make(map[chain.PublicKey]*link),
+	}
+	if _, err := rand.Read(t.instance[:]); err != nil {
+		return nil, fmt.Errorf("peer: %w", err)
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.server = grpc.NewServer(

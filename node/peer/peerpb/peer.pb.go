@@ -24,7 +24,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Hello says which chain a node is on. The first three fields must be equal on both sides.
+// Hello says which chain a node is on, and who it is. The first three fields must be equal on both sides.
 type Hello struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	ProtocolVersion uint32                 `protobuf:"varint,1,opt,name=protocol_version,json=protocolVersion,proto3" json:"protocol_version,omitempty"`
@@ -32,8 +32,10 @@ type Hello struct {
 	// 32 bytes.
 	GenesisHash []byte `protobuf:"bytes,3,opt,name=genesis_hash,json=genesisHash,proto3" json:"genesis_hash,omitempty"`
 	// For people: the node's name and its software version, at most 64 bytes each.
-	Name          string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
-	Version       string `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
+	Name    string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	Version string `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
+	// 16 random bytes, made when the process starts: they tell a restarted node from the one before.
+	Instance      []byte `protobuf:"bytes,6,opt,name=instance,proto3" json:"instance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -101,6 +103,13 @@ func (x *Hello) GetVersion() string {
 		return x.Version
 	}
 	return ""
+}
+
+func (x *Hello) GetInstance() []byte {
+	if x != nil {
+		return x.Instance
+	}
+	return nil
 }
 
 // Done is an answer without content.
@@ -810,13 +819,14 @@ var File_node_peer_peerpb_peer_proto protoreflect.FileDescriptor
 
 const file_node_peer_peerpb_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x1bnode/peer/peerpb/peer.proto\x12\rdiseq.peer.v1\"\x9e\x01\n" +
+	"\x1bnode/peer/peerpb/peer.proto\x12\rdiseq.peer.v1\"\xba\x01\n" +
 	"\x05Hello\x12)\n" +
 	"\x10protocol_version\x18\x01 \x01(\rR\x0fprotocolVersion\x12\x19\n" +
 	"\bchain_id\x18\x02 \x01(\tR\achainId\x12!\n" +
 	"\fgenesis_hash\x18\x03 \x01(\fR\vgenesisHash\x12\x12\n" +
 	"\x04name\x18\x04 \x01(\tR\x04name\x12\x18\n" +
-	"\aversion\x18\x05 \x01(\tR\aversion\"\x06\n" +
+	"\aversion\x18\x05 \x01(\tR\aversion\x12\x1a\n" +
+	"\binstance\x18\x06 \x01(\fR\binstance\"\x06\n" +
 	"\x04Done\"A\n" +
 	"\x05Frame\x12\"\n" +
 	"\fcertificates\x18\x01 \x03(\fR\fcertificates\x12\x14\n" +
