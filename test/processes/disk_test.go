@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"net/http"
@@ -115,62 +114,64 @@ func TestDamagedDatabaseStopsOnlyItsNodeAndIsLeftAsItIs(t *testing.T) {
 	n.Audit(h, load)
 }
 
-// smallDisk puts a node's data directory on a file system of its own of that many MiB and returns its path.
-func smallDisk(t *testing.T, node *system.Node, mib int) string {
+// disk is a small file system of its own for a node's data directory. Its size changes while the node runs: shrinking it is
+// what filling it up looks like from inside, without writing gigabytes.
+type disk struct {
+	t    *testing.T
+	path string
+}
+
+const roomy = 2 << 30
+
+func smallDisk(t *testing.T, node *system.Node) *disk {
 	t.Helper()
-	disk := t.TempDir()
-	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, fmt.Sprintf("size=%dm", mib)); err != nil {
+	d := &disk{t: t, path: t.TempDir()}
+	if err := unix.Mount("tmpfs", d.path, "tmpfs", 0, fmt.Sprintf("size=%d", roomy)); err != nil {
 		t.Skipf("a disk cannot be filled here: mounting a small file system: %v", err)
 	}
 	t.Cleanup(func() {
-		// Lazily: the node may end only after this.
-		if err := unix.Unmount(disk, unix.MNT_DETACH); err != nil {
+		// Lazily: the node ends only after this.
+		if err := unix.Unmount(d.path, unix.MNT_DETACH); err != nil {
 			t.Error(err)
 		}
 	})
-	data := filepath.Join(disk, "data")
+	data := filepath.Join(d.path, "data")
 	if err := os.CopyFS(data, os.DirFS(node.DataDir())); err != nil {
 		t.Fatal(err)
 	}
 	if err := errors.Join(os.RemoveAll(node.DataDir()), os.Symlink(data, node.DataDir())); err != nil {
 		t.Fatal(err)
 	}
-	return disk
+	return d
 }
 
-// endless is a reader that never ends.
-type endless struct{}
-
-func (endless) Read(b []byte) (int, error) { return len(b), nil }
-
-// fill takes all that is left of a disk.
-func fill(t *testing.T, path string) {
-	t.Helper()
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.Copy(f, endless{}); !errors.Is(err, unix.ENOSPC) {
-		t.Fatalf("filling the disk: %v", err)
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
+// leave changes the size so that free bytes are left.
+func (d *disk) leave(free uint64) {
+	d.t.Helper()
+	// What is used may grow between the two calls, and a disk does not shrink below that: then it is tried again.
+	system.Eventually(d.t, soon, fmt.Sprintf("a disk with %d bytes free", free), func() error {
+		var fs unix.Statfs_t
+		if err := unix.Statfs(d.path, &fs); err != nil {
+			return err
+		}
+		used := (fs.Blocks - fs.Bfree) * uint64(fs.Bsize)
+		return unix.Mount("tmpfs", d.path, "tmpfs", unix.MS_REMOUNT, fmt.Sprintf("size=%d", used+free))
+	})
 }
 
-func TestFullDiskRefusesMessagesAndRecoversWithItsSpace(t *testing.T) {
+func TestNodeOnAFullDiskRefusesMessagesAndGoesOnOnceThereIsSpace(t *testing.T) {
 	n := system.Start(t, system.Options{})
 	h := n.Watch()
 	full, others := n.Nodes[2], except(n.Nodes, n.Nodes[2])
 	full.Kill()
-	disk := smallDisk(t, full, 512)
+	d := smallDisk(t, full)
 	full.Start()
 	full.AwaitReady(soon)
 	load := system.Load{Nodes: n.Nodes, Rate: 1000, Batch: 10, Size: 250}.Start(t)
 	awaitRandomMoment(t, h, 20, n.Nodes...)
 
-	ballast := filepath.Join(disk, "ballast")
-	fill(t, ballast)
+	// Nearly full: it takes no messages and keeps what space there is for voting.
+	d.leave(64 << 20)
 	system.Eventually(t, soon, "the node refuses messages for want of space", func() error {
 		_, err := full.Submit(t.Context(), http.DefaultClient, "", [][]byte{fmt.Appendf(nil, "to a full disk at height %d", h.Highest())})
 		var answer *system.AnswerError
@@ -182,10 +183,22 @@ func TestFullDiskRefusesMessagesAndRecoversWithItsSpace(t *testing.T) {
 	if refused, err := full.Metric(`diseq_http_rejected_total{reason="storage_low"}`); err != nil || refused < 1 {
 		t.Errorf("the metric of refused input says %v: %v", refused, err)
 	}
-	h.Await(t, soon, h.Highest()+20, others...)
+	h.Await(t, soon, h.Highest()+5, n.Nodes...)
+	awaitVote(t, others[0], h.Highest(), full.Index)
 
-	if err := os.Remove(ballast); err != nil {
-		t.Fatal(err)
+	// Full: it cannot keep what it would have to keep in order to vote. Stopping is as good as waiting; the others go on.
+	d.leave(0)
+	h.Await(t, soon, h.Highest()+20, others...)
+	if out, code, ended := full.Ended(); ended {
+		t.Logf("%s stopped with exit code %d", full.Name, code)
+		if code <= 0 || !strings.Contains(out, "disk is full") {
+			t.Errorf("it does not say why:\n%s", out)
+		}
+	}
+
+	d.leave(roomy)
+	if _, _, ended := full.Ended(); ended {
+		full.Start()
 	}
 	system.Eventually(t, soon, "the node accepts messages again", func() error {
 		_, err := full.Finalize("to a disk with space again")

@@ -199,7 +199,8 @@ type command struct {
 	*exec.Cmd
 	process *process
 	log     string
-	done    chan struct{}
+	// done is closed when the command has ended, written when all that it printed is in the log.
+	done, written chan struct{}
 
 	mu      sync.Mutex
 	waiting map[string]chan struct{} // by the start of a line
@@ -207,7 +208,9 @@ type command struct {
 
 func run(tb testing.TB, log string, args ...string) *command {
 	tb.Helper()
-	c := &command{Cmd: exec.Command(Binary, args...), log: log, done: make(chan struct{}), waiting: map[string]chan struct{}{}}
+	c := &command{
+		Cmd: exec.Command(Binary, args...), log: log, done: make(chan struct{}), written: make(chan struct{}), waiting: map[string]chan struct{}{},
+	}
 	file, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		tb.Fatal(err)
@@ -236,6 +239,7 @@ func run(tb testing.TB, log string, args ...string) *command {
 
 // copy keeps the output and tells who waits for a line.
 func (c *command) copy(out io.ReadCloser, file io.WriteCloser) {
+	defer close(c.written)
 	lines := bufio.NewReader(out)
 	for {
 		line, err := lines.ReadString('\n')
@@ -277,6 +281,7 @@ func (c *command) said(start string, within time.Duration) bool {
 func (c *command) exit() (code int, ended bool) {
 	select {
 	case <-c.done:
+		<-c.written
 		return c.ProcessState.ExitCode(), true
 	case <-time.After(stopWithin):
 		return 0, false

@@ -54,6 +54,21 @@ func (n *Node) Refuses() string {
 	return c.tail()
 }
 
+// Ended reports whether a node that this test started has ended by itself, with what it printed and its exit code. It can be
+// started again then.
+func (n *Node) Ended() (output string, code int, ended bool) {
+	if n.process == nil {
+		return "", 0, true
+	}
+	if n.own == nil || !n.process.ended(0) {
+		return "", 0, false
+	}
+	code, _ = n.own.exit()
+	output = n.own.tail()
+	n.forget()
+	return output, code, true
+}
+
 // Kill ends the node with SIGKILL and returns when it is gone.
 func (n *Node) Kill() {
 	n.network.tb.Helper()
