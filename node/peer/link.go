@@ -164,6 +164,7 @@ func (l *link) serve(ctx context.Context) (lasted time.Duration, err error) {
 	group.Go(func() error { return ended(frames.RecvMsg(new(peerpb.Done))) })
 	group.Go(func() error { return l.sendBatches(ctx, batches) })
 	group.Go(func() error { return l.receiveAcks(batches) })
+	l.t.handler.LinkUp(l.peer.Key)
 	err = group.Wait()
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
@@ -188,7 +189,6 @@ func (l *link) up(s *session) {
 	l.mu.Unlock()
 	l.t.reports.linkUp.WithLabelValues(l.peer.Name).Set(1)
 	l.t.reports.logLimited(slog.LevelInfo, "link is up", "link_up", l.peer.Name, nil, slog.String("address", l.peer.Address))
-	l.t.handler.LinkUp(l.peer.Key)
 }
 
 func (l *link) down(err error) {

@@ -147,7 +147,7 @@ func (t *Transport) SetPeers(peers []Peer) {
 }
 
 // Close ends every connection and waits for all goroutines; the Handler is not called after it. LinkDown comes for every
-// link that was up.
+// link that was up. A Handler's method that does not return keeps Close from returning: let them give up first.
 func (t *Transport) Close() {
 	t.mu.Lock()
 	t.ended = true
