@@ -83,8 +83,8 @@ type RequestBlock struct {
 type Commit struct {
 	Block        *chain.Block
 	Finalization *chain.Certificate
-	// Justification is why the round may decide on the block: the notarization of an earlier round, if any, and the
-	// nullifications since, as far as held. It is kept with the block: evidence of a fork is cut from it.
+	// Justification is what the rounds before the deciding one rested on: their notarizations and nullifications, as far as
+	// held. It is kept with the block: the evidence of a fork is cut from it.
 	Justification []*chain.Certificate
 }
 

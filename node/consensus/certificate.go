@@ -33,11 +33,6 @@ func (c *Core) receiveVote(h *height, v chain.Vote) bool {
 	if v.Kind == chain.Propose {
 		return c.receiveStatement(h, v)
 	}
-	if int(v.Validator) == h.self {
-		// Our own vote comes back. One that we did not cast means that another holds our key: it is no vote of ours, only evidence.
-		c.accuse(h, h.peek(v.Round), v)
-		return false
-	}
 	if !c.tally(h, v) {
 		return false
 	}
@@ -124,7 +119,7 @@ func (c *Core) learn(h *height, cert *chain.Certificate) {
 	rd := h.round(cert.Round)
 	held := rd.certificates[cert.Kind]
 	for i := range cert.Votes {
-		if v := cert.Vote(i); c.absorb(h, v) {
+		if v := cert.Vote(i); c.tally(h, v) {
 			c.hear(h, int(v.Validator))
 		}
 	}
@@ -146,15 +141,6 @@ func (c *Core) learn(h *height, cert *chain.Certificate) {
 	case held != nil && held.Block == cert.Block:
 		c.strengthen(h, cert)
 	}
-}
-
-// absorb keeps a vote that came in a certificate. This validator's own votes are only those it cast.
-func (c *Core) absorb(h *height, v chain.Vote) bool {
-	if int(v.Validator) == h.self {
-		c.accuse(h, h.peek(v.Round), v)
-		return false
-	}
-	return c.tally(h, v)
 }
 
 func (c *Core) forward(cert *chain.Certificate) {

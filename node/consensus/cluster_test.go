@@ -29,9 +29,11 @@ type cluster struct {
 	final map[uint64]chain.Hash
 	// accused are the validators that evidence was found of.
 	accused map[uint32]bool
+	// commits are all commits of a height, of all nodes.
+	commits map[uint64][]Commit
 	calm    bool
 	cut     int
-	forked  error
+	forked  uint64
 	err     error
 	stamp   uint64
 }
@@ -48,6 +50,8 @@ type options struct {
 	// amnesia: what is persisted is lost in a crash.
 	amnesia bool
 	screen  bool
+	// timeout is T_round of round 0.
+	timeout time.Duration
 	unsafe  unsafe
 }
 
@@ -113,6 +117,7 @@ func newCluster(seed uint64, o options) *cluster {
 	c := &cluster{
 		options: o, rng: rand.New(rand.NewPCG(seed, 1)), set: testSet(o.n, o.t), signed: make(map[chain.Vote]bool),
 		sent: make(map[sentKey][]chain.Vote), final: make(map[uint64]chain.Hash), accused: make(map[uint32]bool),
+		commits: make(map[uint64][]Commit),
 	}
 	for v := range o.n {
 		c.slots = append(c.slots, &slot{id: v, validator: v, known: make(map[chain.Hash]*chain.Block), byzantine: v < o.twins})
@@ -178,7 +183,7 @@ func (c *cluster) start(s *slot) {
 			v.Signature = chain.Signature{byte(v.Validator), byte(v.Kind), byte(v.Height), byte(v.Round), v.Block[0], v.Block[1]}
 			c.signed[*v] = true
 		},
-		RoundTimeout: 200 * time.Millisecond, MaxRoundTimeout: 2 * time.Second, RetryInterval: 300 * time.Millisecond,
+		RoundTimeout: c.timeout, MaxRoundTimeout: 2 * time.Second, RetryInterval: 300 * time.Millisecond,
 		MinBlockInterval: 20 * time.Millisecond,
 	}
 	core, err := New(cfg, slices.Clone(s.records))
@@ -384,12 +389,13 @@ func (c *cluster) verify(s *slot, cert *chain.Certificate) {
 func (c *cluster) commit(s *slot, a Commit) {
 	height := a.Block.Header.Height
 	c.verify(s, a.Finalization)
+	c.commits[height] = append(c.commits[height], a)
 	if hash := a.Block.Hash(); a.Finalization.Block != hash || height != uint64(len(s.store)+1) {
 		c.fail("node %d: commit of block %v of height %d by %+v", s.id, hash, height, a.Finalization)
 	}
 	if held, ok := c.final[height]; ok && held != a.Finalization.Block {
-		c.forked = fmt.Errorf("%w at height %d: node %d commits %v, another has %v", errFork, height, s.id, a.Finalization.Block, held)
-		c.fail("%w", c.forked)
+		c.forked = height
+		c.fail("%w at height %d: node %d commits %v, another has %v", errFork, height, s.id, a.Finalization.Block, held)
 		return
 	}
 	c.final[height] = a.Finalization.Block

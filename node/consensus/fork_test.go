@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/diseq/diseq/node/chain"
 )
 
 const seeds = 200
@@ -50,6 +52,11 @@ func storm(seed uint64, o options) options {
 	o.loss = []float64{0, 0.05, 0.2, 0.4}[seed%4]
 	o.crash = []float64{0, 0.002, 0.01}[seed%3]
 	o.screen = seed%2 == 0
+	o.timeout = 200 * time.Millisecond
+	if seed%5 == 0 {
+		// Shorter than a message takes: rounds fail one after the other until they have grown long enough.
+		o.timeout = 15 * time.Millisecond
+	}
 	return o
 }
 
@@ -77,4 +84,53 @@ func TestBrokenRulesFork(t *testing.T) {
 			t.Fatal("no fork in 2000 seeds")
 		})
 	}
+}
+
+// A fork that fewer than t Byzantine validators bring about convicts at least 2t-n of them, by what the two sides keep with their blocks.
+func TestForkConvicts(t *testing.T) {
+	forks := 0
+	for _, o := range []options{{n: 4, t: 3, twins: 2}, {n: 5, t: 4, twins: 3}, {n: 7, t: 5, twins: 3}} {
+		for seed := range uint64(100) {
+			c := newCluster(seed, storm(seed, o))
+			if err := c.play(); !errors.Is(err, errFork) {
+				continue
+			}
+			forks++
+			judge, err := New(testConfig(testSet(o.n+1, o.t+1), o.n), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h := Height{Height: c.forked, Set: c.set, Order: order(o.n)}
+			if c.forked > 1 {
+				h.Parent = c.final[c.forked-1]
+				h.Last = &chain.Certificate{Kind: chain.Finalize, Height: c.forked - 1, Block: h.Parent}
+			}
+			if _, err := judge.StartHeight(h); err != nil {
+				t.Fatal(err)
+			}
+			convicted := make(map[uint32]bool)
+			contradiction := false
+			for _, commit := range c.commits[c.forked] {
+				certs := append([]*chain.Certificate{commit.Finalization}, commit.Justification...)
+				for _, a := range judge.Step(Received{Bundle: Bundle{Certificates: certs}}) {
+					switch a := a.(type) {
+					case EvidenceFound:
+						convicted[a.Evidence.First.Validator] = true
+						if int(a.Evidence.First.Validator) >= o.twins {
+							t.Fatalf("n=%d, seed %d: honest validator %d is convicted", o.n, seed, a.Evidence.First.Validator)
+						}
+					case Contradiction:
+						contradiction = true
+					}
+				}
+			}
+			if len(convicted) < 2*o.t-o.n || !contradiction {
+				t.Fatalf("n=%d, seed %d: %d convicted, want %d; contradiction seen: %t", o.n, seed, len(convicted), 2*o.t-o.n, contradiction)
+			}
+		}
+	}
+	if forks < 5 {
+		t.Fatalf("only %d forks to judge", forks)
+	}
+	t.Logf("%d forks", forks)
 }

@@ -39,7 +39,7 @@ type round struct {
 	statements []chain.Vote
 	// votes holds one vote of each kind and validator, in slices of n by kind, nil until the first comes.
 	votes [chain.Finalize + 1][]chain.Vote
-	// own are this validator's votes, by kind. They stay when votes is let go.
+	// own are the votes that this validator cast, by kind. They stay when votes is let go.
 	own [chain.Finalize + 1]*chain.Vote
 	// certificates by kind.
 	certificates [chain.Finalize + 1]*chain.Certificate
@@ -249,4 +249,20 @@ func (h *height) justification(r uint32) (notarization *chain.Certificate, nulli
 		}
 	}
 	return notarization, nullifications, int64(len(nullifications)) == int64(r)-from
+}
+
+// history returns the notarizations and nullifications of the rounds below r: what every proposal up to r rested on.
+func (h *height) history(r uint32) []*chain.Certificate {
+	var out []*chain.Certificate
+	for _, rd := range h.rounds {
+		if rd.number >= r {
+			break
+		}
+		for _, kind := range []chain.Kind{chain.Notarize, chain.Nullify} {
+			if cert := rd.certificates[kind]; cert != nil {
+				out = append(out, cert)
+			}
+		}
+	}
+	return out
 }

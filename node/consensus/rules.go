@@ -233,10 +233,5 @@ func (c *Core) commit(h *height) {
 		c.cast(h, chain.Finalize, cert.Round, cert.Block)
 	}
 	h.committed = true
-	notarization, nullifications, _ := h.justification(cert.Round)
-	justification := nullifications
-	if notarization != nil {
-		justification = append([]*chain.Certificate{notarization}, nullifications...)
-	}
-	c.emit(Commit{Block: b.Block, Finalization: h.final, Justification: justification})
+	c.emit(Commit{Block: b.Block, Finalization: h.final, Justification: h.history(cert.Round)})
 }

@@ -89,7 +89,7 @@ func (h *height) lacksVote(v chain.Vote) bool {
 	}
 	votes := rd.votes[v.Kind]
 	if votes == nil || votes[v.Validator].Kind == 0 {
-		return int64(v.Validator) != int64(h.self)
+		return true
 	}
 	return votes[v.Validator].Block != v.Block && (rd.accused == nil || !rd.accused[v.Validator])
 }
