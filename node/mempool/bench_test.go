@@ -40,8 +40,8 @@ func large(c *Config) {
 
 // meter adds up the processor time of all threads while it runs, which other work on the machine does not change.
 type meter struct {
-	b              *testing.B
-	started, total int64
+	b     *testing.B
+	total int64
 }
 
 func (m *meter) now() int64 {

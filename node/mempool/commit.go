@@ -2,6 +2,7 @@ package mempool
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
@@ -53,6 +54,7 @@ func (p *Pool) Committed(height uint64, refs []chain.BatchRef, ids []chain.Hash)
 	if height != p.height+1 {
 		return fmt.Errorf("%w: committed %d, the pool is at %d", ErrHeight, height, p.height)
 	}
+	defer p.shrink(len(p.pending))
 	p.height = height
 	p.lastCommit = time.Now()
 	p.recentBlocks = append(p.recentBlocks, recentBlock{height, ids})
@@ -115,11 +117,8 @@ func (p *Pool) ordered(at place) {
 // Indexed says that the index covers the final blocks up to height.
 func (p *Pool) Indexed(height uint64) {
 	p.mu.Lock()
-	n := 0
-	for n < len(p.recentBlocks) && p.recentBlocks[n].height <= height {
-		n++
-	}
-	covered := p.recentBlocks[:n:n]
+	n := p.recentUpTo(height)
+	covered := slices.Clone(p.recentBlocks[:n])
 	p.mu.Unlock()
 	for _, b := range covered {
 		p.filter.add(b.ids)
@@ -129,12 +128,31 @@ func (p *Pool) Indexed(height uint64) {
 	defer p.finality.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, b := range covered {
+	n = p.recentUpTo(height)
+	for _, b := range p.recentBlocks[:n] {
 		for _, id := range b.ids {
 			delete(p.recent, id)
 		}
 	}
-	if p.recentBlocks = p.recentBlocks[n:]; len(p.recentBlocks) == 0 {
-		p.recentBlocks = nil
+	p.recentBlocks = slices.Delete(p.recentBlocks, 0, n)
+}
+
+// recentUpTo returns how many of recentBlocks are not above height.
+func (p *Pool) recentUpTo(height uint64) int {
+	n := 0
+	for n < len(p.recentBlocks) && p.recentBlocks[n].height <= height {
+		n++
+	}
+	return n
+}
+
+// largeMap is from how many elements on a map that is empty again is made anew: maps do not shrink.
+const largeMap = 1 << 16
+
+// shrink gives back what a full pool took.
+func (p *Pool) shrink(before int) {
+	p.peak = max(p.peak, before)
+	if p.peak > largeMap && len(p.pending) == 0 {
+		p.pending, p.others, p.peak = map[chain.Hash]place{}, map[chain.Hash][]place{}, 0
 	}
 }

@@ -3,6 +3,7 @@ package mempool
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 	"sync"
 
 	"github.com/greatroar/blobloom"
@@ -89,8 +90,8 @@ func (f *filter) candidates(ids []chain.Hash) []int {
 
 func (f *filter) has(k uint64) bool {
 	// The newest layer is the largest.
-	for i := len(f.layers) - 1; i >= 0; i-- {
-		if f.layers[i].Has(k) {
+	for _, l := range slices.Backward(f.layers) {
+		if l.Has(k) {
 			return true
 		}
 	}

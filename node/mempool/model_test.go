@@ -174,7 +174,7 @@ func (n *network) letIndexFollow(*rapid.T) {
 	node := n.nodes[n.node("indexing")]
 	if len(node.recentBlocks) > 0 {
 		blocks := rapid.IntRange(1, len(node.recentBlocks)).Draw(n.t, "blocks")
-		node.indexed(node.recentBlocks[:blocks]...)
+		node.indexed(slices.Clone(node.recentBlocks[:blocks])...)
 	}
 }
 

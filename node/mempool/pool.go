@@ -43,8 +43,10 @@ type Pool struct {
 	// pending has one place of each id that is not final, others all further ones, which are rare.
 	pending map[chain.Hash]place
 	others  map[chain.Hash][]place
-	byHash  map[chain.Hash]*entry
-	queues  []*queue
+	// peak is the largest size of pending since it was made.
+	peak   int
+	byHash map[chain.Hash]*entry
+	queues []*queue
 	// drained are stored batches without a message left to order, still on disk.
 	drained  []*entry
 	bytes    int64
