@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/consensus"
 	"github.com/diseq/diseq/node/peer"
+	"github.com/diseq/diseq/node/vrf"
 )
 
 // handler is what the peer transport delivers to: it checks signatures on the peers' own goroutines and passes on what
@@ -57,7 +59,11 @@ func (h *handler) OnBundle(from chain.PublicKey, b *peer.Bundle) error {
 
 // OnCommitment takes a VRF commitment.
 func (h *handler) OnCommitment(_ context.Context, from chain.PublicKey, c *chain.Commitment) error {
-	return h.reject("commitment", h.n.commitments.received(from, c))
+	err := h.n.commitments.received(from, c)
+	if errors.Is(err, vrf.ErrInvalid) { // an honest peer passes on only what it has verified
+		err = fmt.Errorf("%w: %w", chain.ErrSignature, err)
+	}
+	return h.reject("commitment", err)
 }
 
 // OnBatch takes a batch that a peer pushes: the pool verifies it and makes it durable.

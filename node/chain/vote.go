@@ -180,7 +180,7 @@ func (c *Certificate) Check(n, threshold int) error {
 		last = int64(s.Validator)
 	}
 	if last >= int64(n) {
-		return fmt.Errorf("certificate names validator %d: the set has %d", last, n)
+		return fmt.Errorf("%w: certificate names validator %d: the set has %d", ErrMalformed, last, n)
 	}
 	if len(c.Votes) < threshold {
 		return fmt.Errorf("certificate for height %d has %d votes, the threshold is %d", c.Height, len(c.Votes), threshold)

@@ -49,7 +49,8 @@ type Network struct {
 	// StartTime is how long the network took from its start to "ready".
 	StartTime time.Duration
 
-	parent *command
+	parent   *command
+	evidence bool
 }
 
 // Start starts a network and returns when it said that it is ready. It is killed, every process of it, when the test ends.
@@ -157,6 +158,9 @@ func (n *Network) Kill(nodes ...*Node) {
 		node.forget()
 	}
 }
+
+// AllowEvidence tells audits that this test made a validator equivocate.
+func (n *Network) AllowEvidence() { n.evidence = true }
 
 // Running returns the nodes that were not killed or stopped.
 func (n *Network) Running() []*Node {

@@ -88,12 +88,12 @@ func (n *Node) Terminate() {
 	n.forget()
 }
 
-// Log is where the node's output is, as far as it has one of its own.
+// Log is the file that the node's output goes to.
 func (n *Node) Log() string {
 	if n.own != nil {
 		return n.own.log
 	}
-	return n.network.parent.log
+	return filepath.Join(n.Dir, "node.log")
 }
 
 // AwaitReady waits until the node says that it is ready.
