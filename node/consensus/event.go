@@ -50,13 +50,13 @@ type BlockFetched struct{ Block *chain.Block }
 type Verdict uint8
 
 const (
-	// Valid: the block follows the final chain in every rule, and every message of it is durable on this node. If the
+	// Valid says that the block follows the final chain in every rule, and every message of it is durable on this node. If the
 	// check was of a fresh proposal, nothing speaks against voting for it now.
 	Valid Verdict = iota + 1
-	// Withheld: as Valid, but this round's vote is withheld (clock, missing commitment). Only for a fresh proposal; a later
+	// Withheld says as much as Valid, but this round's vote is withheld (clock, missing commitment). Only for a fresh proposal; a later
 	// BlockChecked of the same round may lift it.
 	Withheld
-	// Invalid: the block breaks a rule that every node judges alike, from the final chain and the block alone.
+	// Invalid says that the block breaks a rule that every node judges alike, from the final chain and the block alone.
 	Invalid
 )
 

@@ -46,6 +46,7 @@ type hostile struct {
 	cores  [2]*Core
 	height uint64
 	last   *chain.Certificate
+	next   *chain.Certificate
 	disk   []Record
 	sent   []chain.Vote
 	timers []Timer
@@ -143,8 +144,7 @@ func (p *hostile) act(a Action) {
 		if a.Finalization.Block != a.Block.Hash() || a.Finalization.Height != p.height || p.commit {
 			p.t.Fatalf("commit at height %d: %+v", p.height, a)
 		}
-		p.commit = true
-		p.last = a.Finalization
+		p.commit, p.next = true, a.Finalization
 	}
 }
 
@@ -282,7 +282,7 @@ func (p *hostile) event() Event {
 
 func (p *hostile) turn() {
 	if p.commit && p.pick(2) == 0 {
-		p.height++
+		p.height, p.last = p.height+1, p.next
 		p.begin()
 		return
 	}

@@ -130,7 +130,8 @@ func (c *Core) receiveProposal(h *height, p *chain.Proposal) {
 // certificates of an honest leader's do.
 const blockHorizon = 8
 
-// receiveStatement keeps a leader's statement and reports whether it was news. A second one of the round is evidence; it is never voted for.
+// receiveStatement keeps a leader's statement and reports whether it was news. A second one of the round is evidence; it is
+// never voted for.
 func (c *Core) receiveStatement(h *height, s chain.Vote) bool {
 	if int64(s.Validator) != int64(h.leader(s.Round)) {
 		return false
