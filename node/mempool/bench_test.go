@@ -53,11 +53,11 @@ func (m *meter) now() int64 {
 }
 
 func (m *meter) run(f func()) {
-	started := m.now()
 	m.b.StartTimer()
+	started := m.now()
 	f()
-	m.b.StopTimer()
 	m.total += m.now() - started
+	m.b.StopTimer()
 }
 
 // report says what each of n messages an iteration took.
