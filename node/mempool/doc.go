@@ -6,11 +6,11 @@
 // the index does not cover yet, and the index itself. A filter in memory stands in front of the index, so that a
 // new message never costs a read from disk.
 //
-// What a node accepts travels in batches, signed and numbered by it. Submissions that arrive while one batch
-// is being written gather in the next, so that the disk is synced as often as it can be and never for one
-// submission at a time; a lone submission waits for no one. [Pool.Submit] returns once the batch is durable here
-// and acknowledged as durable by Config.Acknowledgements peers, or after a bounded wait for them. A batch is
-// pushed only when it is durable: a number that a peer has seen is never given to another batch, whatever crashes.
+// What a node accepts travels in batches, signed and numbered by it. Submissions that arrive while one batch is being
+// written gather in the next, so that a busy disk is synced once for many of them; a lone submission waits for no one.
+// [Pool.Submit] returns once the batch is durable here and acknowledged as durable by Config.Acknowledgements peers, or
+// after a bounded wait for them. A batch is pushed only when it is durable: a number that a peer has seen is never
+// given to another batch, whatever crashes.
 //
 // Whoever leads orders the batches of all: [Pool.Select] takes the oldest first, those of one author in the order of
 // their numbers. A gap in the numbers is waited for, but not for long, so that what a dead author lost does not
