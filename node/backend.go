@@ -178,7 +178,7 @@ func (b *backend) Commitments() []chain.Commitment { return b.n.beacon.commitmen
 func (b *backend) StateRoot() server.StateRoot {
 	height, _ := b.n.follower.newest()
 	out := server.StateRoot{Height: height}
-	node, err := b.n.follower.trie.RootNode(height)
+	node, err := b.n.follower.current().RootNode(height)
 	if err != nil {
 		b.n.log.Error("newest root not at hand", "height", height, "err", err)
 		return out
@@ -200,7 +200,7 @@ func (b *backend) Prove(ctx context.Context, id chain.Hash, height *uint64) (*se
 	if height != nil {
 		at = *height
 	}
-	p, err := b.n.follower.trie.Prove(ctx, at, id)
+	p, err := b.n.follower.current().Prove(ctx, at, id)
 	if errors.Is(err, trie.ErrNoSuchHeight) {
 		return nil, fmt.Errorf("root of height %d: %w", at, server.ErrNotFound)
 	}

@@ -53,6 +53,9 @@ func (n *Node) buildBlock(ctx context.Context, height uint64) (*chain.Block, err
 		return nil, err
 	}
 	stateHeight, stateRoot := n.follower.newest()
+	if stateHeight < parent.StateHeight { // others are further: what is certified already is certified again
+		stateHeight, stateRoot = parent.StateHeight, parent.StateRoot
+	}
 	beacon, err := n.beacon.at(height)
 	if err != nil {
 		return nil, err
@@ -68,7 +71,7 @@ func (n *Node) buildBlock(ctx context.Context, height uint64) (*chain.Block, err
 			ProtocolVersion: chain.ProtocolVersion, ChainID: n.genesis.ChainID, Height: height, ParentHash: tip.hash,
 			Timestamp: max(uint64(n.now().UnixMilli()), parent.Timestamp+1), Proposer: uint32(n.set.Index(n.self)),
 			MessagesRoot: chain.MessagesRoot(selection.Messages), MessagesCount: uint32(len(selection.Messages)),
-			StateHeight: max(stateHeight, parent.StateHeight), StateRoot: stateRoot, Beacon: beacon,
+			StateHeight: stateHeight, StateRoot: stateRoot, Beacon: beacon,
 			ValidatorsHash: set, NextValidatorsHash: set,
 		},
 		Commitment: commitment,

@@ -12,7 +12,7 @@ import (
 	"github.com/diseq/diseq/node/consensus"
 )
 
-// openNode opens node i of a network, with the parts that rules are checked with running, but neither listeners nor votes.
+// openNode opens node i of a network without running it.
 func (n *testNetwork) openNode(i int) *Node {
 	n.t.Helper()
 	node, err := open(n.t.Context(), n.configs[i], "test", slog.New(slog.DiscardHandler))
@@ -21,11 +21,9 @@ func (n *testNetwork) openNode(i int) *Node {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	node.ctx = ctx
-	done := make(chan error, 1)
-	go func() { done <- node.follower.run(ctx) }()
 	n.t.Cleanup(func() {
 		cancel()
-		if err := errors.Join(<-done, node.close()); err != nil {
+		if err := node.close(); err != nil {
 			n.t.Error(err)
 		}
 	})
@@ -151,5 +149,28 @@ func TestABlockIsLaterThanItsParentWhateverTheClockSays(t *testing.T) {
 	}
 	if want := network.genesis.TimeMS + 1; b.Header.Timestamp != want {
 		t.Errorf("timestamp %d, want %d", b.Header.Timestamp, want)
+	}
+}
+
+// A node whose trie is behind the state that its parent certifies once built blocks with that height and its own, older
+// root: all others refused them.
+func TestALeaderBehindTheCertifiedStateRepeatsIt(t *testing.T) {
+	network := newTestNetwork(t, 2, 2)
+	n := network.openNode(0)
+	parent := n.tip.Load()
+	ahead := *parent.block
+	ahead.Header.Height, ahead.Header.StateHeight, ahead.Header.StateRoot = 5, 4, chain.Hash{42}
+	n.tip.Store(&tip{hash: ahead.Header.Hash(), block: &ahead})
+	for h := uint64(1); h <= 5; h++ {
+		if err := n.pool.Committed(h, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, err := n.buildBlock(t.Context(), 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.Header.StateHeight != 4 || b.Header.StateRoot != (chain.Hash{42}) {
+		t.Errorf("state %d %v, want the parent's", b.Header.StateHeight, b.Header.StateRoot)
 	}
 }

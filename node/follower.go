@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -16,23 +17,59 @@ import (
 // rather than vote on it.
 type follower struct {
 	n    *Node
-	trie *trie.Trie
+	open func(context.Context) (*trie.Trie, error)
+	wake chan struct{}
 
 	mu         sync.Mutex
-	changed    chan struct{} // closed and renewed when height rises
+	trie       *trie.Trie
+	changed    chan struct{} // closed and renewed when height changes
 	height     uint64
 	newestRoot chain.Hash
-	wake       chan struct{}
-	// appended counts heights, between looks at the free space; run alone uses it.
-	appended int
+	// indexed is the highest height that the pool was told is covered: after a failed write the trie is behind it again.
+	indexed uint64
 }
 
-func newFollower(n *Node, t *trie.Trie) *follower {
-	f := &follower{n: n, trie: t, changed: make(chan struct{}), wake: make(chan struct{}, 1), height: t.Height()}
-	if root, ok := t.Root(f.height); ok {
-		f.newestRoot = root
+// newFollower opens the trie in the data directory.
+func newFollower(ctx context.Context, n *Node) (*follower, error) {
+	f := &follower{n: n, changed: make(chan struct{}), wake: make(chan struct{}, 1)}
+	f.open = func(ctx context.Context) (*trie.Trie, error) {
+		return trie.Open(ctx, filepath.Join(n.cfg.Data, "state.db"), trie.Options{
+			Chain: n.genesis.Hash(), HistoryHeights: uint64(n.cfg.Limits.HistoryHeights), CacheBytes: trieCacheBytes,
+		})
 	}
-	return f
+	t, err := f.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f.stand(t)
+	return f, nil
+}
+
+// trieCacheBytes is the memory for pages of the trie: it holds about 0.6 million messages.
+const trieCacheBytes = 64 << 20
+
+// stand makes t the trie, and its newest height the one that is computed.
+func (f *follower) stand(t *trie.Trie) {
+	height := t.Height()
+	root, _ := t.Root(height)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.trie = t
+	f.move(height, root)
+}
+
+func (f *follower) move(height uint64, root chain.Hash) {
+	f.height, f.newestRoot = height, root
+	f.indexed = max(f.indexed, height)
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+// current returns the trie.
+func (f *follower) current() *trie.Trie {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.trie
 }
 
 // poke says that there is a new final block.
@@ -52,7 +89,7 @@ func (f *follower) newest() (uint64, chain.Hash) {
 
 // root returns the root after a height that is computed, if it is kept.
 func (f *follower) root(height uint64) (chain.Hash, bool) {
-	root, ok := f.trie.Root(height)
+	root, ok := f.current().Root(height)
 	return root, ok
 }
 
@@ -73,23 +110,16 @@ func (f *follower) wait(ctx context.Context, height uint64) error {
 	}
 }
 
-// run appends final blocks to the trie until ctx ends.
+// run appends final blocks to the trie until ctx ends. A full disk makes it wait for space.
 func (f *follower) run(ctx context.Context) error {
 	for {
-		height, _ := f.newest()
-		for height < f.n.tip.Load().block.Header.Height {
-			if ctx.Err() != nil {
-				return nil
+		for height, _ := f.newest(); height < f.n.tip.Load().block.Header.Height && ctx.Err() == nil; height, _ = f.newest() {
+			err := f.append(ctx, height+1)
+			if err != nil && ctx.Err() == nil && f.spaceIsLow() && !errors.Is(err, errDiverged) {
+				err = f.reopen(ctx, err)
 			}
-			height++
-			if err := f.awaitSpace(ctx); err != nil {
-				return nil
-			}
-			if err := f.append(ctx, height); err != nil {
-				if ctx.Err() != nil {
-					return nil
-				}
-				return fmt.Errorf("state of height %d: %w", height, err)
+			if err != nil && ctx.Err() == nil {
+				return fmt.Errorf("state of height %d: %w", height+1, err)
 			}
 		}
 		select {
@@ -100,21 +130,22 @@ func (f *follower) run(ctx context.Context) error {
 	}
 }
 
-// minFreeForState is the free disk space, in bytes, below which the trie waits: the last of it is for votes and blocks, which
-// can wait for space in the middle of what they do, as the trie cannot.
+// minFreeForState is the free disk space, in bytes, that the trie wants after a write failed for lack of it.
 const minFreeForState = 64 << 20
 
-func (f *follower) awaitSpace(ctx context.Context) error {
-	for {
-		if f.appended++; f.appended%spaceCheckEvery != 1 {
-			return nil
-		}
-		free, err := freeDisk(f.n.cfg.Data)()
-		if err != nil || free >= minFreeForState {
-			return nil // one that cannot be measured is no reason to stop
-		}
-		f.n.log.Error("the disk is nearly full: the state waits for space", "free", free)
-		f.appended--
+func (f *follower) spaceIsLow() bool {
+	free, err := freeDisk(f.n.cfg.Data)()
+	return err == nil && free < minFreeForState
+}
+
+// reopen waits for space on the disk and goes on from what the trie's file has. Until the trie is where it was, Lookup
+// fails: neither it nor the pool knows the messages between.
+func (f *follower) reopen(ctx context.Context, cause error) error {
+	f.n.log.Error("the disk is full: the state waits for space", "err", cause)
+	if err := f.current().Close(); err != nil {
+		f.n.log.Debug("trie closed after a failed write", "err", err)
+	}
+	for f.spaceIsLow() {
 		t := time.NewTimer(diskRetry)
 		select {
 		case <-ctx.Done():
@@ -123,10 +154,14 @@ func (f *follower) awaitSpace(ctx context.Context) error {
 		case <-t.C:
 		}
 	}
+	t, err := f.open(ctx)
+	if err != nil {
+		return err
+	}
+	f.stand(t)
+	f.n.log.Info("the state goes on", "height", t.Height())
+	return nil
 }
-
-// spaceCheckEvery is for how many heights the free space is taken to have not changed much.
-const spaceCheckEvery = 16
 
 func (f *follower) append(ctx context.Context, height uint64) error {
 	b, err := f.n.finals.block(ctx, height)
@@ -141,14 +176,12 @@ func (f *follower) append(ctx context.Context, height uint64) error {
 		id := m.ID()
 		leaves[i] = trie.Leaf{Key: id, Hash: trie.LeafHash(id, m.Data), Index: uint32(i)}
 	}
-	root, err := f.trie.Append(height, leaves)
+	root, err := f.current().Append(height, leaves)
 	if err != nil {
 		return err
 	}
 	f.mu.Lock()
-	f.height, f.newestRoot = height, root
-	close(f.changed)
-	f.changed = make(chan struct{})
+	f.move(height, root)
 	f.mu.Unlock()
 	f.n.pool.Indexed(height)
 	return nil
@@ -160,6 +193,34 @@ func (f *follower) check(h *chain.Header) error {
 	if ok && root != h.StateRoot {
 		return fmt.Errorf("%w: the final header at height %d certifies root %v of height %d, this node has %v",
 			errDiverged, h.Height, h.StateRoot, h.StateHeight, root)
+	}
+	return nil
+}
+
+// Lookup makes the trie the pool's index of final messages.
+func (f *follower) Lookup(id chain.Hash) (height uint64, index uint32, ok bool, err error) {
+	f.mu.Lock()
+	t, behind := f.trie, f.indexed-f.height
+	f.mu.Unlock()
+	if behind > 0 {
+		return 0, 0, false, fmt.Errorf("the state is read again after a failed write: %d heights are missing", behind)
+	}
+	return t.Lookup(id)
+}
+
+// IDs calls visit with every id that the trie has.
+func (f *follower) IDs(ctx context.Context, visit func(chain.Hash) bool) error {
+	top, _ := f.newest()
+	for height := uint64(1); height <= top; height++ {
+		b, err := f.n.store.Block(ctx, height)
+		if err != nil {
+			return err
+		}
+		for _, m := range b.Messages {
+			if !visit(m.ID()) {
+				return nil
+			}
+		}
 	}
 	return nil
 }

@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,7 +26,6 @@ import (
 	"github.com/diseq/diseq/node/peer"
 	"github.com/diseq/diseq/node/server"
 	"github.com/diseq/diseq/node/store"
-	"github.com/diseq/diseq/node/trie"
 )
 
 // Node is a running node.
@@ -152,11 +150,9 @@ func open(ctx context.Context, cfg Config, version string, logger *slog.Logger) 
 	if err := n.openVotes(); err != nil {
 		return nil, err
 	}
-	t, err := trie.Open(ctx, filepath.Join(cfg.Data, "state.db"), trie.Options{Chain: genesis.Hash(), HistoryHeights: uint64(cfg.Limits.HistoryHeights)})
-	if err != nil {
+	if n.follower, err = newFollower(ctx, n); err != nil {
 		return nil, err
 	}
-	n.follower = newFollower(n, t)
 	if err := n.restore(ctx); err != nil {
 		return nil, err
 	}
@@ -346,7 +342,7 @@ func (n *Node) close() error {
 		n.pool.Close()
 	}
 	if n.follower != nil {
-		errs = append(errs, n.follower.trie.Close())
+		errs = append(errs, n.follower.current().Close())
 	}
 	if v := n.votes.Load(); v != nil {
 		errs = append(errs, v.Close())

@@ -35,28 +35,6 @@ type poolReplicator struct{ n *Node }
 // Push queues a batch for every peer. For whom there is no room it is pushed again later.
 func (r poolReplicator) Push(hash chain.Hash, encoded []byte) { r.n.transport.PushBatch(hash, encoded) }
 
-// Lookup makes the trie the pool's index of final messages.
-func (f *follower) Lookup(id chain.Hash) (height uint64, index uint32, ok bool, err error) {
-	return f.trie.Lookup(id)
-}
-
-// IDs calls visit with every id that the trie has.
-func (f *follower) IDs(ctx context.Context, visit func(chain.Hash) bool) error {
-	top, _ := f.newest()
-	for height := uint64(1); height <= top; height++ {
-		b, err := f.n.store.Block(ctx, height)
-		if err != nil {
-			return err
-		}
-		for _, m := range b.Messages {
-			if !visit(m.ID()) {
-				return nil
-			}
-		}
-	}
-	return nil
-}
-
 // freeDisk returns what measures the free space, in bytes, of the disk that a directory is on.
 func freeDisk(dir string) func() (uint64, error) {
 	return func() (uint64, error) {

@@ -22,7 +22,7 @@ var leafPrefix = [11]byte{10: 1}
 // ID returns the message's identity, which is also its key in the trie: SHA-256 over the leaf with an empty key
 // (docs/protocol.md, message id). It depends on Data alone: equal data is the same message for ever.
 func (m Message) ID() Hash {
-	b := make([]byte, 0, 256)
+	b := make([]byte, 0, 512)
 	b = append(b, leafPrefix[:]...)
 	b = binary.LittleEndian.AppendUint64(b, uint64(len(m.Data)))
 	b = append(b, m.Data...)
@@ -77,8 +77,8 @@ func DecodeMessages(b []byte, limit int) ([]Message, error) {
 // that node, so that everyone can order it and no one can make a hole in it unseen.
 type Batch struct {
 	Author PublicKey
-	// Incarnation is the Unix time in nanoseconds at which the author's pool was created: numbers start again at 1 when
-	// a pool is lost.
+	// Incarnation is the Unix time in nanoseconds at which the author's pool was opened, or the one before it plus 1 where
+	// the clock was set back: numbers start again at 1 with each opening, so that none is ever given twice.
 	Incarnation uint64
 	// Number counts the author's batches of this incarnation from 1, without gaps.
 	Number    uint64

@@ -170,14 +170,8 @@ func (c *cluster) delay() time.Duration {
 	return d
 }
 
-// start brings a node up from its disk.
-func (c *cluster) start(s *slot) {
-	if s.core != nil {
-		return
-	}
-	s.life++
-	s.store = s.store[:s.durable]
-	cfg := Config{
+func (c *cluster) config(s *slot) Config {
+	return Config{
 		ChainID: "test", PublicKey: c.set.Validators[s.validator].PublicKey,
 		Sign: func(v *chain.Vote) {
 			v.Signature = chain.Signature{byte(v.Validator), byte(v.Kind), byte(v.Height), byte(v.Round), v.Block[0], v.Block[1]}
@@ -186,7 +180,16 @@ func (c *cluster) start(s *slot) {
 		RoundTimeout: c.timeout, MaxRoundTimeout: 2 * time.Second, RetryInterval: 300 * time.Millisecond,
 		MinBlockInterval: 20 * time.Millisecond,
 	}
-	core, err := New(cfg, slices.Clone(s.records))
+}
+
+// start brings a node up from its disk.
+func (c *cluster) start(s *slot) {
+	if s.core != nil {
+		return
+	}
+	s.life++
+	s.store = s.store[:s.durable]
+	core, err := New(c.config(s), slices.Clone(s.records))
 	if err != nil {
 		c.fail("node %d: %w", s.id, err)
 		return
@@ -224,18 +227,21 @@ func (c *cluster) crashNow(s *slot) {
 
 func (c *cluster) startHeight(s *slot) {
 	number := uint64(len(s.store) + 1)
-	p := Height{Height: number, Set: c.set}
+	p := c.heightOf(number)
 	if number > 1 {
 		p.Last = s.store[number-2].cert
 		p.Parent = p.Last.Block
 	}
-	p.Order = rand.New(rand.NewPCG(number, 7)).Perm(c.n)
 	actions, err := s.core.StartHeight(p)
 	if err != nil {
 		c.fail("node %d: %w", s.id, err)
 		return
 	}
 	c.perform(s, actions)
+}
+
+func (c *cluster) heightOf(number uint64) Height {
+	return Height{Height: number, Set: c.set, Order: rand.New(rand.NewPCG(number, 7)).Perm(c.n)}
 }
 
 func (c *cluster) step(s *slot, e Event) { c.perform(s, s.core.Step(e)) }

@@ -3,6 +3,7 @@ package consensus
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -133,4 +134,47 @@ func TestForkConvicts(t *testing.T) {
 		t.Fatalf("only %d forks to judge", forks)
 	}
 	t.Logf("%d forks", forks)
+}
+
+// The example of consensus.md, recovery: 0, 1 and 2 nullify round 0; 3 sees the nullification and votes in round 1; all are killed and 2
+// stays dead. Without the certificate on the disk of 3 round 0 could never end again: 3 has left it, and 0 and 1 are too few.
+func TestCertificateByWhichARoundWasLeftOutlivesAll(t *testing.T) {
+	for _, forgets := range []bool{false, true} {
+		c := newCluster(1, options{n: 4, t: 3, timeout: 200 * time.Millisecond})
+		var nullify Bundle
+		for _, s := range c.slots {
+			core, err := New(c.config(s), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			core.Step(Pool{Pending: true})
+			if _, err := core.StartHeight(c.heightOf(1)); err != nil {
+				t.Fatal(err)
+			}
+			events := []Event{TimerFired{Timer{Kind: RoundTimer, Height: 1}}}
+			if s.id == 3 {
+				events = []Event{Received{Bundle: nullify}, TimerFired{Timer{Kind: RoundTimer, Height: 1, Round: 1}}}
+			}
+			for _, e := range events {
+				actions := core.Step(e)
+				persist, _ := find[Persist](actions)
+				s.records = append(s.records, persist.Records...)
+				broadcast, _ := find[Broadcast](actions)
+				nullify.Votes = append(nullify.Votes, broadcast.Bundle.Votes...)
+			}
+		}
+		if forgets {
+			c.slots[3].records = slices.DeleteFunc(c.slots[3].records, func(r Record) bool { return r.Kind == RecordCertificate })
+		}
+		c.calm = true
+		for _, id := range []int{0, 1, 3} {
+			c.start(c.slots[id])
+		}
+		if err := c.run(time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		if stalled := c.height() == 0; stalled != forgets {
+			t.Errorf("the certificate forgotten: %t; stalled: %t", forgets, stalled)
+		}
+	}
 }
