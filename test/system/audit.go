@@ -161,10 +161,10 @@ func (l *Ledger) check(r *Report) []error {
 	for id, a := range l.accepted {
 		at, ok := r.Positions[id]
 		if !ok {
-			broken = append(broken, fmt.Errorf("LOST: message %v was accepted at %v and is not final", id, a.Answered.Format(time.StampMilli)))
+			broken = append(broken, fmt.Errorf("LOST: message %v was accepted at %v and is not final", id, a.answered.Format(time.StampMilli)))
 			continue
 		}
-		lanes[a.Lane] = append(lanes[a.Lane], placed{a.Place, at})
+		lanes[a.lane] = append(lanes[a.lane], placed{a.place, at})
 	}
 	for lane, messages := range lanes {
 		slices.SortFunc(messages, func(a, b placed) int { return cmp.Compare(a.place, b.place) })

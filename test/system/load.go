@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -27,12 +28,9 @@ type Load struct {
 
 // Ledger is what became of the messages of a load.
 type Ledger struct {
-	// Began and Ended are when the load did.
-	Began, Ended time.Time
-
 	mu sync.Mutex
 	// accepted were answered 202 or 200; uncertain were sent and not answered, so that they may be final or not.
-	accepted  map[chain.Hash]Acceptance
+	accepted  map[chain.Hash]acceptance
 	uncertain map[chain.Hash]bool
 	// Refused counts requests answered 429 or 503, Failed those that were not answered. Errors holds other answers.
 	Refused, Failed int
@@ -41,13 +39,13 @@ type Ledger struct {
 	stop func()
 }
 
-// Acceptance is what a client knows of a message that was accepted.
-type Acceptance struct {
-	Sent, Answered time.Time
-	// Lane is a client's unbroken sequence of requests to one node, Place the message's place in it: within a lane, the
+// acceptance is what a client knows of a message that was accepted.
+type acceptance struct {
+	sent, answered time.Time
+	// lane is a client's unbroken sequence of requests to one node, place the message's place in it: within a lane, the
 	// order of submission is the order of the chain.
-	Lane  [2]int
-	Place int
+	lane  [2]int
+	place int
 }
 
 // Start runs a load until the ledger's Stop is called or the test ends.
@@ -59,7 +57,7 @@ func (l Load) Start(tb testing.TB) *Ledger {
 	if l.Size < 24 || l.Rate <= 0 || l.Batch <= 0 {
 		tb.Fatalf("load without size, rate or batch: %+v", l)
 	}
-	ledger := &Ledger{Began: time.Now(), accepted: map[chain.Hash]Acceptance{}, uncertain: map[chain.Hash]bool{}}
+	ledger := &Ledger{accepted: map[chain.Hash]acceptance{}, uncertain: map[chain.Hash]bool{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	for i := range l.Clients {
@@ -69,30 +67,48 @@ func (l Load) Start(tb testing.TB) *Ledger {
 	ledger.stop = sync.OnceFunc(func() {
 		cancel()
 		running.Wait()
-		ledger.Ended = time.Now()
 	})
 	tb.Cleanup(ledger.stop)
 	return ledger
 }
 
+// Latencies returns how long messages sent from one time to another took from being sent to being seen final, in rising
+// order. It is only called after Stop, with the report and the history of an audit.
+func (l *Ledger) Latencies(r *Report, h *History, from, to time.Time) []time.Duration {
+	var out []time.Duration
+	for id, a := range l.accepted {
+		if a.sent.Before(from) || !a.sent.Before(to) {
+			continue
+		}
+		if at, ok := h.At(r.Positions[id].Height); ok {
+			out = append(out, at.Sub(a.sent))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// FinalPerSecond returns how many messages of the load were seen final in each second from a time on.
+func (l *Ledger) FinalPerSecond(r *Report, h *History, from time.Time, seconds int) []int {
+	out := make([]int, seconds)
+	for id := range l.accepted {
+		if at, ok := h.At(r.Positions[id].Height); ok && !at.Before(from) {
+			if s := int(at.Sub(from) / time.Second); s < seconds {
+				out[s]++
+			}
+		}
+	}
+	return out
+}
+
 // Stop ends the load and returns when every request has been answered or given up.
 func (l *Ledger) Stop() { l.stop() }
-
-// Accepted returns how many messages were accepted so far.
-func (l *Ledger) Accepted() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.accepted)
-}
 
 // submitted reports whether a client sent a message that was not refused.
 func (l *Ledger) submitted(id chain.Hash) bool {
 	_, ok := l.accepted[id]
 	return ok || l.uncertain[id]
 }
-
-// All returns what was accepted. It is only called after Stop.
-func (l *Ledger) All() map[chain.Hash]Acceptance { return l.accepted }
 
 // client is one connection's worth of load.
 type client struct {
@@ -169,7 +185,7 @@ func (c *client) request(ctx context.Context, h *http.Client) {
 	defer l.mu.Unlock()
 	if err == nil {
 		for _, r := range results {
-			l.accepted[r.ID] = Acceptance{Sent: sent, Answered: answered, Lane: [2]int{c.index, c.lane}, Place: c.place}
+			l.accepted[r.ID] = acceptance{sent: sent, answered: answered, lane: [2]int{c.index, c.lane}, place: c.place}
 			c.place++
 		}
 		return

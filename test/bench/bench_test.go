@@ -1,0 +1,278 @@
+// Package bench measures the speed of a whole network of processes: what `make bench` runs after the Go benchmarks.
+//
+// Each claim is measured, printed and set against what is wanted; nothing fails for being slow, because machines differ, but
+// a lost message fails. Everything runs on this machine, the load included, which takes its share of the processors.
+package bench
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/diseq/diseq/test/system"
+)
+
+var (
+	sustainedFor = flag.Duration("sustained", time.Minute, "how long the full load lasts")
+	singleFor    = flag.Duration("single", 30*time.Second, "how long the load of single messages lasts")
+	idleFor      = flag.Duration("idle", 20*time.Second, "how long idleness is watched")
+	deadFor      = flag.Duration("dead", 15*time.Second, "how long the killed validator stays dead")
+)
+
+// row is a line of the report.
+type row struct {
+	claim, wanted, measured string
+	held                    bool
+}
+
+var report []row
+
+// claim adds a line to the report.
+func claim(name, wanted string, held bool, format string, args ...any) {
+	r := row{name, wanted, fmt.Sprintf(format, args...), held}
+	report = append(report, r)
+	progress("%s: %s (wanted: %s)", name, r.measured, wanted)
+}
+
+func progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "%s  %s\n", time.Now().Format(time.TimeOnly), fmt.Sprintf(format, args...))
+}
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code := system.Main(m)
+	if len(report) > 0 {
+		load, _ := os.ReadFile("/proc/loadavg") // empty where there is none
+		fmt.Printf("\n%d processors, load average at the end %s\n", runtime.NumCPU(), strings.TrimSpace(string(load)))
+		table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(table, "claim\twanted\tmeasured\t")
+		for _, r := range report {
+			verdict := "ok"
+			if !r.held {
+				verdict = "MISSED"
+			}
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", r.claim, r.wanted, r.measured, verdict)
+		}
+		_ = table.Flush() // to the terminal
+	}
+	os.Exit(code)
+}
+
+// load runs diseq bench against all nodes and returns its result.
+func load(b *testing.B, n *system.Network, args ...string) (result struct {
+	Accepted       int
+	Refused        int
+	Failed         int
+	Final          int
+	FinalPerSecond float64                    `json:"final_per_second"`
+	Latency        struct{ P50, P99 float64 } `json:"latency_ms"`
+	Lost           int
+}) {
+	b.Helper()
+	var urls []string
+	for _, node := range n.Nodes {
+		urls = append(urls, node.URL)
+	}
+	command := exec.Command(system.Binary, append([]string{"bench", "--json", "-u", strings.Join(urls, ",")}, args...)...)
+	command.Stderr = os.Stderr
+	out, err := command.Output()
+	if err != nil {
+		b.Fatalf("diseq bench: %v\n%s", err, out)
+	}
+	if err := json.Unmarshal(out, &result); err != nil {
+		b.Fatalf("diseq bench: %v in %s", err, out)
+	}
+	if result.Lost > 0 {
+		b.Fatalf("%d messages were accepted and never final", result.Lost)
+	}
+	return result
+}
+
+// reveals returns the VRF commitments made and missed so far, of all validators.
+func reveals(b *testing.B, n *system.Network) (made, missed int) {
+	b.Helper()
+	var v struct {
+		Validators []struct {
+			Made   int `json:"reveals_made"`
+			Missed int `json:"reveals_missed"`
+		}
+	}
+	if err := n.Nodes[0].Get("/v1/validators", &v); err != nil {
+		b.Fatal(err)
+	}
+	for _, v := range v.Validators {
+		made, missed = made+v.Made, missed+v.Missed
+	}
+	return made, missed
+}
+
+// cpu returns the processor time that each node has used.
+func cpu(n *system.Network) []time.Duration {
+	var out []time.Duration
+	for _, node := range n.Nodes {
+		out = append(out, node.CPU())
+	}
+	return out
+}
+
+const mib = 1 << 20
+
+// memory returns the most that any node has now, and ever had, in MiB.
+func memory(n *system.Network) (now, peak int64) {
+	for _, node := range n.Nodes {
+		a, b := node.Resident()
+		now, peak = max(now, a/mib), max(peak, b/mib)
+	}
+	return now, peak
+}
+
+func BenchmarkStart(b *testing.B) {
+	progress("starting four validators")
+	n := system.Start(b, system.Options{})
+	claim("network, from start to ready", "under 1 min", n.StartTime < time.Minute, "%.2f s", n.StartTime.Seconds())
+	load(b, n, "--rate", "2000", "--duration", "5s")
+	var slowest time.Duration
+	for _, node := range n.Nodes {
+		node.Kill()
+		began := time.Now()
+		node.Start()
+		node.AwaitReady(time.Minute)
+		slowest = max(slowest, time.Since(began))
+	}
+	claim("node, from start to /readyz", "under 2 s", slowest < 2*time.Second, "%.2f s at most, of %d", slowest.Seconds(), len(n.Nodes))
+	b.ReportMetric(n.StartTime.Seconds(), "s/network")
+	b.ReportMetric(slowest.Seconds(), "s/node")
+}
+
+func BenchmarkIdle(b *testing.B) {
+	n := system.Start(b, system.Options{})
+	load(b, n, "--rate", "100", "--batch", "1", "--duration", "2s")
+	h := n.Watch()
+	n.Audit(h) // until nothing is pending
+	idle := watchTip(b, n)
+	progress("watching an idle network for %v", *idleFor)
+	before, tip, began := cpu(n), idle(), time.Now()
+	<-time.After(*idleFor)
+	elapsed, after := time.Since(began), cpu(n)
+	most := 0.0
+	for i := range after {
+		most = max(most, 100*(after[i]-before[i]).Seconds()/elapsed.Seconds())
+	}
+	blocks := idle() - tip
+	now, _ := memory(n)
+	claim("idle: blocks made", "none", blocks == 0, "%d in %.0f s", blocks, elapsed.Seconds())
+	claim("idle: processor, each node", "under 2 % of a core", most < 2, "%.1f %% at most", most)
+	claim("idle: memory, each node", "under 150 MB", now*mib < 150e6, "%d MiB at most", now)
+	b.ReportMetric(most, "%core/node")
+	b.ReportMetric(float64(now), "MiB/node")
+}
+
+// watchTip returns a function that asks the first node for its height.
+func watchTip(b *testing.B, n *system.Network) func() uint64 {
+	return func() uint64 {
+		s, err := n.Nodes[0].Status()
+		if err != nil {
+			b.Fatal(err)
+		}
+		return s.Height
+	}
+}
+
+func BenchmarkSustained(b *testing.B) {
+	n := system.Start(b, system.Options{})
+	progress("10,000 messages a second of 250 bytes in requests of 100, for %v", *sustainedFor)
+	made, missed := reveals(b, n)
+	before := cpu(n)
+	r := load(b, n, "--rate", "10000", "--batch", "100", "--size", "250", "--duration", sustainedFor.String())
+	after := cpu(n)
+	madeThen, missedThen := reveals(b, n)
+	made, missed = madeThen-made, missedThen-missed
+	_, peak := memory(n)
+	var spent time.Duration
+	for i := range after {
+		spent += after[i] - before[i]
+	}
+	claim("full load: final", "10,000/s for 60 s", r.FinalPerSecond >= 9900 && r.Refused+r.Failed == 0,
+		"%.0f/s for %v; %d refused, %d not answered", r.FinalPerSecond, *sustainedFor, r.Refused, r.Failed)
+	claim("full load: lost", "nothing", r.Lost == 0, "%d of %d", r.Lost, r.Accepted)
+	share := 100 * float64(missed) / float64(max(1, made+missed))
+	claim("full load: VRF commitments missed", "under 5 %", share < 5 && made > 0, "%.1f %%: %d of %d", share, missed, made+missed)
+	claim("full load: memory, each node", "under 400 MB", peak*mib < 400e6, "%d MiB at most", peak)
+	claim("full load: submit to final", "-", true, "p50 %.0f ms, p99 %.0f ms", r.Latency.P50, r.Latency.P99)
+	claim("full load: processor, four nodes", "-", true, "%.0f us/message", spent.Seconds()*1e6/float64(max(1, r.Final)))
+	b.ReportMetric(r.FinalPerSecond, "final/s")
+	b.ReportMetric(r.Latency.P50, "p50-ms")
+	b.ReportMetric(r.Latency.P99, "p99-ms")
+	b.ReportMetric(float64(peak), "MiB/node")
+	b.ReportMetric(spent.Seconds()*1e9/float64(max(1, r.Final)), "cpu-ns/message")
+}
+
+func BenchmarkSingle(b *testing.B) {
+	n := system.Start(b, system.Options{})
+	progress("100 messages a second, one a request, for %v", *singleFor)
+	r := load(b, n, "--rate", "100", "--batch", "1", "--size", "250", "--duration", singleFor.String())
+	claim("single messages: submit to final, p50", "under 30 ms", r.Latency.P50 < 30, "%.1f ms", r.Latency.P50)
+	claim("single messages: submit to final, p99", "under 120 ms", r.Latency.P99 < 120, "%.1f ms", r.Latency.P99)
+	b.ReportMetric(r.Latency.P50, "p50-ms")
+	b.ReportMetric(r.Latency.P99, "p99-ms")
+}
+
+// rate is the load under which a validator is killed.
+const rate = 2000
+
+func BenchmarkKilled(b *testing.B) {
+	n := system.Start(b, system.Options{})
+	h := n.Watch()
+	progress("%d messages a second; one validator is killed, and started again %v later", rate, *deadFor)
+	ledger := system.Load{Nodes: n.Nodes, Rate: rate, Batch: 20, Size: 250}.Start(b)
+	const warmUp = 5 * time.Second
+	<-time.After(warmUp)
+	victim := n.Nodes[3]
+	victim.Kill()
+	killed := time.Now()
+	<-time.After(*deadFor)
+	// Live is the rate at which the others make blocks while it catches up.
+	start, tip := time.Now(), h.Highest()
+	victim.Start()
+	var first, reached uint64
+	var from time.Time
+	system.Eventually(b, 2*time.Minute, "it has caught up", func() error {
+		s, err := victim.Status()
+		if err != nil {
+			return err
+		}
+		if from.IsZero() {
+			from, first = time.Now(), s.Height
+		}
+		if reached = s.Height; reached+2 < h.Highest() {
+			return fmt.Errorf("it is at height %d of %d", reached, h.Highest())
+		}
+		return nil
+	})
+	caughtUp, behind := time.Since(from).Seconds(), reached-first
+	live := float64(h.Highest()-tip) / time.Since(start).Seconds()
+	ledger.Stop()
+	r := n.Audit(h, ledger)
+
+	seconds := ledger.FinalPerSecond(r, h, killed, int(deadFor.Seconds()))
+	back := slices.IndexFunc(seconds, func(final int) bool { return final >= rate*7/10 })
+	claim("one of four killed: throughput", "70 % within 5 s", back >= 0 && back < 5, "%v messages final in each second after", seconds)
+	latencies := ledger.Latencies(r, h, killed.Add(-time.Second), killed.Add(*deadFor))
+	p99 := latencies[len(latencies)*99/100]
+	claim("one of four killed: submit to final, p99", "under 1 s", p99 < time.Second, "%.0f ms, from 1 s before to %v after, %.0f ms at most",
+		1000*p99.Seconds(), *deadFor, 1000*latencies[len(latencies)-1].Seconds())
+	speed := float64(behind) / max(caughtUp, 1e-3)
+	claim("it comes back: catching up", "3 times the live rate", speed >= 3*live, "%.1f times: %d blocks at %.0f/s, %.1f/s live",
+		speed/max(live, 1e-3), behind, speed, live)
+	claim("it comes back: caught up after its start", "-", true, "%.1f s, dead for %v", time.Since(start).Seconds(), *deadFor)
+	b.ReportMetric(1000*p99.Seconds(), "p99-ms")
+	b.ReportMetric(speed/max(live, 1e-3), "x-live")
+}
