@@ -98,14 +98,3 @@ func (c *Core) restoreProposal(h *height, p *chain.Proposal) {
 		h.round(p.Statement.Round).proposal = p
 	}
 }
-
-// replay takes in what came early for the height now begun. It was checked against the set of the height below: where the
-// set has changed it is let go, and T_retry brings it again.
-func (c *Core) replay() {
-	e := c.early
-	c.early = early{}
-	if e.set == nil || e.height != c.height.Height.Height || e.set.Hash() != c.height.Set.Hash() {
-		return
-	}
-	c.received(chain.PublicKey{}, e.bundle)
-}
