@@ -255,7 +255,7 @@ func (n *Node) openPool(ctx context.Context, registry prometheus.Registerer) err
 	pool, err := mempool.Open(ctx, mempool.Config{
 		Key: n.identity.Signing, ChainID: n.genesis.ChainID,
 		MaxMessageBytes: int(n.genesis.Parameters.MaxMessageBytes), MaxBlockBytes: int(n.genesis.Parameters.MaxBlockBytes),
-		Authors: authors, Acknowledgements: len(authors) - int(n.set.Threshold),
+		Authors: authors, Acknowledgements: len(authors) - int(n.set.Threshold), Linked: n.linked,
 		MaxPoolBytes: int64(n.cfg.Limits.MaxPoolBytes), Height: indexed,
 		Storage: poolStorage{n.store}, Index: n.follower, Replicator: poolReplicator{n}, FreeDisk: freeDisk(n.cfg.Data),
 		Logger: n.log, Registerer: registry,
@@ -275,6 +275,17 @@ func (n *Node) openPool(ctx context.Context, registry prometheus.Registerer) err
 		}
 	}
 	return nil
+}
+
+// linked returns the number of other validators that there is a link to.
+func (n *Node) linked() int {
+	count := 0
+	for _, p := range n.transport.Peers() {
+		if p.Up && n.set.Index(p.Key) >= 0 {
+			count++
+		}
+	}
+	return count
 }
 
 func messageIDs(messages []chain.Message) []chain.Hash {

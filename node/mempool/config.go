@@ -67,9 +67,12 @@ type Config struct {
 	// one of them; if it is none it can follow the chain but not accept messages.
 	Authors []chain.PublicKey
 	// Acknowledgements is the number of peers, this node not counted, that must hold a batch durably before its messages are
-	// acknowledged: n-t. AckWait is how long they are waited for, 0 for DefaultAckWait.
+	// acknowledged: n-t. AckWait is how long they are waited for, 0 for DefaultAckWait; ten times as long while Linked says
+	// that there are links to as many peers.
 	Acknowledgements int
 	AckWait          time.Duration
+	// Linked returns the number of authors, this node not counted, that there is a link to; nil for none.
+	Linked func() int
 	// MaxPoolBytes and MaxPoolMessages bound the pending batches of all authors, who have an equal share of them; 0 for
 	// the defaults. A share must hold a message of the largest size.
 	MaxPoolBytes    int64

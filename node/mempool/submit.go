@@ -2,6 +2,7 @@ package mempool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -19,7 +20,7 @@ const (
 
 // Submit accepts all of messages or none, and says where each stands: pending from now on, pending already, or final
 // before. When it returns nil, what is pending is durable on this node's disk, and on those of
-// Config.Acknowledgements peers unless they took longer than Config.AckWait. The pool keeps the messages: their data must
+// Config.Acknowledgements peers unless so many are not to be had (see Config.AckWait). The pool keeps the messages: their data must
 // not be changed any more.
 //
 // Errors: [ErrEmpty], [EmptyError], [TooLargeError], [ErrTooMany], [FullError], [ErrStorageLow], [ErrAuthor], [ErrClosed],
@@ -228,37 +229,50 @@ func (p *Pool) form(m chain.Message, id chain.Hash, expected int) *entry {
 	return e
 }
 
-// awaitPeers waits until enough peers hold the batches, for as long as Config.AckWait after they were stored.
+// ackWaits is how many times Config.AckWait is waited for peers that there is a link to.
+const ackWaits = 10
+
+// awaitPeers waits until enough peers hold the batches: for Config.AckWait after they were stored, and again as long as
+// there are links to as many peers, which then are only slow.
 func (p *Pool) awaitPeers(ctx context.Context, awaited []*entry) error {
-	var timer *time.Timer
 	for _, e := range awaited {
 		if e.author != p.self {
 			continue
 		}
-		select {
-		case <-e.acknowledged:
-			continue
-		default:
+		for round := time.Duration(1); ; round++ {
+			err := p.awaitAcknowledgement(ctx, e, round*p.cfg.AckWait-time.Since(e.arrived))
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, errSlow) {
+				return err
+			}
+			if round == ackWaits || p.cfg.Linked == nil || p.cfg.Linked() < p.cfg.Acknowledgements {
+				p.metrics.unacknowledged.Inc()
+				break
+			}
 		}
-		left := p.cfg.AckWait - time.Since(e.arrived)
-		if left <= 0 {
-			continue
-		}
-		if timer == nil {
-			timer = time.NewTimer(left)
-			defer timer.Stop()
-		} else {
-			timer.Reset(left)
-		}
-		select {
-		case <-e.acknowledged:
-		case <-timer.C:
-			p.metrics.unacknowledged.Inc()
-		case <-p.done:
-			return nil // durable here, which is what can still be said
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	}
+	return nil
+}
+
+var errSlow = errors.New("not acknowledged in time")
+
+func (p *Pool) awaitAcknowledgement(ctx context.Context, e *entry, left time.Duration) error {
+	select {
+	case <-e.acknowledged:
+		return nil
+	default:
+	}
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case <-e.acknowledged:
+	case <-timer.C:
+		return errSlow
+	case <-p.done: // durable here, which is what can still be said
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	return nil
 }

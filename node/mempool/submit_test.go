@@ -341,6 +341,27 @@ func testAFailedWrite(t *testing.T) {
 	}
 }
 
+func TestSubmitWaitsLongerForPeersThatAreLinked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		linked := 2
+		n := newNode(t, 0, 7, func(c *Config) {
+			c.Acknowledgements = 2
+			c.Linked = func() int { return linked }
+		})
+		start := time.Now()
+		n.submit(t, message("a"))
+		if d := time.Since(start); d != ackWaits*DefaultAckWait {
+			t.Errorf("answered after %v with slow peers, want %v", d, ackWaits*DefaultAckWait)
+		}
+		linked = 1
+		start = time.Now()
+		n.submit(t, message("b"))
+		if d := time.Since(start); d != DefaultAckWait {
+			t.Errorf("answered after %v with too few links, want %v", d, DefaultAckWait)
+		}
+	})
+}
+
 func TestSubmitWaitsForAcknowledgements(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, 0, 7, func(c *Config) { c.Acknowledgements = 2 })
