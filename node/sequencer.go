@@ -273,6 +273,9 @@ func (s *sequencer) poolChanged() error {
 
 // commit makes the block that the core decided final.
 func (s *sequencer) commit(a consensus.Commit) error {
+	if s.n.tip.Load().block.Header.Height >= s.height {
+		return nil // catching up brought it just before
+	}
 	hash := a.Finalization.Block
 	p := s.n.prepared.get(hash)
 	if p == nil {
