@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/cobra"
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+
+	"github.com/diseq/diseq/client"
+)
+
+func newBench() *cobra.Command {
+	var l load
+	var urls string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "bench -u URL,...",
+		Short: "Put load on a network and measure throughput and latency",
+		Long: `Submit messages that exist once, at a rate, over some connections to each node, and follow the final blocks of the first node
+to see when each message is final. It reports the final messages a second, the time from submit to final, and how many accepted
+messages never became final, which must be none: otherwise the exit code is 1.
+
+The load comes from one process: when it runs on the same machine as the network, it takes its share of the processors.`,
+		Example: "  diseq bench -u http://127.0.0.1:18080,http://127.0.0.1:18081 --rate 5000 --duration 30s\n  diseq bench --rate 0 --json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			for url := range strings.SplitSeq(urls, ",") {
+				c, err := client.New(url)
+				if err != nil {
+					return usageError{err}
+				}
+				c.RetryFor = 0 // a refusal is a result
+				l.clients = append(l.clients, c)
+			}
+			if err := l.validate(); err != nil {
+				return err
+			}
+			stop := progress(cmd.ErrOrStderr(), &l)
+			r, err := l.run(cmd.Context())
+			stop()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = printJSON(cmd.OutOrStdout(), r)
+			} else {
+				_, err = io.WriteString(cmd.OutOrStdout(), r.String())
+			}
+			if err == nil && r.Lost > 0 {
+				err = fmt.Errorf("%d accepted messages are not final", r.Lost)
+			}
+			if err == nil && r.Accepted == 0 {
+				err = fmt.Errorf("no message was accepted: %v", l.firstError())
+			}
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&urls, "url", "u", client.DefaultURL, "the nodes, separated by commas; the first one's blocks are followed")
+	f.DurationVar(&l.duration, "duration", 10*time.Second, "how long to submit")
+	f.Float64Var(&l.rate, "rate", 10_000, "messages a second, of all connections together; 0 for as many as are answered")
+	f.IntVar(&l.batch, "batch", 100, "messages a request")
+	f.IntVar(&l.size, "size", 250, "bytes a message, at least 24")
+	f.IntVar(&l.connections, "connections", 4, "connections to each node, each with one request at a time")
+	f.DurationVar(&l.drain, "drain", 30*time.Second, "how long to wait for the last messages to become final")
+	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
+	return cmd
+}
+
+func (l *load) validate() error {
+	switch {
+	case l.duration <= 0 || l.duration > 24*time.Hour:
+		return usagef("--duration %v: want more than 0, up to a day", l.duration)
+	case l.drain < 0:
+		return usagef("--drain %v: want 0 or more", l.drain)
+	case l.rate < 0 || math.IsNaN(l.rate) || l.rate > 1e9:
+		return usagef("--rate %v: want 0 or more", l.rate)
+	case l.batch < 1 || l.batch > 10_000:
+		return usagef("--batch %d: want 1 to 10000", l.batch)
+	case l.size < nonceBytes || l.size > 4<<20:
+		return usagef("--size %d: want %d to %d", l.size, nonceBytes, 4<<20)
+	case l.batch*(l.size+10) > 8<<20:
+		return usagef("--batch %d of --size %d: a request has at most 8 MiB", l.batch, l.size)
+	case l.connections < 1 || l.connections > 1000:
+		return usagef("--connections %d: want 1 to 1000", l.connections)
+	}
+	return nil
+}
+
+// progress draws a line while the load runs, if w is a terminal.
+func progress(w io.Writer, l *load) (stop func()) {
+	f, ok := w.(*os.File)
+	if !ok || !isatty.IsTerminal(f.Fd()) {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	bars := mpb.NewWithContext(ctx, mpb.WithOutput(w), mpb.WithRefreshRate(200*time.Millisecond))
+	begun := time.Now()
+	total := int64((l.duration) / time.Millisecond)
+	bar := bars.AddBar(total,
+		mpb.BarRemoveOnComplete(),
+		mpb.PrependDecorators(decor.Name("load "), decor.Elapsed(decor.ET_STYLE_GO)),
+		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
+			accepted, final := l.counts()
+			return fmt.Sprintf("%d accepted, %d final", accepted, final)
+		})),
+	)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				bar.SetCurrent(min(int64(time.Since(begun)/time.Millisecond), total-1))
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() {
+		bar.Abort(true)
+		cancel()
+		<-done
+		bars.Shutdown()
+	}
+}

@@ -1,0 +1,329 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/diseq/diseq/node"
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/store"
+)
+
+func newDevnet() *cobra.Command {
+	var p parameters
+	d := devnet{}
+	cmd := &cobra.Command{
+		Use:   "devnet --validators N --threshold T --dir DIR --http HOST:PORT",
+		Short: "Run a local network of validators",
+		Long: `Run a whole network on this machine, one process a validator, until SIGTERM or Ctrl-C. It prints "ready" when the first block
+can be made. Validator i serves clients on the port given plus i.
+
+Everything is under DIR: genesis.json, network.json (addresses, process ids and directories of the nodes), and node0, node1, ... with
+node.yaml, keys, data and node.log. Starting it again on the same DIR continues the chain.
+
+The processes end with this one, however it ends. One that is killed is not started again: do that with the command printed for it.
+With --start K only the first K validators are started, and the others can be, by the commands printed, at any later time.`,
+		Example: "  diseq devnet --dir ./net\n  diseq devnet --validators 7 --threshold 5 --dir ./net7 --http 127.0.0.1:19000 --start 6",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			constants, err := p.value()
+			if err != nil {
+				return err
+			}
+			d.parameters, d.changed, d.out = constants, cmd.Flags().Changed, cmd.OutOrStdout()
+			if err := d.prepare(); err != nil {
+				return err
+			}
+			return d.run(cmd.Context())
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&d.validators, "validators", 4, "how many validators")
+	f.Uint32Var(&d.threshold, "threshold", 3, "how many of them must sign, more than half")
+	f.StringVar(&d.dir, "dir", "", "the network's directory")
+	f.StringVar(&d.http, "http", "127.0.0.1:18080", "where the first validator serves clients")
+	f.IntVar(&d.start, "start", 0, "how many validators to start; 0 for all")
+	p.register(cmd)
+	return cmd
+}
+
+// prepare makes the network's files, or takes those that are there.
+func (d *devnet) prepare() error {
+	if d.dir == "" {
+		return usagef("--dir is required")
+	}
+	host, port, err := net.SplitHostPort(d.http)
+	if err != nil {
+		return usagef("--http %q: want host:port", d.http)
+	}
+	if d.port, err = strconv.Atoi(port); err != nil || d.port < 1 || d.port+d.validators > 1<<16 {
+		return usagef("--http %q: want a port from 1 to %d", d.http, 1<<16-1-d.validators)
+	}
+	if d.host = host; d.host == "" {
+		d.host = "127.0.0.1"
+	}
+	if d.dir, err = filepath.Abs(d.dir); err != nil {
+		return err
+	}
+	if d.executable, err = os.Executable(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(d.dir, 0o755); err != nil {
+		return err
+	}
+	d.genesis, err = readGenesis(filepath.Join(d.dir, "genesis.json"))
+	switch {
+	case err == nil:
+		err = d.compare()
+	case errors.Is(err, fs.ErrNotExist):
+		err = d.create()
+	}
+	if err != nil {
+		return err
+	}
+	if d.start == 0 {
+		d.start = len(d.genesis.Validators)
+	}
+	if d.start < int(d.genesis.Threshold) || d.start > len(d.genesis.Validators) {
+		return usagef("--start %d: want at least the threshold, %d, and at most %d", d.start, d.genesis.Threshold, len(d.genesis.Validators))
+	}
+	return d.address()
+}
+
+// compare refuses flags that say something else than the network that is there. Flags left out agree with anything.
+func (d *devnet) compare() error {
+	g := d.genesis
+	if n := len(g.Validators); d.changed("validators") && d.validators != n {
+		return usagef("%s holds a network of %d validators, --validators says %d: use another --dir", d.dir, n, d.validators)
+	}
+	if d.changed("threshold") && d.threshold != g.Threshold {
+		return usagef("%s holds a network of threshold %d, --threshold says %d: use another --dir", d.dir, g.Threshold, d.threshold)
+	}
+	have, want := g.Parameters, d.parameters
+	for _, p := range []struct {
+		flag       string
+		have, want uint32
+	}{
+		{"min-block-interval", have.MinBlockIntervalMS, want.MinBlockIntervalMS}, {"beacon-interval", have.BeaconInterval, want.BeaconInterval},
+		{"max-message-bytes", have.MaxMessageBytes, want.MaxMessageBytes}, {"max-block-bytes", have.MaxBlockBytes, want.MaxBlockBytes},
+		{"round-timeout", have.RoundTimeoutMS, want.RoundTimeoutMS}, {"max-round-timeout", have.MaxRoundTimeoutMS, want.MaxRoundTimeoutMS},
+	} {
+		if d.changed(p.flag) && p.have != p.want {
+			return usagef("%s holds a network with another --%s (%d, not %d): use another --dir", d.dir, p.flag, p.have, p.want)
+		}
+	}
+	return nil
+}
+
+// create makes identities and the genesis document, in this order: what was cut off is taken up where it was.
+func (d *devnet) create() error {
+	random := make([]byte, 4)
+	if _, err := rand.Read(random); err != nil {
+		return err
+	}
+	g := &chain.Genesis{
+		Version: 1, ChainID: "devnet-" + hex.EncodeToString(random), TimeMS: uint64(time.Now().UnixMilli()), Threshold: d.threshold,
+		Parameters: d.parameters, Validators: make([]chain.GenesisValidator, max(0, min(d.validators, chain.MaxValidators+1))),
+	}
+	for i := range g.Validators { // keys that stand for those to come, so that wrong flags leave no file behind
+		g.Validators[i] = chain.GenesisValidator{
+			Name: nodeName(i), Validator: chain.Validator{PublicKey: chain.PublicKey{byte(i), 1}, VRFKey: chain.VRFKey{byte(i), 2}},
+		}
+	}
+	if err := g.Validate(); err != nil {
+		return usageError{err}
+	}
+	for i := range g.Validators {
+		public, err := d.identity(i)
+		if err != nil {
+			return err
+		}
+		g.Validators[i] = public
+	}
+	out, err := json.MarshalIndent(g, "", "  ")
+	if err != nil {
+		return err
+	}
+	d.genesis = g
+	return writeFile(filepath.Join(d.dir, "genesis.json"), append(out, '\n'))
+}
+
+// identity makes a validator's identity with its vote store, or takes up one that was made before the genesis document.
+func (d *devnet) identity(i int) (chain.GenesisValidator, error) {
+	dir := d.nodeDir(i)
+	if _, err := os.Lstat(filepath.Join(dir, "keys")); errors.Is(err, fs.ErrNotExist) {
+		// Without a genesis document no node can have run: a vote store without its keys has no votes in it.
+		if err := os.RemoveAll(filepath.Join(dir, "data")); err != nil {
+			return chain.GenesisValidator{}, err
+		}
+		return initValidator(dir, nodeName(i))
+	}
+	id, err := node.LoadIdentity(filepath.Join(dir, "keys"))
+	if err != nil {
+		return chain.GenesisValidator{}, err
+	}
+	exists, err := store.VotesExist(filepath.Join(dir, "data"))
+	if err == nil && !exists {
+		err = fmt.Errorf("%s has keys but no vote store, and %s no genesis document: use another --dir", dir, d.dir)
+	}
+	return chain.GenesisValidator{Name: nodeName(i), Validator: id.Public()}, err
+}
+
+func nodeName(i int) string { return fmt.Sprintf("v%d", i) }
+
+func (d *devnet) nodeDir(i int) string { return filepath.Join(d.dir, fmt.Sprintf("node%d", i)) }
+
+func (d *devnet) configPath(i int) string { return filepath.Join(d.nodeDir(i), "node.yaml") }
+
+// address gives every node its addresses and writes its configuration and the peers file. A node keeps the ports that it had
+// if they are still free.
+func (d *devnet) address() error {
+	ports := portPicker{low: d.port, high: d.port + len(d.genesis.Validators)}
+	defer ports.close()
+	var peers node.PeersFile
+	d.configs = nil
+	for i, v := range d.genesis.Validators {
+		c := node.DefaultConfig()
+		c.Listen.Peer, c.Listen.Operations = "", ""
+		if existing, err := node.LoadConfig(d.configPath(i)); err == nil {
+			c = existing
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		// Relative, so that the directory can be moved.
+		c.Name, c.Genesis, c.Keys, c.Data, c.Peers = v.Name, "../genesis.json", "keys", "data", "../peers.json"
+		c.Listen.Public = net.JoinHostPort(d.host, strconv.Itoa(d.port+i))
+		for _, a := range []*string{&c.Listen.Peer, &c.Listen.Operations} {
+			var err error
+			if *a, err = ports.pick(*a); err != nil {
+				return err
+			}
+		}
+		if err := os.MkdirAll(d.nodeDir(i), 0o755); err != nil {
+			return err
+		}
+		if err := writeConfig(d.configPath(i), c); err != nil {
+			return err
+		}
+		d.configs = append(d.configs, c)
+		peers.Peers = append(peers.Peers, node.PeerEntry{Name: v.Name, PublicKey: v.PublicKey, Address: c.Listen.Peer})
+	}
+	out, err := json.MarshalIndent(peers, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(d.dir, "peers.json"), append(out, '\n'))
+}
+
+// A portPicker finds free loopback ports outside the range [low, high). It keeps listening on those it has picked until it is
+// closed, so that it picks none twice.
+type portPicker struct {
+	low, high int
+	held      []net.Listener
+}
+
+// The range to pick from lies below the ports that kernels hand out of their own accord: there, a node that dials a peer which
+// is down could be given the very port that it dials, and talk to itself.
+const (
+	firstPort = 12000
+	lastPort  = 32000
+)
+
+// pick returns address if it is a free loopback port outside the range, else a new one.
+func (p *portPicker) pick(address string) (string, error) {
+	if host, port, err := net.SplitHostPort(address); err == nil && host == "127.0.0.1" {
+		if n, err := strconv.Atoi(port); err == nil && n >= firstPort && n < lastPort && p.take(n) {
+			return address, nil
+		}
+	}
+	for range 1000 {
+		n, err := rand.Int(rand.Reader, big.NewInt(lastPort-firstPort))
+		if err != nil {
+			return "", err
+		}
+		if port := firstPort + int(n.Int64()); p.take(port) {
+			return fmt.Sprintf("127.0.0.1:%d", port), nil
+		}
+	}
+	return "", errors.New("no free port found on 127.0.0.1")
+}
+
+func (p *portPicker) take(port int) bool {
+	if port >= p.low && port < p.high {
+		return false
+	}
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		return false
+	}
+	p.held = append(p.held, l)
+	return true
+}
+
+func (p *portPicker) close() {
+	for _, l := range p.held {
+		_ = l.Close() // nobody connected
+	}
+}
+
+// networkFile is network.json: what there is to know of a running network.
+type networkFile struct {
+	Nodes []networkNode `json:"nodes"`
+}
+
+type networkNode struct {
+	Name string `json:"name"`
+	// HTTP and Operations are base URLs.
+	HTTP       string `json:"http"`
+	Operations string `json:"operations"`
+	// PID is 0 for a node that was not started.
+	PID int    `json:"pid"`
+	Dir string `json:"dir"`
+}
+
+func (d *devnet) writeNetwork() error {
+	var file networkFile
+	for i, c := range d.configs {
+		n := networkNode{Name: c.Name, HTTP: "http://" + c.Listen.Public, Operations: "http://" + c.Listen.Operations, Dir: d.nodeDir(i)}
+		if i < len(d.children) {
+			n.PID = d.children[i].cmd.Process.Pid
+		}
+		file.Nodes = append(file.Nodes, n)
+	}
+	out, err := json.MarshalIndent(file, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(d.dir, "network.json"), append(out, '\n'))
+}
+
+// connected reports whether a node is ready and has links to enough peers for the first block.
+func (d *devnet) connected(ctx context.Context, i int) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	s, err := d.clients[i].Status(ctx)
+	// Another process may serve on the node's address, and the node itself have ended for it.
+	if err != nil || s.ChainID != d.genesis.ChainID || s.PublicKey != d.genesis.Validators[i].PublicKey || d.clients[i].Ready(ctx) != nil {
+		return false
+	}
+	links := 1 // to itself
+	for _, p := range s.Peers {
+		if p.Connected {
+			links++
+		}
+	}
+	return links >= int(d.genesis.Threshold)
+}

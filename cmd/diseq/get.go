@@ -1,0 +1,146 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/diseq/diseq/client"
+	"github.com/diseq/diseq/node/chain"
+)
+
+func newGet() *cobra.Command {
+	var r remote
+	cmd := &cobra.Command{
+		Use:     "get",
+		Short:   "Read a message, a receipt, a block, or what a node knows",
+		Long:    "Read something from a node and print it as JSON. What a node says is its word; a receipt is checked with diseq verify.",
+		Example: "  diseq get block latest\n  diseq get -u http://127.0.0.1:18081 receipt ID > receipt.json",
+		Args:    cobra.NoArgs,
+		RunE:    func(*cobra.Command, []string) error { return usagef("say what to get") },
+	}
+	r.register(cmd)
+	get := func(use, short, example string, read func(context.Context, *client.Client, string) (any, error)) {
+		args := cobra.NoArgs
+		if strings.Contains(use, " ") {
+			args = cobra.ExactArgs(1)
+		}
+		cmd.AddCommand(&cobra.Command{
+			Use: use, Short: short, Example: "  diseq get " + example, Args: args,
+			RunE: func(cmd *cobra.Command, args []string) error {
+				c, ctx, cancel, err := r.client(cmd.Context())
+				if err != nil {
+					return err
+				}
+				defer cancel()
+				v, err := read(ctx, c, append(args, "")[0])
+				if err != nil {
+					return err
+				}
+				return printJSON(cmd.OutOrStdout(), v)
+			},
+		})
+	}
+	const id = "28dadf62a2991e506bb60a90b5afbb5df16c9d7ae0fe9d3074a75c534afa23a5"
+	get("message ID", "Where a message stands", "message "+id, func(ctx context.Context, c *client.Client, arg string) (any, error) {
+		id, err := parseID(arg)
+		if err != nil {
+			return nil, err
+		}
+		return c.Message(ctx, id)
+	})
+	get("receipt ID", "The receipt of a final message", "receipt "+id+" > receipt.json", func(ctx context.Context, c *client.Client, arg string) (any, error) {
+		id, err := parseID(arg)
+		if err != nil {
+			return nil, err
+		}
+		return c.Receipt(ctx, id)
+	})
+	get("block HEIGHT|latest", "A final block with its messages", "block latest", func(ctx context.Context, c *client.Client, arg string) (any, error) {
+		if arg == "latest" {
+			return c.LatestBlock(ctx)
+		}
+		height, err := strconv.ParseUint(arg, 10, 64)
+		if err != nil {
+			return nil, usagef("height %q: want a number from 0, or latest", arg)
+		}
+		return c.Block(ctx, height)
+	})
+	get("status", "The node's view of itself and of the chain", "status", func(ctx context.Context, c *client.Client, _ string) (any, error) {
+		return c.Status(ctx)
+	})
+	get("validators HEIGHT", "The validator set in force at a height", "validators 1", func(ctx context.Context, c *client.Client, arg string) (any, error) {
+		height, err := strconv.ParseUint(arg, 10, 64)
+		if err != nil {
+			return nil, usagef("height %q: want a number from 0", arg)
+		}
+		return c.Validators(ctx, height)
+	})
+	get("genesis", "The genesis document that the node has", "genesis", func(ctx context.Context, c *client.Client, _ string) (any, error) {
+		return c.Genesis(ctx)
+	})
+	get("evidence", "The evidence of broken rules that the node holds", "evidence > evidence.json",
+		func(ctx context.Context, c *client.Client, _ string) (any, error) {
+			held, err := c.Evidence(ctx)
+			if held == nil {
+				held = []chain.Evidence{}
+			}
+			return map[string]any{"evidence": held}, err
+		})
+	return cmd
+}
+
+func parseID(arg string) (chain.Hash, error) {
+	id, err := chain.ParseHash(arg)
+	if err != nil {
+		return id, usageError{err}
+	}
+	return id, nil
+}
+
+func newTail() *cobra.Command {
+	var url string
+	var from, count uint64
+	cmd := &cobra.Command{
+		Use:   "tail [-u URL] [--from HEIGHT]",
+		Short: "Follow the final blocks as they come",
+		Long: `Print final blocks, one line of JSON each, in order and without a gap: from a height on if one is given, then each new one as it
+becomes final. A connection that breaks is made again. Ctrl-C ends it.`,
+		Example: "  diseq tail --from 1\n  diseq tail --from 1 --count 10 | jq .header.height",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := client.New(url)
+			if err != nil {
+				return usageError{err}
+			}
+			if !cmd.Flags().Changed("from") {
+				from = client.Live
+			}
+			out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
+			errEnough := errors.New("enough")
+			printed := uint64(0)
+			err = c.Lines(cmd.Context(), from, func(_ uint64, line []byte) error {
+				_, err := out.Write(line)
+				if err := errors.Join(err, out.WriteByte('\n'), out.Flush()); err != nil {
+					return err
+				}
+				if printed++; printed == count {
+					return errEnough
+				}
+				return nil
+			})
+			if errors.Is(err, errEnough) || cmd.Context().Err() != nil {
+				return nil
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVarP(&url, "url", "u", client.DefaultURL, "the node")
+	cmd.Flags().Uint64Var(&from, "from", 0, "the first height; only new blocks if left out")
+	cmd.Flags().Uint64Var(&count, "count", 0, "how many blocks to print; 0 for no end")
+	return cmd
+}

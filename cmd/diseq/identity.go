@@ -1,0 +1,250 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
+
+	"github.com/diseq/diseq/node"
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/store"
+)
+
+func newInit() *cobra.Command {
+	var dir, name string
+	cmd := &cobra.Command{
+		Use:   "init --dir DIR --name NAME",
+		Short: "Make the identity of a new validator, and its vote store",
+		Long: `Make the identity of a new validator: DIR/keys with its two secret keys (files 0600) and public.json, which goes into a genesis
+document; DIR/data with its vote store; and DIR/node.yaml, a configuration to start from.
+
+An identity is made once. The vote store remembers what the validator signed, so that it never signs the opposite; it is made
+here, together with the identity, and never again: a validator that lost it rejoins by itself, and one that votes from a
+copy or an empty one can break the chain's agreement. Where there is an identity already nothing is changed.`,
+		Example: "  diseq init --dir ./v0 --name v0\n  diseq genesis --chain-id my-chain --threshold 3 -o genesis.json v*/keys/public.json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if dir == "" {
+				return usagef("--dir is required")
+			}
+			if name == "" {
+				name = filepath.Base(filepath.Clean(dir))
+			}
+			public, err := initValidator(dir, name)
+			if err != nil {
+				return err
+			}
+			if err := writeStarter(dir, name); err != nil {
+				return err
+			}
+			return printJSON(cmd.OutOrStdout(), public)
+		},
+	}
+	cmd.Flags().StringVar(&dir, "dir", "", "the node's directory")
+	cmd.Flags().StringVar(&name, "name", "", "what people call the validator; the directory's name if left out")
+	return cmd
+}
+
+// initValidator makes keys and vote store under dir. The vote store comes first: an identity without one could not vote.
+func initValidator(dir, name string) (chain.GenesisValidator, error) {
+	keys, data := filepath.Join(dir, "keys"), filepath.Join(dir, "data")
+	if _, err := os.Lstat(keys); !errors.Is(err, os.ErrNotExist) {
+		return chain.GenesisValidator{}, errors.Join(fmt.Errorf("%s exists: an identity is made once", keys), err)
+	}
+	if c := (&chain.GenesisValidator{Name: name}); c.Name == "" || len(c.Name) > 63 {
+		return chain.GenesisValidator{}, usagef("name %q: want 1 to 63 bytes", name)
+	}
+	id, err := node.NewIdentity()
+	if err != nil {
+		return chain.GenesisValidator{}, err
+	}
+	public := chain.GenesisValidator{Name: name, Validator: id.Public()}
+	if err := store.CreateVotes(data, public.PublicKey); err != nil {
+		if errors.Is(err, store.ErrExists) {
+			return public, fmt.Errorf("%s has a vote store but %s no keys: it belongs to another identity, use another directory", data, dir)
+		}
+		return public, err
+	}
+	return public, id.Write(keys, name)
+}
+
+// writeStarter writes a configuration unless there is one.
+func writeStarter(dir, name string) error {
+	path := filepath.Join(dir, "node.yaml")
+	if _, err := os.Lstat(path); err == nil {
+		return nil
+	}
+	c := node.DefaultConfig()
+	c.Name = name
+	return writeConfig(path, c)
+}
+
+func writeConfig(path string, c node.Config) error {
+	out, err := yaml.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return writeFile(path, out)
+}
+
+// writeFile replaces a file whole or not at all.
+func writeFile(path string, content []byte) error {
+	fresh := path + ".new"
+	if err := os.WriteFile(fresh, content, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(fresh, path)
+}
+
+func printJSON(w io.Writer, v any) error {
+	out, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(out, '\n'))
+	return err
+}
+
+// parameters are the flags for a chain's constants.
+type parameters struct {
+	chain.Parameters
+	minBlockInterval, roundTimeout, maxRoundTimeout time.Duration
+}
+
+func (p *parameters) register(cmd *cobra.Command) {
+	d := chain.DefaultParameters()
+	p.Parameters = d
+	f := cmd.Flags()
+	f.DurationVar(&p.minBlockInterval, "min-block-interval", time.Duration(d.MinBlockIntervalMS)*time.Millisecond,
+		"how long a leader waits for a block to fill")
+	f.Uint32Var(&p.BeaconInterval, "beacon-interval", d.BeaconInterval, "length of a beacon epoch in heights; 1 changes the beacon with every block")
+	f.Uint32Var(&p.MaxMessageBytes, "max-message-bytes", d.MaxMessageBytes, "the largest message")
+	f.Uint32Var(&p.MaxBlockBytes, "max-block-bytes", d.MaxBlockBytes, "the largest block")
+	f.DurationVar(&p.roundTimeout, "round-timeout", time.Duration(d.RoundTimeoutMS)*time.Millisecond,
+		"when a round without a decision is given up: at least three one-way delays")
+	f.DurationVar(&p.maxRoundTimeout, "max-round-timeout", time.Duration(d.MaxRoundTimeoutMS)*time.Millisecond, "the longest that grows to")
+}
+
+// value returns the parameters, which genesis.Validate checks further.
+func (p *parameters) value() (chain.Parameters, error) {
+	out := p.Parameters
+	for _, d := range []struct {
+		flag string
+		from time.Duration
+		to   *uint32
+	}{
+		{"min-block-interval", p.minBlockInterval, &out.MinBlockIntervalMS}, {"round-timeout", p.roundTimeout, &out.RoundTimeoutMS},
+		{"max-round-timeout", p.maxRoundTimeout, &out.MaxRoundTimeoutMS},
+	} {
+		if d.from < 0 || d.from > time.Hour || d.from%time.Millisecond != 0 {
+			return out, usagef("--%s %v: want whole milliseconds up to an hour", d.flag, d.from)
+		}
+		*d.to = uint32(d.from / time.Millisecond)
+	}
+	return out, nil
+}
+
+func newGenesis() *cobra.Command {
+	var p parameters
+	var chainID, out string
+	var threshold uint32
+	var at uint64
+	cmd := &cobra.Command{
+		Use:   "genesis --chain-id ID --threshold T public.json...",
+		Short: "Make a genesis document from the public keys of its validators",
+		Long: `Make a genesis document: the chain's name, its validators in the order of the files, and its constants. All nodes and all
+who verify receipts need the same document; its hash is the identity of the chain.
+
+The threshold t is how many of the n validators must sign: more than half. It decides what is tolerated: n-t validators may be
+down, and 2t-n-1 may be malicious on any network.`,
+		Example: "  diseq genesis --chain-id my-chain --threshold 3 -o genesis.json v0/keys/public.json v1/keys/public.json v2/keys/public.json v3/keys/public.json",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if chainID == "" || threshold == 0 {
+				return usagef("--chain-id and --threshold are required")
+			}
+			if at == 0 {
+				at = uint64(time.Now().UnixMilli())
+			}
+			constants, err := p.value()
+			if err != nil {
+				return err
+			}
+			g := &chain.Genesis{Version: 1, ChainID: chainID, TimeMS: at, Threshold: threshold, Parameters: constants}
+			for _, path := range args {
+				v, err := readPublic(path)
+				if err != nil {
+					return err
+				}
+				g.Validators = append(g.Validators, v)
+			}
+			if err := g.Validate(); err != nil {
+				return usageError{err}
+			}
+			if out == "" || out == "-" {
+				return printJSON(cmd.OutOrStdout(), g)
+			}
+			return writeNew(out, g)
+		},
+	}
+	cmd.Flags().StringVar(&chainID, "chain-id", "", "the chain's name: 1 to 64 of a-z, 0-9, '-' and '.'")
+	cmd.Flags().Uint32Var(&threshold, "threshold", 0, "how many validators must sign, more than half")
+	cmd.Flags().Uint64Var(&at, "time-ms", 0, "the time of block 0 in Unix milliseconds; now if left out")
+	cmd.Flags().StringVarP(&out, "output", "o", "", "the file to write, which must not exist; the standard output if left out")
+	p.register(cmd)
+	return cmd
+}
+
+// writeNew writes a document that must not replace another: a chain has one genesis.
+func writeNew(path string, v any) (err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return printJSON(f, v)
+}
+
+// maxPublicBytes bounds a public.json.
+const maxPublicBytes = 64 << 10
+
+func readPublic(path string) (v chain.GenesisValidator, err error) {
+	raw, err := readLimited(path, nil, maxPublicBytes)
+	if err != nil {
+		return v, err
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&v); err != nil {
+		return v, fmt.Errorf("%s: want the public.json of an identity: %w", path, err)
+	}
+	return v, nil
+}
+
+// readLimited reads a file, or stdin for "-", of at most limit bytes.
+func readLimited(path string, stdin io.Reader, limit int64) (out []byte, err error) {
+	in := stdin
+	if path != "-" || stdin == nil {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = f.Close() }() // it was only read
+		in = f
+	}
+	if out, err = io.ReadAll(io.LimitReader(in, limit+1)); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if int64(len(out)) > limit {
+		return nil, fmt.Errorf("%s is longer than %d bytes", path, limit)
+	}
+	return out, nil
+}

@@ -1,0 +1,335 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/diseq/diseq/client"
+	"github.com/diseq/diseq/node/chain"
+)
+
+// load submits messages and sees when they become final.
+type load struct {
+	clients         []*client.Client
+	duration, drain time.Duration
+	rate            float64
+	batch, size     int
+	connections     int
+
+	mu sync.Mutex
+	// open are the messages sent and not yet seen final, by id.
+	open             map[chain.Hash]*sending
+	counted          counts
+	accept, finality histogram
+	lastFinal        time.Time
+	failure          error
+	drained          chan struct{} // signalled when open may have become empty
+}
+
+// sending is one request.
+type sending struct {
+	at       time.Time
+	accepted bool
+}
+
+type counts struct{ sent, accepted, refused, failed, final int }
+
+// result is what bench prints.
+type result struct {
+	Nodes    int     `json:"nodes"`
+	Seconds  float64 `json:"duration_seconds"`
+	Rate     float64 `json:"rate"`
+	Batch    int     `json:"batch"`
+	Size     int     `json:"size"`
+	Sent     int     `json:"sent"`
+	Accepted int     `json:"accepted"`
+	// Refused counts messages of requests answered with an error (as when the pool is full), Failed those of requests that were not answered.
+	Refused int `json:"refused"`
+	Failed  int `json:"failed"`
+	Final   int `json:"final"`
+	// FinalPerSecond is over the time from the first submit to the last message final.
+	FinalPerSecond float64 `json:"final_per_second"`
+	// Latency is from submit to final as the first node's stream shows it, Accept from submit to the answer, in milliseconds.
+	Latency quantiles `json:"latency_ms"`
+	Accept  quantiles `json:"accept_ms"`
+	// Lost counts messages accepted and not final when the drain time was over.
+	Lost int `json:"lost"`
+}
+
+type quantiles struct {
+	P50 float64 `json:"p50"`
+	P90 float64 `json:"p90"`
+	P99 float64 `json:"p99"`
+	Max float64 `json:"max"`
+}
+
+func (r *result) String() string {
+	var b strings.Builder
+	target := "as fast as answered"
+	if r.Rate > 0 {
+		target = fmt.Sprintf("%.0f/s", r.Rate)
+	}
+	fmt.Fprintf(&b, "load: %d nodes, %s, %d messages of %d bytes a request, %.1f s\n", r.Nodes, target, r.Batch, r.Size, r.Seconds)
+	fmt.Fprintf(&b, "sent %d: accepted %d, refused %d, not answered %d\n", r.Sent, r.Accepted, r.Refused, r.Failed)
+	fmt.Fprintf(&b, "final %d, %.0f/s\n", r.Final, r.FinalPerSecond)
+	fmt.Fprintf(&b, "submit to final: p50 %.1f ms, p90 %.1f ms, p99 %.1f ms, max %.1f ms\n", r.Latency.P50, r.Latency.P90, r.Latency.P99, r.Latency.Max)
+	fmt.Fprintf(&b, "submit to accepted: p50 %.1f ms, p90 %.1f ms, p99 %.1f ms, max %.1f ms\n", r.Accept.P50, r.Accept.P90, r.Accept.P99, r.Accept.Max)
+	fmt.Fprintf(&b, "lost %d\n", r.Lost)
+	return b.String()
+}
+
+func (l *load) run(ctx context.Context) (*result, error) {
+	status, err := l.clients[0].Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l.open, l.drained = map[chain.Hash]*sending{}, make(chan struct{}, 1)
+	following, stopFollowing := context.WithCancel(ctx)
+	followed := make(chan error, 1)
+	go func() { followed <- l.clients[0].Lines(following, status.Height+1, l.block) }()
+	defer stopFollowing()
+
+	begun := time.Now()
+	submitting, cancel := context.WithTimeout(ctx, l.duration)
+	defer cancel()
+	var workers sync.WaitGroup
+	total := l.connections * len(l.clients)
+	for i := range total {
+		workers.Go(func() { l.submit(submitting, ctx, l.clients[i%len(l.clients)], i, total) })
+	}
+	workers.Wait()
+	elapsed := time.Since(begun)
+	if err := l.await(ctx, followed); err != nil {
+		return nil, err
+	}
+	stopFollowing()
+	return l.result(ctx, begun, elapsed), nil
+}
+
+// nonceBytes is the part of a message that makes it unique: 16 random bytes a connection and a counter.
+const nonceBytes = 24
+
+// submit is one connection: one request at a time, at its share of the rate. Requests under way when submitting ends are
+// waited for, so that nothing accepted is missed.
+func (l *load) submit(submitting, ctx context.Context, c *client.Client, index, total int) {
+	messages := make([][]byte, l.batch)
+	filler := make([]byte, l.batch*l.size)
+	_, _ = rand.Read(filler) // it never fails
+	for i := range messages {
+		messages[i] = filler[i*l.size : (i+1)*l.size]
+		copy(messages[i], filler[:nonceBytes])
+	}
+	every := time.Duration(0)
+	if l.rate > 0 {
+		every = time.Duration(float64(time.Second) * float64(l.batch*total) / l.rate)
+	}
+	// The connections do not march in step.
+	due := time.Now().Add(every * time.Duration(index) / time.Duration(total))
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for number := uint64(0); ; number++ {
+		timer.Reset(time.Until(due))
+		select {
+		case <-timer.C:
+		case <-submitting.Done():
+			return
+		}
+		if now := time.Now(); due.Add(time.Second).Before(now) {
+			due = now.Add(-time.Second) // what fell behind is made up for, but does not become a flood
+		}
+		due = due.Add(every)
+		for i := range messages {
+			binary.BigEndian.PutUint64(messages[i][16:], number*uint64(l.batch)+uint64(i))
+		}
+		if wait := l.request(ctx, c, messages); wait > 0 {
+			timer.Reset(wait)
+			select {
+			case <-timer.C:
+			case <-submitting.Done():
+				return
+			}
+		}
+	}
+}
+
+// request submits messages once; it returns how long to leave the node alone after a refusal.
+func (l *load) request(ctx context.Context, c *client.Client, messages [][]byte) (wait time.Duration) {
+	ids := make([]chain.Hash, len(messages))
+	for i, m := range messages {
+		ids[i] = chain.Message{Data: m}.ID()
+	}
+	s := &sending{at: time.Now()}
+	l.mu.Lock()
+	for _, id := range ids { // before they are sent: a block may be faster than the answer
+		l.open[id] = s
+	}
+	l.counted.sent += len(ids)
+	l.mu.Unlock()
+	_, err := c.Submit(ctx, messages...)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil {
+		s.accepted = true
+		l.counted.accepted += len(ids)
+		l.accept.add(time.Since(s.at), len(ids))
+		return 0
+	}
+	if l.failure == nil {
+		l.failure = err
+	}
+	refused, ok := errors.AsType[*client.Error](err)
+	if !ok {
+		l.counted.failed += len(ids) // final or not: they stay, and are not missed
+		return time.Second
+	}
+	l.counted.refused += len(ids)
+	for _, id := range ids {
+		delete(l.open, id)
+	}
+	return max(refused.RetryAfter, 100*time.Millisecond)
+}
+
+// block takes the ids out of a block's line of JSON. They are the only values that follow `"id":"`: data is base64.
+func (l *load) block(_ uint64, line []byte) error {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for mark := []byte(`"id":"`); ; {
+		at := bytes.Index(line, mark)
+		if at < 0 || len(line) < at+len(mark)+64 {
+			break
+		}
+		line = line[at+len(mark):]
+		var id chain.Hash
+		if _, err := hex.Decode(id[:], line[:64]); err != nil {
+			return fmt.Errorf("block with id %q: %w", line[:64], err)
+		}
+		if s := l.open[id]; s != nil {
+			delete(l.open, id)
+			l.counted.final++
+			l.finality.add(now.Sub(s.at), 1)
+			l.lastFinal = now
+		}
+		line = line[64:]
+	}
+	select {
+	case l.drained <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// missing returns the accepted messages that were not seen final.
+func (l *load) missing() (ids []chain.Hash) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, s := range l.open {
+		if s.accepted {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// await waits until all accepted messages were seen final, at most for the drain time.
+func (l *load) await(ctx context.Context, followed <-chan error) error {
+	deadline := time.NewTimer(l.drain)
+	defer deadline.Stop()
+	for len(l.missing()) > 0 {
+		select {
+		case <-l.drained:
+		case <-deadline.C:
+			return nil
+		case <-ctx.Done():
+			return nil
+		case err := <-followed:
+			return fmt.Errorf("following the blocks: %w", err)
+		}
+	}
+	return nil
+}
+
+// maxAsked bounds the messages that nodes are asked about in the end.
+const maxAsked = 1000
+
+func (l *load) result(ctx context.Context, begun time.Time, elapsed time.Duration) *result {
+	lost := l.missing()
+	found := 0
+	for _, id := range lost[:min(len(lost), maxAsked)] {
+		for _, c := range l.clients {
+			if m, err := c.Message(ctx, id); err == nil && m.Status == "final" {
+				found++ // the node that was followed is behind
+				break
+			}
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := &result{
+		Nodes: len(l.clients), Seconds: elapsed.Seconds(), Rate: l.rate, Batch: l.batch, Size: l.size, Sent: l.counted.sent,
+		Accepted: l.counted.accepted, Refused: l.counted.refused, Failed: l.counted.failed, Final: l.counted.final + found,
+		Latency: l.finality.quantiles(), Accept: l.accept.quantiles(), Lost: len(lost) - found,
+	}
+	if took := l.lastFinal.Sub(begun).Seconds(); took > 0 {
+		r.FinalPerSecond = float64(l.counted.final) / took
+	}
+	return r
+}
+
+func (l *load) counts() (accepted, final int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.counted.accepted, l.counted.final
+}
+
+func (l *load) firstError() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failure
+}
+
+// histogram counts times in buckets that grow by 1 %, from 10 microseconds to a day.
+type histogram struct {
+	buckets [2400]int
+	total   int
+	top     time.Duration
+}
+
+const (
+	histogramLow  = 10 * time.Microsecond
+	histogramStep = 1.01
+)
+
+func (h *histogram) add(d time.Duration, count int) {
+	i := 0
+	if d > histogramLow {
+		i = min(int(math.Log(float64(d)/float64(histogramLow))/math.Log(histogramStep)), len(h.buckets)-1)
+	}
+	h.buckets[i] += count
+	h.total += count
+	h.top = max(h.top, d)
+}
+
+// quantile returns the upper end, in milliseconds, of the bucket in which the q-th part of the times ends.
+func (h *histogram) quantile(q float64) float64 {
+	left := int(math.Ceil(q * float64(h.total)))
+	for i, n := range h.buckets {
+		if left -= n; left <= 0 && h.total > 0 {
+			return min(histogramLow.Seconds()*math.Pow(histogramStep, float64(i+1)), h.top.Seconds()) * 1000
+		}
+	}
+	return 0
+}
+
+func (h *histogram) quantiles() quantiles {
+	return quantiles{P50: h.quantile(0.5), P90: h.quantile(0.9), P99: h.quantile(0.99), Max: h.top.Seconds() * 1000}
+}

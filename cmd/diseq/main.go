@@ -1,0 +1,100 @@
+// Command diseq is a DISEQ node, a local network of nodes, and the tools to use them: submit messages, read the chain,
+// verify receipts and evidence offline, measure.
+//
+// It exits with 0 on success, 1 on failure and 2 when it was called wrongly. Errors are one line on the standard error.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// version is set by the build (make build).
+var version = "devel"
+
+const (
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is main with everything that it uses given to it.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	running := false
+	root.PersistentPreRun = func(*cobra.Command, []string) { running = true }
+	command, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return 0
+	}
+	var usage usageError
+	wrong := !running || errors.As(err, &usage) // what fails before a command runs is about how it was called
+	text := oneLine(err)
+	if wrong {
+		text += fmt.Sprintf(" (see %s --help)", command.CommandPath())
+	}
+	fmt.Fprintf(stderr, "%s: %s\n", command.CommandPath(), text)
+	if wrong {
+		return exitUsage
+	}
+	return exitFailure
+}
+
+// usageError is a mistake in how the command was called.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+func oneLine(err error) string {
+	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "diseq",
+		Short:         "A decentralised sequencer: messages go in, a certified total order comes out",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		Example:       "  diseq devnet --dir ./net\n  echo hello | diseq submit --wait -",
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.AddCommand(
+		newNode(), newDevnet(), newInit(), newGenesis(), newSubmit(), newGet(), newTail(), newVerify(), newEvidence(), newBench(), newVersion(),
+	)
+	return root
+}
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version",
+		Example: "  diseq version",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "diseq %s (protocol %d, %s)\n", version, chain.ProtocolVersion, runtime.Version())
+			return err
+		},
+	}
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+func readGenesis(path string) (g *chain.Genesis, err error) {
+	if path == "" {
+		return nil, usagef("--genesis is required")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return chain.ReadGenesis(f)
+}
+
+// maxReceiptBytes is what chain.ReadReceipt allows.
+const maxReceiptBytes = 64 << 20
+
+func newVerify() *cobra.Command {
+	var genesis string
+	var strength int
+	cmd := &cobra.Command{
+		Use:   "verify RECEIPT|- --genesis FILE",
+		Short: "Verify a receipt offline",
+		Long: `Verify that a receipt proves its message to be final, with the genesis document and nothing else: no node is asked.
+
+It exits with 0 and prints one line, or with 1 and the reason. The genesis document is what you trust: take it from the chain's
+operators, not from whoever gave you the receipt. --strength insists on more signatures than the chain's threshold: with a
+certificate of all n validators finality holds on any network unless as many as the threshold are malicious.`,
+		Example: "  diseq verify receipt.json --genesis genesis.json\n  diseq get receipt ID | diseq verify - --genesis genesis.json --strength 4",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			g, err := readGenesis(genesis)
+			if err != nil {
+				return err
+			}
+			if n := len(g.Validators); strength < 0 || strength > n {
+				return usagef("--strength %d: the chain has %d validators", strength, n)
+			}
+			raw, err := readLimited(args[0], cmd.InOrStdin(), maxReceiptBytes)
+			if err != nil {
+				return err
+			}
+			r, err := chain.ReadReceipt(bytes.NewReader(raw))
+			if err != nil {
+				return err
+			}
+			if err := r.Verify(g, strength); err != nil {
+				return fmt.Errorf("not verified: %w", err)
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "verified: message %v is number %d of block %d of chain %s, final by %d of %d validators (threshold %d)\n",
+				r.Message.ID, r.Index, r.Height, r.ChainID, r.Certificate.Strength, len(g.Validators), g.Threshold)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&genesis, "genesis", "", "the genesis document")
+	cmd.Flags().IntVar(&strength, "strength", 0, "how many signatures to insist on; 0 for the chain's threshold")
+	return cmd
+}
+
+func newEvidence() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "evidence",
+		Short:   "Judge evidence against validators",
+		Example: "  diseq get evidence > evidence.json\n  diseq evidence verify evidence.json --genesis genesis.json",
+		Args:    cobra.NoArgs,
+		RunE:    func(*cobra.Command, []string) error { return usagef("say what to do with it") },
+	}
+	cmd.AddCommand(newEvidenceVerify())
+	return cmd
+}
+
+// ruleTexts say in words what breaks a rule of consensus.
+var ruleTexts = map[chain.Rule]string{
+	chain.RuleE1:      "it voted twice in a round",
+	chain.RuleE2:      "it both nullified and finalized a round",
+	chain.RuleE3:      "it finalized one block and notarized another in the same round",
+	chain.RulePropose: "as leader it proposed two blocks in a round",
+}
+
+func newEvidenceVerify() *cobra.Command {
+	var genesis string
+	cmd := &cobra.Command{
+		Use:   "verify FILE|- --genesis FILE",
+		Short: "Verify evidence offline and name who broke which rule",
+		Long: `Verify evidence: pairs of votes that no honest validator signs. FILE holds one piece, a list of them, or the answer of
+GET /v1/evidence. For each piece one line names the validator and the rule it broke; the first that is not true ends it with
+exit code 1 and the reason.`,
+		Example: "  diseq evidence verify evidence.json --genesis genesis.json",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			g, err := readGenesis(genesis)
+			if err != nil {
+				return err
+			}
+			raw, err := readLimited(args[0], cmd.InOrStdin(), maxReceiptBytes)
+			if err != nil {
+				return err
+			}
+			pieces, err := parseEvidence(raw)
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			set := g.Set()
+			for i := range pieces {
+				e := &pieces[i]
+				if err := e.Verify(g.ChainID, set); err != nil {
+					return fmt.Errorf("piece %d is not evidence: %w", i, err)
+				}
+				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "verified: validator %d (%s, %v) broke rule %s at height %d round %d: %s\n",
+					e.First.Validator, g.Validators[e.First.Validator].Name, e.PublicKey, e.Rule, e.First.Height, e.First.Round, ruleTexts[e.Rule]); err != nil {
+					return err
+				}
+			}
+			if len(pieces) == 0 {
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), "no evidence: no validator is accused")
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&genesis, "genesis", "", "the genesis document")
+	return cmd
+}
+
+// parseEvidence reads one piece, a list, or {"evidence":[...]}.
+func parseEvidence(raw []byte) ([]chain.Evidence, error) {
+	var list []chain.Evidence
+	if raw = bytes.TrimSpace(raw); len(raw) > 0 && raw[0] == '[' {
+		err := json.Unmarshal(raw, &list)
+		return list, err
+	}
+	var answer struct {
+		Evidence *[]chain.Evidence `json:"evidence"`
+	}
+	if err := json.Unmarshal(raw, &answer); err != nil {
+		return nil, err
+	}
+	if answer.Evidence != nil {
+		return *answer.Evidence, nil
+	}
+	var one chain.Evidence
+	if err := json.Unmarshal(raw, &one); err != nil {
+		return nil, err
+	}
+	return []chain.Evidence{one}, nil
+}
