@@ -119,8 +119,7 @@ func (s *sequencer) check(a consensus.CheckBlock) {
 func (s *sequencer) runCheck(ctx context.Context, c *check, a consensus.CheckBlock) {
 	answer := consensus.BlockChecked{Height: a.Height, Round: a.Round, Block: a.Block.Hash(), Fresh: a.Fresh, Verdict: consensus.Valid}
 	if err := s.n.checkBlock(ctx, c, a); err != nil {
-		var inv *invalidError
-		if !errors.As(err, &inv) {
+		if _, ok := errors.AsType[*invalidError](err); !ok {
 			if ctx.Err() == nil {
 				s.n.log.Error("block not checked", "height", a.Height, "block", answer.Block, "err", err)
 			}

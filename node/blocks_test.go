@@ -94,8 +94,7 @@ func TestABlockThatBreaksARuleIsInvalid(t *testing.T) {
 			c.alter(&b)
 			b.Sign(n.identity.Signing)
 			err := checkOf(t, n, &b)
-			var inv *invalidError
-			if !errors.As(err, &inv) || !strings.Contains(err.Error(), c.want) {
+			if _, ok := errors.AsType[*invalidError](err); !ok || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("error %v, want an invalidError with %q", err, c.want)
 			}
 		})

@@ -47,7 +47,7 @@ func (h *handler) OnBundle(from chain.PublicKey, b *peer.Bundle) error {
 		height = max(height, p.Statement.Height)
 	}
 	for i := range b.Votes {
-		if _, err := h.n.verifier.vote(&b.Votes[i]); err != nil {
+		if err := h.n.verifier.vote(&b.Votes[i]); err != nil {
 			return h.reject("vote", err)
 		}
 		height = max(height, b.Votes[i].Height)

@@ -367,9 +367,10 @@ func (n *Node) close() error {
 // apply makes a verified block final here: on disk first, then for everyone who waits.
 func (n *Node) apply(f *chain.FinalBlock, ids []chain.Hash, justification []byte) error {
 	height, hash := f.Header.Height, f.Hash()
-	var epochs []store.Epoch
-	for _, e := range n.beacon.apply(&f.Block) {
-		epochs = append(epochs, store.Epoch{Number: e.number, Beacon: e.value, Output: e.output})
+	changed := n.beacon.apply(&f.Block)
+	epochs := make([]store.Epoch, len(changed))
+	for i, e := range changed {
+		epochs[i] = store.Epoch{Number: e.number, Beacon: e.value, Output: e.output}
 	}
 	commit := store.Commit{Block: f, Remove: n.pool.Removable(ids), Epochs: epochs, Justification: justification}
 	if err := n.written("block", func() error { return n.store.Commit(n.ctx, commit) }); err != nil {
@@ -459,7 +460,8 @@ func (n *Node) keepEvidence(e chain.Evidence) {
 	}
 	if added {
 		n.metrics.evidence.WithLabelValues(string(e.Rule)).Inc()
-		n.log.Error("a validator broke the protocol", "validator", n.peerName(e.PublicKey), "rule", e.Rule, "height", e.First.Height, "round", e.First.Round)
+		n.log.Error("a validator broke the protocol",
+			"validator", n.peerName(e.PublicKey), "rule", e.Rule, "height", e.First.Height, "round", e.First.Round)
 	}
 }
 

@@ -94,11 +94,10 @@ func (n *testNetwork) start(i int) {
 	n.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	var log io.Writer = io.Discard
+	logger := slog.New(slog.DiscardHandler)
 	if os.Getenv("DISEQ_TEST_LOG") != "" {
-		log = os.Stderr
+		logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", i)
 	}
-	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", i)
 	go func() { done <- Run(ctx, n.configs[i], "test", logger) }()
 	n.stops[i] = func() {
 		cancel()

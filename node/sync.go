@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -20,7 +21,6 @@ type syncer struct {
 	target uint64
 	peers  map[chain.PublicKey]uint64 // the height each was last heard to be deciding, or above
 	wake   chan struct{}
-	busy   bool
 }
 
 const (
@@ -70,23 +70,13 @@ func (s *syncer) hint(height uint64, from chain.PublicKey) {
 func (s *syncer) behind() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var heights []uint64
-	for _, h := range s.peers {
-		heights = append(heights, h)
-	}
-	slices.Sort(heights)
+	heights := slices.Sorted(maps.Values(s.peers))
 	if len(heights) < 2 {
 		return 0
 	}
 	deciding := s.n.tip.Load().block.Header.Height + 1
 	second := heights[len(heights)-2]
 	return second - min(second, deciding)
-}
-
-func (s *syncer) catchingUp() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.busy
 }
 
 func (s *syncer) run(ctx context.Context) {
@@ -96,24 +86,16 @@ func (s *syncer) run(ctx context.Context) {
 			return
 		case <-s.wake:
 		}
-		s.setBusy(true)
 		s.catchUp(ctx)
-		s.setBusy(false)
+		s.mu.Lock()
+		s.target = 0
+		s.mu.Unlock()
 		t := time.NewTimer(50 * time.Millisecond)
 		select {
 		case <-ctx.Done():
 		case <-t.C: // a flood of hints is no reason to ask without end
 		}
 		t.Stop()
-	}
-}
-
-func (s *syncer) setBusy(busy bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.busy = busy
-	if !busy {
-		s.target = 0
 	}
 }
 

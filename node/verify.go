@@ -44,16 +44,16 @@ func (v *verifier) remember(vote chain.Vote) {
 	v.new[vote] = struct{}{}
 }
 
-// vote checks a vote; fresh is false for one that was checked before.
-func (v *verifier) vote(vote *chain.Vote) (fresh bool, err error) {
+// vote checks a vote.
+func (v *verifier) vote(vote *chain.Vote) error {
 	if v.known(*vote) {
-		return false, nil
+		return nil
 	}
 	if err := vote.Verify(v.chainID, v.set); err != nil {
-		return true, err
+		return err
 	}
 	v.remember(*vote)
-	return true, nil
+	return nil
 }
 
 // certificate checks a certificate, the votes that are not known yet one by one.
@@ -63,7 +63,7 @@ func (v *verifier) certificate(c *chain.Certificate) error {
 	}
 	for i := range c.Votes {
 		vote := c.Vote(i)
-		if _, err := v.vote(&vote); err != nil {
+		if err := v.vote(&vote); err != nil {
 			return fmt.Errorf("certificate: %w", err)
 		}
 	}
@@ -73,7 +73,7 @@ func (v *verifier) certificate(c *chain.Certificate) error {
 // proposal checks every signature in a proposal: the statement's, the first proposer's and those of the justification.
 // Whether they add up to a justification is the core's to say.
 func (v *verifier) proposal(p *chain.Proposal) error {
-	if _, err := v.vote(&p.Statement); err != nil {
+	if err := v.vote(&p.Statement); err != nil {
 		return err
 	}
 	if err := p.Block.VerifySignature(v.set); err != nil {

@@ -182,10 +182,9 @@ func TestVectors(t *testing.T) {
 	n := newNetwork(t, 4, 3)
 	f := n.finalBlock(3)
 	receipt := n.receipt(t, f, 1)
-	type hexBytes = string
 	vectors := map[string]any{
 		"genesis":               n.Genesis,
-		"genesis_encoding":      hexBytes(hexOf(n.Encode())),
+		"genesis_encoding":      hexOf(n.Encode()),
 		"genesis_hash":          n.Genesis.Hash(),
 		"genesis_header_hash":   hashOf(n.Genesis.Header()),
 		"validators_hash":       n.set.Hash(),

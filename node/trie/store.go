@@ -333,8 +333,7 @@ func (s *store) close() error {
 
 // classify tells damage from other errors of SQLite.
 func classify(operation string, err error) error {
-	var e *sqlite.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		if code := e.Code() & 0xff; code == sqliteCorrupt || code == sqliteNotADB {
 			return fmt.Errorf("%w: %s: %w", ErrCorrupt, operation, err)
 		}
