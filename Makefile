@@ -16,9 +16,8 @@ GOLANGCI_LINT ?= $(GO) tool -modfile=hack/tools/golangci/go.mod golangci-lint
 GOVULNCHECK ?= $(GO) tool -modfile=hack/tools/go.mod govulncheck
 BENCHSTAT ?= $(GO) tool -modfile=hack/tools/go.mod benchstat
 
-# Packages tested in-process. The simulator and the tests with real processes are phases of their own.
-UNIT_PKGS = $$($(GO) list ./... | grep -v -e '/test/' -e '/node/simulation')
-SIMULATION_PKGS ?= ./node/simulation/...
+# Packages tested in-process. The tests with real processes are a phase of their own.
+UNIT_PKGS = $$($(GO) list ./... | grep -v -e '/test/')
 PROCESS_PKGS ?= ./test/processes/...
 TESTFLAGS ?=
 
@@ -38,7 +37,7 @@ BENCH_OUT ?= $(BIN)/bench.txt
 PHASE := hack/phase.sh
 
 # In this order, the quick ones first: a mistake should not take half an hour to show.
-TEST_PHASES := check-format check-modules vet lint verify-generated unit race simulation fuzz-short processes
+TEST_PHASES := check-format check-modules vet lint verify-generated unit race fuzz-short processes
 
 ##@ Use
 
@@ -97,10 +96,6 @@ unit: ## Unit tests.
 race: ## Unit tests under the race detector.
 	@hack/setup.sh gcc=gcc
 	@$(PHASE) 'race detector' env CGO_ENABLED=1 $(GO) test -race -short -timeout 30m $(TESTFLAGS) $(UNIT_PKGS)
-
-.PHONY: simulation
-simulation: ## The deterministic simulator: faults, partitions and crashes from seeds.
-	@$(PHASE) simulation $(GO) test -timeout 20m $(TESTFLAGS) $(SIMULATION_PKGS)
 
 .PHONY: fuzz-short
 fuzz-short: ## Every fuzz target for FUZZTIME_SHORT.
