@@ -15,7 +15,7 @@ if [[ ${#packages[@]} -eq 0 ]]; then
 fi
 
 fuzz() {
-	go test -run '^$' -fuzz "^$2\$" -fuzztime "$time" -parallel "$(nproc)" -timeout 30m "./$1" >"$output" 2>&1
+	go test -run '^$' -fuzz "^$2\$" -fuzztime "$time" -fuzzminimizetime 10x -parallel "$(nproc)" -timeout 30m "./$1" >"$output" 2>&1
 }
 
 count=0
