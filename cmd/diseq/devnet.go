@@ -69,8 +69,11 @@ func (d *devnet) prepare() error {
 	if err != nil {
 		return usagef("--http %q: want host:port", d.http)
 	}
+	if d.validators < 1 || d.validators > chain.MaxValidators {
+		return usagef("--validators %d: want 1 to %d", d.validators, chain.MaxValidators)
+	}
 	if d.port, err = strconv.Atoi(port); err != nil || d.port < 1 || d.port+d.validators > 1<<16 {
-		return usagef("--http %q: want a port from 1 to %d", d.http, 1<<16-1-d.validators)
+		return usagef("--http %q: want a port from 1 to %d", d.http, 1<<16-d.validators)
 	}
 	if d.host = host; d.host == "" {
 		d.host = "127.0.0.1"
@@ -136,7 +139,7 @@ func (d *devnet) create() error {
 	}
 	g := &chain.Genesis{
 		Version: 1, ChainID: "devnet-" + hex.EncodeToString(random), TimeMS: uint64(time.Now().UnixMilli()), Threshold: d.threshold,
-		Parameters: d.parameters, Validators: make([]chain.GenesisValidator, max(0, min(d.validators, chain.MaxValidators+1))),
+		Parameters: d.parameters, Validators: make([]chain.GenesisValidator, d.validators),
 	}
 	for i := range g.Validators { // keys that stand for those to come, so that wrong flags leave no file behind
 		g.Validators[i] = chain.GenesisValidator{
@@ -191,6 +194,9 @@ func (d *devnet) configPath(i int) string { return filepath.Join(d.nodeDir(i), "
 // address gives every node its addresses and writes its configuration and the peers file. A node keeps the ports that it had
 // if they are still free.
 func (d *devnet) address() error {
+	if n := len(d.genesis.Validators); d.port+n > 1<<16 {
+		return usagef("--http %q: want a port from 1 to %d", d.http, 1<<16-n)
+	}
 	ports := portPicker{low: d.port, high: d.port + len(d.genesis.Validators)}
 	defer ports.close()
 	var peers node.PeersFile

@@ -91,7 +91,8 @@ func (d *devnet) run(ctx context.Context) (err error) {
 }
 
 func (d *devnet) announce() {
-	fmt.Fprintf(d.out, "chain %s: %d validators, threshold %d, in %s\n", d.genesis.ChainID, len(d.genesis.Validators), d.genesis.Threshold, d.dir)
+	fmt.Fprintf(d.out, "chain %s: %d validators, threshold %d, in %s\n",
+		d.genesis.ChainID, len(d.genesis.Validators), d.genesis.Threshold, d.dir)
 	for i, c := range d.configs {
 		if i < len(d.children) {
 			fmt.Fprintf(d.out, "%s: http://%s, pid %d; if it is killed: %s\n", c.Name, c.Listen.Public, d.children[i].cmd.Process.Pid, d.command(i))
@@ -178,7 +179,8 @@ func (d *devnet) report(c *child) {
 	if c.result != nil {
 		how = c.result.Error()
 	}
-	fmt.Fprintf(d.out, "%s (pid %d) is gone: %s; start it again with: %s\n", d.configs[c.index].Name, c.cmd.Process.Pid, how, d.command(c.index))
+	fmt.Fprintf(d.out, "%s (pid %d) is gone: %s; start it again with: %s\n",
+		d.configs[c.index].Name, c.cmd.Process.Pid, how, d.command(c.index))
 }
 
 // stop ends the nodes in order, and those that do not end with SIGKILL.

@@ -13,6 +13,20 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
+// gets are the things to read, and how.
+var gets = []struct {
+	use, short, example string
+	read                func(ctx context.Context, c *client.Client, arg string) (any, error)
+}{
+	{"message ID", "Where a message stands", "message 28dadf62a2991e506bb60a90b5afbb5df16c9d7ae0fe9d3074a75c534afa23a5", getMessage},
+	{"receipt ID", "The receipt of a final message", `receipt "$(echo order 1 | diseq submit -)" > receipt.json`, getReceipt},
+	{"block HEIGHT|latest", "A final block with its messages", "block latest", getBlock},
+	{"validators HEIGHT", "The validator set in force at a height", "validators 1", getValidators},
+	{"status", "The node's view of itself and of the chain", "status", getStatus},
+	{"genesis", "The genesis document that the node has", "genesis", getGenesis},
+	{"evidence", "The evidence of broken rules that the node holds", "evidence > evidence.json", getEvidence},
+}
+
 func newGet() *cobra.Command {
 	var r remote
 	cmd := &cobra.Command{
@@ -24,20 +38,20 @@ func newGet() *cobra.Command {
 		RunE:    func(*cobra.Command, []string) error { return usagef("say what to get") },
 	}
 	r.register(cmd)
-	get := func(use, short, example string, read func(context.Context, *client.Client, string) (any, error)) {
+	for _, g := range gets {
 		args := cobra.NoArgs
-		if strings.Contains(use, " ") {
+		if strings.Contains(g.use, " ") {
 			args = cobra.ExactArgs(1)
 		}
 		cmd.AddCommand(&cobra.Command{
-			Use: use, Short: short, Example: "  diseq get " + example, Args: args,
+			Use: g.use, Short: g.short, Example: "  diseq get " + g.example, Args: args,
 			RunE: func(cmd *cobra.Command, args []string) error {
 				c, ctx, cancel, err := r.client(cmd.Context())
 				if err != nil {
 					return err
 				}
 				defer cancel()
-				v, err := read(ctx, c, append(args, "")[0])
+				v, err := g.read(ctx, c, append(args, "")[0])
 				if err != nil {
 					return err
 				}
@@ -45,53 +59,62 @@ func newGet() *cobra.Command {
 			},
 		})
 	}
-	const id = "28dadf62a2991e506bb60a90b5afbb5df16c9d7ae0fe9d3074a75c534afa23a5"
-	get("message ID", "Where a message stands", "message "+id, func(ctx context.Context, c *client.Client, arg string) (any, error) {
-		id, err := parseID(arg)
-		if err != nil {
-			return nil, err
-		}
-		return c.Message(ctx, id)
-	})
-	get("receipt ID", "The receipt of a final message", "receipt "+id+" > receipt.json", func(ctx context.Context, c *client.Client, arg string) (any, error) {
-		id, err := parseID(arg)
-		if err != nil {
-			return nil, err
-		}
-		return c.Receipt(ctx, id)
-	})
-	get("block HEIGHT|latest", "A final block with its messages", "block latest", func(ctx context.Context, c *client.Client, arg string) (any, error) {
-		if arg == "latest" {
-			return c.LatestBlock(ctx)
-		}
-		height, err := strconv.ParseUint(arg, 10, 64)
-		if err != nil {
-			return nil, usagef("height %q: want a number from 0, or latest", arg)
-		}
-		return c.Block(ctx, height)
-	})
-	get("status", "The node's view of itself and of the chain", "status", func(ctx context.Context, c *client.Client, _ string) (any, error) {
-		return c.Status(ctx)
-	})
-	get("validators HEIGHT", "The validator set in force at a height", "validators 1", func(ctx context.Context, c *client.Client, arg string) (any, error) {
-		height, err := strconv.ParseUint(arg, 10, 64)
-		if err != nil {
-			return nil, usagef("height %q: want a number from 0", arg)
-		}
-		return c.Validators(ctx, height)
-	})
-	get("genesis", "The genesis document that the node has", "genesis", func(ctx context.Context, c *client.Client, _ string) (any, error) {
-		return c.Genesis(ctx)
-	})
-	get("evidence", "The evidence of broken rules that the node holds", "evidence > evidence.json",
-		func(ctx context.Context, c *client.Client, _ string) (any, error) {
-			held, err := c.Evidence(ctx)
-			if held == nil {
-				held = []chain.Evidence{}
-			}
-			return map[string]any{"evidence": held}, err
-		})
 	return cmd
+}
+
+func getMessage(ctx context.Context, c *client.Client, arg string) (any, error) {
+	id, err := parseID(arg)
+	if err != nil {
+		return nil, err
+	}
+	return c.Message(ctx, id)
+}
+
+func getReceipt(ctx context.Context, c *client.Client, arg string) (any, error) {
+	id, err := parseID(arg)
+	if err != nil {
+		return nil, err
+	}
+	return c.Receipt(ctx, id)
+}
+
+func getBlock(ctx context.Context, c *client.Client, arg string) (any, error) {
+	if arg == "latest" {
+		return c.LatestBlock(ctx)
+	}
+	height, err := parseHeight(arg)
+	if err != nil {
+		return nil, err
+	}
+	return c.Block(ctx, height)
+}
+
+func getValidators(ctx context.Context, c *client.Client, arg string) (any, error) {
+	height, err := parseHeight(arg)
+	if err != nil {
+		return nil, err
+	}
+	return c.Validators(ctx, height)
+}
+
+func getStatus(ctx context.Context, c *client.Client, _ string) (any, error) { return c.Status(ctx) }
+
+func getGenesis(ctx context.Context, c *client.Client, _ string) (any, error) { return c.Genesis(ctx) }
+
+func getEvidence(ctx context.Context, c *client.Client, _ string) (any, error) {
+	held, err := c.Evidence(ctx)
+	if held == nil {
+		held = []chain.Evidence{}
+	}
+	return map[string]any{"evidence": held}, err
+}
+
+func parseHeight(arg string) (uint64, error) {
+	height, err := strconv.ParseUint(arg, 10, 64)
+	if err != nil {
+		return 0, usagef("height %q: want a number from 0", arg)
+	}
+	return height, nil
 }
 
 func parseID(arg string) (chain.Hash, error) {

@@ -125,7 +125,8 @@ func (p *parameters) register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.DurationVar(&p.minBlockInterval, "min-block-interval", time.Duration(d.MinBlockIntervalMS)*time.Millisecond,
 		"how long a leader waits for a block to fill")
-	f.Uint32Var(&p.BeaconInterval, "beacon-interval", d.BeaconInterval, "length of a beacon epoch in heights; 1 changes the beacon with every block")
+	f.Uint32Var(&p.BeaconInterval, "beacon-interval", d.BeaconInterval,
+		"length of a beacon epoch in heights; 1 changes the beacon with every block")
 	f.Uint32Var(&p.MaxMessageBytes, "max-message-bytes", d.MaxMessageBytes, "the largest message")
 	f.Uint32Var(&p.MaxBlockBytes, "max-block-bytes", d.MaxBlockBytes, "the largest block")
 	f.DurationVar(&p.roundTimeout, "round-timeout", time.Duration(d.RoundTimeoutMS)*time.Millisecond,
@@ -165,7 +166,7 @@ who verify receipts need the same document; its hash is the identity of the chai
 
 The threshold t is how many of the n validators must sign: more than half. It decides what is tolerated: n-t validators may be
 down, and 2t-n-1 may be malicious on any network.`,
-		Example: "  diseq genesis --chain-id my-chain --threshold 3 -o genesis.json v0/keys/public.json v1/keys/public.json v2/keys/public.json v3/keys/public.json",
+		Example: "  diseq genesis --chain-id my-chain --threshold 3 -o genesis.json v?/keys/public.json",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if chainID == "" || threshold == 0 {

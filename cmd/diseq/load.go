@@ -72,6 +72,10 @@ type quantiles struct {
 	Max float64 `json:"max"`
 }
 
+func (q quantiles) String() string {
+	return fmt.Sprintf("p50 %.1f ms, p90 %.1f ms, p99 %.1f ms, max %.1f ms", q.P50, q.P90, q.P99, q.Max)
+}
+
 func (r *result) String() string {
 	var b strings.Builder
 	target := "as fast as answered"
@@ -81,8 +85,8 @@ func (r *result) String() string {
 	fmt.Fprintf(&b, "load: %d nodes, %s, %d messages of %d bytes a request, %.1f s\n", r.Nodes, target, r.Batch, r.Size, r.Seconds)
 	fmt.Fprintf(&b, "sent %d: accepted %d, refused %d, not answered %d\n", r.Sent, r.Accepted, r.Refused, r.Failed)
 	fmt.Fprintf(&b, "final %d, %.0f/s\n", r.Final, r.FinalPerSecond)
-	fmt.Fprintf(&b, "submit to final: p50 %.1f ms, p90 %.1f ms, p99 %.1f ms, max %.1f ms\n", r.Latency.P50, r.Latency.P90, r.Latency.P99, r.Latency.Max)
-	fmt.Fprintf(&b, "submit to accepted: p50 %.1f ms, p90 %.1f ms, p99 %.1f ms, max %.1f ms\n", r.Accept.P50, r.Accept.P90, r.Accept.P99, r.Accept.Max)
+	fmt.Fprintf(&b, "submit to final: %v\n", r.Latency)
+	fmt.Fprintf(&b, "submit to accepted: %v\n", r.Accept)
 	fmt.Fprintf(&b, "lost %d\n", r.Lost)
 	return b.String()
 }

@@ -108,8 +108,8 @@ func TestWrongCallsEndWithExitCode2(t *testing.T) {
 		{"at most 8 MiB", []string{"bench", "--batch", "10000", "--size", "1000"}},
 		{"--connections 0", []string{"bench", "--connections", "0"}},
 		{"threshold 2 with 4 validators", []string{"devnet", "--dir", filepath.Join(dir, "a"), "--threshold", "2"}},
-		{"validator set of 0", []string{"devnet", "--dir", filepath.Join(dir, "b"), "--validators", "0"}},
-		{"validator set of 101", []string{"devnet", "--dir", filepath.Join(dir, "b"), "--validators", "1000000", "--http", "127.0.0.1:1"}},
+		{"--validators 0", []string{"devnet", "--dir", filepath.Join(dir, "b"), "--validators", "0"}},
+		{"--validators 1000000", []string{"devnet", "--dir", filepath.Join(dir, "b"), "--validators", "1000000", "--http", "127.0.0.1:1"}},
 		{"want host:port", []string{"devnet", "--dir", filepath.Join(dir, "c"), "--http", "x"}},
 		{"want a port", []string{"devnet", "--dir", filepath.Join(dir, "d"), "--http", "127.0.0.1:65535"}},
 		{"--start 2", []string{"devnet", "--dir", filepath.Join(dir, "e"), "--start", "2"}},
@@ -230,7 +230,7 @@ func TestVerifySaysYesToAReceiptAndNoToAForgedOne(t *testing.T) {
 	fails(t, exitFailure, `"other"`, "verify", path, "--genesis", other)
 	for from, to := range map[string]string{`"height":1`: `"height":2`, `"index":1`: `"index":2`, `dHdv`: `dHdw`, `"version":1`: `"version":2`, `{`: `<`} {
 		must(t, os.WriteFile(path, bytes.Replace(b, []byte(from), []byte(to), 1), 0o600))
-		fails(t, exitFailure, "receipt", "verify", path, "--genesis", genesis)
+		fails(t, exitFailure, "diseq verify: ", "verify", path, "--genesis", genesis)
 	}
 }
 

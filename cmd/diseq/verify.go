@@ -38,8 +38,9 @@ func newVerify() *cobra.Command {
 It exits with 0 and prints one line, or with 1 and the reason. The genesis document is what you trust: take it from the chain's
 operators, not from whoever gave you the receipt. --strength insists on more signatures than the chain's threshold: with a
 certificate of all n validators finality holds on any network unless as many as the threshold are malicious.`,
-		Example: "  diseq verify receipt.json --genesis genesis.json\n  diseq get receipt ID | diseq verify - --genesis genesis.json --strength 4",
-		Args:    cobra.ExactArgs(1),
+		Example: "  diseq verify receipt.json --genesis genesis.json\n" +
+			"  diseq get receipt ID | diseq verify - --genesis genesis.json --strength 4",
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			g, err := readGenesis(genesis)
 			if err != nil {
@@ -59,7 +60,8 @@ certificate of all n validators finality holds on any network unless as many as 
 			if err := r.Verify(g, strength); err != nil {
 				return fmt.Errorf("not verified: %w", err)
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "verified: message %v is number %d of block %d of chain %s, final by %d of %d validators (threshold %d)\n",
+			_, err = fmt.Fprintf(cmd.OutOrStdout(),
+				"verified: message %v is number %d of block %d of chain %s, final by %d of %d validators (threshold %d)\n",
 				r.Message.ID, r.Index, r.Height, r.ChainID, r.Certificate.Strength, len(g.Validators), g.Threshold)
 			return err
 		},
@@ -118,8 +120,10 @@ exit code 1 and the reason.`,
 				if err := e.Verify(g.ChainID, set); err != nil {
 					return fmt.Errorf("piece %d is not evidence: %w", i, err)
 				}
-				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "verified: validator %d (%s, %v) broke rule %s at height %d round %d: %s\n",
-					e.First.Validator, g.Validators[e.First.Validator].Name, e.PublicKey, e.Rule, e.First.Height, e.First.Round, ruleTexts[e.Rule]); err != nil {
+				v := e.First
+				_, err := fmt.Fprintf(cmd.OutOrStdout(), "verified: validator %d (%s, %v) broke rule %s at height %d round %d: %s\n",
+					v.Validator, g.Validators[v.Validator].Name, e.PublicKey, e.Rule, v.Height, v.Round, ruleTexts[e.Rule])
+				if err != nil {
 					return err
 				}
 			}
