@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -93,24 +94,27 @@ func TestWipedValidatorRejoinsAndVotesFromTheThirdHeightOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	wiped.Start()
-	// Nothing is ordered: there is no third height above, and it stays what it is.
+	// Nothing is ordered: there is no third height above, and it stays what it is. Its vote store comes back once the others
+	// have told it how far they are.
 	awaitRole(t, wiped, "rejoining")
-	system.Eventually(t, soon, "it has all blocks", func() error {
+	system.Eventually(t, soon, "it has all blocks and a vote store", func() error {
+		if _, err := os.Stat(filepath.Join(wiped.DataDir(), "votes.db")); err != nil {
+			return err
+		}
 		s, err := wiped.Status()
 		if err == nil && s.Height < before {
 			err = fmt.Errorf("it is at height %d of %d", s.Height, before)
 		}
 		return err
 	})
-	// The network was idle when the node was killed, so that the height others report is the highest final one now.
-	reported := h.Highest()
+	awaitRole(t, wiped, "rejoining")
 	load2 := system.Load{Nodes: n.Nodes, Rate: 500, Batch: 5, Size: 100}.Start(t)
-	voted := awaitVote(t, n.Nodes[0], reported, wiped.Index)
+	voted := awaitVote(t, n.Nodes[0], before, wiped.Index)
 	awaitRole(t, wiped, "validator")
 	load2.Stop()
 	n.Audit(h, load, load2)
-	if slices.Contains(voters(t, n.Nodes[0], before+1, reported+2, wiped.Index), true) {
-		t.Errorf("it voted below the third height above %d", reported)
+	if voted < before+3 {
+		t.Errorf("wiped at height %d, it votes at %d: below the third above", before, voted)
 	}
-	t.Logf("wiped at height %d, the others reported at most %d, its first vote above is in block %d", before, reported, voted)
+	t.Logf("wiped at height %d, its first vote above is in block %d", before, voted)
 }
