@@ -81,8 +81,9 @@ vet: ## go vet, on the tools as well.
 	@$(PHASE) vet bash -euc '$(GO) vet ./...; $(GO) -C hack/tools vet ./...'
 
 .PHONY: lint
-lint: ## golangci-lint, the import rules' own test, shellcheck.
+lint: ## golangci-lint, the import rules' own test, shellcheck; tests and links that documents name.
 	@$(PHASE) lint env GOLANGCI_LINT="$(GOLANGCI_LINT)" hack/lint.sh
+	@$(PHASE) documents hack/check-docs.sh
 
 .PHONY: verify-generated
 verify-generated: tools ## Fail on a generated file that generating again would change. Works on a copy.
