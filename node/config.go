@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -285,9 +286,14 @@ func readLimited(path string) (out []byte, err error) {
 	return bytes.TrimPrefix(out, []byte("\xef\xbb\xbf")), nil
 }
 
+var (
+	wrappedBy = regexp.MustCompile(`error unmarshaling JSON: |while decoding JSON: |json: |error converting YAML to JSON: `)
+	structs   = regexp.MustCompile(`Go struct field \w+\.`)
+	types     = regexp.MustCompile(`of type [a-z]+\.(\w+)`)
+)
+
 // plainer takes the names of this program's Go types out of an error about YAML: the reader knows fields.
 func plainer(err error) error {
-	text := strings.NewReplacer("error unmarshaling JSON: ", "", "while decoding JSON: ", "", "json: ", "",
-		"Go struct field Config.", "field ", "Go struct field PeersFile.", "field ", "of type node.", "of type ").Replace(err.Error())
-	return errors.New(text)
+	text := wrappedBy.ReplaceAllString(err.Error(), "")
+	return errors.New(types.ReplaceAllString(structs.ReplaceAllString(text, "field "), "of type $1"))
 }
