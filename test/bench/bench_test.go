@@ -157,6 +157,7 @@ func BenchmarkIdle(b *testing.B) {
 	load(b, n, "--rate", "100", "--batch", "1", "--duration", "2s")
 	h := n.Watch()
 	n.Audit(h) // until nothing is pending
+	h.AwaitQuiet(b, time.Minute, time.Second)
 	idle := watchTip(b, n)
 	progress("watching an idle network for %v", *idleFor)
 	before, tip, began := cpu(n), idle(), time.Now()

@@ -88,7 +88,9 @@ func TestWipedValidatorRejoinsAndVotesFromTheThirdHeightOn(t *testing.T) {
 	awaitRandomMoment(t, h, 40, n.Nodes...)
 	load.Stop()
 	wiped := n.Nodes[2]
-	before := n.Audit(h, load).Height
+	n.Audit(h, load)
+	// The network is idle then: nothing that the node has voted for is still to become final.
+	before := h.AwaitQuiet(t, soon, time.Second)
 	wiped.Kill()
 	if err := os.RemoveAll(wiped.DataDir()); err != nil {
 		t.Fatal(err)

@@ -37,7 +37,7 @@ const settleWithin = 90 * time.Second
 // receiptsAudited is how many receipts an audit verifies.
 const receiptsAudited = 24
 
-// Audit waits until all running nodes are at one height with nothing pending and no block to come, then reads their chains in full and holds them
+// Audit waits until all running nodes are at one height with nothing pending, then reads their chains in full and holds them
 // to the history and to the ledgers, whose loads have ended. The test fails with every promise that is broken.
 func (n *Network) Audit(h *History, ledgers ...*Ledger) *Report {
 	n.tb.Helper()
@@ -91,7 +91,7 @@ func (n *Network) Audit(h *History, ledgers ...*Ledger) *Report {
 	return report
 }
 
-// settle waits until nodes are at one height, with nothing pending and no block to come.
+// settle waits until nodes are at one height with nothing pending.
 func (n *Network) settle(nodes []*Node) uint64 {
 	n.tb.Helper()
 	var height uint64
@@ -108,25 +108,9 @@ func (n *Network) settle(nodes []*Node) uint64 {
 			}
 			height = s.Height
 		}
-		return nodes[0].asleep(height)
+		return nil
 	})
 	return height
-}
-
-// asleep returns nil if the newest block, at height, certifies the state after the last one with messages: until then empty
-// blocks follow, from then on none (consensus.md, idle).
-func (n *Node) asleep(height uint64) error {
-	var page struct{ Blocks []Block }
-	if err := n.Get(fmt.Sprintf("/v1/blocks?from=%d&limit=%d&messages=false", height-min(height, chain.MaxStateLag), chain.MaxStateLag+1), &page); err != nil {
-		return err
-	}
-	for _, b := range slices.Backward(page.Blocks) {
-		newest := page.Blocks[len(page.Blocks)-1].Header
-		if newest.Height != height || b.Header.MessagesCount > 0 && newest.StateHeight < b.Header.Height {
-			return fmt.Errorf("%s is at height %d and certifies the state of %d", n.Name, newest.Height, newest.StateHeight)
-		}
-	}
-	return nil
 }
 
 // readAll reads heights 1 to height.

@@ -147,3 +147,21 @@ func (h *History) Await(tb testing.TB, within time.Duration, height uint64, node
 		}
 	}
 }
+
+// AwaitQuiet waits until no node has told of a block for as long as quiet, and returns the highest height.
+func (h *History) AwaitQuiet(tb testing.TB, within, quiet time.Duration) uint64 {
+	tb.Helper()
+	deadline := time.After(within)
+	for {
+		h.mu.Lock()
+		news := h.news
+		h.mu.Unlock()
+		select {
+		case <-news:
+		case <-time.After(quiet):
+			return h.Highest()
+		case <-deadline:
+			tb.Fatalf("blocks are still made after %v, the highest is %d", within, h.Highest())
+		}
+	}
+}
