@@ -42,7 +42,7 @@ func TestNothingAcceptedIsLostWhenAllAreKilledAndOneStaysDead(t *testing.T) {
 		r := n.Audit(h, loads...)
 		t.Logf("all killed, %s stays dead: %v; all final at height %d", dead.Name, load, r.Height)
 		dead.Start()
-		h.Await(t, soon, r.Height, dead)
+		dead.AwaitReady(soon)
 		finalize(t, dead, "the dead one is back: "+t.Name()+load.String())
 	}
 	n.Audit(h, loads...)

@@ -36,10 +36,10 @@ func rounds(t *testing.T, base int) int {
 	return base * n
 }
 
-// awaitRandomMoment waits for a random number of further blocks, at least one and fewer than limit, on nodes.
+// awaitRandomMoment waits for a random number of further blocks, at least three and fewer than limit, on nodes.
 func awaitRandomMoment(t *testing.T, h *system.History, limit uint64, nodes ...*system.Node) {
 	t.Helper()
-	h.Await(t, soon, h.Highest()+1+rand.Uint64N(limit-1), nodes...)
+	h.Await(t, soon, h.Highest()+3+rand.Uint64N(limit-3), nodes...)
 }
 
 // except returns nodes without those of dead.
