@@ -78,7 +78,7 @@ func TestPeersAreCheckedAndTheNodeItselfIsLeftOut(t *testing.T) {
 		"peers: [{name: '', public_key: " + a + "}]":                                   "peers[0].name",
 		"peers: [{name: a, public_key: " + a + ", address: nowhere}]":                  "peers[0].address",
 		"peers: [{name: a, public_key: short}]":                                        "public key",
-		"peers: [{name: a, public_key: " + a + ", adress: 'x:1'}]":                     "adress",
+		"peers: [{name: a, public_key: " + a + ", host: 'x:1'}]":                       "host",
 		"peers: [" + strings.Repeat("{name: a, public_key: "+a+"},", maxPeers+1) + "]": "1001 peers",
 		strings.Repeat("#", maxConfigBytes+1):                                          "longer than",
 	} {

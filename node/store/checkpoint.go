@@ -12,7 +12,7 @@ const (
 	// logSoft is how many bytes may be written before they are moved from the write-ahead log into the database.
 	logSoft = 4 << 20
 	// logHard is the size of the log from which on the writer itself does it, and waits.
-	logHard = 64 << 20
+	logHard = 16 << 20
 )
 
 // A checkpointer moves pages from the write-ahead log into the database on a connection of its own, so that no commit
