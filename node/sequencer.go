@@ -223,7 +223,14 @@ func (s *sequencer) setTimer(a consensus.SetTimer) {
 	if t := s.timers[a.Timer.Kind]; t != nil {
 		t.Stop()
 	}
-	s.timers[a.Timer.Kind] = time.AfterFunc(a.After, func() { s.post(consensus.TimerFired{Timer: a.Timer}) })
+	after := a.After
+	if a.Timer.Kind == consensus.IntervalTimer {
+		// The core counts from the start of the height, which comes when the block below is final; blocks are to come at the
+		// interval, so what deciding that one took is part of it.
+		built := time.UnixMilli(int64(min(s.n.tip.Load().block.Header.Timestamp, 1<<53)))
+		after = min(after, max(0, after-s.n.now().Sub(built)))
+	}
+	s.timers[a.Timer.Kind] = time.AfterFunc(after, func() { s.post(consensus.TimerFired{Timer: a.Timer}) })
 }
 
 // startHeight lets the core decide the height above the last final block.

@@ -213,7 +213,8 @@ type command struct {
 func run(tb testing.TB, log string, args ...string) *command {
 	tb.Helper()
 	c := &command{
-		Cmd: exec.Command(Binary, args...), log: log, done: make(chan struct{}), written: make(chan struct{}), waiting: map[string]chan struct{}{},
+		Cmd: exec.Command(Binary, args...), log: log,
+		done: make(chan struct{}), written: make(chan struct{}), waiting: map[string]chan struct{}{},
 	}
 	file, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
