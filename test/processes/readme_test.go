@@ -81,8 +81,12 @@ func TestQuickStartOfTheReadme(t *testing.T) {
 		close(ended)
 	}()
 	t.Cleanup(func() {
-		_ = syscall.Kill(-network.Process.Pid, syscall.SIGKILL) // what is left of the group when the test failed
-		<-ended
+		select {
+		case <-ended:
+		default: // the test failed
+			_ = syscall.Kill(-network.Process.Pid, syscall.SIGKILL)
+			<-ended
+		}
 	})
 	said := func() string {
 		b, err := os.ReadFile(output)
