@@ -18,7 +18,7 @@ BENCHSTAT ?= $(GO) tool -modfile=hack/tools/go.mod benchstat
 
 # Packages tested in-process. The tests with real processes are a phase of their own.
 UNIT_PKGS = $$($(GO) list ./... | grep -v -e '/test/')
-PROCESS_PKGS ?= ./test/processes/...
+PROCESS_PKGS ?= ./test/processes/... ./test/system/...
 TESTFLAGS ?=
 
 # Time spent on each fuzz target: by `make fuzz`, and by the test suite.

@@ -176,3 +176,39 @@ func TestFourNodesOrderAMessageAndItsReceiptVerifies(t *testing.T) {
 		}
 	}
 }
+
+// TestAnIdleNetworkMakesNoBlocks submits one message and sees the blocks that certify its state, and none after them.
+func TestAnIdleNetworkMakesNoBlocks(t *testing.T) {
+	n := newTestNetwork(t, 4, 3)
+	for i := range 4 {
+		n.start(i)
+	}
+	n.submit(0, "one")
+	latest := func() chain.Header {
+		r, err := http.Get(n.urls[1] + "/v1/blocks/latest?messages=false")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = r.Body.Close() }()
+		var b struct {
+			Header chain.Header `json:"header"`
+		}
+		if err := json.NewDecoder(r.Body).Decode(&b); err != nil {
+			t.Fatal(err)
+		}
+		return b.Header
+	}
+	var certifies chain.Header
+	n.eventually("the state of the message is certified", func() bool {
+		certifies = latest()
+		return certifies.StateHeight >= 1
+	})
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for range 10 {
+		<-tick.C
+		if h := latest(); h.Height != certifies.Height {
+			t.Fatalf("block %d, of state %d, follows block %d, which certifies state %d", h.Height, h.StateHeight, certifies.Height, certifies.StateHeight)
+		}
+	}
+}

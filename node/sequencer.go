@@ -252,12 +252,14 @@ func (s *sequencer) startHeight() error {
 	}
 	s.height = height
 	s.view.Store(&view{height: height, order: order})
-	actions, err := s.core.StartHeight(h)
+	// What there is to order is said first: by what it was before, an idle height would wake.
+	s.pool = s.poolState()
+	actions := s.core.Step(s.pool)
+	started, err := s.core.StartHeight(h)
 	if err != nil {
 		return fmt.Errorf("height %d: %w", height, err)
 	}
-	s.pool = s.poolState()
-	return s.execute(append(actions, s.core.Step(s.pool)...))
+	return s.execute(append(actions, started...))
 }
 
 // poolState says whether there is something to order: messages, or a root that no header certifies yet.
