@@ -3,6 +3,7 @@ package processes
 import (
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/diseq/diseq/test/system"
 )
@@ -69,4 +70,26 @@ func TestAllKilledInTheMiddleOfTheirRecovery(t *testing.T) {
 	load.Stop()
 	r := n.Audit(h, load)
 	t.Logf("%v; all final in %d blocks", load, r.Height)
+}
+
+func TestFrozenValidatorsAreDoneWithoutAndTakenBack(t *testing.T) {
+	n := system.Start(t, system.Options{})
+	h := n.Watch()
+	load := system.Load{Nodes: n.Nodes, Rate: 500, Batch: 5, Size: 250}.Start(t)
+	for range rounds(t, 2) {
+		awaitRandomMoment(t, h, 30, n.Nodes...)
+		order := rand.Perm(len(n.Nodes))
+		one, two := n.Nodes[order[0]], n.Nodes[order[1]]
+		one.Freeze()
+		awaitRandomMoment(t, h, 30, except(n.Nodes, one)...)
+		// With two of four silent there is no quorum of three: nothing becomes final until one is back.
+		two.Freeze()
+		stuck := h.AwaitQuiet(t, soon, time.Second)
+		one.Thaw()
+		h.Await(t, soon, stuck+5, except(n.Nodes, two)...)
+		two.Thaw()
+		h.Await(t, soon, h.Highest()+5, n.Nodes...)
+	}
+	load.Stop()
+	n.Audit(h, load)
 }

@@ -75,6 +75,18 @@ func (n *Node) Kill() {
 	n.network.Kill(n)
 }
 
+// Freeze stops the node's process where it is, with its connections open, until Thaw.
+func (n *Node) Freeze() {
+	n.network.tb.Helper()
+	n.network.must(n.process.signal(unix.SIGSTOP))
+}
+
+// Thaw lets a frozen node go on.
+func (n *Node) Thaw() {
+	n.network.tb.Helper()
+	n.network.must(n.process.signal(unix.SIGCONT))
+}
+
 // Terminate ends a node that this test started itself as an orderly stop does.
 func (n *Node) Terminate() {
 	tb := n.network.tb
