@@ -104,6 +104,9 @@ func DefaultConfig() Config {
 	}
 }
 
+// maxHistoryHeights is the trie's limit.
+const maxHistoryHeights = 1 << 16
+
 // maxConfigBytes bounds the configuration and the peers file.
 const maxConfigBytes = 1 << 20
 
@@ -159,8 +162,8 @@ func (c *Config) Validate() error {
 	if low := Bytes(1 << 20); c.Limits.MaxPoolBytes < low {
 		return fmt.Errorf("limits.maxPoolBytes: %d, want at least %d", c.Limits.MaxPoolBytes, low)
 	}
-	if c.Limits.HistoryHeights < chain.MaxStateLag || c.Limits.HistoryHeights > 1<<20 {
-		return fmt.Errorf("limits.historyHeights: %d, allowed are %d to %d", c.Limits.HistoryHeights, chain.MaxStateLag, 1<<20)
+	if c.Limits.HistoryHeights < chain.MaxStateLag || c.Limits.HistoryHeights > maxHistoryHeights {
+		return fmt.Errorf("limits.historyHeights: %d, allowed are %d to %d", c.Limits.HistoryHeights, chain.MaxStateLag, maxHistoryHeights)
 	}
 	if _, err := c.level(); err != nil {
 		return err

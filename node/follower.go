@@ -164,7 +164,7 @@ func (f *follower) reopen(ctx context.Context, cause error) error {
 }
 
 func (f *follower) append(ctx context.Context, height uint64) error {
-	b, err := f.n.finals.block(ctx, height)
+	b, err := f.n.finals.withIDs(ctx, height)
 	if err != nil {
 		return err
 	}
@@ -173,8 +173,7 @@ func (f *follower) append(ctx context.Context, height uint64) error {
 	}
 	leaves := make([]trie.Leaf, len(b.Messages))
 	for i, m := range b.Messages {
-		id := m.ID()
-		leaves[i] = trie.Leaf{Key: id, Hash: trie.LeafHash(id, m.Data), Index: uint32(i)}
+		leaves[i] = trie.Leaf{Key: b.ids[i], Hash: trie.LeafHash(b.ids[i], m.Data), Index: uint32(i)}
 	}
 	root, err := f.current().Append(height, leaves)
 	if err != nil {

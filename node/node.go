@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -180,7 +181,8 @@ func (n *Node) createVotes() error {
 		return fmt.Errorf("data directory: %w", err)
 	}
 	for _, e := range entries {
-		if e.Name() != "lost+found" { // of a new volume
+		// A new volume may have the first of these; the others are left when a start is cut off before the vote store is there.
+		if name := e.Name(); name != "lost+found" && name != "LOCK" && !strings.HasPrefix(name, "votes.db.new") {
 			return nil
 		}
 	}
@@ -381,7 +383,7 @@ func (n *Node) apply(f *chain.FinalBlock, ids []chain.Hash, justification []byte
 	if len(ids) > 0 {
 		last = height
 	}
-	n.finals.put(hash, f)
+	n.finals.put(hash, f, ids)
 	if err := n.pool.Committed(height, f.Body, ids); err != nil {
 		return err
 	}

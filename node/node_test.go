@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -173,6 +174,53 @@ func TestFourNodesOrderAMessageAndItsReceiptVerifies(t *testing.T) {
 		r := n.submit(i%4, fmt.Sprintf("message %d", i))
 		if err := r.Verify(n.genesis, 0); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// A validator whose blocks are older than its votes has forgotten the votes in between: it must not vote there again.
+func TestVotesAheadOfTheBlocksAreRefused(t *testing.T) {
+	n := newTestNetwork(t, 1, 1)
+	n.start(0)
+	for i := range 3 {
+		n.submit(0, fmt.Sprintf("message %d", i))
+	}
+	n.stop(0)
+	for _, name := range []string{"blocks.db", "state.db"} {
+		if err := os.Remove(filepath.Join(n.configs[0].Data, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := Run(t.Context(), n.configs[0], "test", slog.New(slog.DiscardHandler))
+	if err == nil || !strings.Contains(err.Error(), "the blocks end at height 0") {
+		t.Fatalf("error %v, want one that says where the blocks end", err)
+	}
+}
+
+func TestAVoteStoreIsMadeOnlyOnAFirstVolume(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		stated  bool
+		present []string
+		role    string
+	}{
+		{"a first volume", true, nil, roleValidator},
+		{"a new file system", true, []string{"lost+found"}, roleValidator},
+		{"a first start that was cut off", true, []string{"LOCK", "votes.db.new-1"}, roleValidator},
+		{"not stated", false, nil, roleRejoining},
+		{"stated, but blocks are there", true, []string{"state.db.lock", "something"}, roleRejoining},
+	} {
+		n := newTestNetwork(t, 4, 3)
+		cfg := &n.configs[0]
+		cfg.Data = t.TempDir()
+		cfg.CreateVoteStore = c.stated
+		for _, name := range c.present {
+			if err := os.WriteFile(filepath.Join(cfg.Data, name), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := n.openNode(0).role(); got != c.role {
+			t.Errorf("%s: the node is %s, want %s", c.name, got, c.role)
 		}
 	}
 }

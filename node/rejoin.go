@@ -22,6 +22,10 @@ func (n *Node) rejoin(ctx context.Context) error {
 	if _, err := rand.Read(nonce[:]); err != nil {
 		return err
 	}
+	if others := len(n.set.Validators) - 1; others < int(n.set.Threshold) {
+		n.log.Error("this validator cannot rejoin: the word of more others is needed than there are",
+			"others", others, "wanted", n.set.Threshold)
+	}
 	heights := map[chain.PublicKey]uint64{}
 	for len(heights) < int(n.set.Threshold) {
 		for _, p := range n.transport.Peers() {

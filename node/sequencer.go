@@ -86,6 +86,11 @@ func (s *sequencer) restart(voting *store.Votes, voteFrom uint64) error {
 			return err
 		}
 		for _, r := range stored {
+			if next := s.n.store.Height() + 1; r.Height > next {
+				return fmt.Errorf("the vote store has votes of height %d, the blocks end at height %d: blocks.db was removed or is an older copy, "+
+					"and votes in between are forgotten; put back the whole data directory, or remove votes.db and this validator rejoins",
+					r.Height, next-1)
+			}
 			records = append(records, consensus.Record{Height: r.Height, Round: r.Round, Kind: consensus.RecordKind(r.Kind), Data: r.Data})
 		}
 	}

@@ -92,5 +92,12 @@ func (v *verifier) proposal(p *chain.Proposal) error {
 	return nil
 }
 
-// final checks a final block that catching up brought: what its header can be held against, and its certificate.
-func (v *verifier) final(f *chain.FinalBlock) error { return f.Verify(v.chainID, v.set) }
+// final checks a final block that catching up brought: what its header can be held against, its first proposer's signature
+// and its certificate. The references to batches are the sender's word: nothing but the order in which the pool expects
+// batches rests on them.
+func (v *verifier) final(f *chain.FinalBlock) error {
+	if err := f.VerifySignature(v.set); err != nil {
+		return err
+	}
+	return f.Verify(v.chainID, v.set)
+}

@@ -14,7 +14,8 @@ type Commit struct {
 	Remove []chain.Hash
 	// Epochs are beacon epochs that begin with this block, or whose output it decides.
 	Epochs []Epoch
-	// Justification is the encoded proposal (chain.Proposal) of a block decided in a round above 0; nil otherwise.
+	// Justification holds the certificates of earlier rounds that a block decided in a round above 0 rests on, as the caller
+	// encodes them; nil otherwise.
 	Justification []byte
 }
 
