@@ -126,6 +126,9 @@ func (s *sequencer) runCheck(ctx context.Context, c *check, a consensus.CheckBlo
 			c.failed.Store(true)
 			return
 		}
+		if ctx.Err() != nil {
+			return // judged by a chain that has grown meanwhile
+		}
 		s.n.metrics.rejected.WithLabelValues("invalid block").Inc()
 		s.n.log.Warn("invalid block", "height", a.Height, "round", a.Round, "block", answer.Block, "err", err)
 		answer.Verdict = consensus.Invalid

@@ -111,6 +111,36 @@ func TestABlockThatBreaksARuleIsInvalid(t *testing.T) {
 	}
 }
 
+// A check that runs while its height becomes final sees a part of what that changes, and once called the final block
+// invalid: the node then stopped over the contradiction.
+func TestACheckOfAHeightThatIsOverSaysNothing(t *testing.T) {
+	n := newTestNetwork(t, 2, 2).openNode(0)
+	b, err := n.buildBlock(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Header.Beacon[0]++
+	b.Sign(n.identity.Signing)
+	for _, over := range []bool{false, true} {
+		ctx, cancel := context.WithCancel(t.Context())
+		if over {
+			cancel()
+		}
+		n.seq.runCheck(ctx, &check{holders: make(chan []chain.PublicKey, 1)}, consensus.CheckBlock{Height: 1, Block: b})
+		cancel()
+		select {
+		case e := <-n.seq.events:
+			if over || e.(consensus.BlockChecked).Verdict != consensus.Invalid {
+				t.Errorf("over: %v, answered %+v", over, e)
+			}
+		default:
+			if !over {
+				t.Error("no answer about an invalid block")
+			}
+		}
+	}
+}
+
 func TestAClockThatIsOffWithholdsVotesOnly(t *testing.T) {
 	network := newTestNetwork(t, 2, 2)
 	n := network.openNode(0)

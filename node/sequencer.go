@@ -295,6 +295,7 @@ func (s *sequencer) commit(a consensus.Commit) error {
 	if p == nil {
 		return fmt.Errorf("block %v at height %d is final, and was called valid, but its messages are not at hand", hash, s.height)
 	}
+	s.decided() // see follow
 	f := &chain.FinalBlock{Block: *a.Block, Messages: p.messages, Certificate: *a.Finalization}
 	return s.n.apply(f, p.ids, encodeJustification(a.Justification))
 }
@@ -314,6 +315,9 @@ func (s *sequencer) follow(f *chain.FinalBlock) error {
 	if f.Header.Height != s.n.tip.Load().block.Header.Height+1 {
 		return nil // decided here meanwhile
 	}
+	// Checks under way judge by the chain as it was below this block: one that saw a part of what comes now would call it
+	// invalid. They end without a word.
+	s.decided()
 	if err := s.n.apply(f, messageIDs(f.Messages), nil); err != nil {
 		return err
 	}
