@@ -207,21 +207,9 @@ func (f *follower) Lookup(id chain.Hash) (height uint64, index uint32, ok bool, 
 	return t.Lookup(id)
 }
 
-// IDs calls visit with every id that the trie has.
+// IDs calls visit with every id that the trie's file has.
 func (f *follower) IDs(ctx context.Context, visit func(chain.Hash) bool) error {
-	top, _ := f.newest()
-	for height := uint64(1); height <= top; height++ {
-		b, err := f.n.store.Block(ctx, height)
-		if err != nil {
-			return err
-		}
-		for _, m := range b.Messages {
-			if !visit(m.ID()) {
-				return nil
-			}
-		}
-	}
-	return nil
+	return f.current().Keys(ctx, func(key [32]byte) bool { return visit(key) })
 }
 
 // errDiverged: what this node computed is not what the network made final.
