@@ -195,6 +195,9 @@ func TestVectors(t *testing.T) {
 		"messages_root":         f.Header.MessagesRoot,
 		"header_hash":           f.Hash(),
 		"receipt":               receipt,
+		"receipt_after_change":  changedReceipt(t, n),
+		"signatures":            signatureVectors(t, n),
+		"evidence":              evidenceVectors(t, n),
 	}
 	for name, e := range encodings(n) {
 		vectors["encoding of "+name] = hexOf(e.example)
