@@ -301,6 +301,9 @@ func (b *backend) Evidence(ctx context.Context, limit int) ([]chain.Evidence, er
 
 // Ready returns nil if the node is caught up and able to serve.
 func (b *backend) Ready() error {
+	if !b.n.sync.settled() {
+		return errors.New("just started: asking the peers how far they are")
+	}
 	if behind := b.n.sync.behind(); behind > farBehind {
 		return fmt.Errorf("catching up: %d heights behind", behind)
 	}

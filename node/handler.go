@@ -83,6 +83,7 @@ func (h *handler) LinkUp(to chain.PublicKey) {
 	h.n.seq.post(consensus.LinkUp{Peer: to})
 	h.n.commitments.linkUp(to)
 	h.n.pushes.linkUp(to)
+	h.n.sync.linkUp(to)
 }
 
 // LinkDown needs nothing: what was lost is sent again when the link opens.

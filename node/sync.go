@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"maps"
 	"slices"
@@ -21,6 +22,9 @@ type syncer struct {
 	target uint64
 	peers  map[chain.PublicKey]uint64 // the height each was last heard to be deciding, or above
 	wake   chan struct{}
+	// started and asked: a node that has just started does not know yet whether it is behind.
+	started time.Time
+	asked   map[chain.PublicKey]bool
 }
 
 const (
@@ -30,12 +34,48 @@ const (
 	syncTimeout = 30 * time.Second
 	// syncPause is how long a failed round of attempts is followed by nothing.
 	syncPause = 500 * time.Millisecond
+	// settling is how long a node that has just started waits for word of others before it calls itself ready all the same.
+	settling = 1500 * time.Millisecond
 	// farBehind is the lag, in heights, from which a node does not call itself ready.
 	farBehind = 10
 )
 
 func newSyncer(n *Node) *syncer {
-	return &syncer{n: n, peers: map[chain.PublicKey]uint64{}, wake: make(chan struct{}, 1)}
+	return &syncer{
+		n: n, peers: map[chain.PublicKey]uint64{}, wake: make(chan struct{}, 1), started: time.Now(), asked: map[chain.PublicKey]bool{},
+	}
+}
+
+// linkUp asks a peer how far it is: nothing else tells while the network is idle.
+func (s *syncer) linkUp(to chain.PublicKey) {
+	s.n.tasks.Go(func() {
+		ctx, cancel := context.WithTimeout(s.n.ctx, fetchTimeout)
+		defer cancel()
+		var nonce chain.Hash
+		if _, err := rand.Read(nonce[:]); err != nil {
+			return
+		}
+		status, err := s.n.transport.Status(ctx, to, nonce)
+		if err != nil {
+			s.n.log.Debug("status not had", "from", s.n.peerName(to), "err", err)
+			return
+		}
+		if status.Height > s.n.tip.Load().block.Header.Height {
+			s.hint(status.Height, to)
+		}
+		s.heard(to, status.Height+1)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.asked[to] = true
+	})
+}
+
+// settled reports whether this node has had the word of two peers (or of the only one) since its start, or has waited for
+// it. It does not wait for long: readiness depends on no one else being up.
+func (s *syncer) settled() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.asked) >= min(2, len(s.n.set.Validators)-1) || time.Since(s.started) > settling
 }
 
 // heard notes that a peer is deciding height, or has decided it.
