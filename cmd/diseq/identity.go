@@ -35,8 +35,13 @@ copy or an empty one can break the chain's agreement. Where there is an identity
 			if dir == "" {
 				return usagef("--dir is required")
 			}
+			// SQLite would take the first part of a relative path for a host.
+			dir, err := filepath.Abs(dir)
+			if err != nil {
+				return err
+			}
 			if name == "" {
-				name = filepath.Base(filepath.Clean(dir))
+				name = filepath.Base(dir)
 			}
 			public, err := initValidator(dir, name)
 			if err != nil {

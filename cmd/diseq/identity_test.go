@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -70,6 +71,23 @@ func TestInitMakesAnIdentityOnceWithItsVoteStore(t *testing.T) {
 	fails(t, exitFailure, "belongs to another identity", "init", "--dir", dir)
 	if !reflect.DeepEqual(content(t, dir), before) {
 		t.Error("an init on another identity's vote store changed something")
+	}
+}
+
+func TestInitTakesADirectoryRelativeToTheCurrentOne(t *testing.T) {
+	t.Chdir(t.TempDir())
+	current, err := os.Getwd()
+	must(t, err)
+	for dir, name := range map[string]string{"v0": "v0", "./a/v1/": "v1", ".": filepath.Base(current)} {
+		if printed := succeeds(t, "init", "--dir", dir); !strings.Contains(printed, fmt.Sprintf(`"name": %q`, name)) {
+			t.Errorf("%s: printed %s, want the name %q", dir, printed, name)
+		}
+		if exists, err := store.VotesExist(filepath.Join(dir, "data")); !exists || err != nil {
+			t.Errorf("%s: vote store: %v, %v", dir, exists, err)
+		}
+		if _, err := node.LoadIdentity(filepath.Join(dir, "keys")); err != nil {
+			t.Errorf("%s: %v", dir, err)
+		}
 	}
 }
 
