@@ -19,7 +19,7 @@ var gets = []struct {
 	read                func(ctx context.Context, c *client.Client, arg string) (any, error)
 }{
 	{"message ID", "Where a message stands", "message 28dadf62a2991e506bb60a90b5afbb5df16c9d7ae0fe9d3074a75c534afa23a5", getMessage},
-	{"receipt ID", "The receipt of a final message", `receipt "$(echo order 1 | diseq submit -)" > receipt.json`, getReceipt},
+	{"receipt ID", "The receipt of a final message", `receipt "$(head -1 ids.txt)" > receipt.json`, getReceipt},
 	{"block HEIGHT|latest", "A final block with its messages", "block latest", getBlock},
 	{"validators HEIGHT", "The validator set in force at a height", "validators 1", getValidators},
 	{"status", "The node's view of itself and of the chain", "status", getStatus},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -75,6 +76,16 @@ func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
 	}
 	if v := succeeds(t, "version"); !strings.HasPrefix(v, "diseq "+version) {
 		t.Errorf("version: %q", v)
+	}
+}
+
+func TestAnErrorOfSeveralLinesBecomesOne(t *testing.T) {
+	for in, want := range map[string]string{
+		"a": "a", "a\nb": "a; b", "yaml: unmarshal errors:\n  line 8: x\r\n\n  line 9: y\n": "yaml: unmarshal errors: line 8: x; line 9: y",
+	} {
+		if got := oneLine(errors.New(in)); got != want {
+			t.Errorf("%q became %q, want %q", in, got, want)
+		}
 	}
 }
 
