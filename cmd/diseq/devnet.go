@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -35,7 +36,8 @@ Everything is under DIR: genesis.json, network.json (addresses, process ids and 
 node.yaml, keys, data and node.log. Starting it again on the same DIR continues the chain.
 
 The processes end with this one, however it ends. One that is killed is not started again: do that with the command printed for it.
-With --start K only the first K validators are started, and the others can be, by the commands printed, at any later time.`,
+With --start K only the first K validators are started, and the others can be, by the commands printed, at any later time. What
+was started by such a command is yours to stop, before the network is started again.`,
 		Example: "  diseq devnet --dir ./net\n  diseq devnet --validators 7 --threshold 5 --dir ./net7 --http 127.0.0.1:19000 --start 6",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -44,7 +46,7 @@ With --start K only the first K validators are started, and the others can be, b
 				return err
 			}
 			d.parameters, d.changed, d.out = constants, cmd.Flags().Changed, cmd.OutOrStdout()
-			if err := d.prepare(); err != nil {
+			if err := d.prepare(cmd.Context()); err != nil {
 				return err
 			}
 			return d.run(cmd.Context())
@@ -61,7 +63,7 @@ With --start K only the first K validators are started, and the others can be, b
 }
 
 // prepare makes the network's files, or takes those that are there.
-func (d *devnet) prepare() error {
+func (d *devnet) prepare(ctx context.Context) error {
 	if d.dir == "" {
 		return usagef("--dir is required")
 	}
@@ -100,10 +102,61 @@ func (d *devnet) prepare() error {
 	if d.start == 0 {
 		d.start = len(d.genesis.Validators)
 	}
-	if d.start < int(d.genesis.Threshold) || d.start > len(d.genesis.Validators) {
-		return usagef("--start %d: want at least the threshold, %d, and at most %d", d.start, d.genesis.Threshold, len(d.genesis.Validators))
+	if err := d.awaitIdle(ctx); err != nil {
+		return err
 	}
 	return d.address()
+}
+
+// startable refuses a --start that no network of g can become ready with.
+func (d *devnet) startable(g *chain.Genesis) error {
+	if n := len(g.Validators); d.start != 0 && (d.start < int(g.Threshold) || d.start > n) {
+		return usagef("--start %d: want at least the threshold, %d, and at most %d", d.start, g.Threshold, n)
+	}
+	return nil
+}
+
+// idleAfter is how long the nodes of a network that has just been killed have to be gone.
+const idleAfter = 2 * time.Second
+
+// awaitIdle fails if a node runs already: one restarted by hand outlives its network. New addresses would cut it off.
+func (d *devnet) awaitIdle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, idleAfter)
+	defer cancel()
+	for i, v := range d.genesis.Validators {
+		for {
+			running, err := inUse(filepath.Join(d.nodeDir(i), "data"))
+			if err != nil {
+				return err
+			}
+			if !running {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("%s runs already, on %s: stop it first", v.Name, d.nodeDir(i))
+			case <-time.After(readyEvery):
+			}
+		}
+	}
+	return nil
+}
+
+// inUse reports whether a process has a data directory, by the lock that package store takes on it.
+func inUse(data string) (bool, error) {
+	f, err := os.Open(filepath.Join(data, "LOCK"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = f.Close() }() // which gives the lock back
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return true, nil
+	}
+	return false, err
 }
 
 // compare refuses flags that say something else than the network that is there. Flags left out agree with anything.
@@ -128,7 +181,7 @@ func (d *devnet) compare() error {
 			return usagef("%s holds a network with another --%s (%d, not %d): use another --dir", d.dir, p.flag, p.have, p.want)
 		}
 	}
-	return nil
+	return d.startable(g)
 }
 
 // create makes identities and the genesis document, in this order: what was cut off is taken up where it was.
@@ -148,6 +201,9 @@ func (d *devnet) create() error {
 	}
 	if err := g.Validate(); err != nil {
 		return usageError{err}
+	}
+	if err := d.startable(g); err != nil {
+		return err
 	}
 	for i := range g.Validators {
 		public, err := d.identity(i)

@@ -179,6 +179,9 @@ func (d *devnet) report(c *child) {
 	if c.result != nil {
 		how = c.result.Error()
 	}
+	if c.cmd.ProcessState.ExitCode() > 0 { // it said why
+		how += ", " + lastLine(filepath.Join(d.nodeDir(c.index), "node.log"))
+	}
 	fmt.Fprintf(d.out, "%s (pid %d) is gone: %s; start it again with: %s\n",
 		d.configs[c.index].Name, c.cmd.Process.Pid, how, d.command(c.index))
 }

@@ -27,7 +27,7 @@ func prepared(t *testing.T, dir string, given map[string]bool, change func(*devn
 	if change != nil {
 		change(d)
 	}
-	return d, d.prepare()
+	return d, d.prepare(t.Context())
 }
 
 func TestADevnetIsMadeOnceAndContinued(t *testing.T) {
@@ -71,6 +71,38 @@ func TestADevnetIsMadeOnceAndContinued(t *testing.T) {
 	must(t, err)
 	if moved.configs[1].Listen.Public != "127.0.0.1:19081" || moved.configs[1].Listen.Peer != first.configs[1].Listen.Peer {
 		t.Errorf("moved to %+v", moved.configs[1].Listen)
+	}
+}
+
+func TestANetworkWhoseNodesRunKeepsItsAddresses(t *testing.T) {
+	dir := t.TempDir()
+	d, err := prepared(t, dir, nil, nil)
+	must(t, err)
+	running, err := store.Open(filepath.Join(d.nodeDir(2), "data"), d.genesis, store.Options{})
+	must(t, err)
+	before := content(t, dir)
+	_, err = prepared(t, dir, nil, func(d *devnet) { d.http = "127.0.0.1:19080" })
+	if err == nil || !strings.Contains(err.Error(), "v2 runs already") {
+		t.Errorf("a second start: %v", err)
+	}
+	if !reflect.DeepEqual(content(t, dir), before) {
+		t.Error("a second start changed something under a running node")
+	}
+	must(t, running.Close())
+	if _, err := prepared(t, dir, nil, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAWrongNumberToStartLeavesNothingBehind(t *testing.T) {
+	dir := t.TempDir()
+	for _, start := range []int{-1, 2, 5} {
+		if _, err := prepared(t, dir, nil, func(d *devnet) { d.start = start }); err == nil || !strings.Contains(err.Error(), "--start") {
+			t.Errorf("--start %d: %v", start, err)
+		}
+	}
+	if left := content(t, dir); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
 	}
 }
 
