@@ -11,8 +11,8 @@ import (
 )
 
 // Backend is what the handlers need of a node. Its methods are called concurrently. What they return is shared and
-// must not be changed by either side afterwards. Errors that are none of those below are answered with 500 and a
-// generic text, and logged.
+// must not be changed by either side afterwards. Errors name what was asked for; those below are told to clients as they
+// are. Any other is answered with 500 and a generic text, and logged.
 type Backend interface {
 	// Genesis returns the document that the chain started from.
 	Genesis() *chain.Genesis

@@ -42,7 +42,7 @@ func (b *blockJSON) appendTo(out []byte) []byte {
 func (s *Server) encodeBlock(ctx context.Context, height uint64, withMessages bool) (*blockJSON, error) {
 	header, certificate, err := s.backend.Header(ctx, height)
 	if err != nil {
-		return nil, fmt.Errorf("block %d: %w", height, err)
+		return nil, err
 	}
 	head := struct {
 		Header      *chain.Header             `json:"header"`
@@ -56,7 +56,7 @@ func (s *Server) encodeBlock(ctx context.Context, height uint64, withMessages bo
 	out := &blockJSON{head: b[:len(b)-1]}
 	if withMessages {
 		if out.messages, err = s.blocks.messages(ctx, s.backend, height); err != nil {
-			return nil, fmt.Errorf("block %d: %w", height, err)
+			return nil, err
 		}
 	}
 	return out, nil

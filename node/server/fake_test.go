@@ -164,7 +164,7 @@ func (f *fake) Message(_ context.Context, id chain.Hash) (*MessageStatus, error)
 			return &MessageStatus{ID: id, Message: m}, nil
 		}
 	}
-	return nil, ErrNotFound
+	return nil, fmt.Errorf("message %v: %w", id, ErrNotFound)
 }
 
 func (f *fake) Receipts(_ context.Context, ids []chain.Hash) ([]*chain.Receipt, error) {
@@ -262,7 +262,7 @@ func (f *fake) Validators(_ context.Context, height uint64) (*ValidatorsStatus, 
 		return nil, f.failure
 	}
 	if last, _ := f.FinalHeight(); height > last+1 {
-		return nil, ErrNotFound
+		return nil, fmt.Errorf("validators of height %d: %w", height, ErrNotFound)
 	}
 	out := &ValidatorsStatus{Height: height, Threshold: 3, ValidatorsHash: f.genesis.Set().Hash()}
 	for i, v := range f.genesis.Validators {

@@ -128,7 +128,7 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) ([]SubmitResult,
 	}
 	results, err := s.backend.Submit(r.Context(), messages)
 	if err != nil {
-		return nil, fmt.Errorf("submit: %w", err)
+		return nil, err
 	}
 	return results, nil
 }
@@ -313,7 +313,7 @@ func (s *Server) message(w http.ResponseWriter, r *http.Request) error {
 	}
 	m, err := s.backend.Message(r.Context(), id)
 	if err != nil {
-		return fmt.Errorf("message %v: %w", id, err)
+		return err
 	}
 	answer := struct {
 		ID        chain.Hash `json:"id"`
@@ -342,7 +342,7 @@ func (s *Server) receipt(w http.ResponseWriter, r *http.Request) error {
 		return writeJSON(w, receipts[0])
 	}
 	if _, err := s.backend.Message(r.Context(), id); err != nil {
-		return fmt.Errorf("message %v: %w", id, err)
+		return err
 	}
 	return &apiError{
 		status: http.StatusConflict, code: "pending",

@@ -132,7 +132,7 @@ func (s *Server) schedule(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if _, err := s.backend.Submit(r.Context(), []chain.Message{m}); err != nil {
-		return fmt.Errorf("submit: %w", err)
+		return err
 	}
 	writeText(w, http.StatusOK, string(appendDebug([]byte("[Ok] Message is being sequenced: "), m)))
 	return nil

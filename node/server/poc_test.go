@@ -108,8 +108,8 @@ func TestScheduleTellsWhyTheNodeRefuses(t *testing.T) {
 		text       string
 	}{
 		{&FullError{RetryAfter: 1500 * time.Millisecond}, 429, "2", "the pool of pending messages is full, try again in 1.5s"},
-		{ErrStorageLow, 503, "10", "submit: fake: storage is low"},
-		{ErrUnavailable, 503, "1", "submit: fake: unavailable"},
+		{ErrStorageLow, 503, "10", "fake: storage is low"},
+		{ErrUnavailable, 503, "1", "fake: unavailable"},
 		{&MessageError{Index: 0, Reason: "no"}, 422, "", "message 0: no"},
 		{errors.New("secret path"), 500, "", "internal error"},
 	} {

@@ -41,7 +41,7 @@ func (s *Server) validators(w http.ResponseWriter, r *http.Request) error {
 	}
 	set, err := s.backend.Validators(r.Context(), height)
 	if err != nil {
-		return fmt.Errorf("validators of height %d: %w", height, err)
+		return err
 	}
 	return writeJSON(w, set)
 }

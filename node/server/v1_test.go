@@ -377,6 +377,21 @@ func TestBlock(t *testing.T) {
 	}
 }
 
+func TestWhatIsNotFoundIsNamedOnce(t *testing.T) {
+	h := New(Options{Backend: newFake(t)}).Public()
+	id := strings.Repeat("0", 63) + "1"
+	for path, want := range map[string]string{
+		"/v1/messages/" + id: "message " + id, "/v1/messages/" + id + "/receipt": "message " + id,
+		"/v1/blocks/9": "height 9 is not final", "/v1/blocks/9?messages=false": "height 9 is not final",
+		"/v1/validators?height=9": "validators of height 9",
+	} {
+		want = `{"error":{"code":"not_found","message":"` + want + `: not found"}}`
+		if got := do(t, h, request{path: path}); got.status != 404 || got.body != want {
+			t.Errorf("%s: %d %s, want %s", path, got.status, got.body, want)
+		}
+	}
+}
+
 func TestBlockShowsVotesThatCameAfterItWasFirstRead(t *testing.T) {
 	f := newFake(t)
 	h := New(Options{Backend: f}).Public()
