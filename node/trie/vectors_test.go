@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -27,8 +28,8 @@ type vectorProof struct {
 	MerkleProof *PoCProof `json:"merkle_proof,omitempty"`
 }
 
-// TestVectors holds roots and proofs that docs/protocol.md points to. The tries of 1 and 2 messages have an empty side, and
-// among the absent keys are some whose way ends there, some that end at another key's leaf.
+// TestVectors holds roots and proofs that docs/protocol.md points to. The tries of 1 to 3 messages have an empty side;
+// of the absent keys some end there, some at another key's leaf.
 // go test ./node/trie -run Vectors -update writes them anew.
 func TestVectors(t *testing.T) {
 	absent := []hexHash{{}, {0x40}, {0x80}, {0xc0}, Key([]byte("absent"))}
@@ -67,13 +68,13 @@ func vectorsOf(t *testing.T, n int, absent []hexHash) vectorTrie {
 	t.Helper()
 	out := vectorTrie{Messages: [][]byte{}}
 	var leaves []Leaf
-	keys := absent
+	keys := slices.Clone(absent)
 	for i := range n {
 		data := fmt.Appendf(nil, "message %d", i)
 		key := Key(data)
 		out.Messages = append(out.Messages, data)
 		leaves = append(leaves, Leaf{Key: key, Hash: LeafHash(key, data), Index: uint32(i)})
-		keys = append(keys[:len(keys):len(keys)], hexHash(key))
+		keys = append(keys, hexHash(key))
 	}
 	tr := openTest(t, Options{})
 	out.Root = mustAppend(t, tr, 1, leaves)
