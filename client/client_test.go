@@ -133,6 +133,38 @@ func TestSubmitWaitAsksAgainForWhatIsPending(t *testing.T) {
 	}
 }
 
+func TestSubmitWaitSaysWhatIsAcceptedWhenTheTimeIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := New(DefaultURL)
+		must(t, err)
+		var asked []string
+		id := chain.Message{Data: []byte("m")}.ID()
+		c.HTTP = &http.Client{Transport: fake(func(r *http.Request) (*http.Response, error) {
+			asked = append(asked, r.URL.Query().Get("timeout"))
+			wait, err := time.ParseDuration(r.URL.Query().Get("timeout"))
+			if err != nil {
+				return nil, err
+			}
+			if err := pause(r.Context(), wait); err != nil { // as long as the node would wait
+				return nil, err
+			}
+			return response(http.StatusAccepted, "", `{"results":[{"id":"`+id.String()+`","status":"pending"}]}`), nil
+		})}
+		ctx, cancel := context.WithTimeout(t.Context(), 45*time.Second)
+		defer cancel()
+		results, err := c.SubmitWait(ctx, []byte("m"))
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "all 1 messages are accepted, 1 not known to be final") {
+			t.Errorf("error %v", err)
+		}
+		if len(results) != 1 || results[0].ID != id || results[0].Receipt != nil {
+			t.Errorf("results %+v", results)
+		}
+		if got := fmt.Sprint(asked); got != "[20s 20s 4.8s]" {
+			t.Errorf("asked to wait %s", got)
+		}
+	})
+}
+
 func TestAWrongAnswerIsNotBelieved(t *testing.T) {
 	for name, results := range map[string][]Result{
 		"another id": {{ID: chain.Hash{1}, Status: "pending"}}, "no result": {}, "two results": make([]Result, 2),

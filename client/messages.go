@@ -34,17 +34,29 @@ func (r *Result) Final() bool { return r.Status == "final" }
 // As many as fit share a request, and a request is accepted whole or not at all: after an error the results are those of the
 // requests before it, and messages[len(results):] may be submitted again.
 func (c *Client) Submit(ctx context.Context, messages ...[]byte) ([]Result, error) {
-	return c.submit(ctx, "", messages)
+	return c.submit(ctx, false, messages)
 }
 
-// waitAtATime is how long one request waits: proxies cut off what is silent for longer.
-const waitAtATime = 20 * time.Second
+const (
+	// waitAtATime is how long one request waits: proxies cut off what is silent for longer.
+	waitAtATime = 20 * time.Second
+	// waitMargin is what is left of a deadline for the answer: it says that the messages are accepted, which a request that
+	// is cut off does not.
+	waitMargin = 200 * time.Millisecond
+)
+
+// waitFor returns how long a request of ctx may wait.
+func waitFor(ctx context.Context) time.Duration {
+	if deadline, ok := ctx.Deadline(); ok {
+		return min(waitAtATime, time.Until(deadline)-waitMargin).Truncate(time.Millisecond)
+	}
+	return waitAtATime
+}
 
 // SubmitWait submits messages and waits until all are final, or ctx ends. Every result has its receipt. After an error the
-// results are what was known by then.
+// results are what was known by then: those without a receipt are accepted, and may be submitted again to wait on.
 func (c *Client) SubmitWait(ctx context.Context, messages ...[]byte) ([]Result, error) {
-	query := "?wait=final&timeout=" + waitAtATime.String()
-	results, err := c.submit(ctx, query, messages)
+	results, err := c.submit(ctx, true, messages)
 	for err == nil {
 		var left []int
 		var again [][]byte
@@ -56,18 +68,40 @@ func (c *Client) SubmitWait(ctx context.Context, messages ...[]byte) ([]Result, 
 		if len(left) == 0 {
 			return results, nil
 		}
-		var later []Result
-		later, err = c.submit(ctx, query, again)
-		for i, r := range later {
-			results[left[i]] = r
+		if err = ctx.Err(); err == nil && waitFor(ctx) <= 0 {
+			err = context.DeadlineExceeded
+		}
+		if err == nil {
+			var later []Result
+			later, err = c.submit(ctx, true, again)
+			for i, r := range later {
+				results[left[i]] = r
+			}
+		}
+		if err != nil {
+			err = fmt.Errorf("all %d messages are accepted, %d not known to be final: %w", len(messages), missing(results), err)
 		}
 	}
 	return results, err
 }
 
-func (c *Client) submit(ctx context.Context, query string, messages [][]byte) ([]Result, error) {
+// missing returns how many results have no receipt.
+func missing(results []Result) (count int) {
+	for i := range results {
+		if results[i].Receipt == nil {
+			count++
+		}
+	}
+	return count
+}
+
+func (c *Client) submit(ctx context.Context, wait bool, messages [][]byte) ([]Result, error) {
 	results := make([]Result, 0, len(messages))
 	for len(results) < len(messages) {
+		query := ""
+		if wait {
+			query = "?wait=final&timeout=" + max(waitFor(ctx), time.Millisecond).String()
+		}
 		first := len(results)
 		body, count := encodeBatch(messages[first:])
 		var answer struct {

@@ -206,3 +206,17 @@ func TestSubmitPrintsIDsOrReceiptsInOrder(t *testing.T) {
 		t.Errorf("tail printed %.200q", got)
 	}
 }
+
+func TestSubmitNamesTheLinesOfARefusedRequest(t *testing.T) {
+	_, url := startFake(t, func(request int) (int, bool) {
+		if request == 2 {
+			return http.StatusRequestEntityTooLarge, false
+		}
+		return http.StatusAccepted, false
+	})
+	o := diseq(t, strings.Repeat("a\n\n", 600)+strings.Repeat("b\n", 900), "submit", "-u", url, "--lines", "-")
+	// 600 messages on 1,200 lines and 400 more make the first request; its ids are printed.
+	if o.code != exitFailure || strings.Count(o.stdout, "\n") != 1000 || !strings.Contains(o.stderr, "lines 1601 to 2100: the node answered 413") {
+		t.Errorf("exit code %d, %d ids, %q", o.code, strings.Count(o.stdout, "\n"), o.stderr)
+	}
+}

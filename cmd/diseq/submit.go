@@ -91,6 +91,8 @@ type submission struct {
 	out    *bufio.Writer
 	chunk  [][]byte
 	bytes  int
+	// first and last are the lines that the chunk is of.
+	first, last int
 }
 
 func (s *submission) whole(ctx context.Context, path string, stdin io.Reader) error {
@@ -117,26 +119,35 @@ func (s *submission) lines(ctx context.Context, path string, stdin io.Reader) er
 	}
 	scanner := bufio.NewScanner(in)
 	scanner.Buffer(make([]byte, 64<<10), maxMessage)
-	number := 0
+	s.first = 1
 	for scanner.Scan() {
-		number++
+		s.last++
 		line := bytes.TrimSuffix(scanner.Bytes(), []byte("\r"))
 		if len(line) == 0 {
 			continue
 		}
 		s.chunk = append(s.chunk, bytes.Clone(line))
 		if s.bytes += len(line); s.bytes >= chunkBytes || len(s.chunk) == chunkCount {
-			if err := s.flush(ctx); err != nil {
+			if err := s.flushLines(ctx); err != nil {
 				return err
 			}
 		}
 	}
 	if err := scanner.Err(); errors.Is(err, bufio.ErrTooLong) {
-		return errors.Join(s.flush(ctx), fmt.Errorf(lineTooLong, number+1, maxMessage))
+		return errors.Join(s.flushLines(ctx), fmt.Errorf(lineTooLong, s.last+1, maxMessage))
 	} else if err != nil {
-		return errors.Join(s.flush(ctx), fmt.Errorf("%s: %w", path, err))
+		return errors.Join(s.flushLines(ctx), fmt.Errorf("%s: %w", path, err))
 	}
-	return s.flush(ctx)
+	return s.flushLines(ctx)
+}
+
+// flushLines names the lines that an error is about: the node counts the messages of a request.
+func (s *submission) flushLines(ctx context.Context) error {
+	if err := s.flush(ctx); err != nil {
+		return fmt.Errorf("lines %d to %d: %w", s.first, s.last, err)
+	}
+	s.first = s.last + 1
+	return nil
 }
 
 func (s *submission) flush(ctx context.Context) error {

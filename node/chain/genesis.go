@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -159,8 +160,8 @@ func ReadGenesis(r io.Reader) (*Genesis, error) {
 	if err := d.Decode(g); err != nil {
 		return nil, fmt.Errorf("genesis: %w: %w", ErrMalformed, err)
 	}
-	if d.More() {
-		return nil, fmt.Errorf("genesis: %w: more than one document", ErrMalformed)
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("genesis: %w: something follows the document", ErrMalformed)
 	}
 	return g, g.Validate()
 }

@@ -351,7 +351,7 @@ func TestGenesisNamesWhatIsWrong(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(g, read) || read.Hash() != g.Hash() {
 		t.Errorf("read back %+v, %v", read, err)
 	}
-	for _, bad := range []string{"", "{}x", `{"version":1,"chainid":"x"}`, string(text) + "{}", `"` + strings.Repeat("x", maxGenesisBytes)} {
+	for _, bad := range []string{"", "{}x", `{"version":1,"chainid":"x"}`, string(text) + "{}", string(text) + "}", string(text) + "]", `"` + strings.Repeat("x", maxGenesisBytes)} {
 		if _, err := ReadGenesis(strings.NewReader(bad)); err == nil {
 			t.Errorf("%.40q is accepted", bad)
 		}
