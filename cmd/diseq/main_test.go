@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -289,6 +290,36 @@ func TestEvidenceNamesWhoBrokeWhichRule(t *testing.T) {
 	for _, text := range []string{"", "{", "[1]", `{"evidence":3}`, `{"first":{"kind":"wish"}}`} {
 		must(t, os.WriteFile(path, []byte(text), 0o600))
 		fails(t, exitFailure, "evidence.json", "evidence", "verify", path, "--genesis", genesis)
+	}
+}
+
+// logWriter calls seen with each record of a log.
+type logWriter func(record string)
+
+func (w logWriter) Write(record []byte) (int, error) {
+	w(string(record))
+	return len(record), nil
+}
+
+func TestANodeLogsThatItStopped(t *testing.T) {
+	dir := t.TempDir()
+	succeeds(t, "init", "--dir", dir, "--name", "v0")
+	succeeds(t, "genesis", "--chain-id", "a", "--threshold", "1", "-o", filepath.Join(dir, "genesis.json"), filepath.Join(dir, "keys", "public.json"))
+	must(t, os.WriteFile(filepath.Join(dir, "peers.json"), []byte(`{"peers":[]}`), 0o600))
+	config := filepath.Join(dir, "node.yaml")
+	content, err := os.ReadFile(config)
+	must(t, err)
+	must(t, os.WriteFile(config, []byte(strings.NewReplacer("18080", "0", "18180", "0", "18280", "0").Replace(string(content))), 0o600))
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var last string
+	code := run(ctx, []string{"node", "--config", config}, strings.NewReader(""), io.Discard, logWriter(func(record string) {
+		if last = record; strings.Contains(record, "node started") {
+			stop()
+		}
+	}))
+	if code != 0 || !strings.Contains(last, "node stopped") {
+		t.Errorf("exit code %d, the log ends with %q", code, last)
 	}
 }
 

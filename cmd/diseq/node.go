@@ -26,7 +26,12 @@ the genesis document is a validator, any other follows the chain as an observer.
 			if err != nil {
 				return err
 			}
-			return node.Run(cmd.Context(), cfg, version, cfg.Logger(cmd.ErrOrStderr()))
+			log := cfg.Logger(cmd.ErrOrStderr())
+			if err := node.Run(cmd.Context(), cfg, version, log); err != nil {
+				return err
+			}
+			log.Info("node stopped") // a log that ends without it is of a node that was killed
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", "", "the configuration file (node.yaml)")
