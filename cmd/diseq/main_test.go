@@ -147,6 +147,11 @@ func TestFailuresEndWithExitCode1AndOneLine(t *testing.T) {
 	empty := filepath.Join(dir, "empty")
 	must(t, os.WriteFile(empty, nil, 0o600))
 	fails(t, exitFailure, "is empty", "submit", empty)
+	genesis := filepath.Join(dir, "genesis.json")
+	newNetwork(t, 4, 3).write(t, genesis)
+	fails(t, exitFailure, empty+": genesis: malformed", "verify", genesis, "--genesis", empty)
+	fails(t, exitFailure, empty+": receipt: malformed", "verify", empty, "--genesis", genesis)
+	fails(t, exitFailure, empty+": genesis: malformed", "evidence", "verify", genesis, "--genesis", empty)
 	config := filepath.Join(dir, "node.yaml")
 	for content, want := range map[string]string{
 		"name: x\nlisten: {publik: ':1'}\n":              "publik",

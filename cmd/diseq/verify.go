@@ -21,7 +21,10 @@ func readGenesis(path string) (g *chain.Genesis, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	return chain.ReadGenesis(f)
+	if g, err = chain.ReadGenesis(f); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return g, nil
 }
 
 // maxReceiptBytes is what chain.ReadReceipt allows.
@@ -55,7 +58,7 @@ certificate of all n validators finality holds on any network unless as many as 
 			}
 			r, err := chain.ReadReceipt(bytes.NewReader(raw))
 			if err != nil {
-				return err
+				return fmt.Errorf("%s: %w", args[0], err)
 			}
 			if err := r.Verify(g, strength); err != nil {
 				return fmt.Errorf("not verified: %w", err)
