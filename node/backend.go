@@ -50,8 +50,10 @@ func submitError(err error) error {
 	switch {
 	case errors.Is(err, mempool.ErrStorageLow), errors.Is(err, store.ErrDiskFull):
 		return fmt.Errorf("%w: %w", server.ErrStorageLow, err)
-	case errors.Is(err, mempool.ErrAuthor), errors.Is(err, mempool.ErrClosed):
-		return fmt.Errorf("%w: %w", server.ErrUnavailable, err)
+	case errors.Is(err, mempool.ErrAuthor):
+		return fmt.Errorf("%w: this node is an observer; submit to a validator", server.ErrUnavailable)
+	case errors.Is(err, mempool.ErrClosed):
+		return fmt.Errorf("%w: the node is stopping", server.ErrUnavailable)
 	}
 	return err
 }

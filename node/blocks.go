@@ -129,7 +129,7 @@ func (s *sequencer) runCheck(ctx context.Context, c *check, a consensus.CheckBlo
 		if ctx.Err() != nil {
 			return // judged by a chain that has grown meanwhile
 		}
-		s.n.metrics.rejected.WithLabelValues("invalid block").Inc()
+		s.n.metrics.rejected.WithLabelValues(whatBlock).Inc()
 		s.n.log.Warn("invalid block", "height", a.Height, "round", a.Round, "block", answer.Block, "err", err)
 		answer.Verdict = consensus.Invalid
 		s.post(answer)
@@ -163,7 +163,7 @@ func (n *Node) withhold(a consensus.CheckBlock) (reason string, lift time.Durati
 	h := &a.Block.Header
 	if c, sent := n.beacon.forBlock(h.Height); c != nil && a.Block.Commitment == nil && time.Since(sent) >= commitmentGrace {
 		if leader := n.set.Validators[h.Proposer].PublicKey; leader != n.self && n.commitments.told(leader, c.Epoch, commitmentGrace) {
-			return "missing commitment", 0
+			return reasonCommitment, 0
 		}
 	}
 	// Where the chain itself is ahead of our clock (set back, perhaps everywhere) a block may be the least bit later than its
@@ -172,7 +172,7 @@ func (n *Node) withhold(a consensus.CheckBlock) (reason string, lift time.Durati
 		return "", 0
 	}
 	if ahead := time.UnixMilli(int64(min(h.Timestamp, 1<<53))).Sub(n.now()); ahead > maxClockDrift {
-		return "clock", ahead - maxClockDrift
+		return reasonClock, ahead - maxClockDrift
 	}
 	return "", 0
 }

@@ -154,9 +154,9 @@ func TestAClockThatIsOffWithholdsVotesOnly(t *testing.T) {
 	}{
 		{"in time", time.Second, time.Second, "", 0},
 		{"a little ahead", time.Second, 2900 * time.Millisecond, "", 0},
-		{"far ahead", time.Second, 10 * time.Second, "clock", 7 * time.Second},
+		{"far ahead", time.Second, 10 * time.Second, reasonClock, 7 * time.Second},
 		{"our clock set back by an hour, an honest block", -time.Hour, time.Millisecond, "", 0},
-		{"our clock set back by an hour, one that runs ahead", -time.Hour, time.Second, "clock", time.Hour + time.Second - maxClockDrift},
+		{"our clock set back by an hour, one that runs ahead", -time.Hour, time.Second, reasonClock, time.Hour + time.Second - maxClockDrift},
 		{"late", time.Hour, time.Second, "", 0},
 	} {
 		n.now = func() time.Time { return genesis.Add(c.clock) }

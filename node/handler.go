@@ -33,7 +33,7 @@ func (h *handler) OnBundle(from chain.PublicKey, b *peer.Bundle) error {
 	height := uint64(0)
 	for _, c := range b.Certificates {
 		if err := h.n.verifier.certificate(c); err != nil {
-			return h.reject("certificate", err)
+			return h.reject(whatCertificate, err)
 		}
 		height = max(height, c.Height)
 		if c.Kind == chain.Finalize {
@@ -42,13 +42,13 @@ func (h *handler) OnBundle(from chain.PublicKey, b *peer.Bundle) error {
 	}
 	for _, p := range b.Proposals {
 		if err := h.n.verifier.proposal(p); err != nil {
-			return h.reject("proposal", err)
+			return h.reject(whatProposal, err)
 		}
 		height = max(height, p.Statement.Height)
 	}
 	for i := range b.Votes {
 		if err := h.n.verifier.vote(&b.Votes[i]); err != nil {
-			return h.reject("vote", err)
+			return h.reject(whatVote, err)
 		}
 		height = max(height, b.Votes[i].Height)
 	}
@@ -63,12 +63,12 @@ func (h *handler) OnCommitment(_ context.Context, from chain.PublicKey, c *chain
 	if errors.Is(err, vrf.ErrInvalid) { // an honest peer passes on only what it has verified
 		err = fmt.Errorf("%w: %w", chain.ErrSignature, err)
 	}
-	return h.reject("commitment", err)
+	return h.reject(whatCommitment, err)
 }
 
 // OnBatch takes a batch that a peer pushes: the pool verifies it and makes it durable.
 func (h *handler) OnBatch(ctx context.Context, from chain.PublicKey, encoded []byte) error {
-	return h.reject("batch", h.n.pool.Receive(ctx, from, encoded))
+	return h.reject(whatBatch, h.n.pool.Receive(ctx, from, encoded))
 }
 
 // OnAck notes that a peer holds a batch durably.

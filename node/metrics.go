@@ -8,6 +8,18 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
+// What is refused, and why votes are withheld, as the metrics' labels say it.
+const (
+	whatVote         = "vote"
+	whatCertificate  = "certificate"
+	whatProposal     = "proposal"
+	whatCommitment   = "commitment"
+	whatBatch        = "batch"
+	whatBlock        = "invalid block"
+	reasonClock      = "clock"
+	reasonCommitment = "missing commitment"
+)
+
 // metrics are what this package adds to those of the parts: the chain's progress as this node sees it.
 type metrics struct {
 	registry     *prometheus.Registry
@@ -45,6 +57,16 @@ func newMetrics(n *Node, registry *prometheus.Registry) *metrics {
 		evidence: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "diseq_evidence_total", Help: "Pieces of equivocation evidence found, by rule.",
 		}, []string{"rule"}),
+	}
+	// A series that begins at 1 has no increase: alerts would miss the first of each.
+	for _, what := range []string{whatVote, whatCertificate, whatProposal, whatCommitment, whatBatch, whatBlock} {
+		m.rejected.WithLabelValues(what)
+	}
+	for _, reason := range []string{reasonClock, reasonCommitment} {
+		m.withheld.WithLabelValues(reason)
+	}
+	for _, rule := range []chain.Rule{chain.RuleE1, chain.RuleE2, chain.RuleE3, chain.RulePropose} {
+		m.evidence.WithLabelValues(string(rule))
 	}
 	registry.MustRegister(m.finality, m.proofSeconds, m.messages, m.caughtUp, m.diskFull, m.rejected, m.withheld, m.evidence, &collector{n})
 	return m

@@ -16,6 +16,7 @@ import (
 	"github.com/diseq/diseq/node"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/store"
+	"github.com/diseq/diseq/node/vrf"
 )
 
 func newInit() *cobra.Command {
@@ -189,6 +190,9 @@ down, and 2t-n-1 may be malicious on any network.`,
 				v, err := readPublic(path)
 				if err != nil {
 					return err
+				}
+				if _, err := vrf.ParsePublicKey(v.VRFKey[:]); err != nil {
+					return fmt.Errorf("%s: vrf_key: %w", path, err)
 				}
 				g.Validators = append(g.Validators, v)
 			}

@@ -166,6 +166,18 @@ func TestGenesisIsMadeOfIdentities(t *testing.T) {
 	}
 	fails(t, exitFailure, "no such file", "genesis", "--chain-id", "c", "--threshold", "1", filepath.Join(dir, "none"))
 	fails(t, exitFailure, "public.json", "genesis", "--chain-id", "c", "--threshold", "1", out)
+	public, err := os.ReadFile(files[0])
+	must(t, err)
+	var v chain.GenesisValidator
+	must(t, json.Unmarshal(public, &v))
+	for i := range v.VRFKey {
+		v.VRFKey[i] = 0xff // above the field's modulus
+	}
+	public, err = json.Marshal(v)
+	must(t, err)
+	noField := filepath.Join(dir, "no-field-element.json")
+	must(t, os.WriteFile(noField, public, 0o600))
+	fails(t, exitFailure, "vrf_key", "genesis", "--chain-id", "c", "--threshold", "1", noField)
 	one := succeeds(t, "genesis", "--chain-id", "c", "--threshold", "1", "--time-ms", "7", files[0])
 	if one != succeeds(t, "genesis", "--chain-id", "c", "--threshold", "1", "--time-ms", "7", files[0]) {
 		t.Error("the same call made two documents")

@@ -31,7 +31,7 @@ func newMetrics(registerer prometheus.Registerer, p *Pool) *metrics {
 	gauge("messages", "Messages that are not final.", func() float64 { return float64(p.Stats().Messages) })
 	gauge("batches", "Batches held.", func() float64 { return float64(p.Stats().Batches) })
 	gauge("filter_bytes", "Memory of the filter of known ids.", func() float64 { return float64(p.filter.size()) })
-	return &metrics{
+	m := &metrics{
 		accepted: counter("accepted_messages_total", "Messages submitted to this node and accepted."),
 		known:    counter("known_messages_total", "Messages submitted to this node that were pending or final already."),
 		received: counter("received_messages_total", "Messages in batches taken from peers."),
@@ -49,29 +49,48 @@ func newMetrics(registerer prometheus.Registerer, p *Pool) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 12),
 		}),
 	}
+	// A series that begins at 1 has no increase: alerts would miss the first of each reason.
+	names := []string{reasonTooLarge, reasonFull, reasonFailed}
+	for _, r := range reasons {
+		names = append(names, r.name)
+	}
+	for _, name := range names {
+		m.rejected.WithLabelValues(name)
+		m.refused.WithLabelValues(name)
+	}
+	return m
 }
+
+// reasons are the labels of errors that are compared; the others follow.
+var reasons = []struct {
+	err  error
+	name string
+}{
+	{ErrEmpty, "empty"}, {ErrTooMany, "too_many"}, {ErrStorageLow, "storage_low"}, {ErrShare, "share"}, {ErrAuthor, "author"},
+	{ErrEquivocation, "equivocation"}, {ErrClosed, "closed"}, {chain.ErrMalformed, "malformed"}, {chain.ErrSignature, "signature"},
+}
+
+const (
+	reasonTooLarge = "too_large"
+	reasonFull     = "full"
+	reasonFailed   = "failed"
+)
 
 func (m *metrics) reject(err error) { m.rejected.WithLabelValues(reason(err)).Inc() }
 
 func (m *metrics) refuse(err error) { m.refused.WithLabelValues(reason(err)).Inc() }
 
 func reason(err error) string {
-	for _, r := range []struct {
-		err  error
-		name string
-	}{
-		{ErrEmpty, "empty"}, {ErrTooMany, "too_many"}, {ErrStorageLow, "storage_low"}, {ErrShare, "share"}, {ErrAuthor, "author"},
-		{ErrEquivocation, "equivocation"}, {ErrClosed, "closed"}, {chain.ErrMalformed, "malformed"}, {chain.ErrSignature, "signature"},
-	} {
+	for _, r := range reasons {
 		if errors.Is(err, r.err) {
 			return r.name
 		}
 	}
 	if _, ok := errors.AsType[*TooLargeError](err); ok {
-		return "too_large"
+		return reasonTooLarge
 	}
 	if _, ok := errors.AsType[*FullError](err); ok {
-		return "full"
+		return reasonFull
 	}
-	return "failed"
+	return reasonFailed
 }

@@ -72,7 +72,7 @@ func newReports(log *slog.Logger, registerer prometheus.Registerer, interval tim
 	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
 		return factory.NewGaugeVec(prometheus.GaugeOpts{Namespace: "diseq", Subsystem: "peer", Name: name, Help: help}, labels)
 	}
-	return &reports{
+	r := &reports{
 		log: log, interval: interval, lines: make(map[lineKey]*line),
 		linkUp:   gauge("link_up", "1 while this node can send to the peer.", "peer"),
 		unacked:  gauge("batches_unacknowledged_bytes", "Bytes of batches waiting for the peer or for its acknowledgement.", "peer"),
@@ -81,6 +81,13 @@ func newReports(log *slog.Logger, registerer prometheus.Registerer, interval tim
 		dropped:  counter("dropped_total", "Frames and batches not sent because the peer's queue was full.", "peer", "kind"),
 		rejected: counter("rejected_total", "Connections, messages and answers refused, by reason.", "reason"),
 	}
+	// A series that begins at 1 has no increase: alerts would miss the first of each reason.
+	for _, reason := range []string{
+		reasonFlood, reasonTLS, reasonUnknownKey, reasonPenalty, reasonHello, reasonMalformed, reasonAnswer,
+	} {
+		r.rejected.WithLabelValues(reason)
+	}
+	return r
 }
 
 func (r *reports) transferred(direction, kind string, size int) {

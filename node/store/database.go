@@ -41,7 +41,8 @@ const (
 
 // source returns the DSN. The pragmas are part of it so that every connection has them, whenever the pool opens it.
 func source(path string, mode access, pragmas ...string) string {
-	u := url.URL{Scheme: "file", Path: path}
+	// Without OmitHost the first part of a relative path would be taken for a host.
+	u := url.URL{Scheme: "file", OmitHost: true, Path: path}
 	all := append(pragmas, "busy_timeout(5000)", "trusted_schema(0)", "cell_size_check(1)", "synchronous(FULL)")
 	return u.String() + "?mode=" + string(mode) + "&_pragma=" + strings.Join(all, "&_pragma=")
 }

@@ -164,3 +164,14 @@ func FuzzVoteRecordsReadBackAsWritten(f *testing.F) {
 		}
 	})
 }
+
+// A relative path once became the host of a file: URL.
+func TestARelativeDirectoryIsTaken(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := CreateVotes("v0", chain.PublicKey{1}); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := VotesExist("v0"); err != nil || !ok {
+		t.Fatalf("made: %v, %v", ok, err)
+	}
+}

@@ -84,6 +84,9 @@ func openStore(ctx context.Context, path string, chain [32]byte) (_ *store, _ *s
 		if err = s.create(ctx, chain); err != nil {
 			return nil, nil, classify("create", err)
 		}
+		if err = os.Chmod(path, 0o600); err != nil {
+			return nil, nil, fmt.Errorf("trie: %w", err)
+		}
 	}
 	if s.read, err = sql.Open("sqlite", dataSource(path, "rw", "query_only(1)", "busy_timeout(10000)")); err != nil {
 		return nil, nil, err
