@@ -50,13 +50,11 @@ func newMetrics(registerer prometheus.Registerer, p *Pool) *metrics {
 		}),
 	}
 	// A series that begins at 1 has no increase: alerts would miss the first of each reason.
-	names := []string{reasonTooLarge, reasonFull, reasonFailed}
-	for _, r := range reasons {
-		names = append(names, r.name)
+	for _, name := range []string{reasonTooLarge, reasonFull, reasonFailed} {
+		m.declare(name)
 	}
-	for _, name := range names {
-		m.rejected.WithLabelValues(name)
-		m.refused.WithLabelValues(name)
+	for _, r := range reasons {
+		m.declare(r.name)
 	}
 	return m
 }
@@ -75,6 +73,11 @@ const (
 	reasonFull     = "full"
 	reasonFailed   = "failed"
 )
+
+func (m *metrics) declare(reason string) {
+	m.rejected.WithLabelValues(reason)
+	m.refused.WithLabelValues(reason)
+}
 
 func (m *metrics) reject(err error) { m.rejected.WithLabelValues(reason(err)).Inc() }
 
