@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -28,14 +29,25 @@ type testNetwork struct {
 	stops   []func()
 }
 
+// nextPort counts through ports below those that the kernel gives to outgoing connections: of one that it gave us, and
+// that we let go until the node listens, another node's connection could take hold meanwhile.
+var nextPort = 10_000 + rand.IntN(1_000)
+
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 500 {
+		nextPort++
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", nextPort))
+		if err != nil {
+			continue
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return l.Addr().String()
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 func newTestNetwork(t *testing.T, n int, threshold uint32) *testNetwork {
@@ -99,7 +111,10 @@ func (n *testNetwork) start(i int) {
 	if os.Getenv("DISEQ_TEST_LOG") != "" {
 		logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", i)
 	}
-	go func() { done <- Run(ctx, n.configs[i], "test", logger) }()
+	go func() {
+		defer close(done)
+		done <- Run(ctx, n.configs[i], "test", logger)
+	}()
 	n.stops[i] = func() {
 		cancel()
 		if err := <-done; err != nil {
