@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/vrf"
@@ -26,15 +25,9 @@ type beacon struct {
 	output map[uint64][32]byte
 	// current is the epoch of the next height.
 	current uint64
-	held    map[uint64]heldCommitment
+	held    map[uint64]chain.Commitment
 	made    []uint64
 	missed  []uint64
-}
-
-// heldCommitment is a verified commitment and the time at which each peer is known to have been sent it.
-type heldCommitment struct {
-	commitment chain.Commitment
-	sent       time.Time
 }
 
 // epoch is what the store keeps of a beacon epoch.
@@ -47,7 +40,7 @@ type epoch struct {
 func newBeacon(g *chain.Genesis) *beacon {
 	b := &beacon{
 		chainID: g.ChainID, genesis: g.Hash(), interval: uint64(g.Parameters.BeaconInterval), set: g.Set(),
-		value: map[uint64]chain.Hash{}, output: map[uint64][32]byte{}, held: map[uint64]heldCommitment{},
+		value: map[uint64]chain.Hash{}, output: map[uint64][32]byte{}, held: map[uint64]chain.Commitment{},
 		made: make([]uint64, len(g.Validators)), missed: make([]uint64, len(g.Validators)),
 	}
 	b.value[0] = b.genesis
@@ -123,7 +116,7 @@ func (b *beacon) apply(block *chain.Block) []epoch {
 		changed[next] = true
 		maps.DeleteFunc(b.value, func(k uint64, _ chain.Hash) bool { return k+2 < next })
 		maps.DeleteFunc(b.output, func(k uint64, _ [32]byte) bool { return k+2 < next })
-		maps.DeleteFunc(b.held, func(k uint64, _ heldCommitment) bool { return k < next })
+		maps.DeleteFunc(b.held, func(k uint64, _ chain.Commitment) bool { return k < next })
 	}
 	rows := make([]epoch, 0, len(changed))
 	for _, k := range slices.Sorted(maps.Keys(changed)) {
@@ -229,7 +222,7 @@ func (b *beacon) offer(c *chain.Commitment) (bool, error) {
 	if !b.wantsLocked(c.Epoch) {
 		return false, nil
 	}
-	b.held[c.Epoch] = heldCommitment{commitment: *c, sent: time.Now()}
+	b.held[c.Epoch] = *c
 	return true, nil
 }
 
@@ -239,25 +232,24 @@ func (b *beacon) commitments() []chain.Commitment {
 	defer b.mu.Unlock()
 	out := make([]chain.Commitment, 0, len(b.held))
 	for _, e := range slices.Sorted(maps.Keys(b.held)) {
-		out = append(out, b.held[e].commitment)
+		out = append(out, b.held[e])
 	}
 	return out
 }
 
-// forBlock returns the commitment that a block at height should carry, and since when every peer has been sent it; nil if
-// none is held or the epoch's is final already.
-func (b *beacon) forBlock(height uint64) (*chain.Commitment, time.Time) {
+// forBlock returns the commitment that a block at height should carry; nil if none is held or the epoch's is final already.
+func (b *beacon) forBlock(height uint64) *chain.Commitment {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := b.epochOf(height)
 	if _, carried := b.output[e]; carried {
-		return nil, time.Time{}
+		return nil
 	}
-	h, ok := b.held[e]
+	c, ok := b.held[e]
 	if !ok {
-		return nil, time.Time{}
+		return nil
 	}
-	return &h.commitment, h.sent
+	return &c
 }
 
 // check holds a block's beacon and commitment against the rules (docs/protocol.md, what makes a block valid).
@@ -285,7 +277,7 @@ func (b *beacon) check(block *chain.Block) error {
 	if carried {
 		return fmt.Errorf("block at height %d carries the commitment of epoch %d once more", h.Height, e)
 	}
-	if ok && held.commitment.Hash() == c.Hash() {
+	if ok && held.Hash() == c.Hash() {
 		return nil // verified when it came
 	}
 	return b.verify(c)

@@ -64,7 +64,7 @@ func (n *Node) buildBlock(ctx context.Context, height uint64) (*chain.Block, err
 	if err != nil {
 		return nil, err
 	}
-	commitment, _ := n.beacon.forBlock(height)
+	commitment := n.beacon.forBlock(height)
 	set := n.set.Hash()
 	b := &chain.Block{
 		Header: chain.Header{
@@ -161,7 +161,7 @@ func (s *sequencer) runCheck(ctx context.Context, c *check, a consensus.CheckBlo
 // this round).
 func (n *Node) withhold(a consensus.CheckBlock) (reason string, lift time.Duration) {
 	h := &a.Block.Header
-	if c, sent := n.beacon.forBlock(h.Height); c != nil && a.Block.Commitment == nil && time.Since(sent) >= commitmentGrace {
+	if c := n.beacon.forBlock(h.Height); c != nil && a.Block.Commitment == nil {
 		if leader := n.set.Validators[h.Proposer].PublicKey; leader != n.self && n.commitments.told(leader, c.Epoch, commitmentGrace) {
 			return reasonCommitment, 0
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/consensus"
+	"github.com/diseq/diseq/node/vrf"
 )
 
 // openNode opens node i of a network without running it.
@@ -165,6 +166,46 @@ func TestAClockThatIsOffWithholdsVotesOnly(t *testing.T) {
 		if reason != c.reason || lift != c.liftsIn {
 			t.Errorf("%s: withheld for %q, lifted in %v; want %q, %v", c.name, reason, lift, c.reason, c.liftsIn)
 		}
+	}
+}
+
+// TestALeaderThatLeavesOutACommitmentItHasIsNotVotedFor holds that only an acknowledgement of some age speaks against it.
+func TestALeaderThatLeavesOutACommitmentItHasIsNotVotedFor(t *testing.T) {
+	network := newTestNetwork(t, 2, 2)
+	n := network.openNode(0)
+	x, _ := n.beacon.input(0)
+	output, proof, err := vrf.Prove(n.identity.VRF, x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	commitment := &chain.Commitment{Output: output, Proof: proof}
+	if held, err := n.beacon.offer(commitment); err != nil || !held {
+		t.Fatalf("our own commitment is held: %v, %v", held, err)
+	}
+	leader := n.set.Validators[1].PublicKey
+	for _, c := range []struct {
+		name    string
+		acked   time.Duration // ago; 0: never
+		carries *chain.Commitment
+		reason  string
+	}{
+		{"it was never told", 0, nil, ""},
+		{"it was told a moment ago", commitmentGrace / 2, nil, ""},
+		{"it was told", 2 * commitmentGrace, nil, reasonCommitment},
+		{"it was told, and carries it", 2 * commitmentGrace, commitment, ""},
+	} {
+		clear(n.commitments.acked)
+		if c.acked > 0 {
+			n.commitments.acked[leader] = map[uint64]time.Time{0: time.Now().Add(-c.acked)}
+		}
+		b := chain.Block{Header: chain.Header{Height: 1, Timestamp: network.genesis.TimeMS + 1, Proposer: 1}, Commitment: c.carries}
+		if reason, _ := n.withhold(consensus.CheckBlock{Height: 1, Block: &b, Fresh: true}); reason != c.reason {
+			t.Errorf("%s: withheld for %q, want %q", c.name, reason, c.reason)
+		}
+	}
+	b, err := n.buildBlock(t.Context(), 1)
+	if err != nil || b.Commitment == nil {
+		t.Errorf("a block of ours carries %v, %v; want the commitment held", b.Commitment, err)
 	}
 }
 
