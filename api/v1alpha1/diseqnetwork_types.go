@@ -1,0 +1,446 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// DiseqNetworkSpec is the network that is wanted.
+//
+// +kubebuilder:validation:XValidation:rule="self.threshold.policy != 'Fixed' || self.threshold.value <= self.validators",message="spec.threshold.value must not exceed spec.validators: a block needs that many votes"
+// +kubebuilder:validation:XValidation:rule="self.threshold.policy != 'Fixed' || 2 * self.threshold.value > self.validators",message="spec.threshold.value must be more than half of spec.validators: two halves could decide differently"
+type DiseqNetworkSpec struct {
+	// Image of the nodes. The operator's own default, given by its flag --node-image, if left out.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Image string `json:"image,omitempty"`
+
+	// ImagePullPolicy of the nodes. IfNotPresent if left out.
+	// +optional
+	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never
+	// +kubebuilder:default=IfNotPresent
+	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
+
+	// ImagePullSecrets are the names of Secrets in the namespace of the network that the image is pulled with.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
+
+	// Validators is how many validators the network has, 1 to 100. Changing it is what scaling means.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	// +kubebuilder:default=4
+	Validators int32 `json:"validators,omitempty"`
+
+	// Threshold is how many of the validators must sign before a block is final.
+	// +optional
+	// +kubebuilder:default={policy: Majority}
+	Threshold Threshold `json:"threshold,omitempty"`
+
+	// Consensus holds constants of the chain. They are part of its genesis document and immutable.
+	// +optional
+	// +kubebuilder:default={}
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="spec.consensus is part of the genesis document and cannot be changed"
+	Consensus Consensus `json:"consensus,omitempty"`
+
+	// Messages bounds what clients send.
+	// +optional
+	// +kubebuilder:default={}
+	Messages Messages `json:"messages,omitempty"`
+
+	// Storage is where each validator keeps the chain.
+	// +optional
+	// +kubebuilder:default={}
+	Storage Storage `json:"storage,omitempty"`
+
+	// Service is how clients reach the network.
+	// +optional
+	// +kubebuilder:default={}
+	Service Service `json:"service,omitempty"`
+
+	// Monitoring makes the nodes' metrics known to Prometheus.
+	// +optional
+	// +kubebuilder:default={}
+	Monitoring Monitoring `json:"monitoring,omitempty"`
+
+	// PodTemplate says how the nodes' pods run.
+	// +optional
+	PodTemplate PodTemplate `json:"podTemplate,omitempty"`
+
+	// Paused makes the operator leave everything as it is. Status is still reported.
+	// +optional
+	Paused bool `json:"paused,omitempty"`
+}
+
+// ThresholdPolicy says how the threshold follows from the number of validators.
+type ThresholdPolicy string
+
+const (
+	// ThresholdMajority is floor(n/2)+1: most may be down.
+	ThresholdMajority ThresholdPolicy = "Majority"
+	// ThresholdTwoThirds is floor(2n/3)+1: safe with fewer than a third Byzantine on any network.
+	ThresholdTwoThirds ThresholdPolicy = "TwoThirds"
+	// ThresholdFixed is the value given.
+	ThresholdFixed ThresholdPolicy = "Fixed"
+)
+
+// Threshold is how many of the validators must sign.
+//
+// +kubebuilder:validation:XValidation:rule="(self.policy == 'Fixed') == has(self.value)",message="spec.threshold.value is given with policy Fixed, and only with it"
+type Threshold struct {
+	// Policy is Majority, floor(n/2)+1: the most may be down; TwoThirds, floor(2n/3)+1: fewer than a third may be Byzantine on any
+	// network; or Fixed: value.
+	// +optional
+	// +kubebuilder:validation:Enum=Majority;TwoThirds;Fixed
+	// +kubebuilder:default=Majority
+	Policy ThresholdPolicy `json:"policy,omitempty"`
+
+	// Value is the threshold with policy Fixed: more than half of the validators, at most all of them.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	Value *int32 `json:"value,omitempty"`
+}
+
+// Consensus holds constants of the chain.
+type Consensus struct {
+	// MinBlockInterval is how long a leader waits for a block to fill, as a Go duration of whole milliseconds, 0s to 1h. The shortest
+	// time between two blocks.
+	// +optional
+	// +kubebuilder:default="20ms"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s') && duration(self) <= duration('1h')",message="must be 0s to 1h"
+	MinBlockInterval *metav1.Duration `json:"minBlockInterval,omitempty"`
+
+	// BeaconInterval is the length of a beacon epoch in heights: how often the validators' random numbers change the order of
+	// leaders. 1 does so with every block.
+	// +optional
+	// +kubebuilder:default=128
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	BeaconInterval *int64 `json:"beaconInterval,omitempty"`
+}
+
+// Messages bounds what clients send.
+type Messages struct {
+	// MaxBytes is the largest message in bytes. Part of the genesis document, immutable.
+	// +optional
+	// +kubebuilder:default="65536"
+	MaxBytes *resource.Quantity `json:"maxBytes,omitempty"`
+
+	// MaxBlockBytes is the largest block in bytes. Part of the genesis document, immutable.
+	// +optional
+	// +kubebuilder:default="4Mi"
+	MaxBlockBytes *resource.Quantity `json:"maxBlockBytes,omitempty"`
+
+	// MaxPoolBytes is how many bytes of messages may wait to be ordered, on each node. When it is full, clients get 429.
+	// +optional
+	// +kubebuilder:default="256Mi"
+	MaxPoolBytes *resource.Quantity `json:"maxPoolBytes,omitempty"`
+}
+
+// RetentionPolicy says what becomes of keys and volumes that the network no longer uses.
+type RetentionPolicy string
+
+const (
+	// RetainPolicy keeps them: applying the network again resumes the same chain.
+	RetainPolicy RetentionPolicy = "Retain"
+	// DeletePolicy removes them for good.
+	DeletePolicy RetentionPolicy = "Delete"
+)
+
+// Storage is where each validator keeps the chain.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",message="spec.storage.storageClassName cannot be changed: volumes exist"
+// +kubebuilder:validation:XValidation:rule="self.accessMode == oldSelf.accessMode",message="spec.storage.accessMode cannot be changed: volumes exist"
+type Storage struct {
+	// Size of each validator's volume. It can grow where the storage class allows it, and never shrinks. Blocks are kept for ever.
+	// +optional
+	// +kubebuilder:default="10Gi"
+	Size *resource.Quantity `json:"size,omitempty"`
+
+	// StorageClassName of the volumes, immutable. The cluster's default class if left out or empty.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	StorageClassName string `json:"storageClassName,omitempty"`
+
+	// AccessMode of the volumes, immutable. ReadWriteOncePod, where the storage offers it, makes sure that no second pod uses a
+	// volume; the nodes lock their directories in any case.
+	// +optional
+	// +kubebuilder:validation:Enum=ReadWriteOnce;ReadWriteOncePod
+	// +kubebuilder:default=ReadWriteOnce
+	AccessMode corev1.PersistentVolumeAccessMode `json:"accessMode,omitempty"`
+
+	// Retention says what becomes of volumes and keys.
+	// +optional
+	// +kubebuilder:default={}
+	Retention Retention `json:"retention,omitempty"`
+}
+
+// Retention says what becomes of volumes and keys.
+type Retention struct {
+	// OnScaleDown is for the volume of a validator that left: Retain or Delete. Its keys are always kept.
+	// +optional
+	// +kubebuilder:validation:Enum=Retain;Delete
+	// +kubebuilder:default=Retain
+	OnScaleDown RetentionPolicy `json:"onScaleDown,omitempty"`
+
+	// OnDelete is for volumes, keys and the genesis document of a network that is deleted: with Retain they stay, and a network of the
+	// same name resumes the chain; with Delete they are gone for good.
+	// +optional
+	// +kubebuilder:validation:Enum=Retain;Delete
+	// +kubebuilder:default=Retain
+	OnDelete RetentionPolicy `json:"onDelete,omitempty"`
+}
+
+// Service is how clients reach the network.
+type Service struct {
+	// Type of the clients' Service.
+	// +optional
+	// +kubebuilder:validation:Enum=ClusterIP;NodePort;LoadBalancer
+	// +kubebuilder:default=ClusterIP
+	Type corev1.ServiceType `json:"type,omitempty"`
+
+	// Annotations of the clients' Service, for what a load balancer wants to be told.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// Monitoring makes the nodes' metrics known to Prometheus.
+type Monitoring struct {
+	// Enabled makes a PodMonitor, where the cluster knows that kind, and lets Prometheus reach the operations port.
+	// +optional
+	// +kubebuilder:default=true
+	Enabled *bool `json:"enabled,omitempty"`
+}
+
+// PodTemplate says how the nodes' pods run.
+type PodTemplate struct {
+	// Resources of the node's container. Requests of 100m CPU and 256Mi if left out.
+	// +optional
+	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
+
+	// NodeSelector of the pods.
+	// +optional
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+
+	// Tolerations of the pods.
+	// +optional
+	// +listType=atomic
+	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+
+	// Affinity of the pods.
+	// +optional
+	Affinity *corev1.Affinity `json:"affinity,omitempty"`
+
+	// TopologySpreadConstraints of the pods. Spread over hostnames, as far as possible, if left out.
+	// +optional
+	// +listType=atomic
+	TopologySpreadConstraints []corev1.TopologySpreadConstraint `json:"topologySpreadConstraints,omitempty"`
+
+	// PriorityClassName of the pods.
+	// +optional
+	PriorityClassName string `json:"priorityClassName,omitempty"`
+
+	// Labels are added to the pods. Those under diseq.io and app.kubernetes.io belong to the operator.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('diseq.io/') && !k.startsWith('app.kubernetes.io/'))",message="labels under diseq.io/ and app.kubernetes.io/ belong to the operator"
+	Labels map[string]string `json:"labels,omitempty"`
+
+	// Annotations are added to the pods. Those under diseq.io belong to the operator.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('diseq.io/'))",message="annotations under diseq.io/ belong to the operator"
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// Conditions of a DiseqNetwork.
+const (
+	// ConditionAvailable: at least threshold validators are ready and caught up, so that messages become final.
+	ConditionAvailable = "Available"
+	// ConditionProgressing: the operator is changing something; False when done, or when it cannot go on.
+	ConditionProgressing = "Progressing"
+	// ConditionDegraded: something is not as it should be, though the network may be available.
+	ConditionDegraded = "Degraded"
+	// ConditionQuorumHealthy: one more validator may be lost and messages still become final.
+	ConditionQuorumHealthy = "QuorumHealthy"
+	// ConditionMembershipChanging: the set of validators is being changed.
+	ConditionMembershipChanging = "MembershipChanging"
+)
+
+// MemberPhase is where a validator is in its life.
+type MemberPhase string
+
+const (
+	// MemberObserver follows the chain and does not vote yet.
+	MemberObserver MemberPhase = "Observer"
+	// MemberJoining is on its way into the set.
+	MemberJoining MemberPhase = "Joining"
+	// MemberValidator is in the set and votes.
+	MemberValidator MemberPhase = "Validator"
+	// MemberRejoining is in the set, lost its vote store, and votes again as soon as that is safe.
+	MemberRejoining MemberPhase = "Rejoining"
+	// MemberLeaving is on its way out of the set.
+	MemberLeaving MemberPhase = "Leaving"
+	// MemberRetired has left for good.
+	MemberRetired MemberPhase = "Retired"
+)
+
+// Member is a validator of the network.
+type Member struct {
+	// Name of the validator, its StatefulSet, its volume and its key Secret.
+	Name string `json:"name"`
+
+	// PublicKey is its Ed25519 key, in hex.
+	// +optional
+	PublicKey string `json:"publicKey,omitempty"`
+
+	// VolumeUID is the UID of the validator's first volume, the only one on which its node may make its vote store.
+	// +optional
+	VolumeUID string `json:"volumeUID,omitempty"`
+
+	// Phase is where it is in its life.
+	// +optional
+	// +kubebuilder:validation:Enum=Observer;Joining;Validator;Rejoining;Leaving;Retired
+	Phase MemberPhase `json:"phase,omitempty"`
+
+	// Height is the last final height that it reported, of about the time of status.finalizedTime.
+	// +optional
+	Height int64 `json:"height,omitempty"`
+
+	// Ready says that its pod is ready and that it has caught up.
+	// +optional
+	Ready bool `json:"ready,omitempty"`
+
+	// Reason says why it is not ready.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+}
+
+// Tolerance is how many validators may fail.
+type Tolerance struct {
+	// Crash is how many may be down while messages still become final: n - t.
+	Crash int32 `json:"crash"`
+
+	// Byzantine is how many may do anything while, on any network, no two blocks become final at a height: 2t - n - 1.
+	Byzantine int32 `json:"byzantine"`
+
+	// ByzantineWithSynchrony is the same with the synchrony wait: t - 1.
+	ByzantineWithSynchrony int32 `json:"byzantineWithSynchrony"`
+}
+
+// DiseqNetworkStatus is the network that was last seen.
+type DiseqNetworkStatus struct {
+	// ObservedGeneration is the metadata.generation that this status is about.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// Conditions: Available, Progressing, Degraded, QuorumHealthy, MembershipChanging.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// ChainID names the chain: what receipts and signatures are about.
+	// +optional
+	ChainID string `json:"chainID,omitempty"`
+
+	// GenesisHash is the hash of the genesis document, in hex.
+	// +optional
+	GenesisHash string `json:"genesisHash,omitempty"`
+
+	// Height is the last final height. Written at most once a minute while nothing else changes; the nodes' metrics are exact.
+	// +optional
+	Height int64 `json:"height,omitempty"`
+
+	// FinalizedTime is when that block became final.
+	// +optional
+	FinalizedTime *metav1.Time `json:"finalizedTime,omitempty"`
+
+	// Threshold is how many validators must sign.
+	// +optional
+	Threshold int32 `json:"threshold,omitempty"`
+
+	// Validators is how many validators are in the set.
+	// +optional
+	Validators int32 `json:"validators,omitempty"`
+
+	// ReadyValidators is how many of them are ready and caught up.
+	// +optional
+	ReadyValidators int32 `json:"readyValidators,omitempty"`
+
+	// Tolerance is how many validators may fail.
+	// +optional
+	Tolerance *Tolerance `json:"tolerance,omitempty"`
+
+	// DisruptionsAllowed is how many more validators may go down now while messages still become final.
+	// +optional
+	DisruptionsAllowed int32 `json:"disruptionsAllowed,omitempty"`
+
+	// Selector selects the validators' pods, for the scale subresource.
+	// +optional
+	Selector string `json:"selector,omitempty"`
+
+	// Members are the validators.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	Members []Member `json:"members,omitempty"`
+}
+
+// DiseqNetwork is a network of validators that agree on one order of messages.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:resource:shortName=dsq,categories=all
+// +kubebuilder:subresource:status
+// +kubebuilder:subresource:scale:specpath=.spec.validators,statuspath=.status.validators,selectorpath=.status.selector
+// +kubebuilder:printcolumn:name="Validators",type=integer,JSONPath=".status.validators"
+// +kubebuilder:printcolumn:name="Threshold",type=integer,JSONPath=".status.threshold"
+// +kubebuilder:printcolumn:name="Ready",type=integer,JSONPath=".status.readyValidators"
+// +kubebuilder:printcolumn:name="Height",type=integer,JSONPath=".status.height"
+// +kubebuilder:printcolumn:name="Tolerates",type=integer,JSONPath=".status.tolerance.crash",description="How many validators may be down while messages still become final"
+// +kubebuilder:printcolumn:name="Available",type=string,JSONPath=`.status.conditions[?(@.type=="Available")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Available")].reason`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=".metadata.creationTimestamp"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 40",message="metadata.name must have at most 40 characters: names of pods and volumes are made from it"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must be a DNS-1035 label: lower-case letters, digits and '-', a letter first, no '-' at the end"
+type DiseqNetwork struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec is the network that is wanted.
+	// +optional
+	// +kubebuilder:default={}
+	Spec DiseqNetworkSpec `json:"spec,omitempty"`
+
+	// Status is the network that was last seen.
+	// +optional
+	Status DiseqNetworkStatus `json:"status,omitempty"`
+}
+
+// DiseqNetworkList is a list of networks.
+//
+// +kubebuilder:object:root=true
+type DiseqNetworkList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []DiseqNetwork `json:"items"`
+}
+
+// ThresholdOf returns how many of n validators must sign.
+func (t Threshold) ThresholdOf(n int32) int32 {
+	switch t.Policy {
+	case ThresholdTwoThirds:
+		return 2*n/3 + 1
+	case ThresholdFixed:
+		if t.Value != nil {
+			return *t.Value
+		}
+	}
+	return n/2 + 1
+}
