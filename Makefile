@@ -135,6 +135,11 @@ tools: # The code generators; go build does nothing when they are up to date.
 	@$(GO) -C hack/tools build -o $(TOOLS_BIN)/ ./protogen \
 		google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
 
+.PHONY: tools-helm
+tools-helm: ## Build the pinned Helm, for the chart and its tests: bin/tools/helm.
+	@mkdir -p $(TOOLS_BIN)
+	@$(GO) -C hack/tools/helm build -o $(TOOLS_BIN)/ helm.sh/helm/v4/cmd/helm
+
 .PHONY: generate
 generate: generate-proto ## Regenerate every generated file.
 	$(GO) generate ./...
