@@ -24,7 +24,7 @@ import (
 type Config struct {
 	// Name is what people know the node by: 1 to 63 bytes. It appears in logs, metrics and /v1/status.
 	Name string `json:"name"`
-	// Genesis is the file of the genesis document, Keys the directory of the identity (see LoadIdentity), Data the directory of
+	// Genesis is the file of the genesis document, Keys the directory of the identity (see identity.Load), Data the directory of
 	// all that the node remembers, Peers the file that says where its peers are (see LoadPeers). Relative paths are relative
 	// to the directory of the configuration file.
 	Genesis string `json:"genesis"`

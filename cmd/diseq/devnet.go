@@ -20,6 +20,7 @@ import (
 
 	"github.com/diseq/diseq/node"
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/identity"
 	"github.com/diseq/diseq/node/store"
 )
 
@@ -230,7 +231,7 @@ func (d *devnet) identity(i int) (chain.GenesisValidator, error) {
 		}
 		return initValidator(dir, nodeName(i))
 	}
-	id, err := node.LoadIdentity(filepath.Join(dir, "keys"))
+	id, err := identity.Load(filepath.Join(dir, "keys"))
 	if err != nil {
 		return chain.GenesisValidator{}, err
 	}
