@@ -133,7 +133,8 @@ fmt: ## Format the Go code and sort its imports.
 tools: # The code generators; go build does nothing when they are up to date.
 	@mkdir -p $(TOOLS_BIN)
 	@$(GO) -C hack/tools build -o $(TOOLS_BIN)/ ./protogen \
-		google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
+		google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc \
+		sigs.k8s.io/controller-tools/cmd/controller-gen
 
 .PHONY: tools-helm
 tools-helm: ## Build the pinned Helm, for the chart and its tests: bin/tools/helm.
@@ -141,12 +142,16 @@ tools-helm: ## Build the pinned Helm, for the chart and its tests: bin/tools/hel
 	@$(GO) -C hack/tools/helm build -o $(TOOLS_BIN)/ helm.sh/helm/v4/cmd/helm
 
 .PHONY: generate
-generate: generate-proto ## Regenerate every generated file.
+generate: generate-proto generate-api ## Regenerate every generated file.
 	$(GO) generate ./...
 
 .PHONY: generate-proto
 generate-proto: tools ## Regenerate the Go code of node/**/*.proto.
 	@TOOLS_BIN=$(TOOLS_BIN) hack/generate-proto.sh
+
+.PHONY: generate-api
+generate-api: tools ## Regenerate what follows from api/ and from the RBAC markers of controllers/: Go code, CRD, role.
+	@TOOLS_BIN=$(TOOLS_BIN) hack/generate-api.sh
 
 .PHONY: clean
 clean: ## Remove what these targets made.
