@@ -111,8 +111,8 @@ const maxHistoryHeights = 1 << 16
 const maxConfigBytes = 1 << 20
 
 // LoadConfig reads a configuration file. Unknown fields are refused, and the error names the field that is wrong. Paths in
-// the result are absolute.
-func LoadConfig(path string) (Config, error) {
+// the result are absolute. The overrides change what the file says before it is checked, so that it may leave those fields out.
+func LoadConfig(path string, overrides ...func(*Config)) (Config, error) {
 	raw, err := readLimited(path)
 	if err != nil {
 		return Config{}, fmt.Errorf("configuration: %w", err)
@@ -120,6 +120,9 @@ func LoadConfig(path string) (Config, error) {
 	c := DefaultConfig()
 	if err := yaml.UnmarshalStrict(raw, &c); err != nil {
 		return Config{}, fmt.Errorf("configuration %s: %w", path, plainer(err))
+	}
+	for _, override := range overrides {
+		override(&c)
 	}
 	if err := c.Validate(); err != nil {
 		return Config{}, fmt.Errorf("configuration %s: %w", path, err)
