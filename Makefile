@@ -52,6 +52,10 @@ build: ## Build bin/diseq.
 	@mkdir -p $(BIN)
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o $(BIN)/ ./cmd/diseq
 
+.PHONY: images
+images: ## Make the container images diseq:dev and diseq-operator:dev as archives in bin/images, without an engine. TAG, VERSION.
+	@VERSION='$(VERSION)' hack/image/build.sh --out $(BIN)/images
+
 .PHONY: devnet
 devnet: build ## Run a local network until Ctrl-C; the next run on DEVNET_DIR continues its chain. VALIDATORS, THRESHOLD, HTTP.
 	$(BIN)/diseq devnet --validators $(VALIDATORS) --threshold $(THRESHOLD) --dir $(DEVNET_DIR) --http $(HTTP)
