@@ -52,14 +52,14 @@ func (f *Fake) Status(ctx context.Context, node Node) (*Status, error) {
 	defer f.mu.Unlock()
 	put(&f.asked, node.Name, f.asked[node.Name]+1)
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("ask %s: %w", node.Name, err)
+		return nil, fmt.Errorf("fake %s: %w", node.Name, err)
 	}
 	if err := f.errs[node.Name]; err != nil {
-		return nil, fmt.Errorf("ask %s: %w", node.Name, err)
+		return nil, fmt.Errorf("fake %s: %w", node.Name, err)
 	}
 	s, ok := f.statuses[node.Name]
 	if !ok {
-		return nil, fmt.Errorf("ask %s: the fake has no answer", node.Name)
+		return nil, fmt.Errorf("fake %s: there is no answer", node.Name)
 	}
 	if s.ChainID == "" {
 		s.ChainID = node.ChainID
@@ -71,10 +71,10 @@ func (f *Fake) Status(ctx context.Context, node Node) (*Status, error) {
 		s.Validators, s.Threshold = 1, 1
 	}
 	if err := s.check(); err != nil {
-		return nil, fmt.Errorf("status of %s: %w", node.Name, err)
+		return nil, fmt.Errorf("fake %s: %w", node.Name, err)
 	}
 	if err := s.verify(node); err != nil {
-		return nil, fmt.Errorf("status of %s: %w", node.Name, err)
+		return nil, fmt.Errorf("fake %s: %w", node.Name, err)
 	}
 	return &s, nil
 }
@@ -88,10 +88,10 @@ func (f *Fake) Validators(ctx context.Context, node Node) (*Set, error) {
 	defer f.mu.Unlock()
 	s, ok := f.sets[node.Name]
 	if !ok {
-		return nil, fmt.Errorf("ask %s: the fake has no set", node.Name)
+		return nil, fmt.Errorf("fake %s: there is no set", node.Name)
 	}
 	if err := s.check(); err != nil {
-		return nil, fmt.Errorf("validators of %s: %w", node.Name, err)
+		return nil, fmt.Errorf("fake %s: %w", node.Name, err)
 	}
 	return &s, nil
 }

@@ -60,11 +60,8 @@ func (h *HTTP) Status(ctx context.Context, node Node) (*Status, error) {
 	if err := h.get(ctx, node, "/v1/status", s); err != nil {
 		return nil, err
 	}
-	if err := s.check(); err != nil {
-		return nil, fmt.Errorf("status of %s: %w", node.Name, err)
-	}
 	if err := s.verify(node); err != nil {
-		return nil, fmt.Errorf("status of %s: %w", node.Name, err)
+		return nil, err
 	}
 	return s, nil
 }
@@ -76,34 +73,39 @@ func (h *HTTP) Validators(ctx context.Context, node Node) (*Set, error) {
 	if err := h.get(ctx, node, "/v1/validators", set); err != nil {
 		return nil, err
 	}
-	if err := set.check(); err != nil {
-		return nil, fmt.Errorf("validators of %s: %w", node.Name, err)
-	}
 	if _, err := h.Status(ctx, node); err != nil {
 		return nil, err
 	}
 	return set, nil
 }
 
-func (h *HTTP) get(ctx context.Context, node Node, path string, out any) error {
+// answer is one that tells what is wrong with it.
+type answer interface{ check() error }
+
+func (h *HTTP) get(ctx context.Context, node Node, path string, out answer) error {
+	err := h.ask(ctx, node, path, out)
+	if err != nil {
+		return fmt.Errorf("%s%s: %w", node.Address, path, plain(err))
+	}
+	return nil
+}
+
+func (h *HTTP) ask(ctx context.Context, node Node, path string, out answer) error {
 	target := url.URL{Scheme: "http", Host: node.Address, Path: path}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
 	if err != nil {
-		return fmt.Errorf("ask %s: %w", node.Name, err)
+		return err
 	}
 	req.Header.Set("Accept", "application/json")
 	resp, err := h.client.Do(req)
 	if err != nil {
-		return fmt.Errorf("ask %s: %w", node.Name, plain(err))
+		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("ask %s: %s answered %d, want 200", node.Name, path, resp.StatusCode)
+		return fmt.Errorf("answer %d, want 200", resp.StatusCode)
 	}
-	if err := decode(resp.Body, out); err != nil {
-		return fmt.Errorf("ask %s: answer of %s: %w", node.Name, path, plain(err))
-	}
-	return nil
+	return decode(resp.Body, out)
 }
 
 // plain makes errors of the same cause equal: addresses and ports of this side, which change with every connection, would make a
@@ -122,7 +124,7 @@ func plain(err error) error {
 }
 
 // decode reads one JSON value of at most maxAnswer bytes. Fields that it does not know are left alone: a newer node tells more.
-func decode(r io.Reader, out any) error {
+func decode(r io.Reader, out answer) error {
 	body, err := io.ReadAll(io.LimitReader(r, maxAnswer+1))
 	if err != nil {
 		return err
@@ -130,7 +132,10 @@ func decode(r io.Reader, out any) error {
 	if len(body) > maxAnswer {
 		return fmt.Errorf("more than %d bytes", maxAnswer)
 	}
-	return json.Unmarshal(body, out)
+	if err := json.Unmarshal(body, out); err != nil {
+		return err
+	}
+	return out.check()
 }
 
 func (s *Status) check() error {

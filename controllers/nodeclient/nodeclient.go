@@ -29,7 +29,7 @@ const (
 
 // Node is whom to ask, and who has to answer.
 type Node struct {
-	// Name of the validator; it is only told in errors.
+	// Name of the validator. A [Fake] goes by it.
 	Name string
 	// Address of the operations listener, host:port.
 	Address string
@@ -89,7 +89,7 @@ type Validator struct {
 	PublicKey chain.PublicKey `json:"public_key"`
 }
 
-// Client asks one node. Errors name the node and, if the answer was wrong, what was wrong with it.
+// Client asks one node. Errors name the address and what was wrong with the answer.
 type Client interface {
 	// Status returns what the node tells of itself. The error is an [IdentityError] when another node answered.
 	Status(ctx context.Context, node Node) (*Status, error)
