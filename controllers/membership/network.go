@@ -97,8 +97,13 @@ type Pod struct {
 	Since time.Time
 }
 
-// waitingUnschedulable is the reason of the condition PodScheduled, not of a container.
-const waitingUnschedulable = corev1.PodReasonUnschedulable
+const (
+	// crashLooping is what Kubernetes calls it while it waits before it starts a container again.
+	crashLooping = "CrashLoopBackOff"
+	// crashLoop is how many restarts make that certain also between the waits: a container that has just been started once more
+	// would otherwise look well for a moment, again and again.
+	crashLoop = 3
+)
 
 // ObservePod takes from a pod what decisions need. outdated says that its template is not the one that is wanted.
 func ObservePod(pod *corev1.Pod, outdated bool) *Pod {
@@ -116,7 +121,7 @@ func ObservePod(pod *corev1.Pod, outdated bool) *Pod {
 			p.Ready, p.Since = true, time.Time{}
 		case c.Type == corev1.PodReady && c.LastTransitionTime.After(p.Since):
 			p.Since = c.LastTransitionTime.Time
-		case c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == waitingUnschedulable:
+		case c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable:
 			p.Waiting, p.Message = c.Reason, c.Message
 		}
 	}
@@ -125,12 +130,18 @@ func ObservePod(pod *corev1.Pod, outdated bool) *Pod {
 	}
 	containers := append(append([]corev1.ContainerStatus(nil), pod.Status.InitContainerStatuses...), pod.Status.ContainerStatuses...)
 	for _, c := range containers {
-		w := c.State.Waiting
-		if w == nil || w.Reason == "" || w.Reason == "ContainerCreating" || w.Reason == "PodInitializing" {
-			continue // on its way
+		why := c.State.Waiting
+		switch {
+		case why != nil && (why.Reason == "ContainerCreating" || why.Reason == "PodInitializing"):
+			why = nil // on its way
+		case why == nil && !p.Ready && c.RestartCount >= crashLoop:
+			why = &corev1.ContainerStateWaiting{Reason: crashLooping} // it has been started once more, and will end once more
 		}
-		p.Waiting, p.Message = w.Reason, w.Message
-		if last := c.LastTerminationState.Terminated; last != nil && w.Reason == "CrashLoopBackOff" {
+		if why == nil || why.Reason == "" {
+			continue
+		}
+		p.Waiting, p.Message = why.Reason, why.Message
+		if last := c.LastTerminationState.Terminated; last != nil && why.Reason == crashLooping {
 			p.Message = terminated(last)
 		}
 	}

@@ -64,15 +64,12 @@ func PlanPods(n Network) Decision {
 		}
 	}
 	switch {
-	case len(p.outdated) == 0:
+	case len(p.outdated) == 0, len(n.Set.Keys) == 0:
 		return Decision{Action: None}
 	case n.Paused:
 		return Decision{Action: Pause, Message: fmt.Sprintf("paused with %d of %d pods outdated", len(p.outdated), len(p.standings))}
 	}
 	if d, ok := p.replace(); ok {
-		return d
-	}
-	if d, ok := p.inFlight(); ok {
 		return d
 	}
 	return p.restart()
@@ -99,31 +96,23 @@ func (p *plan) replace() (Decision, bool) {
 	return decide(Replace, victims, "replacing %s: not ready, with an outdated template", names(victims)), true
 }
 
-// inFlight waits for what was restarted before. A pod that is deleted twice in a row because the first deletion is not seen yet, or
-// an image that never starts, must not take a second validator. A member that is rejoining holds nothing up: it is back, and may
-// have to wait for messages before it votes again; the quorum is counted without it.
-func (p *plan) inFlight() (Decision, bool) {
+// inFlight is a validator that has to come back before another one is restarted; nil if there is none. A pod that is deleted while
+// the deletion before is not seen yet, or an image that never starts, must not take a second validator. One that is rejoining holds
+// nothing up: it is back, and may have to wait for messages before it votes again; the quorum is counted without it.
+func (p *plan) inFlight() *Standing {
 	for i := range p.standings {
 		s := &p.standings[i]
-		if s.Pod != nil && s.Pod.Outdated && !s.Pod.Terminating {
-			continue // not restarted yet
+		switch {
+		case !s.InSet, s.Back:
+		case s.Pod != nil && s.Pod.Outdated && !s.Pod.Terminating: // not restarted yet
+		case p.AllowDowntime && s.Pod != nil && !s.Pod.Terminating && s.Answer != nil:
+			// The chain may be down until the last one is restarted, as between two versions that do not understand each other. Nobody
+			// catches up before. A node that answers shows at least that the new template runs.
+		default:
+			return s
 		}
-		up := s.Back
-		if p.AllowDowntime {
-			// The chain may be down until the last one is restarted, as between two versions that do not understand each other: then
-			// nobody catches up before. A node that answers shows at least that the new template runs.
-			up = s.Pod != nil && !s.Pod.Terminating && s.Answer != nil
-		}
-		if up {
-			continue
-		}
-		action := WaitForMember
-		if s.Pod != nil && !s.Pod.Terminating && s.Pod.Waiting != "" {
-			action = Stuck
-		}
-		return decide(action, nil, "%d outdated %s for %s, which %s", len(p.outdated), pods(len(p.outdated), "waits", "wait"), s.Name, s.Why), true
 	}
-	return Decision{}, false
+	return nil
 }
 
 // restart takes one pod if the chain can do without it.
@@ -132,29 +121,46 @@ func (p *plan) restart() Decision {
 	if victim == nil {
 		return held
 	}
-	caughtUp := p.standings.CaughtUp()
-	left := caughtUp
+	left, t := p.standings.CaughtUp(), p.Set.Threshold
 	if victim.CaughtUp {
 		left--
 	}
-	t := p.Set.Threshold
+	short := fmt.Sprintf("restarting %s would leave %d of threshold %d", victim.Name, left, t)
+	flight := p.inFlight()
 	switch {
+	case flight != nil && left >= t:
+		return decide(waitFor(flight), nil, "restarting %s waits for %s, which %s", victim.Name, flight.Name, flight.Why)
+	case flight != nil:
+		return decide(waitFor(flight), nil, "%s%s", short, p.because(victim))
 	case left >= t:
 		return decide(Restart, []*Standing{victim}, "restarting %s, which leaves %d of threshold %d", victim.Name, left, t)
 	case p.AllowDowntime:
-		return decide(Restart, []*Standing{victim}, "restarting %s, which leaves %d of threshold %d: downtime is allowed",
-			victim.Name, left, t)
+		return decide(Restart, []*Standing{victim}, "restarting %s, which leaves %d of threshold %d: downtime is allowed", victim.Name, left, t)
 	case consensus.Tolerance(len(p.Set.Keys), t).Crash == 0:
-		return decide(WaitForDowntime, nil, "restarting %s would leave %d of threshold %d, as any restart does with %d validators: "+
-			"allow it with the annotation %s=true", victim.Name, left, t, len(p.Set.Keys), AllowDowntime)
+		return decide(WaitForDowntime, nil, "%s, as every restart does with %d validators: allow it with the annotation %s=true",
+			short, len(p.Set.Keys), AllowDowntime)
 	}
-	d := decide(WaitForQuorum, nil, "restarting %s would leave %d of threshold %d", victim.Name, left, t)
-	if missing := p.standings.Missing(victim.Name); missing != "" {
-		d.Message += ": " + missing
-	} else if victim.Why != "" {
-		d.Message += ": " + victim.Name + " " + victim.Why
+	return decide(WaitForQuorum, nil, "%s%s", short, p.because(victim))
+}
+
+// because tells who does not count without the victim, as the end of a sentence.
+func (p *plan) because(victim *Standing) string {
+	except := ""
+	if victim.CaughtUp {
+		except = victim.Name
 	}
-	return d
+	if missing := p.standings.Missing(except); missing != "" {
+		return ": " + missing
+	}
+	return "" // what is missing is not even known by name
+}
+
+// waitFor tells a pod that is on its way from one that somebody has to look at.
+func waitFor(s *Standing) Action {
+	if s.Pod != nil && !s.Pod.Terminating && s.Pod.Waiting != "" {
+		return Stuck
+	}
+	return WaitForMember
 }
 
 // candidate is the next pod to restart: first one that is not caught up, since it takes the least away; then by serial number. If
@@ -203,11 +209,4 @@ func names(standings []*Standing) string {
 		texts[i] = s.Name
 	}
 	return strings.Join(texts, ", ")
-}
-
-func pods(n int, one, more string) string {
-	if n == 1 {
-		return "pod " + one
-	}
-	return "pods " + more
 }
