@@ -19,6 +19,7 @@ BENCHSTAT ?= $(GO) tool -modfile=hack/tools/go.mod benchstat
 # Packages tested in-process. The tests with real processes are a phase of their own.
 UNIT_PKGS = $$($(GO) list ./... | grep -v -e '/test/')
 PROCESS_PKGS ?= ./test/processes/... ./test/system/...
+INTEGRATION_PKGS ?= ./test/integration/...
 TESTFLAGS ?=
 
 # Time spent on each fuzz target: by `make fuzz`, and by the test suite.
@@ -37,7 +38,7 @@ BENCH_OUT ?= $(BIN)/bench.txt
 PHASE := hack/phase.sh
 
 # In this order, the quick ones first: a mistake should not take half an hour to show.
-TEST_PHASES := check-format check-modules vet lint verify-generated unit race fuzz-short processes
+TEST_PHASES := check-format check-modules vet lint verify-generated unit race fuzz-short integration processes
 
 ##@ Use
 
@@ -105,6 +106,11 @@ race: ## Unit tests under the race detector.
 .PHONY: fuzz-short
 fuzz-short: ## Every fuzz target for FUZZTIME_SHORT.
 	@$(PHASE) 'fuzz targets, $(FUZZTIME_SHORT) each' hack/fuzz.sh $(FUZZTIME_SHORT)
+
+.PHONY: integration
+integration: ## The operator and its API against a real API server, whose programs hack/kind builds.
+	@$(PHASE) 'real API server' env KUBEBUILDER_ASSETS="$$(hack/kind/kind.sh assets)" \
+		$(GO) test -count=1 -timeout 30m $(TESTFLAGS) $(INTEGRATION_PKGS)
 
 .PHONY: processes
 processes: ## Hard failures with real processes: killed, frozen, cut off.

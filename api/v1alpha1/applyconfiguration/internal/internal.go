@@ -89,6 +89,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: podTemplate
       type:
         namedType: com.github.diseq.diseq.api.v1alpha1.PodTemplate
+      default: {}
     - name: service
       type:
         namedType: com.github.diseq.diseq.api.v1alpha1.Service
@@ -233,6 +234,10 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: resources
       type:
         namedType: io.k8s.api.core.v1.ResourceRequirements
+      default:
+        requests:
+          cpu: 100m
+          memory: 256Mi
     - name: tolerations
       type:
         list:
@@ -288,6 +293,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: storageClassName
       type:
         scalar: string
+      default: ""
 - name: com.github.diseq.diseq.api.v1alpha1.Threshold
   map:
     fields:

@@ -12,14 +12,15 @@ import (
 //
 // Storage is where each validator keeps the chain.
 type StorageApplyConfiguration struct {
-	// Size of each validator's volume. It can grow where the storage class allows it, and never shrinks. Blocks are kept for ever.
+	// Size of each validator's volume in bytes, 64Mi or more. It can grow where the storage class allows it, and never shrinks.
+	// Blocks are kept for ever. 10Gi if left out.
 	Size *resource.Quantity `json:"size,omitempty"`
-	// StorageClassName of the volumes, immutable. The cluster's default class if left out or empty.
+	// StorageClassName of the volumes. The cluster's default class if left out or empty. Immutable.
 	StorageClassName *string `json:"storageClassName,omitempty"`
-	// AccessMode of the volumes, immutable. ReadWriteOncePod, where the storage offers it, makes sure that no second pod uses a
-	// volume; the nodes lock their directories in any case.
+	// AccessMode of the volumes: ReadWriteOnce, or ReadWriteOncePod, which, where the storage offers it, makes sure that no second pod
+	// uses a volume; the nodes lock their directories in any case. ReadWriteOnce if left out. Immutable.
 	AccessMode *v1.PersistentVolumeAccessMode `json:"accessMode,omitempty"`
-	// Retention says what becomes of volumes and keys.
+	// Retention says what becomes of volumes and keys that are no longer used. They are kept if left out.
 	Retention *RetentionApplyConfiguration `json:"retention,omitempty"`
 }
 
