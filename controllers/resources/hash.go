@@ -1,0 +1,110 @@
+package resources
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"reflect"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+)
+
+// Hash is the hash of an apply configuration, over its JSON with sorted keys and without AppliedAnnotation: 32 hex digits. Every
+// function of this package that makes one has stamped it with its hash.
+func Hash(configuration any) string {
+	tree := treeOf(configuration)
+	removeAnnotation(tree, AppliedAnnotation)
+	return digest(tree)
+}
+
+// TemplateHash is the hash of a pod template without TemplateAnnotation: 32 hex digits.
+func TemplateHash(template *corev1ac.PodTemplateSpecApplyConfiguration) string {
+	tree := treeOf(template)
+	removeAnnotation(tree, TemplateAnnotation)
+	return digest(tree)
+}
+
+// TemplateOf is the TemplateAnnotation of the pods that a StatefulSet makes. A pod with another one, or none, is outdated.
+func TemplateOf(s *appsv1ac.StatefulSetApplyConfiguration) string {
+	return s.Spec.Template.Annotations[TemplateAnnotation]
+}
+
+// Current says whether a live object need not be applied: it was last made from that configuration, and still has all that is in it.
+// What others added (defaults, status, annotations of their own) does not matter. An owner that should no longer be there does: its
+// absence is part of the hash.
+func Current(live metav1.Object, configuration any) bool {
+	return live.GetAnnotations()[AppliedAnnotation] == Hash(configuration) && within(treeOf(configuration), treeOf(live), "")
+}
+
+// treeOf is any object as encoding/json reads it back. Apply configurations and API types are made for JSON, so that an
+// error is a mistake of this program; the empty tree hashes like no object and holds no configuration.
+func treeOf(object any) any {
+	raw, err := json.Marshal(object)
+	if err != nil {
+		return fmt.Sprintf("no JSON: %v", err)
+	}
+	var tree any
+	if err := json.Unmarshal(raw, &tree); err != nil {
+		return fmt.Sprintf("no JSON: %v", err)
+	}
+	return tree
+}
+
+func digest(tree any) string {
+	raw, err := json.Marshal(tree) // the keys of a map come out sorted
+	if err != nil {
+		raw = fmt.Append(nil, err)
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:16])
+}
+
+// removeAnnotation takes an annotation away, and what is empty without it.
+func removeAnnotation(tree any, name string) {
+	object, _ := tree.(map[string]any)
+	meta, _ := object["metadata"].(map[string]any)
+	annotations, _ := meta["annotations"].(map[string]any)
+	delete(annotations, name)
+	if len(annotations) == 0 {
+		delete(meta, "annotations")
+	}
+}
+
+// within says whether all that is wanted is there. The elements of a list are looked for in any order: the lists of
+// Kubernetes that matter here are sets by a key. Lists of words are commands, and equal or not.
+func within(wanted, live any, field string) bool {
+	switch wanted := wanted.(type) {
+	case map[string]any:
+		live, _ := live.(map[string]any)
+		for key, value := range wanted {
+			// The API server does not show kind and version within lists, nor do typed clients at all.
+			if field == "" && (key == "kind" || key == "apiVersion") {
+				continue
+			}
+			if !within(value, live[key], key) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		live, _ := live.([]any)
+		if field == "args" || field == "command" {
+			return reflect.DeepEqual(wanted, live)
+		}
+		for _, element := range wanted {
+			found := false
+			for i := 0; i < len(live) && !found; i++ {
+				found = within(element, live[i], field)
+			}
+			if !found {
+				return false
+			}
+		}
+		return true
+	}
+	// A field left out has its zero value: the API's types leave those out.
+	return reflect.DeepEqual(wanted, live) || live == nil && reflect.ValueOf(wanted).IsZero()
+}
