@@ -109,12 +109,20 @@ fuzz-short: ## Every fuzz target for FUZZTIME_SHORT.
 
 .PHONY: integration
 integration: ## The operator and its API against a real API server, whose programs hack/kind builds.
-	@$(PHASE) 'real API server' env KUBEBUILDER_ASSETS="$$(hack/kind/kind.sh assets)" \
-		$(GO) test -count=1 -timeout 30m $(TESTFLAGS) $(INTEGRATION_PKGS)
+	@$(PHASE) 'real API server' bash -euc 'KUBEBUILDER_ASSETS=$$(hack/kind/kind.sh assets); export KUBEBUILDER_ASSETS; \
+		exec $(GO) test -count=1 -timeout 30m $(TESTFLAGS) $(INTEGRATION_PKGS)'
 
 .PHONY: processes
 processes: ## Hard failures with real processes: killed, frozen, cut off.
 	@$(PHASE) 'real processes' $(GO) test -count=1 -timeout 30m $(TESTFLAGS) $(PROCESS_PKGS)
+
+.PHONY: compose-test
+compose-test: ## compose.yaml on a Docker engine: the one that answers, or one of our own (hack/kind).
+	@hack/image/build.sh --out $(BIN)/images node
+	@$(GO) -C hack/tools/compose build -trimpath -o $(TOOLS_BIN)/docker-compose github.com/docker/compose/v2/cmd
+	@hack/kind/kind.sh engine up
+	@$(PHASE) 'docker compose' hack/kind/kind.sh run -- env DOCKER_COMPOSE=$(TOOLS_BIN)/docker-compose \
+		$(GO) test -count=1 -v -timeout 15m $(TESTFLAGS) ./test/compose/...
 
 .PHONY: fuzz
 fuzz: ## Every fuzz target for FUZZTIME.
