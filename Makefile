@@ -31,6 +31,9 @@ THRESHOLD ?= 3
 HTTP ?= 127.0.0.1:18080
 DEVNET_DIR ?= $(CURDIR)/.devnet
 
+# For go test, such as -run TestImageUpdates; `-run ^$ -bench .` is the operator's footprint.
+E2E_ARGS ?=
+
 BENCH ?= .
 BENCH_COUNT ?= 1
 BENCH_OUT ?= $(BIN)/bench.txt
@@ -123,6 +126,10 @@ compose-test: ## compose.yaml on a Docker engine: the one that answers, or one o
 	@hack/kind/kind.sh engine up
 	@$(PHASE) 'docker compose' hack/kind/kind.sh run -- env DOCKER_COMPOSE=$(TOOLS_BIN)/docker-compose \
 		$(GO) test -count=1 -v -timeout 15m $(TESTFLAGS) ./test/compose/...
+
+.PHONY: e2e
+e2e: tools-helm ## The operator on a cluster of kind, made for it and taken down again. E2E_KEEP=1 keeps it, E2E_ARGS go to go test.
+	@$(PHASE) 'a real cluster' hack/e2e.sh $(E2E_ARGS)
 
 .PHONY: fuzz
 fuzz: ## Every fuzz target for FUZZTIME.
