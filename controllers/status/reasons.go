@@ -12,7 +12,7 @@ const (
 	Starting = "Starting"
 )
 
-// Problems: reasons why the operator touches nothing, of Available (unless a quorum is there all the same), Progressing and Degraded.
+// Problems: reasons why the operator cannot go on, of Progressing, Degraded, and Available unless a quorum is there all the same.
 const (
 	// NameConflict: an object that the network needs exists and belongs to somebody else.
 	NameConflict = "NameConflict"
