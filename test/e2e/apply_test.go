@@ -121,22 +121,26 @@ func TestABadImageIsToldAndThenMended(t *testing.T) {
 func TestBadSpecsAreRefusedWithWhatIsAllowed(t *testing.T) {
 	namespace := cluster.Namespace(t, "refused")
 	fixed := func(value int32) func(*v1alpha1.DiseqNetworkSpec) {
-		return func(s *v1alpha1.DiseqNetworkSpec) { s.Threshold = v1alpha1.Threshold{Policy: v1alpha1.ThresholdFixed, Value: &value} }
+		return func(s *v1alpha1.DiseqNetworkSpec) {
+			s.Threshold = v1alpha1.Threshold{Policy: v1alpha1.ThresholdFixed, Value: &value}
+		}
 	}
 	for what, tt := range map[string]struct {
 		name   string
 		change func(*v1alpha1.DiseqNetworkSpec)
 		want   string
 	}{
-		"half of them may sign":    {"bad", fixed(2), "more than half"},
-		"more than all must sign":  {"bad", fixed(5), "must not exceed spec.validators"},
-		"value without Fixed":      {"bad", func(s *v1alpha1.DiseqNetworkSpec) { v := int32(3); s.Threshold.Value = &v }, "with policy Fixed"},
-		"too many validators":      {"bad", func(s *v1alpha1.DiseqNetworkSpec) { s.Validators = 101 }, "less than or equal to 100"},
-		"a name that is too long":  {"a" + strings.Repeat("b", 40), func(*v1alpha1.DiseqNetworkSpec) {}, "at most 40 characters"},
-		"a name that is no label":  {"4nodes", func(*v1alpha1.DiseqNetworkSpec) {}, "DNS-1035"},
-		"a policy nobody knows":    {"bad", func(s *v1alpha1.DiseqNetworkSpec) { s.Threshold.Policy = "Most" }, `"Majority", "TwoThirds", "Fixed"`},
-		"a label of the operator":  {"bad", func(s *v1alpha1.DiseqNetworkSpec) { s.PodTemplate.Labels = map[string]string{"diseq.io/network": "x"} }, "belong to the operator"},
-		"an interval of two hours": {"bad", func(s *v1alpha1.DiseqNetworkSpec) { s.Consensus.MinBlockInterval = &metav1.Duration{Duration: 2 * time.Hour} }, "must be 0s to"},
+		"half of them may sign":   {"bad", fixed(2), "more than half"},
+		"more than all must sign": {"bad", fixed(5), "must not exceed spec.validators"},
+		"value without Fixed":     {"bad", func(s *v1alpha1.DiseqNetworkSpec) { v := int32(3); s.Threshold.Value = &v }, "with policy Fixed"},
+		"too many validators":     {"bad", func(s *v1alpha1.DiseqNetworkSpec) { s.Validators = 101 }, "less than or equal to 100"},
+		"a name that is too long": {"a" + strings.Repeat("b", 40), func(*v1alpha1.DiseqNetworkSpec) {}, "at most 40 characters"},
+		"a name that is no label": {"4nodes", func(*v1alpha1.DiseqNetworkSpec) {}, "DNS-1035"},
+		"a policy nobody knows":   {"bad", func(s *v1alpha1.DiseqNetworkSpec) { s.Threshold.Policy = "Most" }, `"Majority", "TwoThirds", "Fixed"`},
+		"a label of the operator": {"bad", func(s *v1alpha1.DiseqNetworkSpec) { s.PodTemplate.Labels = map[string]string{"diseq.io/network": "x"} }, "belong to the operator"},
+		"an interval of two hours": {"bad", func(s *v1alpha1.DiseqNetworkSpec) {
+			s.Consensus.MinBlockInterval = &metav1.Duration{Duration: 2 * time.Hour}
+		}, "must be 0s to"},
 	} {
 		n := cluster.Network(t, namespace, tt.name, 4)
 		err := n.TryApply(t.Context(), n.Spec(tt.change))

@@ -9,7 +9,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -17,13 +16,17 @@ import (
 // receipt.
 func (n *Network) Submit(message string) string {
 	n.tb.Helper()
-	text := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: n.Name + "-message", Namespace: n.Namespace}, Data: map[string]string{"text": message}}
+	text := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: n.Name + "-message", Namespace: n.Namespace}, Data: map[string]string{"text": message},
+	}
 	must(n.tb, n.Create(n.tb.Context(), text))
-	pod := n.clientPod(n.Namespace, n.Name+"-client", "submit", "--wait", "--url", fmt.Sprintf("http://%s:%d", n.Name, publicPort), "/message/text")
+	url := fmt.Sprintf("http://%s:%d", n.Name, publicPort)
+	pod := n.clientPod(n.Namespace, n.Name+"-client", "submit", "--wait", "--url", url, "/message/text")
 	pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: "message", VolumeSource: corev1.VolumeSource{
 		ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: text.Name}},
 	}})
-	pod.Spec.Containers[0].VolumeMounts = append(pod.Spec.Containers[0].VolumeMounts, corev1.VolumeMount{Name: "message", MountPath: "/message"})
+	container := &pod.Spec.Containers[0]
+	container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: "message", MountPath: "/message"})
 	out, ok := n.runPod(n.tb, pod)
 	if !ok {
 		n.tb.Fatalf("diseq submit in a pod failed: %s", out)
@@ -36,17 +39,18 @@ func (c *Cluster) clientPod(namespace, name string, args ...string) *corev1.Pod 
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
 		Spec: corev1.PodSpec{
-			RestartPolicy: corev1.RestartPolicyNever, AutomountServiceAccountToken: ptr.To(false),
-			TerminationGracePeriodSeconds: ptr.To[int64](1),
+			RestartPolicy: corev1.RestartPolicyNever, AutomountServiceAccountToken: new(false),
+			TerminationGracePeriodSeconds: new(int64(1)),
 			SecurityContext: &corev1.PodSecurityContext{
-				RunAsNonRoot: ptr.To(true), FSGroup: ptr.To[int64](65532), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+				RunAsNonRoot: new(true), FSGroup: new(int64(65532)),
+				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 			},
 			Volumes: []corev1.Volume{{Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
 			Containers: []corev1.Container{{
 				Name: "diseq", Image: c.Image, Args: args, ImagePullPolicy: corev1.PullIfNotPresent,
 				VolumeMounts: []corev1.VolumeMount{{Name: "tmp", MountPath: "/tmp"}},
 				SecurityContext: &corev1.SecurityContext{
-					AllowPrivilegeEscalation: ptr.To(false), ReadOnlyRootFilesystem: ptr.To(true),
+					AllowPrivilegeEscalation: new(false), ReadOnlyRootFilesystem: new(true),
 					Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 				},
 			}},

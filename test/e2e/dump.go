@@ -98,9 +98,11 @@ func (c *Cluster) podTable(ctx context.Context, namespace string) string {
 	var out strings.Builder
 	for i := range pods.Items {
 		p := &pods.Items[i]
-		fmt.Fprintf(&out, "%s on %s: %s, ready %t, deleted %t\n", p.Name, p.Spec.NodeName, p.Status.Phase, ready0(p), p.DeletionTimestamp != nil)
+		deleted := p.DeletionTimestamp != nil
+		fmt.Fprintf(&out, "%s on %s: %s, ready %t, deleted %t\n", p.Name, p.Spec.NodeName, p.Status.Phase, ready0(p), deleted)
 		for _, cs := range p.Status.ContainerStatuses {
-			fmt.Fprintf(&out, "  %s %s, %d restarts, state %s, before %s\n", cs.Name, cs.Image, cs.RestartCount, state(cs.State), state(cs.LastTerminationState))
+			fmt.Fprintf(&out, "  %s %s, %d restarts, state %s, before %s\n",
+				cs.Name, cs.Image, cs.RestartCount, state(cs.State), state(cs.LastTerminationState))
 		}
 		for _, condition := range p.Status.Conditions {
 			if condition.Status != corev1.ConditionTrue {
@@ -118,7 +120,8 @@ func state(s corev1.ContainerState) string {
 	case s.Waiting != nil:
 		return s.Waiting.Reason + " " + s.Waiting.Message
 	case s.Terminated != nil:
-		return fmt.Sprintf("ended with %d %s at %s", s.Terminated.ExitCode, s.Terminated.Reason, s.Terminated.FinishedAt.Format(time.TimeOnly))
+		t := s.Terminated
+		return fmt.Sprintf("ended with %d %s at %s", t.ExitCode, t.Reason, t.FinishedAt.Format(time.TimeOnly))
 	}
 	return "none"
 }

@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -37,14 +37,17 @@ func Helm(ctx context.Context, args ...string) error {
 // InstallOperator installs the operator's chart, or upgrades what is there to it, and waits until the operator runs.
 func InstallOperator(ctx context.Context, args ...string) error {
 	chart := cmp.Or(os.Getenv("E2E_CHART"), root("charts", "diseq-operator"))
-	all := []string{"upgrade", "--install", OperatorName, chart, "--namespace", OperatorNamespace, "--create-namespace", "--wait", "--timeout", "3m"}
-	return Helm(ctx, append(append(all, strings.Fields(os.Getenv("E2E_VALUES"))...), args...)...)
+	all := []string{
+		"upgrade", "--install", OperatorName, chart, "--namespace", OperatorNamespace, "--create-namespace", "--wait", "--timeout", "3m",
+	}
+	return Helm(ctx, slices.Concat(all, strings.Fields(os.Getenv("E2E_VALUES")), args)...)
 }
 
 // OperatorPods returns the operator's pods that are not about to go.
 func (c *Cluster) OperatorPods(ctx context.Context) ([]corev1.Pod, error) {
 	var pods corev1.PodList
-	if err := c.List(ctx, &pods, ctrl.InNamespace(OperatorNamespace), ctrl.MatchingLabels{"app.kubernetes.io/name": OperatorName}); err != nil {
+	labels := ctrl.MatchingLabels{"app.kubernetes.io/name": OperatorName}
+	if err := c.List(ctx, &pods, ctrl.InNamespace(OperatorNamespace), labels); err != nil {
 		return nil, err
 	}
 	var out []corev1.Pod
@@ -90,12 +93,14 @@ func (c *Cluster) AwaitOperator(tb testing.TB) {
 }
 
 // Seen waits until an object of a namespace is as match says, by watching, and returns at that very moment.
-func (c *Cluster) Seen(tb testing.TB, within time.Duration, what, namespace string, kind ctrl.ObjectList, match func(ctrl.Object) bool) {
+func (c *Cluster) Seen(
+	tb testing.TB, within time.Duration, what, namespace string, kind ctrl.ObjectList, match func(ctrl.Object) bool,
+) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), within)
 	defer cancel()
 	begun := time.Now()
-	w, err := c.Watch(ctx, kind, ctrl.InNamespace(namespace), &ctrl.ListOptions{Raw: &metav1.ListOptions{}})
+	w, err := c.Watch(ctx, kind, ctrl.InNamespace(namespace))
 	must(tb, err)
 	defer w.Stop()
 	for event := range w.ResultChan() {

@@ -42,7 +42,9 @@ func TestNetworksOutliveUpgradesAndRemovalsOfTheOperator(t *testing.T) {
 	})
 	n.unchanged("helm uninstall", before)
 	n.Finalize("without an operator")
-	n.Apply(n.Spec(func(s *v1alpha1.DiseqNetworkSpec) { s.Service.Annotations = map[string]string{"e2e": "changed meanwhile"} }))
+	n.Apply(n.Spec(func(s *v1alpha1.DiseqNetworkSpec) {
+		s.Service.Annotations = map[string]string{"e2e": "changed meanwhile"}
+	}))
 
 	must(t, InstallOperator(t.Context()))
 	n.AwaitConverged(time.Minute)

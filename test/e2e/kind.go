@@ -11,8 +11,8 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Host runs a command on a worker, outside all pods. On kind a worker is a container of the engine; on other clusters the test is skipped,
-// with the reason.
+// Host runs a command on a worker, outside all pods. On kind a worker is a container of the engine; on other clusters the test is
+// skipped, with the reason.
 func (c *Cluster) Host(tb testing.TB, worker string, command ...string) string {
 	tb.Helper()
 	var node corev1.Node

@@ -88,7 +88,9 @@ func (n *Network) Resource(ctx context.Context) (*v1alpha1.DiseqNetwork, error) 
 	return out, n.Get(ctx, n.key(n.Name), out)
 }
 
-func (n *Network) key(name string) ctrl.ObjectKey { return ctrl.ObjectKey{Namespace: n.Namespace, Name: name} }
+func (n *Network) key(name string) ctrl.ObjectKey {
+	return ctrl.ObjectKey{Namespace: n.Namespace, Name: name}
+}
 
 // Await waits until a condition of the network's resource, seen at its present generation, has a status.
 func (n *Network) Await(within time.Duration, condition string, status metav1.ConditionStatus) time.Duration {
@@ -145,7 +147,7 @@ func (n *Network) AwaitConverged(within time.Duration) time.Duration {
 
 // conditions says what a resource says about itself, in a line.
 func conditions(d *v1alpha1.DiseqNetwork) string {
-	var out []string
+	out := make([]string, 0, len(d.Status.Conditions))
 	for _, c := range d.Status.Conditions {
 		out = append(out, fmt.Sprintf("%s=%s/%s %q", c.Type, c.Status, c.Reason, c.Message))
 	}

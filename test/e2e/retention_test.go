@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -113,11 +114,11 @@ func (n *Network) awaitReason(condition, reason string) {
 		if err != nil {
 			return err
 		}
-		if c := meta.FindStatusCondition(d.Status.Conditions, condition); c == nil || c.Reason != reason || c.Status != metav1.ConditionFalse {
-			return fmt.Errorf("%s", conditions(d))
-		} else {
-			n.tb.Logf("        %s", c.Message)
+		c := meta.FindStatusCondition(d.Status.Conditions, condition)
+		if c == nil || c.Reason != reason || c.Status != metav1.ConditionFalse {
+			return errors.New(conditions(d))
 		}
+		n.tb.Logf("        %s", c.Message)
 		return nil
 	})
 }

@@ -39,7 +39,10 @@ type Timeline struct {
 // Timeline watches the network until Stop or the end of the test.
 func (n *Network) Timeline() *Timeline {
 	n.tb.Helper()
-	t := &Timeline{network: n, begun: time.Now(), down: map[string]bool{}, phases: map[string][]v1alpha1.MemberPhase{}, conditions: map[string]string{}}
+	t := &Timeline{
+		network: n, begun: time.Now(), down: map[string]bool{},
+		phases: map[string][]v1alpha1.MemberPhase{}, conditions: map[string]string{},
+	}
 	c, err := cache.New(n.Config, cache.Options{Scheme: n.scheme, DefaultNamespaces: map[string]cache.Config{n.Namespace: {}}})
 	must(n.tb, err)
 	ctx, cancel := context.WithCancel(context.Background())

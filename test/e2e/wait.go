@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// pollEvery is how often a condition is looked at: often enough for times told in tenths of a second, seldom enough for a small cluster.
+// pollEvery is how often a condition is looked at: often enough for times told in tenths of a second, seldom enough for a small
+// cluster.
 const pollEvery = 200 * time.Millisecond
 
 // Eventually calls condition until it returns nil and tells how long that took. After within the test ends with its last error.
