@@ -10,6 +10,7 @@ MAKEFLAGS += --no-print-directory
 VERSION ?= $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo devel)
 BIN ?= $(CURDIR)/bin
 TOOLS_BIN ?= $(BIN)/tools
+HELM ?= $(TOOLS_BIN)/helm
 
 GO ?= go
 GOLANGCI_LINT ?= $(GO) tool -modfile=hack/tools/golangci/go.mod golangci-lint
@@ -41,7 +42,7 @@ BENCH_OUT ?= $(BIN)/bench.txt
 PHASE := hack/phase.sh
 
 # In this order, the quick ones first: a mistake should not take half an hour to show.
-TEST_PHASES := check-format check-modules vet lint verify-generated unit race fuzz-short integration processes
+TEST_PHASES := check-format check-modules vet lint verify-generated unit race fuzz-short chart integration processes
 
 ##@ Use
 
@@ -131,6 +132,15 @@ compose-test: ## compose.yaml on a Docker engine: the one that answers, or one o
 e2e: tools-helm ## The operator on a cluster of kind, made for it and taken down again. E2E_KEEP=1 keeps it, E2E_ARGS go to go test.
 	@$(PHASE) 'a real cluster' hack/e2e.sh $(E2E_ARGS)
 
+.PHONY: dockerfile-test
+dockerfile-test: ## Build the Dockerfile on a Docker engine as above, compare with hack/image. Compiles everything anew: takes minutes.
+	@hack/kind/kind.sh engine up
+	@$(PHASE) 'docker build' hack/kind/kind.sh run -- $(GO) test -count=1 -v -timeout 40m $(TESTFLAGS) ./test/images/...
+
+.PHONY: chart
+chart: tools-helm ## The Helm chart: linted, rendered, held to config/. HELM is another Helm to do it with.
+	@$(PHASE) 'Helm chart' env HELM=$(HELM) $(GO) test -count=1 -timeout 10m $(TESTFLAGS) ./test/chart
+
 .PHONY: fuzz
 fuzz: ## Every fuzz target for FUZZTIME.
 	@$(PHASE) 'fuzz targets, $(FUZZTIME) each' hack/fuzz.sh $(FUZZTIME)
@@ -167,7 +177,7 @@ tools-helm: ## Build the pinned Helm, for the chart and its tests: bin/tools/hel
 	@$(GO) -C hack/tools/helm build -o $(TOOLS_BIN)/ helm.sh/helm/v4/cmd/helm
 
 .PHONY: generate
-generate: generate-proto generate-api ## Regenerate every generated file.
+generate: generate-proto generate-api generate-chart ## Regenerate every generated file.
 	$(GO) generate ./...
 
 .PHONY: generate-proto
@@ -177,6 +187,10 @@ generate-proto: tools ## Regenerate the Go code of node/**/*.proto.
 .PHONY: generate-api
 generate-api: tools ## Regenerate what follows from api/ and from the RBAC markers of controllers/: Go code, CRD, role.
 	@TOOLS_BIN=$(TOOLS_BIN) hack/generate-api.sh
+
+.PHONY: generate-chart
+generate-chart: generate-api ## Copy the CRD and the roles' rules from config/ into the chart.
+	@hack/generate-chart.sh
 
 .PHONY: clean
 clean: ## Remove what these targets made.
