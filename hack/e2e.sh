@@ -36,6 +36,6 @@ kind up
 kind load bin/images/diseq.tar bin/images/diseq-operator.tar bin/images/next/diseq.tar
 
 KUBECONFIG=$(kind kubeconfig)
-export KUBECONFIG E2E_VALUES=${E2E_VALUES:-"--set image.tag=dev --set nodeImage.tag=dev"}
+export KUBECONFIG
 # Modules are fetched here and the tests run where the cluster is: there may be no way from there to anything else.
 "${tests[@]:0:2}" -exec "$PWD/hack/kind/kind.sh run --name $name --" "${tests[@]:2}"

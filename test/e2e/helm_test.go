@@ -30,7 +30,7 @@ func TestNetworksOutliveUpgradesAndRemovalsOfTheOperator(t *testing.T) {
 		}
 	})
 
-	must(t, InstallOperator(t.Context(), "--set", "logLevel=debug"))
+	must(t, InstallOperator(t.Context(), "--set", "log.level=debug"))
 	n.unchanged("helm upgrade", before)
 
 	must(t, Helm(t.Context(), "uninstall", OperatorName, "--namespace", OperatorNamespace, "--wait"))
