@@ -34,7 +34,7 @@ func TemplateOf(s *appsv1ac.StatefulSetApplyConfiguration) string {
 
 // Current says whether a live object need not be applied: it was last made from that configuration, and still has all that is in it.
 // What others added (defaults, status, annotations of their own) does not matter. An owner that should no longer be there does: its
-// absence is part of the hash.
+// absence is part of the hash. A client that applies reads the answer into the configuration: ask before.
 func Current(live metav1.Object, configuration any) bool {
 	return live.GetAnnotations()[AppliedAnnotation] == Hash(configuration) && within(treeOf(configuration), treeOf(live), "")
 }
