@@ -246,7 +246,7 @@ func TestNetworkPolicyLetsTheOperatorWork(t *testing.T) {
 		if len(spec.Egress) != 3 {
 			t.Fatalf("%s: %d rules for egress, want DNS, API server and nodes", c.values, len(spec.Egress))
 		}
-		for i, want := range []string{"UDP/53 TCP/53", c.apiServer, "TCP/9090"} {
+		for i, want := range []string{"UDP/53 TCP/53 UDP/5353 TCP/5353", c.apiServer, "TCP/9090"} {
 			if got := ports(spec.Egress[i].Ports); got != want {
 				t.Errorf("%s: egress %d to %s, want %s", c.values, i, got, want)
 			}

@@ -42,6 +42,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		`{serviceAccount: {create: false}}`:              {"/serviceAccount/name", "minLength"},
 		`{podDisruptionBudget: {enabled: true}}`:         {"podDisruptionBudget.enabled", "replicas"},
 		`{networkPolicy: {apiServerPorts: []}}`:          {"/networkPolicy/apiServerPorts", "minItems"},
+		`{networkPolicy: {metricsFrom: []}}`:             {"/networkPolicy/metricsFrom", "minItems"},
 		`{networkPolicy: {metricsFrom: [{pod: {}}]}}`:    {"/networkPolicy/metricsFrom/0", "pod"},
 		`{resources: {limits: {memory: lots}}}`:          {"/resources/limits/memory", "pattern"},
 		`{resources: {limit: {memory: 1Gi}}}`:            {"/resources", "limit"},
