@@ -9,14 +9,14 @@ import (
 	"testing"
 	"time"
 
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
-
-	autoscalingv1 "k8s.io/api/autoscaling/v1"
 
 	"github.com/diseq/diseq/api/v1alpha1"
 	"github.com/diseq/diseq/node/chain"
@@ -130,17 +130,20 @@ func TestBadSpecsAreRefusedWithWhatIsAllowed(t *testing.T) {
 		change func(*v1alpha1.DiseqNetworkSpec)
 		want   string
 	}{
-		"half of them may sign":   {"bad", fixed(2), "more than half"},
-		"more than all must sign": {"bad", fixed(5), "must not exceed spec.validators"},
-		"value without Fixed":     {"bad", func(s *v1alpha1.DiseqNetworkSpec) { v := int32(3); s.Threshold.Value = &v }, "with policy Fixed"},
-		"too many validators":     {"bad", func(s *v1alpha1.DiseqNetworkSpec) { s.Validators = 101 }, "less than or equal to 100"},
-		"a name that is too long": {"a" + strings.Repeat("b", 40), func(*v1alpha1.DiseqNetworkSpec) {}, "at most 40 characters"},
-		"a name that is no label": {"4nodes", func(*v1alpha1.DiseqNetworkSpec) {}, "DNS-1035"},
-		"a policy nobody knows":   {"bad", func(s *v1alpha1.DiseqNetworkSpec) { s.Threshold.Policy = "Most" }, `"Majority", "TwoThirds", "Fixed"`},
-		"a label of the operator": {"bad", func(s *v1alpha1.DiseqNetworkSpec) { s.PodTemplate.Labels = map[string]string{"diseq.io/network": "x"} }, "belong to the operator"},
+		"half of them may sign":     {"bad", fixed(2), "allowed are 3 to 4"},
+		"more than all must sign":   {"bad", fixed(5), "allowed are 3 to 4"},
+		"value without Fixed":       {"bad", func(s *v1alpha1.DiseqNetworkSpec) { s.Threshold.Value = new(int32(3)) }, "set policy: Fixed"},
+		"too many validators":       {"bad", func(s *v1alpha1.DiseqNetworkSpec) { s.Validators = 101 }, "less than or equal to 100"},
+		"a name that is too long":   {"a" + strings.Repeat("b", 40), func(*v1alpha1.DiseqNetworkSpec) {}, "at most 40 characters"},
+		"a name that is no label":   {"4nodes", func(*v1alpha1.DiseqNetworkSpec) {}, "DNS-1035"},
+		"another network's Service": {"bad-peers", func(*v1alpha1.DiseqNetworkSpec) {}, "another network's Service"},
+		"a policy nobody knows":     {"bad", func(s *v1alpha1.DiseqNetworkSpec) { s.Threshold.Policy = "Most" }, `"Majority", "TwoThirds", "Fixed"`},
+		"a label of the operator":   {"bad", func(s *v1alpha1.DiseqNetworkSpec) { s.PodTemplate.Labels = map[string]string{"diseq.io/network": "x"} }, "belong to the operator"},
 		"an interval of two hours": {"bad", func(s *v1alpha1.DiseqNetworkSpec) {
 			s.Consensus.MinBlockInterval = &metav1.Duration{Duration: 2 * time.Hour}
-		}, "must be 0s to"},
+		}, "0s to 1m"},
+		"an image that is a URL": {"bad", func(s *v1alpha1.DiseqNetworkSpec) { s.Image = "https://example.com/diseq" }, "without a scheme"},
+		"a pool of a few bytes":  {"bad", func(s *v1alpha1.DiseqNetworkSpec) { s.Messages.MaxPoolBytes = new(resource.MustParse("7")) }, "from 1Mi"},
 	} {
 		n := cluster.Network(t, namespace, tt.name, 4)
 		err := n.TryApply(t.Context(), n.Spec(tt.change))
@@ -159,17 +162,16 @@ func TestBadSpecsAreRefusedWithWhatIsAllowed(t *testing.T) {
 
 func TestScalingAgainstAFixedThresholdIsRefused(t *testing.T) {
 	n := cluster.Network(t, cluster.Namespace(t, "scale"), "fixed", 3)
-	three := int32(2)
 	n.Apply(n.Spec(func(s *v1alpha1.DiseqNetworkSpec) {
 		s.Paused = true // nothing needs to run for this
-		s.Threshold = v1alpha1.Threshold{Policy: v1alpha1.ThresholdFixed, Value: &three}
+		s.Threshold = v1alpha1.Threshold{Policy: v1alpha1.ThresholdFixed, Value: new(int32(2))}
 	}))
 	d, err := n.Resource(t.Context())
 	must(t, err)
 	// What kubectl scale diseqnetwork fixed --replicas=7 does.
 	scale := &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Name: n.Name, Namespace: n.Namespace}, Spec: autoscalingv1.ScaleSpec{Replicas: 7}}
 	err = cluster.SubResource("scale").Update(t.Context(), d, ctrl.WithSubResourceBody(scale))
-	if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "more than half") {
+	if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "allowed are 4 to 7") {
 		t.Errorf("scaling to 7 with a threshold of 2: %v", err)
 	}
 }

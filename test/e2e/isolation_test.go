@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/diseq/diseq/api/v1alpha1"
 	"github.com/diseq/diseq/client"
 )
 
@@ -52,22 +53,23 @@ func TestTwoNetworksInANamespaceDoNotSeeEachOther(t *testing.T) {
 	}
 }
 
-// The names of one network's objects are made from its own: here the Service for the clients of one would be that for the peers of the other.
-func TestANetworkWhoseNamesAreTakenIsToldAndTheOtherIsLeftAlone(t *testing.T) {
-	namespace := cluster.Namespace(t, "names")
-	first, second := cluster.Network(t, namespace, "a", 1), cluster.Network(t, namespace, "a-peers", 1)
-	first.Apply(first.Spec())
-	first.AwaitAvailable()
-	first.AwaitConverged(time.Minute)
-	var before, after corev1.Service
-	must(t, cluster.Get(t.Context(), first.key("a-peers"), &before))
-	second.Apply(second.Spec())
-	second.awaitReason("Available", "NameConflict")
-	must(t, cluster.Get(t.Context(), first.key("a-peers"), &after))
-	if before.UID != after.UID || before.ResourceVersion != after.ResourceVersion {
-		t.Errorf("the Service of %s was changed: %v", first.Name, after.ObjectMeta)
+func TestAnObjectOfSomebodyElseIsToldOfAndLeftAlone(t *testing.T) {
+	n := cluster.Network(t, cluster.Namespace(t, "names"), "taken", 1)
+	theirs := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: n.Name, Namespace: n.Namespace},
+		Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": "theirs"}, Ports: []corev1.ServicePort{{Port: 80}}},
 	}
-	first.Finalize("all the same")
+	must(t, cluster.Create(t.Context(), theirs))
+	n.Apply(n.Spec())
+	n.awaitReason(v1alpha1.ConditionAvailable, "NameConflict")
+	var now corev1.Service
+	must(t, cluster.Get(t.Context(), n.key(n.Name), &now))
+	if now.UID != theirs.UID || now.ResourceVersion != theirs.ResourceVersion {
+		t.Errorf("their Service was changed: %v", now.ObjectMeta)
+	}
+	must(t, cluster.Delete(t.Context(), theirs))
+	n.AwaitAvailable()
+	n.Finalize("once the name is free")
 }
 
 // checkEndpoints fails the test unless the Service has the addresses of the network's own pods, all of them.
