@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -32,22 +33,23 @@ func bySerial(members []Member) []Member {
 func Genesis(network *v1alpha1.DiseqNetwork, chainID string, at time.Time, members []Member) (*chain.Genesis, error) {
 	p := chain.DefaultParameters()
 	spec := network.Spec
+	interval := int64(p.BeaconInterval)
+	if spec.Consensus.BeaconInterval != nil {
+		interval = *spec.Consensus.BeaconInterval
+	}
 	for _, v := range []struct {
 		field string
-		given bool
 		value int64
 		to    *uint32
 	}{
-		{"consensus.minBlockInterval", spec.Consensus.MinBlockInterval != nil, milliseconds(spec.Consensus.MinBlockInterval), &p.MinBlockIntervalMS},
-		{"consensus.beaconInterval", spec.Consensus.BeaconInterval != nil, number(spec.Consensus.BeaconInterval), &p.BeaconInterval},
-		{"messages.maxBytes", spec.Messages.MaxBytes != nil, quantity(spec.Messages.MaxBytes), &p.MaxMessageBytes},
-		{"messages.maxBlockBytes", spec.Messages.MaxBlockBytes != nil, quantity(spec.Messages.MaxBlockBytes), &p.MaxBlockBytes},
+		{"consensus.minBlockInterval", milliseconds(spec.Consensus.MinBlockInterval, p.MinBlockIntervalMS), &p.MinBlockIntervalMS},
+		{"consensus.beaconInterval", interval, &p.BeaconInterval},
+		{"messages.maxBytes", quantity(spec.Messages.MaxBytes, p.MaxMessageBytes), &p.MaxMessageBytes},
+		{"messages.maxBlockBytes", quantity(spec.Messages.MaxBlockBytes, p.MaxBlockBytes), &p.MaxBlockBytes},
 	} {
-		if !v.given {
-			continue
-		}
-		if v.value < 0 || v.value > 1<<31 {
-			return nil, fmt.Errorf("spec.%s: %d is not allowed", v.field, v.value)
+		// What else is wrong the document's own check says.
+		if v.value < 0 || v.value > math.MaxUint32 {
+			return nil, fmt.Errorf("spec.%s: want a whole number of its unit (ms, heights, bytes), 0 to %d", v.field, uint32(math.MaxUint32))
 		}
 		*v.to = uint32(v.value)
 	}
@@ -61,24 +63,20 @@ func Genesis(network *v1alpha1.DiseqNetwork, chainID string, at time.Time, membe
 	return g, g.Validate()
 }
 
-// milliseconds is -1 for what is no whole number of them, which the chain cannot say.
-func milliseconds(d *metav1.Duration) int64 {
-	if d == nil || d.Duration%time.Millisecond != 0 {
+// milliseconds is -1 for what is no whole number of them.
+func milliseconds(d *metav1.Duration, otherwise uint32) int64 {
+	switch {
+	case d == nil:
+		return int64(otherwise)
+	case d.Duration%time.Millisecond != 0:
 		return -1
 	}
 	return d.Milliseconds()
 }
 
-func number(n *int64) int64 {
-	if n == nil {
-		return 0
-	}
-	return *n
-}
-
-func quantity(q *resource.Quantity) int64 {
+func quantity(q *resource.Quantity, otherwise uint32) int64 {
 	if q == nil {
-		return 0
+		return int64(otherwise)
 	}
 	return q.Value()
 }

@@ -179,7 +179,7 @@ func TestAnIdentityIsNeverShown(t *testing.T) {
 	}
 	for _, secret := range [][]byte{scalar[:], seed} {
 		for _, form := range []string{
-			string(secret), hex.EncodeToString(secret), strings.ToUpper(hex.EncodeToString(secret)), strings.Trim(fmt.Sprint(secret[:16]), "[]"),
+			string(secret), hex.EncodeToString(secret), strings.ToUpper(hex.EncodeToString(secret)), strings.Trim(fmt.Sprintf("%d", secret[:16]), "[]"),
 		} {
 			if strings.Contains(shown.String(), form) {
 				t.Errorf("%q was printed", form)
