@@ -112,7 +112,7 @@ type Threshold struct {
 // Consensus holds constants of the chain.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.beaconInterval) || self.beaconInterval == oldSelf.beaconInterval",fieldPath=".beaconInterval",message="cannot be changed: it is part of the genesis document"
-// +kubebuilder:validation:XValidation:rule="!has(self.minBlockInterval) || duration(self.minBlockInterval) == duration(oldSelf.minBlockInterval)",fieldPath=".minBlockInterval",message="cannot be changed: it is part of the genesis document"
+// +kubebuilder:validation:XValidation:rule="!has(self.minBlockInterval) || !self.minBlockInterval.matches('^0$|^([0-9]+([.][0-9]+)?(m|s|ms))+$') || duration(self.minBlockInterval) == duration(oldSelf.minBlockInterval)",fieldPath=".minBlockInterval",message="cannot be changed: it is part of the genesis document"
 type Consensus struct {
 	// MinBlockInterval is how long a leader waits for a block to fill, a duration of whole milliseconds from 0s to 1m, such as 20ms or
 	// 1.5s: the shortest time between two blocks unless they are full. 20ms if left out. Immutable.

@@ -9,3 +9,14 @@ import (
 )
 
 func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
+
+var sharedNamespace string
+
+// shared is a namespace for tests that leave nothing in it.
+func shared(t *testing.T) string {
+	t.Helper()
+	if sharedNamespace == "" {
+		sharedNamespace = harness.Namespace(t)
+	}
+	return sharedNamespace
+}
