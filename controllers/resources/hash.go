@@ -32,11 +32,11 @@ func TemplateOf(s *appsv1ac.StatefulSetApplyConfiguration) string {
 	return s.Spec.Template.Annotations[TemplateAnnotation]
 }
 
-// Current says whether a live object need not be applied: it was last made from that configuration, and still has all that is in it.
-// What others added (defaults, status, annotations of their own) does not matter. An owner that should no longer be there does: its
-// absence is part of the hash. A client that applies reads the answer into the configuration: ask before.
+// Current says whether a live object need not be applied: it has all that is in the configuration, the hash included. What others
+// added (defaults, status, annotations of their own) does not matter. What should no longer be there does, such as an owner: with it
+// the hash was another one. A client that applies reads the answer into the configuration: ask before.
 func Current(live metav1.Object, configuration any) bool {
-	return live.GetAnnotations()[AppliedAnnotation] == Hash(configuration) && within(treeOf(configuration), treeOf(live), "")
+	return within(treeOf(configuration), treeOf(live), "")
 }
 
 // treeOf is any object as encoding/json reads it back. Apply configurations and API types are made for JSON, so that an
