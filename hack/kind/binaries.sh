@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # what lib.sh sets
 # binaries.sh: sourced by kind.sh. Builds programs from the modules in go/, which pin every version, into one folder of the
 # cache per module and content, and links them into its bin/.
 
@@ -23,8 +24,8 @@ declare -A program=(
 	[local-path-provisioner]='localpath github.com/rancher/local-path-provisioner'
 	[podnet]='k8s ./podnet'
 )
-for name in kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubeadm; do
-	program[$name]="k8s k8s.io/kubernetes/cmd/$name"
+for component in kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubeadm; do
+	program[$component]="k8s k8s.io/kubernetes/cmd/$component"
 done
 
 # Without these, every component calls itself v0.0.0-master, and kubeadm compares versions.
