@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
@@ -73,8 +74,13 @@ func removeAnnotation(tree any, name string) {
 	}
 }
 
-// within says whether all that is wanted is there. The elements of a list are looked for in any order: the lists of
-// Kubernetes that matter here are sets by a key. Lists of words are commands, and equal or not.
+// atomic are the lists that are as they are wanted or not: an element that somebody added changes what the others mean. They are
+// atomic in the API too, so that applying takes it away.
+var atomic = map[string]bool{
+	"args": true, "command": true, "drop": true, "ingress": true, "egress": true, "from": true, "to": true, "policyTypes": true,
+}
+
+// within says whether all that is wanted is there. The elements of other lists are looked for in any order: they are sets by a key.
 func within(wanted, live any, field string) bool {
 	switch wanted := wanted.(type) {
 	case map[string]any:
@@ -91,8 +97,8 @@ func within(wanted, live any, field string) bool {
 		return true
 	case []any:
 		live, _ := live.([]any)
-		if field == "args" || field == "command" {
-			return reflect.DeepEqual(wanted, live)
+		if atomic[field] {
+			return slices.EqualFunc(wanted, live, func(w, l any) bool { return within(w, l, field) })
 		}
 		for _, element := range wanted {
 			found := false

@@ -13,6 +13,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -598,6 +599,19 @@ func TestALiveObjectIsCurrentUntilItOrTheSpecChanges(t *testing.T) {
 		changed := set.DeepCopy()
 		if apply(changed); Current(changed, configuration) {
 			t.Errorf("the StatefulSet is current %s", change)
+		}
+	}
+	policies := NetworkPolicies(network, testOperator)
+	for i, opened := range policiesOf(t, network, testOperator) {
+		if !Current(&opened, policies[i]) {
+			t.Errorf("%s is not current as it was made", opened.Name)
+		}
+		if len(opened.Spec.Ingress) == 0 {
+			continue
+		}
+		opened.Spec.Ingress = append(opened.Spec.Ingress, networkingv1.NetworkPolicyIngressRule{})
+		if Current(&opened, policies[i]) {
+			t.Errorf("%s is current with a rule that allows everything", opened.Name)
 		}
 	}
 	// What the API server and others add does not matter.
