@@ -92,9 +92,9 @@ func (p *pass) act(ctx context.Context, pods membership.Decision) error {
 		p.applyAddresses,
 		p.createKeys,
 		p.createGenesis,
-		p.applyKeyMetadata,
 		p.applyShared,
 		p.applyMembers,
+		p.applyKeyMetadata,
 		func(ctx context.Context) error { return p.deletePods(ctx, pods) },
 		p.applyMonitor,
 	} {
