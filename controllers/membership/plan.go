@@ -12,6 +12,7 @@ import (
 // Action is what is to be done next.
 type Action string
 
+// Actions of PlanPods; PlanSet has None and Refuse.
 const (
 	// None: nothing is to be done.
 	None Action = "None"
