@@ -7,15 +7,15 @@ package controllers
 // blockOwnerDeletion where the cluster enforces permissions on that.
 //
 // +kubebuilder:rbac:groups=diseq.io,resources=diseqnetworks,verbs=get;list;watch
-// +kubebuilder:rbac:groups=diseq.io,resources=diseqnetworks/status,verbs=get;patch;update
+// +kubebuilder:rbac:groups=diseq.io,resources=diseqnetworks/status,verbs=patch
 // +kubebuilder:rbac:groups=diseq.io,resources=diseqnetworks/finalizers,verbs=update
 //
 // The objects of a network.
 //
 // +kubebuilder:rbac:groups="",resources=configmaps;persistentvolumeclaims;serviceaccounts;services,verbs=get;list;watch;create;patch
-// +kubebuilder:rbac:groups=apps,resources=statefulsets,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=apps,resources=statefulsets,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch
-// +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch;create;patch
 //
 // Keys: got by name, never listed or watched, never deleted.
 //
