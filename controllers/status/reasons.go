@@ -18,7 +18,7 @@ const (
 	NameConflict = "NameConflict"
 	// RetainedSetMismatch: what an earlier network of the name left behind has another number of validators or another threshold.
 	RetainedSetMismatch = "RetainedSetMismatch"
-	// RetainedGenesisMismatch: the genesis document that was left behind is not readable, or is not of the constants in the spec.
+	// RetainedGenesisMismatch: the genesis document is gone or not readable, or one that was left behind has other constants than the spec.
 	RetainedGenesisMismatch = "RetainedGenesisMismatch"
 	// KeyMismatch: the key Secret of a validator holds another key than the genesis document.
 	KeyMismatch = "KeyMismatch"
