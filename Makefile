@@ -66,8 +66,16 @@ devnet: build ## Run a local network until Ctrl-C; the next run on DEVNET_DIR co
 	$(BIN)/diseq devnet --validators $(VALIDATORS) --threshold $(THRESHOLD) --dir $(DEVNET_DIR) --http $(HTTP)
 
 .PHONY: demo
-demo: build ## Start a network, submit, verify a receipt offline, see a forged one refused, follow the stream, stop.
-	@DISEQ=$(BIN)/diseq hack/demo.sh
+demo: build tools-helm ## A cluster, the operator, a network, messages, a receipt verified. Stays up. USE_CONTEXT=1: kubectl's cluster.
+	@DISEQ=$(BIN)/diseq HELM=$(HELM) hack/demo.sh up
+
+.PHONY: demo-down
+demo-down: build tools-helm ## Remove what make demo made, the cluster included.
+	@DISEQ=$(BIN)/diseq HELM=$(HELM) hack/demo.sh down
+
+.PHONY: devnet-demo
+devnet-demo: build ## The same without a cluster: start a network, submit, verify, see a forged receipt refused, follow, stop.
+	@DISEQ=$(BIN)/diseq hack/devnet-demo.sh
 
 ##@ Test
 
