@@ -176,15 +176,3 @@ func TestEveryUpdateConverges(t *testing.T) {
 		}
 	})
 }
-
-// FuzzPlanPods lets the fuzzer look for networks that rapid does not draw.
-func FuzzPlanPods(f *testing.F) {
-	f.Fuzz(rapid.MakeFuzz(func(t *rapid.T) {
-		net := anyNetwork(t)
-		d := PlanPods(net)
-		after := deleted(t, net, d)
-		if !net.AllowDowntime && caughtUp(net) >= net.Set.Threshold && caughtUp(after) < net.Set.Threshold {
-			t.Fatalf("%+v costs the quorum of %+v", d, net)
-		}
-	}))
-}
