@@ -239,7 +239,8 @@ func (d *devnet) identity(i int) (chain.GenesisValidator, error) {
 	dir := d.nodeDir(i)
 	blocks := filepath.Join(dir, "data", "blocks.db")
 	if _, err := os.Lstat(blocks); !errors.Is(err, fs.ErrNotExist) {
-		return chain.GenesisValidator{}, errors.Join(fmt.Errorf("%s is of a chain whose genesis document is not in %s: put it back", blocks, d.dir), err)
+		err = errors.Join(fmt.Errorf("%s is of a chain whose genesis document is not in %s: put it back", blocks, d.dir), err)
+		return chain.GenesisValidator{}, err
 	}
 	if _, err := os.Lstat(filepath.Join(dir, "keys")); errors.Is(err, fs.ErrNotExist) {
 		// Without a genesis document no node can have run: a vote store without its keys has no votes in it.

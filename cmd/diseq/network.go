@@ -24,8 +24,8 @@ func newInitNetwork() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init-network --dir DIR --validators N --threshold T --peer 'HOST{i}:PORT'",
 		Short: "Make the files of a network whose nodes run elsewhere, in containers for instance",
-		Long: `Make all files of a new network: DIR/genesis.json, DIR/peers.json, and DIR/node0, DIR/node1, ... with node.yaml, the keys (0600) and
-the data directory with the vote store. node.yaml names the other files relative to itself. Validator i is reached by the
+		Long: `Make all files of a new network: DIR/genesis.json, DIR/peers.json, and DIR/node0, DIR/node1, ... with node.yaml, the keys (0600)
+and the data directory with the vote store. node.yaml names the other files relative to itself. Validator i is reached by the
 others at the address given by --peer, with i for {i}, and listens on that port.
 
 It may run before every start: what is there is never replaced, and what was cut off is completed. Flags that say something else than

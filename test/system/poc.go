@@ -204,6 +204,29 @@ func ProofOfConceptFlow(t testing.TB, node *Node, threshold uint32, within time.
 	if err := node.Get("/get/height", &height); err != nil || height < 2 {
 		t.Errorf("height %d after messages became final: %v", height, err)
 	}
+	found := pocMessages(t, node, height, threshold)
+	for i, data := range messages {
+		if at, ok := found[string(data)]; !ok || at != uint32(i) {
+			t.Errorf("message %v is in the blocks: %v, with timestamp %d, want %d", data, ok, at, i)
+		}
+	}
+	var text string
+	if err := node.Get("/get/block/1000000", &text); err != nil || text != "[Warning] Requested Block that does not exist" {
+		t.Errorf("unknown block: %q, %v", text, err)
+	}
+	absent, err := json.Marshal(pocKey([]byte("nobody submitted this")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer *AnswerError
+	if err := node.Post("/merkle_proof", "application/json", absent, nil); !errors.As(err, &answer) || answer.Code != 404 {
+		t.Errorf("proof of an absent key: %v, want 404", err)
+	}
+}
+
+// pocMessages reads the blocks below a height and returns the timestamps of the messages in them.
+func pocMessages(t testing.TB, node *Node, height uint64, threshold uint32) map[string]uint32 {
+	t.Helper()
 	found := map[string]uint32{}
 	for h := uint64(1); h < height; h++ {
 		var block struct {
@@ -225,21 +248,5 @@ func ProofOfConceptFlow(t testing.TB, node *Node, threshold uint32, within time.
 			found[string(m.Data)] = m.Timestamp
 		}
 	}
-	for i, data := range messages {
-		if at, ok := found[string(data)]; !ok || at != uint32(i) {
-			t.Errorf("message %v is in the blocks: %v, with timestamp %d, want %d", data, ok, at, i)
-		}
-	}
-	var text string
-	if err := node.Get("/get/block/1000000", &text); err != nil || text != "[Warning] Requested Block that does not exist" {
-		t.Errorf("unknown block: %q, %v", text, err)
-	}
-	absent, err := json.Marshal(pocKey([]byte("nobody submitted this")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var answer *AnswerError
-	if err := node.Post("/merkle_proof", "application/json", absent, nil); !errors.As(err, &answer) || answer.Code != 404 {
-		t.Errorf("proof of an absent key: %v, want 404", err)
-	}
+	return found
 }
