@@ -147,7 +147,7 @@ dockerfile-test: ## Build the Dockerfile on a Docker engine as above, compare wi
 
 .PHONY: chart
 chart: tools-helm ## The Helm chart: linted, rendered, held to config/. HELM is another Helm to do it with.
-	@$(PHASE) 'Helm chart' env HELM=$(HELM) $(GO) test -count=1 -timeout 10m $(TESTFLAGS) ./test/chart
+	@$(PHASE) 'Helm chart' env HELM=$(HELM) $(GO) test -count=1 -timeout 20m $(TESTFLAGS) ./test/chart
 
 .PHONY: fuzz
 fuzz: ## Every fuzz target for FUZZTIME.

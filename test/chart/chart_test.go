@@ -89,7 +89,11 @@ type serviceMonitor struct {
 			Interval        string `json:"interval"`
 			BearerTokenFile string `json:"bearerTokenFile"`
 			TLSConfig       struct {
-				InsecureSkipVerify bool `json:"insecureSkipVerify"`
+				InsecureSkipVerify bool   `json:"insecureSkipVerify"`
+				ServerName         string `json:"serverName"`
+				CA                 struct {
+					Secret corev1.SecretKeySelector `json:"secret"`
+				} `json:"ca"`
 			} `json:"tlsConfig"`
 		} `json:"endpoints"`
 	} `json:"spec"`

@@ -20,34 +20,40 @@ import (
 
 // valueSets turn every switch of the chart at least once.
 var valueSets = map[string]string{
-	"defaults":       `{}`,
-	"namespaced":     `{watchNamespaces: [team-a, team-b]}`,
-	"confined":       confined,
-	"no rbac":        `{rbac: {create: false, userRoles: false}}`,
-	"crds removed":   `{crds: {keep: false}}`,
-	"no crds":        `{crds: {install: false}}`,
-	"own account":    `{serviceAccount: {create: false, name: mine}}`,
-	"named account":  `{serviceAccount: {name: mine, annotations: {example.com/role: "1"}}}`,
-	"digests":        `{image: {digest: "` + digest + `"}, nodeImage: {digest: "` + digest + `"}}`,
-	"registry":       `{image: {repository: "localhost:5000/a/diseq-operator", tag: v1.2.3, pullPolicy: Always}, imagePullSecrets: [{name: registry}]}`,
-	"monitored":      `{metrics: {serviceMonitor: {enabled: true, interval: 1m, labels: {prometheus: main}}}}`,
-	"no metrics":     `{metrics: {enabled: false, serviceMonitor: {enabled: true}}, networkPolicy: {enabled: true}}`,
-	"policy":         `{networkPolicy: {enabled: true}}`,
-	"narrow policy":  narrowPolicy,
-	"two":            `{replicas: 2, podDisruptionBudget: {enabled: true}}`,
-	"long name":      `{fullnameOverride: ` + strings.Repeat("a", 40) + `}`,
-	"as a subchart":  `{global: {region: here}}`,
-	"unlimited":      `{resources: {}}`,
-	"where it runs":  whereItRuns,
-	"own labels":     `{commonLabels: {team: a}, commonAnnotations: {note: b}, podLabels: {pod: c}, podAnnotations: {pod-note: "d: e"}}`,
-	"rival labels":   `{commonLabels: {app.kubernetes.io/name: other}, podLabels: {app.kubernetes.io/instance: other}}`,
-	"console, debug": `{log: {level: debug, format: console}}`,
+	"defaults":      `{}`,
+	"namespaced":    `{watchNamespaces: [team-a, team-b]}`,
+	"confined":      confined,
+	"no rbac":       `{rbac: {create: false, userRoles: false}}`,
+	"crds removed":  `{crds: {keep: false}}`,
+	"no crds":       `{crds: {install: false}}`,
+	"own account":   `{serviceAccount: {create: false, name: mine}}`,
+	"named account": `{serviceAccount: {name: mine, annotations: {example.com/role: "1"}}}`,
+	"digests":       `{image: {digest: "` + digest + `"}, nodeImage: {digest: "` + digest + `"}}`,
+	"registry":      `{image: {repository: "localhost:5000/a/diseq-operator", tag: v1.2.3, pullPolicy: Always}, imagePullSecrets: [{name: registry}]}`,
+	"monitored":     `{metrics: {serviceMonitor: {enabled: true, interval: 1m, labels: {prometheus: main}}}}`,
+	"no metrics":    `{metrics: {enabled: false, serviceMonitor: {enabled: true}}, networkPolicy: {enabled: true}}`,
+	"policy":        `{networkPolicy: {enabled: true}}`,
+	"narrow policy": narrowPolicy,
+	"two":           `{replicas: 2, podDisruptionBudget: {enabled: true}}`,
+	"long name":     `{fullnameOverride: ` + strings.Repeat("a", 40) + `}`,
+	"as a subchart": `{global: {region: here}}`,
+	"unlimited":     `{resources: {}}`,
+	"where it runs": whereItRuns,
+	"own labels":    `{commonLabels: {team: a}, commonAnnotations: {note: b}, podLabels: {pod: c}, podAnnotations: {pod-note: "d: e"}}`,
+	"rival labels":  `{commonLabels: {app.kubernetes.io/name: other}, podLabels: {app.kubernetes.io/instance: other}}`,
+	"text, debug":   `{log: {level: debug, format: text}}`,
+	"certificate":   certificate,
 }
 
 const (
 	digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 	// confined is what README.md gives for an installation without an object outside of namespaces.
-	confined     = `{watchNamespaces: [team-a], crds: {install: false}, metrics: {enabled: false}, rbac: {userRoles: false}}`
+	confined    = `{watchNamespaces: [team-a], crds: {install: false}, metrics: {enabled: false}, rbac: {userRoles: false}}`
+	certificate = `
+metrics:
+  certificateSecret: tls
+  serviceMonitor: {enabled: true, tlsConfig: {serverName: a.b.svc, ca: {secret: {name: ca, key: ca.crt}}}}
+`
 	narrowPolicy = `
 watchNamespaces: [team-a]
 networkPolicy:

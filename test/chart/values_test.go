@@ -108,8 +108,8 @@ func leaves(t *testing.T, prefix string, values map[string]any, s schema) []leaf
 			t.Errorf("%s: the schema does not describe it", path)
 		}
 		inner, nested := value.(map[string]any)
-		// What has no names of its own yet is the user's to fill, as a whole; so are the pod's resources.
-		if nested && len(inner) > 0 && path != "resources" {
+		// What is empty is the user's to fill, as a whole; so is what would be wrong half filled.
+		if nested && len(inner) > 0 && path != "resources" && path != "metrics.serviceMonitor.tlsConfig" {
 			found = append(found, leaves(t, path+".", inner, property)...)
 			continue
 		}
