@@ -21,13 +21,15 @@ func goImage(t *testing.T, name string, packages ...string) {
 	layer, done := io.Pipe()
 	go func() { done.CloseWithError(writeMachine(done, packages)) }()
 	// A package that is compiled in includes assembler from its neighbours, and go build -trimpath leaves the paths of that in the
-	// binary: modules have to lie where they do here for the binaries to be the same.
+	// binary: modules have to lie where they do here for the binaries to be the same. Go's cache does not tell such paths apart
+	// either, so that here it is one of its own.
 	cache, err := output("go", "env", "GOMODCACHE")
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := exec.CommandContext(t.Context(), "docker", "import",
-		"--change", "ENV PATH=/usr/local/go/bin:/bin HOME=/root GOPROXY=file:///modules GOTOOLCHAIN=local GOMODCACHE="+cache,
+		"--change", "ENV PATH=/usr/local/go/bin:/bin HOME=/root GOPROXY=file:///modules GOTOOLCHAIN=local "+
+			"GOMODCACHE="+cache+" GOCACHE=/root/.cache/go-build"+cache,
 		"-", name)
 	c.Stdin = layer
 	if out, err := c.CombinedOutput(); err != nil {
