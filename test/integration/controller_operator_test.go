@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -28,6 +30,8 @@ import (
 	"github.com/diseq/diseq/test/integration/harness"
 )
 
+func init() { ctrl.SetLogger(logr.Discard()) } // what the operator has to say is asked for in status and events
+
 // lists are the kinds that a network's objects are of, Secrets included: tests may list them.
 func lists() []client.ObjectList {
 	return []client.ObjectList{
@@ -35,6 +39,8 @@ func lists() []client.ObjectList {
 		&corev1.ServiceAccountList{}, &policyv1.PodDisruptionBudgetList{}, &networkingv1.NetworkPolicyList{}, &corev1.SecretList{},
 	}
 }
+
+func typeName(o client.Object) string { return reflect.TypeOf(o).String() }
 
 func items(t testing.TB, list client.ObjectList) []client.Object {
 	t.Helper()
