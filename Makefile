@@ -73,6 +73,14 @@ demo: build tools-helm ## A cluster, the operator, a network, messages, a receip
 demo-down: build tools-helm ## Remove what make demo made, the cluster included.
 	@DISEQ=$(BIN)/diseq HELM=$(HELM) hack/demo.sh down
 
+.PHONY: kind-up
+kind-up: ## A kind cluster of four nodes; brings an engine and a node image where there are none. hack/kind/README.md.
+	@hack/kind/kind.sh up
+
+.PHONY: kind-down
+kind-down: ## Remove that cluster, and an engine that kind-up started.
+	@hack/kind/kind.sh down
+
 .PHONY: devnet-demo
 devnet-demo: build ## The same without a cluster: start a network, submit, verify, see a forged receipt refused, follow, stop.
 	@DISEQ=$(BIN)/diseq hack/devnet-demo.sh
@@ -152,6 +160,10 @@ chart: tools-helm ## The Helm chart: linted, rendered, held to config/. HELM is 
 .PHONY: fuzz
 fuzz: ## Every fuzz target for FUZZTIME.
 	@$(PHASE) 'fuzz targets, $(FUZZTIME) each' hack/fuzz.sh $(FUZZTIME)
+
+.PHONY: kind-smoke
+kind-smoke: ## What a workload relies on in a cluster of hack/kind, and that nothing is left of it.
+	@$(PHASE) 'kind cluster' hack/kind/smoke.sh
 
 .PHONY: vuln
 vuln: ## Known vulnerabilities of what the code calls. Needs vuln.go.dev.
