@@ -154,6 +154,11 @@ func newOperator(t testing.TB, c *cluster) *operator { return newOperatorReading
 // newOperatorReading makes one whose cache is what reads says.
 func newOperatorReading(t testing.TB, c *cluster, reads func(client.Client) client.Client) *operator {
 	t.Helper()
+	return newOperatorWith(t, c, reads, prometheus.NewRegistry())
+}
+
+func newOperatorWith(t testing.TB, c *cluster, reads func(client.Client) client.Client, registry *prometheus.Registry) *operator {
+	t.Helper()
 	base, err := client.NewWithWatch(harness.Config(), client.Options{Scheme: harness.Scheme()})
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +170,7 @@ func newOperatorReading(t testing.TB, c *cluster, reads func(client.Client) clie
 	}
 	o.Reconciler, err = controllers.New(controllers.Options{
 		Operator: resources.Operator{NodeImage: testImage, Namespace: "diseq-system"}, Concurrency: 1, Resync: 10 * time.Second,
-		Nodes: c.nodes, Registerer: prometheus.NewRegistry(),
+		Nodes: c.nodes, Registerer: registry,
 	}, writing, base, base.RESTMapper(), o.events)
 	if err != nil {
 		t.Fatal(err)
