@@ -42,13 +42,16 @@ func samples(t *testing.T) (out []*unstructured.Unstructured) {
 	return out
 }
 
+// availableWithin is what the project promises of a network that is applied.
+const availableWithin = 2 * time.Minute
+
 func TestASampleIsAvailableWithinTwoMinutesAndOrdersMessages(t *testing.T) {
 	for _, sample := range samples(t)[:1] {
 		namespace := cluster.Namespace(t, "sample")
 		sample.SetNamespace(namespace)
 		must(t, cluster.Apply(t.Context(), ctrl.ApplyConfigurationFromUnstructured(sample), ctrl.FieldOwner("e2e")))
 		n := cluster.Network(t, namespace, sample.GetName(), 0)
-		n.AwaitAvailable()
+		n.Await(availableWithin, v1alpha1.ConditionAvailable, metav1.ConditionTrue)
 		d, err := n.Resource(t.Context())
 		must(t, err)
 		n.Validators = int(d.Spec.Validators)
@@ -58,7 +61,7 @@ func TestASampleIsAvailableWithinTwoMinutesAndOrdersMessages(t *testing.T) {
 		inCluster, err := chain.ReadReceipt(strings.NewReader(n.Submit("from a pod")))
 		must(t, err)
 		must(t, inCluster.Verify(n.MustGenesis(), 0))
-		n.AwaitConverged(time.Minute)
+		n.AwaitConverged()
 		o.Receipt(t, receipt)
 		o.Receipt(t, inCluster)
 		o.Check(t)
@@ -95,7 +98,7 @@ func TestABadImageIsToldAndThenMended(t *testing.T) {
 	n := cluster.Network(t, cluster.Namespace(t, "image"), "mended", 3)
 	const bad = "diseq:no-such-version"
 	n.Apply(n.Spec(func(s *v1alpha1.DiseqNetworkSpec) { s.Image, s.ImagePullPolicy = bad, corev1.PullIfNotPresent }))
-	Eventually(t, time.Minute, "the resource names the image that cannot be pulled", func(ctx context.Context) error {
+	Eventually(t, soon, "the resource names the image that cannot be pulled", func(ctx context.Context) error {
 		d, err := n.Resource(ctx)
 		if err != nil {
 			return err
@@ -113,7 +116,7 @@ func TestABadImageIsToldAndThenMended(t *testing.T) {
 	n.AwaitAvailable()
 	o := n.Watch()
 	n.Finalize("with the right image")
-	n.AwaitConverged(time.Minute)
+	n.AwaitConverged()
 	o.Check(t)
 	n.CheckSecrets(keys)
 }

@@ -78,7 +78,7 @@ func (c *Cluster) KillOperator(tb testing.TB) {
 // AwaitOperator waits until the operator runs, and not for the first time in vain.
 func (c *Cluster) AwaitOperator(tb testing.TB) {
 	tb.Helper()
-	Eventually(tb, time.Minute, "the operator runs", func(ctx context.Context) error {
+	Eventually(tb, soon, "the operator runs", func(ctx context.Context) error {
 		pods, err := c.OperatorPods(ctx)
 		if err != nil {
 			return err
@@ -94,10 +94,10 @@ func (c *Cluster) AwaitOperator(tb testing.TB) {
 
 // Seen waits until an object of a namespace is as match says, by watching, and returns at that very moment.
 func (c *Cluster) Seen(
-	tb testing.TB, within time.Duration, what, namespace string, kind ctrl.ObjectList, match func(ctrl.Object) bool,
+	tb testing.TB, what, namespace string, kind ctrl.ObjectList, match func(ctrl.Object) bool,
 ) {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), within)
+	ctx, cancel := context.WithTimeout(tb.Context(), soon)
 	defer cancel()
 	begun := time.Now()
 	w, err := c.Watch(ctx, kind, ctrl.InNamespace(namespace))
@@ -109,5 +109,5 @@ func (c *Cluster) Seen(
 			return
 		}
 	}
-	tb.Fatalf("%s: not within %v", what, within)
+	tb.Fatalf("%s: not within %v", what, soon)
 }

@@ -19,7 +19,7 @@ func TestNetworksOutliveUpgradesAndRemovalsOfTheOperator(t *testing.T) {
 	n := cluster.Network(t, cluster.Namespace(t, "helm"), "outlives", 1)
 	n.Apply(n.Spec())
 	n.AwaitAvailable()
-	n.AwaitConverged(time.Minute)
+	n.AwaitConverged()
 	keys, o, l, before := n.Secrets(), n.Watch(), n.Write("helm"), n.identity()
 	// Whatever becomes of this test, others find the operator as they left it.
 	t.Cleanup(func() {
@@ -34,7 +34,7 @@ func TestNetworksOutliveUpgradesAndRemovalsOfTheOperator(t *testing.T) {
 	n.unchanged("helm upgrade", before)
 
 	must(t, Helm(t.Context(), "uninstall", OperatorName, "--namespace", OperatorNamespace, "--wait"))
-	Eventually(t, time.Minute, "the operator is gone", func(ctx context.Context) error {
+	Eventually(t, soon, "the operator is gone", func(ctx context.Context) error {
 		if pods, err := cluster.OperatorPods(ctx); err == nil {
 			return fmt.Errorf("%d pods are there", len(pods))
 		}
@@ -47,7 +47,7 @@ func TestNetworksOutliveUpgradesAndRemovalsOfTheOperator(t *testing.T) {
 	}))
 
 	must(t, InstallOperator(t.Context()))
-	n.AwaitConverged(time.Minute)
+	n.AwaitConverged()
 	n.unchanged("helm install", before)
 	l.Stop()
 	t.Logf("        %v", l)
