@@ -42,7 +42,7 @@ BENCH_OUT ?= $(BIN)/bench.txt
 PHASE := hack/phase.sh
 
 # In this order, the quick ones first: a mistake should not take half an hour to show.
-TEST_PHASES := check-format check-modules vet lint verify-generated unit race fuzz-short chart integration processes
+TEST_PHASES := check-format check-modules vet lint verify-generated unit race fuzz-short chart integration processes compose-test e2e
 
 ##@ Use
 
@@ -103,7 +103,8 @@ check-modules: ## Fail on a module whose content or requirements differ from go.
 
 .PHONY: vet
 vet: ## go vet, on the tools as well.
-	@$(PHASE) vet bash -euc '$(GO) vet ./...; $(GO) -C hack/tools vet ./...'
+	@$(PHASE) vet bash -euc '$(GO) vet ./...; $(GO) -C hack/tools vet ./...; $(GO) -C hack/image vet ./...; \
+		$(GO) -C hack/kind/go/tools vet ./...; $(GO) -C hack/kind/go/k8s vet ./podnet/...'
 
 .PHONY: lint
 lint: ## golangci-lint, the import rules' own test, shellcheck; tests and links that documents name.
@@ -117,6 +118,7 @@ verify-generated: tools ## Fail on a generated file that generating again would 
 .PHONY: unit
 unit: ## Unit tests.
 	@$(PHASE) 'unit tests' $(GO) test -timeout 15m $(TESTFLAGS) $(UNIT_PKGS)
+	@$(PHASE) 'images without an engine' $(GO) -C hack/image test $(TESTFLAGS) ./...
 
 .PHONY: race
 race: ## Unit tests under the race detector.
