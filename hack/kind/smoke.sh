@@ -248,7 +248,8 @@ if [[ $mode == own ]]; then
 	[[ -z $left ]] || fail "mounts left: $left"
 	left=$(for p in /proc/[0-9]*; do { tr '\0' ' ' <"$p/cmdline"; } 2>/dev/null | grep -F "$kind_cache/engine" || true; done)
 	[[ -z $left ]] || fail "processes left: $left"
-	left=$(find /sys/fs/cgroup -maxdepth 2 -name 'diseq-kind-*')
+	# Of this cache: another may have an engine up.
+	left=$(find /sys/fs/cgroup -maxdepth 2 -name "diseq-kind-$(printf %s "$kind_cache/engine" | digest)")
 	[[ -z $left ]] || fail "cgroups left: $left"
 	inotify | cmp -s - "$tmp/inotify.before" || fail "$(inotify) inotify instances, before: $(cat "$tmp/inotify.before")"
 	ok 'down: no process, mount, network namespace or cgroup left, the inotify limit as before'
