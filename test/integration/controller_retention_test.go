@@ -265,8 +265,9 @@ func TestTwoNetworksInANamespaceDoNotSeeEachOther(t *testing.T) {
 	c.apply("one", withValidators(3))
 	c.apply("two", withValidators(3))
 	o := newOperator(t, c)
-	one, two := o.settle("one"), o.settle("two")
-	one = o.settle("one")
+	o.settle("one")
+	two := o.settle("two")
+	one := o.settle("one")
 	if one.Status.ChainID == two.Status.ChainID || member(one, "one-v0").PublicKey == member(two, "two-v0").PublicKey {
 		t.Errorf("they share a chain or a key: %+v %+v", one.Status, two.Status)
 	}

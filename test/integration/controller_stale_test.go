@@ -151,7 +151,7 @@ func TestAnOperatorThatWakesUpLateChangesNothing(t *testing.T) {
 	o := newOperator(t, c)
 	o.settle("demo")
 	c.loseVolume("demo-v1")
-	o.until("demo", "on a new volume", func(n *v1alpha1.DiseqNetwork) bool {
+	o.until("demo", "on a new volume", func(*v1alpha1.DiseqNetwork) bool {
 		pod := &corev1.Pod{}
 		return c.client.Get(t.Context(), client.ObjectKey{Namespace: c.namespace, Name: "demo-v1-0"}, pod) == nil && podReady(pod) &&
 			!states(pod.Spec.Containers)
