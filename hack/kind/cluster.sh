@@ -66,6 +66,9 @@ cluster_up() {
 			# shellcheck disable=SC2086 # one word a node
 			[[ -z $stopped ]] || in_engine docker start $stopped >/dev/null
 			wait_for_kubelets "$began"
+			# What the API server holds of their pods may still be of the time before; new ones cannot.
+			kubectl_in_engine -n kube-system rollout restart deployment coredns >"$kind_logs/restart.log"
+			kubectl_in_engine -n local-path-storage rollout restart deployment local-path-provisioner >"$kind_logs/restart.log"
 		fi
 		cluster_wait
 	fi

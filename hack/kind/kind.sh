@@ -78,6 +78,7 @@ kubeconfig)
 	;;
 status)
 	echo "engine: $(engine)"
+	[[ $(engine) != none ]] || exit 0
 	for folder in "$kind_cache"/clusters/*/; do
 		[[ -e $folder/kubeconfig ]] || continue
 		cluster=${folder%/} cluster=${cluster##*/}
