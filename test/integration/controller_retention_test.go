@@ -251,6 +251,34 @@ func TestWhatBelongsToSomebodyElseIsNotTouched(t *testing.T) {
 	}
 }
 
+// A pod that has the name and the labels of a validator's, and that no StatefulSet made, does not count for the quorum and is not deleted.
+func TestAPodOfSomebodyElseIsNeitherCountedNorDeleted(t *testing.T) {
+	c := newCluster(t)
+	c.apply("demo")
+	o := newOperator(t, c)
+	o.settle("demo")
+	pod := &corev1.Pod{}
+	c.get("demo-v0-0", pod)
+	c.held["demo-v0"] = true
+	if err := c.client.Delete(t.Context(), pod, client.GracePeriodSeconds(0)); err != nil {
+		t.Fatal(err)
+	}
+	stray := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: pod.Name, Labels: pod.Labels}, Spec: pod.Spec}
+	stray.Spec.NodeName = ""
+	if err := c.client.Create(t.Context(), stray); err != nil {
+		t.Fatal(err)
+	}
+	c.edit("demo", toImage("diseq:next"))
+	for range 8 {
+		c.step(t.Context())
+		o.reconcile("demo")
+	}
+	c.get(pod.Name, pod)
+	if n := c.network("demo"); pod.UID != stray.UID || n.Status.ReadyValidators > 3 {
+		t.Errorf("the pod is %s, was %s; %d validators are ready", pod.UID, stray.UID, n.Status.ReadyValidators)
+	}
+}
+
 func text(t *testing.T, o client.Object) string {
 	t.Helper()
 	raw, err := json.Marshal(o)
