@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -100,15 +101,16 @@ func workerDrained(t *testing.T, n *Network) {
 		t.Logf("        the second eviction is refused: %v", err)
 	}
 	n.Finalize("while a worker is drained")
-	Eventually(t, soon, "the resource says that a validator is away", func(ctx context.Context) error {
+	Eventually(t, soon, "its new pod finds no worker, and the resource says so", func(ctx context.Context) error {
 		d, err := n.Resource(ctx)
 		if err != nil {
 			return err
 		}
-		if int(d.Status.ReadyValidators) != n.Validators-1 || d.Status.DisruptionsAllowed != 0 {
-			return fmt.Errorf("%d ready, %d disruptions allowed", d.Status.ReadyValidators, d.Status.DisruptionsAllowed)
+		degraded := meta.FindStatusCondition(d.Status.Conditions, v1alpha1.ConditionDegraded)
+		if degraded == nil || degraded.Reason != "Unschedulable" || int(d.Status.ReadyValidators) != n.Validators-1 || d.Status.DisruptionsAllowed != 0 {
+			return errors.New(conditions(d))
 		}
-		t.Logf("        %s", conditions(d))
+		t.Logf("        %s", degraded.Message)
 		return nil
 	})
 	cordon(t, worker, false)
