@@ -173,8 +173,9 @@ vuln: ## Known vulnerabilities of what the code calls. Needs vuln.go.dev.
 	@$(PHASE) vulnerabilities env GOVULNCHECK="$(GOVULNCHECK)" hack/vuln.sh
 
 .PHONY: bench
-bench: build ## Go benchmarks (to BENCH_OUT), then the whole system. BENCH, BENCH_COUNT.
+bench: build ## Go benchmarks (to BENCH_OUT), reconciles of the operator, the whole system. BENCH, BENCH_COUNT.
 	@$(PHASE) 'Go benchmarks' env BENCH='$(BENCH)' BENCH_COUNT=$(BENCH_COUNT) BENCH_OUT=$(BENCH_OUT) hack/bench.sh go
+	@$(PHASE) 'operator benchmark' bash -euc 'KUBEBUILDER_ASSETS=$$(hack/kind/kind.sh assets); export KUBEBUILDER_ASSETS; exec hack/bench.sh operator'
 	@$(PHASE) 'system benchmark' env DISEQ=$(BIN)/diseq hack/bench.sh system
 
 .PHONY: bench-compare
