@@ -49,6 +49,13 @@ func TestTheSampleIsAvailableWithinTwoMinutesAndOrdersMessages(t *testing.T) {
 // checkColumns holds `kubectl get dsq` to what is the case: it is the first thing that a user looks at.
 func (n *Network) checkColumns(t *testing.T) {
 	t.Helper()
+	Eventually(t, soon, n.Name+" shows its height", func(ctx context.Context) error {
+		d, err := n.Resource(ctx)
+		if err == nil && (d.Status.Height == 0 || d.Status.FinalizedTime == nil) {
+			err = fmt.Errorf("height %d, final at %v", d.Status.Height, d.Status.FinalizedTime)
+		}
+		return err
+	})
 	table := &metav1.Table{}
 	request, err := cluster.table(t.Context(), fmt.Sprintf("/apis/%s/namespaces/%s/diseqnetworks/%s", v1alpha1.GroupVersion, n.Namespace, n.Name))
 	must(t, err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -47,6 +48,14 @@ func TestNetworksOutliveUpgradesAndRemovalsOfTheOperator(t *testing.T) {
 	}))
 
 	must(t, InstallOperator(t.Context()))
+	Eventually(t, soon, "the operator does what was asked for meanwhile", func(ctx context.Context) error {
+		var service corev1.Service
+		err := n.Get(ctx, n.key(n.Name), &service)
+		if err == nil && service.Annotations["e2e"] != "changed meanwhile" {
+			err = fmt.Errorf("the Service has the annotations %v", service.Annotations)
+		}
+		return err
+	})
 	n.AwaitConverged()
 	n.unchanged("helm install", before)
 	l.Stop()
