@@ -37,7 +37,7 @@ THRESHOLD ?= 3
 HTTP ?= 127.0.0.1:18080
 DEVNET_DIR ?= $(CURDIR)/.devnet
 
-# For go test, such as -run TestImageUpdates; `-run ^$ -bench .` is the operator's footprint.
+# For go test, such as -run TestImageUpdates; -run NONE -bench . -benchtime 1x is the operator's footprint.
 E2E_ARGS ?=
 
 BENCH ?= .
