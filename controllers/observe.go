@@ -213,7 +213,7 @@ func (p *pass) membership() membership.Network {
 		}
 		if m.pod != nil {
 			outdated := m.wanted != nil && m.pod.Annotations[resources.TemplateAnnotation] != resources.TemplateOf(m.wanted)
-			seen.Pod = membership.ObservePod(m.pod, outdated)
+			seen.Pod = membership.ObservePod(m.pod, outdated, p.now)
 		}
 		if m.asked {
 			seen.Answer, seen.Silence = m.answer.Status, m.answer.Err

@@ -95,7 +95,13 @@ type Pod struct {
 	Waiting, Message string
 	// Since is when it was last ready, or when it was created if it never was; zero while it is ready.
 	Since time.Time
+	// Fresh says that it has been ready for less than Settling.
+	Fresh bool
 }
+
+// Settling is how long a restarted validator has to have been ready before the next one is restarted. A node that has just caught up
+// on a busy machine may fall behind once more, and a kubelet may think again about its probe; what minReadySeconds is for elsewhere.
+const Settling = 5 * time.Second
 
 const (
 	// crashLooping is what Kubernetes calls it while it waits before it starts a container again.
@@ -106,7 +112,7 @@ const (
 )
 
 // ObservePod takes from a pod what decisions need. outdated says that its template is not the one that is wanted.
-func ObservePod(pod *corev1.Pod, outdated bool) *Pod {
+func ObservePod(pod *corev1.Pod, outdated bool, now time.Time) *Pod {
 	p := &Pod{
 		Name:        pod.Name,
 		UID:         pod.UID,
@@ -119,6 +125,7 @@ func ObservePod(pod *corev1.Pod, outdated bool) *Pod {
 		switch {
 		case c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue:
 			p.Ready, p.Since = true, time.Time{}
+			p.Fresh = now.Sub(c.LastTransitionTime.Time) < Settling
 		case c.Type == corev1.PodReady && c.LastTransitionTime.After(p.Since):
 			p.Since = c.LastTransitionTime.Time
 		case c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable:

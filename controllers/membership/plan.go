@@ -97,23 +97,25 @@ func (p *plan) replace() (Decision, bool) {
 	return decide(Replace, victims, "replacing %s: not ready, with an outdated template", names(victims)), true
 }
 
-// inFlight is a validator that has to come back before another one is restarted; nil if there is none. A pod that is deleted while
-// the deletion before is not seen yet, or an image that never starts, must not take a second validator. One that is rejoining holds
-// nothing up: it is back, and may have to wait for messages before it votes again; the quorum is counted without it.
-func (p *plan) inFlight() *Standing {
+// inFlight is a validator that has to come back before another one is restarted, and what it lacks; nil if there is none. A pod that
+// is deleted while the deletion before is not seen yet, or an image that never starts, must not take a second validator. One that is
+// rejoining holds nothing up: it is back, and may have to wait for messages before it votes again; the quorum is counted without it.
+func (p *plan) inFlight() (*Standing, string) {
 	for i := range p.standings {
 		s := &p.standings[i]
 		switch {
+		case s.InSet && s.Back && s.Pod.Fresh && !s.Pod.Outdated:
+			return s, fmt.Sprintf("has been ready for less than %v", Settling)
 		case !s.InSet, s.Back:
 		case s.Pod != nil && s.Pod.Outdated && !s.Pod.Terminating: // not restarted yet
 		case p.AllowDowntime && s.Pod != nil && !s.Pod.Terminating && s.Answer != nil:
 			// The chain may be down until the last one is restarted, as between two versions that do not understand each other. Nobody
 			// catches up before. A node that answers shows at least that the new template runs.
 		default:
-			return s
+			return s, s.Why
 		}
 	}
-	return nil
+	return nil, ""
 }
 
 // restart takes one pod if the chain can do without it.
@@ -127,10 +129,10 @@ func (p *plan) restart() Decision {
 		left--
 	}
 	short := fmt.Sprintf("restarting %s would leave %d of threshold %d", victim.Name, left, t)
-	flight := p.inFlight()
+	flight, lacks := p.inFlight()
 	switch {
 	case flight != nil && left >= t:
-		return decide(waitFor(flight), nil, "restarting %s waits for %s, which %s", victim.Name, flight.Name, flight.Why)
+		return decide(waitFor(flight), nil, "restarting %s waits for %s, which %s", victim.Name, flight.Name, lacks)
 	case flight != nil:
 		return decide(waitFor(flight), nil, "%s%s", short, p.because(victim))
 	case left >= t:

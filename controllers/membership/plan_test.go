@@ -62,6 +62,8 @@ func waiting(why string) func(*Member) {
 	return func(m *Member) { down(m); m.Pod.Waiting = why }
 }
 
+func fresh(m *Member) { m.Pod.Fresh = true }
+
 func gone(m *Member) { m.Pod, m.Answer = nil, nil }
 
 func stopping(m *Member) { m.Pod.Terminating = true }
@@ -147,6 +149,10 @@ func TestPlanPods(t *testing.T) {
 			message: "restarting demo-v1 waits for demo-v0, which is stopping"},
 		{name: "the restarted pod is not ready yet", network: healthy(7, 4, outdated(1), of(notReady("catching up: 40 heights behind"), 0)),
 			want: WaitForMember, message: "restarting demo-v1 waits for demo-v0, which is not ready: catching up: 40 heights behind"},
+		{name: "the restarted pod has only just become ready", network: healthy(7, 4, outdated(1), of(fresh, 0)),
+			want: WaitForMember, message: "restarting demo-v1 waits for demo-v0, which has been ready for less than 5s"},
+		{name: "a new network has nothing to wait for", network: healthy(4, 3, outdated(all...), of(fresh, all...)),
+			want: Restart, victims: []string{"demo-v0"}},
 		{name: "a bad image costs one validator, not n - t", network: healthy(7, 4, outdated(1, 2, 3, 4, 5, 6), of(waiting("ImagePullBackOff"), 0)),
 			want: Stuck, message: "restarting demo-v1 waits for demo-v0, which does not run: ImagePullBackOff"},
 		{name: "a bad image without a spare", network: healthy(4, 3, outdated(1, 2, 3), of(waiting("CrashLoopBackOff"), 0)),

@@ -122,7 +122,11 @@ func TestObservePod(t *testing.T) {
 		{"ready", pod(func(p *corev1.Pod) {
 			p.Spec.NodeName = "worker"
 			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: later}}
-		}), Pod{Ready: true, Scheduled: true}},
+		}), Pod{Ready: true, Scheduled: true, Fresh: true}},
+		{"ready for a while", pod(func(p *corev1.Pod) {
+			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue,
+				LastTransitionTime: metav1.NewTime(later.Add(-4 * time.Second))}}
+		}), Pod{Ready: true}},
 		{"no longer ready", pod(func(p *corev1.Pod) {
 			p.Spec.NodeName = "worker"
 			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse, LastTransitionTime: later}}
@@ -165,7 +169,7 @@ func TestObservePod(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			want := tt.want
 			want.Name, want.UID, want.Outdated = "demo-v0-0", "u", true
-			if got := ObservePod(tt.pod, true); *got != want {
+			if got := ObservePod(tt.pod, true, later.Add(time.Second)); *got != want {
 				t.Errorf("got  %+v\nwant %+v", *got, want)
 			}
 		})

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/diseq/diseq/api/v1alpha1"
+	"github.com/diseq/diseq/controllers/membership"
 	"github.com/diseq/diseq/controllers/nodeclient"
 	"github.com/diseq/diseq/test/integration/harness"
 )
@@ -288,16 +289,19 @@ func setPodCondition(pod *corev1.Pod, kind corev1.PodConditionType, status corev
 	for i := range pod.Status.Conditions {
 		if c := &pod.Status.Conditions[i]; c.Type == kind {
 			if c.Status != status {
-				c.LastTransitionTime = metav1.Now()
+				c.LastTransitionTime = awhileAgo()
 			}
 			c.Status, c.Reason, c.Message = status, reason, message
 			return
 		}
 	}
 	pod.Status.Conditions = append(pod.Status.Conditions, corev1.PodCondition{
-		Type: kind, Status: status, Reason: reason, Message: message, LastTransitionTime: metav1.Now(),
+		Type: kind, Status: status, Reason: reason, Message: message, LastTransitionTime: awhileAgo(),
 	})
 }
+
+// awhileAgo is when conditions change in this cluster: what has become ready has been so for long enough to go on.
+func awhileAgo() metav1.Time { return metav1.NewTime(time.Now().Add(-membership.Settling)) }
 
 func equalStatus(a, b *corev1.PodStatus) bool {
 	x, errX := json.Marshal(a)
