@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/internal/mutation"
 )
 
 // Config is what stays the same for a Core's life.
@@ -25,6 +26,8 @@ type Config struct {
 	RetryInterval time.Duration
 	// MinBlockInterval is how long the leader of round 0 waits from the start of the height, unless a block is full.
 	MinBlockInterval time.Duration
+	// Mutation takes rules away: for the simulator.
+	Mutation mutation.Rules
 }
 
 // DefaultRetryInterval is T_retry where nothing else is configured.

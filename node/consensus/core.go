@@ -3,14 +3,14 @@ package consensus
 import (
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/diseq/diseq/node/chain"
 )
 
 // Core is the state machine of one node. It is used by one goroutine at a time.
 type Core struct {
-	cfg    Config
-	unsafe unsafe
+	cfg Config
 	// height is the one being decided, or just decided; nil before the first StartHeight.
 	height *height
 	// recent are the closed heights next below, oldest first.
@@ -31,14 +31,6 @@ type Core struct {
 		bundle  Bundle
 		actions []Action
 	}
-}
-
-// unsafe turns rules off, one at a time, so that tests see the fork that each of them prevents.
-type unsafe struct {
-	// noE2 lets a validator nullify and finalize the same round.
-	noE2 bool
-	// threshold is taken from the votes that a certificate needs.
-	threshold int
 }
 
 // recentHeights is how many closed heights are held: late votes still count towards their strength.
@@ -72,7 +64,7 @@ func (c *Core) StartHeight(p Height) ([]Action, error) {
 	if c.height != nil && p.Height <= c.height.Height.Height {
 		return nil, fmt.Errorf("consensus: start of height %d at height %d", p.Height, c.height.Height.Height)
 	}
-	h := &height{Height: p, self: -1, threshold: int(p.Set.Threshold) - c.unsafe.threshold, blocks: make(map[chain.Hash]*block)}
+	h := &height{Height: p, self: -1, threshold: int(p.Set.Threshold) - c.cfg.Mutation.VotesMissing, blocks: make(map[chain.Hash]*block)}
 	if c.cfg.Sign != nil && p.Height >= c.cfg.VoteFrom {
 		h.self = p.Set.Index(c.cfg.PublicKey)
 	}
@@ -186,6 +178,9 @@ func (c *Core) flush() []Action {
 	}
 	if !c.out.bundle.Empty() {
 		actions = append(actions, Broadcast{c.out.bundle})
+	}
+	if c.cfg.Mutation.SendFirst {
+		slices.Reverse(actions)
 	}
 	actions = append(actions, c.out.actions...)
 	c.out.records, c.out.bundle, c.out.actions = nil, Bundle{}, nil

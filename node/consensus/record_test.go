@@ -16,6 +16,16 @@ func testConfig(set *chain.ValidatorSet, self int) Config {
 	}
 }
 
+func testSet(n, t int) *chain.ValidatorSet {
+	set := &chain.ValidatorSet{Threshold: uint32(t)}
+	for i := range n {
+		set.Validators = append(set.Validators, chain.Validator{
+			PublicKey: chain.PublicKey{0: 'p', 1: byte(i), 2: 1}, VRFKey: chain.VRFKey{0: 'v', 1: byte(i), 2: 1},
+		})
+	}
+	return set
+}
+
 func order(n int) []int {
 	out := make([]int, n)
 	for i := range out {

@@ -70,7 +70,7 @@ func (c *Core) timeout(h *height) {
 	if cert != nil {
 		c.forward(cert)
 	}
-	if (cert == nil && rd.own[chain.Finalize] == nil || c.unsafe.noE2) && rd.own[chain.Nullify] == nil {
+	if (cert == nil && rd.own[chain.Finalize] == nil || c.cfg.Mutation.NullifyAndFinalize) && rd.own[chain.Nullify] == nil {
 		c.cast(h, chain.Nullify, rd.number, chain.Hash{})
 	}
 	if cert != nil && h.current == rd.number {
@@ -81,6 +81,9 @@ func (c *Core) timeout(h *height) {
 // retry sends everything that may have been lost, and asks again for what has not come.
 func (c *Core) retry(h *height) {
 	c.newPeriod()
+	if c.cfg.Mutation.KeepSilent {
+		return
+	}
 	h.attempt++
 	c.askAgain(h)
 	c.emit(SetTimer{Timer: Timer{Kind: RetryTimer, Height: h.Height.Height}, After: c.cfg.RetryInterval})
