@@ -35,6 +35,13 @@ const (
 	RetryTimer
 	// IntervalTimer is the minimum block interval, counted from the start of the height.
 	IntervalTimer
+	// WaitTimer is the synchrony wait after a notarization. It fires after more than the time asked for, and after every message that
+	// had been received by then.
+	WaitTimer
+	// ProposeTimer is the leader's synchrony wait before it proposes on a round without a notarization.
+	ProposeTimer
+	// SettleTimer is the synchrony wait after a start or a time of ill health; its Round counts them.
+	SettleTimer
 )
 
 // Timer names a timer.

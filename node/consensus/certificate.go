@@ -86,7 +86,7 @@ func (c *Core) report(h *height, rd *round, a, b chain.Vote) {
 // form makes a certificate once a vote completes one, and adds to the finalization of a block that has one.
 func (c *Core) form(h *height, v chain.Vote) {
 	rd := h.round(v.Round)
-	if held := rd.certificates[v.Kind]; held != nil && held.Block == v.Block {
+	if held := rd.certificate(v.Kind, v.Block); held != nil {
 		if v.Kind == chain.Finalize {
 			c.strengthen(h, held)
 		}
@@ -134,8 +134,12 @@ func (c *Core) learn(h *height, cert *chain.Certificate) {
 			c.hear(h, int(v.Validator))
 		}
 	}
-	if held == nil || c.cfg.Mutation.NotarizeTwice && held.Block != cert.Block {
-		rd.certificates[cert.Kind] = cert
+	if held == nil || cert.Kind == chain.Notarize && rd.certificate(cert.Kind, cert.Block) == nil {
+		if held == nil || c.cfg.Mutation.NotarizeTwice {
+			rd.certificates[cert.Kind] = cert
+		} else {
+			rd.others = append(rd.others, cert)
+		}
 		if !h.committed {
 			if !c.cfg.Mutation.ForgetCertificates {
 				c.persist(h, cert.Round, RecordCertificate, cert.Encode)

@@ -66,9 +66,6 @@ func (p *Height) validate() error {
 	if err := p.Set.Validate(); err != nil {
 		return err
 	}
-	if p.Set.SynchronyDeltaMS != 0 {
-		return fmt.Errorf("the synchrony wait (delta %d ms) is not part of this version", p.Set.SynchronyDeltaMS)
-	}
 	order := slices.Sorted(slices.Values(p.Order))
 	if len(order) != len(p.Set.Validators) {
 		return fmt.Errorf("leader order of %d validators, the set has %d", len(order), len(p.Set.Validators))

@@ -22,6 +22,10 @@ type Core struct {
 	restoring bool
 	// entries counts the rounds entered, of all heights.
 	entries uint64
+	// healthy and settled are about the synchrony wait: what the node says of itself, and whether 2*Delta have passed since. settling counts
+	// the times that it began to.
+	healthy, settled bool
+	settling         uint64
 	// answered and hinted are the peers that were answered, and that made us ask for CatchUp, since the last T_retry or height.
 	answered map[chain.PublicKey]bool
 	hinted   map[chain.PublicKey]bool
@@ -79,6 +83,9 @@ func (c *Core) StartHeight(p Height) ([]Action, error) {
 	maps.DeleteFunc(c.restored, func(number uint64, _ []Record) bool { return number <= p.Height })
 	c.newPeriod()
 	c.emit(SetTimer{Timer: Timer{Kind: RetryTimer, Height: p.Height}, After: c.cfg.RetryInterval})
+	if c.healthy && !c.settled {
+		c.settle(h)
+	}
 	h.intervalOver = c.cfg.MinBlockInterval == 0
 	if !h.intervalOver && h.leader(0) == h.self {
 		c.emit(SetTimer{Timer: Timer{Kind: IntervalTimer, Height: p.Height}, After: c.cfg.MinBlockInterval})
@@ -132,6 +139,9 @@ func (c *Core) Step(e Event) []Action {
 	}
 	h := c.height
 	if h == nil {
+		if health, ok := e.(Health); ok {
+			c.healthy = health.OK
+		}
 		return nil
 	}
 	switch e := e.(type) {
@@ -149,6 +159,8 @@ func (c *Core) Step(e Event) []Action {
 		}
 	case TimerFired:
 		c.fired(e.Timer)
+	case Health:
+		c.feels(h, e.OK)
 	case BlockFetched:
 		c.fetched(e)
 	case BlockChecked:

@@ -142,6 +142,7 @@ func (c *Core) receiveStatement(h *height, s chain.Vote) bool {
 		return false
 	}
 	rd.statements = append(rd.statements, s)
+	c.relay(h, s)
 	if len(rd.statements) == 2 {
 		c.report(h, rd, rd.statements[0], s)
 	}

@@ -71,7 +71,7 @@ func (c *Core) proposed(h *height, r uint32) bool {
 	if b := h.blocks[rd.statements[0].Block]; b == nil || b.Block == nil {
 		return false
 	}
-	ok, _ := h.justified(r, rd.statements[0].Block)
+	ok, _ := h.justified(r, rd.statements[0].Block, c.strict(h))
 	return ok
 }
 
@@ -117,7 +117,7 @@ func (c *Core) finalize(h *height) bool {
 			continue
 		}
 		b := c.want(h, cert.Block)
-		if !c.mayFinalize(h, rd, cert.Block) || !c.check(h, rd.number, b, false) {
+		if !c.mayFinalize(h, rd, cert.Block) || !c.check(h, rd.number, b, false) || !c.waitedFor(h, rd) {
 			continue
 		}
 		c.cast(h, chain.Finalize, rd.number, cert.Block)
@@ -148,10 +148,10 @@ func (c *Core) notarize(h *height) bool {
 		hash = rd.statements[1].Block
 	}
 	b := h.blocks[hash]
-	if b == nil || b.Block == nil {
+	if b == nil || b.Block == nil || !c.mayNotarize(h, rd) {
 		return false
 	}
-	ok, fresh := h.justified(rd.number, hash)
+	ok, fresh := h.justified(rd.number, hash, c.strict(h))
 	if c.cfg.Mutation.VoteUnjustified {
 		ok, fresh = true, fresh && ok
 	}
@@ -174,7 +174,7 @@ func (c *Core) propose(h *height) bool {
 		return false
 	}
 	notarization, _, complete := h.justification(h.current)
-	if !complete {
+	if !complete || !c.leaderWaited(h) {
 		return false
 	}
 	if notarization != nil {

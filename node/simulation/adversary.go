@@ -42,7 +42,8 @@ type scene struct {
 	// led are the blocks that a leader of the coalition proposes to either side.
 	led [2]*chain.Proposal
 	// seen are the blocks that were proposed or voted for.
-	seen []chain.Hash
+	seen    []chain.Hash
+	plotted bool
 }
 
 func newCoalition(w *world) *coalition {
@@ -83,7 +84,7 @@ func (c *coalition) overhear(s *node, b consensus.Bundle) {
 	if len(c.hoard) < 64 {
 		c.hoard = append(c.hoard, b)
 	}
-	if !s.byzantine && c.height != 0 && c.w.rng.Float64() < c.eagerness {
+	if !s.byzantine && c.height != 0 && c.w.Delta == 0 && c.w.rng.Float64() < c.eagerness {
 		c.strike()
 	}
 }
@@ -97,6 +98,13 @@ func (c *coalition) learn(v chain.Vote) {
 	}
 	c.top = max(c.top, v.Round)
 	c.scene(v.Round).add(v)
+	c.plot(v.Round)
+	if v.Kind == chain.Nullify && len(c.scene(v.Round).votes[v.Kind][chain.Hash{}])+c.w.Byzantine >= c.w.T {
+		c.plot(v.Round + 1)
+	}
+	if v.Kind == chain.Finalize {
+		c.exploit()
+	}
 }
 
 // begin is a new height: new sides.
@@ -106,6 +114,26 @@ func (c *coalition) begin(height uint64) {
 	c.rounds = make(map[uint32]*scene)
 	c.blocks = make(map[chain.Hash]*chain.Block)
 	c.sides = uint(c.w.rng.IntN(1 << len(c.victims)))
+	if height > 0 {
+		c.plot(0)
+	}
+}
+
+// began says that an honest validator is at a height.
+func (c *coalition) began(height uint64) {
+	if height > c.height && len(c.members) > 0 {
+		c.begin(height)
+	}
+}
+
+// side returns the side that an honest validator is on.
+func (c *coalition) side(s *node) int {
+	for i, v := range c.victims {
+		if v == s {
+			return int(c.sides >> i & 1)
+		}
+	}
+	return 2
 }
 
 func (c *coalition) scene(r uint32) *scene {
@@ -165,7 +193,7 @@ func (c *coalition) to(side int, b consensus.Bundle) {
 			continue
 		}
 		var d time.Duration
-		if c.w.rng.IntN(3) == 0 {
+		if c.w.Delta == 0 && c.w.rng.IntN(3) == 0 {
 			d = time.Duration(c.w.rng.IntN(400)) * time.Millisecond
 		}
 		c.w.deliver(from, v, b, d)

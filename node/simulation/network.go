@@ -41,11 +41,27 @@ func (l *links) delay() time.Duration {
 }
 
 func (l *links) between(a, b *node) time.Duration {
+	if l.w.Delta > 0 {
+		return l.synchronous(a, b)
+	}
 	d := l.delay()
 	if !l.w.calm && l.slow[[2]int{a.id, b.id}] {
 		d *= 10
 	}
 	return d
+}
+
+// synchronous is how long a message takes under the synchrony wait: at most Delta, and within that as the coalition likes it. Mostly
+// that is at once on a side, and exactly Delta to the other.
+func (l *links) synchronous(a, b *node) time.Duration {
+	d := time.Duration(1+l.w.rng.IntN(int(l.w.Delta/time.Millisecond))) * time.Millisecond
+	if l.w.calm || l.w.rng.IntN(6) == 0 || a.byzantine || b.byzantine {
+		return d
+	}
+	if l.w.coalition.side(a) == l.w.coalition.side(b) {
+		return time.Millisecond / 2
+	}
+	return l.w.Delta
 }
 
 func (l *links) connected(a, b *node) bool { return (l.cut>>a.id)&1 == (l.cut>>b.id)&1 }
@@ -78,7 +94,7 @@ func (w *world) linkUp(a, b *node) {
 // send puts a bundle on its way: it may be lost, late or doubled.
 func (w *world) send(from, to *node, b consensus.Bundle) {
 	copies := 1
-	if !w.calm {
+	if !w.calm && w.Delta == 0 {
 		if !w.links.connected(from, to) || w.rng.Float64() < w.weather.Loss {
 			return
 		}

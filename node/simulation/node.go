@@ -50,9 +50,11 @@ func (s *node) kill() {
 }
 
 // on has something happen at a node after a time, unless it has crashed since.
-func (w *world) on(s *node, d time.Duration, do func()) {
+func (w *world) on(s *node, d time.Duration, do func()) { w.onRanked(s, d, 0, do) }
+
+func (w *world) onRanked(s *node, d time.Duration, rank int, do func()) {
 	life := s.life
-	w.after(d, func() {
+	w.ranked(d, rank, func() {
 		if s.core != nil && s.life == life {
 			do()
 		}
@@ -78,6 +80,7 @@ func (w *world) start(s *node) {
 	w.trace("%v starts with %d records above height %d", s, len(s.records), len(s.store))
 	s.core = core
 	core.Step(consensus.Pool{Pending: s.pending})
+	core.Step(consensus.Health{OK: true})
 	w.startHeight(s)
 	for _, o := range w.nodes {
 		if o != s && o.core != nil && w.links.connected(s, o) && w.rng.IntN(2) == 0 {
@@ -111,6 +114,9 @@ func (w *world) mayCrash(s *node) bool {
 
 func (w *world) startHeight(s *node) {
 	number := uint64(len(s.store) + 1)
+	if !s.byzantine {
+		w.coalition.began(number)
+	}
 	p := consensus.Height{Height: number, Set: w.set, Order: rand.New(rand.NewPCG(number, 7)).Perm(w.N)}
 	if number > 1 {
 		p.Last = s.store[number-2].cert
@@ -148,7 +154,13 @@ func (w *world) act(s *node, a consensus.Action) {
 	case consensus.Send:
 		w.sendTo(s, a.To, a.Bundle)
 	case consensus.SetTimer:
-		w.on(s, time.Duration(float64(a.After)*s.rate), func() {
+		rank := 0
+		if a.Timer.Kind == consensus.WaitTimer {
+			if rank = 1; w.Mutation.TimerFirst {
+				rank = -1
+			}
+		}
+		w.onRanked(s, time.Duration(float64(a.After)*s.rate), rank, func() {
 			w.trace("  %v: timer %+v", s, a.Timer)
 			w.step(s, consensus.TimerFired{Timer: a.Timer})
 		})
@@ -223,11 +235,14 @@ func (w *world) sendTo(s *node, to chain.PublicKey, b consensus.Bundle) {
 func (w *world) checkBlock(s *node, a consensus.CheckBlock) {
 	s.known[a.Block.Hash()] = a.Block
 	verdict := consensus.Valid
-	if a.Fresh && !w.calm && w.rng.IntN(20) == 0 {
+	if a.Fresh && !w.calm && w.Delta == 0 && w.rng.IntN(20) == 0 {
 		verdict = consensus.Withheld
 	}
 	d := time.Duration(w.rng.IntN(5)) * time.Millisecond
-	if !w.calm && w.rng.IntN(10) == 0 {
+	switch {
+	case w.Delta > 0:
+		d = 0 // part of the time that a message takes
+	case !w.calm && w.rng.IntN(10) == 0:
 		d *= 100
 	}
 	w.on(s, d, func() {

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"cmp"
 	"container/heap"
 	"fmt"
 	"math/rand/v2"
@@ -19,6 +20,9 @@ type Options struct {
 	N, T, Byzantine int
 	// Dead validators, other than the Byzantine ones, do not come back when the network calms down.
 	Dead int
+	// Delta is the synchrony wait's, in whole milliseconds; 0 is without. The network then keeps to it: no storm, and no message
+	// between honest validators that takes longer.
+	Delta time.Duration
 	// Amnesia: what a validator persisted is lost when it crashes.
 	Amnesia bool
 	// Mutation takes rules away from the honest validators.
@@ -33,7 +37,12 @@ type Options struct {
 
 // sound reports whether the options promise anything: no rule is missing and the Byzantine validators are few enough.
 func (o *Options) sound() bool {
-	return o.Mutation == (mutation.Rules{}) && !o.Amnesia && o.Byzantine <= consensus.Tolerance(o.N, o.T).Byzantine
+	tolerance := consensus.Tolerance(o.N, o.T)
+	withstood := tolerance.Byzantine
+	if o.Delta > 0 {
+		withstood = tolerance.ByzantineWithSynchrony
+	}
+	return o.Mutation == (mutation.Rules{}) && !o.Amnesia && o.Byzantine <= withstood
 }
 
 // Weather is what the network and the machines do to a run.
@@ -143,16 +152,19 @@ type world struct {
 
 type timed struct {
 	at     time.Duration
+	rank   int
 	serial uint64
 	do     func()
 }
 
-// queue orders what will happen by time, and what happens at one time by when it was asked for.
+// queue orders what will happen by time; what happens at one time by rank, which makes the end of a synchrony wait the last; and
+// otherwise by when it was asked for.
 type queue []timed
 
 func (q queue) Len() int { return len(q) }
 func (q queue) Less(i, j int) bool {
-	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].serial < q[j].serial
+	a, b := &q[i], &q[j]
+	return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.rank, b.rank), cmp.Compare(a.serial, b.serial)) < 0
 }
 func (q queue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
 func (q *queue) Push(x any)   { *q = append(*q, x.(timed)) }
@@ -168,7 +180,11 @@ func newWorld(seed uint64, o Options) *world {
 	if w.weather = weather(w.rng); o.Weather != nil {
 		w.weather = *o.Weather
 	}
+	if o.Delta > 0 {
+		w.weather = Weather{Storm: 50 * o.Delta, RoundTimeout: 3 * o.Delta, Screen: w.weather.Screen}
+	}
 	w.set, w.signers = validators(o.N, o.T, o.Keys)
+	w.set.SynchronyDeltaMS = uint32(o.Delta / time.Millisecond)
 	for v := range o.N {
 		w.nodes = append(w.nodes, w.newNode(v, v < o.Byzantine))
 	}
@@ -189,9 +205,11 @@ func (w *world) trace(format string, args ...any) {
 }
 
 // after has something happen later.
-func (w *world) after(d time.Duration, do func()) {
+func (w *world) after(d time.Duration, do func()) { w.ranked(d, 0, do) }
+
+func (w *world) ranked(d time.Duration, rank int, do func()) {
 	w.serial++
-	heap.Push(&w.queue, timed{at: w.now + d, serial: w.serial, do: do})
+	heap.Push(&w.queue, timed{at: w.now + d, rank: rank, serial: w.serial, do: do})
 }
 
 // run lets time pass until then, or until the oracle objects.
@@ -216,7 +234,7 @@ func (w *world) play() {
 	for at := time.Duration(0); at < w.weather.Storm; at += time.Duration(50+w.rng.IntN(400)) * time.Millisecond {
 		w.after(at, w.submit)
 	}
-	for at := time.Duration(0); at < w.weather.Storm; at += time.Duration(100+w.rng.IntN(3000)) * time.Millisecond {
+	for at := time.Duration(0); at < w.weather.Storm && w.Delta == 0; at += time.Duration(100+w.rng.IntN(3000)) * time.Millisecond {
 		w.after(at, w.links.shift)
 	}
 	if !w.run(w.weather.Storm) {

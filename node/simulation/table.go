@@ -31,14 +31,31 @@ func Promises() []Case {
 	} {
 		out = append(out, Case{Name: fmt.Sprintf("n=%d t=%d b=%d dead=%d", o.N, o.T, o.Byzantine, o.Dead), Options: o})
 	}
+	for _, o := range []Options{
+		{N: 3, T: 2, Byzantine: 1}, {N: 4, T: 3, Byzantine: 2}, {N: 4, T: 3, Byzantine: 1}, {N: 5, T: 3, Byzantine: 2}, {N: 7, T: 4, Byzantine: 3},
+		{N: 7, T: 5, Byzantine: 4},
+	} {
+		o.Delta = delta
+		out = append(out, Case{Name: fmt.Sprintf("n=%d t=%d b=%d wait", o.N, o.T, o.Byzantine), Options: o})
+	}
 	return out
 }
+
+// delta is the synchrony wait of the table.
+const delta = 100 * time.Millisecond
 
 // Controls take one rule away each, or exceed what is tolerated: what the rule prevents must be seen.
 func Controls() []Case {
 	four := func(m mutation.Rules) Options { return Options{N: 4, T: 3, Mutation: m} }
 	traitor := func(m mutation.Rules) Options { return Options{N: 4, T: 3, Byzantine: 1, Mutation: m} }
+	hasty := func(m mutation.Rules) Options { return Options{N: 4, T: 3, Byzantine: 2, Delta: delta, Mutation: m} }
 	return []Case{
+		{"R1 off: certificates are not forwarded", hasty(mutation.Rules{Hoard: true}), ErrFork, 5000},
+		{"R2 off: statements are not relayed", hasty(mutation.Rules{NoRelay: true}), ErrFork, 5000},
+		{"R3 off: notarizations passed over", hasty(mutation.Rules{PassOver: true}), ErrFork, 5000},
+		{"R4 off: votes in conflict", hasty(mutation.Rules{VoteInConflict: true}), ErrFork, 5000},
+		{"Delta/2 instead of 2*Delta", hasty(mutation.Rules{QuarterWait: true}), ErrFork, 5000},
+		{"the timer before the messages", hasty(mutation.Rules{TimerFirst: true}), ErrFork, 5000},
 		{"b = 2t-n, four", Options{N: 4, T: 3, Byzantine: 2}, ErrFork, 500},
 		{"b = 2t-n, five", Options{N: 5, T: 3, Byzantine: 1}, ErrFork, 500},
 		{"b = 2t-n, seven", Options{N: 7, T: 5, Byzantine: 3}, ErrFork, 1000},

@@ -25,4 +25,17 @@ type Rules struct {
 	Hoard bool
 	// SendFirst lets votes leave before they are persisted.
 	SendFirst bool
+
+	// Rules of the synchrony wait.
+
+	// NoRelay takes R2 away: statements are not relayed. (R1 is Hoard.)
+	NoRelay bool
+	// PassOver takes R3 away: a vote for a proposal whose justification passes over a notarization that is held.
+	PassOver bool
+	// VoteInConflict takes R4 away: a vote for a round of which two statements are known.
+	VoteInConflict bool
+	// QuarterWait waits Delta/2 instead of 2*Delta.
+	QuarterWait bool
+	// TimerFirst handles the end of the wait before the messages of the same instant. It is the caller of a Core that does so.
+	TimerFirst bool
 }
