@@ -121,7 +121,7 @@ func (c *Core) receiveProposal(h *height, p *chain.Proposal) {
 	if b := h.blocks[hash]; b != nil && b.Block != nil || uint64(s.Round) > uint64(h.current)+blockHorizon {
 		return
 	}
-	if rd := h.peek(s.Round); len(rd.statements) > 0 && (rd.statements[0].Block == hash || c.cfg.Mutation.NotarizeTwice) && !rd.old {
+	if rd := h.peek(s.Round); len(rd.statements) > 0 && (rd.statements[0].Block == hash || c.cfg.Mutation.NotarizeTwice || c.cfg.Mutation.VoteInConflict) && !rd.old {
 		c.hold(h, &p.Block)
 	}
 }

@@ -143,10 +143,7 @@ func (c *Core) notarize(h *height) bool {
 	if len(rd.statements) == 0 || rd.own[chain.Notarize] != nil && !c.notarizesAgain(rd) || rd.own[chain.Finalize] != nil {
 		return false
 	}
-	hash := rd.statements[0].Block
-	if rd.own[chain.Notarize] != nil {
-		hash = rd.statements[1].Block
-	}
+	hash := c.candidate(rd)
 	b := h.blocks[hash]
 	if b == nil || b.Block == nil || !c.mayNotarize(h, rd) {
 		return false
@@ -160,6 +157,14 @@ func (c *Core) notarize(h *height) bool {
 	}
 	c.cast(h, chain.Notarize, rd.number, hash)
 	return true
+}
+
+// candidate is the block that a vote of the round may be for: that of the first statement known. With mutations it may be the second.
+func (c *Core) candidate(rd *round) chain.Hash {
+	if len(rd.statements) == 2 && (rd.own[chain.Notarize] != nil || c.cfg.Mutation.VoteInConflict) {
+		return rd.statements[1].Block
+	}
+	return rd.statements[0].Block
 }
 
 // notarizesAgain reports whether a mutation votes for the second proposal of a round.

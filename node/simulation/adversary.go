@@ -51,6 +51,10 @@ func newCoalition(w *world) *coalition {
 	c := &coalition{
 		w: w, eagerness: pick(0.05, 0.2, 0.6), boldness: pick(0, 0.1, 0.8), unity: pick(0, 0.5, 1), liesLow: w.rng.IntN(3) == 0,
 	}
+	if w.Delta > 0 {
+		// What the coalition would say by its processes gives its plots away.
+		c.boldness, c.unity, c.liesLow = pick(0, 0, 0.1), pick(0, 0, 0, 0.5), w.rng.IntN(10) != 0
+	}
 	for v := range w.Byzantine {
 		c.members = append(c.members, v)
 	}
@@ -114,6 +118,9 @@ func (c *coalition) begin(height uint64) {
 	c.rounds = make(map[uint32]*scene)
 	c.blocks = make(map[chain.Hash]*chain.Block)
 	c.sides = uint(c.w.rng.IntN(1 << len(c.victims)))
+	if c.w.Delta > 0 && len(c.victims) > 1 {
+		c.sides = 1 + uint(c.w.rng.IntN(1<<len(c.victims)-2)) // no side is empty
+	}
 	if height > 0 {
 		c.plot(0)
 	}
@@ -196,7 +203,7 @@ func (c *coalition) to(side int, b consensus.Bundle) {
 		if c.w.Delta == 0 && c.w.rng.IntN(3) == 0 {
 			d = time.Duration(c.w.rng.IntN(400)) * time.Millisecond
 		}
-		c.w.deliver(from, v, b, d)
+		c.w.deliver(from, v, b, d, -1) // of what arrives at one time, the coalition's comes first
 	}
 	c.w.trace("coalition to side %d: %v", side, text(b))
 }

@@ -103,13 +103,13 @@ func (w *world) send(from, to *node, b consensus.Bundle) {
 		}
 	}
 	for range copies {
-		w.deliver(w.key(from), to, b, w.links.between(from, to))
+		w.deliver(w.key(from), to, b, w.links.between(from, to), 0)
 	}
 }
 
 // deliver hands a bundle to a node after a time, without what does not verify.
-func (w *world) deliver(from chain.PublicKey, to *node, b consensus.Bundle, after time.Duration) {
-	w.on(to, after, func() {
+func (w *world) deliver(from chain.PublicKey, to *node, b consensus.Bundle, after time.Duration, rank int) {
+	w.onRanked(to, after, rank, func() {
 		rest := w.verified(b)
 		if w.weather.Screen {
 			var actions []consensus.Action

@@ -70,7 +70,7 @@ func (w *world) start(s *node) {
 	s.store = s.store[:s.durable]
 	config := consensus.Config{
 		ChainID: chainID, PublicKey: w.key(s), Sign: w.sign, RoundTimeout: w.weather.RoundTimeout, MaxRoundTimeout: 2 * time.Second,
-		RetryInterval: 300 * time.Millisecond, MinBlockInterval: 20 * time.Millisecond, Mutation: w.Mutation,
+		RetryInterval: w.retry(), MinBlockInterval: 20 * time.Millisecond, Mutation: w.Mutation,
 	}
 	core, err := consensus.New(config, slices.Clone(s.records))
 	if err != nil {
@@ -88,6 +88,9 @@ func (w *world) start(s *node) {
 		}
 	}
 }
+
+// retry is T_retry. Under the synchrony wait it is long: what R1 and R2 do must not be done by repetition.
+func (w *world) retry() time.Duration { return max(300*time.Millisecond, 20*w.Delta) }
 
 // crash kills a node; in the storm it comes back after a while.
 func (w *world) crash(s *node) {

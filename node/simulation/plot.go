@@ -17,41 +17,40 @@ func (c *coalition) plot(r uint32) {
 	}
 	sc.plotted = true
 	rng, height := c.w.rng, c.height
-	at := func(d time.Duration, do func()) {
-		c.w.after(max(d, 0), func() {
+	// A certificate is made last of what happens at a time: of the votes that a proposal shown at that time brings.
+	at := func(d time.Duration, rank int, do func()) {
+		c.w.ranked(max(d, 0), rank, func() {
 			if c.height == height {
 				do()
 			}
 		})
 	}
-	grid := func(from, to int) time.Duration {
-		d := time.Duration(from+rng.IntN(to-from+1)) * c.w.Delta / 2
-		return d + time.Duration(rng.IntN(5)-2)*time.Millisecond/2
+	// grid is a time on the grid; now and then it is a little before or after, for much depends on what comes first.
+	grid := func(half int) time.Duration {
+		d := time.Duration(half) * c.w.Delta / 2
+		if rng.IntN(3) == 0 {
+			d += time.Duration(rng.IntN(3)-1) * time.Millisecond / 2
+		}
+		return d
 	}
+	pick := func(halves ...int) int { return halves[rng.IntN(len(halves))] }
+	// The first side is shown its block at the beginning of the round, or just before it is given up.
+	show := pick(0, 0, 0, 1, 2, 11, 12, 13, 14)
 	for side := range 2 {
-		show := grid(0, 16)
-		if side == 0 && rng.IntN(2) == 0 {
-			show = grid(0, 2)
+		at(grid(show), 0, func() { c.propose(r, side) })
+		if rng.IntN(5) != 0 {
+			at(grid(show+pick(0, 0, 0, 0, 1, 2, 3, 4, 5)), 2, func() { c.certify(chain.Notarize, r, side, side) })
 		}
-		if rng.IntN(8) != 0 {
-			at(show, func() { c.propose(r, side) })
+		if rng.IntN(2) == 0 {
+			at(grid(show+rng.IntN(24)), 2, func() { c.certify(chain.Nullify, r, side, side) })
 		}
-		for range 1 + rng.IntN(2) {
-			if rng.IntN(4) != 0 {
-				kind := chain.Notarize
-				if rng.IntN(3) == 0 {
-					kind = chain.Nullify
-				}
-				when, to := show+grid(0, 6), side
-				if rng.IntN(3) == 0 {
-					when, to = grid(0, 24), rng.IntN(3)
-				}
-				at(when, func() { c.certify(kind, r, side, to) })
-			}
+		if rng.IntN(4) == 0 {
+			at(grid(show+rng.IntN(10)), 2, func() { c.certify(chain.Notarize, r, side, 1-side) })
 		}
-		if rng.IntN(10) == 0 {
-			at(grid(4, 24), func() { c.certify(chain.Finalize, r, side, rng.IntN(3)) })
+		if rng.IntN(12) == 0 {
+			at(grid(4+rng.IntN(20)), 2, func() { c.certify(chain.Finalize, r, side, rng.IntN(3)) })
 		}
+		show += pick(0, 1, 1, 2, 2, 3, 3, 4, 30)
 	}
 }
 
