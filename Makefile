@@ -10,6 +10,7 @@ MAKEFLAGS += --no-print-directory
 VERSION ?= $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo devel)
 BIN ?= $(CURDIR)/bin
 TOOLS_BIN ?= $(BIN)/tools
+HELM ?= $(TOOLS_BIN)/helm
 
 GO ?= go
 GOLANGCI_LINT ?= $(GO) tool -modfile=hack/tools/golangci/go.mod golangci-lint
@@ -19,6 +20,7 @@ BENCHSTAT ?= $(GO) tool -modfile=hack/tools/go.mod benchstat
 # Packages tested in-process. The tests with real processes are a phase of their own.
 UNIT_PKGS = $$($(GO) list ./... | grep -v -e '/test/')
 PROCESS_PKGS ?= ./test/processes/... ./test/system/...
+INTEGRATION_PKGS ?= ./test/integration/...
 TESTFLAGS ?=
 
 # Time spent on each fuzz target: by `make fuzz`, and by the test suite.
@@ -30,6 +32,9 @@ THRESHOLD ?= 3
 HTTP ?= 127.0.0.1:18080
 DEVNET_DIR ?= $(CURDIR)/.devnet
 
+# For go test, such as -run TestImageUpdates; `-run ^$ -bench .` is the operator's footprint.
+E2E_ARGS ?=
+
 BENCH ?= .
 BENCH_COUNT ?= 1
 BENCH_OUT ?= $(BIN)/bench.txt
@@ -37,7 +42,7 @@ BENCH_OUT ?= $(BIN)/bench.txt
 PHASE := hack/phase.sh
 
 # In this order, the quick ones first: a mistake should not take half an hour to show.
-TEST_PHASES := check-format check-modules vet lint verify-generated unit race fuzz-short processes
+TEST_PHASES := check-format check-modules vet lint verify-generated unit race fuzz-short chart integration processes
 
 ##@ Use
 
@@ -52,13 +57,25 @@ build: ## Build bin/diseq.
 	@mkdir -p $(BIN)
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o $(BIN)/ ./cmd/diseq
 
+.PHONY: images
+images: ## Make the container images diseq:dev and diseq-operator:dev as archives in bin/images, without an engine. TAG, VERSION.
+	@VERSION='$(VERSION)' hack/image/build.sh --out $(BIN)/images
+
 .PHONY: devnet
 devnet: build ## Run a local network until Ctrl-C; the next run on DEVNET_DIR continues its chain. VALIDATORS, THRESHOLD, HTTP.
 	$(BIN)/diseq devnet --validators $(VALIDATORS) --threshold $(THRESHOLD) --dir $(DEVNET_DIR) --http $(HTTP)
 
 .PHONY: demo
-demo: build ## Start a network, submit, verify a receipt offline, see a forged one refused, follow the stream, stop.
-	@DISEQ=$(BIN)/diseq hack/demo.sh
+demo: build tools-helm ## A cluster, the operator, a network, messages, a receipt verified. Stays up. USE_CONTEXT=1: kubectl's cluster.
+	@DISEQ=$(BIN)/diseq HELM=$(HELM) hack/demo.sh up
+
+.PHONY: demo-down
+demo-down: build tools-helm ## Remove what make demo made, the cluster included.
+	@DISEQ=$(BIN)/diseq HELM=$(HELM) hack/demo.sh down
+
+.PHONY: devnet-demo
+devnet-demo: build ## The same without a cluster: start a network, submit, verify, see a forged receipt refused, follow, stop.
+	@DISEQ=$(BIN)/diseq hack/devnet-demo.sh
 
 ##@ Test
 
@@ -102,9 +119,35 @@ race: ## Unit tests under the race detector.
 fuzz-short: ## Every fuzz target for FUZZTIME_SHORT.
 	@$(PHASE) 'fuzz targets, $(FUZZTIME_SHORT) each' hack/fuzz.sh $(FUZZTIME_SHORT)
 
+.PHONY: integration
+integration: ## The operator and its API against a real API server, whose programs hack/kind builds.
+	@$(PHASE) 'real API server' bash -euc 'KUBEBUILDER_ASSETS=$$(hack/kind/kind.sh assets); export KUBEBUILDER_ASSETS; \
+		exec $(GO) test -count=1 -timeout 30m $(TESTFLAGS) $(INTEGRATION_PKGS)'
+
 .PHONY: processes
 processes: ## Hard failures with real processes: killed, frozen, cut off.
 	@$(PHASE) 'real processes' $(GO) test -count=1 -timeout 30m $(TESTFLAGS) $(PROCESS_PKGS)
+
+.PHONY: compose-test
+compose-test: ## compose.yaml on a Docker engine: the one that answers, or one of our own (hack/kind).
+	@hack/image/build.sh --out $(BIN)/images node
+	@$(GO) -C hack/tools/compose build -trimpath -o $(TOOLS_BIN)/docker-compose github.com/docker/compose/v2/cmd
+	@hack/kind/kind.sh engine up
+	@$(PHASE) 'docker compose' hack/kind/kind.sh run -- env DOCKER_COMPOSE=$(TOOLS_BIN)/docker-compose \
+		$(GO) test -count=1 -v -timeout 15m $(TESTFLAGS) ./test/compose/...
+
+.PHONY: e2e
+e2e: tools-helm ## The operator on a cluster of kind, made for it and taken down again. E2E_KEEP=1 keeps it, E2E_ARGS go to go test.
+	@$(PHASE) 'a real cluster' hack/e2e.sh $(E2E_ARGS)
+
+.PHONY: dockerfile-test
+dockerfile-test: ## Build the Dockerfile on a Docker engine as above, compare with hack/image. Compiles everything anew: takes minutes.
+	@hack/kind/kind.sh engine up
+	@$(PHASE) 'docker build' hack/kind/kind.sh run -- $(GO) test -count=1 -v -timeout 40m $(TESTFLAGS) ./test/images/...
+
+.PHONY: chart
+chart: tools-helm ## The Helm chart: linted, rendered, held to config/. HELM is another Helm to do it with.
+	@$(PHASE) 'Helm chart' env HELM=$(HELM) $(GO) test -count=1 -timeout 20m $(TESTFLAGS) ./test/chart
 
 .PHONY: fuzz
 fuzz: ## Every fuzz target for FUZZTIME.
@@ -133,15 +176,29 @@ fmt: ## Format the Go code and sort its imports.
 tools: # The code generators; go build does nothing when they are up to date.
 	@mkdir -p $(TOOLS_BIN)
 	@$(GO) -C hack/tools build -o $(TOOLS_BIN)/ ./protogen \
-		google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
+		google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc \
+		sigs.k8s.io/controller-tools/cmd/controller-gen
+
+.PHONY: tools-helm
+tools-helm: ## Build the pinned Helm, for the chart and its tests: bin/tools/helm.
+	@mkdir -p $(TOOLS_BIN)
+	@$(GO) -C hack/tools/helm build -o $(TOOLS_BIN)/ helm.sh/helm/v4/cmd/helm
 
 .PHONY: generate
-generate: generate-proto ## Regenerate every generated file.
+generate: generate-proto generate-api generate-chart ## Regenerate every generated file.
 	$(GO) generate ./...
 
 .PHONY: generate-proto
 generate-proto: tools ## Regenerate the Go code of node/**/*.proto.
 	@TOOLS_BIN=$(TOOLS_BIN) hack/generate-proto.sh
+
+.PHONY: generate-api
+generate-api: tools ## Regenerate what follows from api/ and from the RBAC markers of controllers/: Go code, CRD, role.
+	@TOOLS_BIN=$(TOOLS_BIN) hack/generate-api.sh
+
+.PHONY: generate-chart
+generate-chart: generate-api ## Copy the CRD and the roles' rules from config/ into the chart.
+	@hack/generate-chart.sh
 
 .PHONY: clean
 clean: ## Remove what these targets made.

@@ -3,10 +3,11 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-for dir in . hack/tools hack/tools/golangci; do
+for dir in . hack/tools hack/tools/golangci hack/tools/helm; do
 	echo "$dir: $(go -C "$dir" mod verify)"
 done
-# The linter's module is left out: its sources are foreign, and tidying fetches the test dependencies of a thousand modules.
+# The linter's module and Helm's are left out: their sources are foreign, and tidying fetches the test dependencies of a thousand
+# modules.
 for dir in . hack/tools; do
 	go -C "$dir" mod tidy -diff || {
 		echo "run: go -C $dir mod tidy" >&2

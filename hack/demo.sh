@@ -1,67 +1,217 @@
 #!/usr/bin/env bash
-# demo.sh: the whole round on a network of four processes: start, submit, verify a receipt with nothing but the genesis
-# document, see a forged one refused, follow the stream, stop. DISEQ is the binary; `make demo` builds it first.
+# demo.sh [up|down]: the whole round on Kubernetes: a cluster, the operator, a network by one kubectl apply, messages through its
+# Service, a receipt verified with nothing but the genesis document, a forged one refused. What was made stays, to be tried; `up`
+# again takes it as it is, `down` removes it. `make demo` and `make demo-down` build what this needs first.
+#
+#   DISEQ, HELM                   the binaries
+#   USE_CONTEXT=1                 take the current context of kubectl instead of a cluster made by hack/kind
+#   IMAGE, OPERATOR_IMAGE         the images there, where its workers can pull them: REPOSITORY[:TAG][@DIGEST]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# shellcheck source=hack/devnet.sh
-source hack/devnet.sh
 
-: "${DISEQ:?set DISEQ to the binary, or run: make demo}"
-dir=$(mktemp -d)
-devnet_cleanup_on_exit "$dir"
+: "${DISEQ:?set DISEQ to the binary, or run: make demo}" "${HELM:?set HELM to the binary, or run: make demo}"
+readonly cluster=diseq namespace=diseq-demo operator_namespace=diseq-system release=diseq-operator
+readonly sample=config/samples/v1alpha1_diseqnetwork.yaml
+use_context=${USE_CONTEXT:-}
+# The demonstration goes on in a second process, where the cluster can be reached, and so does its clock.
+export DEMO_STARTED=${DEMO_STARTED:-$(date +%s)}
 
-step() { printf '\n[%2ds] %s\n' "$SECONDS" "$*"; }
+elapsed() { printf '[%3ds]' $(($(date +%s) - DEMO_STARTED)); }
+step() { printf '\n%s %s\n' "$(elapsed)" "$*"; }
 fail() {
 	echo "demo: $*" >&2
-	tail -n 20 "$dir/devnet.log" >&2
 	exit 1
 }
+k() { kubectl --namespace "$namespace" "$@"; }
 
-step "starting 4 validators, of which 3 must sign"
-devnet_start "$dir"
-printf 'node at %s\n' "${devnet_urls[@]}"
+# image_values NAME IMAGE: the arguments of helm that set the chart's value NAME to IMAGE.
+image_values() {
+	local name=$1 image=$2 digest='' tag=''
+	if [[ $image == *@* ]]; then digest=${image##*@} image=${image%@*}; fi
+	if [[ ${image##*/} == *:* ]]; then tag=${image##*:} image=${image%:*}; fi
+	printf '%s\n' --set-string "$name.repository=$image" --set-string "$name.tag=$tag" --set-string "$name.digest=$digest"
+}
 
-# The time makes each run's messages new: equal bytes are one message for ever.
-for i in 1 2 3; do
-	echo "demo message $i of $(date +%s.%N)"
-done >"$dir/messages"
-step "submitting 3 messages and waiting until they are final"
-timeout 60 "$DISEQ" submit -u "${devnet_urls[0]}" --lines --wait "$dir/messages" >"$dir/receipts" || fail "submit failed"
-[[ -s $dir/receipts ]] || fail "submit --wait printed no receipt"
+install_operator() {
+	local values=() build=''
+	mapfile -t values < <(image_values image "${OPERATOR_IMAGE:-diseq-operator:dev}" && image_values nodeImage "${IMAGE:-diseq:dev}")
+	# A new image under the old tag changes nothing in the Deployment by itself.
+	[[ -n $use_context ]] || build=$(sha256sum bin/images/diseq-operator.tar | cut -c -16)
+	"$HELM" upgrade --install "$release" charts/diseq-operator --namespace "$operator_namespace" --create-namespace \
+		"${values[@]}" --set-string "podAnnotations.diseq\.io/build=$build" --wait --timeout 3m >/dev/null ||
+		fail "the operator does not run; see: kubectl --namespace $operator_namespace describe pods"
+	kubectl --namespace "$operator_namespace" get deployments
+}
 
-step "submitting the same to another node: the same three messages, known by their ids"
-timeout 60 "$DISEQ" submit -u "${devnet_urls[1]}" --lines "$dir/messages" >"$dir/ids" || fail "submit failed"
-cat "$dir/ids"
-[[ $(wc -l <"$dir/ids") -eq 3 ]] || fail "expected 3 ids, one a line"
+# standing prints what can be said of the network in one line: its condition Available, and how many pods are ready.
+standing() {
+	local condition ready
+	condition=$(k get "$network" -o 'jsonpath={range .status.conditions[?(@.type=="Available")]}Available={.status} {.reason}: {.message}{end}') &&
+		ready=$(k get pods --selector "diseq.io/network=$name" \
+			-o 'jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}') || return
+	printf '%s (pods: %d, ready: %d)\n' "${condition:-no condition yet}" "$(grep -c . <<<"$ready")" "$(grep -c True <<<"$ready")"
+}
 
-step "fetching the receipt of the first from a third node"
-first=$(head -n 1 "$dir/ids")
-for _ in {1..50}; do
-	# That node may still be a block behind the one that answered.
-	"$DISEQ" get -u "${devnet_urls[2]}" receipt "$first" >"$dir/receipt.json" 2>"$dir/verdict" && break
-	sleep 0.2
-done
-[[ -s $dir/receipt.json ]] || fail "no receipt: $(cat "$dir/verdict")"
-echo "a receipt of $(wc -c <"$dir/receipt.json") bytes"
+# complete says whether the network is available with all of its validators.
+complete() {
+	local answer
+	answer=$(k get "$network" -o 'jsonpath={.status.conditions[?(@.type=="Available")].status} {.spec.validators} {.status.readyValidators}') &&
+		[[ $answer =~ ^True\ ([0-9]+)\ ([0-9]+)$ && ${BASH_REMATCH[1]} == "${BASH_REMATCH[2]}" ]]
+}
 
-step "verifying a receipt offline, with the genesis document alone"
-"$DISEQ" verify "$dir/receipt.json" --genesis "$dir/genesis.json" || fail "a true receipt was refused"
+# await_network shows what changes until the network is complete.
+await_network() {
+	local deadline=$(($(date +%s) + 300)) line shown=''
+	while true; do
+		line=$(standing 2>&1) || line="no answer: $line"
+		[[ $line == "$shown" ]] || echo "$(elapsed) $line"
+		shown=$line
+		! complete || return 0
+		[[ $(date +%s) -lt $deadline ]] || break
+		sleep 1
+	done
+	k describe "$network" >&2 || true
+	k get pods,persistentvolumeclaims >&2 || true
+	kubectl --namespace "$operator_namespace" logs "deployment/$release" --tail=30 >&2 || true
+	fail 'not available within five minutes; the above says what is waited for, docs/operations.md what to do'
+}
 
-step "changing one letter of the message in that receipt"
-sed -E 's/"data": *"Z/"data":"Y/' "$dir/receipt.json" >"$dir/forged.json"
-! cmp -s "$dir/receipt.json" "$dir/forged.json" || fail "the forgery is no different from the original"
-if "$DISEQ" verify "$dir/forged.json" --genesis "$dir/genesis.json" >"$dir/verdict" 2>&1; then
-	fail "a forged receipt was accepted"
-fi
-echo "refused, as it must be: $(tail -n 1 "$dir/verdict")"
+# forward reaches the clients' Service on a port of this machine that is free, and sets url.
+forward() {
+	local port=
+	k port-forward "service/$name" :8080 >"$dir/forward.log" 2>&1 &
+	forward_pid=$!
+	for _ in {1..100}; do
+		port=$(sed -nE 's/^Forwarding from 127\.0\.0\.1:([0-9]+) .*/\1/p' "$dir/forward.log")
+		[[ -z $port ]] || break
+		kill -0 "$forward_pid" 2>/dev/null || fail "kubectl port-forward ended: $(cat "$dir/forward.log")"
+		sleep 0.2
+	done
+	[[ -n $port ]] || fail "kubectl port-forward does not listen after 20 s: $(cat "$dir/forward.log")"
+	url=http://127.0.0.1:$port
+	echo "service/$name at $url"
+}
 
-step "following the stream of another node from the first block"
-status=0
-timeout 5 "$DISEQ" tail -u "${devnet_urls[3]}" --from 1 >"$dir/stream" || status=$?
-[[ $status -eq 0 || $status -eq 124 || $status -eq 130 ]] || fail "tail ended with $status"
-[[ -s $dir/stream ]] || fail "the stream was empty"
-head -n 5 "$dir/stream" | cut -c -140
+cleanup() {
+	[[ -z $forward_pid ]] || kill "$forward_pid" 2>/dev/null || true
+	rm -rf "$dir"
+}
 
-step "stopping"
-devnet_stop || fail "the network did not stop cleanly"
-printf '\n[%2ds] done\n' "$SECONDS"
+# sequence submits, and verifies what comes back.
+sequence() {
+	# The time makes each run's messages new: equal bytes are one message for ever.
+	for i in 1 2 3; do
+		echo "demo message $i of $(date +%s.%N)"
+	done >"$dir/messages"
+	step 'submitting 3 messages through the Service and waiting until they are final'
+	forward
+	timeout 90 "$DISEQ" submit --url "$url" --lines --wait "$dir/messages" >"$dir/receipts" || fail 'submit failed'
+	timeout 60 "$DISEQ" submit --url "$url" --lines "$dir/messages" >"$dir/ids" || fail 'submit failed'
+	[[ $(wc -l <"$dir/ids") -eq 3 ]] || fail "expected 3 ids, one a line: $(cat "$dir/ids")"
+	paste -d ' ' "$dir/ids" "$dir/messages"
+
+	step 'fetching the receipt of the first, and the genesis document from its ConfigMap'
+	timeout 60 "$DISEQ" get --url "$url" receipt "$(head -n 1 "$dir/ids")" >"$dir/receipt.json" || fail 'no receipt'
+	k get configmap "$name-genesis" -o 'jsonpath={.data.genesis\.json}' >"$dir/genesis.json"
+	printf 'a receipt of %d bytes, a genesis document of %d\n' "$(wc -c <"$dir/receipt.json")" "$(wc -c <"$dir/genesis.json")"
+
+	step 'verifying the receipt offline, with the genesis document alone'
+	"$DISEQ" verify "$dir/receipt.json" --genesis "$dir/genesis.json" || fail 'a true receipt was refused'
+
+	step 'changing one letter of the message in that receipt'
+	sed -E 's/"data": *"Z/"data":"Y/' "$dir/receipt.json" >"$dir/forged.json"
+	! cmp -s "$dir/receipt.json" "$dir/forged.json" || fail 'the forgery is no different from the original'
+	if "$DISEQ" verify "$dir/forged.json" --genesis "$dir/genesis.json" >"$dir/verdict" 2>&1; then
+		fail 'a forged receipt was accepted'
+	fi
+	echo "refused, as it must be: $(tail -n 1 "$dir/verdict")"
+}
+
+what_next() {
+	local down='make demo-down'
+	[[ -z $use_context ]] || down="USE_CONTEXT=1 $down"
+	printf '\nThe network stays. What to try next'
+	if [[ -z $use_context ]]; then
+		printf ', in a shell where the cluster can be reached:\n\n  hack/kind/kind.sh run --name %s -- bash\n' "$cluster"
+	else
+		printf ':\n'
+	fi
+	cat <<END
+
+  kubectl config set-context --current --namespace=$namespace
+  kubectl get dsq --watch                                  # its height follows about once a minute
+  kubectl describe dsq $name                                # conditions, members, events
+  kubectl port-forward service/$name 18080:8080 &
+  echo hello \$(date) | bin/diseq submit --wait --url http://127.0.0.1:18080 -
+  bin/diseq tail --from 1 --url http://127.0.0.1:18080
+  kubectl delete pod $name-v1-0; kubectl get pods --watch   # it comes back and catches up; the others go on
+  kubectl scale dsq $name --replicas=5                      # not done yet: the conditions say so, and nothing is touched
+
+  $down
+END
+}
+
+# demonstrate is everything but the cluster and its images.
+demonstrate() {
+	command -v kubectl >/dev/null || fail 'kubectl is not in PATH: https://kubernetes.io/docs/tasks/tools'
+	dir=$(mktemp -d) forward_pid=
+	trap cleanup EXIT
+	trap 'exit 130' INT TERM
+
+	step 'installing the operator with its Helm chart'
+	install_operator
+
+	step "applying $sample in a namespace of restricted pods"
+	kubectl create namespace "$namespace" --dry-run=client -o yaml | kubectl apply -f - >/dev/null
+	kubectl label namespace "$namespace" --overwrite pod-security.kubernetes.io/enforce=restricted >/dev/null
+	network=$(sed "s|^  image: .*|  image: ${IMAGE:-diseq:dev}|" "$sample" | k apply -f - -o name)
+	name=${network#*/}
+	echo "$network"
+	await_network
+
+	sequence
+
+	step 'kubectl get dsq'
+	k get "$network"
+	echo
+	k get pods
+	what_next
+}
+
+remove() {
+	if [[ -z $use_context ]]; then
+		exec hack/kind/kind.sh down --name "$cluster"
+	fi
+	echo "removing the namespace $namespace, with its network's keys and volumes, and the operator"
+	kubectl delete namespace "$namespace" --ignore-not-found
+	"$HELM" uninstall "$release" --namespace "$operator_namespace" --ignore-not-found --wait
+	kubectl delete namespace "$operator_namespace" --ignore-not-found
+	if [[ -z $(kubectl get dsq --all-namespaces -o name 2>/dev/null) ]]; then
+		kubectl delete crd diseqnetworks.diseq.io --ignore-not-found
+	else
+		echo 'the CRD diseqnetworks.diseq.io stays: there are other networks'
+	fi
+}
+
+case ${1:-up} in
+up)
+	if [[ -n $use_context ]]; then
+		context=$(kubectl config current-context) || fail 'USE_CONTEXT=1, but kubectl has no current context'
+		step "taking the cluster of the context $context"
+		demonstrate
+	else
+		step 'building the images diseq:dev and diseq-operator:dev'
+		hack/image/build.sh
+		step "bringing up the cluster $cluster; the first time takes minutes"
+		hack/kind/kind.sh up --name "$cluster"
+		step 'loading the images into it'
+		hack/kind/kind.sh load --name "$cluster" bin/images/diseq.tar bin/images/diseq-operator.tar
+		KUBECONFIG=$(hack/kind/kind.sh kubeconfig --name "$cluster")
+		export KUBECONFIG
+		hack/kind/kind.sh run --name "$cluster" -- hack/demo.sh demonstrate
+	fi
+	;;
+demonstrate) demonstrate ;;
+down) remove ;;
+*) fail "$1: up or down" ;;
+esac

@@ -29,6 +29,10 @@ arrows() {
 		node/vrf            node/vrf/internal/circuit         allowed
 		node/vrf            node/trie                         refused
 		node/vrf            github.com/consensys/gnark        allowed
+		node/identity       node/chain                        allowed
+		node/identity       node/vrf                          allowed
+		node/identity       node/store                        refused
+		node/identity       node                              refused
 		node/trie           node/store                        refused
 		node/trie           std:crypto/sha256                 allowed
 		node/mempool        node/chain                        allowed
@@ -66,12 +70,23 @@ arrows() {
 		api/v1alpha1        node/chain                        refused
 		controllers         controllers/nodeclient            allowed
 		controllers         k8s.io/api/core                  allowed
-		controllers         node/chain                        refused
+		controllers         api/v1alpha1                      allowed
+		controllers         node/chain                        allowed
+		controllers         node/consensus                    allowed
+		controllers         node/identity                     allowed
+		controllers         node/vrf                          refused
+		controllers         node/peer                         refused
+		controllers         node/store                        refused
 		controllers         node                              refused
 		controllers         client                            refused
-		controllers/status  node/chain                        refused
+		controllers         cmd/operator                      refused
+		controllers/resources  node/identity                  allowed
+		controllers/resources  node                           refused
+		controllers/status  node/chain                        allowed
+		controllers/status  node/server                       refused
 		controllers/nodeclient  client                        allowed
 		controllers/nodeclient  node/chain                    allowed
+		controllers/nodeclient  node/identity                 refused
 		controllers/nodeclient  node/server                   refused
 	END
 }

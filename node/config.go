@@ -24,7 +24,7 @@ import (
 type Config struct {
 	// Name is what people know the node by: 1 to 63 bytes. It appears in logs, metrics and /v1/status.
 	Name string `json:"name"`
-	// Genesis is the file of the genesis document, Keys the directory of the identity (see LoadIdentity), Data the directory of
+	// Genesis is the file of the genesis document, Keys the directory of the identity (see identity.Load), Data the directory of
 	// all that the node remembers, Peers the file that says where its peers are (see LoadPeers). Relative paths are relative
 	// to the directory of the configuration file.
 	Genesis string `json:"genesis"`
@@ -111,8 +111,8 @@ const maxHistoryHeights = 1 << 16
 const maxConfigBytes = 1 << 20
 
 // LoadConfig reads a configuration file. Unknown fields are refused, and the error names the field that is wrong. Paths in
-// the result are absolute.
-func LoadConfig(path string) (Config, error) {
+// the result are absolute. The overrides change what the file says before it is checked, so that it may leave those fields out.
+func LoadConfig(path string, overrides ...func(*Config)) (Config, error) {
 	raw, err := readLimited(path)
 	if err != nil {
 		return Config{}, fmt.Errorf("configuration: %w", err)
@@ -120,6 +120,9 @@ func LoadConfig(path string) (Config, error) {
 	c := DefaultConfig()
 	if err := yaml.UnmarshalStrict(raw, &c); err != nil {
 		return Config{}, fmt.Errorf("configuration %s: %w", path, plainer(err))
+	}
+	for _, override := range overrides {
+		override(&c)
 	}
 	if err := c.Validate(); err != nil {
 		return Config{}, fmt.Errorf("configuration %s: %w", path, err)

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/identity"
 	"github.com/diseq/diseq/node/mempool"
 	"github.com/diseq/diseq/node/peer"
 	"github.com/diseq/diseq/node/server"
@@ -31,7 +32,7 @@ type Node struct {
 	log      *slog.Logger
 	genesis  *chain.Genesis
 	set      *chain.ValidatorSet
-	identity *Identity
+	identity *identity.Identity
 	self     chain.PublicKey
 	version  string
 	now      func() time.Time

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/identity"
 	"github.com/diseq/diseq/node/store"
 )
 
@@ -59,7 +60,7 @@ func newTestNetwork(t *testing.T, n int, threshold uint32) *testNetwork {
 	var peers PeersFile
 	for i := range n {
 		name := fmt.Sprintf("v%d", i)
-		id, err := NewIdentity()
+		id, err := identity.New()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/identity"
 	"github.com/diseq/diseq/node/mempool"
 	"github.com/diseq/diseq/node/peer"
 	"github.com/diseq/diseq/node/store"
@@ -25,12 +26,12 @@ func open(ctx context.Context, cfg Config, version string, logger *slog.Logger) 
 	if err != nil {
 		return nil, err
 	}
-	identity, err := LoadIdentity(cfg.Keys)
+	own, err := identity.Load(cfg.Keys)
 	if err != nil {
 		return nil, err
 	}
 	n := &Node{
-		cfg: cfg, log: logger, genesis: genesis, set: genesis.Set(), identity: identity, self: identity.Public().PublicKey, version: version,
+		cfg: cfg, log: logger, genesis: genesis, set: genesis.Set(), identity: own, self: own.Public().PublicKey, version: version,
 		now: time.Now, names: map[chain.PublicKey]string{}, next: make(chan struct{}),
 	}
 	for _, v := range genesis.Validators {
@@ -38,8 +39,8 @@ func open(ctx context.Context, cfg Config, version string, logger *slog.Logger) 
 		if _, err := vrf.ParsePublicKey(v.VRFKey[:]); err != nil {
 			return nil, fmt.Errorf("the genesis document has a VRF key of %s that is none: %w", v.Name, err)
 		}
-		if own := identity.Public(); v.PublicKey == n.self && v.VRFKey != own.VRFKey {
-			return nil, fmt.Errorf("the genesis document has VRF key %v for %s, the key file %v", v.VRFKey, v.Name, own.VRFKey)
+		if public := own.Public(); v.PublicKey == n.self && v.VRFKey != public.VRFKey {
+			return nil, fmt.Errorf("the genesis document has VRF key %v for %s, the key file %v", v.VRFKey, v.Name, public.VRFKey)
 		}
 	}
 	defer func() {
@@ -75,7 +76,7 @@ func open(ctx context.Context, cfg Config, version string, logger *slog.Logger) 
 	n.sync = newSyncer(n)
 	n.seq = newSequencer(n)
 	n.transport, err = peer.New(peer.Config{
-		Key: identity.Signing, Genesis: genesis, Name: cfg.Name, Version: version, Logger: logger, Registerer: registry,
+		Key: own.Signing, Genesis: genesis, Name: cfg.Name, Version: version, Logger: logger, Registerer: registry,
 	}, &handler{n})
 	return n, err
 }

@@ -8,35 +8,37 @@ import (
 
 // DiseqNetworkSpec is the network that is wanted.
 //
-// +kubebuilder:validation:XValidation:rule="self.threshold.policy != 'Fixed' || self.threshold.value <= self.validators",message="spec.threshold.value must not exceed spec.validators: a block needs that many votes"
-// +kubebuilder:validation:XValidation:rule="self.threshold.policy != 'Fixed' || 2 * self.threshold.value > self.validators",message="spec.threshold.value must be more than half of spec.validators: two halves could decide differently"
+// +kubebuilder:validation:XValidation:rule="!has(self.threshold) || self.threshold.policy != 'Fixed' || !has(self.threshold.value) || (2 * self.threshold.value > self.validators && self.threshold.value <= self.validators)",fieldPath=".threshold.value",message="the threshold must be more than half of spec.validators and at most all of them",messageExpression="'threshold %d with %d validators: it must be more than half of them, or two blocks could become final at one height, and at most all of them; allowed are %d to %d'.format([self.threshold.value, self.validators, self.validators / 2 + 1, self.validators])"
+// +kubebuilder:validation:XValidation:rule="!has(self.messages) || self.validators < 1 || ![self.messages.maxBytes, self.messages.maxPoolBytes].all(q, isQuantity(string(q)) && quantity(string(q)).isInteger()) || quantity(string(self.messages.maxPoolBytes)).asInteger() / self.validators >= quantity(string(self.messages.maxBytes)).asInteger() + 4096",fieldPath=".messages.maxPoolBytes",message="each validator's share of the pool must hold a message of spec.messages.maxBytes: allowed is spec.validators x (maxBytes + 4Ki) or more",messageExpression="'each of the %d validators has an equal share of the pool, which must hold a message of spec.messages.maxBytes and 4Ki beside it: allowed are %d bytes or more'.format([self.validators, self.validators * (quantity(string(self.messages.maxBytes)).asInteger() + 4096)])"
 type DiseqNetworkSpec struct {
-	// Image of the nodes. The operator's own default, given by its flag --node-image, if left out.
+	// Image of the nodes, such as registry.example.com/diseq:v1. The operator's own default, given by its flag --node-image, if left
+	// out.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.size() == 0 || self.matches('^[a-zA-Z0-9][^ \\t\\r\\n]*$') && !self.contains('://')",message="must be an image reference such as registry.example.com/diseq:v1, without spaces and without a scheme"
 	Image string `json:"image,omitempty"`
 
-	// ImagePullPolicy of the nodes. IfNotPresent if left out.
+	// ImagePullPolicy of the nodes: Always, IfNotPresent or Never. IfNotPresent if left out.
 	// +optional
 	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never
 	// +kubebuilder:default=IfNotPresent
 	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
 
-	// ImagePullSecrets are the names of Secrets in the namespace of the network that the image is pulled with.
+	// ImagePullSecrets are the names of Secrets in the namespace of the network that the image is pulled with. None if left out.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
 	ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
 
-	// Validators is how many validators the network has, 1 to 100. Changing it is what scaling means.
+	// Validators is how many validators the network has, 1 to 100, 4 if left out. It is the replicas of `kubectl scale`.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
 	// +kubebuilder:default=4
 	Validators int32 `json:"validators,omitempty"`
 
-	// Threshold is how many of the validators must sign before a block is final.
+	// Threshold is how many of the validators must sign before a block is final: by default more than half.
 	// +optional
 	// +kubebuilder:default={policy: Majority}
 	Threshold Threshold `json:"threshold,omitempty"`
@@ -44,7 +46,6 @@ type DiseqNetworkSpec struct {
 	// Consensus holds constants of the chain. They are part of its genesis document and immutable.
 	// +optional
 	// +kubebuilder:default={}
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="spec.consensus is part of the genesis document and cannot be changed"
 	Consensus Consensus `json:"consensus,omitempty"`
 
 	// Messages bounds what clients send.
@@ -69,9 +70,10 @@ type DiseqNetworkSpec struct {
 
 	// PodTemplate says how the nodes' pods run.
 	// +optional
+	// +kubebuilder:default={}
 	PodTemplate PodTemplate `json:"podTemplate,omitempty"`
 
-	// Paused makes the operator leave everything as it is. Status is still reported.
+	// Paused makes the operator leave everything as it is. Status is still reported. False if left out.
 	// +optional
 	Paused bool `json:"paused,omitempty"`
 }
@@ -90,16 +92,17 @@ const (
 
 // Threshold is how many of the validators must sign.
 //
-// +kubebuilder:validation:XValidation:rule="(self.policy == 'Fixed') == has(self.value)",message="spec.threshold.value is given with policy Fixed, and only with it"
+// +kubebuilder:validation:XValidation:rule="self.policy != 'Fixed' || has(self.value)",fieldPath=".value",reason=FieldValueRequired,message="policy Fixed needs a value: more than half of spec.validators, at most all of them"
+// +kubebuilder:validation:XValidation:rule="self.policy == 'Fixed' || !has(self.value)",fieldPath=".value",reason=FieldValueForbidden,message="the value counts with policy Fixed only: set policy: Fixed, or leave the value out"
 type Threshold struct {
 	// Policy is Majority, floor(n/2)+1: the most may be down; TwoThirds, floor(2n/3)+1: fewer than a third may be Byzantine on any
-	// network; or Fixed: value.
+	// network; or Fixed: value. Majority if left out.
 	// +optional
 	// +kubebuilder:validation:Enum=Majority;TwoThirds;Fixed
 	// +kubebuilder:default=Majority
 	Policy ThresholdPolicy `json:"policy,omitempty"`
 
-	// Value is the threshold with policy Fixed: more than half of the validators, at most all of them.
+	// Value is the threshold with policy Fixed, a number of validators: more than half of them, at most all. No default.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
@@ -107,38 +110,52 @@ type Threshold struct {
 }
 
 // Consensus holds constants of the chain.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.beaconInterval) || self.beaconInterval == oldSelf.beaconInterval",fieldPath=".beaconInterval",message="cannot be changed: it is part of the genesis document"
+// +kubebuilder:validation:XValidation:rule="!has(self.minBlockInterval) || !self.minBlockInterval.matches('^0$|^([0-9]+([.][0-9]+)?(m|s|ms))+$') || duration(self.minBlockInterval) == duration(oldSelf.minBlockInterval)",fieldPath=".minBlockInterval",message="cannot be changed: it is part of the genesis document"
 type Consensus struct {
-	// MinBlockInterval is how long a leader waits for a block to fill, as a Go duration of whole milliseconds, 0s to 1h. The shortest
-	// time between two blocks.
+	// MinBlockInterval is how long a leader waits for a block to fill, a duration of whole milliseconds from 0s to 1m, such as 20ms or
+	// 1.5s: the shortest time between two blocks unless they are full. 20ms if left out. Immutable.
 	// +optional
 	// +kubebuilder:default="20ms"
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s') && duration(self) <= duration('1h')",message="must be 0s to 1h"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(0|([0-9]+m)?([0-9]+([.][0-9]{1,3})?s)?([0-9]+ms)?)$') && self.size() > 0 && duration(self) <= duration('1m')",message="must be a duration of whole milliseconds from 0s to 1m, such as 20ms or 1.5s"
 	MinBlockInterval *metav1.Duration `json:"minBlockInterval,omitempty"`
 
-	// BeaconInterval is the length of a beacon epoch in heights: how often the validators' random numbers change the order of
-	// leaders. 1 does so with every block.
+	// BeaconInterval is the length of a beacon epoch in heights, 1 to 1048576: how often the validators' random numbers change the
+	// order of leaders. 1 does so with every block. 128 if left out. Immutable.
 	// +optional
 	// +kubebuilder:default=128
 	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=1000000
+	// +kubebuilder:validation:Maximum=1048576
 	BeaconInterval *int64 `json:"beaconInterval,omitempty"`
 }
 
 // Messages bounds what clients send.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.maxBytes) || ![self.maxBytes, oldSelf.maxBytes].all(q, isQuantity(string(q))) || quantity(string(self.maxBytes)).compareTo(quantity(string(oldSelf.maxBytes))) == 0",fieldPath=".maxBytes",message="cannot be changed: it is part of the genesis document"
+// +kubebuilder:validation:XValidation:rule="!has(self.maxBlockBytes) || ![self.maxBlockBytes, oldSelf.maxBlockBytes].all(q, isQuantity(string(q))) || quantity(string(self.maxBlockBytes)).compareTo(quantity(string(oldSelf.maxBlockBytes))) == 0",fieldPath=".maxBlockBytes",message="cannot be changed: it is part of the genesis document"
+// +kubebuilder:validation:XValidation:rule="!has(self.maxBytes) || ![self.maxBytes, self.maxBlockBytes].all(q, isQuantity(string(q))) || quantity(string(self.maxBlockBytes)).compareTo(quantity(string(self.maxBytes)).add(8)) >= 0",fieldPath=".maxBlockBytes",message="a block must hold the largest message and the 8 bytes beside it: allowed is maxBytes + 8 or more"
 type Messages struct {
-	// MaxBytes is the largest message in bytes. Part of the genesis document, immutable.
+	// MaxBytes is the largest message in bytes, 1 to 4Mi. 65536 if left out. Part of the genesis document, immutable.
 	// +optional
 	// +kubebuilder:default="65536"
+	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() >= 1 && quantity(string(self)).asInteger() <= 4194304",message="must be a whole number of bytes from 1 to 4Mi, such as 65536 or 64Ki"
 	MaxBytes *resource.Quantity `json:"maxBytes,omitempty"`
 
-	// MaxBlockBytes is the largest block in bytes. Part of the genesis document, immutable.
+	// MaxBlockBytes is the largest block in bytes of encoded messages: at least maxBytes + 8, at most 16Mi. 4Mi if left out. Part of
+	// the genesis document, immutable.
 	// +optional
 	// +kubebuilder:default="4Mi"
+	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() >= 9 && quantity(string(self)).asInteger() <= 16777216",message="must be a whole number of bytes from 9 to 16Mi, such as 4Mi"
 	MaxBlockBytes *resource.Quantity `json:"maxBlockBytes,omitempty"`
 
-	// MaxPoolBytes is how many bytes of messages may wait to be ordered, on each node. When it is full, clients get 429.
+	// MaxPoolBytes is how many bytes of messages may wait to be ordered, on each node: 1Mi to 64Gi, and at least spec.validators x
+	// (maxBytes + 4Ki). When the pool is full, clients get 429. It is memory: allow for it in podTemplate.resources. 256Mi if left out.
 	// +optional
 	// +kubebuilder:default="256Mi"
+	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() >= 1048576 && quantity(string(self)).asInteger() <= 68719476736",message="must be a whole number of bytes from 1Mi to 64Gi, such as 256Mi"
 	MaxPoolBytes *resource.Quantity `json:"maxPoolBytes,omitempty"`
 }
 
@@ -154,27 +171,32 @@ const (
 
 // Storage is where each validator keeps the chain.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",message="spec.storage.storageClassName cannot be changed: volumes exist"
-// +kubebuilder:validation:XValidation:rule="self.accessMode == oldSelf.accessMode",message="spec.storage.accessMode cannot be changed: volumes exist"
+// +kubebuilder:validation:XValidation:rule="!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName",fieldPath=".storageClassName",message="cannot be changed: volumes of this class may exist; make a new network"
+// +kubebuilder:validation:XValidation:rule="!has(self.accessMode) || self.accessMode == oldSelf.accessMode",fieldPath=".accessMode",message="cannot be changed: volumes with this mode may exist; make a new network"
+// +kubebuilder:validation:XValidation:rule="!has(self.size) || ![self.size, oldSelf.size].all(q, isQuantity(string(q))) || quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",fieldPath=".size",message="can only grow: volumes do not shrink",messageExpression="'can only grow, volumes do not shrink: allowed is ' + string(oldSelf.size) + ' or more'"
 type Storage struct {
-	// Size of each validator's volume. It can grow where the storage class allows it, and never shrinks. Blocks are kept for ever.
+	// Size of each validator's volume in bytes, 64Mi or more. It can grow where the storage class allows it, and never shrinks.
+	// Blocks are kept for ever. 10Gi if left out.
 	// +optional
 	// +kubebuilder:default="10Gi"
+	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() >= 67108864",message="must be a whole number of bytes from 64Mi on, such as 10Gi"
 	Size *resource.Quantity `json:"size,omitempty"`
 
-	// StorageClassName of the volumes, immutable. The cluster's default class if left out or empty.
+	// StorageClassName of the volumes. The cluster's default class if left out or empty. Immutable.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:default=""
+	// +kubebuilder:validation:XValidation:rule="self.size() == 0 || !format.dns1123Subdomain().validate(self).hasValue()",message="must be the name of a StorageClass: lower-case letters, digits, '-' and '.'"
 	StorageClassName string `json:"storageClassName,omitempty"`
 
-	// AccessMode of the volumes, immutable. ReadWriteOncePod, where the storage offers it, makes sure that no second pod uses a
-	// volume; the nodes lock their directories in any case.
+	// AccessMode of the volumes: ReadWriteOnce, or ReadWriteOncePod, which, where the storage offers it, makes sure that no second pod
+	// uses a volume; the nodes lock their directories in any case. ReadWriteOnce if left out. Immutable.
 	// +optional
 	// +kubebuilder:validation:Enum=ReadWriteOnce;ReadWriteOncePod
 	// +kubebuilder:default=ReadWriteOnce
 	AccessMode corev1.PersistentVolumeAccessMode `json:"accessMode,omitempty"`
 
-	// Retention says what becomes of volumes and keys.
+	// Retention says what becomes of volumes and keys that are no longer used. They are kept if left out.
 	// +optional
 	// +kubebuilder:default={}
 	Retention Retention `json:"retention,omitempty"`
@@ -182,14 +204,14 @@ type Storage struct {
 
 // Retention says what becomes of volumes and keys.
 type Retention struct {
-	// OnScaleDown is for the volume of a validator that left: Retain or Delete. Its keys are always kept.
+	// OnScaleDown is for the volume of a validator that left: Retain or Delete. Its keys are always kept. Retain if left out.
 	// +optional
 	// +kubebuilder:validation:Enum=Retain;Delete
 	// +kubebuilder:default=Retain
 	OnScaleDown RetentionPolicy `json:"onScaleDown,omitempty"`
 
 	// OnDelete is for volumes, keys and the genesis document of a network that is deleted: with Retain they stay, and a network of the
-	// same name resumes the chain; with Delete they are gone for good.
+	// same name resumes the chain; with Delete they are gone for good. Retain if left out.
 	// +optional
 	// +kubebuilder:validation:Enum=Retain;Delete
 	// +kubebuilder:default=Retain
@@ -198,21 +220,22 @@ type Retention struct {
 
 // Service is how clients reach the network.
 type Service struct {
-	// Type of the clients' Service.
+	// Type of the clients' Service: ClusterIP, NodePort or LoadBalancer. ClusterIP if left out.
 	// +optional
 	// +kubebuilder:validation:Enum=ClusterIP;NodePort;LoadBalancer
 	// +kubebuilder:default=ClusterIP
 	Type corev1.ServiceType `json:"type,omitempty"`
 
-	// Annotations of the clients' Service, for what a load balancer wants to be told.
+	// Annotations of the clients' Service, for what a load balancer wants to be told. None if left out.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="an annotation has a name such as team or example.com/team"
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // Monitoring makes the nodes' metrics known to Prometheus.
 type Monitoring struct {
-	// Enabled makes a PodMonitor, where the cluster knows that kind, and lets Prometheus reach the operations port.
+	// Enabled makes a PodMonitor, where the cluster knows that kind, and lets Prometheus reach the operations port. True if left out.
 	// +optional
 	// +kubebuilder:default=true
 	Enabled *bool `json:"enabled,omitempty"`
@@ -220,20 +243,25 @@ type Monitoring struct {
 
 // PodTemplate says how the nodes' pods run.
 type PodTemplate struct {
-	// Resources of the node's container. Requests of 100m CPU and 256Mi if left out.
+	// Resources of the node's container. Requests of 100m CPU and 256Mi of memory, and no limits, if left out; there is no default
+	// for a part of it.
 	// +optional
+	// +kubebuilder:default={requests: {cpu: "100m", memory: "256Mi"}}
+	// +kubebuilder:validation:XValidation:rule="['cpu', 'memory'].all(r, !(r in self.?requests.orValue({})) || !(r in self.?limits.orValue({})) || ![self.requests[r], self.limits[r]].all(q, isQuantity(string(q))) || quantity(string(self.requests[r])).compareTo(quantity(string(self.limits[r]))) <= 0)",message="a request must not be more than its limit"
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
 
-	// NodeSelector of the pods.
+	// NodeSelector of the pods: the labels of nodes that they may run on. Any node if left out.
 	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue() && self[k].size() <= 63)",message="a label has a name such as team or example.com/team and a value of at most 63 characters"
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 
-	// Tolerations of the pods.
+	// Tolerations of the pods. None if left out.
 	// +optional
 	// +listType=atomic
 	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
 
-	// Affinity of the pods.
+	// Affinity of the pods. None if left out.
 	// +optional
 	Affinity *corev1.Affinity `json:"affinity,omitempty"`
 
@@ -242,20 +270,23 @@ type PodTemplate struct {
 	// +listType=atomic
 	TopologySpreadConstraints []corev1.TopologySpreadConstraint `json:"topologySpreadConstraints,omitempty"`
 
-	// PriorityClassName of the pods.
+	// PriorityClassName of the pods. The cluster's default if left out.
 	// +optional
+	// +kubebuilder:validation:MaxLength=253
 	PriorityClassName string `json:"priorityClassName,omitempty"`
 
-	// Labels are added to the pods. Those under diseq.io and app.kubernetes.io belong to the operator.
+	// Labels are added to the pods. Those under diseq.io/ and app.kubernetes.io/ belong to the operator. None if left out.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('diseq.io/') && !k.startsWith('app.kubernetes.io/'))",message="labels under diseq.io/ and app.kubernetes.io/ belong to the operator"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('diseq.io/') && !k.startsWith('app.kubernetes.io/'))",message="labels under diseq.io/ and app.kubernetes.io/ belong to the operator: choose another prefix"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue() && self[k].size() <= 63)",message="a label has a name such as team or example.com/team and a value of at most 63 characters"
 	Labels map[string]string `json:"labels,omitempty"`
 
-	// Annotations are added to the pods. Those under diseq.io belong to the operator.
+	// Annotations are added to the pods. Those under diseq.io/ belong to the operator. None if left out.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('diseq.io/'))",message="annotations under diseq.io/ belong to the operator"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('diseq.io/'))",message="annotations under diseq.io/ belong to the operator: choose another prefix"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="an annotation has a name such as team or example.com/team"
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
@@ -407,8 +438,9 @@ type DiseqNetworkStatus struct {
 // +kubebuilder:printcolumn:name="Available",type=string,JSONPath=`.status.conditions[?(@.type=="Available")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Available")].reason`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=".metadata.creationTimestamp"
-// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 40",message="metadata.name must have at most 40 characters: names of pods and volumes are made from it"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 40",message="metadata.name must have at most 40 characters: the names of pods and volumes are made from it"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must be a DNS-1035 label: lower-case letters, digits and '-', a letter first, no '-' at the end"
+// +kubebuilder:validation:XValidation:rule="!self.metadata.name.endsWith('-peers')",message="metadata.name must not end in -peers: that is the name of another network's Service"
 type DiseqNetwork struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`

@@ -15,9 +15,14 @@ import (
 // GroupVersion is the group and version of this API.
 var GroupVersion = schema.GroupVersion{Group: "diseq.io", Version: "v1alpha1"}
 
-// AddToScheme registers the types of this API.
-var AddToScheme = runtime.NewSchemeBuilder(func(s *runtime.Scheme) error {
+// SchemeGroupVersion is GroupVersion, by the name that generated code knows it by.
+var SchemeGroupVersion = GroupVersion
+
+var schemeBuilder = runtime.NewSchemeBuilder(func(s *runtime.Scheme) error {
 	s.AddKnownTypes(GroupVersion, &DiseqNetwork{}, &DiseqNetworkList{})
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil
-}).AddToScheme
+})
+
+// AddToScheme registers the types of this API.
+var AddToScheme = schemeBuilder.AddToScheme

@@ -20,6 +20,7 @@ import (
 
 	"github.com/diseq/diseq/node"
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/identity"
 	"github.com/diseq/diseq/node/store"
 )
 
@@ -64,15 +65,12 @@ was started by such a command is yours to stop, before the network is started ag
 
 // prepare makes the network's files, or takes those that are there.
 func (d *devnet) prepare(ctx context.Context) error {
-	if d.dir == "" {
-		return usagef("--dir is required")
+	if err := d.sized(); err != nil {
+		return err
 	}
 	host, port, err := net.SplitHostPort(d.http)
 	if err != nil {
 		return usagef("--http %q: want host:port", d.http)
-	}
-	if d.validators < 1 || d.validators > chain.MaxValidators {
-		return usagef("--validators %d: want 1 to %d", d.validators, chain.MaxValidators)
 	}
 	if d.port, err = strconv.Atoi(port); err != nil || d.port < 1 || d.port+d.validators > 1<<16 {
 		return usagef("--http %q: want a port from 1 to %d", d.http, 1<<16-d.validators)
@@ -80,23 +78,10 @@ func (d *devnet) prepare(ctx context.Context) error {
 	if d.host = host; d.host == "" {
 		d.host = "127.0.0.1"
 	}
-	if d.dir, err = filepath.Abs(d.dir); err != nil {
-		return err
-	}
 	if d.executable, err = os.Executable(); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(d.dir, 0o755); err != nil {
-		return err
-	}
-	d.genesis, err = readGenesis(filepath.Join(d.dir, "genesis.json"))
-	switch {
-	case err == nil:
-		err = d.compare()
-	case errors.Is(err, fs.ErrNotExist):
-		err = d.create()
-	}
-	if err != nil {
+	if err := d.open(); err != nil {
 		return err
 	}
 	if d.start == 0 {
@@ -106,6 +91,35 @@ func (d *devnet) prepare(ctx context.Context) error {
 		return err
 	}
 	return d.address()
+}
+
+// sized refuses flags that no network can be made of.
+func (d *devnet) sized() error {
+	if d.dir == "" {
+		return usagef("--dir is required")
+	}
+	if d.validators < 1 || d.validators > chain.MaxValidators {
+		return usagef("--validators %d: want 1 to %d", d.validators, chain.MaxValidators)
+	}
+	return nil
+}
+
+// open makes the network's identities and its genesis document, or takes those that are there.
+func (d *devnet) open() (err error) {
+	if d.dir, err = filepath.Abs(d.dir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(d.dir, 0o755); err != nil {
+		return err
+	}
+	d.genesis, err = readGenesis(filepath.Join(d.dir, "genesis.json"))
+	if err == nil {
+		return d.compare()
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return d.create()
+	}
+	return err
 }
 
 // startable refuses a --start that no network of g can become ready with.
@@ -223,6 +237,11 @@ func (d *devnet) create() error {
 // identity makes a validator's identity with its vote store, or takes up one that was made before the genesis document.
 func (d *devnet) identity(i int) (chain.GenesisValidator, error) {
 	dir := d.nodeDir(i)
+	blocks := filepath.Join(dir, "data", "blocks.db")
+	if _, err := os.Lstat(blocks); !errors.Is(err, fs.ErrNotExist) {
+		err = errors.Join(fmt.Errorf("%s is of a chain whose genesis document is not in %s: put it back", blocks, d.dir), err)
+		return chain.GenesisValidator{}, err
+	}
 	if _, err := os.Lstat(filepath.Join(dir, "keys")); errors.Is(err, fs.ErrNotExist) {
 		// Without a genesis document no node can have run: a vote store without its keys has no votes in it.
 		if err := os.RemoveAll(filepath.Join(dir, "data")); err != nil {
@@ -230,7 +249,7 @@ func (d *devnet) identity(i int) (chain.GenesisValidator, error) {
 		}
 		return initValidator(dir, nodeName(i))
 	}
-	id, err := node.LoadIdentity(filepath.Join(dir, "keys"))
+	id, err := identity.Load(filepath.Join(dir, "keys"))
 	if err != nil {
 		return chain.GenesisValidator{}, err
 	}

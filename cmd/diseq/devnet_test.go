@@ -12,6 +12,7 @@ import (
 
 	"github.com/diseq/diseq/node"
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/identity"
 	"github.com/diseq/diseq/node/store"
 )
 
@@ -133,7 +134,7 @@ func TestACreationThatWasCutOffIsTakenUp(t *testing.T) {
 		if same != (i < 2) {
 			t.Errorf("validator %d is the same: %v", i, same)
 		}
-		id, err := node.LoadIdentity(filepath.Join(second.nodeDir(i), "keys"))
+		id, err := identity.Load(filepath.Join(second.nodeDir(i), "keys"))
 		must(t, err)
 		if id.Public() != v.Validator {
 			t.Errorf("validator %d has other keys than the genesis document", i)

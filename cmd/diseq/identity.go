@@ -15,6 +15,7 @@ import (
 
 	"github.com/diseq/diseq/node"
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/identity"
 	"github.com/diseq/diseq/node/store"
 	"github.com/diseq/diseq/node/vrf"
 )
@@ -68,7 +69,7 @@ func initValidator(dir, name string) (chain.GenesisValidator, error) {
 	if c := (&chain.GenesisValidator{Name: name}); c.Name == "" || len(c.Name) > 63 {
 		return chain.GenesisValidator{}, usagef("name %q: want 1 to 63 bytes", name)
 	}
-	id, err := node.NewIdentity()
+	id, err := identity.New()
 	if err != nil {
 		return chain.GenesisValidator{}, err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/diseq/diseq/node"
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/identity"
 	"github.com/diseq/diseq/node/store"
 )
 
@@ -50,7 +51,7 @@ func TestInitMakesAnIdentityOnceWithItsVoteStore(t *testing.T) {
 	must(t, err)
 	var v chain.GenesisValidator
 	must(t, json.Unmarshal(public, &v))
-	id, err := node.LoadIdentity(filepath.Join(dir, "keys"))
+	id, err := identity.Load(filepath.Join(dir, "keys"))
 	must(t, err)
 	if v.Name != "v0" || v.Validator != id.Public() || printed != string(public) {
 		t.Errorf("public.json is %s, printed was %s", public, printed)
@@ -85,7 +86,7 @@ func TestInitTakesADirectoryRelativeToTheCurrentOne(t *testing.T) {
 		if exists, err := store.VotesExist(filepath.Join(dir, "data")); !exists || err != nil {
 			t.Errorf("%s: vote store: %v, %v", dir, exists, err)
 		}
-		if _, err := node.LoadIdentity(filepath.Join(dir, "keys")); err != nil {
+		if _, err := identity.Load(filepath.Join(dir, "keys")); err != nil {
 			t.Errorf("%s: %v", dir, err)
 		}
 	}
@@ -101,12 +102,12 @@ func TestKeysThatOthersMayReadAreRefused(t *testing.T) {
 		path := filepath.Join(keys, file)
 		for _, mode := range []os.FileMode{0o644, 0o640, 0o604, 0o620} {
 			must(t, os.Chmod(path, mode))
-			if _, err := node.LoadIdentity(keys); err == nil || !strings.Contains(err.Error(), path) {
+			if _, err := identity.Load(keys); err == nil || !strings.Contains(err.Error(), path) {
 				t.Errorf("%s with mode %v: %v", file, mode, err)
 			}
 		}
 		must(t, os.Chmod(path, 0o400))
-		_, err := node.LoadIdentity(keys)
+		_, err := identity.Load(keys)
 		must(t, err)
 		must(t, os.Chmod(path, 0o600))
 	}
@@ -118,13 +119,13 @@ func TestKeysThatOthersMayReadAreRefused(t *testing.T) {
 		must(t, err)
 		for _, b := range [][]byte{damaged, nil, good[:len(good)/2], make([]byte, 10000)} {
 			must(t, os.WriteFile(path, b, 0o600))
-			if _, err := node.LoadIdentity(keys); err == nil || strings.Contains(err.Error(), string(good[:20])) {
+			if _, err := identity.Load(keys); err == nil || strings.Contains(err.Error(), string(good[:20])) {
 				t.Errorf("damaged %s: %v", file, err)
 			}
 		}
 		must(t, os.WriteFile(path, good, 0o600))
 	}
-	id, err := node.LoadIdentity(keys)
+	id, err := identity.Load(keys)
 	must(t, err)
 	seed := id.VRF.Bytes()
 	for _, shown := range []string{printed("%v", id), printed("%+v", *id), printed("%#v", *id), printed("%s", id), printed("%x", *id)} {

@@ -85,7 +85,8 @@ func newRoot() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.AddCommand(
-		newNode(), newDevnet(), newInit(), newGenesis(), newSubmit(), newGet(), newTail(), newVerify(), newEvidence(), newBench(), newVersion(),
+		newNode(), newDevnet(), newInit(), newGenesis(), newInitNetwork(), newSubmit(), newGet(), newTail(), newVerify(), newEvidence(),
+		newBench(), newVersion(),
 	)
 	return root
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/store"
 )
 
 type outcome struct {
@@ -326,6 +327,51 @@ func TestANodeLogsThatItStopped(t *testing.T) {
 	if code != 0 || !strings.Contains(last, "node stopped") {
 		t.Errorf("exit code %d, the log ends with %q", code, last)
 	}
+}
+
+func TestFlagsOfANodeOverrideItsConfigurationFile(t *testing.T) {
+	for _, tt := range []struct {
+		name, file string
+		flags      []string
+		wantName   string
+		wantVotes  bool
+	}{
+		{"only the file", "name: v0\ncreateVoteStore: true\n", nil, "v0", true},
+		{"only the flags", "", []string{"--name", "v0", "--create-vote-store"}, "v0", true},
+		{"both", "name: v0\ncreateVoteStore: false\n", []string{"--name", "v1", "--create-vote-store"}, "v1", true},
+		{"turned off", "createVoteStore: true\n", []string{"--name", "v1", "--create-vote-store=false"}, "v1", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			succeeds(t, "init", "--dir", dir, "--name", "v0")
+			must(t, os.RemoveAll(filepath.Join(dir, "data")))
+			succeeds(t, "genesis", "--chain-id", "a", "--threshold", "1", "-o", filepath.Join(dir, "genesis.json"), filepath.Join(dir, "keys", "public.json"))
+			must(t, os.WriteFile(filepath.Join(dir, "peers.json"), []byte(`{"peers":[]}`), 0o600))
+			config := filepath.Join(dir, "node.yaml")
+			listen := "listen: {public: '127.0.0.1:0', peer: '127.0.0.1:0', operations: '127.0.0.1:0'}\n"
+			must(t, os.WriteFile(config, []byte(tt.file+listen), 0o600))
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			var started string
+			code := run(ctx, append([]string{"node", "--config", config}, tt.flags...), strings.NewReader(""), io.Discard, logWriter(func(record string) {
+				if strings.Contains(record, "node started") {
+					started = record
+					stop()
+				}
+			}))
+			if code != 0 || !strings.Contains(started, "name="+tt.wantName+" ") {
+				t.Errorf("exit code %d, the log says %q, want the name %s", code, started, tt.wantName)
+			}
+			if exists, err := store.VotesExist(filepath.Join(dir, "data")); exists != tt.wantVotes || err != nil {
+				t.Errorf("vote store: %v, %v, want %v", exists, err, tt.wantVotes)
+			}
+		})
+	}
+	dir := t.TempDir()
+	config := filepath.Join(dir, "node.yaml")
+	must(t, os.WriteFile(config, []byte("logLevel: info\n"), 0o600))
+	fails(t, exitFailure, `name ""`, "node", "--config", config)
+	fails(t, exitFailure, "want 1 to 63 bytes", "node", "--config", config, "--name", strings.Repeat("n", 64))
 }
 
 func TestAnEndedContextStopsWhatRuns(t *testing.T) {

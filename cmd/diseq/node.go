@@ -10,7 +10,8 @@ import (
 )
 
 func newNode() *cobra.Command {
-	var path string
+	var path, name string
+	var createVoteStore bool
 	cmd := &cobra.Command{
 		Use:   "node --config FILE",
 		Short: "Run one node",
@@ -18,14 +19,24 @@ func newNode() *cobra.Command {
 
 The configuration (YAML) names the genesis document, the directory of the keys (made by diseq init), the data directory, the peers
 file and the addresses of the three listeners; relative paths are relative to its own directory. A node whose key is in
-the genesis document is a validator, any other follows the chain as an observer. The log goes to the standard error.`,
-		Example: "  diseq node --config node0/node.yaml",
+the genesis document is a validator, any other follows the chain as an observer. The log goes to the standard error.
+
+--name and --create-vote-store, where given, are taken instead of the fields name and createVoteStore, so that nodes can share one
+configuration file.`,
+		Example: "  diseq node --config node0/node.yaml\n  diseq node --config shared.yaml --name v0",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if path == "" {
 				return usagef("--config is required")
 			}
-			cfg, err := node.LoadConfig(path)
+			cfg, err := node.LoadConfig(path, func(c *node.Config) {
+				if cmd.Flags().Changed("name") {
+					c.Name = name
+				}
+				if cmd.Flags().Changed("create-vote-store") {
+					c.CreateVoteStore = createVoteStore
+				}
+			})
 			if err != nil {
 				return err
 			}
@@ -43,5 +54,8 @@ the genesis document is a validator, any other follows the chain as an observer.
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", "", "the configuration file (node.yaml)")
+	cmd.Flags().StringVar(&name, "name", "", "what people call the node: 1 to 63 bytes; the file's name if left out")
+	cmd.Flags().BoolVar(&createVoteStore, "create-vote-store", false,
+		"state that the data directory is this validator's first one: its vote store is made there if it is empty")
 	return cmd
 }

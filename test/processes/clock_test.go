@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/diseq/diseq/node"
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/identity"
 	"github.com/diseq/diseq/node/store"
 	"github.com/diseq/diseq/test/system"
 )
@@ -27,7 +27,7 @@ func rewriteGenesis(t *testing.T, n *system.Network, change func(*chain.Genesis)
 		t.Fatal(err)
 	}
 	for _, v := range n.Nodes {
-		identity, err := node.LoadIdentity(filepath.Join(v.Dir, "keys"))
+		identity, err := identity.Load(filepath.Join(v.Dir, "keys"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/diseq/diseq/node"
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/identity"
 	"github.com/diseq/diseq/node/peer/peerpb"
 	"github.com/diseq/diseq/test/system"
 )
@@ -144,7 +145,7 @@ func TestPeerThatSendsGarbageIsRefusedAndCounted(t *testing.T) {
 	h := n.Watch()
 	stolen, others := n.Nodes[3], n.Nodes[:3]
 	stolen.Kill()
-	identity, err := node.LoadIdentity(filepath.Join(stolen.Dir, "keys"))
+	identity, err := identity.Load(filepath.Join(stolen.Dir, "keys"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,53 @@
+# The two images of this repository, `docker build --target node .` and `--target operator`, by BuildKit. For several
+# architectures: docker buildx build --platform linux/amd64,linux/arm64 ... The final stages are read by hack/image as well, which
+# makes the same images where there is neither an engine nor a registry.
+
+# Both can be taken from elsewhere: --build-arg GO_IMAGE=... --build-arg BASE_IMAGE=...
+ARG GO_IMAGE=golang:1.26-bookworm
+ARG BASE_IMAGE=gcr.io/distroless/static-debian12:nonroot
+
+# Go compiles for the target on the machine that builds; nothing is emulated.
+FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS source
+ARG TARGETOS
+ARG TARGETARCH
+ARG VERSION=devel
+ENV CGO_ENABLED=0
+WORKDIR /src
+COPY . .
+
+FROM source AS build-node
+RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
+    GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" \
+    -o /out/diseq ./cmd/diseq
+
+FROM source AS build-operator
+RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
+    GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" \
+    -o /out/diseq-operator ./cmd/operator
+
+FROM ${BASE_IMAGE} AS node
+ARG VERSION=devel
+LABEL org.opencontainers.image.title="diseq" \
+      org.opencontainers.image.description="A node of DISEQ, a distributed message sequencer, and its tools" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.source="https://github.com/diseq/diseq" \
+      org.opencontainers.image.version="$VERSION"
+COPY --from=build-node /out/diseq /diseq
+# As numbers: Kubernetes cannot tell that a name is not root's.
+USER 65532:65532
+# Clients, the other nodes, metrics and probes.
+EXPOSE 8080 7700 9090
+ENTRYPOINT ["/diseq"]
+
+FROM ${BASE_IMAGE} AS operator
+ARG VERSION=devel
+LABEL org.opencontainers.image.title="diseq-operator" \
+      org.opencontainers.image.description="The Kubernetes operator of DISEQ networks" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.source="https://github.com/diseq/diseq" \
+      org.opencontainers.image.version="$VERSION"
+COPY --from=build-operator /out/diseq-operator /diseq-operator
+USER 65532:65532
+# Metrics, probes.
+EXPOSE 8443 8081
+ENTRYPOINT ["/diseq-operator"]

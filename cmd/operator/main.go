@@ -1,0 +1,85 @@
+// Command operator makes a running network of every DiseqNetwork in the cluster, or in some of its namespaces, and keeps it running.
+//
+// It exits with 0 when it was told to stop, 1 on failure and 2 when it was called wrongly. The log goes to the standard error.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+)
+
+// version is set by the build.
+var version = "devel"
+
+const (
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, start)
+	stop()
+	os.Exit(code)
+}
+
+// run is main with everything that it uses given to it; start is what runs with good options.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer, start func(context.Context, options) error) int {
+	o := defaults()
+	root := &cobra.Command{
+		Use:   "diseq-operator",
+		Short: "Makes a running network of every DiseqNetwork",
+		Long: `Makes a running network of every DiseqNetwork in the cluster, or in the namespaces of --watch-namespace, and keeps it running.
+
+Several may run at a time with --leader-elect: one of them works, the others wait. The metrics are served over TLS to whom the cluster
+lets read /metrics (a nonResourceURL); the health probes /healthz and /readyz over plain HTTP to anybody. GOMEMLIMIT bounds the memory
+as in any Go program.`,
+		Example:       "  diseq-operator --leader-elect --watch-namespace=sequencing --node-image=registry.example/diseq:1.0.0",
+		Version:       version,
+		Args:          cobra.NoArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	running := false
+	root.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := o.validate(); err != nil {
+			return err
+		}
+		running = true
+		log := logr.FromSlogHandler(o.handler(stderr))
+		ctrl.SetLogger(log)
+		klog.SetLogger(log)
+		// Memory before processor time: reconciles are few, and what they leave behind is small.
+		if os.Getenv("GOGC") == "" {
+			debug.SetGCPercent(50)
+		}
+		log.Info("starting", "version", version, "nodeImage", o.nodeImage, "namespaces", strings.Join(o.namespaces, ","))
+		return start(cmd.Context(), o)
+	}
+	o.register(root.Flags())
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil, running && errors.Is(err, context.Canceled):
+		return 0
+	case running:
+		fmt.Fprintf(stderr, "diseq-operator: %v\n", err)
+		return exitFailure
+	}
+	fmt.Fprintf(stderr, "diseq-operator: %v (see diseq-operator --help)\n", err)
+	return exitUsage
+}

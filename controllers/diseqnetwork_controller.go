@@ -1,0 +1,175 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+	"github.com/diseq/diseq/controllers/membership"
+	"github.com/diseq/diseq/controllers/nodeclient"
+	"github.com/diseq/diseq/controllers/resources"
+	"github.com/diseq/diseq/controllers/status"
+)
+
+// How soon a network is looked at again that nothing happens to.
+const (
+	// changing is while something is on its way: nodes catch up without an event.
+	changing = 2 * time.Second
+	// refusedAgain is while the API server refuses a write, or a person has to help.
+	refusedAgain = 30 * time.Second
+)
+
+// Reconciler makes networks what their resources say.
+type Reconciler struct {
+	// client reads from the cache, live from the API server.
+	client   client.Client
+	live     client.Reader
+	mapper   meta.RESTMapper
+	events   events.EventRecorder
+	nodes    nodeclient.Client
+	operator resources.Operator
+	resync   time.Duration
+
+	metrics  *metrics
+	keys     publicKeys
+	monitors monitors
+}
+
+// New makes a Reconciler. c reads from a cache and live from the API server; live may be asked for Secrets, by name.
+func New(
+	o Options, c client.Client, live client.Reader, mapper meta.RESTMapper, recorder events.EventRecorder,
+) (*Reconciler, error) {
+	metrics, err := newMetrics(o.Registerer)
+	if err != nil {
+		return nil, fmt.Errorf("metrics of networks: %w", err)
+	}
+	return &Reconciler{
+		client: c, live: live, mapper: mapper, events: recorder, nodes: o.Nodes, operator: o.Operator, resync: o.Resync, metrics: metrics,
+	}, nil
+}
+
+// Reconcile brings one network a step nearer to what its resource says.
+func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	network := &v1alpha1.DiseqNetwork{}
+	if err := r.client.Get(ctx, request.NamespacedName, network); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.metrics.forget(request.NamespacedName)
+			return ctrl.Result{}, nil
+		}
+		return ctrl.Result{}, fmt.Errorf("get network: %w", err)
+	}
+	if network.DeletionTimestamp != nil {
+		// The garbage collector takes what has the network for its owner; there is nothing to wait for.
+		r.metrics.forget(request.NamespacedName)
+		return ctrl.Result{}, nil
+	}
+	p := &pass{Reconciler: r, network: network, now: time.Now()}
+	err := p.observe(ctx)
+	observed := p.membership()
+	pods, set := membership.PlanPods(observed), membership.PlanSet(observed)
+	if err == nil && p.problem == nil && !network.Spec.Paused {
+		err = p.act(ctx, pods)
+	}
+	return p.finish(ctx, pods, set, err)
+}
+
+// act does what is to be done, in the order in which a network is born: addresses, identities, the genesis document of all of them, and
+// only then what runs.
+func (p *pass) act(ctx context.Context, pods membership.Decision) error {
+	for _, do := range []func(context.Context) error{
+		p.applyAddresses,
+		p.createKeys,
+		p.createGenesis,
+		p.applyShared,
+		p.applyMembers,
+		p.applyKeyMetadata,
+		func(ctx context.Context) error { return p.deletePods(ctx, pods) },
+		p.applyMonitor,
+	} {
+		if err := do(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// applyMembers makes volumes, records which were the first, and then makes what runs on them. A member that the API server refuses
+// something for holds up no other.
+func (p *pass) applyMembers(ctx context.Context) error {
+	var ready []*member
+	for _, m := range p.members {
+		ok, err := p.applyVolume(ctx, m)
+		if p.tolerate(err) != nil {
+			return err
+		}
+		if ok {
+			ready = append(ready, m)
+		}
+	}
+	if err := p.recordVolumes(ctx); err != nil {
+		return err
+	}
+	for _, m := range ready {
+		if _, err := p.applySet(ctx, m); p.tolerate(err) != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tolerate keeps a problem to be reported and lets the reconcile go on; any other error ends it.
+func (p *pass) tolerate(err error) error {
+	if problem, ok := errors.AsType[*status.Problem](err); ok && problem.Reason == status.NameConflict {
+		return err // nothing is built around what belongs to somebody else
+	}
+	return p.noted(err)
+}
+
+// noted keeps a problem to be reported; any other error it returns.
+func (p *pass) noted(err error) error {
+	problem, ok := errors.AsType[*status.Problem](err)
+	if !ok {
+		return err
+	}
+	p.note(problem)
+	return nil
+}
+
+// note keeps the first problem.
+func (p *pass) note(problem *status.Problem) {
+	if p.problem == nil {
+		p.problem = problem
+	}
+}
+
+// count counts a write.
+func (p *pass) count() { p.metrics.writes.WithLabelValues(p.network.Namespace, p.network.Name).Inc() }
+
+func (p *pass) at() types.NamespacedName { return client.ObjectKeyFromObject(p.network) }
+
+// jittered spreads networks that were made at the same time.
+func jittered(d time.Duration) time.Duration { return d + time.Duration(rand.Int64N(int64(d)/5+1)) }
+
+// event tells of what happened to the network or to one of its objects.
+func (p *pass) event(related *corev1.Pod, kind, reason, action, format string, args ...any) {
+	const most = 1000 // the API server takes 1024 bytes
+	note := []byte(fmt.Sprintf(format, args...))
+	note = note[:min(len(note), most)]
+	if related == nil { // not a nil pointer in an interface
+		p.events.Eventf(p.network, nil, kind, reason, action, "%s", strings.ToValidUTF8(string(note), ""))
+		return
+	}
+	p.events.Eventf(p.network, related, kind, reason, action, "%s", strings.ToValidUTF8(string(note), ""))
+}

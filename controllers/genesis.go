@@ -1,0 +1,157 @@
+package controllers
+
+import (
+	"context"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/diseq/diseq/controllers/resources"
+	"github.com/diseq/diseq/controllers/status"
+	"github.com/diseq/diseq/node/chain"
+)
+
+// readGenesis takes the genesis document from its ConfigMap, if there is one. Whether there is decides whether keys are still made; so
+// its absence is believed of the API server alone, not of the cache.
+func (p *pass) readGenesis(ctx context.Context) error {
+	held, ok := seen[*corev1.ConfigMap](p, resources.GenesisName(p.network.Name))
+	if !ok {
+		held = &corev1.ConfigMap{}
+		err := p.live.Get(ctx, types.NamespacedName{Namespace: p.network.Namespace, Name: resources.GenesisName(p.network.Name)}, held)
+		switch {
+		case apierrors.IsNotFound(err):
+			return nil
+		case err != nil:
+			return err
+		}
+		p.objects[key(held, held.Name)] = held
+	}
+	if p.foreign(held) != "" {
+		return p.conflict("ConfigMap", held)
+	}
+	text := held.Data[resources.GenesisKey]
+	genesis, err := chain.ReadGenesis(strings.NewReader(text))
+	if err != nil {
+		return problemf(status.RetainedGenesisMismatch, "ConfigMap %s holds no genesis document: %v", held.Name, err)
+	}
+	p.genesis, p.document = genesis, text
+	return nil
+}
+
+// compareGenesis checks the genesis document against the keys, the spec, and what the status says of it. A document that the operator
+// did not make for this resource is what an earlier network of the name left behind: it is adopted if it is what the spec asks for.
+func (p *pass) compareGenesis() error {
+	if p.genesis == nil {
+		return p.compareOrphans()
+	}
+	name := resources.GenesisName(p.network.Name)
+	hash := p.genesis.Hash().String()
+	if known := p.network.Status.GenesisHash; known != "" && known != hash {
+		return problemf(status.RetainedGenesisMismatch, "ConfigMap %s has the genesis hash %s, the network was born with %s", name, hash, known)
+	}
+	for _, m := range p.members {
+		if _, ok := resources.SerialOf(p.network.Name, m.name); !ok {
+			return problemf(status.RetainedGenesisMismatch, "ConfigMap %s names a validator %q, want names of the form %s-v0",
+				name, m.name, p.network.Name)
+		}
+	}
+	if p.network.Status.GenesisHash == "" && p.genesis.ChainID != resources.ChainID(p.network) {
+		if err := p.compareRetained(name); err != nil {
+			return err
+		}
+	}
+	for _, m := range p.members {
+		switch key := p.validatorInGenesis(m.name); {
+		case m.secret == nil:
+			return problemf(status.KeyMissing, "Secret %s is gone, and with it the key %s of the genesis document: restore it from a backup",
+				m.name, key.PublicKey)
+		case m.keys != key:
+			return problemf(status.KeyMismatch, "Secret %s holds the key %s, the genesis document has %s", m.name, m.keys.PublicKey, key.PublicKey)
+		}
+	}
+	return nil
+}
+
+// compareRetained compares a document of an earlier network with the spec.
+func (p *pass) compareRetained(name string) error {
+	spec := p.network.Spec
+	have, t := len(p.genesis.Validators), int(p.genesis.Threshold)
+	if n := int(spec.Validators); have != n || t != int(spec.Threshold.ThresholdOf(spec.Validators)) {
+		return problemf(status.RetainedSetMismatch, "ConfigMap %s of an earlier network has threshold %d of %d validators, the spec asks for %d of "+
+			"%d: ask for the same to resume chain %s, or remove what was retained to begin a new one",
+			name, t, have, spec.Threshold.ThresholdOf(spec.Validators), n, p.genesis.ChainID)
+	}
+	wanted, err := resources.Genesis(p.network, p.genesis.ChainID, p.network.CreationTimestamp.Time, p.known())
+	if err != nil {
+		return problemf(status.InvalidSpec, "%v", err)
+	}
+	if wanted.Parameters != p.genesis.Parameters {
+		return problemf(status.RetainedGenesisMismatch, "ConfigMap %s of an earlier network has the constants %+v, the spec asks for %+v: ask for "+
+			"the same to resume chain %s, or remove what was retained to begin a new one",
+			name, p.genesis.Parameters, wanted.Parameters, p.genesis.ChainID)
+	}
+	return nil
+}
+
+// compareOrphans refuses to begin a chain where one was. A key whose validator had a volume has signed; the document that says what is
+// lost.
+func (p *pass) compareOrphans() error {
+	name := resources.GenesisName(p.network.Name)
+	if known := p.network.Status.GenesisHash; known != "" {
+		return problemf(status.RetainedGenesisMismatch, "ConfigMap %s is gone: restore it, its genesis hash is %s. Any node serves the document "+
+			"at /v1/genesis", name, known)
+	}
+	for _, m := range p.members {
+		if m.first != "" {
+			return problemf(status.RetainedGenesisMismatch, "Secret %s is of an earlier network, whose ConfigMap %s is gone: restore it to resume "+
+				"that chain, or remove what was retained to begin a new one", m.name, name)
+		}
+	}
+	return nil
+}
+
+// createGenesis makes the genesis document once all identities exist. Its content depends on nothing but them and the resource, so
+// that making it again, after a crash, makes the same.
+func (p *pass) createGenesis(ctx context.Context) error {
+	if p.genesis == nil {
+		genesis, err := resources.Genesis(p.network, resources.ChainID(p.network), p.network.CreationTimestamp.Time, p.known())
+		if err != nil {
+			return problemf(status.InvalidSpec, "%v", err)
+		}
+		text, err := resources.EncodeGenesis(genesis)
+		if err != nil {
+			return err
+		}
+		if _, err := p.apply(ctx, resources.GenesisConfigMap(p.network, string(text)), nil, asObserved); err != nil {
+			return err
+		}
+		p.genesis, p.document = genesis, string(text)
+		return nil
+	}
+	// The owner may have to be added or removed.
+	held, _ := seen[*corev1.ConfigMap](p, resources.GenesisName(p.network.Name))
+	_, err := p.apply(ctx, resources.GenesisConfigMap(p.network, p.document), held, asObserved)
+	return err
+}
+
+// known are the members as the builders take them.
+func (p *pass) known() []resources.Member {
+	var members []resources.Member
+	for _, m := range p.members {
+		members = append(members, resources.Member{Serial: m.serial, Validator: m.keys})
+	}
+	return members
+}
+
+func (p *pass) validatorInGenesis(name string) chain.Validator {
+	if p.genesis != nil {
+		for _, v := range p.genesis.Validators {
+			if v.Name == name {
+				return v.Validator
+			}
+		}
+	}
+	return chain.Validator{}
+}

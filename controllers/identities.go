@@ -1,0 +1,180 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/diseq/diseq/controllers/resources"
+	"github.com/diseq/diseq/controllers/status"
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/identity"
+)
+
+// atOnce bounds the requests of one network that are open at the same time.
+const atOnce = 8
+
+// publicKeys remembers the public keys of key Secrets by UID, so that the secret ones are read once in the life of an operator, and not
+// every few seconds. A key Secret is immutable: another content has another UID.
+type publicKeys struct {
+	mu   sync.Mutex
+	keys map[types.UID]chain.Validator
+}
+
+func (k *publicKeys) get(uid types.UID) (chain.Validator, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	v, ok := k.keys[uid]
+	return v, ok
+}
+
+func (k *publicKeys) put(uid types.UID, v chain.Validator) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.keys == nil {
+		k.keys = map[types.UID]chain.Validator{}
+	}
+	k.keys[uid] = v
+}
+
+// readKeys gets the key Secrets of all members, by name, from the API server.
+func (p *pass) readKeys(ctx context.Context) error {
+	errs := make([]error, len(p.members))
+	group := errgroup.Group{}
+	group.SetLimit(atOnce)
+	for i, m := range p.members {
+		group.Go(func() error {
+			errs[i] = p.readKey(ctx, m)
+			return nil
+		})
+	}
+	_ = group.Wait() // the errors are in errs: one of each member
+	for i, m := range p.members {
+		p.remember(m)
+		if err := p.noted(errs[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readKey gets the metadata of one key Secret, and its content only if that was not seen before.
+func (p *pass) readKey(ctx context.Context, m *member) error {
+	at := types.NamespacedName{Namespace: p.network.Namespace, Name: m.name}
+	meta := &metav1.PartialObjectMetadata{}
+	meta.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	err := p.live.Get(ctx, at, meta)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("get key Secret %s: %w", m.name, err)
+	case p.foreign(meta) != "":
+		return p.conflict("Secret", meta)
+	}
+	keys, known := p.keys.get(meta.UID)
+	if !known {
+		secret := &corev1.Secret{}
+		if err := p.live.Get(ctx, at, secret); err != nil {
+			return fmt.Errorf("get key Secret %s: %w", m.name, err)
+		}
+		if secret.UID != meta.UID {
+			return fmt.Errorf("get key Secret %s: %w: it is another one by now", m.name, errLater)
+		}
+		id, err := identity.Parse(secret.Data)
+		if err != nil {
+			return problemf(status.KeyMismatch, "Secret %s holds no identity of a validator: %v", m.name, err)
+		}
+		keys = id.Public()
+		p.keys.put(meta.UID, keys)
+	}
+	m.secret, m.keys = meta, keys
+	return nil
+}
+
+// remember takes the UID of the member's first volume from where it was recorded: the Secret, which outlives the resource, or else the
+// resource's status.
+func (p *pass) remember(m *member) {
+	if m.secret != nil {
+		m.first = types.UID(m.secret.Annotations[resources.FirstVolumeAnnotation])
+	}
+	if m.first != "" {
+		return
+	}
+	for _, old := range p.network.Status.Members {
+		if old.Name == m.name {
+			m.first = types.UID(old.VolumeUID)
+		}
+	}
+}
+
+// createKeys makes the identities that are missing, before there is a genesis document. Afterwards a missing one is lost, and a new
+// one would be a stranger to the chain.
+//
+// A Secret is created, never updated: if it exists by now, because an answer was lost or another operator was faster, then that one
+// is the identity, and the next reconcile reads it.
+func (p *pass) createKeys(ctx context.Context) error {
+	if p.genesis != nil {
+		return nil
+	}
+	for _, m := range p.members {
+		if m.secret != nil {
+			continue
+		}
+		id, err := identity.New()
+		if err != nil {
+			return err
+		}
+		files, err := id.Files(m.name)
+		if err != nil {
+			return err
+		}
+		secret := resources.KeySecret(p.network, m.serial, files)
+		p.count()
+		if err := p.client.Create(ctx, secret, fieldOwner); err != nil {
+			return refused(err, "create", "Secret", m.name)
+		}
+		m.secret = &metav1.PartialObjectMetadata{TypeMeta: secret.TypeMeta, ObjectMeta: secret.ObjectMeta}
+		m.keys = id.Public()
+		p.keys.put(secret.UID, m.keys)
+	}
+	return nil
+}
+
+// applyKeyMetadata keeps labels, owner and first volume of the key Secrets.
+func (p *pass) applyKeyMetadata(ctx context.Context) error {
+	for _, m := range p.members {
+		if m.secret != nil {
+			if err := p.recordFirst(ctx, m, m.first); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// recordFirst writes the UID of the member's first volume to its key Secret.
+func (p *pass) recordFirst(ctx context.Context, m *member, first types.UID) error {
+	wanted, err := resources.KeySecretMetadata(p.network, &corev1.Secret{ObjectMeta: m.secret.ObjectMeta}, first)
+	if err != nil {
+		return problemf(status.KeyMismatch, "%v", err)
+	}
+	written, err := p.apply(ctx, wanted, m.secret, asObserved)
+	if err != nil {
+		return err
+	}
+	if written != nil { // it may be written once more in this reconcile
+		m.secret.SetResourceVersion(written.GetResourceVersion())
+		m.secret.SetAnnotations(written.GetAnnotations())
+		m.secret.SetLabels(written.GetLabels())
+		m.secret.SetOwnerReferences(written.GetOwnerReferences())
+	}
+	m.first = first
+	return nil
+}

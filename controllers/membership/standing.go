@@ -1,0 +1,154 @@
+package membership
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/diseq/diseq/controllers/nodeclient"
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/consensus"
+)
+
+// Slack is how many heights a validator may be behind and still count as caught up: what the nodes themselves take for their
+// readiness.
+const Slack = 10
+
+// Standing is a member as a quorum counts it.
+type Standing struct {
+	Member
+	// InSet says that its key is in the set in force.
+	InSet bool
+	// Back says that its pod is ready and its node answers, is ready and is at most Slack heights behind.
+	Back bool
+	// CaughtUp says that it is Back and votes: it counts for a quorum.
+	CaughtUp bool
+	// Why says why it is not caught up, as the end of a sentence that begins with its name. Empty if it is.
+	Why string
+}
+
+// Standings are the members of a network, by serial number.
+type Standings []Standing
+
+// Standings judges every member.
+//
+// How far behind it is is told by the highest answer that is to be believed. If b validators may lie with the chain safe and live, the
+// b highest answers are left aside: the next one is an honest node's or below it. Without that a single broken or stolen validator
+// that claims an absurd height would make all others look behind.
+func (n Network) Standings() Standings {
+	members := slices.SortedFunc(slices.Values(n.Members), func(a, b Member) int {
+		return cmp.Or(cmp.Compare(a.Serial, b.Serial), cmp.Compare(a.Name, b.Name))
+	})
+	top := n.Height()
+	counted := map[chain.PublicKey]bool{}
+	standings := make(Standings, len(members))
+	for i, m := range members {
+		s := Standing{Member: m, InSet: slices.Contains(n.Set.Keys, m.PublicKey)}
+		s.Why = m.absence(top)
+		s.Back = s.Why == ""
+		switch {
+		case !s.Back:
+		case !s.InSet:
+			s.Why = "is not in the validator set"
+		case m.Answer.Role == nodeclient.RoleRejoining:
+			s.Why = "is rejoining and does not vote yet"
+		case m.Answer.Role != nodeclient.RoleValidator:
+			s.Why = "does not vote: it says that it is " + m.Answer.Role
+		case counted[m.PublicKey]:
+			s.Why = "has the key of another validator" // one key is one vote
+		default:
+			s.CaughtUp = true
+			counted[m.PublicKey] = true
+		}
+		standings[i] = s
+	}
+	return standings
+}
+
+// Height is the last final height that is to be believed; members are measured by it. 0 without answers.
+func (n Network) Height() uint64 {
+	var heights []uint64
+	for _, m := range n.Members {
+		if m.Answer != nil && slices.Contains(n.Set.Keys, m.PublicKey) {
+			heights = append(heights, m.Answer.Height)
+		}
+	}
+	if len(heights) == 0 {
+		return 0
+	}
+	slices.SortFunc(heights, func(a, b uint64) int { return cmp.Compare(b, a) })
+	tolerance := consensus.Tolerance(len(n.Set.Keys), n.Set.Threshold)
+	return heights[min(tolerance.Byzantine, tolerance.Crash, len(heights)-1)]
+}
+
+// absence says why the member is not there, whether it would vote or not; empty if it is.
+func (m *Member) absence(top uint64) string {
+	switch {
+	case m.Pod == nil:
+		return "has no pod"
+	case m.Pod.Terminating:
+		return "is stopping"
+	case !m.Pod.Ready && m.Pod.Waiting != "":
+		return "does not run: " + m.Pod.Waiting
+	case !m.Pod.Ready && m.Answer == nil:
+		return "is not ready"
+	case m.Answer == nil && m.Silence != nil:
+		return "does not answer: " + m.Silence.Error()
+	case m.Answer == nil:
+		return "does not answer"
+	case m.Answer.Height < top && top-m.Answer.Height > Slack:
+		return fmt.Sprintf("is %d blocks behind", top-m.Answer.Height)
+	case !m.Answer.Ready && m.Answer.Reason != "":
+		return "is not ready: " + m.Answer.Reason
+	case !m.Answer.Ready, !m.Pod.Ready:
+		return "is not ready"
+	}
+	return ""
+}
+
+// CaughtUp is how many count for a quorum.
+func (s Standings) CaughtUp() int {
+	n := 0
+	for i := range s {
+		if s[i].CaughtUp {
+			n++
+		}
+	}
+	return n
+}
+
+// Missing tells why members of the set do not count, for messages: "demo-v1 is 14 blocks behind, demo-v3 has no pod". The one that is
+// named except is left out. Empty if all count.
+func (s Standings) Missing(except string) string {
+	const most = 5
+	var texts []string
+	more := 0
+	for i := range s {
+		switch {
+		case s[i].CaughtUp || !s[i].InSet || s[i].Name == except:
+		case len(texts) == most:
+			more++
+		default:
+			texts = append(texts, s[i].Name+" "+s[i].Why)
+		}
+	}
+	if more > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(texts, ", ")
+}
+
+// terminated says how a container ended.
+func terminated(t *corev1.ContainerStateTerminated) string {
+	text := fmt.Sprintf("exit code %d", t.ExitCode)
+	if t.Reason != "" {
+		text = t.Reason + ", " + text
+	}
+	if message := strings.TrimSpace(t.Message); message != "" {
+		text += ": " + message
+	}
+	return text
+}

@@ -1,0 +1,173 @@
+package membership
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/diseq/diseq/controllers/nodeclient"
+	"github.com/diseq/diseq/node/chain"
+)
+
+func TestWhoCountsForAQuorum(t *testing.T) {
+	for _, tt := range []struct {
+		name           string
+		change         func(*Member)
+		back, caughtUp bool
+		why            string
+	}{
+		{"well", func(*Member) {}, true, true, ""},
+		{"no pod", gone, false, false, "has no pod"},
+		{"stopping", stopping, false, false, "is stopping"},
+		{"not ready", down, false, false, "is not ready"},
+		{"waiting", waiting("ImagePullBackOff"), false, false, "does not run: ImagePullBackOff"},
+		{"silent", silent, false, false, "does not answer: no answer in time"},
+		{"not asked", func(m *Member) { m.Answer = nil }, false, false, "does not answer"},
+		{"as far behind as a node may be", at(90), true, true, ""},
+		{"behind", at(89), false, false, "is 11 blocks behind"},
+		{"ahead", at(1000), true, true, ""},
+		{"not ready and says why", notReady("the state is 70 heights behind the blocks"), false, false,
+			"is not ready: the state is 70 heights behind the blocks"},
+		{"its node is not ready and its pod is still", func(m *Member) { m.Answer.Ready = false }, false, false, "is not ready"},
+		{"its node is ready and its pod is not yet", func(m *Member) { m.Pod.Ready = false }, false, false, "is not ready"},
+		{"rejoining", role(nodeclient.RoleRejoining), true, false, "is rejoining and does not vote yet"},
+		{"observer", role(nodeclient.RoleObserver), true, false, "does not vote: it says that it is observer"},
+		{"not in the set", func(m *Member) { m.PublicKey = chain.PublicKey{9} }, true, false, "is not in the validator set"},
+		{"no key yet", func(m *Member) { m.PublicKey = chain.PublicKey{} }, true, false, "is not in the validator set"},
+		{"the key of another one", func(m *Member) { m.PublicKey = chain.PublicKey{1, 0} }, true, false, "has the key of another validator"},
+		{"outdated", func(m *Member) { m.Pod.Outdated = true }, true, true, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := healthy(4, 3, of(tt.change, 1)).Standings()[1]
+			if s.Back != tt.back || s.CaughtUp != tt.caughtUp || s.Why != tt.why {
+				t.Errorf("back %v, caught up %v, %q; want %v, %v, %q", s.Back, s.CaughtUp, s.Why, tt.back, tt.caughtUp, tt.why)
+			}
+		})
+	}
+}
+
+// As many validators as may lie, with the chain safe and live, cannot make others look behind; nor can observers.
+func TestTheHeightThatMembersAreMeasuredBy(t *testing.T) {
+	const absurd = 1<<64 - 1
+	for _, tt := range []struct {
+		n, t, liars int
+		want        uint64
+	}{
+		{4, 3, 0, 100}, {4, 3, 1, 100}, {4, 3, 2, absurd}, // tolerates 1
+		{3, 2, 0, 100}, {3, 2, 1, absurd}, // tolerates none: a majority of 3
+		{7, 5, 2, 100}, {7, 5, 3, absurd},
+		{4, 4, 1, absurd}, // with t = n a single one stops the chain anyway
+	} {
+		t.Run(fmt.Sprintf("%d liars in %d of %d", tt.liars, tt.t, tt.n), func(t *testing.T) {
+			net := healthy(tt.n, tt.t)
+			for i := range tt.liars {
+				net.Members[i].Answer.Height = absurd
+			}
+			observer := well(50)
+			observer.Answer.Height = absurd
+			net.Members = append(net.Members, observer)
+			if h := net.Height(); h != tt.want {
+				t.Errorf("height %d, want %d", h, tt.want)
+			}
+		})
+	}
+	if h := (Network{}).Height(); h != 0 {
+		t.Errorf("height %d of nothing", h)
+	}
+}
+
+func TestStandingsAreBySerialNumber(t *testing.T) {
+	standings := reversed(healthy(12, 7)).Standings()
+	for i, s := range standings {
+		if s.Serial != i {
+			t.Fatalf("%s is number %d", s.Name, i)
+		}
+	}
+}
+
+func TestMissingNamesAFew(t *testing.T) {
+	s := healthy(9, 5, of(gone, 1, 2, 3, 4, 5, 6, 7)).Standings()
+	if got := s.Missing("demo-v1"); !strings.HasPrefix(got, "demo-v2 has no pod, demo-v3") || !strings.HasSuffix(got, "demo-v6 has no pod, and 1 more") {
+		t.Error(got)
+	}
+	if got := healthy(4, 3).Standings().Missing(""); got != "" {
+		t.Error(got)
+	}
+}
+
+func TestObservePod(t *testing.T) {
+	created := metav1.NewTime(time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC))
+	later := metav1.NewTime(created.Add(time.Hour))
+	pod := func(change func(*corev1.Pod)) *corev1.Pod {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "demo-v0-0", UID: "u", CreationTimestamp: created}}
+		change(p)
+		return p
+	}
+	container := func(state corev1.ContainerState, last *corev1.ContainerStateTerminated) []corev1.ContainerStatus {
+		return []corev1.ContainerStatus{{State: state, LastTerminationState: corev1.ContainerState{Terminated: last}}}
+	}
+	waits := func(reason, message string) corev1.ContainerState {
+		return corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}
+	}
+	for _, tt := range []struct {
+		name string
+		pod  *corev1.Pod
+		want Pod
+	}{
+		{"just made", pod(func(*corev1.Pod) {}), Pod{Since: created.Time}},
+		{"ready", pod(func(p *corev1.Pod) {
+			p.Spec.NodeName = "worker"
+			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: later}}
+		}), Pod{Ready: true, Scheduled: true}},
+		{"no longer ready", pod(func(p *corev1.Pod) {
+			p.Spec.NodeName = "worker"
+			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse, LastTransitionTime: later}}
+		}), Pod{Scheduled: true, Since: later.Time}},
+		{"stopping", pod(func(p *corev1.Pod) { p.DeletionTimestamp = &later }), Pod{Terminating: true, Since: created.Time}},
+		{"unschedulable", pod(func(p *corev1.Pod) {
+			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable",
+				Message: "0/3 nodes are available"}}
+		}), Pod{Waiting: "Unschedulable", Message: "0/3 nodes are available", Since: created.Time}},
+		{"on its way", pod(func(p *corev1.Pod) { p.Status.ContainerStatuses = container(waits("ContainerCreating", ""), nil) }),
+			Pod{Since: created.Time}},
+		{"a wrong image", pod(func(p *corev1.Pod) { p.Status.ContainerStatuses = container(waits("ErrImagePull", "not found"), nil) }),
+			Pod{Waiting: "ErrImagePull", Message: "not found", Since: created.Time}},
+		{"a wrong image of an init container", pod(func(p *corev1.Pod) {
+			p.Status.InitContainerStatuses = container(waits("ImagePullBackOff", "not found"), nil)
+			p.Status.ContainerStatuses = container(waits("PodInitializing", ""), nil)
+		}), Pod{Waiting: "ImagePullBackOff", Message: "not found", Since: created.Time}},
+		{"it ends again and again", pod(func(p *corev1.Pod) {
+			p.Status.ContainerStatuses = container(waits("CrashLoopBackOff", "back-off 5m0s"),
+				&corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"})
+		}), Pod{Waiting: "CrashLoopBackOff", Message: "OOMKilled, exit code 137", Since: created.Time}},
+		{"it ends and says why", pod(func(p *corev1.Pod) {
+			p.Status.ContainerStatuses = container(waits("CrashLoopBackOff", "back-off 5m0s"),
+				&corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error", Message: "genesis: no such file\n"})
+		}), Pod{Waiting: "CrashLoopBackOff", Message: "Error, exit code 1: genesis: no such file", Since: created.Time}},
+		{"it has just been started once more", pod(func(p *corev1.Pod) {
+			p.Status.ContainerStatuses = container(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}},
+				&corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error"})
+			p.Status.ContainerStatuses[0].RestartCount = 3
+		}), Pod{Waiting: "CrashLoopBackOff", Message: "Error, exit code 1", Since: created.Time}},
+		{"it was killed once", pod(func(p *corev1.Pod) {
+			p.Status.ContainerStatuses = container(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}},
+				&corev1.ContainerStateTerminated{ExitCode: 137, Reason: "Error"})
+			p.Status.ContainerStatuses[0].RestartCount = 1
+		}), Pod{Since: created.Time}},
+		{"evicted", pod(func(p *corev1.Pod) {
+			p.Status.Phase, p.Status.Reason, p.Status.Message = corev1.PodFailed, "Evicted", "the node was low on memory"
+		}), Pod{Waiting: "Evicted", Message: "the node was low on memory", Since: created.Time}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			want := tt.want
+			want.Name, want.UID, want.Outdated = "demo-v0-0", "u", true
+			if got := ObservePod(tt.pod, true); *got != want {
+				t.Errorf("got  %+v\nwant %+v", *got, want)
+			}
+		})
+	}
+}

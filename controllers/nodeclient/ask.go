@@ -1,0 +1,74 @@
+package nodeclient
+
+import (
+	"context"
+	"strings"
+	"sync"
+)
+
+// atOnce bounds the questions that are open at the same time.
+const atOnce = 32
+
+// Answer is a node's status, or why there is none.
+type Answer struct {
+	Status *Status
+	Err    error
+}
+
+// Ask asks all nodes for their status, several at a time, and returns their answers in the order of the nodes.
+//
+// Answers are of different moments, and a busy chain makes dozens of blocks a second: the node that happened to answer first would
+// look behind. So a node that is more than slack heights behind the highest answer is asked once more; if its second answer has
+// reached what was the highest of the first round, it was not behind, and counts as being at that height.
+func Ask(ctx context.Context, c Client, nodes []Node, slack uint64) []Answer {
+	answers := make([]Answer, len(nodes))
+	all := make([]int, len(nodes))
+	for i := range nodes {
+		all[i] = i
+	}
+	each(all, func(i int) { answers[i].Status, answers[i].Err = c.Status(ctx, nodes[i]) })
+
+	var highest uint64
+	for _, a := range answers {
+		if a.Err == nil {
+			highest = max(highest, a.Status.Height)
+		}
+	}
+	var late []int
+	for i, a := range answers {
+		if a.Err == nil && highest-a.Status.Height > slack {
+			late = append(late, i)
+		}
+	}
+	each(late, func(i int) {
+		s, err := c.Status(ctx, nodes[i])
+		if err != nil {
+			return // the first answer is as true as it was
+		}
+		s.Height = min(s.Height, highest)
+		answers[i].Status = s
+	})
+	return answers
+}
+
+func each(indexes []int, ask func(int)) {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, atOnce)
+	for _, i := range indexes {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			ask(i)
+		})
+	}
+	wg.Wait()
+}
+
+// cut makes a text of a node fit to be shown: valid, on one line, of bounded length.
+func cut(text string) string {
+	text = strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " ")
+	if len(text) <= maxText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxText], "") + "..."
+}

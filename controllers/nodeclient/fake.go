@@ -1,0 +1,104 @@
+package nodeclient
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// Fake is a Client for tests: it answers what it was told to, by the name of the node, with the identity checks of the real one.
+// Its zero value knows no node. Its methods may be called from any goroutine.
+type Fake struct {
+	mu       sync.Mutex
+	statuses map[string]Status
+	sets     map[string]Set
+	errs     map[string]error
+	asked    map[string]int
+}
+
+// Answer makes a node answer with the status. Chain id and public key that are left out are those of whom is asked; so are threshold
+// 1 and one validator.
+func (f *Fake) Answer(name string, s Status) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	put(&f.statuses, name, s)
+	delete(f.errs, name)
+}
+
+// AnswerSet makes a node answer with the set in force.
+func (f *Fake) AnswerSet(name string, s Set) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	put(&f.sets, name, s)
+}
+
+// Fail makes every question to a node fail, until Answer is called for it again.
+func (f *Fake) Fail(name string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	put(&f.errs, name, err)
+}
+
+// Asked returns how many questions a node was asked.
+func (f *Fake) Asked(name string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.asked[name]
+}
+
+// Status implements Client.
+func (f *Fake) Status(ctx context.Context, node Node) (*Status, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	put(&f.asked, node.Name, f.asked[node.Name]+1)
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("fake %s: %w", node.Name, err)
+	}
+	if err := f.errs[node.Name]; err != nil {
+		return nil, fmt.Errorf("fake %s: %w", node.Name, err)
+	}
+	s, ok := f.statuses[node.Name]
+	if !ok {
+		return nil, fmt.Errorf("fake %s: there is no answer", node.Name)
+	}
+	if s.ChainID == "" {
+		s.ChainID = node.ChainID
+	}
+	if s.PublicKey == [32]byte{} {
+		s.PublicKey = node.PublicKey
+	}
+	if s.Validators == 0 {
+		s.Validators, s.Threshold = 1, 1
+	}
+	if err := s.check(); err != nil {
+		return nil, fmt.Errorf("fake %s: %w", node.Name, err)
+	}
+	if err := s.verify(node); err != nil {
+		return nil, fmt.Errorf("fake %s: %w", node.Name, err)
+	}
+	return &s, nil
+}
+
+// Validators implements Client.
+func (f *Fake) Validators(ctx context.Context, node Node) (*Set, error) {
+	if _, err := f.Status(ctx, node); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s, ok := f.sets[node.Name]
+	if !ok {
+		return nil, fmt.Errorf("fake %s: there is no set", node.Name)
+	}
+	if err := s.check(); err != nil {
+		return nil, fmt.Errorf("fake %s: %w", node.Name, err)
+	}
+	return &s, nil
+}
+
+func put[V any](m *map[string]V, name string, v V) {
+	if *m == nil {
+		*m = map[string]V{}
+	}
+	(*m)[name] = v
+}

@@ -1,0 +1,320 @@
+package nodeclient
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+var key = chain.PublicKey{7}
+
+// good is what a node answers that is well.
+func good() map[string]any {
+	return map[string]any{
+		"chain_id": "demo-0123abcd", "node": "demo-v1", "public_key": key, "role": "validator", "ready": true, "height": 1234,
+		"block_hash": chain.Hash{1}, "block_timestamp": 1767268800000, "finalized_timestamp": 1767268800123, "round": 0, "leader": 2,
+		"state_height": 1230, "threshold": 3, "validators": 4, "headroom": 1,
+		"tolerance": map[string]int{"crash": 1, "byzantine": 1, "byzantine_with_synchrony": 2},
+		"peers":     []any{}, "pool": map[string]int{"messages": 0, "bytes": 0, "max_bytes": 1},
+		"versions": map[string]any{"node": "v1", "protocol": 1, "go": "go1"},
+	}
+}
+
+func with(field string, value any) map[string]any {
+	m := good()
+	m[field] = value
+	return m
+}
+
+// serve answers every request with what answer writes, and returns the node to ask.
+func serve(t *testing.T, answer http.HandlerFunc) Node {
+	server := httptest.NewServer(answer)
+	t.Cleanup(server.Close)
+	return Node{Name: "demo-v1", Address: server.Listener.Addr().String(), PublicKey: key, ChainID: "demo-0123abcd"}
+}
+
+func body(v any) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(v) }
+}
+
+func TestStatus(t *testing.T) {
+	node := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet || r.URL.Path != "/v1/status" {
+			t.Errorf("%s %s", r.Method, r.URL)
+		}
+		body(good())(w, r)
+	})
+	s, err := NewHTTP(0).Status(t.Context(), node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Status{ChainID: "demo-0123abcd", Node: "demo-v1", PublicKey: key, Role: RoleValidator, Ready: true, Height: 1234,
+		FinalizedTimestamp: 1767268800123, Threshold: 3, Validators: 4, Versions: Versions{Node: "v1", Protocol: 1}}
+	if *s != want {
+		t.Errorf("got  %+v\nwant %+v", *s, want)
+	}
+	if at := s.FinalizedTime(); !at.Equal(time.Date(2026, 1, 1, 12, 0, 0, 123e6, time.UTC)) {
+		t.Error(at)
+	}
+}
+
+func TestAnswersThatAreNotTaken(t *testing.T) {
+	redirected := serve(t, body(good()))
+	for _, tt := range []struct {
+		name   string
+		answer http.HandlerFunc
+		want   string
+	}{
+		{"nothing", func(http.ResponseWriter, *http.Request) {}, "unexpected end of JSON input"},
+		{"null", body(nil), `role "", want validator, observer or rejoining`},
+		{"no object", body([]int{1}), "cannot unmarshal array"},
+		{"garbage", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte{0, 1, 2, '{', 255}) }, "invalid character"},
+		{"two values", func(w http.ResponseWriter, r *http.Request) { body(good())(w, r); body(good())(w, r) }, "invalid character"},
+		{"huge", func(w http.ResponseWriter, _ *http.Request) {
+			for range 100 {
+				_, _ = w.Write(make([]byte, 1<<20))
+			}
+		}, "more than 1048576 bytes"},
+		{"huge headers", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X", strings.Repeat("x", 1<<20))
+			body(good())(w, r)
+		}, "server response headers exceeded"},
+		{"404", http.NotFound, "answer 404, want 200"},
+		{"a redirect to a good answer", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://"+redirected.Address+"/v1/status", http.StatusFound)
+		}, "answer 302, want 200"},
+		{"cut off", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "1000")
+			_, _ = w.Write([]byte(`{"chain_id":`))
+		}, "unexpected EOF"},
+		{"an unknown role", body(with("role", "king")), `role "king", want validator, observer or rejoining`},
+		{"a long role", body(with("role", strings.Repeat("k", 1000))), `role "` + strings.Repeat("k", maxText) + `", want`},
+		{"a negative height", body(with("height", -1)), "cannot unmarshal number -1"},
+		{"a key that is none", body(with("public_key", "07")), "public key"},
+		{"a set that is none", body(with("threshold", 2)), "threshold 2 of 4 validators, want more than half of 1 to 100"},
+		{"an absurd set", body(with("validators", 1000)), "threshold 3 of 1000 validators, want more than half of 1 to 100"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			node := serve(t, tt.answer)
+			s, err := NewHTTP(0).Status(t.Context(), node)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Fatalf("%+v, %v; want an error with %q", s, err, tt.want)
+			}
+			if !strings.HasPrefix(err.Error(), node.Address+"/v1/status: ") || len(err.Error()) > 1000 {
+				t.Errorf("error of %d bytes %q, want the address first", len(err.Error()), err)
+			}
+		})
+	}
+}
+
+// The address of a deleted pod may be another's: that of a neighbour, or of another network.
+func TestAnotherNodeIsNotTakenForTheOneThatWasAsked(t *testing.T) {
+	for _, tt := range []struct {
+		field string
+		value any
+		want  string
+	}{
+		{"public_key", chain.PublicKey{8}, fmt.Sprintf("answers with public key %s, want %s", chain.PublicKey{8}, key)},
+		{"chain_id", "other-4567", `answers for chain "other-4567", want "demo-0123abcd"`},
+	} {
+		node := serve(t, body(with(tt.field, tt.value)))
+		_, err := NewHTTP(0).Status(t.Context(), node)
+		if wrong, ok := errors.AsType[*IdentityError](err); !ok || wrong.Node != node || err.Error() != node.Address+" "+tt.want {
+			t.Errorf("%v, want %q", err, tt.want)
+		}
+		if _, err := NewHTTP(0).Validators(t.Context(), node); err == nil {
+			t.Errorf("the set of a node with another %s was taken", tt.field)
+		}
+	}
+}
+
+func TestValidators(t *testing.T) {
+	set := map[string]any{"height": 1235, "threshold": 2, "synchrony_delta_ms": 0, "validators": []any{
+		map[string]any{"index": 0, "name": "demo-v0", "public_key": chain.PublicKey{6}, "vrf_key": chain.VRFKey{1}},
+		map[string]any{"index": 1, "name": "demo\nv1", "public_key": key, "vrf_key": chain.VRFKey{2}},
+	}}
+	node := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/validators" {
+			body(set)(w, r)
+		} else {
+			body(good())(w, r)
+		}
+	})
+	got, err := NewHTTP(0).Validators(t.Context(), node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Validator{{Name: "demo-v0", PublicKey: chain.PublicKey{6}}, {Name: "demo v1", PublicKey: key}}
+	if got.Height != 1235 || got.Threshold != 2 || !slices.Equal(got.Validators, want) {
+		t.Errorf("%+v", got)
+	}
+	set["threshold"] = 1
+	if _, err := NewHTTP(0).Validators(t.Context(), node); err == nil || !strings.Contains(err.Error(), "threshold 1 of 2 validators") {
+		t.Error(err)
+	}
+}
+
+func TestASlowNodeIsGivenUp(t *testing.T) {
+	for name, answer := range map[string]http.HandlerFunc{
+		"before the answer": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+		"within the answer": func(w http.ResponseWriter, r *http.Request) {
+			_, _ = w.Write([]byte(`{"chain_id":`))
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := NewHTTP(50*time.Millisecond).Status(t.Context(), serve(t, answer))
+			if err == nil || !strings.HasSuffix(err.Error(), "/v1/status: no answer in time") {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// An error that names the port of this side would be another one every time, and look like a change of the network.
+func TestTheSameFailureReadsTheSame(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = listener.Close()
+	refused := Node{Address: listener.Addr().String()}
+	cut := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_ = conn.(*net.TCPConn).SetLinger(0)
+		_ = conn.Close()
+	})
+	for want, node := range map[string]Node{"connect: connection refused": refused, "read: connection reset by peer": cut} {
+		for range 2 {
+			if _, err := NewHTTP(0).Status(t.Context(), node); err == nil || err.Error() != node.Address+"/v1/status: "+want {
+				t.Errorf("%v, want %q", err, want)
+			}
+		}
+	}
+}
+
+// Pods are reached directly. (Go reads the environment once a process; so the setting is looked at, and not a proxy asked.)
+func TestTheEnvironmentsProxyIsNotUsed(t *testing.T) {
+	if NewHTTP(0).client.Transport.(*http.Transport).Proxy != nil {
+		t.Error("there is a proxy")
+	}
+}
+
+func TestConnectionsAreUsedAgain(t *testing.T) {
+	var opened atomic.Int32
+	server := httptest.NewUnstartedServer(body(good()))
+	server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	server.Start()
+	t.Cleanup(server.Close)
+	client := NewHTTP(0)
+	node := Node{Address: server.Listener.Addr().String(), PublicKey: key, ChainID: "demo-0123abcd"}
+	for range 5 {
+		if _, err := client.Status(t.Context(), node); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := opened.Load(); n != 1 {
+		t.Errorf("%d connections for five questions", n)
+	}
+}
+
+func TestTextsOfANodeAreBoundedAndOnOneLine(t *testing.T) {
+	node := serve(t, body(with("reason", "first\n\tsecond "+strings.Repeat("ä", 1000))))
+	s, err := NewHTTP(0).Status(t.Context(), node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(s.Reason, "first second ä") || len(s.Reason) > maxText+3 || !strings.HasSuffix(s.Reason, "ä...") {
+		t.Errorf("%q", s.Reason)
+	}
+}
+
+// The names in Status and Set are those of the node's own description.
+func TestTheFieldsAreTheNodes(t *testing.T) {
+	text, err := os.ReadFile("../../node/server/openapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var document struct {
+		Components struct {
+			Schemas map[string]struct {
+				Properties map[string]struct {
+					Enum []string `json:"enum"`
+				} `json:"properties"`
+			} `json:"schemas"`
+		} `json:"components"`
+	}
+	if err := yaml.Unmarshal(text, &document); err != nil {
+		t.Fatal(err)
+	}
+	schemas := document.Components.Schemas
+	for name, value := range map[string]any{"Status": Status{}, "Validators": Set{}} {
+		encoded, err := json.Marshal(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var fields map[string]any
+		if err := json.Unmarshal(encoded, &fields); err != nil {
+			t.Fatal(err)
+		}
+		for field := range fields {
+			if _, ok := schemas[name].Properties[field]; !ok {
+				t.Errorf("the node's %s has no field %s", name, field)
+			}
+		}
+	}
+	roles := schemas["Status"].Properties["role"].Enum
+	if want := []string{RoleValidator, RoleObserver, RoleRejoining}; !slices.Equal(roles, want) {
+		t.Errorf("roles %v, want %v", roles, want)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	encoded, err := json.Marshal(good())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(encoded)
+	f.Add([]byte(`{"height":5,"threshold":1,"validators":[{"name":"a","public_key":"` + key.String() + `"}]}`))
+	f.Add([]byte(`null`))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		s := &Status{}
+		if err := decode(strings.NewReader(string(in)), s); err == nil {
+			if s.Validators < 1 || s.Validators > maxValidators || 2*s.Threshold <= s.Validators || s.Threshold > s.Validators {
+				t.Errorf("threshold %d of %d", s.Threshold, s.Validators)
+			}
+			for _, text := range []string{s.Node, s.Reason, s.Versions.Node} {
+				if len(text) > maxText+3 || strings.ContainsAny(text, "\n\r") {
+					t.Errorf("text %q", text)
+				}
+			}
+			_ = s.FinalizedTime().Format(time.RFC3339)
+		}
+		set := &Set{}
+		if err := decode(strings.NewReader(string(in)), set); err == nil && (len(set.Validators) > maxValidators || len(set.Validators) < 1) {
+			t.Errorf("%d validators", len(set.Validators))
+		}
+	})
+}

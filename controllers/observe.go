@@ -1,0 +1,211 @@
+package controllers
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+	"github.com/diseq/diseq/controllers/membership"
+	"github.com/diseq/diseq/controllers/nodeclient"
+	"github.com/diseq/diseq/controllers/resources"
+	"github.com/diseq/diseq/controllers/status"
+	"github.com/diseq/diseq/node/chain"
+)
+
+// askTimeout bounds all questions to the nodes of one network.
+const askTimeout = 3 * time.Second
+
+// pass is one reconcile of one network: what was observed, and what is done about it.
+type pass struct {
+	*Reconciler
+	network *v1alpha1.DiseqNetwork
+	now     time.Time
+	// objects are the network's in the cache, by kind and name.
+	objects map[string]client.Object
+	// genesis is nil before there is one; document is its text.
+	genesis  *chain.Genesis
+	document string
+	members  []*member
+	// problem is the first one met that does not stop the others.
+	problem *status.Problem
+}
+
+// member is a validator of the network and what there is of it.
+type member struct {
+	name   string
+	serial int
+	// secret is the metadata of its key Secret, nil if there is none; keys are the public half of what is in it.
+	secret *metav1.PartialObjectMetadata
+	keys   chain.Validator
+	volume *corev1.PersistentVolumeClaim
+	// first is the UID of the first volume that it ever had.
+	first types.UID
+	set   *appsv1.StatefulSet
+	// wanted is what its StatefulSet is to be, with the volume that it has; nil before there is a genesis document.
+	wanted *appsv1ac.StatefulSetApplyConfiguration
+	pod    *corev1.Pod
+	answer nodeclient.Answer
+	asked  bool
+}
+
+// observe gathers all that the reconcile goes by. Where somebody has to help it notes the problem and goes on: nodes that run are to be
+// seen whatever is wrong.
+func (p *pass) observe(ctx context.Context) error {
+	if err := p.list(ctx); err != nil {
+		return err
+	}
+	if err := p.noted(p.readGenesis(ctx)); err != nil {
+		return err
+	}
+	p.nameMembers()
+	for _, m := range p.members {
+		m.pod, _ = seen[*corev1.Pod](p, resources.PodName(m.name))
+	}
+	if err := p.readKeys(ctx); err != nil {
+		return err
+	}
+	for _, m := range p.members {
+		for _, read := range []func(context.Context, *member) error{p.readVolume, p.readSet} {
+			if err := p.noted(read(ctx, m)); err != nil {
+				return err
+			}
+		}
+	}
+	p.ask(ctx)
+	return p.noted(p.compareGenesis())
+}
+
+// list takes the objects of the network from the cache.
+func (p *pass) list(ctx context.Context) error {
+	p.objects = map[string]client.Object{}
+	for _, list := range []client.ObjectList{
+		&appsv1.StatefulSetList{}, &corev1.PodList{}, &corev1.PersistentVolumeClaimList{}, &corev1.ConfigMapList{}, &corev1.ServiceList{},
+		&corev1.ServiceAccountList{}, &policyv1.PodDisruptionBudgetList{}, &networkingv1.NetworkPolicyList{},
+	} {
+		err := p.client.List(ctx, list, client.InNamespace(p.network.Namespace), client.MatchingLabels(resources.NetworkSelector(p.network.Name)))
+		if err != nil {
+			return fmt.Errorf("list %T: %w", list, err)
+		}
+		err = meta.EachListItem(list, func(o runtime.Object) error {
+			if object, ok := o.(client.Object); ok {
+				p.objects[key(object, object.GetName())] = object
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("list %T: %w", list, err)
+		}
+	}
+	return nil
+}
+
+// key is where an object of a kind and a name is in pass.objects.
+func key(kind client.Object, name string) string { return fmt.Sprintf("%T/%s", kind, name) }
+
+func seen[T client.Object](p *pass, name string) (T, bool) {
+	var kind T
+	o, ok := p.objects[key(kind, name)].(T)
+	return o, ok
+}
+
+// nameMembers makes the list of members: those of the genesis document, or those that it will have.
+func (p *pass) nameMembers() {
+	if p.genesis == nil {
+		for serial := range int(p.network.Spec.Validators) {
+			p.members = append(p.members, &member{name: resources.ValidatorName(p.network.Name, serial), serial: serial})
+		}
+		return
+	}
+	for _, v := range p.genesis.Validators {
+		serial, _ := resources.SerialOf(p.network.Name, v.Name) // a name that is not ours is refused by compareGenesis
+		p.members = append(p.members, &member{name: v.Name, serial: serial})
+	}
+	slices.SortFunc(p.members, func(a, b *member) int { return cmp.Or(cmp.Compare(a.serial, b.serial), cmp.Compare(a.name, b.name)) })
+}
+
+// ask asks the nodes how they are. It comes last of what is observed, so that a decision rests on answers that are younger than the
+// pods that it is about.
+func (p *pass) ask(ctx context.Context) {
+	if p.genesis == nil {
+		return
+	}
+	var nodes []nodeclient.Node
+	var asked []*member
+	for _, m := range p.members {
+		if m.pod == nil || m.pod.Status.PodIP == "" {
+			continue
+		}
+		m.asked = true
+		asked = append(asked, m)
+		nodes = append(nodes, nodeclient.Node{
+			Name:      m.name,
+			Address:   net.JoinHostPort(m.pod.Status.PodIP, strconv.Itoa(nodeclient.OperationsPort)),
+			PublicKey: p.validatorInGenesis(m.name).PublicKey,
+			ChainID:   p.genesis.ChainID,
+		})
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	for i, answer := range nodeclient.Ask(ctx, p.nodes, nodes, membership.Slack) {
+		asked[i].answer = answer
+	}
+}
+
+// membership is what the planner sees. Whether a pod is outdated is told by the template that is wanted now, not by the StatefulSet's
+// revisions: those are old for a moment after every change.
+func (p *pass) membership() membership.Network {
+	n := membership.Network{
+		Name:          p.network.Name,
+		Validators:    int(p.network.Spec.Validators),
+		Threshold:     int(p.network.Spec.Threshold.ThresholdOf(p.network.Spec.Validators)),
+		AllowDowntime: p.network.Annotations[membership.AllowDowntime] == "true",
+		Paused:        p.network.Spec.Paused,
+	}
+	if p.genesis != nil {
+		n.Set.Threshold = int(p.genesis.Threshold)
+		for _, v := range p.genesis.Validators {
+			n.Set.Keys = append(n.Set.Keys, v.PublicKey)
+		}
+	}
+	for _, m := range p.members {
+		seen := membership.Member{Name: m.name, Serial: m.serial, PublicKey: m.keys.PublicKey, Secret: m.secret != nil}
+		if seen.PublicKey == (chain.PublicKey{}) {
+			seen.PublicKey = p.validatorInGenesis(m.name).PublicKey
+		}
+		seen.Volume.FirstUID = m.first
+		if m.volume != nil {
+			seen.Volume.Exists, seen.Volume.UID = true, m.volume.UID
+			seen.Volume.Terminating = m.volume.DeletionTimestamp != nil
+		}
+		if m.set != nil {
+			seen.StatefulSet.Exists = true
+			seen.StatefulSet.Unobserved = m.set.Status.ObservedGeneration < m.set.Generation ||
+				m.wanted == nil || !resources.Current(m.set, m.wanted)
+		}
+		if m.pod != nil {
+			outdated := m.wanted != nil && m.pod.Annotations[resources.TemplateAnnotation] != resources.TemplateOf(m.wanted)
+			seen.Pod = membership.ObservePod(m.pod, outdated)
+		}
+		if m.asked {
+			seen.Answer, seen.Silence = m.answer.Status, m.answer.Err
+		}
+		n.Members = append(n.Members, seen)
+	}
+	return n
+}

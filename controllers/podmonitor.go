@@ -1,0 +1,93 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/diseq/diseq/controllers/resources"
+)
+
+// probeInterval is how often it is asked whether the cluster knows PodMonitors by now, and whether each network's is as it should be. The
+// kind is not watched: a watch on a kind that is not there fails for ever, and one that is removed breaks the cache.
+const probeInterval = 5 * time.Minute
+
+// monitors remembers when the API server was last asked about PodMonitors.
+type monitors struct {
+	mu sync.Mutex
+	// absent is when the kind was last not there.
+	absent time.Time
+	// checked is when a network's PodMonitor was last seen to be right, and for which generation of the network.
+	checked map[types.UID]checked
+}
+
+type checked struct {
+	at         time.Time
+	generation int64
+}
+
+func (m *monitors) due(uid types.UID, generation int64, now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	last, ok := m.checked[uid]
+	return now.Sub(m.absent) >= probeInterval && (!ok || last.generation != generation || now.Sub(last.at) >= probeInterval)
+}
+
+func (m *monitors) done(uid types.UID, generation int64, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.checked == nil {
+		m.checked = map[types.UID]checked{}
+	}
+	m.checked[uid] = checked{now, generation}
+}
+
+func (m *monitors) missing(now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.absent = now
+}
+
+// applyMonitor makes the PodMonitor, or removes it, where the cluster knows that kind.
+func (p *pass) applyMonitor(ctx context.Context) error {
+	if !p.monitors.due(p.network.UID, p.network.Generation, p.now) {
+		return nil
+	}
+	kind := resources.MonitorKind
+	if _, err := p.mapper.RESTMapping(kind.GroupKind(), kind.Version); meta.IsNoMatchError(err) {
+		p.monitors.missing(p.now)
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("looking for %s: %w", kind.Kind, err)
+	}
+	wanted := resources.PodMonitor(p.network)
+	live, err := p.look(ctx, wanted)
+	if meta.IsNoMatchError(err) { // it was there, and the mapper remembers it
+		p.monitors.missing(p.now)
+		return nil
+	}
+	switch {
+	case err != nil:
+		return err
+	case resources.Monitored(p.network):
+		_, err = p.apply(ctx, wanted, live, ofAnyVersion)
+	case live != nil && p.foreign(live) == "":
+		p.count()
+		uid := live.GetUID()
+		err = client.IgnoreNotFound(refused(p.client.Delete(ctx, live, client.Preconditions{UID: &uid}), "delete", kind.Kind, live.GetName()))
+	}
+	if apierrors.IsNotFound(err) { // the kind went away in between
+		p.monitors.missing(p.now)
+		return nil
+	}
+	if err == nil {
+		p.monitors.done(p.network.UID, p.network.Generation, p.now)
+	}
+	return p.tolerate(err)
+}

@@ -1,0 +1,162 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+	"github.com/diseq/diseq/controllers/membership"
+	"github.com/diseq/diseq/controllers/resources"
+	"github.com/diseq/diseq/controllers/status"
+)
+
+// finish reports what was seen and done, and says when to look again. err is why the reconcile did not go on.
+func (p *pass) finish(ctx context.Context, pods, set membership.Decision, err error) (ctrl.Result, error) {
+	if problem, ok := errors.AsType[*status.Problem](err); ok {
+		p.problem, err = problem, nil // what ended the reconcile goes before what did not
+	}
+	if err != nil {
+		// What was observed may be half of what there is; the status waits for the next reconcile, which comes at once.
+		if errors.Is(err, errLater) {
+			log.FromContext(ctx).V(1).Info("observed too early, looking again", "why", err.Error())
+			return ctrl.Result{RequeueAfter: jittered(changing / 10)}, nil
+		}
+		return ctrl.Result{}, err
+	}
+	wanted := p.status(pods, set)
+	wait, err := p.writeStatus(ctx, wanted)
+	if err != nil {
+		if errors.Is(err, errLater) {
+			return ctrl.Result{RequeueAfter: jittered(changing / 10)}, nil
+		}
+		return ctrl.Result{}, err
+	}
+	available := meta.IsStatusConditionTrue(wanted.Conditions, v1alpha1.ConditionAvailable)
+	p.metrics.set(p.at(), &wanted, available)
+	return ctrl.Result{RequeueAfter: jittered(p.next(wanted, wait))}, nil
+}
+
+func (p *pass) status(pods, set membership.Decision) v1alpha1.DiseqNetworkStatus {
+	o := status.Observation{
+		Generation: p.network.Generation,
+		Now:        p.now,
+		Old:        p.network.Status,
+		Network:    p.membership(),
+		Pods:       pods,
+		Set:        set,
+		Problem:    p.problem,
+		Selector:   resources.Selector(p.network.Name),
+		// What the status knows of the chain is not forgotten when the document is lost.
+		ChainID:     p.network.Status.ChainID,
+		GenesisHash: p.network.Status.GenesisHash,
+	}
+	if p.genesis != nil && o.GenesisHash == "" && p.adopted() {
+		o.ChainID, o.GenesisHash = p.genesis.ChainID, p.genesis.Hash().String()
+	}
+	return status.Of(o)
+}
+
+// adopted says that the genesis document is the network's: nothing in it is at odds with the spec or with the keys.
+func (p *pass) adopted() bool {
+	if p.problem == nil {
+		return true
+	}
+	switch p.problem.Reason {
+	case status.RetainedSetMismatch, status.RetainedGenesisMismatch, status.KeyMismatch, status.KeyMissing, status.NameConflict:
+		return false
+	}
+	return true
+}
+
+// writeStatus writes the status if it is time to, and tells of the conditions that changed. It returns when it has to be
+// written otherwise; 0 if there is nothing to write.
+func (p *pass) writeStatus(ctx context.Context, wanted v1alpha1.DiseqNetworkStatus) (time.Duration, error) {
+	old := p.network.Status
+	due, wait := status.WriteDue(old, wanted, status.LastWrite(p.network, resources.FieldOwner), p.now)
+	if !due {
+		return wait, nil
+	}
+	if err := p.patchStatus(ctx, wanted); err != nil {
+		return 0, err
+	}
+	p.tell(old.Conditions, wanted.Conditions)
+	return 0, nil
+}
+
+// patchStatus writes a status over the one that was observed, and over no other.
+func (p *pass) patchStatus(ctx context.Context, wanted v1alpha1.DiseqNetworkStatus) error {
+	written := p.network.DeepCopy()
+	written.Status = wanted
+	p.count()
+	patch := client.MergeFromWithOptions(p.network, client.MergeFromWithOptimisticLock{})
+	if err := p.client.Status().Patch(ctx, written, patch, fieldOwner); err != nil {
+		return client.IgnoreNotFound(fmt.Errorf("write status: %w", laterIfConflict(err)))
+	}
+	p.network = written
+	return nil
+}
+
+// recordVolumes writes the UIDs of first volumes to the status before anything runs on them. The key Secrets have them as well; the
+// status is the second place, so that losing one of the two does not make a volume look like a first one.
+func (p *pass) recordVolumes(ctx context.Context) error {
+	recorded := map[string]v1alpha1.Member{}
+	for _, m := range p.network.Status.Members {
+		recorded[m.Name] = m
+	}
+	news := false
+	for _, m := range p.members {
+		news = news || (m.first != "" && recorded[m.name].VolumeUID != string(m.first))
+	}
+	if !news {
+		return nil
+	}
+	none := membership.Decision{Action: membership.None}
+	wanted := *p.network.Status.DeepCopy()
+	wanted.Members = p.status(none, none).Members
+	return p.patchStatus(ctx, wanted)
+}
+
+// tell makes an event of each condition whose status or reason changed.
+func (p *pass) tell(old, now []metav1.Condition) {
+	for _, c := range now {
+		last := meta.FindStatusCondition(old, c.Type)
+		if last != nil && last.Status == c.Status && last.Reason == c.Reason {
+			continue
+		}
+		kind := corev1.EventTypeNormal
+		bad := (c.Type == v1alpha1.ConditionDegraded) == (c.Status == metav1.ConditionTrue)
+		switch {
+		case last == nil && p.problem == nil, c.Type == v1alpha1.ConditionMembershipChanging && c.Reason != status.ScalingNotSupported:
+			continue // how a network begins is no news
+		case bad && c.Type != v1alpha1.ConditionProgressing:
+			kind = corev1.EventTypeWarning
+		}
+		p.event(nil, kind, c.Reason, c.Type, "%s is %s: %s", c.Type, c.Status, c.Message)
+	}
+}
+
+// next is when to look again.
+func (p *pass) next(s v1alpha1.DiseqNetworkStatus, due time.Duration) time.Duration {
+	wait := changing
+	progressing := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionProgressing)
+	available := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionAvailable)
+	switch {
+	case p.problem != nil:
+		wait = refusedAgain
+	case progressing.Status == metav1.ConditionFalse && available.Reason == status.AllValidatorsReady:
+		wait = p.resync
+	}
+	if due > 0 {
+		wait = min(wait, due)
+	}
+	return wait
+}

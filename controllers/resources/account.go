@@ -1,0 +1,14 @@
+package resources
+
+import (
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+)
+
+// ServiceAccount is who a validator's pod is in the cluster: someone without rights and without a token to ask for any.
+func ServiceAccount(network *v1alpha1.DiseqNetwork, serial int) *corev1ac.ServiceAccountApplyConfiguration {
+	name := ValidatorName(network.Name, serial)
+	return owned(network, validatorLabels(network.Name, name),
+		corev1ac.ServiceAccount(name, network.Namespace).WithAutomountServiceAccountToken(false))
+}

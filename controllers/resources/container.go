@@ -1,0 +1,96 @@
+package resources
+
+import (
+	"cmp"
+	"path"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+)
+
+// container is the node. What it writes is on /data, and now and then a temporary file.
+func container(
+	network *v1alpha1.DiseqNetwork, operator Operator, validator string, createVoteStore bool,
+) (*corev1ac.ContainerApplyConfiguration, error) {
+	args := []string{"node", "--config", path.Join(configDir, ConfigKey), "--name", validator}
+	if createVoteStore {
+		args = append(args, "--create-vote-store")
+	}
+	limits, err := resources(network)
+	if err != nil {
+		return nil, err
+	}
+	port := func(name string, number int32) *corev1ac.ContainerPortApplyConfiguration {
+		return corev1ac.ContainerPort().WithName(name).WithContainerPort(number).WithProtocol(corev1.ProtocolTCP)
+	}
+	readOnly := func(name, at string) *corev1ac.VolumeMountApplyConfiguration {
+		return corev1ac.VolumeMount().WithName(name).WithMountPath(at).WithReadOnly(true)
+	}
+	out := corev1ac.Container().WithName(Container).
+		WithImage(cmp.Or(network.Spec.Image, operator.NodeImage)).
+		WithImagePullPolicy(cmp.Or(network.Spec.ImagePullPolicy, corev1.PullIfNotPresent)).
+		WithArgs(args...).
+		WithPorts(port(PublicPortName, PublicPort), port(PeerPortName, PeerPort), port(OperationsPortName, OperationsPort)).
+		WithVolumeMounts(
+			corev1ac.VolumeMount().WithName("data").WithMountPath(dataDir),
+			readOnly("keys", keysDir), readOnly("genesis", genesisDir), readOnly("config", configDir), readOnly("peers", peersDir),
+			corev1ac.VolumeMount().WithName("scratch").WithMountPath(scratchDir)).
+		WithResources(limits).
+		WithSecurityContext(corev1ac.SecurityContext().
+			WithPrivileged(false).WithAllowPrivilegeEscalation(false).WithReadOnlyRootFilesystem(true).
+			WithRunAsNonRoot(true).WithRunAsUser(nonRoot).WithRunAsGroup(nonRoot).
+			WithCapabilities(corev1ac.Capabilities().WithDrop("ALL")).
+			WithSeccompProfile(runtimeDefault()))
+	if memory := limits.Limits; memory != nil {
+		out.WithEnv(memoryLimit(*memory)...)
+	}
+	probes(out)
+	return out, nil
+}
+
+// probes ask the operations port. A node opens its listeners when it has read its store, which after a crash may take long: it has an
+// hour. From then on it answers whatever else it does, catching up included, so that five minutes without an answer are a
+// node that hangs. Readiness says whether clients are served.
+func probes(c *corev1ac.ContainerApplyConfiguration) {
+	probe := func(route string, period, timeout, failures int32) *corev1ac.ProbeApplyConfiguration {
+		return corev1ac.Probe().
+			WithHTTPGet(corev1ac.HTTPGetAction().WithPath(route).WithPort(intstr.FromString(OperationsPortName)).WithScheme(corev1.URISchemeHTTP)).
+			WithPeriodSeconds(period).WithTimeoutSeconds(timeout).WithFailureThreshold(failures)
+	}
+	c.WithStartupProbe(probe("/healthz", 1, 2, 3600)).
+		WithLivenessProbe(probe("/healthz", 10, 10, 30)).
+		WithReadinessProbe(probe("/readyz", 2, 2, 3))
+}
+
+// What a node asks for if the spec does not say.
+const (
+	defaultMilliCPU    = 100
+	defaultMemoryBytes = 256 << 20
+)
+
+func resources(network *v1alpha1.DiseqNetwork) (*corev1ac.ResourceRequirementsApplyConfiguration, error) {
+	if from := network.Spec.PodTemplate.Resources; from != nil {
+		return converted[corev1ac.ResourceRequirementsApplyConfiguration]("resources", from)
+	}
+	return corev1ac.ResourceRequirements().WithRequests(corev1.ResourceList{
+		corev1.ResourceCPU: *resource.NewMilliQuantity(defaultMilliCPU, resource.DecimalSI), corev1.ResourceMemory: *bytesOf(defaultMemoryBytes),
+	}), nil
+}
+
+// memoryLimit tells Go's garbage collector to work harder before the kernel would kill the node: at nine tenths of the limit.
+func memoryLimit(limits corev1.ResourceList) []*corev1ac.EnvVarApplyConfiguration {
+	limit, ok := limits[corev1.ResourceMemory]
+	if !ok {
+		return nil
+	}
+	return []*corev1ac.EnvVarApplyConfiguration{
+		corev1ac.EnvVar().WithName("GOMEMLIMIT").WithValue(strconv.FormatInt(limit.Value()/10*9, 10)),
+	}
+}
+
+func bytesOf(n int64) *resource.Quantity { return resource.NewQuantity(n, resource.BinarySI) }

@@ -1,0 +1,142 @@
+package resources
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+	"github.com/diseq/diseq/node/chain"
+)
+
+var birth = time.UnixMilli(1_700_000_000_000)
+
+func TestGenesisIsMadeOfTheSpecAndTheKeys(t *testing.T) {
+	network := newNetwork("demo")
+	members := newMembers(12)
+	slices.Reverse(members)
+	g, err := Genesis(network, ChainID(network), birth, members)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.ChainID != "demo-0a1b2c3d" || g.TimeMS != 1_700_000_000_000 || g.Threshold != 7 || g.Parameters != chain.DefaultParameters() {
+		t.Errorf("genesis %+v", g)
+	}
+	for i, v := range g.Validators {
+		if v.Name != ValidatorName("demo", i) || v.Validator != members[11-i].Validator {
+			t.Errorf("validator %d is %s", i, v.Name)
+		}
+	}
+	text, err := EncodeGenesis(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := chain.ReadGenesis(bytes.NewReader(text))
+	if err != nil || again.Hash() != g.Hash() {
+		t.Errorf("reads back as %+v, %v", again, err)
+	}
+	o := GenesisConfigMap(network, string(text))
+	if !*o.Immutable || o.Data[GenesisKey] != string(text) || *o.Name != "demo-genesis" {
+		t.Errorf("ConfigMap %+v", o)
+	}
+}
+
+func TestGenesisHasTheConstantsOfTheSpec(t *testing.T) {
+	network := newNetwork("demo")
+	interval := int64(7)
+	network.Spec.Consensus = v1alpha1.Consensus{MinBlockInterval: &metav1.Duration{Duration: 50 * time.Millisecond}, BeaconInterval: &interval}
+	one, two := resource.MustParse("1Ki"), resource.MustParse("1Mi")
+	network.Spec.Messages = v1alpha1.Messages{MaxBytes: &one, MaxBlockBytes: &two}
+	network.Spec.Threshold.Policy = v1alpha1.ThresholdTwoThirds
+	g, err := Genesis(network, "x", birth, newMembers(7))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := chain.DefaultParameters()
+	want.MinBlockIntervalMS, want.BeaconInterval, want.MaxMessageBytes, want.MaxBlockBytes = 50, 7, 1<<10, 1<<20
+	if g.Parameters != want || g.Threshold != 5 {
+		t.Errorf("parameters %+v, threshold %d", g.Parameters, g.Threshold)
+	}
+}
+
+func TestGenesisRefusesWhatTheChainCannotDo(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change  func(*v1alpha1.DiseqNetwork)
+		members int
+		want    string
+	}{
+		"no validators":          {func(*v1alpha1.DiseqNetwork) {}, 0, "validator set of 0"},
+		"too many validators":    {func(*v1alpha1.DiseqNetwork) {}, 101, "validator set of 101"},
+		"a part of a ms":         {interval(time.Microsecond), 4, "spec.consensus.minBlockInterval"},
+		"a negative interval":    {interval(-time.Second), 4, "spec.consensus.minBlockInterval"},
+		"too long an interval":   {interval(time.Hour), 4, "min_block_interval_ms is 3600000"},
+		"an endless interval":    {interval(1 << 62), 4, "spec.consensus.minBlockInterval"},
+		"messages of no size":    {func(n *v1alpha1.DiseqNetwork) { n.Spec.Messages.MaxBytes = bytesOf(0) }, 4, "max_message_bytes is 0"},
+		"messages of 8 EiB":      {func(n *v1alpha1.DiseqNetwork) { n.Spec.Messages.MaxBytes = bytesOf(1 << 62) }, 4, "spec.messages.maxBytes"},
+		"blocks below a message": {func(n *v1alpha1.DiseqNetwork) { n.Spec.Messages.MaxBlockBytes = bytesOf(1) }, 4, "max_block_bytes is 1"},
+	} {
+		network := newNetwork("demo")
+		tt.change(network)
+		if _, err := Genesis(network, "x", birth, newMembers(tt.members)); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: error %v, want %q", name, err, tt.want)
+		}
+	}
+	if _, err := Genesis(newNetwork("demo"), "NO", birth, newMembers(4)); err == nil || !strings.Contains(err.Error(), "chain_id") {
+		t.Errorf("a bad chain id: %v", err)
+	}
+}
+
+func interval(d time.Duration) func(*v1alpha1.DiseqNetwork) {
+	return func(n *v1alpha1.DiseqNetwork) { n.Spec.Consensus.MinBlockInterval = &metav1.Duration{Duration: d} }
+}
+
+func TestChainIDsAreValidForTheLongestName(t *testing.T) {
+	network := newNetwork(strings.Repeat("n", 40))
+	if _, err := Genesis(network, ChainID(network), birth, newMembers(4)); err != nil {
+		t.Error(err)
+	}
+}
+
+// What a node makes of these files is tested with the node itself, in test/system.
+func TestAllValidatorsShareConfigurationAndPeers(t *testing.T) {
+	network := newNetwork("demo")
+	size := resource.MustParse("3Mi")
+	network.Spec.Messages.MaxPoolBytes = &size
+	config, err := ConfigMap(network)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]any
+	if err := yaml.Unmarshal([]byte(config.Data[ConfigKey]), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{
+		"genesis": "/etc/diseq/genesis/genesis.json", "keys": "/etc/diseq/keys", "data": "/data", "peers": "/etc/diseq/peers/peers.json",
+		"listen": map[string]any{"public": ":8080", "peer": ":7700", "operations": ":9090"},
+		"limits": map[string]any{"maxPoolBytes": float64(3 << 20)}, "logFormat": "json",
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("node.yaml is %v", got)
+	}
+	members := newMembers(11)
+	slices.Reverse(members)
+	o, err := PeersConfigMap(network, members)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file peersFile
+	if err := json.Unmarshal([]byte(o.Data[PeersKey]), &file); err != nil {
+		t.Fatal(err)
+	}
+	if len(file.Peers) != 11 || file.Peers[10] != (peerEntry{Name: "demo-v10", PublicKey: members[0].PublicKey, Address: "demo-v10-0.demo-peers.ns.svc:7700"}) {
+		t.Errorf("peers %+v", file.Peers)
+	}
+}

@@ -1,0 +1,45 @@
+package resources
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+)
+
+// KeySecret is the Secret of a new validator, to be created and never to be updated: files are those of its identity (see
+// identity.Files). It is immutable and has no owner; what may change of it is in KeySecretMetadata.
+func KeySecret(network *v1alpha1.DiseqNetwork, serial int, files map[string][]byte) *corev1.Secret {
+	name, immutable := ValidatorName(network.Name, serial), true
+	return &corev1.Secret{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: network.Namespace, Labels: validatorLabels(network.Name, name)},
+		Type:       corev1.SecretTypeOpaque,
+		Immutable:  &immutable,
+		Data:       files,
+	}
+}
+
+// KeySecretMetadata is what the operator applies to a key Secret that exists: labels, owner, and the UID of the validator's first
+// volume claim (empty if there was none yet). It names the Secret by its UID, so that applying it never makes one without keys. It
+// fails if the Secret has another first volume already.
+func KeySecretMetadata(
+	network *v1alpha1.DiseqNetwork, secret *corev1.Secret, firstVolume types.UID,
+) (*corev1ac.SecretApplyConfiguration, error) {
+	known := types.UID(secret.Annotations[FirstVolumeAnnotation])
+	if known != "" && firstVolume != "" && known != firstVolume {
+		return nil, fmt.Errorf("secret %s: the first volume is %s, it cannot become %s", secret.Name, known, firstVolume)
+	}
+	if firstVolume == "" {
+		firstVolume = known
+	}
+	out := corev1ac.Secret(secret.Name, network.Namespace).WithUID(secret.UID)
+	if firstVolume != "" {
+		out.WithAnnotations(map[string]string{FirstVolumeAnnotation: string(firstVolume)})
+	}
+	return retained(network, validatorLabels(network.Name, secret.Name), out), nil
+}

@@ -1,0 +1,164 @@
+package resources
+
+import (
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+)
+
+// FieldOwner is the manager of all fields that the operator applies.
+const FieldOwner = "diseq-operator"
+
+// Labels of the objects and pods of a network.
+const (
+	// NetworkLabel is on everything; its value is the network's name.
+	NetworkLabel = "diseq.io/network"
+	// ValidatorLabel is on what one validator has; its value is the validator's name.
+	ValidatorLabel = "diseq.io/validator"
+	// RoleLabel is on pods; its value is RoleValidator.
+	RoleLabel     = "diseq.io/role"
+	RoleValidator = "validator"
+
+	nameLabel      = "app.kubernetes.io/name"
+	instanceLabel  = "app.kubernetes.io/instance"
+	managedByLabel = "app.kubernetes.io/managed-by"
+	componentLabel = "app.kubernetes.io/component"
+)
+
+// Values of the label app.kubernetes.io/component: what the object is there for.
+const (
+	networkComponent   = "network"
+	validatorComponent = "validator"
+)
+
+// Annotations.
+const (
+	// AppliedAnnotation is on every object that is applied: the hash of what was applied, see Hash.
+	AppliedAnnotation = "diseq.io/applied"
+	// TemplateAnnotation is on pods: the hash of the template that they are made from, see TemplateHash.
+	TemplateAnnotation = "diseq.io/template"
+	// ConfigAnnotation is on pods: the hash of node.yaml, which a node reads at its start only.
+	ConfigAnnotation = "diseq.io/config"
+	// FirstVolumeAnnotation is on key Secrets: the UID of the validator's first volume claim, the only one on which its node may make
+	// a vote store. Once set it never changes.
+	FirstVolumeAnnotation = "diseq.io/first-volume"
+)
+
+// Ports of a node's pod, and their names.
+const (
+	PublicPort     = 8080
+	PeerPort       = 7700
+	OperationsPort = 9090
+
+	PublicPortName     = "http"
+	PeerPortName       = "peer"
+	OperationsPortName = "operations"
+)
+
+// Container is the name of the one container of a pod.
+const Container = "node"
+
+// Keys of the ConfigMaps' data.
+const (
+	GenesisKey = "genesis.json"
+	ConfigKey  = "node.yaml"
+	PeersKey   = "peers.json"
+)
+
+// ValidatorName is the name of a validator: of its key Secret, ServiceAccount, volume claim and StatefulSet. A serial number is
+// never used again.
+func ValidatorName(network string, serial int) string { return fmt.Sprintf("%s-v%d", network, serial) }
+
+// SerialOf is the inverse of ValidatorName; ok is false for any other name.
+func SerialOf(network, validator string) (serial int, ok bool) {
+	digits, found := strings.CutPrefix(validator, network+"-v")
+	serial, err := strconv.Atoi(digits)
+	// "+1" and "01" are numbers too, and no names.
+	if !found || err != nil || serial < 0 || validator != ValidatorName(network, serial) {
+		return 0, false
+	}
+	return serial, true
+}
+
+// PodName is the name of a validator's pod.
+func PodName(validator string) string { return validator + "-0" }
+
+// GenesisName is the name of the ConfigMap with the genesis document.
+func GenesisName(network string) string { return network + "-genesis" }
+
+// ConfigName is the name of the ConfigMap with node.yaml.
+func ConfigName(network string) string { return network + "-config" }
+
+// PeersName is the name of the ConfigMap with the peers file, and of the headless Service that pods find each other by.
+func PeersName(network string) string { return network + "-peers" }
+
+// ClientsName is the name of the Service for clients.
+func ClientsName(network string) string { return network }
+
+// BudgetName is the name of the PodDisruptionBudget.
+func BudgetName(network string) string { return network }
+
+// MonitorName is the name of the PodMonitor.
+func MonitorName(network string) string { return network }
+
+// PeerAddress is where a validator's node listens for the other nodes: host:port, the host by the headless Service.
+func PeerAddress(network, namespace, validator string) string {
+	return fmt.Sprintf("%s.%s.%s.svc:%d", PodName(validator), PeersName(network), namespace, PeerPort)
+}
+
+// ChainID is the name of the chain of a network that is born: its name and the first 8 digits of its UID, so that a network of the
+// same name that is born later is another chain.
+func ChainID(network *v1alpha1.DiseqNetwork) string {
+	uid := string(network.UID)
+	return network.Name + "-" + uid[:min(8, len(uid))]
+}
+
+// NetworkSelector selects the pods of a network.
+func NetworkSelector(network string) map[string]string {
+	return map[string]string{NetworkLabel: network}
+}
+
+// ValidatorsSelector selects the pods of a network's validators, observers left out.
+func ValidatorsSelector(network string) map[string]string {
+	return map[string]string{NetworkLabel: network, RoleLabel: RoleValidator}
+}
+
+// ValidatorSelector selects the pod of one validator.
+func ValidatorSelector(network, validator string) map[string]string {
+	return map[string]string{NetworkLabel: network, ValidatorLabel: validator}
+}
+
+// Selector is ValidatorsSelector as text: what the scale subresource shows.
+func Selector(network string) string {
+	return labels.SelectorFromSet(ValidatorsSelector(network)).String()
+}
+
+// networkLabels are those of an object that all validators share.
+func networkLabels(network string) map[string]string {
+	return map[string]string{
+		nameLabel: "diseq", instanceLabel: network, managedByLabel: FieldOwner, componentLabel: networkComponent, NetworkLabel: network,
+	}
+}
+
+// validatorLabels are those of an object of one validator.
+func validatorLabels(network, validator string) map[string]string {
+	out := networkLabels(network)
+	out[componentLabel], out[ValidatorLabel] = validatorComponent, validator
+	return out
+}
+
+// podLabels are those of a validator's pod; the operator's win over the user's.
+func podLabels(network *v1alpha1.DiseqNetwork, validator string) map[string]string {
+	out := maps.Clone(network.Spec.PodTemplate.Labels)
+	if out == nil {
+		out = map[string]string{}
+	}
+	maps.Copy(out, validatorLabels(network.Name, validator))
+	out[RoleLabel] = RoleValidator
+	return out
+}

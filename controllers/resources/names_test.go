@@ -1,0 +1,125 @@
+package resources
+
+import (
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+func TestNamesAndLabelsAreValidForTheLongestName(t *testing.T) {
+	network := newNetwork(strings.Repeat("n", 40))
+	objects := allObjects(t, network, []Member{{Serial: 9999, Validator: newMembers(1)[0].Validator}})
+	if len(objects) != 16 {
+		t.Errorf("%d objects", len(objects))
+	}
+	for _, o := range objects {
+		var problems []string
+		if o.GetKind() == "Service" {
+			problems = validation.IsDNS1035Label(o.GetName())
+		} else {
+			problems = validation.IsDNS1123Label(o.GetName()) // 63 characters: some of the names become label values
+		}
+		for _, set := range []map[string]string{o.GetLabels(), o.GetAnnotations()} {
+			for key := range set {
+				problems = append(problems, validation.IsQualifiedName(key)...)
+			}
+		}
+		for _, value := range o.GetLabels() {
+			problems = append(problems, validation.IsValidLabelValue(value)...)
+		}
+		if o.GetNamespace() != "ns" || o.GetLabels()[NetworkLabel] != network.Name || len(problems) > 0 {
+			t.Errorf("%v in %s with labels %v: %v", o, o.GetNamespace(), o.GetLabels(), problems)
+		}
+	}
+	validator := ValidatorName(network.Name, 9999)
+	// The pod's name, and the label that its StatefulSet gives it: a hash of ten digits behind its own name.
+	for _, value := range []string{PodName(validator), validator + "-0123456789"} {
+		if problems := validation.IsValidLabelValue(value); len(problems) > 0 {
+			t.Errorf("%s: %v", value, problems)
+		}
+	}
+	for _, value := range statefulSet(t, network).Spec.Template.Labels {
+		if problems := validation.IsValidLabelValue(value); len(problems) > 0 {
+			t.Errorf("%s: %v", value, problems)
+		}
+	}
+}
+
+func TestSerialNumbersAreReadBackFromNames(t *testing.T) {
+	for _, serial := range []int{0, 1, 10, 9999} {
+		if got, ok := SerialOf("a-v1", ValidatorName("a-v1", serial)); !ok || got != serial {
+			t.Errorf("%d reads back as %d, %v", serial, got, ok)
+		}
+	}
+	for _, name := range []string{"", "a", "a-v", "a-v01", "a-v+1", "a-v-1", "a-v1x", "b-v1", "a-b-v1", "a-v1-v0", "a-v99999999999999999999"} {
+		if serial, ok := SerialOf("a", name); ok {
+			t.Errorf("%q has serial number %d of a", name, serial)
+		}
+	}
+}
+
+func TestNetworksDoNotTouchEachOthersObjects(t *testing.T) {
+	names := []string{"a", "a-v0", "a-v1", "a-v0-v0", "b", "a-genesis", "a-config", "a-default"}
+	owners := map[string]string{}
+	for _, name := range names {
+		for _, o := range allObjects(t, newNetwork(name), newMembers(3)) {
+			if other, ok := owners[o.String()]; ok {
+				t.Errorf("networks %s and %s both have %v", other, name, o)
+			}
+			owners[o.String()] = name
+		}
+	}
+	pods := map[string][]labels.Set{}
+	for _, name := range names {
+		for serial := range 2 {
+			pods[name] = append(pods[name], podLabels(newNetwork(name), ValidatorName(name, serial)))
+		}
+	}
+	for _, name := range names {
+		text, err := labels.Parse(Selector(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		of := func(set map[string]string) labels.Selector { return labels.SelectorFromSet(set) }
+		for _, other := range names {
+			for serial, pod := range pods[other] {
+				mine := name == other
+				for _, selector := range []labels.Selector{of(NetworkSelector(name)), of(ValidatorsSelector(name)), text} {
+					if selector.Matches(pod) != mine {
+						t.Errorf("%s of %s and pod %d of %s: %v", selector, name, serial, other, !mine)
+					}
+				}
+				one := of(ValidatorSelector(name, ValidatorName(name, 0)))
+				if one.Matches(pod) != (mine && serial == 0) {
+					t.Errorf("%s and pod %d of %s: %v", one, serial, other, one.Matches(pod))
+				}
+			}
+		}
+	}
+}
+
+func TestEverySelectorNamesTheNetwork(t *testing.T) {
+	network := newNetwork("demo")
+	for _, o := range allObjects(t, network, newMembers(1)) {
+		var selector map[string]string
+		switch o.GetKind() {
+		case "Service":
+			selector, _, _ = unstructured.NestedStringMap(o.Object, "spec", "selector")
+		case "StatefulSet", "PodDisruptionBudget", "PodMonitor":
+			selector, _, _ = unstructured.NestedStringMap(o.Object, "spec", "selector", "matchLabels")
+		case "NetworkPolicy":
+			selector, _, _ = unstructured.NestedStringMap(o.Object, "spec", "podSelector", "matchLabels")
+		default:
+			continue
+		}
+		if selector[NetworkLabel] != "demo" {
+			t.Errorf("%v selects %v", o, selector)
+		}
+		if pod := labels.Set(podLabels(network, "demo-v0")); !labels.SelectorFromSet(selector).Matches(pod) {
+			t.Errorf("%v selects %v, which no pod has", o, selector)
+		}
+	}
+}

@@ -1,0 +1,74 @@
+package resources
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+	networkingv1ac "k8s.io/client-go/applyconfigurations/networking/v1"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+)
+
+// The label, and its value, of namespaces whose pods may read the metrics: what kubebuilder's projects use.
+const (
+	metricsNamespaceLabel = "metrics"
+	metricsNamespaceValue = "enabled"
+)
+
+// NetworkPolicies are what may be sent to and from the pods of a network: nothing, but DNS, peers to peers, clients from anywhere
+// to the public port, and to the operations port the operator and, with monitoring, namespaces labelled metrics=enabled. Always the
+// same five, so that none is left over when the spec changes.
+func NetworkPolicies(network *v1alpha1.DiseqNetwork, operator Operator) []*networkingv1ac.NetworkPolicyApplyConfiguration {
+	both := []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}
+	pods := networkingv1ac.NetworkPolicyPeer().WithPodSelector(labelSelector(NetworkSelector(network.Name)))
+	return []*networkingv1ac.NetworkPolicyApplyConfiguration{
+		policy(network, "default-deny", networkingv1ac.NetworkPolicySpec().WithPolicyTypes(both...)),
+		// To anywhere: a DNS cache on the node has no pod address. 5353 is where some clusters' DNS pods listen behind port 53.
+		policy(network, "dns", networkingv1ac.NetworkPolicySpec().WithPolicyTypes(networkingv1.PolicyTypeEgress).
+			WithEgress(networkingv1ac.NetworkPolicyEgressRule().WithPorts(
+				policyPort(corev1.ProtocolUDP, 53), policyPort(corev1.ProtocolTCP, 53),
+				policyPort(corev1.ProtocolUDP, 5353), policyPort(corev1.ProtocolTCP, 5353)))),
+		policy(network, "peers", networkingv1ac.NetworkPolicySpec().WithPolicyTypes(both...).
+			WithIngress(networkingv1ac.NetworkPolicyIngressRule().WithFrom(pods).WithPorts(policyPort(corev1.ProtocolTCP, PeerPort))).
+			WithEgress(networkingv1ac.NetworkPolicyEgressRule().WithTo(pods).WithPorts(policyPort(corev1.ProtocolTCP, PeerPort)))),
+		policy(network, "clients", networkingv1ac.NetworkPolicySpec().WithPolicyTypes(networkingv1.PolicyTypeIngress).
+			WithIngress(networkingv1ac.NetworkPolicyIngressRule().WithPorts(policyPort(corev1.ProtocolTCP, PublicPort)))),
+		policy(network, "operations", operations(network, operator)),
+	}
+}
+
+// operations has no rule at all where nobody is to be let in: a rule without peers lets in everybody.
+func operations(network *v1alpha1.DiseqNetwork, operator Operator) *networkingv1ac.NetworkPolicySpecApplyConfiguration {
+	spec := networkingv1ac.NetworkPolicySpec().WithPolicyTypes(networkingv1.PolicyTypeIngress)
+	var from []*networkingv1ac.NetworkPolicyPeerApplyConfiguration
+	if operator.Namespace != "" {
+		from = append(from, networkingv1ac.NetworkPolicyPeer().
+			WithNamespaceSelector(labelSelector(map[string]string{corev1.LabelMetadataName: operator.Namespace})).
+			WithPodSelector(labelSelector(operator.PodLabels)))
+	}
+	if Monitored(network) {
+		from = append(from, networkingv1ac.NetworkPolicyPeer().
+			WithNamespaceSelector(labelSelector(map[string]string{metricsNamespaceLabel: metricsNamespaceValue})))
+	}
+	if len(from) > 0 {
+		spec.WithIngress(networkingv1ac.NetworkPolicyIngressRule().WithFrom(from...).WithPorts(policyPort(corev1.ProtocolTCP, OperationsPort)))
+	}
+	return spec
+}
+
+func policy(
+	network *v1alpha1.DiseqNetwork, suffix string, spec *networkingv1ac.NetworkPolicySpecApplyConfiguration,
+) *networkingv1ac.NetworkPolicyApplyConfiguration {
+	return owned(network, networkLabels(network.Name),
+		networkingv1ac.NetworkPolicy(network.Name+"-"+suffix, network.Namespace).
+			WithSpec(spec.WithPodSelector(labelSelector(NetworkSelector(network.Name)))))
+}
+
+func policyPort(protocol corev1.Protocol, port int32) *networkingv1ac.NetworkPolicyPortApplyConfiguration {
+	return networkingv1ac.NetworkPolicyPort().WithProtocol(protocol).WithPort(intstr.FromInt32(port))
+}
+
+func labelSelector(labels map[string]string) *metav1ac.LabelSelectorApplyConfiguration {
+	return metav1ac.LabelSelector().WithMatchLabels(labels)
+}

@@ -1,0 +1,150 @@
+package resources
+
+import (
+	"encoding/json"
+	"slices"
+	"testing"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+)
+
+// end is one end of a connection. Outside the cluster there are no labels.
+type end struct {
+	namespace       string
+	namespaceLabels labels.Set
+	pod             labels.Set
+}
+
+// policiesOf returns the policies as the API server would read them.
+func policiesOf(t *testing.T, network *v1alpha1.DiseqNetwork, operator Operator) []networkingv1.NetworkPolicy {
+	t.Helper()
+	var out []networkingv1.NetworkPolicy
+	for _, configuration := range NetworkPolicies(network, operator) {
+		var p networkingv1.NetworkPolicy
+		raw, err := json.Marshal(configuration)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(raw, &p); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+func selects(t *testing.T, s *metav1.LabelSelector, set labels.Set) bool {
+	t.Helper()
+	selector, err := metav1.LabelSelectorAsSelector(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return selector.Matches(set)
+}
+
+func matches(t *testing.T, peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort, home string, other end, port int32) bool {
+	t.Helper()
+	if len(ports) > 0 && !slices.ContainsFunc(ports, func(p networkingv1.NetworkPolicyPort) bool { return p.Port.IntVal == port }) {
+		return false
+	}
+	return len(peers) == 0 || slices.ContainsFunc(peers, func(p networkingv1.NetworkPolicyPeer) bool {
+		namespace := other.namespace == home
+		if p.NamespaceSelector != nil {
+			namespace = other.namespace != "" && selects(t, p.NamespaceSelector, other.namespaceLabels)
+		}
+		return namespace && (p.PodSelector == nil || selects(t, p.PodSelector, other.pod))
+	})
+}
+
+// allows is what a network that enforces policies does with a connection of a pod, as the API's documentation has it: a pod that some
+// policy of that direction selects takes only what one of them names.
+func allows(t *testing.T, policies []networkingv1.NetworkPolicy, direction networkingv1.PolicyType, pod, other end, port int32) bool {
+	t.Helper()
+	isolated := false
+	for _, p := range policies {
+		if p.Namespace != pod.namespace || !slices.Contains(p.Spec.PolicyTypes, direction) || !selects(t, &p.Spec.PodSelector, pod.pod) {
+			continue
+		}
+		isolated = true
+		if direction == networkingv1.PolicyTypeIngress {
+			for _, rule := range p.Spec.Ingress {
+				if matches(t, rule.From, rule.Ports, p.Namespace, other, port) {
+					return true
+				}
+			}
+			continue
+		}
+		for _, rule := range p.Spec.Egress {
+			if matches(t, rule.To, rule.Ports, p.Namespace, other, port) {
+				return true
+			}
+		}
+	}
+	return !isolated
+}
+
+func TestNetworkPoliciesLetInWhoIsNamedAndNobodyElse(t *testing.T) {
+	network, quiet := newNetwork("demo"), newNetwork("demo")
+	quiet.Spec.Monitoring.Enabled = new(bool)
+	in := func(namespace string, pod labels.Set, more ...string) end {
+		set := labels.Set{"kubernetes.io/metadata.name": namespace}
+		for i := 0; i+1 < len(more); i += 2 {
+			set[more[i]] = more[i+1]
+		}
+		return end{namespace, set, pod}
+	}
+	pod := in("ns", podLabels(network, "demo-v0"))
+	sibling := in("ns", podLabels(network, "demo-v1"))
+	impostor := in("elsewhere", podLabels(network, "demo-v1"))
+	foreign := in("ns", podLabels(newNetwork("other"), "other-v0"))
+	operator := in("diseq-system", testOperator.PodLabels)
+	bystander := in("diseq-system", labels.Set{"app": "x"})
+	pretender := in("elsewhere", testOperator.PodLabels)
+	prometheus := in("monitoring", labels.Set{"app": "prometheus"}, "metrics", "enabled")
+	dns := in("kube-system", labels.Set{"k8s-app": "kube-dns"})
+	internet := end{}
+	const ingress, egress = networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress
+	for _, tt := range []struct {
+		name      string
+		network   *v1alpha1.DiseqNetwork
+		operator  Operator
+		direction networkingv1.PolicyType
+		other     end
+		port      int32
+		want      bool
+	}{
+		{"a client from anywhere", network, testOperator, ingress, internet, PublicPort, true},
+		{"a client in the cluster", network, testOperator, ingress, bystander, PublicPort, true},
+		{"a peer", network, testOperator, ingress, sibling, PeerPort, true},
+		{"a peer that is dialled", network, testOperator, egress, sibling, PeerPort, true},
+		{"a node of another network", network, testOperator, ingress, foreign, PeerPort, false},
+		{"a node of another namespace", network, testOperator, ingress, impostor, PeerPort, false},
+		{"a peer port from anywhere", network, testOperator, ingress, internet, PeerPort, false},
+		{"the operator", network, testOperator, ingress, operator, OperationsPort, true},
+		{"the operator, without monitoring", quiet, testOperator, ingress, operator, OperationsPort, true},
+		{"a pod beside the operator", network, testOperator, ingress, bystander, OperationsPort, false},
+		{"the operator's labels elsewhere", network, testOperator, ingress, pretender, OperationsPort, false},
+		{"the operator at the peer port", network, testOperator, ingress, operator, PeerPort, false},
+		{"Prometheus", network, testOperator, ingress, prometheus, OperationsPort, true},
+		{"Prometheus, without monitoring", quiet, testOperator, ingress, prometheus, OperationsPort, false},
+		{"a peer at the operations port", network, testOperator, ingress, sibling, OperationsPort, false},
+		{"anyone, operator outside, no monitoring", quiet, Operator{}, ingress, internet, OperationsPort, false},
+		{"DNS", network, testOperator, egress, dns, 53, true},
+		{"DNS on the node", network, testOperator, egress, internet, 53, true},
+		{"the internet", network, testOperator, egress, internet, 443, false},
+		{"the API server", network, testOperator, egress, dns, 6443, false},
+		{"another network's node is dialled", network, testOperator, egress, foreign, PeerPort, false},
+	} {
+		if got := allows(t, policiesOf(t, tt.network, tt.operator), tt.direction, pod, tt.other, tt.port); got != tt.want {
+			t.Errorf("%s: allowed %v, want %v", tt.name, got, tt.want)
+		}
+	}
+	// Others' pods are left alone.
+	if !allows(t, policiesOf(t, network, testOperator), ingress, foreign, internet, 1) {
+		t.Error("a pod of another network is isolated")
+	}
+}

@@ -1,0 +1,107 @@
+package resources
+
+import (
+	"encoding/json"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+)
+
+// nonRoot is the user and group of the image.
+const nonRoot = 65532
+
+// keyMode lets the group read, which is the pod's (fsGroup): a Secret's files belong to root. A node takes no key that others could read.
+const keyMode = 0o440
+
+// stopSeconds is how long a node may take to finish what it writes. It takes a fraction of a second; a slow disk may need more.
+const stopSeconds = 60
+
+// podSpec is a pod of one validator without its container. It keeps to the restricted Pod Security Standard.
+func podSpec(network *v1alpha1.DiseqNetwork, validator string) (*corev1ac.PodSpecApplyConfiguration, error) {
+	t := network.Spec.PodTemplate
+	spec := corev1ac.PodSpec().
+		WithServiceAccountName(validator).WithAutomountServiceAccountToken(false).WithEnableServiceLinks(false).
+		WithTerminationGracePeriodSeconds(stopSeconds).
+		WithSecurityContext(corev1ac.PodSecurityContext().
+			WithRunAsNonRoot(true).WithRunAsUser(nonRoot).WithRunAsGroup(nonRoot).
+			WithFSGroup(nonRoot).WithFSGroupChangePolicy(corev1.FSGroupChangeOnRootMismatch).
+			WithSeccompProfile(runtimeDefault())).
+		WithVolumes(volumes(network, validator)...)
+	for _, s := range network.Spec.ImagePullSecrets {
+		spec.WithImagePullSecrets(corev1ac.LocalObjectReference().WithName(s.Name))
+	}
+	if len(t.NodeSelector) > 0 {
+		spec.WithNodeSelector(t.NodeSelector)
+	}
+	if t.PriorityClassName != "" {
+		spec.WithPriorityClassName(t.PriorityClassName)
+	}
+	for _, from := range t.Tolerations {
+		to, err := converted[corev1ac.TolerationApplyConfiguration]("tolerations", from)
+		if err != nil {
+			return nil, err
+		}
+		spec.WithTolerations(to)
+	}
+	if t.Affinity != nil {
+		affinity, err := converted[corev1ac.AffinityApplyConfiguration]("affinity", t.Affinity)
+		if err != nil {
+			return nil, err
+		}
+		spec.WithAffinity(affinity)
+	}
+	for _, from := range t.TopologySpreadConstraints {
+		to, err := converted[corev1ac.TopologySpreadConstraintApplyConfiguration]("topologySpreadConstraints", from)
+		if err != nil {
+			return nil, err
+		}
+		spec.WithTopologySpreadConstraints(to)
+	}
+	if len(t.TopologySpreadConstraints) == 0 {
+		// Preferred, not required: a cluster of fewer machines than validators is still served.
+		spec.WithTopologySpreadConstraints(corev1ac.TopologySpreadConstraint().
+			WithMaxSkew(1).WithTopologyKey(corev1.LabelHostname).WithWhenUnsatisfiable(corev1.ScheduleAnyway).
+			WithLabelSelector(labelSelector(ValidatorsSelector(network.Name))))
+	}
+	return spec, nil
+}
+
+func runtimeDefault() *corev1ac.SeccompProfileApplyConfiguration {
+	return corev1ac.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault)
+}
+
+// scratchBytes bounds the temporary files of the database's sorts.
+const scratchBytes = 64 << 20
+
+func volumes(network *v1alpha1.DiseqNetwork, validator string) []*corev1ac.VolumeApplyConfiguration {
+	document := func(volume, name string) *corev1ac.VolumeApplyConfiguration {
+		return corev1ac.Volume().WithName(volume).WithConfigMap(corev1ac.ConfigMapVolumeSource().WithName(name))
+	}
+	return []*corev1ac.VolumeApplyConfiguration{
+		corev1ac.Volume().WithName("data").
+			WithPersistentVolumeClaim(corev1ac.PersistentVolumeClaimVolumeSource().WithClaimName(validator)),
+		corev1ac.Volume().WithName("keys").
+			WithSecret(corev1ac.SecretVolumeSource().WithSecretName(validator).WithDefaultMode(keyMode)),
+		document("genesis", GenesisName(network.Name)),
+		document("config", ConfigName(network.Name)),
+		document("peers", PeersName(network.Name)),
+		corev1ac.Volume().WithName("scratch").
+			WithEmptyDir(corev1ac.EmptyDirVolumeSource().WithSizeLimit(*bytesOf(scratchBytes))),
+	}
+}
+
+// converted makes an apply configuration of a value of the API, which has the same JSON.
+func converted[T any](field string, from any) (*T, error) {
+	to := new(T)
+	raw, err := json.Marshal(from)
+	if err == nil {
+		err = json.Unmarshal(raw, to)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("spec.podTemplate.%s: %w", field, err)
+	}
+	return to, nil
+}

@@ -1,0 +1,280 @@
+package resources
+
+import (
+	"crypto/ed25519"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/identity"
+)
+
+var testOperator = Operator{
+	NodeImage: "diseq:v1", Namespace: "diseq-system", PodLabels: map[string]string{"app.kubernetes.io/name": "diseq-operator"},
+}
+
+// newNetwork is a network as the API server would give it, but for the defaults.
+func newNetwork(name string) *v1alpha1.DiseqNetwork {
+	return &v1alpha1.DiseqNetwork{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "ns", UID: types.UID("0a1b2c3d-0000-4000-8000-" + fmt.Sprintf("%012d", len(name)))},
+		Spec:       v1alpha1.DiseqNetworkSpec{Validators: 4},
+	}
+}
+
+func newMembers(n int) []Member {
+	out := make([]Member, n)
+	for i := range out {
+		out[i] = Member{Serial: i, Validator: chain.Validator{
+			PublicKey: chain.PublicKeyOf(ed25519.NewKeyFromSeed([]byte(fmt.Sprintf("%032d", i)))), VRFKey: chain.VRFKey{31: byte(i + 1)},
+		}}
+	}
+	return out
+}
+
+func must[T any](t *testing.T) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+// built is an object as the API server would read it.
+type built struct {
+	configuration any
+	*unstructured.Unstructured
+}
+
+func read(t *testing.T, configuration any) built {
+	t.Helper()
+	raw, err := json.Marshal(configuration)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := &unstructured.Unstructured{}
+	if err := json.Unmarshal(raw, u); err != nil {
+		t.Fatal(err)
+	}
+	return built{configuration, u}
+}
+
+func (b built) String() string { return b.GetKind() + " " + b.GetName() }
+
+// allObjects is everything that a network of members with those serial numbers has.
+func allObjects(t *testing.T, network *v1alpha1.DiseqNetwork, members []Member) []built {
+	t.Helper()
+	config, err := ConfigMap(network)
+	if err != nil {
+		t.Fatal(err)
+	}
+	peers, err := PeersConfigMap(network, members)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := []built{
+		read(t, GenesisConfigMap(network, "{}\n")), read(t, config), read(t, peers), read(t, PeersService(network)),
+		read(t, ClientsService(network)), read(t, PodDisruptionBudget(network, 3, 3)), read(t, PodMonitor(network)),
+	}
+	for _, p := range NetworkPolicies(network, testOperator) {
+		out = append(out, read(t, p))
+	}
+	for _, m := range members {
+		secret := KeySecret(network, m.Serial, nil)
+		secret.UID = "5ec2e700-0000-4000-8000-000000000000"
+		metadata, err := KeySecretMetadata(network, secret, "70100000-0000-4000-8000-000000000000")
+		if err != nil {
+			t.Fatal(err)
+		}
+		set, err := StatefulSet(network, testOperator, m.Serial, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, read(t, metadata), read(t, ServiceAccount(network, m.Serial)), read(t, PersistentVolumeClaim(network, m.Serial)), read(t, set))
+	}
+	return out
+}
+
+// statefulSet is validator 0's as the API server would read it.
+func statefulSet(t *testing.T, network *v1alpha1.DiseqNetwork) *appsv1.StatefulSet {
+	t.Helper()
+	configuration, err := StatefulSet(network, testOperator, 0, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := &appsv1.StatefulSet{}
+	raw := must[[]byte](t)(json.Marshal(configuration))
+	if err := json.Unmarshal(raw, out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// One network's name may be the beginning of another's.
+// Every selector in every object is the network's own.
+func TestOnlyWhatIsRetainedHasNoOwner(t *testing.T) {
+	for policy, kept := range map[v1alpha1.RetentionPolicy][]string{
+		"":                    {"ConfigMap demo-genesis", "PersistentVolumeClaim demo-v0", "Secret demo-v0"},
+		v1alpha1.RetainPolicy: {"ConfigMap demo-genesis", "PersistentVolumeClaim demo-v0", "Secret demo-v0"},
+		v1alpha1.DeletePolicy: nil,
+	} {
+		network := newNetwork("demo")
+		network.Spec.Storage.Retention.OnDelete = policy
+		var without []string
+		for _, o := range allObjects(t, network, newMembers(1)) {
+			references := o.GetOwnerReferences()
+			if len(references) == 0 {
+				without = append(without, o.String())
+				continue
+			}
+			yes := true
+			want := []metav1.OwnerReference{{
+				APIVersion: "diseq.io/v1alpha1", Kind: "DiseqNetwork", Name: "demo", UID: network.UID, Controller: &yes, BlockOwnerDeletion: &yes,
+			}}
+			if !reflect.DeepEqual(references, want) {
+				t.Errorf("%v is owned by %v", o, references)
+			}
+			if len(o.GetFinalizers()) > 0 {
+				t.Errorf("%v has finalizers %v", o, o.GetFinalizers())
+			}
+		}
+		if slices.Sort(without); !slices.Equal(without, kept) {
+			t.Errorf("with %q no owner have %v, want %v", policy, without, kept)
+		}
+	}
+}
+
+func TestKeySecretsAreMadeOnceAndOnlyTheirMetadataChanges(t *testing.T) {
+	network := newNetwork("demo")
+	network.Spec.Storage.Retention.OnDelete = v1alpha1.DeletePolicy
+	id := must[*identity.Identity](t)(identity.New())
+	files := must[map[string][]byte](t)(id.Files("demo-v0"))
+	secret := KeySecret(network, 0, files)
+	if secret.Immutable == nil || !*secret.Immutable || secret.Type != corev1.SecretTypeOpaque || len(secret.OwnerReferences) > 0 {
+		t.Errorf("secret %+v", secret.ObjectMeta)
+	}
+	if again, err := identity.Parse(secret.Data); err != nil || again.Public() != id.Public() {
+		t.Errorf("the identity reads back as %v, %v", again, err)
+	}
+	secret.UID = "s"
+	for _, tt := range []struct {
+		known, given, want string
+		fails              bool
+	}{
+		{"", "", "", false}, {"", "u", "u", false}, {"u", "u", "u", false}, {"u", "", "u", false}, {"u", "w", "", true},
+	} {
+		secret.Annotations = map[string]string{FirstVolumeAnnotation: tt.known}
+		configuration, err := KeySecretMetadata(network, secret, types.UID(tt.given))
+		if (err != nil) != tt.fails {
+			t.Errorf("%q, then %q: error %v", tt.known, tt.given, err)
+		}
+		if err != nil {
+			continue
+		}
+		if got := configuration.Annotations[FirstVolumeAnnotation]; got != tt.want {
+			t.Errorf("%q, then %q: annotation %q, want %q", tt.known, tt.given, got, tt.want)
+		}
+		if *configuration.UID != "s" || configuration.Data != nil || configuration.StringData != nil || configuration.Immutable != nil {
+			t.Errorf("metadata of a secret applies %+v", configuration)
+		}
+	}
+}
+
+func TestNoSecretIsInWhatIsApplied(t *testing.T) {
+	network := newNetwork("demo")
+	id := must[*identity.Identity](t)(identity.New())
+	files := must[map[string][]byte](t)(id.Files("demo-v0"))
+	var secrets []string
+	for _, file := range []string{identity.SigningKeyFile, identity.VRFKeyFile} {
+		lines := strings.Split(strings.TrimSpace(string(files[file])), "\n")
+		secrets = append(secrets, lines[len(lines)/2])
+	}
+	whole := must[[]byte](t)(json.Marshal(KeySecret(network, 0, files)))
+	for _, o := range allObjects(t, network, []Member{{Serial: 0, Validator: id.Public()}}) {
+		raw := string(must[[]byte](t)(json.Marshal(o.Object)))
+		for _, s := range secrets {
+			if len(s) < 40 || strings.Contains(raw, s) {
+				t.Errorf("%v has %q", o, s)
+			}
+		}
+		if o.GetKind() == "Secret" && (strings.Contains(raw, `"data"`) || !strings.Contains(string(whole), `"data"`)) {
+			t.Errorf("%v has data: %s", o, raw)
+		}
+	}
+}
+
+// variants are networks that use what a spec can say of pods.
+// No field of the spec's pod template may be forgotten: each changes the pods.
+// cmpUID is the UID that an object gets: the one that it names, or a new one.
+func TestTheBudgetIsTheLargerThreshold(t *testing.T) {
+	for _, tt := range []struct{ live, target, want int64 }{{3, 3, 3}, {5, 3, 5}, {3, 5, 5}, {0, 3, 3}} {
+		budget := read(t, PodDisruptionBudget(newNetwork("demo"), int(tt.live), int(tt.target)))
+		spec := budget.Object["spec"].(map[string]any)
+		if spec["minAvailable"] != tt.want || spec["unhealthyPodEvictionPolicy"] != "AlwaysAllow" || spec["maxUnavailable"] != nil {
+			t.Errorf("live %d, target %d: %v", tt.live, tt.target, spec)
+		}
+	}
+}
+
+func TestServicesAreForPeersAndForClients(t *testing.T) {
+	network := newNetwork("demo")
+	network.Spec.Service = v1alpha1.Service{Type: corev1.ServiceTypeLoadBalancer, Annotations: map[string]string{"lb": "x", AppliedAnnotation: "other"}}
+	peers, clients := PeersService(network), ClientsService(network)
+	if *peers.Name != "demo-peers" || *peers.Spec.ClusterIP != "None" || !*peers.Spec.PublishNotReadyAddresses || *peers.Spec.Ports[0].Port != 7700 {
+		t.Errorf("peers %+v", peers.Spec)
+	}
+	if *clients.Name != "demo" || clients.Spec.PublishNotReadyAddresses != nil || *clients.Spec.Ports[0].Port != 8080 || len(clients.Spec.Ports) != 1 ||
+		*clients.Spec.Type != corev1.ServiceTypeLoadBalancer || clients.Annotations["lb"] != "x" || clients.Annotations[AppliedAnnotation] != Hash(clients) {
+		t.Errorf("clients %+v, %v", clients.Spec, clients.Annotations)
+	}
+	if got := *ClientsService(newNetwork("demo")).Spec.Type; got != corev1.ServiceTypeClusterIP {
+		t.Errorf("default type %s", got)
+	}
+	set := statefulSet(t, network)
+	host := set.Name + "-0." + set.Spec.ServiceName + ".ns.svc:7700"
+	if got := PeerAddress("demo", "ns", "demo-v0"); got != host {
+		t.Errorf("peer address %s, the pod is %s", got, host)
+	}
+}
+
+func TestVolumesAreAsTheSpecSays(t *testing.T) {
+	network := newNetwork("demo")
+	plain := PersistentVolumeClaim(network, 0).Spec
+	if plain.StorageClassName != nil || plain.AccessModes[0] != corev1.ReadWriteOnce || plain.Resources.Requests.Storage().String() != "10Gi" {
+		t.Errorf("default volume %+v", plain)
+	}
+	network.Spec.Storage = v1alpha1.Storage{Size: bytesOf(1 << 30), StorageClassName: "fast", AccessMode: corev1.ReadWriteOncePod}
+	given := PersistentVolumeClaim(network, 0).Spec
+	if *given.StorageClassName != "fast" || !slices.Equal(given.AccessModes, []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOncePod}) ||
+		given.Resources.Requests.Storage().String() != "1Gi" {
+		t.Errorf("volume %+v", given)
+	}
+}
+
+func TestMonitoringIsOnUnlessTurnedOff(t *testing.T) {
+	network := newNetwork("demo")
+	if !Monitored(network) {
+		t.Error("off by default")
+	}
+	network.Spec.Monitoring.Enabled = new(bool)
+	if Monitored(network) {
+		t.Error("on though turned off")
+	}
+	o := read(t, PodMonitor(network))
+	endpoints, _, _ := unstructured.NestedSlice(o.Object, "spec", "podMetricsEndpoints")
+	if o.GetAPIVersion() != "monitoring.coreos.com/v1" || len(endpoints) != 1 || endpoints[0].(map[string]any)["port"] != OperationsPortName {
+		t.Errorf("%+v", o.Object)
+	}
+}

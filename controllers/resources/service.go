@@ -1,0 +1,36 @@
+package resources
+
+import (
+	"cmp"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+)
+
+// PeersService is the headless Service that gives each pod a name. Pods that are not ready have one too: nodes need each other to
+// become ready.
+func PeersService(network *v1alpha1.DiseqNetwork) *corev1ac.ServiceApplyConfiguration {
+	return owned(network, networkLabels(network.Name),
+		corev1ac.Service(PeersName(network.Name), network.Namespace).WithSpec(corev1ac.ServiceSpec().
+			WithClusterIP(corev1.ClusterIPNone).WithPublishNotReadyAddresses(true).
+			WithSelector(NetworkSelector(network.Name)).
+			WithPorts(servicePort(PeerPortName, PeerPort))))
+}
+
+// ClientsService is where clients reach the network: any node that is ready.
+func ClientsService(network *v1alpha1.DiseqNetwork) *corev1ac.ServiceApplyConfiguration {
+	return owned(network, networkLabels(network.Name),
+		corev1ac.Service(ClientsName(network.Name), network.Namespace).
+			WithAnnotations(network.Spec.Service.Annotations).
+			WithSpec(corev1ac.ServiceSpec().
+				WithType(cmp.Or(network.Spec.Service.Type, corev1.ServiceTypeClusterIP)).
+				WithSelector(NetworkSelector(network.Name)).
+				WithPorts(servicePort(PublicPortName, PublicPort).WithAppProtocol("http"))))
+}
+
+func servicePort(name string, port int32) *corev1ac.ServicePortApplyConfiguration {
+	return corev1ac.ServicePort().WithName(name).WithProtocol(corev1.ProtocolTCP).WithPort(port).WithTargetPort(intstr.FromString(name))
+}

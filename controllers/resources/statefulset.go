@@ -1,0 +1,67 @@
+package resources
+
+import (
+	"maps"
+
+	appsv1 "k8s.io/api/apps/v1"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+)
+
+// Operator is what objects say of the operator itself.
+type Operator struct {
+	// NodeImage is the image of nodes whose network names none.
+	NodeImage string
+	// Namespace and PodLabels select the operator's own pods, which network policies let in. Namespace is empty where the operator
+	// runs outside the cluster.
+	Namespace string
+	PodLabels map[string]string
+}
+
+// StatefulSet runs the pod of one validator. One for each, not one for all: any validator can leave, each pod mounts its own key
+// only, and Kubernetes still sees to it that no two pods have one identity. Nothing but the operator replaces a pod whose template has
+// changed (OnDelete).
+//
+// createVoteStore states that the volume claim is the validator's first one.
+func StatefulSet(
+	network *v1alpha1.DiseqNetwork, operator Operator, serial int, createVoteStore bool,
+) (*appsv1ac.StatefulSetApplyConfiguration, error) {
+	name := ValidatorName(network.Name, serial)
+	template, err := podTemplate(network, operator, name, createVoteStore)
+	if err != nil {
+		return nil, err
+	}
+	template.WithAnnotations(map[string]string{TemplateAnnotation: TemplateHash(template)})
+	return owned(network, validatorLabels(network.Name, name),
+		appsv1ac.StatefulSet(name, network.Namespace).WithSpec(appsv1ac.StatefulSetSpec().
+			WithReplicas(1).WithServiceName(PeersName(network.Name)).WithRevisionHistoryLimit(2).
+			WithUpdateStrategy(appsv1ac.StatefulSetUpdateStrategy().WithType(appsv1.OnDeleteStatefulSetStrategyType)).
+			WithSelector(labelSelector(ValidatorSelector(network.Name, name))).
+			WithTemplate(template))), nil
+}
+
+// podTemplate is the template before its hash is known. The user's annotations come first: the operator's win.
+func podTemplate(
+	network *v1alpha1.DiseqNetwork, operator Operator, validator string, createVoteStore bool,
+) (*corev1ac.PodTemplateSpecApplyConfiguration, error) {
+	config, err := NodeConfig(network)
+	if err != nil {
+		return nil, err
+	}
+	annotations := map[string]string{}
+	maps.Copy(annotations, network.Spec.PodTemplate.Annotations)
+	annotations[ConfigAnnotation] = configHash(config)
+	spec, err := podSpec(network, validator)
+	if err != nil {
+		return nil, err
+	}
+	node, err := container(network, operator, validator, createVoteStore)
+	if err != nil {
+		return nil, err
+	}
+	return corev1ac.PodTemplateSpec().
+		WithLabels(podLabels(network, validator)).WithAnnotations(annotations).
+		WithSpec(spec.WithContainers(node)), nil
+}

@@ -1,0 +1,33 @@
+package resources
+
+import (
+	"cmp"
+
+	corev1 "k8s.io/api/core/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+)
+
+// defaultVolumeSize is that of the API's schema.
+const defaultVolumeSize = 10 << 30
+
+// PersistentVolumeClaim is a validator's volume. It is no claim of the StatefulSet's template, so that its owner and its end are
+// the operator's business.
+func PersistentVolumeClaim(network *v1alpha1.DiseqNetwork, serial int) *corev1ac.PersistentVolumeClaimApplyConfiguration {
+	name, storage := ValidatorName(network.Name, serial), network.Spec.Storage
+	size := storage.Size
+	if size == nil {
+		size = bytesOf(defaultVolumeSize)
+	}
+	spec := corev1ac.PersistentVolumeClaimSpec().
+		WithAccessModes(cmp.Or(storage.AccessMode, corev1.ReadWriteOnce)).
+		WithVolumeMode(corev1.PersistentVolumeFilesystem).
+		WithResources(corev1ac.VolumeResourceRequirements().WithRequests(corev1.ResourceList{corev1.ResourceStorage: *size}))
+	// Left out it is the default class; an empty name would be no class at all.
+	if storage.StorageClassName != "" {
+		spec.WithStorageClassName(storage.StorageClassName)
+	}
+	return retained(network, validatorLabels(network.Name, name),
+		corev1ac.PersistentVolumeClaim(name, network.Namespace).WithSpec(spec))
+}

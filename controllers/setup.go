@@ -1,0 +1,119 @@
+package controllers
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+	"github.com/diseq/diseq/controllers/nodeclient"
+	"github.com/diseq/diseq/controllers/resources"
+)
+
+// Options are what an operator is started with.
+type Options struct {
+	// Operator is what networks' objects say of the operator: the image of nodes that none is named for, and who may ask them.
+	Operator resources.Operator
+	// Concurrency is how many networks are reconciled at the same time.
+	Concurrency int
+	// Resync is how often a network is looked at that nothing happens to: its nodes' answers are no events.
+	Resync time.Duration
+	// Nodes answers for the nodes.
+	Nodes nodeclient.Client
+	// Registerer takes the metrics of the networks.
+	Registerer prometheus.Registerer
+}
+
+// Scheme has every kind that the operator reads or writes.
+func Scheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	return scheme
+}
+
+// watched are the kinds of a network's objects that are cached and whose changes start a reconcile. Secrets are not among them.
+func watched() []client.Object {
+	return []client.Object{
+		&appsv1.StatefulSet{}, &corev1.Pod{}, &corev1.PersistentVolumeClaim{}, &corev1.ConfigMap{}, &corev1.Service{},
+		&corev1.ServiceAccount{}, &policyv1.PodDisruptionBudget{}, &networkingv1.NetworkPolicy{},
+	}
+}
+
+// CacheOptions returns what is to be cached: networks, and of the other kinds the objects with the label of a network. Without
+// namespaces it is all of them.
+func CacheOptions(namespaces []string) cache.Options {
+	exists, err := labels.Parse(resources.NetworkLabel)
+	utilruntime.Must(err) // a constant
+	options := cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
+		// When a status was written last is in the managed fields.
+		ByObject: map[client.Object]cache.ByObject{&v1alpha1.DiseqNetwork{}: {Transform: func(o any) (any, error) { return o, nil }}},
+	}
+	for _, kind := range watched() {
+		options.ByObject[kind] = cache.ByObject{Label: exists}
+	}
+	for _, namespace := range namespaces {
+		if options.DefaultNamespaces == nil {
+			options.DefaultNamespaces = map[string]cache.Config{}
+		}
+		options.DefaultNamespaces[namespace] = cache.Config{}
+	}
+	return options
+}
+
+// ClientOptions keep Secrets out of the cache: a cached kind is listed and watched, and the operator has no right to.
+func ClientOptions() client.Options {
+	return client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}}
+}
+
+// Setup adds the controller to a manager whose cache and client were made with [CacheOptions] and [ClientOptions].
+func Setup(mgr ctrl.Manager, o Options) error {
+	r, err := New(o, mgr.GetClient(), mgr.GetAPIReader(), mgr.GetRESTMapper(), mgr.GetEventRecorder("diseq-operator"))
+	if err != nil {
+		return err
+	}
+	b := ctrl.NewControllerManagedBy(mgr).
+		Named("diseqnetwork").
+		// A status is written by this controller itself: it is no news.
+		For(&v1alpha1.DiseqNetwork{}, builder.WithPredicates(predicate.Or(
+			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, predicate.LabelChangedPredicate{}))).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: o.Concurrency,
+			// Names are unique in a process only where two managers in one share a registry of metrics; tests run several.
+			SkipNameValidation: ptr.To(true),
+		})
+	for _, kind := range watched() {
+		// By label, not by owner: what is retained has none, and a pod's is its StatefulSet.
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(networkOf), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}))
+	}
+	return b.Complete(r)
+}
+
+// networkOf names the network that an object belongs to by its label.
+func networkOf(_ context.Context, object client.Object) []reconcile.Request {
+	name := object.GetLabels()[resources.NetworkLabel]
+	if name == "" {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: object.GetNamespace(), Name: name}}}
+}

@@ -1,0 +1,365 @@
+package status
+
+import (
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+	"github.com/diseq/diseq/controllers/membership"
+	"github.com/diseq/diseq/controllers/nodeclient"
+	"github.com/diseq/diseq/node/chain"
+)
+
+var now = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+// observed is a network of n validators as the operator sees it: all are well at height 100, their last block is a minute old.
+func observed(n, t int, changes ...func(*Observation)) Observation {
+	net := membership.Network{Name: "demo", Validators: n, Threshold: t, Set: membership.Set{Threshold: t}}
+	for i := range n {
+		name := fmt.Sprintf("demo-v%d", i)
+		volume := types.UID(name + "-volume")
+		key := chain.PublicKey{1, byte(i)}
+		net.Set.Keys = append(net.Set.Keys, key)
+		net.Members = append(net.Members, membership.Member{
+			Name: name, Serial: i, PublicKey: key, Secret: true,
+			Volume:      membership.Volume{Exists: true, UID: volume, FirstUID: volume},
+			StatefulSet: membership.StatefulSet{Exists: true},
+			Pod:         &membership.Pod{Name: name + "-0", UID: "pod", Ready: true, Scheduled: true},
+			Answer: &nodeclient.Status{Role: nodeclient.RoleValidator, Ready: true, Height: 100, Validators: n, Threshold: t,
+				FinalizedTimestamp: uint64(now.Add(-time.Minute).UnixMilli()) + uint64(i)},
+		})
+	}
+	o := Observation{Generation: 3, Now: now, Network: net, ChainID: "demo-0123abcd", GenesisHash: "ab", Selector: "diseq.io/network=demo"}
+	for _, change := range changes {
+		change(&o)
+	}
+	o.Pods, o.Set = membership.PlanPods(o.Network), membership.PlanSet(o.Network)
+	return o
+}
+
+func of(change func(*membership.Member), serials ...int) func(*Observation) {
+	return func(o *Observation) {
+		for i := range o.Network.Members {
+			if slices.Contains(serials, o.Network.Members[i].Serial) {
+				change(&o.Network.Members[i])
+			}
+		}
+	}
+}
+
+func gone(m *membership.Member) { m.Pod, m.Answer = nil, nil }
+
+func stopping(m *membership.Member) { m.Pod.Terminating = true }
+
+func outdated(m *membership.Member) { m.Pod.Outdated = true }
+
+func behind(m *membership.Member) { m.Answer.Height = 86 }
+
+func rejoining(m *membership.Member) { m.Answer.Role = nodeclient.RoleRejoining }
+
+func silent(m *membership.Member) { m.Answer, m.Silence = nil, errors.New("no answer in time") }
+
+func leaving(m *membership.Member) { m.Volume.Terminating = true }
+
+func noKeyLeft(m *membership.Member) { m.Secret = false }
+
+func stranger(m *membership.Member) {
+	m.Answer, m.Silence = nil, fmt.Errorf("10.0.0.1:9090/v1/status: %w", &nodeclient.IdentityError{
+		Node: nodeclient.Node{Name: m.Name, Address: "10.0.0.1:9090", ChainID: "demo-0123abcd"}, ChainID: "other"})
+}
+
+func stuck(why, message string, since time.Duration) func(*membership.Member) {
+	return func(m *membership.Member) {
+		m.Answer = nil
+		m.Pod.Ready, m.Pod.Waiting, m.Pod.Message, m.Pod.Since = false, why, message, now.Add(-since)
+	}
+}
+
+func nothing(o *Observation) {
+	o.ChainID, o.GenesisHash = "", ""
+	o.Network.Set = membership.Set{}
+	o.Network.Members = o.Network.Members[:1]
+	m := &o.Network.Members[0]
+	m.Pod, m.Answer, m.StatefulSet, m.Volume = nil, nil, membership.StatefulSet{}, membership.Volume{}
+}
+
+func before(status metav1.ConditionStatus, reason string) func(*Observation) {
+	return func(o *Observation) {
+		o.Old.Conditions = append(o.Old.Conditions, metav1.Condition{Type: v1alpha1.ConditionAvailable, Status: status, Reason: reason})
+	}
+}
+
+func problem(reason string) func(*Observation) {
+	return func(o *Observation) { o.Problem = &Problem{Reason: reason, Message: "this is wrong"} }
+}
+
+func paused(o *Observation) { o.Network.Paused = true }
+
+func scaled(o *Observation) { o.Network.Validators, o.Network.Threshold = 7, 4 }
+
+// verdicts are "status reason: message" by condition. A message may be the beginning of what is wanted.
+type verdicts struct{ available, progressing, degraded, quorum, membership string }
+
+var cases = []struct {
+	name string
+	seen Observation
+	want verdicts
+}{
+	{"all is well", observed(4, 3), verdicts{
+		available:   "True AllValidatorsReady: all 4 validators are ready and caught up, threshold 3",
+		progressing: "False UpToDate: all 4 pods have the wanted template",
+		degraded:    "False AsExpected: nothing is wrong that the operator knows of",
+		quorum:      "True SpareValidators: 1 more may be lost: 4 of 4 validators are ready and caught up, threshold 3",
+		membership:  "False SetAsSpecified: 4 validators, threshold 3"}},
+	{"all is well with t = n", observed(4, 4), verdicts{
+		available: "True AllValidatorsReady", quorum: "False NoSpareValidator: no validator may be lost, ever: threshold 4 of 4"}},
+	{"a validator is down", observed(4, 3, of(gone, 1)), verdicts{
+		available:   "True ThresholdReady: 3 of 4 validators are ready and caught up, threshold 3: demo-v1 has no pod",
+		progressing: "True StartingPods: waiting for 1 of 4 pods: demo-v1 has no pod",
+		degraded:    "False AsExpected",
+		quorum: "False NoSpareValidator: no validator may be lost until one more is back: " +
+			"3 of 4 validators are ready and caught up, threshold 3: demo-v1 has no pod"}},
+	{"a pod is stopping", observed(4, 3, of(stopping, 1)), verdicts{
+		progressing: "True StartingPods: waiting for 1 of 4 pods: demo-v1 is stopping"}},
+	{"the quorum is lost", observed(4, 3, of(gone, 1, 3), before(metav1.ConditionTrue, ThresholdReady)), verdicts{
+		available: "False QuorumLost: nothing becomes final until 1 more are: 2 of 4 validators are ready and caught up, threshold 3: " +
+			"demo-v1 has no pod, demo-v3 has no pod",
+		quorum: "False QuorumLost: nothing becomes final until 1 more are"}},
+	{"the quorum is still lost", observed(4, 3, of(gone, 1, 3), before(metav1.ConditionFalse, QuorumLost)), verdicts{
+		available: "False QuorumLost"}},
+
+	{"nothing is there yet", observed(4, 3, nothing), verdicts{
+		available:   "False Starting: waiting for the genesis document of 4 validators",
+		progressing: "True Creating: 0 of 4 validators have their key, volume claim and StatefulSet",
+		degraded:    "False AsExpected",
+		quorum:      "False Starting: waiting for the genesis document of 4 validators",
+		membership:  "False NoChainYet: waiting for the genesis document of 4 validators"}},
+	{"the objects are being made", observed(4, 3, of(gone, 0, 1, 2, 3),
+		of(func(m *membership.Member) { m.StatefulSet.Exists = false }, 2, 3)), verdicts{
+		available:   "False Starting: waiting for 3 more: 0 of 4 validators are ready and caught up, threshold 3: demo-v0 has no pod, ",
+		progressing: "True Creating: 2 of 4 validators have their key, volume claim and StatefulSet"}},
+	{"the pods are being started", observed(4, 3, of(stuck("", "", time.Second), 0, 1, 2, 3)), verdicts{
+		available: "False Starting: waiting for 3 more: 0 of 4", progressing: "False UpToDate", degraded: "False AsExpected"}},
+
+	{"an update", observed(4, 3, of(outdated, 0, 1)), verdicts{
+		progressing: "True RollingUpdate: restarting demo-v0, which leaves 3 of threshold 3"}},
+	{"an update with one away", observed(4, 3, of(outdated, 1), of(gone, 0)), verdicts{
+		available:   "True ThresholdReady",
+		progressing: "True RollingUpdate: restarting demo-v1 would leave 2 of threshold 3: demo-v0 has no pod",
+		degraded:    "False AsExpected"}},
+	{"an update under lost quorum", observed(4, 3, of(outdated, 0, 1, 2, 3), of(behind, 0, 1)), verdicts{
+		progressing: "False WaitingForQuorum: restarting demo-v0 would leave 2 of threshold 3: demo-v0 is 14 blocks behind, demo-v1 is 14"}},
+	{"an update with t = n", observed(4, 4, of(outdated, 0, 1)), verdicts{
+		progressing: "False RestartNeedsDowntime: restarting demo-v0 would leave 3 of threshold 4"}},
+	{"an update to a bad image", observed(4, 3, of(outdated, 1), of(stuck("ImagePullBackOff", "not found", time.Second), 0)), verdicts{
+		progressing: "False UpdateStuck: restarting demo-v1 would leave 2 of threshold 3: demo-v0 does not run: ImagePullBackOff",
+		degraded:    "True ImagePullFailed: demo-v0 does not run: ImagePullBackOff (not found)"}},
+	{"a bad image is repaired", observed(4, 3, of(stuck("ErrImagePull", "", time.Second), 0), of(outdated, 0)), verdicts{
+		progressing: "True RollingUpdate: replacing demo-v0: not ready, with an outdated template"}},
+	{"paused", observed(4, 3, paused), verdicts{progressing: "False Paused: spec.paused is set: nothing is changed"}},
+	{"paused in an update", observed(4, 3, of(outdated, 0), paused), verdicts{
+		progressing: "False Paused: paused with 1 of 4 pods outdated"}},
+
+	{"another set is asked for", observed(4, 3, scaled), verdicts{
+		available:   "True AllValidatorsReady",
+		progressing: "False ScalingNotSupported: the spec asks for threshold 4 of 7 validators, the chain has 3 of 4",
+		membership:  "False ScalingNotSupported: the spec asks for threshold 4 of 7 validators, the chain has 3 of 4"}},
+	{"another set is asked for in an update", observed(4, 3, scaled, of(outdated, 0)), verdicts{
+		progressing: "True RollingUpdate", membership: "False ScalingNotSupported"}},
+
+	{"a key is lost", observed(4, 3, of(noKeyLeft, 2)), verdicts{
+		progressing: "False KeyMissing: demo-v2 is in the genesis document and has lost its key Secret, which is never made again",
+		degraded:    "True KeyMissing: demo-v2 is in the genesis document and has lost its key Secret, which is never made again"}},
+	{"another node answers", observed(4, 3, of(stranger, 2)), verdicts{
+		degraded: `True WrongIdentity: demo-v2 10.0.0.1:9090 answers for chain "other", want "demo-0123abcd"`}},
+	{"another set runs", observed(4, 3, of(func(m *membership.Member) { m.Answer.Threshold = 4 }, 2)), verdicts{
+		degraded: "True WrongSet: demo-v2 runs with threshold 4 of 4 validators, the genesis document has 3 of 4"}},
+	{"a claim is deleted", observed(4, 3, of(leaving, 2)), verdicts{
+		degraded: "True VolumeBeingDeleted: demo-v2 loses its volume, whose claim was deleted, as soon as its pod stops"}},
+	{"a claim and its pod are deleted", observed(4, 3, of(leaving, 2), of(stopping, 2)), verdicts{degraded: "False AsExpected"}},
+	{"a node ends again and again", observed(4, 3, of(stuck("CrashLoopBackOff", "OOMKilled, exit code 137", time.Second), 2)), verdicts{
+		degraded: "True CrashLooping: demo-v2 does not run: CrashLoopBackOff (OOMKilled, exit code 137)"}},
+	{"no place for a pod", observed(4, 3, of(stuck("Unschedulable", "0/3 nodes are available", scheduleTime), 2)), verdicts{
+		degraded: "True Unschedulable: demo-v2 does not run: Unschedulable (0/3 nodes are available)"}},
+	{"no place for a pod yet", observed(4, 3, of(stuck("Unschedulable", "0/3 nodes are available", scheduleTime-1), 2)), verdicts{
+		degraded: "False AsExpected"}},
+	{"a pod fails otherwise", observed(4, 3, of(stuck("CreateContainerConfigError", "no such key", time.Second), 2)), verdicts{
+		degraded: "True PodFailed: demo-v2 does not run: CreateContainerConfigError (no such key)"}},
+	{"a validator is rejoining", observed(4, 3, of(rejoining, 2)), verdicts{
+		available: "True ThresholdReady: 3 of 4 validators are ready and caught up, threshold 3: demo-v2 is rejoining and does not vote yet",
+		degraded:  "True Rejoining: demo-v2 is rejoining without its votes and votes again when that is safe"}},
+	{"a node does not answer", observed(4, 3, of(silent, 2)), verdicts{
+		degraded: "True NotAnswering: demo-v2 does not answer: no answer in time"}},
+	{"a node is not ready for long", observed(4, 3, of(stuck("", "", startTime), 2)), verdicts{degraded: "True NotReady: demo-v2 is not ready"}},
+	{"a node is not ready yet", observed(4, 3, of(stuck("", "", startTime-1), 2)), verdicts{degraded: "False AsExpected"}},
+	{"a node is cut off", observed(4, 3, of(behind, 2)), verdicts{degraded: "True Behind: demo-v2 is 14 blocks behind"}},
+	{"a node catches up", observed(4, 3, of(behind, 2), of(func(m *membership.Member) { m.Answer.Ready = false }, 2)), verdicts{
+		degraded: "False AsExpected"}},
+	{"a validator says that it observes", observed(4, 3, of(func(m *membership.Member) { m.Answer.Role = nodeclient.RoleObserver }, 2)), verdicts{
+		degraded: "True NotVoting: demo-v2 does not vote: it says that it is observer"}},
+	{"several things are wrong: what needs somebody comes first", observed(7, 4, of(rejoining, 0), of(silent, 1),
+		of(stuck("CrashLoopBackOff", "", time.Second), 2)), verdicts{
+		degraded: "True CrashLooping: demo-v2 does not run: CrashLoopBackOff; demo-v0 is rejoining without its votes and votes again " +
+			"when that is safe; demo-v1 does not answer: no answer in time"}},
+
+	{"a problem before the start", observed(4, 3, nothing, problem(NameConflict)), verdicts{
+		available: "False NameConflict: this is wrong", progressing: "False NameConflict: this is wrong",
+		degraded: "True NameConflict: this is wrong", quorum: "False Starting"}},
+	{"a problem of a network that runs", observed(4, 3, problem(WriteRefused)), verdicts{
+		available: "True AllValidatorsReady", progressing: "False WriteRefused: this is wrong", degraded: "True WriteRefused: this is wrong"}},
+}
+
+func TestConditions(t *testing.T) {
+	for _, tt := range cases {
+		t.Run(tt.name, func(t *testing.T) {
+			got := Conditions(tt.seen)
+			for i, want := range []string{tt.want.available, tt.want.progressing, tt.want.degraded, tt.want.quorum, tt.want.membership} {
+				c := got[i]
+				kind := []string{"Available", "Progressing", "Degraded", "QuorumHealthy", "MembershipChanging"}[i]
+				if c.Type != kind || c.ObservedGeneration != 3 || !c.LastTransitionTime.Time.Equal(now) {
+					t.Errorf("%+v, want type %s of generation 3", c, kind)
+				}
+				if text := fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message); !strings.HasPrefix(text, want) {
+					t.Errorf("%s\ngot  %s\nwant %s", kind, text, want)
+				}
+				if c.Message == "" || len(c.Message) > longest+3 {
+					t.Errorf("%s has a message of %d bytes", kind, len(c.Message))
+				}
+			}
+		})
+	}
+}
+
+// A message that says what is waited for has a number in it, or the name of who is waited for.
+func TestEveryFalseSaysWhatIsWaitedFor(t *testing.T) {
+	done := []string{UpToDate, AsExpected, Paused} // these wait for nothing
+	for _, tt := range cases {
+		for _, c := range Conditions(tt.seen) {
+			if c.Status == metav1.ConditionFalse && tt.seen.Problem == nil && !slices.Contains(done, c.Reason) &&
+				!regexp.MustCompile(`\d`).MatchString(c.Message) {
+				t.Errorf("%s: %s=False/%s: %s", tt.name, c.Type, c.Reason, c.Message)
+			}
+		}
+	}
+}
+
+// The API server refuses a status whose messages are longer than 32768 bytes.
+func TestMessagesAreBounded(t *testing.T) {
+	o := observed(100, 51, of(func(m *membership.Member) {
+		stuck("CreateContainerConfigError", strings.Repeat("long ", 10_000), time.Hour)(m)
+	}, slices.Collect(func(yield func(int) bool) {
+		for i := range 100 {
+			if !yield(i) {
+				return
+			}
+		}
+	})...), func(o *Observation) {
+		o.Problem = &Problem{Reason: WriteRefused, Message: strings.Repeat("ä", 40_000)}
+	})
+	for _, c := range Conditions(o) {
+		if len(c.Message) > longest+3 {
+			t.Errorf("%s has a message of %d bytes", c.Type, len(c.Message))
+		}
+	}
+}
+
+// reasons are the constants of reasons.go.
+func reasons(t *testing.T) []string {
+	file, err := parser.ParseFile(token.NewFileSet(), "reasons.go", nil, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok {
+			return true
+		}
+		name := spec.Names[0].Name
+		value, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+		if err != nil || value != name || !regexp.MustCompile(`^[A-Z][A-Za-z]+$`).MatchString(value) {
+			t.Errorf("reason %s is %q, want the same CamelCase word", name, value)
+		}
+		if !strings.HasPrefix(spec.Doc.Text(), name+":") {
+			t.Errorf("reason %s has no comment that says what it means", name)
+		}
+		found = append(found, value)
+		return true
+	})
+	if len(found) < 20 {
+		t.Fatalf("found only %v", found)
+	}
+	return found
+}
+
+func TestEveryReasonIsReachable(t *testing.T) {
+	reached := map[string]bool{}
+	for _, tt := range cases {
+		for _, c := range Conditions(tt.seen) {
+			reached[c.Reason] = true
+		}
+	}
+	// The reconcile finds these; here they only have to arrive.
+	for _, reason := range []string{NameConflict, RetainedSetMismatch, RetainedGenesisMismatch, KeyMismatch, KeyMissing, InvalidSpec, WriteRefused} {
+		for _, c := range Conditions(observed(4, 3, nothing, problem(reason)))[:3] {
+			if c.Reason != reason {
+				t.Errorf("%s is %s, want %s", c.Type, c.Reason, reason)
+			}
+			reached[c.Reason] = true
+		}
+	}
+	for _, reason := range reasons(t) {
+		if !reached[reason] {
+			t.Errorf("no case reaches %s", reason)
+		}
+		delete(reached, reason)
+	}
+	for reason := range reached {
+		t.Errorf("reason %s is not in reasons.go", reason)
+	}
+}
+
+// docs/operations.md says of every reason what it means and what to do.
+func TestEveryReasonIsDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, found := strings.Cut(string(text), "\n## Kubernetes: conditions and reasons\n")
+	if !found {
+		t.Fatal("docs/operations.md has no section \"Kubernetes: conditions and reasons\"")
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	row := regexp.MustCompile("(?m)^\\| `([A-Za-z]+)` \\| [^|]+ \\| [^|]+ \\|$")
+	var documented []string
+	for _, match := range row.FindAllStringSubmatch(section, -1) {
+		documented = append(documented, match[1])
+	}
+	known := reasons(t)
+	for _, reason := range known {
+		if !slices.Contains(documented, reason) {
+			t.Errorf("the table has no row for %s", reason)
+		}
+	}
+	for i, reason := range documented {
+		if !slices.Contains(known, reason) {
+			t.Errorf("the table has a row for %s, which is no reason", reason)
+		}
+		if slices.Contains(documented[:i], reason) {
+			t.Errorf("the table has two rows for %s", reason)
+		}
+	}
+}

@@ -1,0 +1,116 @@
+package status
+
+import (
+	"math"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+	"github.com/diseq/diseq/controllers/membership"
+	"github.com/diseq/diseq/controllers/nodeclient"
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/consensus"
+)
+
+// Of returns the status of the observation. Conditions keep their transition times as long as their status stays, and what nobody
+// answers for any more stays as it was last seen: height, time, and each member's height and phase.
+func Of(o Observation) v1alpha1.DiseqNetworkStatus {
+	standings := o.Network.Standings()
+	n, t := len(o.Network.Set.Keys), o.Network.Set.Threshold
+	status := v1alpha1.DiseqNetworkStatus{
+		ObservedGeneration: o.Generation,
+		ChainID:            o.ChainID,
+		GenesisHash:        o.GenesisHash,
+		Threshold:          int32(t),
+		Validators:         int32(n),
+		ReadyValidators:    int32(standings.CaughtUp()),
+		DisruptionsAllowed: int32(max(0, standings.CaughtUp()-t)),
+		Selector:           o.Selector,
+		Height:             max(o.Old.Height, height(o.Network.Height())),
+		FinalizedTime:      o.Old.FinalizedTime,
+		Members:            members(standings, o.Old.Members),
+	}
+	if n > 0 {
+		tolerance := consensus.Tolerance(n, t)
+		status.Tolerance = &v1alpha1.Tolerance{
+			Crash:                  int32(tolerance.Crash),
+			Byzantine:              int32(tolerance.Byzantine),
+			ByzantineWithSynchrony: int32(tolerance.ByzantineWithSynchrony),
+		}
+	}
+	if at := finalized(o.Network, o.Now); !at.IsZero() && (status.FinalizedTime == nil || status.FinalizedTime.Time.Before(at)) {
+		status.FinalizedTime = &metav1.Time{Time: at}
+	}
+	for _, c := range o.Old.Conditions {
+		status.Conditions = append(status.Conditions, *c.DeepCopy())
+	}
+	for _, c := range Conditions(o) {
+		meta.SetStatusCondition(&status.Conditions, c)
+	}
+	return status
+}
+
+// height makes a height of the chain one of the API, which has no unsigned numbers.
+func height(h uint64) int64 { return int64(min(h, math.MaxInt64)) }
+
+// finalized is when the block of the network's height became final, by the clock of the first node that saw it; zero if no node
+// knows. A node's clock may be wrong: what lies in the future counts as now.
+func finalized(n membership.Network, now time.Time) time.Time {
+	var first time.Time
+	for _, m := range n.Members {
+		if m.Answer == nil || m.Answer.Height != n.Height() {
+			continue
+		}
+		if at := m.Answer.FinalizedTime(); !at.IsZero() && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	if first.After(now) {
+		first = now
+	}
+	return first.Truncate(time.Second) // as the API server stores it
+}
+
+func members(standings membership.Standings, old []v1alpha1.Member) []v1alpha1.Member {
+	last := map[string]v1alpha1.Member{}
+	for _, m := range old {
+		last[m.Name] = m
+	}
+	members := make([]v1alpha1.Member, len(standings))
+	for i, s := range standings {
+		m := v1alpha1.Member{
+			Name:      s.Name,
+			VolumeUID: string(s.Volume.FirstUID),
+			Phase:     phase(s, last[s.Name].Phase),
+			Height:    last[s.Name].Height,
+			Ready:     s.CaughtUp,
+			Reason:    s.Why,
+		}
+		if s.PublicKey != (chain.PublicKey{}) {
+			m.PublicKey = s.PublicKey.String()
+		}
+		if s.Answer != nil {
+			m.Height = height(s.Answer.Height)
+		}
+		members[i] = m
+	}
+	return members
+}
+
+// phase is where a member is in its life. Its node knows best. When it does not answer, what was seen last stays: a validator on a new
+// volume is rejoining, and only its node knows when that is over.
+func phase(s membership.Standing, last v1alpha1.MemberPhase) v1alpha1.MemberPhase {
+	switch {
+	case !s.InSet:
+		return v1alpha1.MemberObserver
+	case s.Answer != nil && s.Answer.Role == nodeclient.RoleRejoining:
+		return v1alpha1.MemberRejoining
+	case s.Answer != nil && s.Answer.Role == nodeclient.RoleValidator:
+		return v1alpha1.MemberValidator
+	case last == v1alpha1.MemberRejoining, last == "" && s.Volume.Replaced():
+		return v1alpha1.MemberRejoining
+	}
+	return v1alpha1.MemberValidator
+}

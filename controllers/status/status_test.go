@@ -1,0 +1,234 @@
+package status
+
+import (
+	"math"
+	"reflect"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+	"github.com/diseq/diseq/controllers/membership"
+	"github.com/diseq/diseq/node/chain"
+)
+
+func TestStatusOfANetworkThatIsWell(t *testing.T) {
+	s := Of(observed(4, 3))
+	s.Conditions = nil
+	want := v1alpha1.DiseqNetworkStatus{
+		ObservedGeneration: 3, ChainID: "demo-0123abcd", GenesisHash: "ab", Height: 100,
+		FinalizedTime: &metav1.Time{Time: now.Add(-time.Minute)},
+		Threshold:     3, Validators: 4, ReadyValidators: 4, DisruptionsAllowed: 1, Selector: "diseq.io/network=demo",
+		Tolerance: &v1alpha1.Tolerance{Crash: 1, Byzantine: 1, ByzantineWithSynchrony: 2},
+	}
+	for i, name := range []string{"demo-v0", "demo-v1", "demo-v2", "demo-v3"} {
+		want.Members = append(want.Members, v1alpha1.Member{Name: name, PublicKey: chain.PublicKey{1, byte(i)}.String(),
+			VolumeUID: name + "-volume", Phase: v1alpha1.MemberValidator, Height: 100, Ready: true})
+	}
+	if !reflect.DeepEqual(s, want) {
+		t.Errorf("got  %+v\nwant %+v", s, want)
+	}
+}
+
+func TestStatusBeforeTheGenesis(t *testing.T) {
+	s := Of(observed(4, 3, nothing))
+	if s.Tolerance != nil || s.Validators != 0 || s.Threshold != 0 || s.DisruptionsAllowed != 0 || s.FinalizedTime != nil || s.ChainID != "" {
+		t.Errorf("%+v", s)
+	}
+	if len(s.Members) != 1 || s.Members[0].Phase != v1alpha1.MemberObserver {
+		t.Errorf("members %+v", s.Members)
+	}
+}
+
+func TestDisruptionsAllowed(t *testing.T) {
+	for _, tt := range []struct {
+		n, t  int
+		lost  []int
+		want  int32
+		ready int32
+	}{
+		{4, 3, nil, 1, 4}, {4, 3, []int{1}, 0, 3}, {4, 3, []int{0, 1, 2}, 0, 1}, {7, 4, nil, 3, 7}, {4, 4, nil, 0, 4},
+	} {
+		s := Of(observed(tt.n, tt.t, of(gone, tt.lost...)))
+		if s.DisruptionsAllowed != tt.want || s.ReadyValidators != tt.ready {
+			t.Errorf("%d of %d without %v: %d allowed with %d ready, want %d with %d",
+				tt.t, tt.n, tt.lost, s.DisruptionsAllowed, s.ReadyValidators, tt.want, tt.ready)
+		}
+	}
+}
+
+func TestMemberPhases(t *testing.T) {
+	replaced := func(m *membership.Member) { m.Volume.UID = "another" }
+	for _, tt := range []struct {
+		name   string
+		change func(*membership.Member)
+		last   v1alpha1.MemberPhase
+		want   v1alpha1.MemberPhase
+		reason string
+	}{
+		{"votes", func(*membership.Member) {}, "", v1alpha1.MemberValidator, ""},
+		{"votes again", func(*membership.Member) {}, v1alpha1.MemberRejoining, v1alpha1.MemberValidator, ""},
+		{"is rejoining", rejoining, v1alpha1.MemberValidator, v1alpha1.MemberRejoining, "is rejoining and does not vote yet"},
+		{"is silent", silent, v1alpha1.MemberValidator, v1alpha1.MemberValidator, "does not answer: no answer in time"},
+		{"is silent while it was rejoining", silent, v1alpha1.MemberRejoining, v1alpha1.MemberRejoining, "does not answer: no answer in time"},
+		{"is silent on a new volume", func(m *membership.Member) { silent(m); replaced(m) }, "", v1alpha1.MemberRejoining,
+			"does not answer: no answer in time"},
+		{"votes on a new volume", replaced, "", v1alpha1.MemberValidator, ""},
+		{"is silent on the new volume on which it voted", func(m *membership.Member) { silent(m); replaced(m) }, v1alpha1.MemberValidator,
+			v1alpha1.MemberValidator, "does not answer: no answer in time"},
+		{"is not in the set", func(m *membership.Member) { m.PublicKey = chain.PublicKey{9} }, "", v1alpha1.MemberObserver,
+			"is not in the validator set"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := observed(4, 3, of(tt.change, 1))
+			o.Old.Members = []v1alpha1.Member{{Name: "demo-v1", Phase: tt.last, Height: 7}}
+			m := Of(o).Members[1]
+			if m.Phase != tt.want || m.Reason != tt.reason || m.Ready != (tt.reason == "") {
+				t.Errorf("got %+v, want phase %s, reason %q", m, tt.want, tt.reason)
+			}
+			if silent := o.Network.Members[1].Answer == nil; silent && m.Height != 7 {
+				t.Errorf("a silent node's height became %d", m.Height)
+			}
+		})
+	}
+}
+
+func TestHeightAndTimeOfTheLastBlock(t *testing.T) {
+	old := metav1.NewTime(now.Add(-time.Hour))
+	at := func(m *membership.Member) { m.Answer.FinalizedTimestamp = 0 }
+	future := func(m *membership.Member) { m.Answer.FinalizedTimestamp = math.MaxUint64 }
+	tomorrow := func(m *membership.Member) { m.Answer.FinalizedTimestamp = uint64(now.Add(24 * time.Hour).UnixMilli()) }
+	for _, tt := range []struct {
+		name   string
+		seen   Observation
+		height int64
+		time   time.Time
+	}{
+		{"the first that saw it", observed(4, 3), 100, now.Add(-time.Minute)},
+		{"nobody answers", observed(4, 3, of(silent, 0, 1, 2, 3)), 42, old.Time},
+		{"all have just been started", observed(4, 3, of(at, 0, 1, 2, 3)), 100, old.Time},
+		{"a clock is ahead", observed(4, 3, of(tomorrow, 0)), 100, now.Add(-time.Minute)},
+		{"all clocks are ahead", observed(4, 3, of(tomorrow, 0, 1, 2, 3)), 100, now},
+		{"absurd times are none", observed(4, 3, of(future, 0, 1, 2, 3)), 100, old.Time},
+		{"a liar", observed(4, 3, of(func(m *membership.Member) { m.Answer.Height = math.MaxUint64 }, 0)), 100, now.Add(-time.Minute)},
+		{"all lie", observed(4, 3, of(func(m *membership.Member) { m.Answer.Height = math.MaxUint64 }, 0, 1, 2, 3)), math.MaxInt64,
+			now.Add(-time.Minute)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.seen.Old.Height, tt.seen.Old.FinalizedTime = 42, &old
+			s := Of(tt.seen)
+			if s.Height != tt.height || !s.FinalizedTime.Time.Equal(tt.time) {
+				t.Errorf("height %d at %s, want %d at %s", s.Height, s.FinalizedTime, tt.height, tt.time)
+			}
+		})
+	}
+}
+
+func TestTransitionTimesStayUntilTheStatusChanges(t *testing.T) {
+	first := Of(observed(4, 3))
+	later := observed(4, 3, of(gone, 1))
+	later.Now, later.Old = now.Add(time.Hour), first
+	second := Of(later)
+	for kind, want := range map[string]time.Time{
+		v1alpha1.ConditionAvailable:     now,                // True/AllValidatorsReady, then True/ThresholdReady
+		v1alpha1.ConditionQuorumHealthy: now.Add(time.Hour), // True, then False
+	} {
+		c := meta.FindStatusCondition(second.Conditions, kind)
+		if !c.LastTransitionTime.Time.Equal(want) {
+			t.Errorf("%s changed at %s, want %s", kind, c.LastTransitionTime, want)
+		}
+	}
+	if c := meta.FindStatusCondition(first.Conditions, v1alpha1.ConditionAvailable); c.Reason != AllValidatorsReady {
+		t.Errorf("the old status was changed: %+v", c)
+	}
+}
+
+func TestWhenAStatusIsWritten(t *testing.T) {
+	old := Of(observed(4, 3))
+	seen := func(changes ...func(*Observation)) v1alpha1.DiseqNetworkStatus {
+		o := observed(4, 3, changes...)
+		o.Old = old
+		return Of(o)
+	}
+	higher := func(m *membership.Member) { m.Answer.Height += 1000 }
+	newer := func(m *membership.Member) { m.Answer.Height++; m.Answer.FinalizedTimestamp += 30_000 }
+	catchingUp := func(height uint64) func(m *membership.Member) {
+		return func(m *membership.Member) { m.Answer.Height = height }
+	}
+	all := []int{0, 1, 2, 3}
+	for _, tt := range []struct {
+		name        string
+		old, wanted v1alpha1.DiseqNetworkStatus
+		last        time.Duration // since the last write
+		due         bool
+		in          time.Duration
+	}{
+		{"nothing changed", old, seen(), time.Hour, false, 0},
+		{"nothing changed, seen later", old, seen(func(o *Observation) { o.Now = now.Add(time.Hour) }), time.Hour, false, 0},
+		{"higher, just written", old, seen(of(higher, all...)), 0, false, time.Minute},
+		{"higher, written before", old, seen(of(higher, all...)), 59 * time.Second, false, time.Second},
+		{"higher, written a minute ago", old, seen(of(higher, all...)), time.Minute, true, 0},
+		{"a new block", old, seen(of(newer, all...)), 20 * time.Second, false, 40 * time.Second},
+		{"higher, and the last write is not known", old, seen(of(higher, all...)), 1e6 * time.Hour, true, 0},
+		{"higher, and the last write lies in the future", old, seen(of(higher, all...)), -time.Hour, true, 0},
+		{"one is lost", old, seen(of(gone, 1)), 0, true, 0},
+		{"the generation", old, seen(func(o *Observation) { o.Generation++ }), 0, true, 0},
+		{"a reason", old, seen(paused), 0, true, 0},
+		{"another one is lost", seen(of(gone, 1)), seen(of(gone, 2)), 0, true, 0},
+		{"one catches up", seen(of(catchingUp(50), 1)), seen(of(catchingUp(70), 1)), 0, false, time.Minute},
+		{"one has caught up", seen(of(catchingUp(50), 1)), seen(of(catchingUp(90), 1)), 0, true, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			due, in := WriteDue(tt.old, tt.wanted, now.Add(-tt.last), now)
+			if due != tt.due || in != tt.in {
+				t.Errorf("due %v in %s, want %v in %s", due, in, tt.due, tt.in)
+			}
+		})
+	}
+}
+
+// Under traffic, with a reconcile every second, at most one write a minute and no fewer than that.
+func TestWritesUnderTraffic(t *testing.T) {
+	written := Of(observed(4, 3))
+	last, writes := now, 0
+	for second := range 600 {
+		o := observed(4, 3, of(func(m *membership.Member) {
+			m.Answer.Height += uint64(50 * second)
+			m.Answer.FinalizedTimestamp += uint64(1000 * second)
+		}, 0, 1, 2, 3))
+		o.Now, o.Old = now.Add(time.Duration(second)*time.Second), written
+		wanted := Of(o)
+		if due, _ := WriteDue(written, wanted, last, o.Now); due {
+			written, last = wanted, o.Now
+			writes++
+		}
+	}
+	if writes != 9 {
+		t.Errorf("%d writes in ten minutes, want 9", writes)
+	}
+}
+
+func TestLastWriteIsThatOfTheStatus(t *testing.T) {
+	early, late := metav1.NewTime(now.Add(-time.Hour)), metav1.NewTime(now)
+	object := &v1alpha1.DiseqNetwork{ObjectMeta: metav1.ObjectMeta{ManagedFields: []metav1.ManagedFieldsEntry{
+		{Manager: "kubectl", Time: &late},
+		{Manager: "diseq-operator", Time: &late},
+		{Manager: "diseq-operator", Subresource: "status", Time: &early},
+		{Manager: "someone", Subresource: "status", Time: &late},
+		{Manager: "diseq-operator", Subresource: "status"},
+	}}}
+	if at := LastWrite(object, "diseq-operator"); !at.Equal(early.Time) {
+		t.Errorf("%s, want %s", at, early)
+	}
+	if at := LastWrite(&v1alpha1.DiseqNetwork{}, "diseq-operator"); !at.IsZero() {
+		t.Errorf("%s of nothing", at)
+	}
+}
+
+func TestAProblemReadsAsAnError(t *testing.T) {
+	if got := (&Problem{Reason: NameConflict, Message: "Service demo is not ours"}).Error(); got != "NameConflict: Service demo is not ours" {
+		t.Error(got)
+	}
+}

@@ -1,0 +1,265 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154 # what lib.sh and binaries.sh set
+# node-image.sh: sourced by kind.sh. The image that the nodes of a cluster run: kindest/node where the engine can pull it, else
+# one made of our programs and Debian packages. Each stage is kept in the cache under a digest of what goes into it.
+
+readonly debian=bookworm
+readonly node_programs=(kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubeadm kubectl
+	etcd coredns podnet local-path-provisioner pause)
+
+base_key=$({
+	echo "$debian"
+	contents "$kind_dir/node/packages"
+} | digest)
+node_key=$({
+	echo "$base_key ${module_key[k8s]} ${module_key[etcd]} ${module_key[coredns]} ${module_key[localpath]} ${module_key[tools]}"
+	contents "$kind_dir/node" "$kind_dir/node-image.sh"
+} | digest)
+base_archive=$kind_cache/base-$base_key.tar
+node_archive=$kind_cache/node-$node_key.tar
+own_image=diseq-kind/node:$kubernetes-$node_key
+readonly image_label=diseq-kind.kubernetes
+
+# node_image: print the name of an image that the engine has.
+node_image() {
+	local image=${DISEQ_KIND_IMAGE:-} official=kindest/node:$kubernetes
+	if [[ -n $image ]]; then
+		in_engine docker image inspect "$image" >/dev/null 2>&1 || quiet pull.log in_engine docker pull "$image"
+	elif [[ $(engine) == existing ]] && pull "$official"; then
+		image=$official
+	else
+		image=$own_image
+		own_node_image
+	fi
+	echo "$image"
+}
+
+# pull IMAGE: whether the engine has it, now or already.
+pull() {
+	in_engine docker image inspect "$1" >/dev/null 2>&1 && return
+	say "pulling $1"
+	timeout 900 docker pull --quiet "$1" >"$kind_logs/pull.log" 2>&1 && return
+	say "it cannot be pulled: $(tail -n 1 "$kind_logs/pull.log")"
+	return 1
+}
+
+own_node_image() {
+	local stale
+	in_engine docker image inspect "$own_image" >/dev/null 2>&1 && return
+	if [[ ! -f $node_archive ]]; then
+		[[ $(id -u) -eq 0 ]] ||
+			die "kindest/node cannot be pulled, and to build a node image takes root (chroot): run this as root"
+		need_space "$kind_cache" 6 'building the node image'
+		build mkimg "${node_programs[@]}"
+		install_packages jq=jq
+		[[ -f $base_archive ]] || build_base
+		build_node
+	fi
+	need_space "$(in_engine docker info --format '{{.DockerRootDir}}')" 4 'loading the node image, and four nodes'
+	say "loading $own_image"
+	quiet docker-load.log in_engine docker load --quiet --input "$node_archive"
+	# Those that a cluster still runs stay.
+	in_engine docker images --filter "label=$image_label" --format '{{.Repository}}:{{.Tag}}' | while read -r stale; do
+		[[ $stale == "$own_image" ]] || in_engine docker rmi "$stale" </dev/null >/dev/null 2>&1 || true
+	done
+	forget_old
+}
+
+# --- Debian ------------------------------------------------------------------------------------------------------------
+
+build_base() {
+	local root=$kind_cache/base.new mirror=()
+	[[ -z ${DISEQ_KIND_MIRROR:-} ]] || mirror=("$DISEQ_KIND_MIRROR")
+	install_packages debootstrap=debootstrap gpgv=gpgv
+	# There is no command by this name: what is wanted are the keys.
+	[[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] || install_packages debian-archive-keyring=debian-archive-keyring
+	say "Debian $debian, $(wc -l <"$kind_dir/node/packages") packages and what they need"
+	rm -rf "$root"
+	# It mounts things in the new root: in a mount namespace of its own they go with it, killed or not.
+	quiet debootstrap.log unshare --mount --pid --fork --kill-child debootstrap --variant=minbase --force-check-gpg \
+		--include="$(paste -sd, "$kind_dir/node/packages")" "$debian" "$root" "${mirror[@]}"
+	chroot "$root" apt-get clean
+	rm -rf "$root"/var/lib/apt/lists/* "$root"/usr/share/{doc,man,locale,info} "$root"/var/log/*
+	tar -C "$root" --numeric-owner -cf "$base_archive.new" .
+	rm -rf "$root"
+	mv "$base_archive.new" "$base_archive"
+}
+
+# --- the images of the pods that make a cluster ------------------------------------------------------------------------
+
+# pack NAME:TAG FOLDER [MKIMG-FLAG...] -- [COMMAND...]: an image of what is in the folder, which is gone afterwards.
+pack() {
+	local image=$1 folder=$2 flags=()
+	shift 2
+	while [[ $1 != -- ]]; do
+		flags+=("$1")
+		shift
+	done
+	shift
+	tar -C "$folder" --owner=0 --group=0 --numeric-owner --mtime=@0 --sort=name -cf "$work/layer.tar" .
+	"$kind_bin/mkimg" -tag "$image" -layer "$work/layer.tar" -out "$work/images/${image//[^a-zA-Z0-9.-]/_}.tar" "${flags[@]}" "$@"
+	rm -rf "$folder" "$work/layer.tar"
+}
+
+# pack_program NAME:TAG PROGRAM PATH [MKIMG-FLAG...]: an image that holds one static program.
+pack_program() {
+	install -D -m 755 "$kind_bin/$2" "$work/image$3"
+	pack "$1" "$work/image" "${@:4}" -- "$3"
+}
+
+# with_libraries FILE...: copy programs out of the Debian root into the image's, with the libraries they are linked to.
+with_libraries() {
+	local file
+	{
+		printf '%s\n' "$@"
+		chroot "$root" ldd "$@" | awk '$2 == "=>" { print $3 } $1 ~ "^/.*[^:]$" { print $1 }'
+	} | sort -u | while read -r file; do
+		install -D -m 755 "$root$(chroot "$root" readlink -f "$file")" "$work/image$file"
+	done
+}
+
+build_images() {
+	local image name
+	mkdir -p "$work/images"
+	# The names that kubeadm will ask for; the modules pin etcd and CoreDNS to those versions.
+	"$kind_bin/kubeadm" config images list --kubernetes-version "$kubernetes" >"$work/names" 2>"$kind_logs/kubeadm.log"
+	while read -r image; do
+		name=${image##*/} name=${name%%:*}
+		case $name in
+		kube-proxy) build_kube_proxy "$image" ;;
+		coredns) pack_program "$image" coredns /coredns ;;
+		pause)
+			pack_program "$image" pause /pause -user 65535:65535
+			pause=$image
+			;;
+		*) pack_program "$image" "$name" "/usr/local/bin/$name" -cmd ;; # a static pod names its program
+		esac
+	done <"$work/names"
+	with_libraries /usr/sbin/nft
+	install -m 755 "$kind_bin/podnet" "$work/image/podnet"
+	pack diseq-kind/podnet:dev "$work/image" -- /podnet
+	pack_program diseq-kind/local-path-provisioner:dev local-path-provisioner /local-path-provisioner
+	with_libraries /bin/dash /bin/mkdir /bin/rm
+	ln -s dash "$work/image/bin/sh"
+	pack diseq-kind/local-path-helper:dev "$work/image" -- /bin/sh
+}
+
+# kube-proxy calls iptables, which opens its extensions at run time, by name: many are links, and one needs a library that no
+# program needs. Without them, services work on some nodes or on none.
+build_kube_proxy() {
+	local name extensions image=$work/image
+	mapfile -t extensions < <(cd "$root" && printf '/%s\n' usr/lib/*/xtables/*.so)
+	with_libraries /usr/sbin/xtables-{nft,legacy}-multi /usr/sbin/nft /usr/sbin/conntrack /bin/kmod /bin/dash "${extensions[@]}"
+	for name in ip{,6}tables{,-save,-restore}; do
+		ln -s xtables-nft-multi "$image/usr/sbin/$name"
+	done
+	mkdir -p "$image"/{run,tmp,sbin,usr/lib}
+	ln -s /bin/kmod "$image/sbin/modprobe"
+	install -D -m 755 "$kind_bin/kube-proxy" "$image/usr/local/bin/kube-proxy"
+	pack "$1" "$image" -cmd -- /usr/local/bin/kube-proxy
+}
+
+# --- the root of a node ------------------------------------------------------------------------------------------------
+
+build_root() {
+	local files name
+	files=$(go -C "$kind_dir/go/tools" list -m -f '{{.Dir}}' sigs.k8s.io/kind)/images/base/files
+	mkdir -p "$root"
+	tar -C "$root" -xf "$base_archive"
+	# kind's own entrypoint, units and settings. Files of a module are read-only and not executable.
+	cp -r --no-preserve=mode,ownership "$files/." "$root/"
+	chmod 755 "$root"/usr/local/bin/* "$root"/kind/bin/*
+	# Debian's containerd and CNI plugins, at the places where kind looks for them.
+	for name in containerd ctr containerd-shim-runc-v2; do
+		ln -sf "/usr/bin/$name" "$root/usr/local/bin/$name"
+	done
+	mkdir -p "$root"/{opt/cni/bin,etc/cni/net.d,etc/kubernetes/manifests,kind/manifests}
+	for name in host-local loopback ptp portmap; do
+		install -m 755 "$root/usr/lib/cni/$name" "$root/opt/cni/bin/$name"
+	done
+	rm -rf "$root/usr/lib/cni"
+	install -m 755 "$kind_bin"/{kubeadm,kubelet,kubectl} "$root/usr/bin/"
+	printf %s "$kubernetes" >"$root/kind/version"
+	install -m 644 "$kind_dir/node/cni.yaml" "$root/kind/manifests/default-cni.yaml"
+	install -m 644 "$kind_dir/node/storage.yaml" "$root/kind/manifests/default-storage.yaml"
+}
+
+configure_root() {
+	local settings=$root/etc/containerd/config.toml units=$root/lib/systemd/system
+	# Nobody may lower an oom_score_adj without CAP_SYS_RESOURCE; fuse-overlayfs is not installed.
+	sed -i -E "$settings" \
+		-e "s#(sandbox_image = ).*#\\1\"$pause\"#" \
+		-e 's#(restrict_oom_score_adj = )false#\1true#' \
+		-e '/fuse-overlayfs/,/^$/d'
+	if ! grep -q "$pause" "$settings" || ! grep -q 'adj = true' "$settings"; then
+		die "kind's settings of containerd are not what node-image.sh expects: $settings"
+	fi
+	# Without a spec to start from, containers get containerd's limit of 1024 open files.
+	chroot "$root" ctr oci spec | jq 'del(.process.rlimits)' >"$root/etc/containerd/cri-base.json"
+	# No unit that a node has no use for, as in kind's own base image.
+	find "$units/sysinit.target.wants/" -name systemd-tmpfiles-setup.service -delete
+	rm -f "$units"/multi-user.target.wants/* "$root"/etc/systemd/system/*.wants/* \
+		"$units"/local-fs.target.wants/* "$units"/sockets.target.wants/*{udev,initctl}* "$units"/basic.target.wants/*
+	echo ReadKMsg=no >>"$root/etc/systemd/journald.conf"
+	ln -sf /usr/lib/systemd/systemd "$root/sbin/init"
+	chroot "$root" systemctl --quiet enable kubelet containerd undo-mount-hacks
+	chroot "$root" systemctl --quiet mask systemd-binfmt
+	: >"$root/etc/machine-id"
+}
+
+# import_images ROOT IMAGES: unpack the images into the root's own containerd, with that containerd, in namespaces that end with
+# it: no mount and no process can stay.
+import_images() {
+	unshare --mount --pid --fork --kill-child bash -euo pipefail -s "$1" "$2" <<'OUTSIDE'
+		mount --make-rprivate /
+		mount -t proc proc "$1/proc"
+		mount -t tmpfs tmpfs "$1/run"
+		mount -t tmpfs tmpfs "$1/tmp"
+		mkdir "$1/tmp/images"
+		mount --bind "$2" "$1/tmp/images"
+		chroot "$1" bash -euo pipefail -s <<'INSIDE'
+			cd /tmp
+			printf 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n' >containerd.toml
+			containerd --config containerd.toml >containerd.log 2>&1 &
+			for _ in {1..100}; do
+				ctr version >/dev/null 2>&1 && break
+				sleep 0.1
+			done
+			for archive in images/*; do
+				ctr -n k8s.io images import --snapshotter overlayfs "$archive" || { tail containerd.log; exit 1; }
+			done
+			# The packed layers are of no use any more. "content rm" forgets them, but leaves the files to a later cleaning.
+			layers=$(for manifest in $(ctr -n k8s.io images ls | awk 'NR > 1 { print $3 }' | sort -u); do
+				ctr -n k8s.io content get "$manifest" | jq -r '.layers[].digest'
+			done | sort -u)
+			ctr -n k8s.io content rm $layers >/dev/null
+			kill %1
+			wait %1 || true
+			for layer in $layers; do
+				rm -f "/var/lib/containerd/io.containerd.content.v1.content/blobs/sha256/${layer#sha256:}"
+			done
+INSIDE
+OUTSIDE
+}
+
+build_node() {
+	local work=$kind_cache/work.new root=$kind_cache/work.new/root pause=
+	rm -rf "$work"
+	mkdir -p "$work"
+	say 'node image: its root'
+	build_root
+	say 'node image: the images of the pods that make a cluster'
+	build_images
+	say 'node image: settings'
+	configure_root
+	say "node image: unpacking the images into its containerd"
+	quiet import.log import_images "$root" "$work/images"
+	say 'node image: archive'
+	tar -C "$root" --numeric-owner --exclude=./dev/'*' -cf "$work/layer.tar" .
+	rm -rf "$root" "$work/images"
+	# systemd ends on SIGRTMIN+3; on SIGTERM it executes itself again, and `docker stop` would wait for ten seconds.
+	"$kind_bin/mkimg" -tag "$own_image" -layer "$work/layer.tar" -out "$node_archive.new" -stop-signal SIGRTMIN+3 \
+		-env container=docker -label "$image_label=$kubernetes" /usr/local/bin/entrypoint /sbin/init
+	rm -rf "$work"
+	mv "$node_archive.new" "$node_archive"
+}

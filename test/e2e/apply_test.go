@@ -1,0 +1,177 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+	"github.com/diseq/diseq/node/chain"
+)
+
+// samples returns the resources of config/samples.
+func samples(t *testing.T) (out []*unstructured.Unstructured) {
+	t.Helper()
+	paths, err := filepath.Glob(root("config", "samples", "*.yaml"))
+	must(t, err)
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		must(t, err)
+		u := &unstructured.Unstructured{}
+		must(t, yaml.Unmarshal(text, u))
+		if u.GetKind() == "DiseqNetwork" {
+			out = append(out, u)
+		}
+	}
+	if len(out) == 0 {
+		t.Fatal("config/samples has no DiseqNetwork")
+	}
+	return out
+}
+
+func TestASampleIsAvailableWithinTwoMinutesAndOrdersMessages(t *testing.T) {
+	for _, sample := range samples(t)[:1] {
+		namespace := cluster.Namespace(t, "sample")
+		sample.SetNamespace(namespace)
+		must(t, cluster.Apply(t.Context(), ctrl.ApplyConfigurationFromUnstructured(sample), ctrl.FieldOwner("e2e")))
+		n := cluster.Network(t, namespace, sample.GetName(), 0)
+		n.AwaitAvailable()
+		d, err := n.Resource(t.Context())
+		must(t, err)
+		n.Validators = int(d.Spec.Validators)
+		o := n.Watch()
+
+		receipt := n.Finalize("through the proxy")
+		inCluster, err := chain.ReadReceipt(strings.NewReader(n.Submit("from a pod")))
+		must(t, err)
+		must(t, inCluster.Verify(n.MustGenesis(), 0))
+		n.AwaitConverged(time.Minute)
+		o.Receipt(t, receipt)
+		o.Receipt(t, inCluster)
+		o.Check(t)
+		n.checkColumns(t)
+	}
+}
+
+// checkColumns holds `kubectl get dsq` to what is the case: it is the first thing that a user looks at.
+func (n *Network) checkColumns(t *testing.T) {
+	t.Helper()
+	table := &metav1.Table{}
+	request, err := cluster.table(t.Context(), fmt.Sprintf("/apis/%s/namespaces/%s/diseqnetworks/%s", v1alpha1.GroupVersion, n.Namespace, n.Name))
+	must(t, err)
+	must(t, yaml.Unmarshal(request, table))
+	got := map[string]string{}
+	for i, column := range table.ColumnDefinitions {
+		got[column.Name] = fmt.Sprint(table.Rows[0].Cells[i])
+	}
+	d, err := n.Resource(t.Context())
+	must(t, err)
+	threshold := d.Spec.Threshold.ThresholdOf(d.Spec.Validators)
+	for column, want := range map[string]string{
+		"Validators": fmt.Sprint(n.Validators), "Threshold": fmt.Sprint(threshold), "Ready": fmt.Sprint(n.Validators),
+		"Tolerates": fmt.Sprint(int32(n.Validators) - threshold), "Available": "True",
+	} {
+		if got[column] != want {
+			t.Errorf("kubectl get dsq shows %s %q, want %q", column, got[column], want)
+		}
+	}
+	t.Logf("        kubectl get dsq: %v", got)
+}
+
+func TestABadImageIsToldAndThenMended(t *testing.T) {
+	n := cluster.Network(t, cluster.Namespace(t, "image"), "mended", 3)
+	const bad = "diseq:no-such-version"
+	n.Apply(n.Spec(func(s *v1alpha1.DiseqNetworkSpec) { s.Image, s.ImagePullPolicy = bad, corev1.PullIfNotPresent }))
+	Eventually(t, time.Minute, "the resource names the image that cannot be pulled", func(ctx context.Context) error {
+		d, err := n.Resource(ctx)
+		if err != nil {
+			return err
+		}
+		if told := conditions(d); !strings.Contains(told, bad) && !strings.Contains(told, "ImagePull") && !strings.Contains(told, "ErrImage") {
+			return fmt.Errorf("it says %s", told)
+		}
+		return nil
+	})
+	d, err := n.Resource(t.Context())
+	must(t, err)
+	t.Logf("        %s", conditions(d))
+	keys := n.Secrets()
+	n.Apply(n.Spec())
+	n.AwaitAvailable()
+	o := n.Watch()
+	n.Finalize("with the right image")
+	n.AwaitConverged(time.Minute)
+	o.Check(t)
+	n.CheckSecrets(keys)
+}
+
+func TestBadSpecsAreRefusedWithWhatIsAllowed(t *testing.T) {
+	namespace := cluster.Namespace(t, "refused")
+	fixed := func(value int32) func(*v1alpha1.DiseqNetworkSpec) {
+		return func(s *v1alpha1.DiseqNetworkSpec) {
+			s.Threshold = v1alpha1.Threshold{Policy: v1alpha1.ThresholdFixed, Value: &value}
+		}
+	}
+	for what, tt := range map[string]struct {
+		name   string
+		change func(*v1alpha1.DiseqNetworkSpec)
+		want   string
+	}{
+		"half of them may sign":     {"bad", fixed(2), "allowed are 3 to 4"},
+		"more than all must sign":   {"bad", fixed(5), "allowed are 3 to 4"},
+		"value without Fixed":       {"bad", func(s *v1alpha1.DiseqNetworkSpec) { s.Threshold.Value = new(int32(3)) }, "set policy: Fixed"},
+		"too many validators":       {"bad", func(s *v1alpha1.DiseqNetworkSpec) { s.Validators = 101 }, "less than or equal to 100"},
+		"a name that is too long":   {"a" + strings.Repeat("b", 40), func(*v1alpha1.DiseqNetworkSpec) {}, "at most 40 characters"},
+		"a name that is no label":   {"4nodes", func(*v1alpha1.DiseqNetworkSpec) {}, "DNS-1035"},
+		"another network's Service": {"bad-peers", func(*v1alpha1.DiseqNetworkSpec) {}, "another network's Service"},
+		"a policy nobody knows":     {"bad", func(s *v1alpha1.DiseqNetworkSpec) { s.Threshold.Policy = "Most" }, `"Majority", "TwoThirds", "Fixed"`},
+		"a label of the operator":   {"bad", func(s *v1alpha1.DiseqNetworkSpec) { s.PodTemplate.Labels = map[string]string{"diseq.io/network": "x"} }, "belong to the operator"},
+		"an interval of two hours": {"bad", func(s *v1alpha1.DiseqNetworkSpec) {
+			s.Consensus.MinBlockInterval = &metav1.Duration{Duration: 2 * time.Hour}
+		}, "0s to 1m"},
+		"an image that is a URL": {"bad", func(s *v1alpha1.DiseqNetworkSpec) { s.Image = "https://example.com/diseq" }, "without a scheme"},
+		"a pool of a few bytes":  {"bad", func(s *v1alpha1.DiseqNetworkSpec) { s.Messages.MaxPoolBytes = new(resource.MustParse("7")) }, "from 1Mi"},
+	} {
+		n := cluster.Network(t, namespace, tt.name, 4)
+		err := n.TryApply(t.Context(), n.Spec(tt.change))
+		if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want a refusal with %q", what, err, tt.want)
+		} else {
+			t.Logf("        %s: %v", what, err)
+		}
+	}
+	var made v1alpha1.DiseqNetworkList
+	must(t, cluster.List(t.Context(), &made, ctrl.InNamespace(namespace)))
+	if len(made.Items) > 0 {
+		t.Errorf("%d networks were made", len(made.Items))
+	}
+}
+
+func TestScalingAgainstAFixedThresholdIsRefused(t *testing.T) {
+	n := cluster.Network(t, cluster.Namespace(t, "scale"), "fixed", 3)
+	n.Apply(n.Spec(func(s *v1alpha1.DiseqNetworkSpec) {
+		s.Paused = true // nothing needs to run for this
+		s.Threshold = v1alpha1.Threshold{Policy: v1alpha1.ThresholdFixed, Value: new(int32(2))}
+	}))
+	d, err := n.Resource(t.Context())
+	must(t, err)
+	// What kubectl scale diseqnetwork fixed --replicas=7 does.
+	scale := &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Name: n.Name, Namespace: n.Namespace}, Spec: autoscalingv1.ScaleSpec{Replicas: 7}}
+	err = cluster.SubResource("scale").Update(t.Context(), d, ctrl.WithSubResourceBody(scale))
+	if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "allowed are 4 to 7") {
+		t.Errorf("scaling to 7 with a threshold of 2: %v", err)
+	}
+}

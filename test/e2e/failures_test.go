@@ -1,0 +1,198 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+)
+
+// One network goes through all of it, each time another validator, with a client that never stops: what was accepted before, during and
+// after is final in the end, once, on every node.
+func TestWhatIsTakenFromANetworkComesBackAndNothingIsLost(t *testing.T) {
+	n := cluster.Network(t, cluster.Namespace(t, "failures"), "sturdy", 4)
+	n.Apply(n.Spec())
+	n.AwaitAvailable()
+	n.AwaitConverged(time.Minute)
+	keys, o, l := n.Secrets(), n.Watch(), n.Write("failures")
+	for _, step := range []struct {
+		name string
+		run  func(*testing.T, *Network)
+	}{
+		{"a pod is deleted", podDeleted},
+		{"a process is killed", processKilled},
+		{"a worker is drained", workerDrained},
+		{"a volume is deleted with its pod", volumeDeleted},
+	} {
+		begun := time.Now()
+		if !t.Run(step.name, func(t *testing.T) { step.run(t, n.For(t)) }) {
+			t.FailNow()
+		}
+		t.Logf("        %s: the longest time without a block was %.1f s", step.name, o.LongestGap(begun, time.Now()).Seconds())
+	}
+	l.Stop()
+	t.Logf("        %v", l)
+	o.Check(t, l)
+	n.CheckSecrets(keys)
+}
+
+func podDeleted(t *testing.T, n *Network) {
+	old := n.MustPod(0)
+	must(t, n.Delete(t.Context(), old))
+	n.AwaitNewPod(0, old, time.Minute)
+	n.AwaitConverged(time.Minute)
+}
+
+// SIGKILL to the first process of a pod's namespace is ignored if it comes from inside; the worker sends it.
+func processKilled(t *testing.T, n *Network) {
+	pod := n.MustPod(1)
+	n.Host(t, pod.Spec.NodeName, "kill", "-9", n.Process(t, pod, "diseq"))
+	Eventually(t, time.Minute, pod.Name+": its container was killed and runs again", func(ctx context.Context) error {
+		now, err := n.Pod(ctx, 1)
+		if err != nil {
+			return err
+		}
+		if now.UID != pod.UID {
+			return errors.New("the pod was replaced, only its process was killed")
+		}
+		s := now.Status.ContainerStatuses[0]
+		if last := s.LastTerminationState.Terminated; last == nil || last.ExitCode != 128+9 || s.RestartCount == 0 || !ready0(now) {
+			return fmt.Errorf("%d restarts, now %s, before %s", s.RestartCount, state(s.State), state(s.LastTerminationState))
+		}
+		return nil
+	})
+	n.AwaitConverged(time.Minute)
+}
+
+// A volume of the cluster's own disks keeps its pod on its worker, so that the pod comes back when the worker does.
+func workerDrained(t *testing.T, n *Network) {
+	worker, inside, outside := n.loneWorker(t)
+	cordon(t, worker, true)
+	t.Cleanup(func() { cordon(t, worker, false) })
+
+	// Only after its PodDisruptionBudget says so: it counts pods that became ready with a delay.
+	var budget policyv1.PodDisruptionBudget
+	Eventually(t, time.Minute, "the PodDisruptionBudget allows one disruption", func(ctx context.Context) error {
+		if err := n.Get(ctx, n.key(n.Name), &budget); err != nil {
+			return err
+		}
+		if budget.Status.DisruptionsAllowed != 1 || budget.Status.ObservedGeneration != budget.Generation {
+			return fmt.Errorf("it allows %d", budget.Status.DisruptionsAllowed)
+		}
+		return nil
+	})
+	must(t, n.evict(t.Context(), inside))
+	if err := n.evict(t.Context(), outside); !apierrors.IsTooManyRequests(err) {
+		t.Errorf("a second eviction while the first pod is away: %v, want a refusal", err)
+	} else {
+		t.Logf("        the second eviction is refused: %v", err)
+	}
+	n.Finalize("while a worker is drained")
+	Eventually(t, time.Minute, "the resource says that a validator is away", func(ctx context.Context) error {
+		d, err := n.Resource(ctx)
+		if err != nil {
+			return err
+		}
+		if int(d.Status.ReadyValidators) != n.Validators-1 || d.Status.DisruptionsAllowed != 0 {
+			return fmt.Errorf("%d ready, %d disruptions allowed", d.Status.ReadyValidators, d.Status.DisruptionsAllowed)
+		}
+		t.Logf("        %s", conditions(d))
+		return nil
+	})
+	cordon(t, worker, false)
+	n.AwaitConverged(2 * time.Minute)
+}
+
+// loneWorker returns a worker with exactly one pod of the network, that pod, and a pod of another worker.
+func (n *Network) loneWorker(t *testing.T) (worker string, inside, outside *corev1.Pod) {
+	t.Helper()
+	on := map[string][]*corev1.Pod{}
+	for k := range n.Validators {
+		pod := n.MustPod(k)
+		on[pod.Spec.NodeName] = append(on[pod.Spec.NodeName], pod)
+	}
+	workers := slices.Sorted(maps.Keys(on))
+	for _, w := range workers {
+		if len(on[w]) == 1 && len(workers) > 1 {
+			for _, other := range workers {
+				if other != w {
+					return w, on[w][0], on[other][0]
+				}
+			}
+		}
+	}
+	t.Fatalf("the %d pods of %s are not spread over workers: %v", n.Validators, n.Name, workers)
+	return "", nil, nil
+}
+
+func cordon(t *testing.T, worker string, unschedulable bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // also when the test's context has ended
+	defer cancel()
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: worker}}
+	patch := fmt.Appendf(nil, `{"spec":{"unschedulable":%t}}`, unschedulable)
+	must(t, cluster.Patch(ctx, node, ctrl.RawPatch("application/merge-patch+json", patch)))
+}
+
+func (n *Network) evict(ctx context.Context, pod *corev1.Pod) error {
+	return n.SubResource("eviction").Create(ctx, pod, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace}})
+}
+
+// The claim goes when no pod uses it any more; the operator makes another. On that volume the node must not make itself a vote store, for
+// it has forgotten what it signed: it is Rejoining, and votes again when that is safe.
+func volumeDeleted(t *testing.T, n *Network) {
+	const k = 3
+	timeline := n.Timeline()
+	old, pod := &corev1.PersistentVolumeClaim{}, n.MustPod(k)
+	must(t, n.Get(t.Context(), n.key(n.ValidatorName(k)), old))
+	must(t, n.Delete(t.Context(), old))
+	must(t, n.Delete(t.Context(), pod))
+	Eventually(t, time.Minute, n.ValidatorName(k)+" has another volume", func(ctx context.Context) error {
+		now, err := n.Volume(ctx, k)
+		if err == nil && now.UID == old.UID {
+			err = errors.New("the old claim is still there")
+		}
+		return err
+	})
+	n.AwaitNewPod(k, pod, time.Minute)
+	n.AwaitConverged(2 * time.Minute)
+	timeline.stop()
+	timeline.Log(t)
+	if phases := timeline.Phases(n.ValidatorName(k)); !ordered(phases, v1alpha1.MemberValidator, v1alpha1.MemberRejoining, v1alpha1.MemberValidator) {
+		t.Errorf("%s was %v, want it Rejoining in between", n.ValidatorName(k), phases)
+	}
+	log := n.log(t.Context(), n.MustPod(k), false)
+	if !strings.Contains(log, "no vote store") || strings.Contains(log, "the vote store is made\"") || strings.Contains(log, "first start") {
+		t.Errorf("%s did not start on the new volume as a validator that lost its vote store:\n%s", n.PodName(k), log)
+	}
+	if command := fmt.Sprint(n.MustPod(k).Spec.Containers[0].Command, n.MustPod(k).Spec.Containers[0].Args); strings.Contains(command, "create-vote-store") {
+		t.Errorf("on a second volume the node is started with %s", command)
+	}
+	var secret corev1.Secret
+	must(t, n.Get(t.Context(), n.key(n.ValidatorName(k)), &secret))
+	if first := secret.Annotations["diseq.io/first-volume"]; first != string(old.UID) {
+		t.Errorf("the first volume of %s is recorded as %q, it was %s", n.ValidatorName(k), first, old.UID)
+	}
+}
+
+// ordered reports whether want are among got, in that order.
+func ordered[T comparable](got []T, want ...T) bool {
+	for _, g := range got {
+		if len(want) > 0 && g == want[0] {
+			want = want[1:]
+		}
+	}
+	return len(want) == 0
+}

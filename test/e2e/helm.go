@@ -1,0 +1,113 @@
+package e2e
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Where the operator runs, and as whom.
+const (
+	OperatorNamespace = "diseq-system"
+	OperatorName      = "diseq-operator"
+	OperatorUser      = "system:serviceaccount:" + OperatorNamespace + ":" + OperatorName
+)
+
+// Helm runs helm; its error holds what it printed.
+func Helm(ctx context.Context, args ...string) error {
+	helm := cmp.Or(os.Getenv("E2E_HELM"), root("bin", "tools", "helm"))
+	cmd := exec.CommandContext(ctx, helm, args...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, out)
+	}
+	return nil
+}
+
+// InstallOperator installs the operator's chart, or upgrades what is there to it, and waits until the operator runs.
+func InstallOperator(ctx context.Context, args ...string) error {
+	chart := cmp.Or(os.Getenv("E2E_CHART"), root("charts", "diseq-operator"))
+	all := []string{
+		"upgrade", "--install", OperatorName, chart, "--namespace", OperatorNamespace, "--create-namespace", "--wait", "--timeout", "3m",
+	}
+	return Helm(ctx, slices.Concat(all, strings.Fields(os.Getenv("E2E_VALUES")), args)...)
+}
+
+// OperatorPods returns the operator's pods that are not about to go.
+func (c *Cluster) OperatorPods(ctx context.Context) ([]corev1.Pod, error) {
+	var pods corev1.PodList
+	labels := ctrl.MatchingLabels{"app.kubernetes.io/name": OperatorName}
+	if err := c.List(ctx, &pods, ctrl.InNamespace(OperatorNamespace), labels); err != nil {
+		return nil, err
+	}
+	var out []corev1.Pod
+	for _, pod := range pods.Items {
+		if pod.DeletionTimestamp == nil {
+			out = append(out, pod)
+		}
+	}
+	if len(out) == 0 {
+		return nil, errors.New("the operator has no pod")
+	}
+	return out, nil
+}
+
+// KillOperator ends the operator's pods without grace: SIGKILL, no chance to finish or to hand the lease over.
+func (c *Cluster) KillOperator(tb testing.TB) {
+	tb.Helper()
+	pods, err := c.OperatorPods(tb.Context())
+	must(tb, err)
+	for i := range pods {
+		if err := c.Delete(tb.Context(), &pods[i], ctrl.GracePeriodSeconds(0)); err != nil && !apierrors.IsNotFound(err) {
+			tb.Fatal(err)
+		}
+		tb.Logf("        killed %s", pods[i].Name)
+	}
+}
+
+// AwaitOperator waits until the operator runs, and not for the first time in vain.
+func (c *Cluster) AwaitOperator(tb testing.TB) {
+	tb.Helper()
+	Eventually(tb, time.Minute, "the operator runs", func(ctx context.Context) error {
+		pods, err := c.OperatorPods(ctx)
+		if err != nil {
+			return err
+		}
+		for i := range pods {
+			if !ready0(&pods[i]) {
+				return fmt.Errorf("%s is not ready", pods[i].Name)
+			}
+		}
+		return nil
+	})
+}
+
+// Seen waits until an object of a namespace is as match says, by watching, and returns at that very moment.
+func (c *Cluster) Seen(
+	tb testing.TB, within time.Duration, what, namespace string, kind ctrl.ObjectList, match func(ctrl.Object) bool,
+) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), within)
+	defer cancel()
+	begun := time.Now()
+	w, err := c.Watch(ctx, kind, ctrl.InNamespace(namespace))
+	must(tb, err)
+	defer w.Stop()
+	for event := range w.ResultChan() {
+		if o, ok := event.Object.(ctrl.Object); ok && match(o) {
+			tb.Logf("%6.1fs %s", time.Since(begun).Seconds(), what)
+			return
+		}
+	}
+	tb.Fatalf("%s: not within %v", what, within)
+}

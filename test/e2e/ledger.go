@@ -1,0 +1,108 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// A Ledger is what clients were told about the messages they submitted.
+type Ledger struct {
+	mu       sync.Mutex
+	accepted map[chain.Hash]time.Time
+	failed   int
+	longest  time.Duration // from being submitted first to being accepted
+
+	stop func()
+}
+
+const (
+	writeEvery = 100 * time.Millisecond
+	// writers at once: when requests hang at a node that is gone, the others go on.
+	writers = 16
+	// answerWithin bounds one request: a node may have gone with it.
+	answerWithin = 3 * time.Second
+)
+
+// Write submits messages through the Service, ten a second, until Stop or the end of the test. What is not accepted is submitted again,
+// as a client does, which is safe: equal bytes are one message.
+func (n *Network) Write(label string) *Ledger {
+	l := &Ledger{accepted: map[chain.Hash]time.Time{}}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	slots := make(chan struct{}, writers)
+	running.Go(func() {
+		tick := time.NewTicker(writeEvery)
+		defer tick.Stop()
+		for i := 0; ; i++ {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+			slots <- struct{}{}
+			message := fmt.Appendf(nil, "%s/%s %s %d %d", n.Namespace, n.Name, label, i, time.Now().UnixNano())
+			running.Go(func() {
+				defer func() { <-slots }()
+				l.submit(ctx, n, message)
+			})
+		}
+	})
+	l.stop = sync.OnceFunc(func() {
+		cancel()
+		running.Wait()
+	})
+	n.tb.Cleanup(l.stop)
+	return l
+}
+
+// submit tries until the message is accepted or the ledger is closed.
+func (l *Ledger) submit(ctx context.Context, n *Network, message []byte) {
+	begun := time.Now()
+	tick := time.NewTicker(writeEvery)
+	defer tick.Stop()
+	for {
+		// Stopping does not cut a request off: each is answered, or nobody knows.
+		request, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerWithin)
+		results, err := n.Service().Submit(request, message)
+		cancel()
+		l.mu.Lock()
+		if err == nil {
+			l.accepted[results[0].ID] = time.Now()
+			l.longest = max(l.longest, time.Since(begun))
+		} else {
+			l.failed++
+		}
+		l.mu.Unlock()
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Stop ends the writing and returns when no request is under way.
+func (l *Ledger) Stop() { l.stop() }
+
+// Accepted returns the messages that were answered 202, or known to be final, and when.
+func (l *Ledger) Accepted() map[chain.Hash]time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.accepted)
+}
+
+// String says what became of the writing.
+func (l *Ledger) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return fmt.Sprintf("%d messages accepted, %d requests tried again, the slowest accepted after %.1f s",
+		len(l.accepted), l.failed, l.longest.Seconds())
+}

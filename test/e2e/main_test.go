@@ -1,0 +1,32 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+)
+
+// cluster is where all tests run, with the operator installed.
+var cluster *Cluster
+
+func TestMain(m *testing.M) {
+	if err := prepare(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func prepare() (err error) {
+	if cluster, err = Connect(); err != nil {
+		return err
+	}
+	begun := time.Now()
+	if err := InstallOperator(context.Background()); err != nil {
+		return err
+	}
+	fmt.Printf("%6.1fs the operator is installed with its chart\n", time.Since(begun).Seconds())
+	return nil
+}

@@ -1,0 +1,144 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+)
+
+func TestADeletedNetworkLeavesItsChainBehindAndIsResumed(t *testing.T) {
+	n := cluster.Network(t, cluster.Namespace(t, "retain"), "kept", 3)
+	n.Apply(n.Spec())
+	n.AwaitAvailable()
+	n.AwaitConverged(time.Minute)
+	keys, volumes, genesis, o := n.Secrets(), n.volumes(), n.MustGenesis(), n.Watch()
+	receipt := n.Finalize("before the network is deleted")
+	o.Check(t)
+	height := o.Height()
+
+	n.remove()
+	n.CheckSecrets(keys)
+	n.checkVolumes(volumes)
+	if now := n.MustGenesis().Hash(); now != genesis.Hash() {
+		t.Errorf("the genesis document was %v, it is %v", genesis.Hash(), now)
+	}
+
+	t.Run("not by a network of another size", func(t *testing.T) {
+		other := n.For(t)
+		other.Apply(other.Spec(func(s *v1alpha1.DiseqNetworkSpec) { s.Validators = 4 }))
+		other.awaitReason(v1alpha1.ConditionAvailable, "RetainedSetMismatch")
+		var sets appsv1.StatefulSetList
+		must(t, n.List(t.Context(), &sets, ctrl.InNamespace(n.Namespace)))
+		if len(sets.Items) > 0 {
+			t.Errorf("%d StatefulSets were made", len(sets.Items))
+		}
+	})
+
+	n.Apply(n.Spec())
+	n.AwaitAvailable()
+	n.AwaitConverged(time.Minute)
+	d, err := n.Resource(t.Context())
+	must(t, err)
+	if d.Status.ChainID != genesis.ChainID {
+		t.Errorf("the chain was %s, it is %s", genesis.ChainID, d.Status.ChainID)
+	}
+	o.Receipt(t, receipt)
+	if later := n.Finalize("after it was applied again"); later.Height <= height {
+		t.Errorf("the chain ended at height %d, a new message is at %d", height, later.Height)
+	}
+	o.Check(t)
+	n.CheckSecrets(keys)
+	n.checkVolumes(volumes)
+
+	t.Run("with Delete nothing is left", func(t *testing.T) {
+		n := n.For(t)
+		n.Apply(n.Spec(func(s *v1alpha1.DiseqNetworkSpec) { s.Storage.Retention.OnDelete = v1alpha1.DeletePolicy }))
+		n.AwaitConverged(time.Minute)
+		o.stopRead()
+		n.remove()
+		Eventually(t, time.Minute, "Secrets, claims and the genesis document are gone", func(ctx context.Context) error {
+			return n.none(ctx, &corev1.SecretList{}, &corev1.PersistentVolumeClaimList{}, &corev1.ConfigMapList{}, &corev1.ServiceAccountList{})
+		})
+	})
+}
+
+// remove deletes the network and waits until all that runs is gone.
+func (n *Network) remove() {
+	n.tb.Helper()
+	d, err := n.Resource(n.tb.Context())
+	must(n.tb, err)
+	must(n.tb, n.Delete(n.tb.Context(), d))
+	Eventually(n.tb, time.Minute, n.Name+" is deleted with all that runs", func(ctx context.Context) error {
+		if _, err := n.Resource(ctx); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("the resource is there: %w", err)
+		}
+		return n.none(ctx, &corev1.PodList{}, &appsv1.StatefulSetList{}, &corev1.ServiceList{}, &policyv1.PodDisruptionBudgetList{}, &networkingv1.NetworkPolicyList{})
+	})
+}
+
+// none returns an error that names the first object of the network that is still there.
+func (n *Network) none(ctx context.Context, kinds ...ctrl.ObjectList) error {
+	for _, list := range kinds {
+		if err := n.List(ctx, list, ctrl.InNamespace(n.Namespace), ctrl.MatchingLabels{"diseq.io/network": n.Name}); err != nil {
+			return err
+		}
+		objects, err := meta.ExtractList(list)
+		if err != nil {
+			return err
+		}
+		if len(objects) > 0 {
+			return fmt.Errorf("%T %s is there, one of %d", objects[0], objects[0].(ctrl.Object).GetName(), len(objects))
+		}
+	}
+	return nil
+}
+
+// awaitReason waits until a condition has a reason.
+func (n *Network) awaitReason(condition, reason string) {
+	n.tb.Helper()
+	Eventually(n.tb, time.Minute, fmt.Sprintf("%s: %s has reason %s", n.Name, condition, reason), func(ctx context.Context) error {
+		d, err := n.Resource(ctx)
+		if err != nil {
+			return err
+		}
+		c := meta.FindStatusCondition(d.Status.Conditions, condition)
+		if c == nil || c.Reason != reason || c.Status != metav1.ConditionFalse {
+			return errors.New(conditions(d))
+		}
+		n.tb.Logf("        %s", c.Message)
+		return nil
+	})
+}
+
+func (n *Network) volumes() (out []metav1.ObjectMeta) {
+	n.tb.Helper()
+	for k := range n.Validators {
+		claim, err := n.Volume(n.tb.Context(), k)
+		must(n.tb, err)
+		out = append(out, claim.ObjectMeta)
+	}
+	return out
+}
+
+// checkVolumes fails the test unless all claims are the ones they were, and belong to nobody whose deletion would take them.
+func (n *Network) checkVolumes(before []metav1.ObjectMeta) {
+	n.tb.Helper()
+	for k, claim := range n.volumes() {
+		if claim.UID != before[k].UID || claim.DeletionTimestamp != nil || len(claim.OwnerReferences) > 0 {
+			n.tb.Errorf("claim %s was %s, it is %s, deleted %v, of %v", claim.Name, before[k].UID, claim.UID, claim.DeletionTimestamp, claim.OwnerReferences)
+		}
+	}
+}

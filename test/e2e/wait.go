@@ -1,0 +1,50 @@
+package e2e
+
+import (
+	"context"
+	"testing"
+	"time"
+)
+
+// pollEvery is how often a condition is looked at: often enough for times told in tenths of a second, seldom enough for a small
+// cluster.
+const pollEvery = 200 * time.Millisecond
+
+// Eventually calls condition until it returns nil and tells how long that took. After within the test ends with its last error.
+func Eventually(tb testing.TB, within time.Duration, what string, condition func(context.Context) error) time.Duration {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), within)
+	defer cancel()
+	begun, told := time.Now(), time.Now()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	var last error
+	for {
+		err := condition(ctx)
+		elapsed := time.Since(begun).Round(100 * time.Millisecond)
+		if err == nil {
+			tb.Logf("%6.1fs %s", elapsed.Seconds(), what)
+			return elapsed
+		}
+		if last == nil || ctx.Err() == nil {
+			last = err // what is cut off by the deadline says less than the look before it
+		}
+		if time.Since(told) > 20*time.Second {
+			told = time.Now()
+			tb.Logf("%6.1fs waiting: %s: %v", elapsed.Seconds(), what, last)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			tb.Fatalf("%s: not within %v: %v", what, within, last)
+		}
+	}
+}
+
+// must ends the test on an error of what the test itself does.
+func must(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+}

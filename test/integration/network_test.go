@@ -1,0 +1,277 @@
+package integration
+
+import (
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+	"github.com/diseq/diseq/test/integration/harness"
+)
+
+// written is a network as a user writes it: what the spec leaves out is absent, which a Go value cannot say of every field.
+func written(t *testing.T, namespace, name, spec string) *unstructured.Unstructured {
+	t.Helper()
+	u := &unstructured.Unstructured{Object: map[string]any{}}
+	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("DiseqNetwork"))
+	u.SetNamespace(namespace)
+	u.SetName(name)
+	if spec != "" {
+		set(t, u, spec)
+	}
+	return u
+}
+
+// set replaces the spec.
+func set(t *testing.T, u *unstructured.Unstructured, spec string) {
+	t.Helper()
+	parsed := map[string]any{}
+	if err := yaml.Unmarshal([]byte(spec), &parsed); err != nil {
+		t.Fatalf("%s: %v", spec, err)
+	}
+	u.Object["spec"] = parsed
+}
+
+// typed converts what the API server answered.
+func typed(t *testing.T, u *unstructured.Unstructured) *v1alpha1.DiseqNetwork {
+	t.Helper()
+	n := &v1alpha1.DiseqNetwork{}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// strictly makes a misspelt field an error, as kubectl does.
+var strictly = client.FieldValidation(metav1.FieldValidationStrict)
+
+// expect fails unless err is what want says: nil for the empty string, else an error that has every part of want, which are
+// separated by " ... ".
+func expect(t *testing.T, err error, want string) {
+	t.Helper()
+	if want == "" {
+		if err != nil {
+			t.Errorf("refused: %v", err)
+		}
+		return
+	}
+	if err == nil {
+		t.Fatalf("accepted, want an error with %q", want)
+	}
+	for part := range strings.SplitSeq(want, " ... ") {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("want %q in the error:\n%v", part, err)
+		}
+	}
+	for _, noise := range []string{"evaluating rule", "no such key", "no such overload"} {
+		if strings.Contains(err.Error(), noise) {
+			t.Errorf("a rule fails instead of answering: %v", err)
+		}
+	}
+}
+
+func TestEveryRuleOfANewNetworkIsHeldWithAMessageThatHelps(t *testing.T) {
+	const (
+		badThreshold = "spec.threshold.value: Invalid value: threshold "
+		wholeBytes   = "must be a whole number of bytes from "
+		reserved     = " belong to the operator: choose another prefix"
+	)
+	for _, c := range []struct{ rule, spec, want string }{
+		{"one validator", "validators: 1", ""},
+		{"a hundred validators", "validators: 100", ""},
+		{"no validator", "validators: 0", "spec.validators: Invalid value: 0 ... greater than or equal to 1"},
+		{"fewer than none", "validators: -1", "spec.validators ... greater than or equal to 1"},
+		{"too many validators", "validators: 101", "spec.validators: Invalid value: 101 ... less than or equal to 100"},
+		{"no number of validators", "validators: four", "spec.validators ... integer"},
+
+		{"majority", "threshold: {policy: Majority}", ""},
+		{"two thirds", "{validators: 100, threshold: {policy: TwoThirds}}", ""},
+		{"two thirds of one", "{validators: 1, threshold: {policy: TwoThirds}}", ""},
+		{"an unknown policy", "threshold: {policy: Most}", `"Most": supported values: "Majority", "TwoThirds", "Fixed"`},
+		{"the least fixed threshold of an even number", "threshold: {policy: Fixed, value: 3}", ""},
+		{"half of an even number", "threshold: {policy: Fixed, value: 2}", badThreshold + "2 with 4 validators ... allowed are 3 to 4"},
+		{"the least fixed threshold of an odd number", "{validators: 5, threshold: {policy: Fixed, value: 3}}", ""},
+		{"less than half of an odd number", "{validators: 5, threshold: {policy: Fixed, value: 2}}", badThreshold + "2 with 5 validators ... allowed are 3 to 5"},
+		{"all of them", "threshold: {policy: Fixed, value: 4}", ""},
+		{"more than all of them", "threshold: {policy: Fixed, value: 5}", badThreshold + "5 with 4 validators ... allowed are 3 to 4"},
+		{"one of one", "{validators: 1, threshold: {policy: Fixed, value: 1}}", ""},
+		{"a hundred of a hundred", "{validators: 100, threshold: {policy: Fixed, value: 100}}", ""},
+		{"half of a hundred", "{validators: 100, threshold: {policy: Fixed, value: 50}}", "allowed are 51 to 100"},
+		{"a threshold of none", "threshold: {policy: Fixed, value: 0}", "spec.threshold.value ... greater than or equal to 1"},
+		{"fixed without a value", "threshold: {policy: Fixed}", "spec.threshold.value: Required value: policy Fixed needs a value: more than half of spec.validators"},
+		{"a value without a policy", "threshold: {value: 3}", "spec.threshold.value: Forbidden: the value counts with policy Fixed only: set policy: Fixed"},
+		{"a value with another policy", "threshold: {policy: TwoThirds, value: 3}", "spec.threshold.value: Forbidden"},
+
+		{"no interval", "consensus: {minBlockInterval: 0s}", ""},
+		{"no interval, without a unit", `consensus: {minBlockInterval: "0"}`, ""},
+		{"the longest interval", "consensus: {minBlockInterval: 60s}", ""},
+		{"the longest interval as Go writes it", "consensus: {minBlockInterval: 1m0s}", ""},
+		{"a fraction of a second", "consensus: {minBlockInterval: 1.125s}", ""},
+		{"an interval too long", "consensus: {minBlockInterval: 60001ms}", "spec.consensus.minBlockInterval ... whole milliseconds from 0s to 1m, such as 20ms"},
+		{"microseconds", "consensus: {minBlockInterval: 20us}", "whole milliseconds from 0s to 1m"},
+		{"a fraction of a millisecond", "consensus: {minBlockInterval: 1.0005s}", "whole milliseconds from 0s to 1m"},
+		{"an interval below nothing", "consensus: {minBlockInterval: -1s}", "whole milliseconds from 0s to 1m"},
+		{"an interval without a unit", `consensus: {minBlockInterval: "20"}`, "whole milliseconds from 0s to 1m, such as 20ms"},
+		{"an empty interval", `consensus: {minBlockInterval: ""}`, "whole milliseconds from 0s to 1m"},
+		{"an interval that is a number", "consensus: {minBlockInterval: 20}", "spec.consensus.minBlockInterval ... string"},
+		{"the shortest epoch", "consensus: {beaconInterval: 1}", ""},
+		{"the longest epoch", "consensus: {beaconInterval: 1048576}", ""},
+		{"no epoch", "consensus: {beaconInterval: 0}", "spec.consensus.beaconInterval ... greater than or equal to 1"},
+		{"an epoch too long", "consensus: {beaconInterval: 1048577}", "spec.consensus.beaconInterval ... less than or equal to 1048576"},
+
+		{"the smallest messages", "messages: {maxBytes: 1, maxBlockBytes: 9}", ""},
+		{"the largest messages", "messages: {maxBytes: 4Mi, maxBlockBytes: 16Mi}", ""},
+		{"a number written as one", "messages: {maxBytes: 65536}", ""},
+		{"a fraction of a unit", "messages: {maxBytes: 0.5Ki}", wholeBytes + "1 to 4Mi, such as 65536 or 64Ki"},
+		{"messages of nothing", "messages: {maxBytes: 0}", "spec.messages.maxBytes ... " + wholeBytes + "1 to 4Mi, such as 65536 or 64Ki"},
+		{"messages too large", "messages: {maxBytes: 4194305, maxBlockBytes: 16Mi}", "spec.messages.maxBytes ... " + wholeBytes + "1 to 4Mi"},
+		{"a tenth of a byte", "messages: {maxBytes: 100m}", `"100m": ` + wholeBytes},
+		{"a unit that is none", "messages: {maxBytes: 4MB}", `"4MB": ` + wholeBytes},
+		{"bytes beyond any number", "messages: {maxBytes: 100E}", `"100E": ` + wholeBytes},
+		{"bytes below nothing", "messages: {maxBytes: -1}", wholeBytes},
+		{"a block for exactly one message", "messages: {maxBytes: 64Ki, maxBlockBytes: 65544}", ""},
+		{"a block too small for a message", "messages: {maxBytes: 64Ki, maxBlockBytes: 65543}", "spec.messages.maxBlockBytes ... a block must hold the largest message and the 8 bytes beside it: allowed is maxBytes + 8 or more"},
+		{"messages too large for the default block", "messages: {maxBytes: 4Mi}", "spec.messages.maxBlockBytes ... allowed is maxBytes + 8 or more"},
+		{"blocks too large", "messages: {maxBlockBytes: 16777217}", "spec.messages.maxBlockBytes ... " + wholeBytes + "9 to 16Mi"},
+		{"half a byte of block", `messages: {maxBlockBytes: "100000.5"}`, "spec.messages.maxBlockBytes ... " + wholeBytes},
+		{"the smallest pool", "{validators: 1, messages: {maxPoolBytes: 1Mi}}", ""},
+		{"the largest pool", "messages: {maxPoolBytes: 64Gi}", ""},
+		{"a pool too small", "messages: {maxPoolBytes: 1048575}", "spec.messages.maxPoolBytes ... " + wholeBytes + "1Mi to 64Gi, such as 256Mi"},
+		{"a pool too large", "messages: {maxPoolBytes: 65Gi}", "spec.messages.maxPoolBytes ... " + wholeBytes + "1Mi to 64Gi"},
+		{"a third of a byte of pool", `messages: {maxPoolBytes: "1048577.3"}`, "spec.messages.maxPoolBytes ... " + wholeBytes},
+		{"a pool with room for a message of each validator", "{validators: 100, messages: {maxPoolBytes: 6963200}}", ""},
+		{"a pool without that room", "{validators: 100, messages: {maxPoolBytes: 6963199}}", "spec.messages.maxPoolBytes ... each of the 100 validators ... allowed are 6963200 bytes or more"},
+
+		{"the smallest volume", "storage: {size: 64Mi}", ""},
+		{"a volume too small", "storage: {size: 67108863}", "spec.storage.size ... " + wholeBytes + "64Mi on, such as 10Gi"},
+		{"a volume whose unit is forgotten", "storage: {size: 10}", "spec.storage.size: Invalid value: 10: " + wholeBytes + "64Mi on"},
+		{"a volume with a unit that is none", "storage: {size: 10GB}", `spec.storage.size: Invalid value: "10GB": ` + wholeBytes},
+		{"a storage class", "storage: {storageClassName: fast-ssd.example.com}", ""},
+		{"the default storage class", `storage: {storageClassName: ""}`, ""},
+		{"a storage class that cannot be", "storage: {storageClassName: Fast_SSD}", "spec.storage.storageClassName ... must be the name of a StorageClass: lower-case"},
+		{"an access mode for one pod", "storage: {accessMode: ReadWriteOncePod}", ""},
+		{"an access mode for many", "storage: {accessMode: ReadWriteMany}", `supported values: "ReadWriteOnce", "ReadWriteOncePod"`},
+		{"retention", "storage: {retention: {onScaleDown: Delete, onDelete: Delete}}", ""},
+		{"a retention that is none", "storage: {retention: {onDelete: Keep}}", `spec.storage.retention.onDelete ... supported values: "Retain", "Delete"`},
+		{"another retention that is none", "storage: {retention: {onScaleDown: Keep}}", `spec.storage.retention.onScaleDown ... supported values: "Retain", "Delete"`},
+
+		{"an image", "image: registry.example.com:5000/a/diseq@sha256:0123", ""},
+		{"no image", `image: ""`, ""},
+		{"an image with a scheme", "image: docker://diseq:dev", "spec.image ... must be an image reference such as registry.example.com/diseq:v1, without spaces and without a scheme"},
+		{"an image with a space", `image: "diseq:dev "`, "spec.image ... without spaces"},
+		{"an image with a line break", `image: "diseq:dev\n"`, "spec.image ... without spaces"},
+		{"an image too long", "image: " + strings.Repeat("a", 513), "spec.image: Too long: may not be more than 512"},
+		{"a pull policy", "imagePullPolicy: Always", ""},
+		{"a pull policy that is none", "imagePullPolicy: Sometimes", `supported values: "Always", "IfNotPresent", "Never"`},
+		{"pull secrets", "imagePullSecrets: [{name: a}, {name: b}]", ""},
+		{"a pull secret twice", "imagePullSecrets: [{name: a}, {name: a}]", "spec.imagePullSecrets[1]: Duplicate value"},
+
+		{"a load balancer", "service: {type: LoadBalancer, annotations: {example.com/internal: 'true'}}", ""},
+		{"a node port", "service: {type: NodePort}", ""},
+		{"a service that is none", "service: {type: ExternalName}", `supported values: "ClusterIP", "NodePort", "LoadBalancer"`},
+		{"a service annotation that cannot be", "service: {annotations: {'a b': c}}", "spec.service.annotations ... an annotation has a name such as team or example.com/team"},
+		{"no monitoring", "monitoring: {enabled: false}", ""},
+
+		{"labels and annotations", "podTemplate: {labels: {team: a, example.com/team: ''}, annotations: {example.com/why: a b c}}", ""},
+		{"a label of ours", "podTemplate: {labels: {diseq.io/network: a}}", "spec.podTemplate.labels ... labels under diseq.io/ and app.kubernetes.io/" + reserved},
+		{"a well-known label", "podTemplate: {labels: {app.kubernetes.io/name: a}}", "spec.podTemplate.labels ..." + reserved},
+		{"a label that cannot be", "podTemplate: {labels: {'a b': c}}", "spec.podTemplate.labels ... a label has a name such as team or example.com/team"},
+		{"a label too long", "podTemplate: {labels: {a: " + strings.Repeat("a", 64) + "}}", "a value of at most 63 characters"},
+		{"an annotation of ours", "podTemplate: {annotations: {diseq.io/config: a}}", "spec.podTemplate.annotations ... annotations under diseq.io/" + reserved},
+		{"an annotation that cannot be", "podTemplate: {annotations: {'/a': b}}", "spec.podTemplate.annotations ... an annotation has a name"},
+		{"a node selector", "podTemplate: {nodeSelector: {kubernetes.io/arch: arm64}}", ""},
+		{"a node selector that cannot be", "podTemplate: {nodeSelector: {'a b': c}}", "spec.podTemplate.nodeSelector ... a label has a name"},
+		{"resources", `podTemplate: {resources: {requests: {cpu: 500m, memory: 1Gi}, limits: {cpu: "0.5", memory: 1Gi}}}`, ""},
+		{"limits alone", "podTemplate: {resources: {limits: {memory: 1Gi}}}", ""},
+		{"requests alone", "podTemplate: {resources: {requests: {cpu: 1}}}", ""},
+		{"more CPU than the limit", "podTemplate: {resources: {requests: {cpu: 2}, limits: {cpu: 1999m}}}", "spec.podTemplate.resources ... a request must not be more than its limit"},
+		{"more memory than the limit", "podTemplate: {resources: {requests: {memory: 1Gi}, limits: {memory: 1G}}}", "a request must not be more than its limit"},
+		{"an amount that is none", "podTemplate: {resources: {requests: {cpu: 1x}, limits: {cpu: 1}}}", "spec.podTemplate.resources.requests.cpu"},
+
+		{"paused", "paused: true", ""},
+		{"a misspelt field", "validator: 7", `unknown field "spec.validator"`},
+		{"a number where there are fields", "threshold: 3", "spec.threshold ... object"},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			u := written(t, shared(t), "demo", c.spec)
+			expect(t, harness.Client(t).Create(t.Context(), u, client.DryRunAll, strictly), c.want)
+		})
+	}
+}
+
+func TestNamesLeaveRoomForTheNamesMadeFromThem(t *testing.T) {
+	for name, want := range map[string]string{
+		"a":                              "",
+		"a-1":                            "",
+		strings.Repeat("a", 40):          "",
+		strings.Repeat("a", 41):          "metadata.name must have at most 40 characters: the names of pods and volumes are made from it",
+		"1a":                             "metadata.name must be a DNS-1035 label: lower-case letters, digits and '-', a letter first",
+		"a.b":                            "metadata.name must be a DNS-1035 label",
+		"demo-peers":                     "metadata.name must not end in -peers: that is the name of another network's Service",
+		"Demo":                           "metadata.name",
+		"a-":                             "metadata.name",
+		strings.Repeat("a.", 20):         "metadata.name",
+		"peers":                          "",
+		"demo-peers-1":                   "",
+		"demo-v0":                        "",
+		strings.Repeat("a", 35) + "-b-c": "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := written(t, shared(t), name, "")
+			expect(t, harness.Client(t).Create(t.Context(), u, client.DryRunAll, strictly), want)
+		})
+	}
+}
+
+func TestDefaultsAreInTheSchema(t *testing.T) {
+	const defaults = `
+imagePullPolicy: IfNotPresent
+validators: 4
+threshold: {policy: Majority}
+consensus: {minBlockInterval: 20ms, beaconInterval: 128}
+messages: {maxBytes: "65536", maxBlockBytes: 4Mi, maxPoolBytes: 256Mi}
+storage: {size: 10Gi, storageClassName: "", accessMode: ReadWriteOnce, retention: {onScaleDown: Retain, onDelete: Retain}}
+service: {type: ClusterIP}
+monitoring: {enabled: true}
+podTemplate: {resources: {requests: {cpu: 100m, memory: 256Mi}}}
+`
+	var want map[string]any
+	if err := yaml.Unmarshal([]byte(defaults), &want); err != nil {
+		t.Fatal(err)
+	}
+	for name, spec := range map[string]string{
+		"no spec":       "",
+		"an empty spec": "{}",
+		"empty parts": "{threshold: {}, consensus: {}, messages: {}, storage: {retention: {}}, service: {}, monitoring: {}, " +
+			"podTemplate: {}}",
+		"nulls": "{validators: null, threshold: null, consensus: {minBlockInterval: null}, messages: {maxBytes: null}, storage: {size: null}, " +
+			"podTemplate: {resources: null}}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := written(t, shared(t), "demo", spec)
+			if err := harness.Client(t).Create(t.Context(), u, client.DryRunAll); err != nil {
+				t.Fatal(err)
+			}
+			got, _ := yaml.Marshal(u.Object["spec"])
+			wanted, _ := yaml.Marshal(want)
+			if string(got) != string(wanted) {
+				t.Errorf("got\n%s\nwant\n%s", got, wanted)
+			}
+		})
+	}
+}
+
+func TestAPartOfTheResourcesTakesNoDefault(t *testing.T) {
+	u := written(t, shared(t), "demo", "podTemplate: {resources: {limits: {memory: 1Gi}}}")
+	if err := harness.Client(t).Create(t.Context(), u, client.DryRunAll); err != nil {
+		t.Fatal(err)
+	}
+	if r := typed(t, u).Spec.PodTemplate.Resources; len(r.Requests) != 0 || r.Limits.Memory().String() != "1Gi" {
+		t.Errorf("got %+v", r)
+	}
+}

@@ -1,0 +1,248 @@
+package integration
+
+import (
+	"encoding/json"
+	"reflect"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+	"github.com/diseq/diseq/controllers/resources"
+	"github.com/diseq/diseq/node/identity"
+	"github.com/diseq/diseq/test/integration/harness"
+)
+
+var builtFor = resources.Operator{NodeImage: "diseq:dev", Namespace: "diseq-system", PodLabels: map[string]string{"app": "operator"}}
+
+// createNetwork returns a network as the API server defaults it.
+func createNetwork(t *testing.T, k client.Client, name string, spec v1alpha1.DiseqNetworkSpec) *v1alpha1.DiseqNetwork {
+	t.Helper()
+	network := &v1alpha1.DiseqNetwork{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: harness.Namespace(t)}, Spec: spec}
+	if err := k.Create(t.Context(), network); err != nil {
+		t.Fatal(err)
+	}
+	return network
+}
+
+// createKeys makes validator 0's key Secret and returns its public half.
+func createKeys(t *testing.T, k client.Client, network *v1alpha1.DiseqNetwork) (*corev1.Secret, resources.Member) {
+	t.Helper()
+	id, err := identity.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := id.Files(resources.ValidatorName(network.Name, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := resources.KeySecret(network, 0, files)
+	if err := k.Create(t.Context(), secret, client.FieldOwner(resources.FieldOwner)); err != nil {
+		t.Fatal(err)
+	}
+	return secret, resources.Member{Serial: 0, Validator: id.Public()}
+}
+
+// objectsOf is everything that a network of one validator has, but for the PodMonitor, whose kind this API server does not know.
+func objectsOf(t *testing.T, network *v1alpha1.DiseqNetwork, secret *corev1.Secret, member resources.Member) []runtime.ApplyConfiguration {
+	t.Helper()
+	var out []runtime.ApplyConfiguration
+	add := func(o runtime.ApplyConfiguration, err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, o)
+	}
+	genesis, err := resources.Genesis(network, resources.ChainID(network), time.Now(), []resources.Member{member})
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := resources.EncodeGenesis(genesis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	metadata, err := resources.KeySecretMetadata(network, secret, "70100000-0000-4000-8000-000000000000")
+	add(metadata, err)
+	config, err := resources.ConfigMap(network)
+	add(config, err)
+	peers, err := resources.PeersConfigMap(network, []resources.Member{member})
+	add(peers, err)
+	set, err := resources.StatefulSet(network, builtFor, 0, true)
+	add(set, err)
+	out = append(out, resources.GenesisConfigMap(network, string(document)), resources.ServiceAccount(network, 0),
+		resources.PersistentVolumeClaim(network, 0), resources.PeersService(network), resources.ClientsService(network),
+		resources.PodDisruptionBudget(network, 1, 1))
+	for _, p := range resources.NetworkPolicies(network, builtFor) {
+		out = append(out, p)
+	}
+	return out
+}
+
+// live is the object that a configuration is about, as a client with types reads it.
+func live(t *testing.T, k client.Client, configuration runtime.ApplyConfiguration) client.Object {
+	t.Helper()
+	raw, err := json.Marshal(configuration)
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := &unstructured.Unstructured{}
+	if err := json.Unmarshal(raw, named); err != nil {
+		t.Fatal(err)
+	}
+	made, err := scheme.Scheme.New(named.GroupVersionKind())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, ok := made.(client.Object)
+	if !ok {
+		t.Fatalf("%T is no object", made)
+	}
+	if err := k.Get(t.Context(), client.ObjectKeyFromObject(named), o); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// apply applies a copy: the client reads its answer into what it was given.
+func apply(t *testing.T, k client.Client, configuration runtime.ApplyConfiguration) {
+	t.Helper()
+	raw, err := json.Marshal(configuration)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := &unstructured.Unstructured{}
+	if err := json.Unmarshal(raw, again); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(again), client.FieldOwner(resources.FieldOwner), client.ForceOwnership); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func everyFieldOfAPod() v1alpha1.PodTemplate {
+	return v1alpha1.PodTemplate{
+		Resources: &corev1.ResourceRequirements{
+			Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1024Mi"), corev1.ResourceCPU: resource.MustParse("1.50")},
+			Requests: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("0.5Gi")},
+		},
+		NodeSelector: map[string]string{"disk": "fast"},
+		Tolerations:  []corev1.Toleration{{Key: "a", Operator: corev1.TolerationOpExists}, {Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute}},
+		Affinity: &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.WeightedPodAffinityTerm{
+			{Weight: 1, PodAffinityTerm: corev1.PodAffinityTerm{TopologyKey: "zone", LabelSelector: &metav1.LabelSelector{}}},
+		}}},
+		TopologySpreadConstraints: []corev1.TopologySpreadConstraint{{MaxSkew: 2, TopologyKey: "zone", WhenUnsatisfiable: corev1.DoNotSchedule}},
+		PriorityClassName:         "system-cluster-critical",
+		Labels:                    map[string]string{"team": "x"},
+		Annotations:               map[string]string{"note": ""},
+	}
+}
+
+// What is applied comes back so that the comparison that spares a second write finds nothing to do. It has to: applied again, some
+// objects get a new version though nothing in them changed.
+func TestAppliedObjectsAreCurrent(t *testing.T) {
+	k := harness.Client(t)
+	for name, spec := range map[string]v1alpha1.DiseqNetworkSpec{
+		"plain": {Validators: 1},
+		"full": {
+			Validators: 1, Image: "example.org/diseq:v1", ImagePullPolicy: corev1.PullAlways, ImagePullSecrets: []corev1.LocalObjectReference{{Name: "p"}},
+			Storage:     v1alpha1.Storage{StorageClassName: "fast", AccessMode: corev1.ReadWriteOncePod, Retention: v1alpha1.Retention{OnDelete: v1alpha1.DeletePolicy}},
+			Service:     v1alpha1.Service{Type: corev1.ServiceTypeLoadBalancer, Annotations: map[string]string{"lb": "x", "empty": ""}},
+			PodTemplate: everyFieldOfAPod(),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			network := createNetwork(t, k, name, spec)
+			secret, member := createKeys(t, k, network)
+			for _, configuration := range objectsOf(t, network, secret, member) {
+				apply(t, k, configuration)
+				if o := live(t, k, configuration); !resources.Current(o, configuration) {
+					t.Errorf("%T %s is not current as it was applied: %+v", o, o.GetName(), o)
+				}
+			}
+		})
+	}
+}
+
+func TestTheApiServerTakesThePodsInARestrictedNamespace(t *testing.T) {
+	k := harness.Client(t)
+	network := createNetwork(t, k, "demo", v1alpha1.DiseqNetworkSpec{Validators: 1, PodTemplate: everyFieldOfAPod()})
+	apply(t, k, resources.ServiceAccount(network, 0))
+	set, err := resources.StatefulSet(network, builtFor, 0, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := json.Marshal(set.Spec.Template)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var template corev1.PodTemplateSpec
+	if err := json.Unmarshal(raw, &template); err != nil {
+		t.Fatal(err)
+	}
+	pod := &corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}
+	pod.Name, pod.Namespace = "demo-v0-0", network.Namespace
+	if err := k.Create(t.Context(), pod); err != nil {
+		t.Error(err)
+	}
+	loose := &corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}
+	loose.Name, loose.Namespace = "loose", network.Namespace
+	loose.Spec.Containers = []corev1.Container{*template.Spec.Containers[0].DeepCopy()}
+	loose.Spec.Containers[0].SecurityContext = nil
+	if err := k.Create(t.Context(), loose); !apierrors.IsForbidden(err) {
+		t.Errorf("a pod without a security context: %v", err)
+	}
+}
+
+// The Secret is named by its UID: one that was deleted meanwhile does not come back empty.
+func TestMetadataNeverMakesASecretWithoutKeys(t *testing.T) {
+	k := harness.Client(t)
+	network := createNetwork(t, k, "demo", v1alpha1.DiseqNetworkSpec{Validators: 1})
+	secret, _ := createKeys(t, k, network)
+	metadata, err := resources.KeySecretMetadata(network, secret, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Delete(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Apply(t.Context(), metadata, client.FieldOwner(resources.FieldOwner), client.ForceOwnership); !apierrors.IsConflict(err) {
+		t.Errorf("applied to a Secret that is gone: %v", err)
+	}
+	if err := k.Get(t.Context(), client.ObjectKeyFromObject(secret), secret); !apierrors.IsNotFound(err) {
+		t.Errorf("the Secret is there: %v", err)
+	}
+}
+
+func TestOwnersFollowTheRetentionPolicyBothWays(t *testing.T) {
+	k := harness.Client(t)
+	network := createNetwork(t, k, "demo", v1alpha1.DiseqNetworkSpec{Validators: 1})
+	secret, _ := createKeys(t, k, network)
+	keys := secret.DeepCopy().Data
+	for _, policy := range []v1alpha1.RetentionPolicy{v1alpha1.RetainPolicy, v1alpha1.DeletePolicy, v1alpha1.RetainPolicy} {
+		network.Spec.Storage.Retention.OnDelete = policy
+		metadata, err := resources.KeySecretMetadata(network, secret, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, configuration := range []runtime.ApplyConfiguration{
+			metadata, resources.PersistentVolumeClaim(network, 0), resources.GenesisConfigMap(network, "{}\n"),
+		} {
+			apply(t, k, configuration)
+			o := live(t, k, configuration)
+			if owned := len(o.GetOwnerReferences()) == 1; owned != (policy == v1alpha1.DeletePolicy) {
+				t.Errorf("%T with %s: owners %v", o, policy, o.GetOwnerReferences())
+			}
+			if s, ok := o.(*corev1.Secret); ok && !reflect.DeepEqual(s.Data, keys) {
+				t.Errorf("the keys changed with %s", policy)
+			}
+		}
+	}
+}

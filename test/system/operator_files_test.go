@@ -1,0 +1,72 @@
+package system
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+	"github.com/diseq/diseq/controllers/resources"
+	"github.com/diseq/diseq/node"
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/identity"
+)
+
+// The operator writes the files of a node without linking the node; here the node reads them.
+func TestANodeReadsTheFilesThatTheOperatorWrites(t *testing.T) {
+	size := resource.MustParse("3Mi")
+	network := &v1alpha1.DiseqNetwork{
+		ObjectMeta: metav1.ObjectMeta{Name: "demo", Namespace: "ns"},
+		Spec:       v1alpha1.DiseqNetworkSpec{Messages: v1alpha1.Messages{MaxPoolBytes: &size}},
+	}
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	text, err := resources.NodeConfig(network)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := node.LoadConfig(write("node.yaml", text), func(c *node.Config) { c.Name = "demo-v0" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := node.DefaultConfig()
+	want.Name, want.LogFormat, want.Limits.MaxPoolBytes = "demo-v0", "json", 3<<20
+	want.Genesis, want.Keys, want.Data, want.Peers = "/etc/diseq/genesis/genesis.json", "/etc/diseq/keys", "/data", "/etc/diseq/peers/peers.json"
+	want.Listen = node.Listen{Public: ":8080", Peer: ":7700", Operations: ":9090"}
+	if got != want {
+		t.Errorf("the configuration reads as %+v, want %+v", got, want)
+	}
+
+	var members []resources.Member
+	for serial := range 3 {
+		id, err := identity.New()
+		if err != nil {
+			t.Fatal(err)
+		}
+		members = append(members, resources.Member{Serial: serial, Validator: id.Public()})
+	}
+	configMap, err := resources.PeersConfigMap(network, members)
+	if err != nil {
+		t.Fatal(err)
+	}
+	peers, err := node.LoadPeers(write("peers.json", configMap.Data[resources.PeersKey]), members[1].PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(peers) != 2 || peers[0].Key != members[0].PublicKey || peers[1].Name != "demo-v2" || peers[1].Address != "demo-v2-0.demo-peers.ns.svc:7700" {
+		t.Errorf("the peers read as %+v", peers)
+	}
+	if _, err := node.LoadPeers(write("none.json", "{\"peers\":[]}\n"), chain.PublicKey{}); err != nil {
+		t.Error(err)
+	}
+}
