@@ -1,7 +1,6 @@
 package simulation
 
 import (
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -34,6 +33,10 @@ type coalition struct {
 	// sign is known to those alone to whom it is shown.
 	eagerness, boldness, unity float64
 	liesLow                    bool
+	// scheme is how it attacks the synchrony wait at this height.
+	scheme scheme
+	// concludes: the height will be let go.
+	concludes bool
 }
 
 // scene is a round as the coalition knows it.
@@ -42,8 +45,9 @@ type scene struct {
 	// led are the blocks that a leader of the coalition proposes to either side.
 	led [2]*chain.Proposal
 	// seen are the blocks that were proposed or voted for.
-	seen    []chain.Hash
-	plotted bool
+	seen []chain.Hash
+	// plotted: what to do in this round has been drawn; passed: it was let go.
+	plotted, passed bool
 }
 
 func newCoalition(w *world) *coalition {
@@ -102,10 +106,7 @@ func (c *coalition) learn(v chain.Vote) {
 	}
 	c.top = max(c.top, v.Round)
 	c.scene(v.Round).add(v)
-	c.plot(v.Round)
-	if v.Kind == chain.Nullify && len(c.scene(v.Round).votes[v.Kind][chain.Hash{}])+c.w.Byzantine >= c.w.T {
-		c.plot(v.Round + 1)
-	}
+	c.hint(v)
 	if v.Kind == chain.Finalize {
 		c.exploit()
 	}
@@ -113,13 +114,14 @@ func (c *coalition) learn(v chain.Vote) {
 
 // begin is a new height: new sides.
 func (c *coalition) begin(height uint64) {
-	c.height, c.top = height, 0
-	c.order = rand.New(rand.NewPCG(height, 7)).Perm(c.w.N)
+	c.height, c.top, c.concludes = height, 0, false
+	c.order = c.w.order(height)
 	c.rounds = make(map[uint32]*scene)
 	c.blocks = make(map[chain.Hash]*chain.Block)
 	c.sides = uint(c.w.rng.IntN(1 << len(c.victims)))
 	if c.w.Delta > 0 && len(c.victims) > 1 {
 		c.sides = 1 + uint(c.w.rng.IntN(1<<len(c.victims)-2)) // no side is empty
+		c.scheme = scheme(c.w.rng.IntN(schemes))
 	}
 	if height > 0 {
 		c.plot(0)
@@ -249,7 +251,7 @@ func (c *coalition) lead(r uint32) {
 	for side := range sc.led {
 		if sc.led[side] == nil {
 			if sc.led[side] = sc.led[0]; sc.led[0] == nil || c.w.rng.Float64() >= c.unity {
-				sc.led[side] = c.proposal(r, uint32(leader))
+				sc.led[side] = c.proposal(r, uint32(leader), c.either)
 			}
 		}
 		if p := sc.led[side]; p != nil && c.w.rng.IntN(4) != 0 {
@@ -258,16 +260,19 @@ func (c *coalition) lead(r uint32) {
 	}
 }
 
-// proposal is one that can be justified: a new block, or any block notarized below, as far as the nullifications known and made
-// reach. Which of them is chance.
-func (c *coalition) proposal(r, leader uint32) *chain.Proposal {
+// either leaves it to chance whether a proposal builds on a notarization.
+func (c *coalition) either(uint32, chain.Hash) bool { return c.w.rng.IntN(2) == 0 }
+
+// proposal is one that can be justified: a new block, or one notarized below that on takes, as far as the nullifications known and made
+// reach.
+func (c *coalition) proposal(r, leader uint32, on func(r uint32, block chain.Hash) bool) *chain.Proposal {
 	p := &chain.Proposal{}
 	from := uint32(0)
 	unjustified := c.w.rng.Float64() < c.boldness
 	for q := r; q > 0 && !unjustified; q-- {
 		sc := c.scene(q - 1)
 		for _, block := range sc.seen {
-			if cert := c.certificate(chain.Notarize, q-1, block); cert != nil && c.blocks[block] != nil && c.w.rng.IntN(2) == 0 {
+			if cert := c.certificate(chain.Notarize, q-1, block); cert != nil && c.blocks[block] != nil && on(q-1, block) {
 				p.Notarization, p.Block, from = cert, *c.blocks[block], q
 				break
 			}
@@ -284,8 +289,8 @@ func (c *coalition) proposal(r, leader uint32) *chain.Proposal {
 		p.Nullifications = append(p.Nullifications, *cert)
 	}
 	if p.Notarization == nil {
-		below := c.below()
-		if below == nil {
+		below, ok := c.below()
+		if !ok {
 			return nil
 		}
 		p.Block = *c.w.newBlock(c.height, leader, below)
@@ -301,14 +306,14 @@ func (c *coalition) proposal(r, leader uint32) *chain.Proposal {
 	return p
 }
 
-// below returns a chain up to the height.
-func (c *coalition) below() []stored {
+// below returns a chain up to the height, if somebody has one.
+func (c *coalition) below() (blocks []stored, ok bool) {
 	for _, s := range c.w.nodes {
 		if uint64(len(s.store)) >= c.height-1 {
-			return s.store
+			return s.store, true
 		}
 	}
-	return nil
+	return nil, false
 }
 
 // vote says different things to the two sides: to each, votes for a block of the round, or to give it up.

@@ -1,7 +1,6 @@
 package simulation
 
 import (
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -120,7 +119,7 @@ func (w *world) startHeight(s *node) {
 	if !s.byzantine {
 		w.coalition.began(number)
 	}
-	p := consensus.Height{Height: number, Set: w.set, Order: rand.New(rand.NewPCG(number, 7)).Perm(w.N)}
+	p := consensus.Height{Height: number, Set: w.set, Order: w.order(number)}
 	if number > 1 {
 		p.Last = s.store[number-2].cert
 		p.Parent = p.Last.Block
@@ -241,14 +240,14 @@ func (w *world) checkBlock(s *node, a consensus.CheckBlock) {
 	if a.Fresh && !w.calm && w.Delta == 0 && w.rng.IntN(20) == 0 {
 		verdict = consensus.Withheld
 	}
-	d := time.Duration(w.rng.IntN(5)) * time.Millisecond
+	d, rank := time.Duration(w.rng.IntN(5))*time.Millisecond, 0
 	switch {
 	case w.Delta > 0:
-		d = 0 // part of the time that a message takes
+		d, rank = 0, -1 // part of the time that the message took: before whatever else comes at this time
 	case !w.calm && w.rng.IntN(10) == 0:
 		d *= 100
 	}
-	w.on(s, d, func() {
+	w.onRanked(s, d, rank, func() {
 		w.step(s, consensus.BlockChecked{Height: a.Height, Round: a.Round, Block: a.Block.Hash(), Fresh: a.Fresh, Verdict: verdict})
 	})
 }

@@ -133,6 +133,7 @@ func Explain(seed uint64, o Options, lines int) string {
 type world struct {
 	Options
 	weather    Weather
+	seed       uint64
 	rng        *rand.Rand
 	now        time.Duration
 	queue      queue
@@ -176,7 +177,7 @@ func (q *queue) Pop() any {
 }
 
 func newWorld(seed uint64, o Options) *world {
-	w := &world{Options: o, rng: rand.New(rand.NewPCG(seed, 1)), oracle: newOracle()}
+	w := &world{Options: o, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), oracle: newOracle()}
 	if w.weather = weather(w.rng); o.Weather != nil {
 		w.weather = *o.Weather
 	}
@@ -195,6 +196,16 @@ func newWorld(seed uint64, o Options) *world {
 	w.coalition = newCoalition(w)
 	w.trace("n=%d t=%d b=%d %+v", o.N, o.T, o.Byzantine, w.weather)
 	return w
+}
+
+// order is the order in which the validators lead a height. Against the synchrony wait the coalition is often in luck.
+func (w *world) order(height uint64) []int {
+	rng := rand.New(rand.NewPCG(w.seed, height))
+	order := rng.Perm(w.N)
+	if w.Delta > 0 && rng.IntN(2) == 0 {
+		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(min(a, w.Byzantine), min(b, w.Byzantine)) })
+	}
+	return order
 }
 
 func (w *world) trace(format string, args ...any) {
@@ -224,11 +235,14 @@ func (w *world) run(until time.Duration) bool {
 	return w.violation == nil
 }
 
+// startSpread is within how long the validators start.
+const startSpread = 100 * time.Millisecond
+
 // play runs a storm and the calm after it.
 func (w *world) play() {
 	for _, s := range w.nodes {
 		if !s.byzantine || !w.coalition.liesLow {
-			w.after(time.Duration(w.rng.IntN(100))*time.Millisecond, func() { w.start(s) })
+			w.after(time.Duration(w.rng.Int64N(int64(startSpread))), func() { w.start(s) })
 		}
 	}
 	for at := time.Duration(0); at < w.weather.Storm; at += time.Duration(50+w.rng.IntN(400)) * time.Millisecond {
@@ -241,7 +255,10 @@ func (w *world) play() {
 		return
 	}
 	w.calmDown()
-	const patience = 60 * time.Second
+	patience := 60 * time.Second
+	if !w.live() {
+		patience = 5 * time.Second // nothing is promised; what the coalition began may come to its end
+	}
 	for at := time.Duration(0); at < patience; at += time.Second {
 		w.after(at, w.submit)
 	}
