@@ -22,10 +22,11 @@ type Core struct {
 	restoring bool
 	// entries counts the rounds entered, of all heights.
 	entries uint64
-	// healthy and settled are about the synchrony wait: what the node says of itself, and whether 2*Delta have passed since. settling counts
-	// the times that it began to.
-	healthy, settled bool
-	settling         uint64
+	// healthy is what the node says of itself; settled, whether 2*Delta have passed since, settling, whether they are passing. settles
+	// counts the times that it began to. dropped is the highest height of which a message had to be dropped. All of it is about
+	// the synchrony wait.
+	healthy, settled, settling bool
+	settles, dropped           uint64
 	// answered and hinted are the peers that were answered, and that made us ask for CatchUp, since the last T_retry or height.
 	answered map[chain.PublicKey]bool
 	hinted   map[chain.PublicKey]bool
@@ -83,9 +84,10 @@ func (c *Core) StartHeight(p Height) ([]Action, error) {
 	maps.DeleteFunc(c.restored, func(number uint64, _ []Record) bool { return number <= p.Height })
 	c.newPeriod()
 	c.emit(SetTimer{Timer: Timer{Kind: RetryTimer, Height: p.Height}, After: c.cfg.RetryInterval})
-	if c.healthy && !c.settled {
-		c.settle(h)
+	if p.Height <= c.dropped {
+		c.settled, c.settling = false, false
 	}
+	c.settle(h)
 	h.intervalOver = c.cfg.MinBlockInterval == 0
 	if !h.intervalOver && h.leader(0) == h.self {
 		c.emit(SetTimer{Timer: Timer{Kind: IntervalTimer, Height: p.Height}, After: c.cfg.MinBlockInterval})

@@ -37,7 +37,7 @@ type Pool struct {
 	Full bool
 }
 
-// LinkUp says that a link to a peer has opened, or opened again.
+// LinkUp says that a link to a peer has opened, or opened again, or that the peer asks for what is sent then.
 type LinkUp struct{ Peer chain.PublicKey }
 
 // Health says whether this node can tell what others say within Delta: its process runs without pauses, and it is linked to at least

@@ -57,6 +57,9 @@ func (c *Core) place(from chain.PublicKey, number uint64) *height {
 	case number == now:
 		return c.height
 	case number > now+1:
+		if !c.cfg.Mutation.ForgetDrops {
+			c.dropped = max(c.dropped, number)
+		}
 		c.hint(from, number)
 		return nil
 	case number > now:

@@ -75,7 +75,7 @@ func (c *Core) leaderWaited(h *height) bool {
 // been said and not heard.
 func (c *Core) feels(h *height, ok bool) {
 	if !ok {
-		c.healthy, c.settled = false, false
+		c.healthy, c.settled, c.settling = false, false, false
 		for _, rd := range h.rounds {
 			if rd.wait == waiting {
 				rd.wait = spoiled
@@ -89,11 +89,15 @@ func (c *Core) feels(h *height, ok bool) {
 	}
 }
 
-// settle begins the wait before the first Notarize after a start or a time of ill health: what others said meanwhile has to be heard first.
+// settle begins the wait before the first Notarize after a start, a time of ill health, or a height of which messages were dropped because
+// this node was too far behind: what others said meanwhile has to be heard first, so they are asked to say it again. Without that a coalition
+// that keeps a block from a validator until the others are two heights on has it vote for what the others know better.
 func (c *Core) settle(h *height) {
-	if h.delta() == 0 {
+	if h.delta() == 0 || !c.healthy || c.settled || c.settling {
 		return
 	}
-	c.settling++
-	c.emit(SetTimer{Timer: Timer{Kind: SettleTimer, Height: h.Height.Height, Round: uint32(c.settling)}, After: 2 * h.delta()})
+	c.settling = true
+	c.settles++
+	c.emit(AskAgain{})
+	c.emit(SetTimer{Timer: Timer{Kind: SettleTimer, Height: h.Height.Height, Round: uint32(c.settles)}, After: 2 * h.delta()})
 }

@@ -39,7 +39,9 @@ func (c *Core) startRound(h *height) {
 func (c *Core) fired(t Timer) {
 	h := c.height
 	if t.Kind == SettleTimer {
-		c.settled = c.healthy && uint64(t.Round) == c.settling
+		if c.settling && t.Round == uint32(c.settles) {
+			c.settled, c.settling = true, false
+		}
 		return
 	}
 	if h == nil || t.Height != h.Height.Height {

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"fmt"
+	"time"
 
 	"github.com/diseq/diseq/node/chain"
 )
@@ -38,4 +39,16 @@ func validators(n, t int, real bool) (*chain.ValidatorSet, signers) {
 func (w *world) sign(v *chain.Vote) {
 	w.signers[v.Validator](v)
 	w.signed[*v] = true
+}
+
+// Genesis is the document of the chain that a run with Options.Keys is about: who holds it can judge the run's evidence.
+func Genesis(o Options) *chain.Genesis {
+	set, _ := validators(o.N, o.T, true)
+	g := &chain.Genesis{
+		Version: 1, ChainID: chainID, Threshold: set.Threshold, SynchronyDeltaMS: uint32(o.Delta / time.Millisecond), Parameters: chain.DefaultParameters(),
+	}
+	for i, v := range set.Validators {
+		g.Validators = append(g.Validators, chain.GenesisValidator{Name: fmt.Sprintf("v%d", i), Validator: v})
+	}
+	return g
 }

@@ -93,6 +93,9 @@ func (w *world) linkUp(a, b *node) {
 
 // send puts a bundle on its way: it may be lost, late or doubled.
 func (w *world) send(from, to *node, b consensus.Bundle) {
+	if from.trouble.cut || to.trouble.cut {
+		return
+	}
 	copies := 1
 	if !w.calm && w.Delta == 0 {
 		if !w.links.connected(from, to) || w.rng.Float64() < w.weather.Loss {

@@ -26,6 +26,7 @@ type node struct {
 	durable int
 	known   map[chain.Hash]*chain.Block
 	pending bool
+	trouble trouble
 }
 
 type stored struct {
@@ -46,6 +47,7 @@ func (w *world) key(s *node) chain.PublicKey { return w.set.Validators[s.validat
 func (s *node) kill() {
 	s.core = nil
 	s.life++
+	s.trouble = trouble{cuts: s.trouble.cuts}
 }
 
 // on has something happen at a node after a time, unless it has crashed since.
@@ -53,11 +55,17 @@ func (w *world) on(s *node, d time.Duration, do func()) { w.onRanked(s, d, 0, do
 
 func (w *world) onRanked(s *node, d time.Duration, rank int, do func()) {
 	life := s.life
-	w.ranked(d, rank, func() {
-		if s.core != nil && s.life == life {
+	var arrive func()
+	arrive = func() {
+		switch {
+		case s.core == nil || s.life != life:
+		case s.trouble.paused:
+			s.trouble.missed = append(s.trouble.missed, arrive)
+		default:
 			do()
 		}
-	})
+	}
+	w.ranked(d, rank, arrive)
 }
 
 // start brings a node up from its disk.
@@ -157,12 +165,16 @@ func (w *world) act(s *node, a consensus.Action) {
 		w.sendTo(s, a.To, a.Bundle)
 	case consensus.SetTimer:
 		rank := 0
-		if a.Timer.Kind == consensus.WaitTimer {
+		if a.Timer.Kind == consensus.WaitTimer || a.Timer.Kind == consensus.SettleTimer {
 			if rank = 1; w.Mutation.TimerFirst {
 				rank = -1
 			}
 		}
+		cuts := s.trouble.cuts
 		w.onRanked(s, time.Duration(float64(a.After)*s.rate), rank, func() {
+			if a.Timer.Kind == consensus.WaitTimer && s.trouble.cuts != cuts && !w.Mutation.IgnoreHealth {
+				return // its peers did not answer for all of the wait
+			}
 			w.trace("  %v: timer %+v", s, a.Timer)
 			w.step(s, consensus.TimerFired{Timer: a.Timer})
 		})
@@ -176,6 +188,12 @@ func (w *world) act(s *node, a consensus.Action) {
 		w.commit(s, a)
 	case consensus.Strengthen:
 		w.strengthen(s, a.Finalization)
+	case consensus.AskAgain:
+		for _, o := range w.nodes {
+			if o != s && !s.trouble.cut && !o.trouble.cut {
+				w.on(o, w.links.between(s, o), func() { w.step(o, consensus.LinkUp{Peer: w.key(s)}) })
+			}
+		}
 	case consensus.AnswerFinalization:
 		if a.Height <= uint64(len(s.store)) {
 			w.sendTo(s, a.To, consensus.Bundle{Certificates: []*chain.Certificate{s.store[a.Height-1].cert}})
@@ -191,6 +209,10 @@ func (w *world) act(s *node, a consensus.Action) {
 
 // persist writes records in one transaction: all of them or, if the process dies in it, none.
 func (w *world) persist(s *node, a consensus.Persist) {
+	if w.mayCrash(s) {
+		w.trace("%v: of the write under way nothing remains", s)
+		return
+	}
 	fresh := make([]consensus.Record, 0, len(a.Records))
 	for _, r := range a.Records {
 		// The way through the encoding is part of what is tested.

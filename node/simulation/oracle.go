@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/consensus"
@@ -36,10 +37,12 @@ type oracle struct {
 	// final is the one block of each height.
 	final map[uint64]chain.Hash
 	// held are the certificates of a height that honest validators persisted.
-	held     map[uint64][]*chain.Certificate
-	accused  map[uint32]bool
-	evidence []chain.Evidence
-	forked   uint64
+	held map[uint64][]*chain.Certificate
+	// finalizers are the honest validators that voted to finalize a block in a round.
+	finalizers map[chain.Vote]map[uint32]bool
+	accused    map[uint32]bool
+	evidence   []chain.Evidence
+	forked     uint64
 	// rounds and calmRounds are the most that a height took.
 	rounds, calmRounds int
 	violation          error
@@ -54,7 +57,7 @@ type sentKey struct {
 func newOracle() oracle {
 	return oracle{
 		signed: make(map[chain.Vote]bool), sent: make(map[sentKey][]chain.Vote), final: make(map[uint64]chain.Hash),
-		held: make(map[uint64][]*chain.Certificate), accused: make(map[uint32]bool),
+		held: make(map[uint64][]*chain.Certificate), finalizers: make(map[chain.Vote]map[uint32]bool), accused: make(map[uint32]bool),
 	}
 }
 
@@ -111,6 +114,13 @@ func (w *world) sawVote(s *node, v chain.Vote) {
 		}
 	}
 	w.sent[k] = append(w.sent[k], v)
+	if v.Kind == chain.Finalize {
+		of := chain.Vote{Kind: v.Kind, Height: v.Height, Round: v.Round, Block: v.Block}
+		if w.finalizers[of] == nil {
+			w.finalizers[of] = make(map[uint32]bool)
+		}
+		w.finalizers[of][v.Validator] = true
+	}
 	encoded := v.Encode()
 	if !slices.ContainsFunc(s.records, func(r consensus.Record) bool {
 		return r.Kind == consensus.RecordVote && slices.Equal(r.Data, encoded) ||
@@ -148,6 +158,13 @@ func (w *world) sawFinal(s *node, cert *chain.Certificate) {
 	w.held[cert.Height] = append(w.held[cert.Height], cert)
 	held, ok := w.final[cert.Height]
 	if ok && held != cert.Block {
+		if w.Graded {
+			if w.forked == 0 {
+				w.after(gradedPatience, func() { w.violate("%w at height %d", ErrFork, w.forked) })
+			}
+			w.forked = cert.Height
+			return
+		}
 		w.forked = cert.Height
 		if err := w.convict(); err != nil {
 			w.violate("%w; %w at height %d: %v has %s, another %s", err, ErrFork, cert.Height, s, short(cert.Block), short(held))
@@ -155,6 +172,36 @@ func (w *world) sawFinal(s *node, cert *chain.Certificate) {
 		w.violate("%w at height %d: %v has %s, another %s", ErrFork, cert.Height, s, short(cert.Block), short(held))
 	}
 	w.final[cert.Height] = cert.Block
+}
+
+// gradedPatience is for how long finalizations may grow stronger after a fork.
+const gradedPatience = 3 * time.Second
+
+// disagreement returns the greatest strength at which two blocks of a height can be shown to be final: what honest validators voted, and
+// the whole coalition for both.
+func (w *world) disagreement() int {
+	strongest := make(map[uint64]map[chain.Hash]int)
+	for of, by := range w.finalizers {
+		if strongest[of.Height] == nil {
+			strongest[of.Height] = make(map[chain.Hash]int)
+		}
+		strongest[of.Height][of.Block] = max(strongest[of.Height][of.Block], len(by)+w.Byzantine)
+	}
+	worst := 0
+	for _, blocks := range strongest {
+		first, second := 0, 0
+		for _, strength := range blocks {
+			if strength > first {
+				first, second = strength, first
+			} else {
+				second = max(second, strength)
+			}
+		}
+		if second >= w.T {
+			worst = max(worst, second)
+		}
+	}
+	return worst
 }
 
 func (w *world) sawEvidence(s *node, e chain.Evidence) {

@@ -20,6 +20,11 @@ type Options struct {
 	N, T, Byzantine int
 	// Dead validators, other than the Byzantine ones, do not come back when the network calms down.
 	Dead int
+	// Partitioned validators, the first honest ones, are at times cut off, paused or down under the synchrony wait. As a node does, they
+	// notice, and count with the Byzantine ones: agreement holds with fewer than T of both together.
+	Partitioned int
+	// Graded lets a run go on for a while after a fork: it is about readers who want finalizations stronger than T.
+	Graded bool
 	// Delta is the synchrony wait's, in whole milliseconds; 0 is without. The network then keeps to it: no storm, and no message
 	// between honest validators that takes longer.
 	Delta time.Duration
@@ -40,7 +45,7 @@ func (o *Options) sound() bool {
 	tolerance := consensus.Tolerance(o.N, o.T)
 	withstood := tolerance.Byzantine
 	if o.Delta > 0 {
-		withstood = tolerance.ByzantineWithSynchrony
+		withstood = tolerance.ByzantineWithSynchrony - o.Partitioned
 	}
 	return o.Mutation == (mutation.Rules{}) && !o.Amnesia && o.Byzantine <= withstood
 }
@@ -94,6 +99,9 @@ type Result struct {
 	Heights, Rounds, CalmRounds int
 	// Fork is the height with two final blocks, 0 if there is none.
 	Fork uint64
+	// Disagreement is the greatest strength at which readers see different blocks final at a height, 0 if there are none: with the
+	// finalize votes of honest validators and all that the coalition may add.
+	Disagreement int
 	// Accused are the validators that evidence was found of, in rising order.
 	Accused []uint32
 	// Evidence is what the nodes found.
@@ -112,7 +120,7 @@ func Run(seed uint64, o Options) Result {
 	w := newWorld(seed, o)
 	w.play()
 	r := Result{
-		Seed: seed, Heights: len(w.final), Rounds: w.rounds, CalmRounds: w.calmRounds, Fork: w.forked, Evidence: w.evidence,
+		Seed: seed, Heights: len(w.final), Rounds: w.rounds, CalmRounds: w.calmRounds, Fork: w.forked, Disagreement: w.disagreement(), Evidence: w.evidence,
 		Violation: w.violation, Virtual: w.now, Events: w.events, Transcript: w.transcript.String(),
 	}
 	for v := range w.accused {
@@ -245,6 +253,7 @@ func (w *world) play() {
 			w.after(time.Duration(w.rng.Int64N(int64(startSpread))), func() { w.start(s) })
 		}
 	}
+	w.trouble()
 	for at := time.Duration(0); at < w.weather.Storm; at += time.Duration(50+w.rng.IntN(400)) * time.Millisecond {
 		w.after(at, w.submit)
 	}
@@ -289,6 +298,7 @@ func (w *world) calmDown() {
 			s.dead = true
 			continue
 		}
+		w.mend(s)
 		if !s.byzantine || !w.coalition.liesLow {
 			w.start(s)
 		}

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -44,6 +45,10 @@ func TestPromisesHold(t *testing.T) {
 // the table gives, or the simulator is blind.
 func TestControlsAreSeen(t *testing.T) {
 	for _, c := range Controls() {
+		if testing.Short() && c.Seeds > 1000 {
+			t.Logf("%s: not looked for in the short form, it may take %d seeds", c.Name, c.Seeds)
+			continue
+		}
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
 			r, ok := c.Found()
@@ -51,6 +56,38 @@ func TestControlsAreSeen(t *testing.T) {
 				t.Fatalf("%v is not seen in %d seeds", c.Want, c.Seeds)
 			}
 			t.Logf("seed %d: %v", r.Seed, r.Violation)
+		})
+	}
+}
+
+// TestReadersOfStrengthAgree: readers who insist on finalizations of s votes never see different blocks at a height while b < s+t-n, also
+// where those who are content with t are shown forks. A fork that only just breaks that bound must be seen, or the figure means nothing.
+func TestReadersOfStrengthAgree(t *testing.T) {
+	seeds := uint64(300)
+	if testing.Short() {
+		seeds = 60
+	}
+	for _, o := range []Options{
+		{N: 4, T: 3, Byzantine: 2}, {N: 5, T: 3, Byzantine: 1}, {N: 5, T: 3, Byzantine: 2}, {N: 7, T: 5, Byzantine: 3}, {N: 7, T: 4, Byzantine: 1},
+	} {
+		t.Run(fmt.Sprintf("n=%d t=%d b=%d", o.N, o.T, o.Byzantine), func(t *testing.T) {
+			t.Parallel()
+			o.Graded = true
+			agree, worst := o.Byzantine+o.N-o.T+1, 0
+			for seed := range seeds {
+				r := Run(seed, o)
+				if r.Violation != nil && !errors.Is(r.Violation, ErrFork) {
+					explain(t, seed, o, r.Violation)
+				}
+				if r.Disagreement >= agree {
+					explain(t, seed, o, fmt.Errorf("readers at strength %d see different blocks, promised is %d", r.Disagreement, agree))
+				}
+				worst = max(worst, r.Disagreement)
+			}
+			if worst < o.T {
+				t.Errorf("no fork in %d seeds: nothing is tested", seeds)
+			}
+			t.Logf("readers at strength %d agree; others were shown forks up to strength %d", agree, worst)
 		})
 	}
 }
@@ -130,8 +167,8 @@ func TestCertificateByWhichARoundWasLeftOutlivesAll(t *testing.T) {
 }
 
 func BenchmarkRun(b *testing.B) {
-	for _, o := range []Options{{N: 4, T: 3, Byzantine: 1}, {N: 7, T: 5, Byzantine: 2}} {
-		b.Run(Promises()[0].Name, func(b *testing.B) {
+	for _, o := range []Options{{N: 4, T: 3, Byzantine: 1}, {N: 7, T: 5, Byzantine: 2}, {N: 5, T: 3, Byzantine: 2, Delta: delta}} {
+		b.Run(fmt.Sprintf("n=%d/b=%d", o.N, o.Byzantine), func(b *testing.B) {
 			for i := range b.N {
 				Run(uint64(i), o)
 			}

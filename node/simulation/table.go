@@ -32,11 +32,12 @@ func Promises() []Case {
 		out = append(out, Case{Name: fmt.Sprintf("n=%d t=%d b=%d dead=%d", o.N, o.T, o.Byzantine, o.Dead), Options: o})
 	}
 	for _, o := range []Options{
+		{N: 4, T: 3, Partitioned: 1, Byzantine: 1}, {N: 5, T: 3, Partitioned: 1, Byzantine: 1}, {N: 7, T: 4, Partitioned: 2, Byzantine: 1},
 		{N: 3, T: 2, Byzantine: 1}, {N: 4, T: 3, Byzantine: 2}, {N: 4, T: 3, Byzantine: 1}, {N: 5, T: 3, Byzantine: 2}, {N: 7, T: 4, Byzantine: 3},
 		{N: 7, T: 5, Byzantine: 4},
 	} {
 		o.Delta = delta
-		out = append(out, Case{Name: fmt.Sprintf("n=%d t=%d b=%d wait", o.N, o.T, o.Byzantine), Options: o})
+		out = append(out, Case{Name: fmt.Sprintf("n=%d t=%d b=%d partitioned=%d wait", o.N, o.T, o.Byzantine, o.Partitioned), Options: o})
 	}
 	return out
 }
@@ -50,24 +51,27 @@ func Controls() []Case {
 	traitor := func(m mutation.Rules) Options { return Options{N: 4, T: 3, Byzantine: 1, Mutation: m} }
 	hasty := func(m mutation.Rules) Options { return Options{N: 4, T: 3, Byzantine: 2, Delta: delta, Mutation: m} }
 	return []Case{
-		{"R1 off: certificates are not forwarded", hasty(mutation.Rules{Hoard: true}), ErrFork, 5000},
-		{"R2 off: statements are not relayed", hasty(mutation.Rules{NoRelay: true}), ErrFork, 5000},
-		{"R3 off: notarizations passed over", hasty(mutation.Rules{PassOver: true}), ErrFork, 5000},
-		{"R4 off: votes in conflict", hasty(mutation.Rules{VoteInConflict: true}), ErrFork, 5000},
-		{"Delta/2 instead of 2*Delta", hasty(mutation.Rules{QuarterWait: true}), ErrFork, 5000},
-		{"the timer before the messages", hasty(mutation.Rules{TimerFirst: true}), ErrFork, 5000},
-		{"b = 2t-n, four", Options{N: 4, T: 3, Byzantine: 2}, ErrFork, 500},
-		{"b = 2t-n, five", Options{N: 5, T: 3, Byzantine: 1}, ErrFork, 500},
-		{"b = 2t-n, seven", Options{N: 7, T: 5, Byzantine: 3}, ErrFork, 1000},
-		{"E1 off: two notarizations allowed", traitor(mutation.Rules{NotarizeTwice: true}), ErrFork, 2000},
-		{"E2 off: nullify and finalize", four(mutation.Rules{NullifyAndFinalize: true}), ErrFork, 500},
-		{"E3 off: finalize another block", traitor(mutation.Rules{FinalizeAnother: true}), ErrRule, 2000},
-		{"t-1 votes make a certificate", four(mutation.Rules{VotesMissing: 1}), ErrFork, 500},
-		{"a vote counted twice", four(mutation.Rules{CountTwice: true}), ErrCertificate, 100},
-		{"votes for unjustified proposals", traitor(mutation.Rules{VoteUnjustified: true}), ErrFork, 3000},
-		{"votes leave before the disk", four(mutation.Rules{SendFirst: true}), ErrDurable, 100},
-		{"certificates forgotten in a crash", Options{N: 4, T: 3, Dead: 1, Mutation: mutation.Rules{ForgetCertificates: true}}, ErrStalled, 3000},
-		{"nothing is sent again", four(mutation.Rules{KeepSilent: true}), ErrStalled, 1000},
+		{"R1 off: certificates are not forwarded", hasty(mutation.Rules{Hoard: true}), ErrFork, 250},
+		{"R2 off: statements are not relayed", hasty(mutation.Rules{NoRelay: true}), ErrFork, 250},
+		{"R3 off: notarizations passed over", hasty(mutation.Rules{PassOver: true}), ErrFork, 250},
+		{"R4 off: votes in conflict", hasty(mutation.Rules{VoteInConflict: true}), ErrFork, 250},
+		{"Delta/2 instead of 2*Delta", hasty(mutation.Rules{QuarterWait: true}), ErrFork, 150},
+		{"the timer before the messages", hasty(mutation.Rules{TimerFirst: true}), ErrFork, 250},
+		{"dropped messages forgotten", Options{
+			N: 5, T: 3, Byzantine: 2, Delta: delta, Mutation: mutation.Rules{ForgetDrops: true},
+		}, ErrFork, 6000},
+		{"b = 2t-n, four", Options{N: 4, T: 3, Byzantine: 2}, ErrFork, 100},
+		{"b = 2t-n, five", Options{N: 5, T: 3, Byzantine: 1}, ErrFork, 50},
+		{"b = 2t-n, seven", Options{N: 7, T: 5, Byzantine: 3}, ErrFork, 50},
+		{"E1 off: two notarizations allowed", traitor(mutation.Rules{NotarizeTwice: true}), ErrFork, 500},
+		{"E2 off: nullify and finalize", four(mutation.Rules{NullifyAndFinalize: true}), ErrFork, 150},
+		{"E3 off: finalize another block", traitor(mutation.Rules{FinalizeAnother: true}), ErrRule, 50},
+		{"t-1 votes make a certificate", four(mutation.Rules{VotesMissing: 1}), ErrFork, 50},
+		{"a vote counted twice", four(mutation.Rules{CountTwice: true}), ErrCertificate, 10},
+		{"votes for unjustified proposals", traitor(mutation.Rules{VoteUnjustified: true}), ErrFork, 500},
+		{"votes leave before the disk", four(mutation.Rules{SendFirst: true}), ErrDurable, 10},
+		{"certificates forgotten in a crash", Options{N: 4, T: 3, Dead: 1, Mutation: mutation.Rules{ForgetCertificates: true}}, ErrStalled, 600},
+		{"nothing is sent again", four(mutation.Rules{KeepSilent: true}), ErrStalled, 100},
 		{"vote stores lost in crashes", Options{N: 4, T: 3, Amnesia: true, Weather: &Weather{Storm: 5 * time.Second, Loss: 0.2, Crash: 0.02, RoundTimeout: 200 * time.Millisecond}}, ErrFork, 2000},
 	}
 }
