@@ -84,7 +84,7 @@ func (c *Core) StartHeight(p Height) ([]Action, error) {
 	maps.DeleteFunc(c.restored, func(number uint64, _ []Record) bool { return number <= p.Height })
 	c.newPeriod()
 	c.emit(SetTimer{Timer: Timer{Kind: RetryTimer, Height: p.Height}, After: c.cfg.RetryInterval})
-	if p.Height <= c.dropped {
+	if p.Height <= c.dropped || c.early.set != nil && c.early.height == p.Height && !c.early.fits(h) {
 		c.settled, c.settling = false, false
 	}
 	c.settle(h)

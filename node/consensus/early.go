@@ -46,11 +46,18 @@ func (e *early) add(h *height, k earlyKey, block chain.Hash) bool {
 	return true
 }
 
-func (e *early) certificate(h *height, cert *chain.Certificate) {
-	if cert.Check(h.n(), h.threshold) == nil && len(e.bundle.Certificates) < 8*h.n() &&
-		e.add(h, earlyKey{form: 'c', kind: cert.Kind, round: cert.Round}, cert.Block) {
-		e.bundle.Certificates = append(e.bundle.Certificates, cert)
+// certificate reports whether there was room.
+func (e *early) certificate(h *height, cert *chain.Certificate) bool {
+	k := earlyKey{form: 'c', kind: cert.Kind, round: cert.Round}
+	if cert.Check(h.n(), h.threshold) != nil || !e.lacks(k, cert.Block) {
+		return true
 	}
+	if len(e.bundle.Certificates) >= 8*h.n() {
+		return false
+	}
+	e.add(h, k, cert.Block)
+	e.bundle.Certificates = append(e.bundle.Certificates, cert)
+	return true
 }
 
 func (e *early) proposal(h *height, p *chain.Proposal) {
@@ -73,12 +80,17 @@ func (e *early) vote(h *height, v chain.Vote) {
 	}
 }
 
+// fits reports whether what is held can be taken in at a height.
+func (e *early) fits(h *height) bool {
+	return e.set != nil && e.height == h.Height.Height && e.set.Hash() == h.Set.Hash()
+}
+
 // replay takes in what came early for the height now begun. It was checked against the set of the height below: where the
 // set has changed it is let go, and T_retry brings it again.
 func (c *Core) replay() {
 	e := c.early
 	c.early = early{}
-	if e.set == nil || e.height != c.height.Height.Height || e.set.Hash() != c.height.Set.Hash() {
+	if !e.fits(c.height) {
 		return
 	}
 	c.received(chain.PublicKey{}, e.bundle)

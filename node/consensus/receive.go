@@ -13,7 +13,9 @@ func (c *Core) received(from chain.PublicKey, b Bundle) {
 			c.wakeBy(h)
 			c.learn(h, cert)
 		} else if c.isNext(cert.Height) {
-			c.early.certificate(c.height, cert)
+			if !c.early.certificate(c.height, cert) {
+				c.dropped = max(c.dropped, cert.Height)
+			}
 			if !c.height.committed {
 				c.hint(from, cert.Height)
 			}
