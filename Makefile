@@ -45,7 +45,7 @@ BENCH_OUT ?= $(BIN)/bench.txt
 PHASE := hack/phase.sh
 
 # In this order, the quick ones first: a mistake should not take half an hour to show.
-TEST_PHASES := check-format check-modules vet lint verify-generated unit race simulation fuzz-short chart integration processes
+TEST_PHASES := check-format check-modules vet lint verify-generated unit race simulation fuzz-short chart integration processes compose-test e2e
 
 ##@ Use
 
@@ -76,6 +76,14 @@ demo: build tools-helm ## A cluster, the operator, a network, messages, a receip
 demo-down: build tools-helm ## Remove what make demo made, the cluster included.
 	@DISEQ=$(BIN)/diseq HELM=$(HELM) hack/demo.sh down
 
+.PHONY: kind-up
+kind-up: ## A kind cluster of four nodes; brings an engine and a node image where there are none. hack/kind/README.md.
+	@hack/kind/kind.sh up
+
+.PHONY: kind-down
+kind-down: ## Remove that cluster, and an engine that kind-up started.
+	@hack/kind/kind.sh down
+
 .PHONY: devnet-demo
 devnet-demo: build ## The same without a cluster: start a network, submit, verify, see a forged receipt refused, follow, stop.
 	@DISEQ=$(BIN)/diseq hack/devnet-demo.sh
@@ -98,7 +106,8 @@ check-modules: ## Fail on a module whose content or requirements differ from go.
 
 .PHONY: vet
 vet: ## go vet, on the tools as well.
-	@$(PHASE) vet bash -euc '$(GO) vet ./...; $(GO) -C hack/tools vet ./...'
+	@$(PHASE) vet bash -euc '$(GO) vet ./...; $(GO) -C hack/tools vet ./...; $(GO) -C hack/image vet ./...; \
+		$(GO) -C hack/kind/go/tools vet ./...; $(GO) -C hack/kind/go/k8s vet ./podnet/...'
 
 .PHONY: lint
 lint: ## golangci-lint, the import rules' own test, shellcheck; tests and links that documents name.
@@ -112,6 +121,8 @@ verify-generated: tools ## Fail on a generated file that generating again would 
 .PHONY: unit
 unit: ## Unit tests.
 	@$(PHASE) 'unit tests' $(GO) test -timeout 15m $(TESTFLAGS) $(UNIT_PKGS)
+	@$(PHASE) 'images without an engine' $(GO) -C hack/image test $(TESTFLAGS) ./...
+	@$(PHASE) 'the network of hack/kind' env CGO_ENABLED=0 $(GO) -C hack/kind/go/k8s test $(TESTFLAGS) ./podnet
 
 .PHONY: race
 race: ## Unit tests under the race detector.
@@ -164,13 +175,18 @@ chart: tools-helm ## The Helm chart: linted, rendered, held to config/. HELM is 
 fuzz: ## Every fuzz target for FUZZTIME.
 	@$(PHASE) 'fuzz targets, $(FUZZTIME) each' hack/fuzz.sh $(FUZZTIME)
 
+.PHONY: kind-smoke
+kind-smoke: ## What a workload relies on in a cluster of hack/kind, and that nothing is left of it.
+	@$(PHASE) 'kind cluster' hack/kind/smoke.sh
+
 .PHONY: vuln
 vuln: ## Known vulnerabilities of what the code calls. Needs vuln.go.dev.
 	@$(PHASE) vulnerabilities env GOVULNCHECK="$(GOVULNCHECK)" hack/vuln.sh
 
 .PHONY: bench
-bench: build ## Go benchmarks (to BENCH_OUT), then the whole system. BENCH, BENCH_COUNT.
+bench: build ## Go benchmarks (to BENCH_OUT), reconciles of the operator, the whole system. BENCH, BENCH_COUNT.
 	@$(PHASE) 'Go benchmarks' env BENCH='$(BENCH)' BENCH_COUNT=$(BENCH_COUNT) BENCH_OUT=$(BENCH_OUT) hack/bench.sh go
+	@$(PHASE) 'operator benchmark' bash -euc 'KUBEBUILDER_ASSETS=$$(hack/kind/kind.sh assets); export KUBEBUILDER_ASSETS; exec hack/bench.sh operator'
 	@$(PHASE) 'system benchmark' env DISEQ=$(BIN)/diseq hack/bench.sh system
 
 .PHONY: bench-compare

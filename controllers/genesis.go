@@ -79,8 +79,8 @@ func (p *pass) compareRetained(name string) error {
 	spec := p.network.Spec
 	have, t := len(p.genesis.Validators), int(p.genesis.Threshold)
 	if n := int(spec.Validators); have != n || t != int(spec.Threshold.ThresholdOf(spec.Validators)) {
-		return problemf(status.RetainedSetMismatch, "ConfigMap %s of an earlier network has threshold %d of %d validators, the spec asks for %d of "+
-			"%d: ask for the same to resume chain %s, or remove what was retained to begin a new one",
+		return problemf(status.RetainedSetMismatch, "ConfigMap %s of an earlier network has threshold %d of %d validators, the spec asks for %d "+
+			"of %d: ask for the same to resume chain %s, or remove what was retained to begin a new one",
 			name, t, have, spec.Threshold.ThresholdOf(spec.Validators), n, p.genesis.ChainID)
 	}
 	wanted, err := resources.Genesis(p.network, p.genesis.ChainID, p.network.CreationTimestamp.Time, p.known())
@@ -88,8 +88,8 @@ func (p *pass) compareRetained(name string) error {
 		return problemf(status.InvalidSpec, "%v", err)
 	}
 	if wanted.Parameters != p.genesis.Parameters {
-		return problemf(status.RetainedGenesisMismatch, "ConfigMap %s of an earlier network has the constants %+v, the spec asks for %+v: ask for "+
-			"the same to resume chain %s, or remove what was retained to begin a new one",
+		return problemf(status.RetainedGenesisMismatch, "ConfigMap %s of an earlier network has the constants %+v, the spec asks for %+v: ask "+
+			"for the same to resume chain %s, or remove what was retained to begin a new one",
 			name, p.genesis.Parameters, wanted.Parameters, p.genesis.ChainID)
 	}
 	return nil
@@ -138,7 +138,7 @@ func (p *pass) createGenesis(ctx context.Context) error {
 
 // known are the members as the builders take them.
 func (p *pass) known() []resources.Member {
-	var members []resources.Member
+	members := make([]resources.Member, 0, len(p.members))
 	for _, m := range p.members {
 		members = append(members, resources.Member{Serial: m.serial, Validator: m.keys})
 	}

@@ -75,7 +75,7 @@ func (p *pass) observe(ctx context.Context) error {
 	}
 	p.nameMembers()
 	for _, m := range p.members {
-		m.pod, _ = seen[*corev1.Pod](p, resources.PodName(m.name))
+		m.pod = p.podOf(m)
 	}
 	if err := p.readKeys(ctx); err != nil {
 		return err
@@ -89,6 +89,19 @@ func (p *pass) observe(ctx context.Context) error {
 	}
 	p.ask(ctx)
 	return p.noted(p.compareGenesis())
+}
+
+// podOf is the pod that the member's StatefulSet made; nil if there is none. A pod of that name that somebody else made is none of ours,
+// whatever its labels say: it is neither counted nor deleted.
+func (p *pass) podOf(m *member) *corev1.Pod {
+	pod, ok := seen[*corev1.Pod](p, resources.PodName(m.name))
+	if !ok {
+		return nil
+	}
+	if owner := metav1.GetControllerOf(pod); owner == nil || owner.Kind != "StatefulSet" || owner.Name != m.name {
+		return nil
+	}
+	return pod
 }
 
 // list takes the objects of the network from the cache.

@@ -125,8 +125,9 @@ func (p *pass) recordVolumes(ctx context.Context) error {
 	return p.patchStatus(ctx, wanted)
 }
 
-// tell makes an event of each condition whose status or reason changed.
+// tell makes an event of each condition whose status or reason changed; what is the reason of several is told once.
 func (p *pass) tell(old, now []metav1.Condition) {
+	told := map[string]bool{}
 	for _, c := range now {
 		last := meta.FindStatusCondition(old, c.Type)
 		if last != nil && last.Status == c.Status && last.Reason == c.Reason {
@@ -135,11 +136,14 @@ func (p *pass) tell(old, now []metav1.Condition) {
 		kind := corev1.EventTypeNormal
 		bad := (c.Type == v1alpha1.ConditionDegraded) == (c.Status == metav1.ConditionTrue)
 		switch {
+		case told[c.Reason]:
+			continue
 		case last == nil && p.problem == nil, c.Type == v1alpha1.ConditionMembershipChanging && c.Reason != status.ScalingNotSupported:
 			continue // how a network begins is no news
 		case bad && c.Type != v1alpha1.ConditionProgressing:
 			kind = corev1.EventTypeWarning
 		}
+		told[c.Reason] = true
 		p.event(nil, kind, c.Reason, c.Type, "%s is %s: %s", c.Type, c.Status, c.Message)
 	}
 }

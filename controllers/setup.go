@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -100,7 +99,7 @@ func Setup(mgr ctrl.Manager, o Options) error {
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: o.Concurrency,
 			// Names are unique in a process only where two managers in one share a registry of metrics; tests run several.
-			SkipNameValidation: ptr.To(true),
+			SkipNameValidation: new(true),
 		})
 	for _, kind := range watched() {
 		// By label, not by owner: what is retained has none, and a pod's is its StatefulSet.

@@ -106,7 +106,8 @@ func (p *pass) keepVolume(ctx context.Context, m *member) error {
 	network := p.network
 	have := m.volume.Spec.Resources.Requests[corev1.ResourceStorage]
 	if wanted := network.Spec.Storage.Size; wanted != nil && wanted.Cmp(have) < 0 {
-		p.note(problemf(status.InvalidSpec, "spec.storage.size is %s, and the volume of %s has %s: a volume cannot shrink", wanted, m.name, &have))
+		p.note(problemf(status.InvalidSpec, "spec.storage.size is %s, and the volume of %s has %s: a volume cannot shrink",
+			wanted, m.name, &have))
 		network = network.DeepCopy()
 		network.Spec.Storage.Size = &have
 	}

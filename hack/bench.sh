@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # bench.sh go: the Go benchmarks, their result kept in BENCH_OUT for `make bench-compare`.
+# bench.sh operator: reconciles of the operator, with the API server of KUBEBUILDER_ASSETS.
 # bench.sh system [FLAG...]: a network of four processes: full load, single messages, idleness, starts, a killed validator; a
 #   table at the end. SYSTEM_BENCH picks some by a regular expression. Shorter: -sustained 10s -single 10s -idle 5s -dead 5s.
 set -euo pipefail
@@ -33,8 +34,15 @@ system_benchmark() {
 	go test -run '^$' -bench "${SYSTEM_BENCH:-.}" -benchtime 1x -timeout 30m ./test/bench -args "$@"
 }
 
+operator_benchmark() {
+	: "${KUBEBUILDER_ASSETS:?set it to the folder that hack/kind/kind.sh assets names, or run: make bench}"
+	machine
+	go test -run '^$' -bench . -timeout 30m ./test/integration
+}
+
 case ${1:-} in
 go) go_benchmarks ;;
+operator) operator_benchmark ;;
 system) system_benchmark "${@:2}" ;;
 *)
 	echo "usage: bench.sh go | bench.sh system [FLAG...]" >&2

@@ -3,12 +3,11 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-for dir in . hack/tools hack/tools/golangci hack/tools/helm; do
+for dir in . hack/tools hack/tools/{golangci,helm,compose} hack/image hack/kind/go/*; do
 	echo "$dir: $(go -C "$dir" mod verify)"
 done
-# The linter's module and Helm's are left out: their sources are foreign, and tidying fetches the test dependencies of a thousand
-# modules.
-for dir in . hack/tools; do
+# Modules without sources of our own are left out: tidying fetches the test dependencies of a thousand modules.
+for dir in . hack/tools hack/image; do
 	go -C "$dir" mod tidy -diff || {
 		echo "run: go -C $dir mod tidy" >&2
 		exit 1

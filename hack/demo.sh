@@ -79,7 +79,7 @@ await_network() {
 # forward reaches the clients' Service on a port of this machine that is free, and sets url.
 forward() {
 	local port=
-	k port-forward "service/$name" :8080 >"$dir/forward.log" 2>&1 &
+	kubectl --namespace "$namespace" port-forward "service/$name" :8080 >"$dir/forward.log" 2>&1 &
 	forward_pid=$!
 	for _ in {1..100}; do
 		port=$(sed -nE 's/^Forwarding from 127\.0\.0\.1:([0-9]+) .*/\1/p' "$dir/forward.log")

@@ -10,7 +10,10 @@ config=$PWD/.golangci.yml
 status=0
 echo "golangci-lint $("$linter" version --short)"
 "$linter" run --config "$config" ./... || status=1
-(cd hack/tools && "$linter" run --config "$config" ./...) || status=1
+for dir in hack/tools hack/image hack/kind/go/tools; do
+	(cd "$dir" && "$linter" run --config "$config" ./...) || status=1
+done
+(cd hack/kind/go/k8s && "$linter" run --config "$config" ./podnet/...) || status=1
 
 hack/test-arrows.sh "$linter" || status=1
 

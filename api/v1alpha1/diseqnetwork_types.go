@@ -387,6 +387,7 @@ type DiseqNetworkStatus struct {
 
 	// Height is the last final height. Written at most once a minute while nothing else changes; the nodes' metrics are exact.
 	// +optional
+	// +kubebuilder:default=0
 	Height int64 `json:"height,omitempty"`
 
 	// FinalizedTime is when that block became final.
@@ -403,6 +404,7 @@ type DiseqNetworkStatus struct {
 
 	// ReadyValidators is how many of them are ready and caught up.
 	// +optional
+	// +kubebuilder:default=0
 	ReadyValidators int32 `json:"readyValidators,omitempty"`
 
 	// Tolerance is how many validators may fail.
@@ -411,6 +413,7 @@ type DiseqNetworkStatus struct {
 
 	// DisruptionsAllowed is how many more validators may go down now while messages still become final.
 	// +optional
+	// +kubebuilder:default=0
 	DisruptionsAllowed int32 `json:"disruptionsAllowed,omitempty"`
 
 	// Selector selects the validators' pods, for the scale subresource.

@@ -45,7 +45,8 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.namespaces, "watch-namespace", o.namespaces,
 		"namespaces whose networks are looked after, separated by commas or given several times; all if left out")
 	f.StringVar(&o.nodeImage, "node-image", o.nodeImage, "image of the nodes of networks that name none")
-	f.BoolVar(&o.leaderElect, "leader-elect", o.leaderElect, "work only while holding the lease diseq-operator, which one operator at a time holds")
+	f.BoolVar(&o.leaderElect, "leader-elect", o.leaderElect,
+		"work only while holding the lease diseq-operator, which one operator at a time holds")
 	f.StringVar(&o.leaderNamespace, "leader-election-namespace", o.leaderNamespace,
 		"namespace of the lease; the operator's own if left out, which it knows inside a cluster only")
 	f.StringVar(&o.metricsAddress, "metrics-bind-address", o.metricsAddress, "address of the metrics, host:port; 0 serves none")

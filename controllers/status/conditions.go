@@ -151,8 +151,8 @@ func progressing(v view) verdict {
 	if made := v.made(); v.n == 0 || made < v.n {
 		return yes(Creating, "%d of %d validators have their key, volume claim and StatefulSet", made, max(v.n, v.Network.Validators))
 	}
-	if gone := v.withoutPod(); len(gone) > 0 {
-		return yes(StartingPods, "waiting for %d of %d pods: %s", len(gone), v.n, some(gone))
+	if starting := v.starting(); len(starting) > 0 {
+		return yes(StartingPods, "waiting for %d of %d pods: %s", len(starting), v.n, some(starting))
 	}
 	if v.Set.Action == membership.Refuse {
 		return no(ScalingNotSupported, "%s", v.Set.Message)
@@ -181,14 +181,16 @@ func (v view) withoutKey() []string {
 	return lost
 }
 
-func (v view) withoutPod() []string {
-	var gone []string
+// starting are the pods that are missing, stopping or not ready yet. Whom Kubernetes cannot run, or who takes longer than a start does,
+// is not on its way: Degraded tells of those.
+func (v view) starting() []string {
+	var starting []string
 	for _, s := range v.standings {
-		if s.Pod == nil || s.Pod.Terminating {
-			gone = append(gone, s.Name+" "+s.Why)
+		if s.Pod == nil || s.Pod.Terminating || (!s.Pod.Ready && s.Pod.Waiting == "" && v.Now.Sub(s.Pod.Since) < startTime) {
+			starting = append(starting, s.Name+" "+s.Why)
 		}
 	}
-	return gone
+	return starting
 }
 
 // membershipChanging: the set is being changed. This version never does.

@@ -152,7 +152,7 @@ var cases = []struct {
 		available:   "False Starting: waiting for 3 more: 0 of 4 validators are ready and caught up, threshold 3: demo-v0 has no pod, ",
 		progressing: "True Creating: 2 of 4 validators have their key, volume claim and StatefulSet"}},
 	{"the pods are being started", observed(4, 3, of(stuck("", "", time.Second), 0, 1, 2, 3)), verdicts{
-		available: "False Starting: waiting for 3 more: 0 of 4", progressing: "False UpToDate", degraded: "False AsExpected"}},
+		available: "False Starting: waiting for 3 more: 0 of 4", progressing: "True StartingPods: waiting for 4 of 4 pods: demo-v0 is not ready", degraded: "False AsExpected"}},
 
 	{"an update", observed(4, 3, of(outdated, 0, 1)), verdicts{
 		progressing: "True RollingUpdate: restarting demo-v0, which leaves 3 of threshold 3"}},
@@ -203,8 +203,10 @@ var cases = []struct {
 		degraded:  "True Rejoining: demo-v2 is rejoining without its votes and votes again when that is safe"}},
 	{"a node does not answer", observed(4, 3, of(silent, 2)), verdicts{
 		degraded: "True NotAnswering: demo-v2 does not answer: no answer in time"}},
-	{"a node is not ready for long", observed(4, 3, of(stuck("", "", startTime), 2)), verdicts{degraded: "True NotReady: demo-v2 is not ready"}},
-	{"a node is not ready yet", observed(4, 3, of(stuck("", "", startTime-1), 2)), verdicts{degraded: "False AsExpected"}},
+	{"a node is not ready for long", observed(4, 3, of(stuck("", "", startTime), 2)), verdicts{
+		progressing: "False UpToDate", degraded: "True NotReady: demo-v2 is not ready"}},
+	{"a node is not ready yet", observed(4, 3, of(stuck("", "", startTime-1), 2)), verdicts{
+		progressing: "True StartingPods: waiting for 1 of 4 pods: demo-v2 is not ready", degraded: "False AsExpected"}},
 	{"a node is cut off", observed(4, 3, of(behind, 2)), verdicts{degraded: "True Behind: demo-v2 is 14 blocks behind"}},
 	{"a node catches up", observed(4, 3, of(behind, 2), of(func(m *membership.Member) { m.Answer.Ready = false }, 2)), verdicts{
 		degraded: "False AsExpected"}},

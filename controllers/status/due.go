@@ -18,7 +18,8 @@ const Interval = time.Minute
 // nothing. lastWrite is when it was last written, see [LastWrite].
 //
 // A change is written at once, unless it is one of heights, of the time of the last block, or of numbers within messages ("14 blocks
-// behind"): those change with the traffic, and every write comes back as an event and another reconcile.
+// behind"): those change with the traffic, and every write comes back as an event and another reconcile. The first block is a change:
+// who has just made a network and sent it something looks for that.
 func WriteDue(old, wanted v1alpha1.DiseqNetworkStatus, lastWrite, now time.Time) (bool, time.Duration) {
 	if equality.Semantic.DeepEqual(old, wanted) {
 		return false, 0
@@ -38,7 +39,7 @@ var number = regexp.MustCompile(`\b[0-9]+\b`)
 // still is a status without what moves under traffic.
 func still(s v1alpha1.DiseqNetworkStatus) v1alpha1.DiseqNetworkStatus {
 	s = *s.DeepCopy()
-	s.Height, s.FinalizedTime = 0, nil
+	s.Height, s.FinalizedTime = min(s.Height, 1), nil
 	for i := range s.Members {
 		s.Members[i].Height = 0
 		s.Members[i].Reason = number.ReplaceAllString(s.Members[i].Reason, "#")

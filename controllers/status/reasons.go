@@ -34,7 +34,7 @@ const (
 const (
 	// Creating: objects of the network are being made for the first time.
 	Creating = "Creating"
-	// StartingPods: pods are missing or stopping; their StatefulSets make them again.
+	// StartingPods: pods are missing, stopping or starting; their StatefulSets make them again.
 	StartingPods = "StartingPods"
 	// RollingUpdate: pods are being made anew with the wanted template.
 	RollingUpdate = "RollingUpdate"

@@ -158,6 +158,8 @@ func TestWhenAStatusIsWritten(t *testing.T) {
 		return func(m *membership.Member) { m.Answer.Height = height }
 	}
 	all := []int{0, 1, 2, 3}
+	idle := seen(of(catchingUp(0), all...))
+	idle.Height = 0
 	for _, tt := range []struct {
 		name        string
 		old, wanted v1alpha1.DiseqNetworkStatus
@@ -173,6 +175,7 @@ func TestWhenAStatusIsWritten(t *testing.T) {
 		{"a new block", old, seen(of(newer, all...)), 20 * time.Second, false, 40 * time.Second},
 		{"higher, and the last write is not known", old, seen(of(higher, all...)), 1e6 * time.Hour, true, 0},
 		{"higher, and the last write lies in the future", old, seen(of(higher, all...)), -time.Hour, true, 0},
+		{"the first block", idle, seen(), 0, true, 0},
 		{"one is lost", old, seen(of(gone, 1)), 0, true, 0},
 		{"the generation", old, seen(func(o *Observation) { o.Generation++ }), 0, true, 0},
 		{"a reason", old, seen(paused), 0, true, 0},

@@ -36,25 +36,36 @@ for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
 	linker_flags+=" -X $package.gitTreeState=archive"
 done
 
-declare -A module_key
+# For each module two keys: of what it pins, which foreign programs depend on, and of its own sources as well.
+declare -A module_key source_key
 for module in k8s etcd coredns localpath tools; do
 	module_key[$module]=$({
 		go -C "$kind_dir/go/$module" env GOVERSION GOARCH
 		echo "$linker_flags"
+		contents "$kind_dir/go/$module"/go.{mod,sum}
+	} | digest)
+	source_key[$module]=$({
+		echo "${module_key[$module]}"
 		contents "$kind_dir/go/$module"
 	} | digest)
 done
 
-# program_path NAME: where the program is, or will be, with the key of its module in the path.
+# program_path NAME: where the program is, or will be, with the key of what it is made of in the path.
 program_path() {
-	local module=${program[$1]%% *}
-	echo "$kind_cache/go-$module-${module_key[$module]}/$1"
+	local module package
+	read -r module package <<<"${program[$1]}"
+	if [[ $package == .* ]]; then
+		echo "$kind_cache/go-$module-${source_key[$module]}/$1"
+	else
+		echo "$kind_cache/go-$module-${module_key[$module]}/$1"
+	fi
 }
 
 # build NAME...: build what of these is not there yet, one after the other: each link takes about 1 GB of memory.
 build() {
 	local name path module missing=() n=0
 	for name in "$@"; do
+		[[ -n ${program[$name]:-} ]] || die "there is no program '$name'; there are: ${!program[*]}"
 		[[ -x $(program_path "$name") ]] || missing+=("$name")
 	done
 	if [[ ${#missing[@]} -gt 0 ]]; then
@@ -99,7 +110,7 @@ forget_old() {
 	local current path
 	current=" ${base_archive##*/} ${node_archive##*/} "
 	for module in "${!module_key[@]}"; do
-		current+="go-$module-${module_key[$module]} "
+		current+="go-$module-${module_key[$module]} go-$module-${source_key[$module]} "
 	done
 	find "$kind_cache" -maxdepth 1 \( -name 'go-*' -o -name 'base-*' -o -name 'node-*' \) -mtime +7 -print0 |
 		while IFS= read -r -d '' path; do

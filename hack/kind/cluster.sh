@@ -66,6 +66,9 @@ cluster_up() {
 			# shellcheck disable=SC2086 # one word a node
 			[[ -z $stopped ]] || in_engine docker start $stopped >/dev/null
 			wait_for_kubelets "$began"
+			# What the API server holds of their pods may still be of the time before; new ones cannot.
+			kubectl_in_engine -n kube-system rollout restart deployment coredns >"$kind_logs/restart.log"
+			kubectl_in_engine -n local-path-storage rollout restart deployment local-path-provisioner >"$kind_logs/restart.log"
 		fi
 		cluster_wait
 	fi
@@ -166,7 +169,7 @@ give_up() {
 
 export_logs() {
 	rm -rf "${kind_logs:?}/$cluster"
-	kind_in_engine export logs --name "$cluster" "$kind_logs/$cluster" >/dev/null 2>&1 || say 'warning: not all logs could be exported'
+	kind_in_engine export logs --name "$cluster" "$kind_logs/$cluster" >/dev/null 2>&1 || true # our nodes have no crictl
 }
 
 cluster_delete() {
@@ -178,22 +181,14 @@ cluster_delete() {
 cluster_down() {
 	local others
 	others=$(find "$kind_cache/clusters" -mindepth 1 -maxdepth 1 ! -name "$cluster" 2>/dev/null)
-	case $(engine) in
-	none)
-		# Ours was killed, perhaps. What it kept of the last cluster goes with all that it kept.
-		if [[ -z $others ]]; then
-			engine_down --purge
-		elif [[ -d $engine_dir && -d $cluster_dir ]]; then
-			engine_up
-			build kind
-			cluster_delete
-		fi
-		;;
-	*)
+	if [[ $(engine) == none && -d $engine_dir && -d $cluster_dir ]]; then
+		# Ours was stopped, or killed. What it keeps of its last cluster goes with all that it keeps.
+		if [[ -z $others ]]; then engine_down --purge; else engine_up; fi
+	fi
+	if [[ $(engine) != none ]]; then
 		build kind
 		cluster_delete
-		;;
-	esac
+	fi
 	rm -rf "$cluster_dir"
 	say "cluster $cluster: gone"
 	if [[ -z $others && -d $engine_dir ]]; then engine_down; fi

@@ -11,6 +11,7 @@
 #   status                           what is up
 #   engine up|down [--purge]         the engine alone; --purge forgets its images and clusters
 #   assets                           build kube-apiserver, etcd and kubectl, print their folder; needs Go and nothing else
+#   programs NAME...                 build single programs, such as kubectl, into the cache's bin/
 #
 # NAME is "diseq" unless given. Progress goes to standard error. The environment may say:
 #
@@ -30,7 +31,7 @@ usage() {
 }
 verb=${1:-}
 case $verb in
-up | down | load | kubeconfig | run | status | engine | assets) shift ;;
+up | down | load | kubeconfig | run | status | engine | assets | programs) shift ;;
 help | -h | --help) usage 0 ;;
 *) usage 1 ;;
 esac
@@ -77,6 +78,7 @@ kubeconfig)
 	;;
 status)
 	echo "engine: $(engine)"
+	[[ $(engine) != none ]] || exit 0
 	for folder in "$kind_cache"/clusters/*/; do
 		[[ -e $folder/kubeconfig ]] || continue
 		cluster=${folder%/} cluster=${cluster##*/}
@@ -106,6 +108,7 @@ up) cluster_up ;;
 down) cluster_down ;;
 load) cluster_load "$@" ;;
 assets) assets ;;
+programs) build "$@" ;;
 engine)
 	case ${1:-} in
 	up) engine_up ;;

@@ -12,7 +12,8 @@ base_key=$({
 	contents "$kind_dir/node/packages"
 } | digest)
 node_key=$({
-	echo "$base_key ${module_key[k8s]} ${module_key[etcd]} ${module_key[coredns]} ${module_key[localpath]} ${module_key[tools]}"
+	echo "$base_key"
+	for component in "${node_programs[@]}" mkimg; do program_path "$component"; done | sed "s#$kind_cache/##"
 	contents "$kind_dir/node" "$kind_dir/node-image.sh"
 } | digest)
 base_archive=$kind_cache/base-$base_key.tar

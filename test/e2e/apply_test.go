@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -22,53 +21,41 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// samples returns the resources of config/samples.
-func samples(t *testing.T) (out []*unstructured.Unstructured) {
-	t.Helper()
-	paths, err := filepath.Glob(root("config", "samples", "*.yaml"))
+// availableWithin is what the project promises of a network that is applied.
+const availableWithin = 2 * time.Minute
+
+func TestTheSampleIsAvailableWithinTwoMinutesAndOrdersMessages(t *testing.T) {
+	text, err := os.ReadFile(root("config", "samples", "v1alpha1_diseqnetwork.yaml"))
 	must(t, err)
-	for _, path := range paths {
-		text, err := os.ReadFile(path)
-		must(t, err)
-		u := &unstructured.Unstructured{}
-		must(t, yaml.Unmarshal(text, u))
-		if u.GetKind() == "DiseqNetwork" {
-			out = append(out, u)
-		}
-	}
-	if len(out) == 0 {
-		t.Fatal("config/samples has no DiseqNetwork")
-	}
-	return out
-}
+	sample := &unstructured.Unstructured{}
+	must(t, yaml.Unmarshal(text, sample))
+	sample.SetNamespace(cluster.Namespace(t, "sample"))
+	must(t, cluster.Apply(t.Context(), ctrl.ApplyConfigurationFromUnstructured(sample), ctrl.FieldOwner("e2e")))
+	n := cluster.Network(t, sample.GetNamespace(), sample.GetName(), 4)
+	n.Await(availableWithin, v1alpha1.ConditionAvailable, metav1.ConditionTrue)
+	o := n.Watch()
 
-func TestASampleIsAvailableWithinTwoMinutesAndOrdersMessages(t *testing.T) {
-	for _, sample := range samples(t)[:1] {
-		namespace := cluster.Namespace(t, "sample")
-		sample.SetNamespace(namespace)
-		must(t, cluster.Apply(t.Context(), ctrl.ApplyConfigurationFromUnstructured(sample), ctrl.FieldOwner("e2e")))
-		n := cluster.Network(t, namespace, sample.GetName(), 0)
-		n.AwaitAvailable()
-		d, err := n.Resource(t.Context())
-		must(t, err)
-		n.Validators = int(d.Spec.Validators)
-		o := n.Watch()
-
-		receipt := n.Finalize("through the proxy")
-		inCluster, err := chain.ReadReceipt(strings.NewReader(n.Submit("from a pod")))
-		must(t, err)
-		must(t, inCluster.Verify(n.MustGenesis(), 0))
-		n.AwaitConverged(time.Minute)
-		o.Receipt(t, receipt)
-		o.Receipt(t, inCluster)
-		o.Check(t)
-		n.checkColumns(t)
-	}
+	receipt := n.Finalize("through the proxy")
+	inCluster, err := chain.ReadReceipt(strings.NewReader(n.Submit("from a pod")))
+	must(t, err)
+	must(t, inCluster.Verify(n.MustGenesis(), 0))
+	n.AwaitConverged()
+	o.Receipt(t, receipt)
+	o.Receipt(t, inCluster)
+	o.Check(t)
+	n.checkColumns(t)
 }
 
 // checkColumns holds `kubectl get dsq` to what is the case: it is the first thing that a user looks at.
 func (n *Network) checkColumns(t *testing.T) {
 	t.Helper()
+	Eventually(t, soon, n.Name+" shows its height", func(ctx context.Context) error {
+		d, err := n.Resource(ctx)
+		if err == nil && (d.Status.Height == 0 || d.Status.FinalizedTime == nil) {
+			err = fmt.Errorf("height %d, final at %v", d.Status.Height, d.Status.FinalizedTime)
+		}
+		return err
+	})
 	table := &metav1.Table{}
 	request, err := cluster.table(t.Context(), fmt.Sprintf("/apis/%s/namespaces/%s/diseqnetworks/%s", v1alpha1.GroupVersion, n.Namespace, n.Name))
 	must(t, err)
@@ -95,7 +82,7 @@ func TestABadImageIsToldAndThenMended(t *testing.T) {
 	n := cluster.Network(t, cluster.Namespace(t, "image"), "mended", 3)
 	const bad = "diseq:no-such-version"
 	n.Apply(n.Spec(func(s *v1alpha1.DiseqNetworkSpec) { s.Image, s.ImagePullPolicy = bad, corev1.PullIfNotPresent }))
-	Eventually(t, time.Minute, "the resource names the image that cannot be pulled", func(ctx context.Context) error {
+	Eventually(t, soon, "the resource names the image that cannot be pulled", func(ctx context.Context) error {
 		d, err := n.Resource(ctx)
 		if err != nil {
 			return err
@@ -113,7 +100,7 @@ func TestABadImageIsToldAndThenMended(t *testing.T) {
 	n.AwaitAvailable()
 	o := n.Watch()
 	n.Finalize("with the right image")
-	n.AwaitConverged(time.Minute)
+	n.AwaitConverged()
 	o.Check(t)
 	n.CheckSecrets(keys)
 }

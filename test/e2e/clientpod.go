@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -63,7 +62,7 @@ func (c *Cluster) runPod(tb testing.TB, pod *corev1.Pod) (printed string, ok boo
 	tb.Helper()
 	must(tb, c.Create(tb.Context(), pod))
 	what := fmt.Sprintf("pod %s: diseq %s", pod.Name, strings.Join(pod.Spec.Containers[0].Args, " "))
-	Eventually(tb, time.Minute, what, func(ctx context.Context) error {
+	Eventually(tb, soon, what, func(ctx context.Context) error {
 		if err := c.Get(ctx, ctrl.ObjectKeyFromObject(pod), pod); err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -25,7 +26,7 @@ func TestWhatIsTakenFromANetworkComesBackAndNothingIsLost(t *testing.T) {
 	n := cluster.Network(t, cluster.Namespace(t, "failures"), "sturdy", 4)
 	n.Apply(n.Spec())
 	n.AwaitAvailable()
-	n.AwaitConverged(time.Minute)
+	n.AwaitConverged()
 	keys, o, l := n.Secrets(), n.Watch(), n.Write("failures")
 	for _, step := range []struct {
 		name string
@@ -51,15 +52,15 @@ func TestWhatIsTakenFromANetworkComesBackAndNothingIsLost(t *testing.T) {
 func podDeleted(t *testing.T, n *Network) {
 	old := n.MustPod(0)
 	must(t, n.Delete(t.Context(), old))
-	n.AwaitNewPod(0, old, time.Minute)
-	n.AwaitConverged(time.Minute)
+	n.AwaitNewPod(0, old)
+	n.AwaitConverged()
 }
 
 // SIGKILL to the first process of a pod's namespace is ignored if it comes from inside; the worker sends it.
 func processKilled(t *testing.T, n *Network) {
 	pod := n.MustPod(1)
 	n.Host(t, pod.Spec.NodeName, "kill", "-9", n.Process(t, pod, "diseq"))
-	Eventually(t, time.Minute, pod.Name+": its container was killed and runs again", func(ctx context.Context) error {
+	Eventually(t, soon, pod.Name+": its container was killed and runs again", func(ctx context.Context) error {
 		now, err := n.Pod(ctx, 1)
 		if err != nil {
 			return err
@@ -73,7 +74,7 @@ func processKilled(t *testing.T, n *Network) {
 		}
 		return nil
 	})
-	n.AwaitConverged(time.Minute)
+	n.AwaitConverged()
 }
 
 // A volume of the cluster's own disks keeps its pod on its worker, so that the pod comes back when the worker does.
@@ -84,7 +85,7 @@ func workerDrained(t *testing.T, n *Network) {
 
 	// Only after its PodDisruptionBudget says so: it counts pods that became ready with a delay.
 	var budget policyv1.PodDisruptionBudget
-	Eventually(t, time.Minute, "the PodDisruptionBudget allows one disruption", func(ctx context.Context) error {
+	Eventually(t, soon, "the PodDisruptionBudget allows one disruption", func(ctx context.Context) error {
 		if err := n.Get(ctx, n.key(n.Name), &budget); err != nil {
 			return err
 		}
@@ -100,19 +101,20 @@ func workerDrained(t *testing.T, n *Network) {
 		t.Logf("        the second eviction is refused: %v", err)
 	}
 	n.Finalize("while a worker is drained")
-	Eventually(t, time.Minute, "the resource says that a validator is away", func(ctx context.Context) error {
+	Eventually(t, soon, "its new pod finds no worker, and the resource says so", func(ctx context.Context) error {
 		d, err := n.Resource(ctx)
 		if err != nil {
 			return err
 		}
-		if int(d.Status.ReadyValidators) != n.Validators-1 || d.Status.DisruptionsAllowed != 0 {
-			return fmt.Errorf("%d ready, %d disruptions allowed", d.Status.ReadyValidators, d.Status.DisruptionsAllowed)
+		degraded := meta.FindStatusCondition(d.Status.Conditions, v1alpha1.ConditionDegraded)
+		if degraded == nil || degraded.Reason != "Unschedulable" || int(d.Status.ReadyValidators) != n.Validators-1 || d.Status.DisruptionsAllowed != 0 {
+			return errors.New(conditions(d))
 		}
-		t.Logf("        %s", conditions(d))
+		t.Logf("        %s", degraded.Message)
 		return nil
 	})
 	cordon(t, worker, false)
-	n.AwaitConverged(2 * time.Minute)
+	n.AwaitConverged()
 }
 
 // loneWorker returns a worker with exactly one pod of the network, that pod, and a pod of another worker.
@@ -159,15 +161,15 @@ func volumeDeleted(t *testing.T, n *Network) {
 	must(t, n.Get(t.Context(), n.key(n.ValidatorName(k)), old))
 	must(t, n.Delete(t.Context(), old))
 	must(t, n.Delete(t.Context(), pod))
-	Eventually(t, time.Minute, n.ValidatorName(k)+" has another volume", func(ctx context.Context) error {
+	Eventually(t, soon, n.ValidatorName(k)+" has another volume", func(ctx context.Context) error {
 		now, err := n.Volume(ctx, k)
 		if err == nil && now.UID == old.UID {
 			err = errors.New("the old claim is still there")
 		}
 		return err
 	})
-	n.AwaitNewPod(k, pod, time.Minute)
-	n.AwaitConverged(2 * time.Minute)
+	n.AwaitNewPod(k, pod)
+	n.AwaitConverged()
 	timeline.stop()
 	timeline.Log(t)
 	if phases := timeline.Phases(n.ValidatorName(k)); !ordered(phases, v1alpha1.MemberValidator, v1alpha1.MemberRejoining, v1alpha1.MemberValidator) {

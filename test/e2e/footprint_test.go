@@ -20,7 +20,7 @@ func BenchmarkOperatorWithTenNetworks(b *testing.B) {
 		all = append(all, n)
 	}
 	for _, n := range all {
-		n.AwaitConverged(5 * time.Minute)
+		n.AwaitConverged()
 	}
 	pods, err := cluster.OperatorPods(b.Context())
 	must(b, err)

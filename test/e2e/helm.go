@@ -62,42 +62,32 @@ func (c *Cluster) OperatorPods(ctx context.Context) ([]corev1.Pod, error) {
 	return out, nil
 }
 
-// KillOperator ends the operator's pods without grace: SIGKILL, no chance to finish or to hand the lease over.
+// KillOperator ends the operator with SIGKILL: no chance to finish anything or to hand its lease over. Its pod goes as well, so that the
+// next one does not wait until Kubernetes starts a container again that ended badly. Where the test cannot get at processes, deleting the
+// pod without grace comes nearest.
 func (c *Cluster) KillOperator(tb testing.TB) {
 	tb.Helper()
 	pods, err := c.OperatorPods(tb.Context())
 	must(tb, err)
 	for i := range pods {
+		how := "deleted without grace, which lets it see SIGTERM"
+		if c.onKind(tb, pods[i].Spec.NodeName) {
+			c.Host(tb, pods[i].Spec.NodeName, "kill", "-9", c.Process(tb, &pods[i], OperatorName))
+			how = "killed with SIGKILL"
+		}
 		if err := c.Delete(tb.Context(), &pods[i], ctrl.GracePeriodSeconds(0)); err != nil && !apierrors.IsNotFound(err) {
 			tb.Fatal(err)
 		}
-		tb.Logf("        killed %s", pods[i].Name)
+		tb.Logf("        %s: %s", pods[i].Name, how)
 	}
-}
-
-// AwaitOperator waits until the operator runs, and not for the first time in vain.
-func (c *Cluster) AwaitOperator(tb testing.TB) {
-	tb.Helper()
-	Eventually(tb, time.Minute, "the operator runs", func(ctx context.Context) error {
-		pods, err := c.OperatorPods(ctx)
-		if err != nil {
-			return err
-		}
-		for i := range pods {
-			if !ready0(&pods[i]) {
-				return fmt.Errorf("%s is not ready", pods[i].Name)
-			}
-		}
-		return nil
-	})
 }
 
 // Seen waits until an object of a namespace is as match says, by watching, and returns at that very moment.
 func (c *Cluster) Seen(
-	tb testing.TB, within time.Duration, what, namespace string, kind ctrl.ObjectList, match func(ctrl.Object) bool,
+	tb testing.TB, what, namespace string, kind ctrl.ObjectList, match func(ctrl.Object) bool,
 ) {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), within)
+	ctx, cancel := context.WithTimeout(tb.Context(), soon)
 	defer cancel()
 	begun := time.Now()
 	w, err := c.Watch(ctx, kind, ctrl.InNamespace(namespace))
@@ -109,5 +99,5 @@ func (c *Cluster) Seen(
 			return
 		}
 	}
-	tb.Fatalf("%s: not within %v", what, within)
+	tb.Fatalf("%s: not within %v", what, soon)
 }

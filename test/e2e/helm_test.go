@@ -7,6 +7,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -19,7 +20,7 @@ func TestNetworksOutliveUpgradesAndRemovalsOfTheOperator(t *testing.T) {
 	n := cluster.Network(t, cluster.Namespace(t, "helm"), "outlives", 1)
 	n.Apply(n.Spec())
 	n.AwaitAvailable()
-	n.AwaitConverged(time.Minute)
+	n.AwaitConverged()
 	keys, o, l, before := n.Secrets(), n.Watch(), n.Write("helm"), n.identity()
 	// Whatever becomes of this test, others find the operator as they left it.
 	t.Cleanup(func() {
@@ -34,7 +35,7 @@ func TestNetworksOutliveUpgradesAndRemovalsOfTheOperator(t *testing.T) {
 	n.unchanged("helm upgrade", before)
 
 	must(t, Helm(t.Context(), "uninstall", OperatorName, "--namespace", OperatorNamespace, "--wait"))
-	Eventually(t, time.Minute, "the operator is gone", func(ctx context.Context) error {
+	Eventually(t, soon, "the operator is gone", func(ctx context.Context) error {
 		if pods, err := cluster.OperatorPods(ctx); err == nil {
 			return fmt.Errorf("%d pods are there", len(pods))
 		}
@@ -47,7 +48,15 @@ func TestNetworksOutliveUpgradesAndRemovalsOfTheOperator(t *testing.T) {
 	}))
 
 	must(t, InstallOperator(t.Context()))
-	n.AwaitConverged(time.Minute)
+	Eventually(t, soon, "the operator does what was asked for meanwhile", func(ctx context.Context) error {
+		var service corev1.Service
+		err := n.Get(ctx, n.key(n.Name), &service)
+		if err == nil && service.Annotations["e2e"] != "changed meanwhile" {
+			err = fmt.Errorf("the Service has the annotations %v", service.Annotations)
+		}
+		return err
+	})
+	n.AwaitConverged()
 	n.unchanged("helm install", before)
 	l.Stop()
 	t.Logf("        %v", l)

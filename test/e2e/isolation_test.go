@@ -27,7 +27,7 @@ func TestTwoNetworksInANamespaceDoNotSeeEachOther(t *testing.T) {
 	}
 	for _, n := range both {
 		n.AwaitAvailable()
-		n.AwaitConverged(time.Minute)
+		n.AwaitConverged()
 	}
 	if left.MustGenesis().ChainID == right.MustGenesis().ChainID {
 		t.Errorf("both have the chain %s", left.MustGenesis().ChainID)
@@ -101,7 +101,7 @@ func TestOnlyClientsPortsAreReachedWhereNetworkPoliciesAreEnforced(t *testing.T)
 	n := cluster.Network(t, namespace, "walled", 2)
 	n.Apply(n.Spec())
 	n.AwaitAvailable()
-	n.AwaitConverged(time.Minute)
+	n.AwaitConverged()
 	n.Submit("from a pod that is nobody's") // clients are let in
 	address := n.MustPod(0).Status.PodIP
 	for _, port := range []int{peerPort, operationsPort} {
@@ -118,7 +118,7 @@ func enforcesPolicies(t *testing.T, namespace string) bool {
 	server := cluster.clientPod(namespace, "server", "devnet", "--validators", "1", "--threshold", "1", "--dir", "/tmp/net", "--http", "0.0.0.0:8080")
 	server.Labels = map[string]string{"e2e": "server"}
 	must(t, cluster.Create(t.Context(), server))
-	Eventually(t, time.Minute, "a plain pod reaches another", func(ctx context.Context) error {
+	Eventually(t, soon, "a plain pod reaches another", func(ctx context.Context) error {
 		if err := cluster.Get(ctx, ctrl.ObjectKeyFromObject(server), server); err != nil {
 			return err
 		}

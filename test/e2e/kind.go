@@ -15,14 +15,19 @@ import (
 // skipped, with the reason.
 func (c *Cluster) Host(tb testing.TB, worker string, command ...string) string {
 	tb.Helper()
-	var node corev1.Node
-	must(tb, c.Get(tb.Context(), ctrl.ObjectKey{Name: worker}, &node))
-	if !strings.HasPrefix(node.Spec.ProviderID, "kind://docker/") {
-		tb.Skipf("SKIPPED: %s is no worker of kind (provider %q): this takes a command on the worker itself", worker, node.Spec.ProviderID)
+	if !c.onKind(tb, worker) {
+		tb.Skipf("SKIPPED: %s is no worker of kind, and this takes a command on the worker itself", worker)
 	}
 	out, err := host(tb.Context(), worker, command...)
 	must(tb, err)
 	return out
+}
+
+func (c *Cluster) onKind(tb testing.TB, worker string) bool {
+	tb.Helper()
+	var node corev1.Node
+	must(tb, c.Get(tb.Context(), ctrl.ObjectKey{Name: worker}, &node))
+	return strings.HasPrefix(node.Spec.ProviderID, "kind://docker/")
 }
 
 func host(ctx context.Context, worker string, command ...string) (string, error) {

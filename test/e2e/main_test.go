@@ -6,6 +6,9 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // cluster is where all tests run, with the operator installed.
@@ -20,6 +23,7 @@ func TestMain(m *testing.M) {
 }
 
 func prepare() (err error) {
+	log.SetLogger(logr.Discard()) // what the watches have to say about themselves
 	if cluster, err = Connect(); err != nil {
 		return err
 	}

@@ -31,9 +31,6 @@ type Network struct {
 	tb testing.TB
 }
 
-// availableWithin is what the project promises of a network that is applied.
-const availableWithin = 2 * time.Minute
-
 // Network returns a network of a namespace; nothing is applied yet.
 func (c *Cluster) Network(tb testing.TB, namespace, name string, validators int) *Network {
 	return &Network{Cluster: c, Namespace: namespace, Name: name, Validators: validators, tb: tb}
@@ -108,16 +105,16 @@ func (n *Network) Await(within time.Duration, condition string, status metav1.Co
 	})
 }
 
-// AwaitAvailable waits until a network that was just applied is available.
-func (n *Network) AwaitAvailable() time.Duration {
+// AwaitAvailable waits until the network is available.
+func (n *Network) AwaitAvailable() {
 	n.tb.Helper()
-	return n.Await(availableWithin, v1alpha1.ConditionAvailable, metav1.ConditionTrue)
+	n.Await(soon, v1alpha1.ConditionAvailable, metav1.ConditionTrue)
 }
 
 // AwaitConverged waits until all validators vote on the template that is wanted and the operator has nothing left to do.
-func (n *Network) AwaitConverged(within time.Duration) time.Duration {
+func (n *Network) AwaitConverged() {
 	n.tb.Helper()
-	return Eventually(n.tb, within, n.Name+": all validators are ready and up to date", func(ctx context.Context) error {
+	Eventually(n.tb, soon, n.Name+": all validators are ready and up to date", func(ctx context.Context) error {
 		d, err := n.Resource(ctx)
 		if err != nil {
 			return err
@@ -187,10 +184,10 @@ func ready0(pod *corev1.Pod) bool {
 }
 
 // AwaitNewPod waits until the pod of a validator is another one than old and ready.
-func (n *Network) AwaitNewPod(k int, old *corev1.Pod, within time.Duration) *corev1.Pod {
+func (n *Network) AwaitNewPod(k int, old *corev1.Pod) *corev1.Pod {
 	n.tb.Helper()
 	var pod *corev1.Pod
-	Eventually(n.tb, within, n.PodName(k)+" is replaced and ready", func(ctx context.Context) (err error) {
+	Eventually(n.tb, soon, n.PodName(k)+" is replaced and ready", func(ctx context.Context) (err error) {
 		if pod, err = n.Pod(ctx, k); err != nil {
 			return err
 		}
@@ -254,7 +251,7 @@ func (n *Network) MustGenesis() *chain.Genesis {
 func (n *Network) Finalize(message string) *chain.Receipt {
 	n.tb.Helper()
 	var receipt *chain.Receipt
-	Eventually(n.tb, time.Minute, fmt.Sprintf("%s: %q is final", n.Name, message), func(ctx context.Context) error {
+	Eventually(n.tb, soon, fmt.Sprintf("%s: %q is final", n.Name, message), func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
 		results, err := n.Service().SubmitWait(ctx, []byte(message))

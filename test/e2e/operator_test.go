@@ -18,19 +18,19 @@ func TestTheOperatorIsKilledTwiceDuringABirth(t *testing.T) {
 	n := cluster.Network(t, cluster.Namespace(t, "birth"), "born", 4)
 	n.Apply(n.Spec())
 	secrets := map[string]bool{}
-	n.Seen(t, time.Minute, "the second key Secret is made", n.Namespace, &corev1.SecretList{}, func(o ctrl.Object) bool {
+	n.Seen(t, "the second key Secret is made", n.Namespace, &corev1.SecretList{}, func(o ctrl.Object) bool {
 		secrets[o.GetName()] = true
 		return len(secrets) == 2
 	})
 	n.KillOperator(t)
 	sets := map[string]bool{}
-	n.Seen(t, time.Minute, "the second StatefulSet is made", n.Namespace, &appsv1.StatefulSetList{}, func(o ctrl.Object) bool {
+	n.Seen(t, "the second StatefulSet is made", n.Namespace, &appsv1.StatefulSetList{}, func(o ctrl.Object) bool {
 		sets[o.GetName()] = true
 		return len(sets) == 2
 	})
 	n.KillOperator(t)
 	n.AwaitAvailable()
-	n.AwaitConverged(time.Minute)
+	n.AwaitConverged()
 	keys, o, g := n.Secrets(), n.Watch(), n.MustGenesis()
 	if len(g.Validators) != n.Validators {
 		t.Errorf("the genesis document names %d validators", len(g.Validators))
@@ -49,7 +49,7 @@ func TestImageUpdatesRollOneAtATimeAndTheNetworkStaysFinal(t *testing.T) {
 	n := cluster.Network(t, cluster.Namespace(t, "update"), "rolling", 4)
 	n.Apply(n.Spec())
 	n.AwaitAvailable()
-	n.AwaitConverged(time.Minute)
+	n.AwaitConverged()
 	keys, o, l := n.Secrets(), n.Watch(), n.Write("update")
 
 	t.Run("to another image", func(t *testing.T) {
@@ -58,7 +58,7 @@ func TestImageUpdatesRollOneAtATimeAndTheNetworkStaysFinal(t *testing.T) {
 	t.Run("and back, the operator killed on the way", func(t *testing.T) {
 		n := n.For(t)
 		n.update(o, n.Image, func() {
-			n.Seen(t, time.Minute, "the first pod is being replaced", n.Namespace, &corev1.PodList{}, func(o ctrl.Object) bool {
+			n.Seen(t, "the first pod is being replaced", n.Namespace, &corev1.PodList{}, func(o ctrl.Object) bool {
 				return o.GetDeletionTimestamp() != nil
 			})
 			n.KillOperator(t)
@@ -76,7 +76,7 @@ func (n *Network) update(o *Oracle, image string, meanwhile func()) {
 	timeline, begun := n.Timeline(), time.Now()
 	n.Apply(n.Spec(func(s *v1alpha1.DiseqNetworkSpec) { s.Image = image }))
 	meanwhile()
-	n.AwaitConverged(4 * time.Minute)
+	n.AwaitConverged()
 	gap := o.LongestGap(begun, time.Now())
 	timeline.stop()
 	timeline.Log(n.tb)

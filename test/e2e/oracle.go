@@ -200,16 +200,13 @@ func (o *Oracle) LongestGap(from, to time.Time) (gap time.Duration) {
 	return max(gap, to.Sub(last))
 }
 
-// settleWithin is how long what was accepted may take to be final everywhere once clients have stopped and all nodes are up.
-const settleWithin = 90 * time.Second
-
 // Check waits until all validators are at one height with nothing pending, reads all their chains again from the start, and holds them
 // to all that was seen before and to the ledgers, whose clients have stopped.
 func (o *Oracle) Check(tb testing.TB, ledgers ...*Ledger) {
 	tb.Helper()
 	n := o.network.For(tb)
 	var height uint64
-	Eventually(tb, settleWithin, n.Name+": all validators are at one height with nothing pending", func(ctx context.Context) (err error) {
+	Eventually(tb, soon, n.Name+": all validators are at one height with nothing pending", func(ctx context.Context) (err error) {
 		height, err = n.settled(ctx)
 		return err
 	})

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -23,7 +22,7 @@ func TestADeletedNetworkLeavesItsChainBehindAndIsResumed(t *testing.T) {
 	n := cluster.Network(t, cluster.Namespace(t, "retain"), "kept", 3)
 	n.Apply(n.Spec())
 	n.AwaitAvailable()
-	n.AwaitConverged(time.Minute)
+	n.AwaitConverged()
 	keys, volumes, genesis, o := n.Secrets(), n.volumes(), n.MustGenesis(), n.Watch()
 	receipt := n.Finalize("before the network is deleted")
 	o.Check(t)
@@ -49,7 +48,7 @@ func TestADeletedNetworkLeavesItsChainBehindAndIsResumed(t *testing.T) {
 
 	n.Apply(n.Spec())
 	n.AwaitAvailable()
-	n.AwaitConverged(time.Minute)
+	n.AwaitConverged()
 	d, err := n.Resource(t.Context())
 	must(t, err)
 	if d.Status.ChainID != genesis.ChainID {
@@ -66,10 +65,10 @@ func TestADeletedNetworkLeavesItsChainBehindAndIsResumed(t *testing.T) {
 	t.Run("with Delete nothing is left", func(t *testing.T) {
 		n := n.For(t)
 		n.Apply(n.Spec(func(s *v1alpha1.DiseqNetworkSpec) { s.Storage.Retention.OnDelete = v1alpha1.DeletePolicy }))
-		n.AwaitConverged(time.Minute)
+		n.AwaitConverged()
 		o.stopRead()
 		n.remove()
-		Eventually(t, time.Minute, "Secrets, claims and the genesis document are gone", func(ctx context.Context) error {
+		Eventually(t, soon, "Secrets, claims and the genesis document are gone", func(ctx context.Context) error {
 			return n.none(ctx, &corev1.SecretList{}, &corev1.PersistentVolumeClaimList{}, &corev1.ConfigMapList{}, &corev1.ServiceAccountList{})
 		})
 	})
@@ -81,7 +80,7 @@ func (n *Network) remove() {
 	d, err := n.Resource(n.tb.Context())
 	must(n.tb, err)
 	must(n.tb, n.Delete(n.tb.Context(), d))
-	Eventually(n.tb, time.Minute, n.Name+" is deleted with all that runs", func(ctx context.Context) error {
+	Eventually(n.tb, soon, n.Name+" is deleted with all that runs", func(ctx context.Context) error {
 		if _, err := n.Resource(ctx); !apierrors.IsNotFound(err) {
 			return fmt.Errorf("the resource is there: %w", err)
 		}
@@ -109,7 +108,7 @@ func (n *Network) none(ctx context.Context, kinds ...ctrl.ObjectList) error {
 // awaitReason waits until a condition has a reason.
 func (n *Network) awaitReason(condition, reason string) {
 	n.tb.Helper()
-	Eventually(n.tb, time.Minute, fmt.Sprintf("%s: %s has reason %s", n.Name, condition, reason), func(ctx context.Context) error {
+	Eventually(n.tb, soon, fmt.Sprintf("%s: %s has reason %s", n.Name, condition, reason), func(ctx context.Context) error {
 		d, err := n.Resource(ctx)
 		if err != nil {
 			return err

@@ -31,7 +31,7 @@ type Timeline struct {
 	most   []string // the most that were down at once
 	order  []string // the validators in the order in which they went down
 	phases map[string][]v1alpha1.MemberPhase
-	// conditions are the last lines told of each condition, lines what happened, for people.
+	// conditions are the last states of each condition, lines what happened, for people.
 	conditions map[string]string
 	lines      []string
 }
@@ -116,10 +116,11 @@ func (t *Timeline) resource(o ctrl.Object, gone bool) {
 		}
 	}
 	for _, c := range d.Status.Conditions {
-		line := fmt.Sprintf("%s=%s/%s %s", c.Type, c.Status, c.Reason, c.Message)
-		if t.conditions[c.Type] != line {
-			t.conditions[c.Type] = line
-			t.say("%s", line)
+		// Messages have numbers that change with every block; they are told with the reason.
+		now := fmt.Sprintf("%s=%s/%s", c.Type, c.Status, c.Reason)
+		if t.conditions[c.Type] != now {
+			t.conditions[c.Type] = now
+			t.say("%s: %s", now, c.Message)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -28,6 +30,8 @@ import (
 	"github.com/diseq/diseq/test/integration/harness"
 )
 
+func init() { ctrl.SetLogger(logr.Discard()) } // what the operator has to say is asked for in status and events
+
 // lists are the kinds that a network's objects are of, Secrets included: tests may list them.
 func lists() []client.ObjectList {
 	return []client.ObjectList{
@@ -35,6 +39,8 @@ func lists() []client.ObjectList {
 		&corev1.ServiceAccountList{}, &policyv1.PodDisruptionBudgetList{}, &networkingv1.NetworkPolicyList{}, &corev1.SecretList{},
 	}
 }
+
+func typeName(o client.Object) string { return reflect.TypeOf(o).String() }
 
 func items(t testing.TB, list client.ObjectList) []client.Object {
 	t.Helper()
@@ -148,6 +154,11 @@ func newOperator(t testing.TB, c *cluster) *operator { return newOperatorReading
 // newOperatorReading makes one whose cache is what reads says.
 func newOperatorReading(t testing.TB, c *cluster, reads func(client.Client) client.Client) *operator {
 	t.Helper()
+	return newOperatorWith(t, c, reads, prometheus.NewRegistry())
+}
+
+func newOperatorWith(t testing.TB, c *cluster, reads func(client.Client) client.Client, registry *prometheus.Registry) *operator {
+	t.Helper()
 	base, err := client.NewWithWatch(harness.Config(), client.Options{Scheme: harness.Scheme()})
 	if err != nil {
 		t.Fatal(err)
@@ -159,7 +170,7 @@ func newOperatorReading(t testing.TB, c *cluster, reads func(client.Client) clie
 	}
 	o.Reconciler, err = controllers.New(controllers.Options{
 		Operator: resources.Operator{NodeImage: testImage, Namespace: "diseq-system"}, Concurrency: 1, Resync: 10 * time.Second,
-		Nodes: c.nodes, Registerer: prometheus.NewRegistry(),
+		Nodes: c.nodes, Registerer: registry,
 	}, writing, base, base.RESTMapper(), o.events)
 	if err != nil {
 		t.Fatal(err)

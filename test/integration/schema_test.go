@@ -195,6 +195,15 @@ func TestKubectlGetShowsTheNetwork(t *testing.T) {
 			t.Errorf("line %s, want %s", line, c.line)
 		}
 	}
+	// None is a number as well.
+	n.Status.ReadyValidators, n.Status.Height = 0, 0
+	if err := k.Status().Update(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	out, err := harness.Kubectl(t, "get", "dsq", "--no-headers", "--namespace", n.Namespace)
+	if line := strings.Join(strings.Fields(out), " "); err != nil || !regexp.MustCompile(`^demo 4 3 0 0 1 True \d+s$`).MatchString(line) {
+		t.Errorf("with no validator ready at height 0: %s, %v", line, err)
+	}
 	if out, err := harness.Kubectl(t, "get", "all", "--namespace", n.Namespace); err != nil || !strings.Contains(out, "diseqnetwork.diseq.io/demo") {
 		t.Errorf("kubectl get all: %q, %v", out, err)
 	}

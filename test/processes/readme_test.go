@@ -15,12 +15,12 @@ import (
 	"github.com/diseq/diseq/test/system"
 )
 
-// quickStart returns the blocks of commands under README.md's heading "Try it", in their order.
+// quickStart returns the blocks of commands under README.md's heading "Without Kubernetes", in their order.
 func quickStart(t *testing.T, readme string) []string {
 	t.Helper()
-	_, section, ok := strings.Cut(readme, "\n## Try it\n")
+	_, section, ok := strings.Cut(readme, "\n## Without Kubernetes\n")
 	if !ok {
-		t.Fatal(`README.md has no section "Try it"`)
+		t.Fatal(`README.md has no section "Without Kubernetes"`)
 	}
 	section, _, _ = strings.Cut(section, "\n## ")
 	var blocks []string

@@ -124,6 +124,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: disruptionsAllowed
       type:
         scalar: numeric
+      default: 0
     - name: finalizedTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
@@ -133,6 +134,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: height
       type:
         scalar: numeric
+      default: 0
     - name: members
       type:
         list:
@@ -147,6 +149,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: readyValidators
       type:
         scalar: numeric
+      default: 0
     - name: selector
       type:
         scalar: string

@@ -4,7 +4,7 @@ go 1.26.0
 
 tool github.com/rancher/local-path-provisioner
 
-require github.com/rancher/local-path-provisioner v0.0.30
+require github.com/rancher/local-path-provisioner v0.0.30 // indirect
 
 require (
 	github.com/Sirupsen/logrus v0.11.0 // indirect

@@ -4,10 +4,7 @@ go 1.26.0
 
 tool sigs.k8s.io/kind
 
-require (
-	github.com/google/go-containerregistry v0.22.1
-	sigs.k8s.io/kind v0.33.0
-)
+require github.com/google/go-containerregistry v0.22.1
 
 require (
 	al.essio.dev/pkg/shellescape v1.5.1 // indirect
@@ -24,5 +21,6 @@ require (
 	github.com/spf13/pflag v1.0.10 // indirect
 	go.yaml.in/yaml/v3 v3.0.4 // indirect
 	golang.org/x/sys v0.47.0 // indirect
+	sigs.k8s.io/kind v0.33.0 // indirect
 	sigs.k8s.io/yaml v1.4.0 // indirect
 )

@@ -36,7 +36,7 @@ func ruleset(node, own, podNet string, seen observed) string {
 	var b strings.Builder
 	// A table that is not there cannot be deleted.
 	b.WriteString("table ip podnet\ndelete table ip podnet\ntable ip podnet {\n")
-	fmt.Fprintf(&b, "chain masquerade {\ntype nat hook postrouting priority srcnat\nip saddr %s ip daddr != %s masquerade\n}\n", own, podNet)
+	fmt.Fprintf(&b, "chain leaving {\ntype nat hook postrouting priority srcnat;\nip saddr %s ip daddr != %s masquerade\n}\n", own, podNet)
 	for _, d := range []direction{egress, ingress} {
 		var verdicts []string
 		for _, pod := range localPods(node, seen.pods) {
@@ -44,7 +44,7 @@ func ruleset(node, own, podNet string, seen observed) string {
 			if !selected {
 				continue
 			}
-			chain := fmt.Sprintf("%s-%d", d.name, len(verdicts))
+			chain := fmt.Sprintf("pod_%s_%d", d.name, len(verdicts))
 			fmt.Fprintf(&b, "chain %s { # %s/%s\n", chain, pod.Namespace, pod.Name)
 			for _, rule := range rules {
 				b.WriteString(rule + "\n")
@@ -62,7 +62,7 @@ func ruleset(node, own, podNet string, seen observed) string {
 			hooks = []string{"forward priority 1"}
 		}
 		for _, hook := range hooks {
-			fmt.Fprintf(&b, "chain %s-%s {\ntype filter hook %s\nct state established,related accept\n%s vmap { %s }\n}\n",
+			fmt.Fprintf(&b, "chain %s_%s {\ntype filter hook %s;\nct state established,related accept\n%s vmap { %s }\n}\n",
 				strings.Fields(hook)[0], d.name, hook, d.near, strings.Join(verdicts, ", "))
 		}
 	}

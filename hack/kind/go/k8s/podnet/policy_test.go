@@ -123,33 +123,33 @@ func TestRulesOfANode(t *testing.T) {
 	want := `table ip podnet
 delete table ip podnet
 table ip podnet {
-chain masquerade {
-type nat hook postrouting priority srcnat
+chain leaving {
+type nat hook postrouting priority srcnat;
 ip saddr 10.0.0.0/24 ip daddr != 10.0.0.0/16 masquerade
 }
-chain egress-0 { # ns/a
+chain pod_egress_0 { # ns/a
 ip daddr 10.0.0.1 accept
 drop
 }
-chain forward-egress {
-type filter hook forward priority 0
+chain forward_egress {
+type filter hook forward priority 0;
 ct state established,related accept
-ip saddr vmap { 10.0.0.1 : goto egress-0 }
+ip saddr vmap { 10.0.0.1 : goto pod_egress_0 }
 }
-chain input-egress {
-type filter hook input priority 0
+chain input_egress {
+type filter hook input priority 0;
 ct state established,related accept
-ip saddr vmap { 10.0.0.1 : goto egress-0 }
+ip saddr vmap { 10.0.0.1 : goto pod_egress_0 }
 }
-chain ingress-0 { # ns/a
+chain pod_ingress_0 { # ns/a
 ip saddr 10.0.0.1 accept
 ip saddr 10.9.0.0/16 ip saddr != { 10.9.1.0/24 } accept
 drop
 }
-chain forward-ingress {
-type filter hook forward priority 1
+chain forward_ingress {
+type filter hook forward priority 1;
 ct state established,related accept
-ip daddr vmap { 10.0.0.1 : goto ingress-0 }
+ip daddr vmap { 10.0.0.1 : goto pod_ingress_0 }
 }
 }
 `
