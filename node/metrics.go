@@ -76,7 +76,8 @@ func newMetrics(n *Node, registry *prometheus.Registry) *metrics {
 	for _, rule := range []chain.Rule{chain.RuleE1, chain.RuleE2, chain.RuleE3, chain.RulePropose} {
 		m.evidence.WithLabelValues(string(rule))
 	}
-	registry.MustRegister(m.finality, m.proofSeconds, m.messages, m.caughtUp, m.diskFull, m.waits, m.breaches, m.rejected, m.withheld, m.evidence, &collector{n})
+	registry.MustRegister(m.finality, m.proofSeconds, m.messages, m.caughtUp, m.diskFull, m.waits, m.breaches, m.rejected, m.withheld,
+		m.evidence, &collector{n})
 	return m
 }
 

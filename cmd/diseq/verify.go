@@ -66,7 +66,8 @@ that is for the receipt at hand, and what the chain's synchrony wait adds if it 
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(),
 				"verified: message %v is number %d of block %d of chain %s, final by %d of %d validators (threshold %d); %s\n",
-				r.Message.ID, r.Index, r.Height, r.ChainID, r.Certificate.Strength, len(g.Validators), g.Threshold, withstands(g, r.Certificate.Strength))
+				r.Message.ID, r.Index, r.Height, r.ChainID, r.Certificate.Strength, len(g.Validators), g.Threshold,
+				withstands(g, r.Certificate.Strength))
 			return err
 		},
 	}
@@ -81,7 +82,8 @@ func withstands(g *chain.Genesis, strength int) string {
 	n, t := len(g.Validators), int(g.Threshold)
 	text := fmt.Sprintf("no other block can be final there unless %d or more validators are malicious", strength+t-n)
 	if g.SynchronyDeltaMS != 0 && strength < n {
-		text += fmt.Sprintf("; unless %d or more are while messages between the others arrive within %d ms, by the synchrony wait", t, g.SynchronyDeltaMS)
+		text += fmt.Sprintf("; unless %d or more are while messages between the others arrive within %d ms, by the synchrony wait",
+			t, g.SynchronyDeltaMS)
 	}
 	return text
 }

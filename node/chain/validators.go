@@ -39,7 +39,8 @@ func (s *ValidatorSet) Validate() error {
 		return fmt.Errorf("threshold %d with %d validators, allowed are %d to %d", s.Threshold, n, n/2+1, n)
 	}
 	if d := s.SynchronyDeltaMS; d != 0 && (d < MinSynchronyDeltaMS || d > MaxSynchronyDeltaMS) {
-		return fmt.Errorf("synchrony_delta_ms %d, allowed are 0, which turns the synchrony wait off, and %d to %d", d, MinSynchronyDeltaMS, MaxSynchronyDeltaMS)
+		return fmt.Errorf("synchrony_delta_ms %d, allowed are 0, which turns the synchrony wait off, and %d to %d",
+			d, MinSynchronyDeltaMS, MaxSynchronyDeltaMS)
 	}
 	keys := make(map[[32]byte]int, 2*n)
 	for i, v := range s.Validators {

@@ -126,7 +126,8 @@ func (c *Core) receiveProposal(h *height, p *chain.Proposal) {
 	if b := h.blocks[hash]; b != nil && b.Block != nil || uint64(s.Round) > uint64(h.current)+blockHorizon {
 		return
 	}
-	if rd := h.peek(s.Round); len(rd.statements) > 0 && (rd.statements[0].Block == hash || c.cfg.Mutation.NotarizeTwice || c.cfg.Mutation.VoteInConflict) && !rd.old {
+	rd, second := h.peek(s.Round), c.cfg.Mutation.NotarizeTwice || c.cfg.Mutation.VoteInConflict
+	if len(rd.statements) > 0 && (rd.statements[0].Block == hash || second) && !rd.old {
 		c.hold(h, &p.Block)
 	}
 }

@@ -89,9 +89,10 @@ func (c *Core) feels(h *height, ok bool) {
 	}
 }
 
-// settle begins the wait before the first Notarize after a start, a time of ill health, or a height of which messages were dropped because
-// this node was too far behind: what others said meanwhile has to be heard first, so they are asked to say it again. Without that a coalition
-// that keeps a block from a validator until the others are two heights on has it vote for what the others know better.
+// settle begins the wait before the first Notarize after a start, after a time of ill health, or at a height of which messages were
+// dropped because this node was too far behind: what others said meanwhile has to be heard first, so they are asked to say it again.
+// Without that a coalition that keeps a block from a validator until the others are two heights on has it vote for what they know
+// better.
 func (c *Core) settle(h *height) {
 	if h.delta() == 0 || !c.healthy || c.settled || c.settling {
 		return

@@ -75,7 +75,8 @@ func (c *Core) timeout(h *height) {
 	if rd.skipped && leader.missed == 0 {
 		// It spoke between the start of the round and now.
 		rd.skipped = false
-		c.emit(SetTimer{Timer: Timer{Kind: RoundTimer, Height: h.Height.Height, Round: h.current}, After: c.cfg.roundTimeout(h.current, h.delta())})
+		after := c.cfg.roundTimeout(h.current, h.delta())
+		c.emit(SetTimer{Timer: Timer{Kind: RoundTimer, Height: h.Height.Height, Round: h.current}, After: after})
 		return
 	}
 	rd.timedOut = true

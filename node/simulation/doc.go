@@ -6,7 +6,8 @@
 //
 // The network delays, loses, doubles and reorders; links are slow one way; parts are cut off and come back. Validators crash
 // before any action, between what they persist and what they send, in the middle of a broadcast, and start again from what they
-// persisted; of a write that a crash tears nothing remains, as of a transaction. Their clocks run at different rates. Then the network calms down, and heights have to go on.
+// persisted; of a write that a crash tears nothing remains, as of a transaction. Their clocks run at different rates. Then the network
+// calms down, and heights have to go on.
 //
 // Byzantine validators are one coalition: it holds their keys, sees every message the moment it is sent, and delivers its own to
 // whom it likes when it likes. It runs each of its validators twice, and makes what no program of ours would: see adversary.go.

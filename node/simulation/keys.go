@@ -18,11 +18,13 @@ type signers []func(*chain.Vote)
 // oracle knows which were made.
 func validators(n, t int, real bool) (*chain.ValidatorSet, signers) {
 	set := &chain.ValidatorSet{Threshold: uint32(t)}
-	var out signers
+	out := make(signers, 0, n)
 	for i := range n {
 		v := chain.Validator{PublicKey: chain.PublicKey{0: 'p', 1: byte(i), 2: 1}, VRFKey: chain.VRFKey{0: 'v', 1: byte(i), 2: 1}}
 		sign := func(vote *chain.Vote) {
-			vote.Signature = chain.Signature{byte(vote.Validator), byte(vote.Kind), byte(vote.Height), byte(vote.Round), vote.Block[0], vote.Block[1]}
+			vote.Signature = chain.Signature{
+				byte(vote.Validator), byte(vote.Kind), byte(vote.Height), byte(vote.Round), vote.Block[0], vote.Block[1],
+			}
 		}
 		if real {
 			seed := sha256.Sum256(fmt.Appendf(nil, "simulation %d", i))
@@ -45,7 +47,8 @@ func (w *world) sign(v *chain.Vote) {
 func Genesis(o Options) *chain.Genesis {
 	set, _ := validators(o.N, o.T, true)
 	g := &chain.Genesis{
-		Version: 1, ChainID: chainID, Threshold: set.Threshold, SynchronyDeltaMS: uint32(o.Delta / time.Millisecond), Parameters: chain.DefaultParameters(),
+		Version: 1, ChainID: chainID, Threshold: set.Threshold, SynchronyDeltaMS: uint32(o.Delta / time.Millisecond),
+		Parameters: chain.DefaultParameters(),
 	}
 	for i, v := range set.Validators {
 		g.Validators = append(g.Validators, chain.GenesisValidator{Name: fmt.Sprintf("v%d", i), Validator: v})

@@ -189,11 +189,7 @@ func (w *world) act(s *node, a consensus.Action) {
 	case consensus.Strengthen:
 		w.strengthen(s, a.Finalization)
 	case consensus.AskAgain:
-		for _, o := range w.nodes {
-			if o != s && !s.trouble.cut && !o.trouble.cut {
-				w.on(o, w.links.between(s, o), func() { w.step(o, consensus.LinkUp{Peer: w.key(s)}) })
-			}
-		}
+		w.askAgain(s)
 	case consensus.AnswerFinalization:
 		if a.Height <= uint64(len(s.store)) {
 			w.sendTo(s, a.To, consensus.Bundle{Certificates: []*chain.Certificate{s.store[a.Height-1].cert}})
@@ -204,6 +200,15 @@ func (w *world) act(s *node, a consensus.Action) {
 		w.sawEvidence(s, a.Evidence)
 	case consensus.Contradiction:
 		w.sawContradiction(s, a)
+	}
+}
+
+// askAgain has the others send what they send when a link opens.
+func (w *world) askAgain(s *node) {
+	for _, o := range w.nodes {
+		if o != s && !s.trouble.cut && !o.trouble.cut {
+			w.on(o, w.links.between(s, o), func() { w.step(o, consensus.LinkUp{Peer: w.key(s)}) })
+		}
 	}
 }
 

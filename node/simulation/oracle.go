@@ -90,7 +90,7 @@ func (w *world) sawSent(s *node, b consensus.Bundle) {
 	}
 	votes := b.Votes
 	for _, p := range b.Proposals {
-		votes = append(votes[:len(votes):len(votes)], p.Statement)
+		votes = append(slices.Clip(votes), p.Statement)
 		for i := range p.Nullifications {
 			w.sawCertificate(s, &p.Nullifications[i])
 		}

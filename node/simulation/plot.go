@@ -68,7 +68,9 @@ func (c *coalition) plot(r uint32) {
 
 // hint is a vote that points at a round to plot for: an improvised one as soon as it can be reached, any other once it is entered.
 func (c *coalition) hint(v chain.Vote) {
-	votes := len(c.scene(v.Round).votes[v.Kind][v.Block]) + c.w.Byzantine
+	sc := c.scene(v.Round)
+	votes := len(sc.votes[v.Kind][v.Block]) + c.w.Byzantine
+	gaveUp := v.Kind == chain.Nullify && int(v.Validator) >= c.w.Byzantine
 	switch {
 	case c.w.Delta == 0:
 	case c.scheme == improvise:
@@ -76,9 +78,9 @@ func (c *coalition) hint(v chain.Vote) {
 		if (v.Kind == chain.Notarize || v.Kind == chain.Nullify) && votes >= c.w.T {
 			c.plot(v.Round + 1)
 		}
-	case v.Kind == chain.Nullify && int(v.Validator) >= c.w.Byzantine && !c.overtake(v) && !c.fits(v.Round) && votes >= c.w.T && !c.scene(v.Round).passed:
+	case gaveUp && !c.overtake(v) && !c.fits(v.Round) && votes >= c.w.T && !sc.passed:
 		// A round that the scheme has no use for is let go.
-		c.scene(v.Round).passed = true
+		sc.passed = true
 		c.at(0, 2, func() {
 			c.certify(chain.Nullify, v.Round, 0, 2)
 			c.at(0, 2, func() { c.plot(v.Round + 1) })

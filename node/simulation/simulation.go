@@ -120,7 +120,8 @@ func Run(seed uint64, o Options) Result {
 	w := newWorld(seed, o)
 	w.play()
 	r := Result{
-		Seed: seed, Heights: len(w.final), Rounds: w.rounds, CalmRounds: w.calmRounds, Fork: w.forked, Disagreement: w.disagreement(), Evidence: w.evidence,
+		Seed: seed, Heights: len(w.final), Rounds: w.rounds, CalmRounds: w.calmRounds, Fork: w.forked,
+		Disagreement: w.disagreement(), Evidence: w.evidence,
 		Violation: w.violation, Virtual: w.now, Events: w.events, Transcript: w.transcript.String(),
 	}
 	for v := range w.accused {
@@ -176,7 +177,11 @@ func (q queue) Less(i, j int) bool {
 	return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.rank, b.rank), cmp.Compare(a.serial, b.serial)) < 0
 }
 func (q queue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *queue) Push(x any)   { *q = append(*q, x.(timed)) }
+
+// Push implements heap.Interface.
+func (q *queue) Push(x any) { *q = append(*q, x.(timed)) }
+
+// Pop implements heap.Interface.
 func (q *queue) Pop() any {
 	old := *q
 	last := old[len(old)-1]

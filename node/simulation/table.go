@@ -21,7 +21,7 @@ type Case struct {
 // Promises are the lines of consensus.md's table that must hold: as many Byzantine validators as each set withstands on any
 // network, and as many dead ones as leave t.
 func Promises() []Case {
-	var out []Case
+	out := make([]Case, 0, 32)
 	for _, o := range []Options{
 		{N: 1, T: 1}, {N: 2, T: 2}, {N: 3, T: 2}, {N: 3, T: 2, Dead: 1},
 		{N: 4, T: 3}, {N: 4, T: 3, Dead: 1}, {N: 4, T: 3, Byzantine: 1}, {N: 4, T: 4, Byzantine: 3},
@@ -33,8 +33,8 @@ func Promises() []Case {
 	}
 	for _, o := range []Options{
 		{N: 4, T: 3, Partitioned: 1, Byzantine: 1}, {N: 5, T: 3, Partitioned: 1, Byzantine: 1}, {N: 7, T: 4, Partitioned: 2, Byzantine: 1},
-		{N: 3, T: 2, Byzantine: 1}, {N: 4, T: 3, Byzantine: 2}, {N: 4, T: 3, Byzantine: 1}, {N: 5, T: 3, Byzantine: 2}, {N: 7, T: 4, Byzantine: 3},
-		{N: 7, T: 5, Byzantine: 4},
+		{N: 3, T: 2, Byzantine: 1}, {N: 4, T: 3, Byzantine: 2}, {N: 4, T: 3, Byzantine: 1}, {N: 5, T: 3, Byzantine: 2},
+		{N: 7, T: 4, Byzantine: 3}, {N: 7, T: 5, Byzantine: 4},
 	} {
 		o.Delta = delta
 		out = append(out, Case{Name: fmt.Sprintf("n=%d t=%d b=%d partitioned=%d wait", o.N, o.T, o.Byzantine, o.Partitioned), Options: o})
@@ -72,7 +72,9 @@ func Controls() []Case {
 		{"votes leave before the disk", four(mutation.Rules{SendFirst: true}), ErrDurable, 10},
 		{"certificates forgotten in a crash", Options{N: 4, T: 3, Dead: 1, Mutation: mutation.Rules{ForgetCertificates: true}}, ErrStalled, 400},
 		{"nothing is sent again", four(mutation.Rules{KeepSilent: true}), ErrStalled, 100},
-		{"vote stores lost in crashes", Options{N: 4, T: 3, Amnesia: true, Weather: &Weather{Storm: 5 * time.Second, Loss: 0.2, Crash: 0.02, RoundTimeout: 200 * time.Millisecond}}, ErrFork, 1500},
+		{"vote stores lost in crashes", Options{
+			N: 4, T: 3, Amnesia: true, Weather: &Weather{Storm: 5 * time.Second, Loss: 0.2, Crash: 0.02, RoundTimeout: 200 * time.Millisecond},
+		}, ErrFork, 1500},
 	}
 }
 

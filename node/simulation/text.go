@@ -43,7 +43,7 @@ func voteText(v chain.Vote) string {
 type text consensus.Bundle
 
 func (b text) String() string {
-	var out []string
+	out := make([]string, 0, len(b.Certificates)+len(b.Proposals)+len(b.Votes))
 	for _, c := range b.Certificates {
 		out = append(out, certificateText(c))
 	}

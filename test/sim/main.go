@@ -45,7 +45,8 @@ func run(first, seeds uint64, parallel int, only string) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%.0f\n", c.Name, sum.Seeds, sum.Heights, sum.Forks, sum.Events, sum.Rounds, sum.CalmRounds,
+		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%.0f\n", c.Name, sum.Seeds, sum.Heights, sum.Forks, sum.Events, sum.Rounds,
+			sum.CalmRounds,
 			float64(sum.Seeds)/time.Since(start).Minutes())
 	}
 	fmt.Fprintln(table, "\ncontrol\tmust show\tseen at seed\twithin")
