@@ -13,7 +13,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -60,26 +59,6 @@ func (c *Cluster) OperatorPods(ctx context.Context) ([]corev1.Pod, error) {
 		return nil, errors.New("the operator has no pod")
 	}
 	return out, nil
-}
-
-// KillOperator ends the operator with SIGKILL: no chance to finish anything or to hand its lease over. Its pod goes as well, so that the
-// next one does not wait until Kubernetes starts a container again that ended badly. Where the test cannot get at processes, deleting the
-// pod without grace comes nearest.
-func (c *Cluster) KillOperator(tb testing.TB) {
-	tb.Helper()
-	pods, err := c.OperatorPods(tb.Context())
-	must(tb, err)
-	for i := range pods {
-		how := "deleted without grace, which lets it see SIGTERM"
-		if c.onKind(tb, pods[i].Spec.NodeName) {
-			c.Host(tb, pods[i].Spec.NodeName, "kill", "-9", c.Process(tb, &pods[i], OperatorName))
-			how = "killed with SIGKILL"
-		}
-		if err := c.Delete(tb.Context(), &pods[i], ctrl.GracePeriodSeconds(0)); err != nil && !apierrors.IsNotFound(err) {
-			tb.Fatal(err)
-		}
-		tb.Logf("        %s: %s", pods[i].Name, how)
-	}
 }
 
 // Seen waits until an object of a namespace is as match says, by watching, and returns at that very moment.

@@ -1,13 +1,17 @@
 package e2e
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os/exec"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -46,9 +50,63 @@ func (c *Cluster) Process(tb testing.TB, pod *corev1.Pod, name string) string {
 	script := fmt.Sprintf(`for p in /proc/[0-9]*; do
 		[ "$(cat $p/comm 2>/dev/null)" = %.15s ] && grep -q /pods/%s/ $p/mountinfo && echo ${p#/proc/}
 	done; true`, name, pod.UID)
-	out := c.Host(tb, pod.Spec.NodeName, "sh", "-c", script)
-	if len(strings.Fields(out)) != 1 {
-		tb.Fatalf("pod %s has the processes %q on %s, want one named %s", pod.Name, out, pod.Spec.NodeName, name)
-	}
+	var out string
+	Eventually(tb, soon, fmt.Sprintf("the process %s of %s is found", name, pod.Name), func(context.Context) error {
+		if out = c.Host(tb, pod.Spec.NodeName, "sh", "-c", script); len(strings.Fields(out)) != 1 {
+			return fmt.Errorf("there are %q on %s", out, pod.Spec.NodeName)
+		}
+		return nil
+	})
 	return out
+}
+
+// AimAtOperator returns a function that ends the operator with SIGKILL: no chance to finish anything, or to hand its lease over. What
+// takes time is done before, for a birth takes less than finding a process. The pod goes as well, so that the next operator does not wait
+// for as long as Kubernetes lets a container wait that ended badly.
+//
+// Where the test cannot get at processes, deleting the pod without grace comes nearest.
+func (c *Cluster) AimAtOperator(tb testing.TB) (kill func()) {
+	tb.Helper()
+	var pod *corev1.Pod
+	Eventually(tb, soon, "the operator runs", func(ctx context.Context) error {
+		pods, err := c.OperatorPods(ctx)
+		if err != nil {
+			return err
+		}
+		pod = &pods[0]
+		if len(pods) > 1 || !ready0(pod) {
+			return fmt.Errorf("%d pods, %s is not ready", len(pods), pod.Name)
+		}
+		return nil
+	})
+	remove := func() {
+		if err := c.Delete(tb.Context(), pod, ctrl.GracePeriodSeconds(0)); err != nil && !apierrors.IsNotFound(err) {
+			tb.Error(err)
+		}
+	}
+	if !c.onKind(tb, pod.Spec.NodeName) {
+		return func() {
+			remove()
+			tb.Logf("        %s: deleted without grace, which lets it see SIGTERM", pod.Name)
+		}
+	}
+	pid := c.Process(tb, pod, OperatorName)
+	// It waits for a line: the end of its input alone, when the test ends, does nothing.
+	cmd := exec.CommandContext(tb.Context(), "docker", "exec", "-i", pod.Spec.NodeName, "sh", "-c", "echo aimed; read line && kill -9 "+pid)
+	trigger, err := cmd.StdinPipe()
+	must(tb, err)
+	aimed, err := cmd.StdoutPipe()
+	must(tb, err)
+	must(tb, cmd.Start())
+	if _, err := bufio.NewReader(aimed).ReadString('\n'); err != nil {
+		tb.Fatalf("%s: %v", strings.Join(cmd.Args, " "), err)
+	}
+	return func() {
+		_, err := io.WriteString(trigger, "\n")
+		if err = errors.Join(err, cmd.Wait()); err != nil {
+			tb.Errorf("%s: %v", strings.Join(cmd.Args, " "), err)
+		}
+		remove()
+		tb.Logf("        %s: killed with SIGKILL", pod.Name)
+	}
 }

@@ -16,19 +16,16 @@ const haltedAfter = 10 * time.Second
 
 func TestTheOperatorIsKilledTwiceDuringABirth(t *testing.T) {
 	n := cluster.Network(t, cluster.Namespace(t, "birth"), "born", 4)
+	kill := n.AimAtOperator(t)
 	n.Apply(n.Spec())
-	secrets := map[string]bool{}
-	n.Seen(t, "the second key Secret is made", n.Namespace, &corev1.SecretList{}, func(o ctrl.Object) bool {
-		secrets[o.GetName()] = true
-		return len(secrets) == 2
-	})
-	n.KillOperator(t)
-	sets := map[string]bool{}
-	n.Seen(t, "the second StatefulSet is made", n.Namespace, &appsv1.StatefulSetList{}, func(o ctrl.Object) bool {
-		sets[o.GetName()] = true
-		return len(sets) == 2
-	})
-	n.KillOperator(t)
+	n.seenTwo("key Secret", &corev1.SecretList{})
+	kill()
+	var sets appsv1.StatefulSetList
+	must(t, n.List(t.Context(), &sets, ctrl.InNamespace(n.Namespace)))
+	t.Logf("        it had made %d of %d StatefulSets", len(sets.Items), n.Validators)
+	kill = n.AimAtOperator(t)
+	n.seenTwo("StatefulSet", &appsv1.StatefulSetList{})
+	kill()
 	n.AwaitAvailable()
 	n.AwaitConverged()
 	keys, o, g := n.Secrets(), n.Watch(), n.MustGenesis()
@@ -45,6 +42,16 @@ func TestTheOperatorIsKilledTwiceDuringABirth(t *testing.T) {
 	n.CheckSecrets(keys)
 }
 
+// seenTwo waits until there are two objects of a kind.
+func (n *Network) seenTwo(what string, kind ctrl.ObjectList) {
+	n.tb.Helper()
+	names := map[string]bool{}
+	n.Seen(n.tb, "the second "+what+" is made", n.Namespace, kind, func(o ctrl.Object) bool {
+		names[o.GetName()] = true
+		return len(names) == 2
+	})
+}
+
 func TestImageUpdatesRollOneAtATimeAndTheNetworkStaysFinal(t *testing.T) {
 	n := cluster.Network(t, cluster.Namespace(t, "update"), "rolling", 4)
 	n.Apply(n.Spec())
@@ -57,11 +64,12 @@ func TestImageUpdatesRollOneAtATimeAndTheNetworkStaysFinal(t *testing.T) {
 	})
 	t.Run("and back, the operator killed on the way", func(t *testing.T) {
 		n := n.For(t)
+		kill := n.AimAtOperator(t)
 		n.update(o, n.Image, func() {
 			n.Seen(t, "the first pod is being replaced", n.Namespace, &corev1.PodList{}, func(o ctrl.Object) bool {
 				return o.GetDeletionTimestamp() != nil
 			})
-			n.KillOperator(t)
+			kill()
 		})
 	})
 	l.Stop()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
@@ -26,10 +27,12 @@ type Timeline struct {
 
 	mu    sync.Mutex
 	begun time.Time
-	// down are the validators without a pod that is ready and stays.
+	// down are the validators without a pod that stays and has become ready. One that is not ready for a moment afterwards, as kubelets
+	// report now and then of a pod that has just become ready, is told of and not counted: nobody took it down.
 	down   map[string]bool
-	most   []string // the most that were down at once
-	order  []string // the validators in the order in which they went down
+	up     map[types.UID]bool // pods that have become ready, and are so now or not
+	most   []string           // the most that were down at once
+	order  []string           // the validators in the order in which they went down
 	phases map[string][]v1alpha1.MemberPhase
 	// conditions are the last states of each condition, lines what happened, for people.
 	conditions map[string]string
@@ -40,7 +43,7 @@ type Timeline struct {
 func (n *Network) Timeline() *Timeline {
 	n.tb.Helper()
 	t := &Timeline{
-		network: n, begun: time.Now(), down: map[string]bool{},
+		network: n, begun: time.Now(), down: map[string]bool{}, up: map[types.UID]bool{},
 		phases: map[string][]v1alpha1.MemberPhase{}, conditions: map[string]string{},
 	}
 	c, err := cache.New(n.Config, cache.Options{Scheme: n.scheme, DefaultNamespaces: map[string]cache.Config{n.Namespace: {}}})
@@ -87,7 +90,15 @@ func (t *Timeline) pod(o ctrl.Object, gone bool) {
 	if !ok || pod.Labels["diseq.io/network"] != t.network.Name {
 		return
 	}
-	up := !gone && pod.DeletionTimestamp == nil && ready0(pod)
+	stays := !gone && pod.DeletionTimestamp == nil
+	last, before := t.up[pod.UID]
+	if stays && before && last != ready0(pod) {
+		t.say("%s: ready is %t again", pod.Name, ready0(pod))
+	}
+	if stays && (before || ready0(pod)) {
+		t.up[pod.UID] = ready0(pod)
+	}
+	up := stays && (before || ready0(pod))
 	if up == !t.down[validator] {
 		return
 	}
