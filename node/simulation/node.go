@@ -172,7 +172,7 @@ func (w *world) act(s *node, a consensus.Action) {
 		}
 		cuts := s.trouble.cuts
 		w.onRanked(s, time.Duration(float64(a.After)*s.rate), rank, func() {
-			if a.Timer.Kind == consensus.WaitTimer && s.trouble.cuts != cuts && !w.Mutation.IgnoreHealth {
+			if a.Timer.Kind == consensus.WaitTimer && s.trouble.cuts != cuts {
 				return // its peers did not answer for all of the wait
 			}
 			w.trace("  %v: timer %+v", s, a.Timer)

@@ -86,9 +86,9 @@ func (w *world) mend(s *node) {
 	}
 }
 
-// feel tells a node of its health. With a mutation it never hears of ill health.
+// feel tells a node of its health.
 func (w *world) feel(s *node, ok bool) {
-	if s.core != nil && (ok || !w.Mutation.IgnoreHealth) {
+	if s.core != nil {
 		w.step(s, consensus.Health{OK: ok})
 	}
 }

@@ -36,8 +36,6 @@ type Rules struct {
 	VoteInConflict bool
 	// QuarterWait waits Delta/2 instead of 2*Delta.
 	QuarterWait bool
-	// IgnoreHealth takes the abstention away: a validator that was cut off or paused votes as if it had heard everything.
-	IgnoreHealth bool
 	// ForgetDrops lets a validator vote at once at a height of which it dropped messages.
 	ForgetDrops bool
 	// TimerFirst handles the end of the wait before the messages of the same instant. It is the caller of a Core that does so.
