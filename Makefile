@@ -23,7 +23,10 @@ GOVULNCHECK ?= $(GO) tool -modfile=hack/tools/go.mod govulncheck
 BENCHSTAT ?= $(GO) tool -modfile=hack/tools/go.mod benchstat
 
 # Packages tested in-process. The tests with real processes are a phase of their own.
-UNIT_PKGS = $$($(GO) list ./... | grep -v -e '/test/')
+UNIT_PKGS = $$($(GO) list ./... | grep -v -e '/test/' -e '/node/simulation$$')
+SIMULATION_PKGS ?= ./node/simulation
+# Seeds for each promise in make sim.
+SIM_SEEDS ?= 2000
 PROCESS_PKGS ?= ./test/processes/... ./test/system/...
 INTEGRATION_PKGS ?= ./test/integration/...
 TESTFLAGS ?=
@@ -47,7 +50,7 @@ BENCH_OUT ?= $(BIN)/bench.txt
 PHASE := hack/phase.sh
 
 # In this order, the quick ones first: a mistake should not take half an hour to show.
-TEST_PHASES := check-format check-modules vet lint verify-generated unit race fuzz-short chart integration processes compose-test e2e
+TEST_PHASES := check-format check-modules vet lint verify-generated unit race simulation fuzz-short chart integration processes compose-test e2e
 
 ##@ Use
 
@@ -129,7 +132,15 @@ unit: ## Unit tests.
 .PHONY: race
 race: ## Unit tests under the race detector.
 	@hack/setup.sh gcc=gcc
-	@$(PHASE) 'race detector' env CGO_ENABLED=1 $(GO) test -race -short -timeout 30m $(TESTFLAGS) $(UNIT_PKGS)
+	@$(PHASE) 'race detector' env CGO_ENABLED=1 $(GO) test -race -short -timeout 30m $(TESTFLAGS) $(UNIT_PKGS) $(SIMULATION_PKGS)
+
+.PHONY: simulation
+simulation: ## Consensus against a network and an adversary in virtual time: a few hundred seeds for each promise, every control.
+	@$(PHASE) 'simulation' $(GO) test -timeout 15m $(TESTFLAGS) $(SIMULATION_PKGS)
+
+.PHONY: sim
+sim: ## The simulation for long: SIM_SEEDS seeds for each promise, with a table at the end.
+	@$(PHASE) 'simulation, $(SIM_SEEDS) seeds each' $(GO) run ./test/sim -seeds $(SIM_SEEDS)
 
 .PHONY: fuzz-short
 fuzz-short: ## Every fuzz target for FUZZTIME_SHORT.

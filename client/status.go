@@ -29,9 +29,19 @@ type Status struct {
 	// Headroom is the number of validators heard from lately minus the threshold.
 	Headroom  int       `json:"headroom"`
 	Tolerance Tolerance `json:"tolerance"`
-	Peers     []Peer    `json:"peers"`
-	Pool      Pool      `json:"pool"`
-	Versions  Versions  `json:"versions"`
+	// Synchrony is nil on a chain without the synchrony wait.
+	Synchrony *Synchrony `json:"synchrony,omitempty"`
+	Peers     []Peer     `json:"peers"`
+	Pool      Pool       `json:"pool"`
+	Versions  Versions   `json:"versions"`
+}
+
+// Synchrony is the state of a node's synchrony wait.
+type Synchrony struct {
+	// DeltaMS is Delta in milliseconds.
+	DeltaMS uint32 `json:"delta_ms"`
+	// Healthy says whether the node hears within Delta what enough validators say; while it does not, it does not vote to finalize.
+	Healthy bool `json:"healthy"`
 }
 
 // Tolerance is how many validators may fail: crash with the chain still making blocks, be Byzantine with agreement on any

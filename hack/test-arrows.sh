@@ -16,6 +16,8 @@ arrows() {
 		node/chain          node/store                        refused
 		node/chain          std:crypto/sha256                 allowed
 		node/consensus      node/chain                        allowed
+		node/consensus      node/internal/mutation            allowed
+		node/consensus      node/simulation                   refused
 		node/consensus      node/store                        refused
 		node/consensus      node/peer                         refused
 		node/consensus      node/server                       refused
@@ -50,6 +52,9 @@ arrows() {
 		node/server         node/store                        refused
 		node/server         node/mempool                      refused
 		node/simulation     node/consensus                    allowed
+		node/simulation     node/internal/mutation            allowed
+		node/simulation     node/store                        refused
+		node/internal/mutation node/chain                     refused
 		node/simulation     k8s.io/api/core                  refused
 		node                node/consensus                    allowed
 		node                node/server                       allowed

@@ -262,6 +262,9 @@ func (b *backend) Status() server.Status {
 		Pool:      server.PoolStatus{Messages: pool.Messages, Bytes: pool.Bytes, MaxBytes: pool.MaxBytes},
 		Versions:  server.Versions{Node: n.version, Protocol: chain.ProtocolVersion, Go: runtime.Version()},
 	}
+	if n.set.SynchronyDeltaMS != 0 {
+		out.Synchrony = &server.Synchrony{DeltaMS: n.set.SynchronyDeltaMS, Healthy: n.synchrony.ok.Load()}
+	}
 	if err := b.Ready(); err != nil {
 		out.Ready, out.Reason = false, err.Error()
 	}

@@ -81,13 +81,22 @@ func (h *handler) OnAck(to chain.PublicKey, hash chain.Hash, err error) {
 // LinkUp sends a peer what it may have missed.
 func (h *handler) LinkUp(to chain.PublicKey) {
 	h.n.seq.post(consensus.LinkUp{Peer: to})
+	h.n.synchrony.linkUp(to)
 	h.n.commitments.linkUp(to)
 	h.n.pushes.linkUp(to)
 	h.n.sync.linkUp(to)
 }
 
-// LinkDown needs nothing: what was lost is sent again when the link opens.
-func (h *handler) LinkDown(chain.PublicKey) {}
+// LinkDown tells the synchrony wait alone: what was lost is sent again when the link opens.
+func (h *handler) LinkDown(to chain.PublicKey) { h.n.synchrony.linkDown(to) }
+
+// OnPong tells the synchrony wait how far a peer has been heard.
+func (h *handler) OnPong(from chain.PublicKey, number, lost uint64) {
+	h.n.synchrony.pong(from, number, lost)
+}
+
+// OnAsk sends a peer again what it may have missed of the height.
+func (h *handler) OnAsk(from chain.PublicKey) { h.n.synchrony.asks(from) }
 
 // Batch returns the encoding of a batch held.
 func (h *handler) Batch(_ context.Context, hash chain.Hash) ([]byte, error) {

@@ -28,6 +28,8 @@ type metrics struct {
 	messages     prometheus.Counter
 	caughtUp     prometheus.Counter
 	diskFull     prometheus.Counter
+	waits        prometheus.Counter
+	breaches     prometheus.Counter
 	rejected     *prometheus.CounterVec
 	withheld     *prometheus.CounterVec
 	evidence     *prometheus.CounterVec
@@ -47,6 +49,12 @@ func newMetrics(n *Node, registry *prometheus.Registry) *metrics {
 		caughtUp: prometheus.NewCounter(prometheus.CounterOpts{Name: "diseq_caught_up_blocks_total", Help: "Final blocks taken from peers."}),
 		diskFull: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "diseq_disk_full_total", Help: "Writes of votes and blocks that failed on a full disk and are tried again.",
+		}),
+		waits: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "diseq_synchrony_waits_total", Help: "Synchrony waits begun, after notarizations and before votes.",
+		}),
+		breaches: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "diseq_synchrony_breaches_total", Help: "Times at which this node could not tell what others say within Delta.",
 		}),
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "diseq_rejected_total", Help: "Input refused, by what it was.",
@@ -68,7 +76,8 @@ func newMetrics(n *Node, registry *prometheus.Registry) *metrics {
 	for _, rule := range []chain.Rule{chain.RuleE1, chain.RuleE2, chain.RuleE3, chain.RulePropose} {
 		m.evidence.WithLabelValues(string(rule))
 	}
-	registry.MustRegister(m.finality, m.proofSeconds, m.messages, m.caughtUp, m.diskFull, m.rejected, m.withheld, m.evidence, &collector{n})
+	registry.MustRegister(m.finality, m.proofSeconds, m.messages, m.caughtUp, m.diskFull, m.waits, m.breaches, m.rejected, m.withheld,
+		m.evidence, &collector{n})
 	return m
 }
 
@@ -92,12 +101,14 @@ var (
 	headroomDesc = prometheus.NewDesc("diseq_headroom", "Validators heard from, this node included, minus the threshold.", nil, nil)
 	madeDesc     = prometheus.NewDesc("diseq_vrf_commitments_total",
 		"Beacon epochs by committing validator, and whether its commitment was made final in time.", []string{"validator", "result"}, nil)
+	synchronyDesc = prometheus.NewDesc("diseq_synchrony_healthy",
+		"1 if this node hears within Delta what enough validators say; 0 always on a chain without the synchrony wait.", nil, nil)
 	votesFromDesc = prometheus.NewDesc("diseq_may_vote", "1 if this node may vote at the next height.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{heightDesc, roundDesc, stateDesc, sinceDesc, headroomDesc, madeDesc, votesFromDesc} {
+	for _, d := range []*prometheus.Desc{heightDesc, roundDesc, stateDesc, sinceDesc, headroomDesc, madeDesc, votesFromDesc, synchronyDesc} {
 		ch <- d
 	}
 }
@@ -105,7 +116,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	tip := c.n.tip.Load()
-	if tip == nil || c.n.seq == nil {
+	if tip == nil || c.n.synchrony == nil {
 		return // not open yet
 	}
 	gauge := func(d *prometheus.Desc, v float64) { ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v) }
@@ -122,6 +133,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		voting = 1
 	}
 	gauge(votesFromDesc, voting)
+	healthy := 0.0
+	if c.n.synchrony.ok.Load() {
+		healthy = 1
+	}
+	gauge(synchronyDesc, healthy)
 	made, missed := c.n.beacon.counts()
 	for i, v := range c.n.genesis.Validators {
 		ch <- prometheus.MustNewConstMetric(madeDesc, prometheus.CounterValue, float64(made[i]), v.Name, "made")

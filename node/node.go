@@ -55,6 +55,7 @@ type Node struct {
 	pushes      *pushes
 	sync        *syncer
 	seq         *sequencer
+	synchrony   *synchrony
 
 	// voteFrom is the height from which this node may vote: never while it is rejoining, 0 if it always could.
 	voteFrom atomic.Uint64
@@ -141,6 +142,7 @@ func (n *Node) run(ctx context.Context) error {
 	group.Go(func() error { return n.seq.run(ctx) })
 	group.Go(func() error { return n.follower.run(ctx) })
 	group.Go(func() error { n.sync.run(ctx); return nil })
+	group.Go(func() error { n.synchrony.run(ctx); return nil })
 	group.Go(func() error { n.commitments.prover.Run(ctx); return nil })
 	group.Go(func() error { n.repush(ctx); return nil })
 	group.Go(func() error { n.watchPeers(ctx); return nil })

@@ -75,6 +75,7 @@ func open(ctx context.Context, cfg Config, version string, logger *slog.Logger) 
 	n.commitments = newCommitments(n)
 	n.sync = newSyncer(n)
 	n.seq = newSequencer(n)
+	n.synchrony = newSynchrony(n)
 	n.transport, err = peer.New(peer.Config{
 		Key: own.Signing, Genesis: genesis, Name: cfg.Name, Version: version, Logger: logger, Registerer: registry,
 	}, &handler{n})

@@ -29,7 +29,8 @@ type sequencer struct {
 	finals   chan *chain.FinalBlock
 	rejoined chan uint64
 
-	timers map[consensus.TimerKind]*time.Timer
+	// timers are those of the height, by kind; of synchrony waits there is one for each round.
+	timers map[consensus.Timer]*time.Timer
 	// deciding ends when the height does: checks and fetches for it are given up then.
 	deciding context.Context
 	decided  context.CancelFunc
@@ -56,7 +57,7 @@ const (
 func newSequencer(n *Node) *sequencer {
 	return &sequencer{
 		n: n, events: make(chan consensus.Event, eventQueue), finals: make(chan *chain.FinalBlock, 16), rejoined: make(chan uint64),
-		timers: map[consensus.TimerKind]*time.Timer{},
+		timers: map[consensus.Timer]*time.Timer{},
 	}
 }
 
@@ -98,6 +99,7 @@ func (s *sequencer) restart(voting *store.Votes, voteFrom uint64) error {
 	if err != nil {
 		return err
 	}
+	core.Step(consensus.Health{OK: s.n.synchrony.ok.Load()})
 	s.core, s.voting = core, voting
 	return s.startHeight()
 }
@@ -131,7 +133,12 @@ func (s *sequencer) run(ctx context.Context) error {
 
 // step handles an event and those already waiting behind it, so that they share an fsync.
 func (s *sequencer) step(e consensus.Event) error {
+	began := time.Now()
+	defer func() { s.n.synchrony.handled(time.Since(began)) }()
 	var actions []consensus.Action
+	if s.n.synchrony.breached() {
+		actions = s.core.Step(consensus.Health{})
+	}
 	for range groupedEvents {
 		next := s.core.Step(e)
 		actions = append(actions, next...)
@@ -203,6 +210,8 @@ func (s *sequencer) execute(actions []consensus.Action) error {
 			committed = true
 		case consensus.Strengthen:
 			s.n.store.Strengthen(a.Finalization)
+		case consensus.AskAgain:
+			s.n.transport.Ask()
 		case consensus.AnswerFinalization:
 			s.n.tasks.Go(func() { s.answer(a) })
 		case consensus.CatchUp:
@@ -225,17 +234,29 @@ func (s *sequencer) setTimer(a consensus.SetTimer) {
 	if a.Timer.Kind == consensus.RoundTimer {
 		s.view.Store(&view{height: a.Timer.Height, round: a.Timer.Round, order: s.view.Load().order})
 	}
-	if t := s.timers[a.Timer.Kind]; t != nil {
+	key := consensus.Timer{Kind: a.Timer.Kind}
+	after := a.After
+	fire := func() { s.post(consensus.TimerFired{Timer: a.Timer}) }
+	switch a.Timer.Kind {
+	case consensus.WaitTimer:
+		key = a.Timer
+		fallthrough
+	case consensus.SettleTimer:
+		began := time.Now()
+		after += time.Millisecond // more than what was asked for
+		fire = func() { s.n.synchrony.waited(a.Timer, began) }
+		s.n.metrics.waits.Inc()
+	}
+	if t := s.timers[key]; t != nil {
 		t.Stop()
 	}
-	after := a.After
 	if a.Timer.Kind == consensus.IntervalTimer {
 		// The core counts from the start of the height, which comes when the block below is final; blocks are to come at the
 		// interval, so what deciding that one took is part of it.
 		built := time.UnixMilli(int64(min(s.n.tip.Load().block.Header.Timestamp, 1<<53)))
 		after = min(after, max(0, after-s.n.now().Sub(built)))
 	}
-	s.timers[a.Timer.Kind] = time.AfterFunc(after, func() { s.post(consensus.TimerFired{Timer: a.Timer}) })
+	s.timers[key] = time.AfterFunc(after, fire)
 }
 
 // startHeight lets the core decide the height above the last final block.
@@ -245,6 +266,12 @@ func (s *sequencer) startHeight() error {
 	}
 	s.deciding, s.decided = context.WithCancel(s.n.ctx)
 	s.checks = map[checkKey]*check{}
+	for key, t := range s.timers {
+		if key.Kind == consensus.WaitTimer {
+			t.Stop()
+			delete(s.timers, key)
+		}
+	}
 	tip := s.n.tip.Load()
 	height := tip.block.Header.Height + 1
 	order, err := s.n.beacon.leaders(height)

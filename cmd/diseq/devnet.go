@@ -46,7 +46,7 @@ was started by such a command is yours to stop, before the network is started ag
 			if err != nil {
 				return err
 			}
-			d.parameters, d.changed, d.out = constants, cmd.Flags().Changed, cmd.OutOrStdout()
+			d.parameters, d.deltaMS, d.changed, d.out = constants, p.deltaMS(), cmd.Flags().Changed, cmd.OutOrStdout()
 			if err := d.prepare(cmd.Context()); err != nil {
 				return err
 			}
@@ -190,6 +190,7 @@ func (d *devnet) compare() error {
 		{"min-block-interval", have.MinBlockIntervalMS, want.MinBlockIntervalMS}, {"beacon-interval", have.BeaconInterval, want.BeaconInterval},
 		{"max-message-bytes", have.MaxMessageBytes, want.MaxMessageBytes}, {"max-block-bytes", have.MaxBlockBytes, want.MaxBlockBytes},
 		{"round-timeout", have.RoundTimeoutMS, want.RoundTimeoutMS}, {"max-round-timeout", have.MaxRoundTimeoutMS, want.MaxRoundTimeoutMS},
+		{"synchrony-delta", g.SynchronyDeltaMS, d.deltaMS},
 	} {
 		if d.changed(p.flag) && p.have != p.want {
 			return usagef("%s holds a network with another --%s (%d, not %d): use another --dir", d.dir, p.flag, p.have, p.want)
@@ -206,7 +207,7 @@ func (d *devnet) create() error {
 	}
 	g := &chain.Genesis{
 		Version: 1, ChainID: "devnet-" + hex.EncodeToString(random), TimeMS: uint64(time.Now().UnixMilli()), Threshold: d.threshold,
-		Parameters: d.parameters, Validators: make([]chain.GenesisValidator, d.validators),
+		SynchronyDeltaMS: d.deltaMS, Parameters: d.parameters, Validators: make([]chain.GenesisValidator, d.validators),
 	}
 	for i := range g.Validators { // keys that stand for those to come, so that wrong flags leave no file behind
 		g.Validators[i] = chain.GenesisValidator{

@@ -25,6 +25,8 @@ type devnet struct {
 	dir, http  string
 	start      int
 	parameters chain.Parameters
+	// deltaMS is the synchrony wait's.
+	deltaMS uint32
 	// changed reports whether a flag was given.
 	changed func(flag string) bool
 	out     io.Writer

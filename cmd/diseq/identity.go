@@ -123,7 +123,7 @@ func printJSON(w io.Writer, v any) error {
 // parameters are the flags for a chain's constants.
 type parameters struct {
 	chain.Parameters
-	minBlockInterval, roundTimeout, maxRoundTimeout time.Duration
+	minBlockInterval, roundTimeout, maxRoundTimeout, synchronyDelta time.Duration
 }
 
 func (p *parameters) register(cmd *cobra.Command) {
@@ -139,18 +139,24 @@ func (p *parameters) register(cmd *cobra.Command) {
 	f.DurationVar(&p.roundTimeout, "round-timeout", time.Duration(d.RoundTimeoutMS)*time.Millisecond,
 		"when a round without a decision is given up: at least three one-way delays")
 	f.DurationVar(&p.maxRoundTimeout, "max-round-timeout", time.Duration(d.MaxRoundTimeoutMS)*time.Millisecond, "the longest that grows to")
+	f.DurationVar(&p.synchronyDelta, "synchrony-delta", 0,
+		"the synchrony wait, 10ms to 1m: agreement withstands t-1 malicious validators while messages arrive within it; 0 for none")
 }
+
+// deltaMS is Delta of the synchrony wait in milliseconds.
+func (p *parameters) deltaMS() uint32 { return uint32(p.synchronyDelta / time.Millisecond) }
 
 // value returns the parameters, which genesis.Validate checks further.
 func (p *parameters) value() (chain.Parameters, error) {
 	out := p.Parameters
+	var delta uint32
 	for _, d := range []struct {
 		flag string
 		from time.Duration
 		to   *uint32
 	}{
 		{"min-block-interval", p.minBlockInterval, &out.MinBlockIntervalMS}, {"round-timeout", p.roundTimeout, &out.RoundTimeoutMS},
-		{"max-round-timeout", p.maxRoundTimeout, &out.MaxRoundTimeoutMS},
+		{"max-round-timeout", p.maxRoundTimeout, &out.MaxRoundTimeoutMS}, {"synchrony-delta", p.synchronyDelta, &delta},
 	} {
 		if d.from < 0 || d.from > time.Hour || d.from%time.Millisecond != 0 {
 			return out, usagef("--%s %v: want whole milliseconds up to an hour", d.flag, d.from)
@@ -172,7 +178,8 @@ func newGenesis() *cobra.Command {
 who verify receipts need the same document; its hash is the identity of the chain.
 
 The threshold t is how many of the n validators must sign: more than half. It decides what is tolerated: n-t validators may be
-down, and 2t-n-1 may be malicious on any network.`,
+down, and 2t-n-1 may be malicious on any network. With --synchrony-delta, t-1 may be while messages arrive within that time, and
+every block takes more than twice as long.`,
 		Example: "  diseq genesis --chain-id my-chain --threshold 3 -o genesis.json v?/keys/public.json",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -186,7 +193,9 @@ down, and 2t-n-1 may be malicious on any network.`,
 			if err != nil {
 				return err
 			}
-			g := &chain.Genesis{Version: 1, ChainID: chainID, TimeMS: at, Threshold: threshold, Parameters: constants}
+			g := &chain.Genesis{
+				Version: 1, ChainID: chainID, TimeMS: at, Threshold: threshold, SynchronyDeltaMS: p.deltaMS(), Parameters: constants,
+			}
 			for _, path := range args {
 				v, err := readPublic(path)
 				if err != nil {

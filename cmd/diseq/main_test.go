@@ -233,7 +233,7 @@ func TestVerifySaysYesToAReceiptAndNoToAForgedOne(t *testing.T) {
 	must(t, err)
 	must(t, os.WriteFile(path, b, 0o600))
 	out := succeeds(t, "verify", path, "--genesis", genesis)
-	if !strings.Contains(out, messages[1].ID().String()) || strings.Count(out, "\n") != 1 {
+	if !strings.Contains(out, "unless 2 or more validators are malicious\n") || !strings.Contains(out, messages[1].ID().String()) || strings.Count(out, "\n") != 1 {
 		t.Errorf("verify says %q", out)
 	}
 	if o := diseq(t, string(b), "verify", "-", "--genesis", genesis, "--strength", "3"); o.code != 0 {

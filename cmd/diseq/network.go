@@ -39,7 +39,7 @@ makes its own with diseq init.`,
 			if err != nil {
 				return err
 			}
-			d.parameters, d.changed, d.out = constants, cmd.Flags().Changed, cmd.OutOrStdout()
+			d.parameters, d.deltaMS, d.changed, d.out = constants, p.deltaMS(), cmd.Flags().Changed, cmd.OutOrStdout()
 			chown := func(string) error { return nil }
 			if owner != "" {
 				if chown, err = ownership(owner); err != nil {

@@ -40,7 +40,8 @@ func newVerify() *cobra.Command {
 
 It exits with 0 and prints one line, or with 1 and the reason. The genesis document is what you trust: take it from the chain's
 operators, not from whoever gave you the receipt. --strength insists on more signatures than the chain's threshold: with a
-certificate of all n validators finality holds on any network unless as many as the threshold are malicious.`,
+certificate of all n validators finality holds on any network unless as many as the threshold are malicious. It also says how many
+that is for the receipt at hand, and what the chain's synchrony wait adds if it has one.`,
 		Example: "  diseq verify receipt.json --genesis genesis.json\n" +
 			"  diseq get receipt ID | diseq verify - --genesis genesis.json --strength 4",
 		Args: cobra.ExactArgs(1),
@@ -64,14 +65,27 @@ certificate of all n validators finality holds on any network unless as many as 
 				return fmt.Errorf("not verified: %w", err)
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(),
-				"verified: message %v is number %d of block %d of chain %s, final by %d of %d validators (threshold %d)\n",
-				r.Message.ID, r.Index, r.Height, r.ChainID, r.Certificate.Strength, len(g.Validators), g.Threshold)
+				"verified: message %v is number %d of block %d of chain %s, final by %d of %d validators (threshold %d); %s\n",
+				r.Message.ID, r.Index, r.Height, r.ChainID, r.Certificate.Strength, len(g.Validators), g.Threshold,
+				withstands(g, r.Certificate.Strength))
 			return err
 		},
 	}
 	cmd.Flags().StringVar(&genesis, "genesis", "", "the genesis document")
 	cmd.Flags().IntVar(&strength, "strength", 0, "how many signatures to insist on; 0 for the chain's threshold")
 	return cmd
+}
+
+// withstands says how many malicious validators it would take for another block to be final in the place of one with a certificate of that
+// strength.
+func withstands(g *chain.Genesis, strength int) string {
+	n, t := len(g.Validators), int(g.Threshold)
+	text := fmt.Sprintf("no other block can be final there unless %d or more validators are malicious", strength+t-n)
+	if g.SynchronyDeltaMS != 0 && strength < n {
+		text += fmt.Sprintf("; unless %d or more are while messages between the others arrive within %d ms, by the synchrony wait",
+			t, g.SynchronyDeltaMS)
+	}
+	return text
 }
 
 func newEvidence() *cobra.Command {

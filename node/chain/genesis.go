@@ -51,8 +51,9 @@ type Genesis struct {
 	Version uint32 `json:"version"`
 	ChainID string `json:"chain_id"`
 	// TimeMS is the time of block 0 in Unix milliseconds.
-	TimeMS           uint64             `json:"time_ms"`
-	Threshold        uint32             `json:"threshold"`
+	TimeMS    uint64 `json:"time_ms"`
+	Threshold uint32 `json:"threshold"`
+	// SynchronyDeltaMS is Delta of the synchrony wait, 10 to 60,000 ms; 0 is without.
 	SynchronyDeltaMS uint32             `json:"synchrony_delta_ms"`
 	Validators       []GenesisValidator `json:"validators"`
 	Parameters       Parameters         `json:"parameters"`
@@ -78,9 +79,6 @@ func (g *Genesis) Validate() error {
 	}
 	if !chainIDForm.MatchString(g.ChainID) {
 		return fmt.Errorf("genesis: chain_id %q: want 1 to 64 of a-z, 0-9, '-' and '.', a letter or digit at both ends", g.ChainID)
-	}
-	if g.SynchronyDeltaMS != 0 {
-		return fmt.Errorf("genesis: synchrony_delta_ms %d: this version has no synchrony wait, want 0", g.SynchronyDeltaMS)
 	}
 	names := map[string]bool{}
 	for i, v := range g.Validators {

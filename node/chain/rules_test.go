@@ -333,7 +333,8 @@ func TestGenesisNamesWhatIsWrong(t *testing.T) {
 		{"parameters.beacon_interval is 0", func(g *Genesis) { g.Parameters.BeaconInterval = 0 }},
 		{"parameters.max_block_bytes is 100", func(g *Genesis) { g.Parameters.MaxBlockBytes = 100 }},
 		{"parameters.max_round_timeout_ms is 1", func(g *Genesis) { g.Parameters.MaxRoundTimeoutMS = 1 }},
-		{"no synchrony wait", func(g *Genesis) { g.SynchronyDeltaMS = 100 }},
+		{"synchrony_delta_ms 9, allowed are 0", func(g *Genesis) { g.SynchronyDeltaMS = 9 }},
+		{"synchrony_delta_ms 60001, allowed are 0", func(g *Genesis) { g.SynchronyDeltaMS = 60_001 }},
 	} {
 		g := newNetwork(t, 4, 3).Genesis
 		c.alter(g)

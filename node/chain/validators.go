@@ -5,6 +5,12 @@ import (
 	"slices"
 )
 
+// MinSynchronyDeltaMS and MaxSynchronyDeltaMS bound the synchrony wait's Delta. Below the least, a garbage collection is a breach.
+const (
+	MinSynchronyDeltaMS = 10
+	MaxSynchronyDeltaMS = 60_000
+)
+
 // MaxValidators is the largest size of a validator set.
 const MaxValidators = 100
 
@@ -23,7 +29,7 @@ type ValidatorSet struct {
 	SynchronyDeltaMS uint32 `json:"synchrony_delta_ms"`
 }
 
-// Validate checks the size, the threshold (n/2 < t <= n) and that no key stands twice.
+// Validate checks the size, the threshold (n/2 < t <= n), the synchrony wait's Delta and that no key stands twice.
 func (s *ValidatorSet) Validate() error {
 	n := len(s.Validators)
 	if n < 1 || n > MaxValidators {
@@ -31,6 +37,10 @@ func (s *ValidatorSet) Validate() error {
 	}
 	if t := int(min(s.Threshold, MaxValidators+1)); 2*t <= n || t > n {
 		return fmt.Errorf("threshold %d with %d validators, allowed are %d to %d", s.Threshold, n, n/2+1, n)
+	}
+	if d := s.SynchronyDeltaMS; d != 0 && (d < MinSynchronyDeltaMS || d > MaxSynchronyDeltaMS) {
+		return fmt.Errorf("synchrony_delta_ms %d, allowed are 0, which turns the synchrony wait off, and %d to %d",
+			d, MinSynchronyDeltaMS, MaxSynchronyDeltaMS)
 	}
 	keys := make(map[[32]byte]int, 2*n)
 	for i, v := range s.Validators {

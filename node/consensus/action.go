@@ -35,6 +35,13 @@ const (
 	RetryTimer
 	// IntervalTimer is the minimum block interval, counted from the start of the height.
 	IntervalTimer
+	// WaitTimer is the synchrony wait after a notarization. It fires after more than the time asked for, and after every message that
+	// had been received by then.
+	WaitTimer
+	// ProposeTimer is the leader's synchrony wait before it proposes on a round without a notarization.
+	ProposeTimer
+	// SettleTimer is the synchrony wait after a start or a time of ill health; its Round counts them.
+	SettleTimer
 )
 
 // Timer names a timer.
@@ -91,6 +98,9 @@ type Commit struct {
 // Strengthen brings the finalization of a committed block with more votes than before.
 type Strengthen struct{ Finalization *chain.Certificate }
 
+// AskAgain asks every peer to send what it would send to a link that opens: its answer is a LinkUp there.
+type AskAgain struct{}
+
 // AnswerFinalization asks for the stored finalization of a height long past to be sent to a peer that is still at it.
 type AnswerFinalization struct {
 	To     chain.PublicKey
@@ -124,6 +134,7 @@ func (FetchBlock) action()         {}
 func (RequestBlock) action()       {}
 func (Commit) action()             {}
 func (Strengthen) action()         {}
+func (AskAgain) action()           {}
 func (AnswerFinalization) action() {}
 func (CatchUp) action()            {}
 func (EvidenceFound) action()      {}

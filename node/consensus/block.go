@@ -74,7 +74,7 @@ func (c *Core) checked(e BlockChecked) {
 		return
 	}
 	b.verdict = Valid
-	if rd := h.peek(e.Round); e.Fresh && rd.asked && rd.statements[0].Block == e.Block {
+	if rd := h.peek(e.Round); e.Fresh && rd.asked && c.candidate(rd) == e.Block {
 		rd.freshness = e.Verdict
 	}
 }

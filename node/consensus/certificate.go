@@ -86,7 +86,7 @@ func (c *Core) report(h *height, rd *round, a, b chain.Vote) {
 // form makes a certificate once a vote completes one, and adds to the finalization of a block that has one.
 func (c *Core) form(h *height, v chain.Vote) {
 	rd := h.round(v.Round)
-	if held := rd.certificates[v.Kind]; held != nil && held.Block == v.Block {
+	if held := rd.certificate(v.Kind, v.Block); held != nil {
 		if v.Kind == chain.Finalize {
 			c.strengthen(h, held)
 		}
@@ -96,6 +96,9 @@ func (c *Core) form(h *height, v chain.Vote) {
 	for _, other := range rd.votes[v.Kind] {
 		if other.Kind != 0 && other.Block == v.Block {
 			same++
+			if c.cfg.Mutation.CountTwice && int64(other.Validator) == int64(h.self) {
+				same++
+			}
 		}
 	}
 	if same < h.threshold {
@@ -110,10 +113,18 @@ func (c *Core) form(h *height, v chain.Vote) {
 	c.learn(h, cert)
 }
 
+// needed is how many votes a certificate of the height has.
+func (c *Core) needed(h *height) int {
+	if c.cfg.Mutation.CountTwice {
+		return h.threshold - 1
+	}
+	return h.threshold
+}
+
 // learn takes in a certificate: it is made durable and forwarded the first time. The votes in it count as evidence and as
 // strength, whatever else their signers said.
 func (c *Core) learn(h *height, cert *chain.Certificate) {
-	if cert.Height != h.Height.Height || cert.Check(h.n(), h.threshold) != nil {
+	if cert.Height != h.Height.Height || cert.Check(h.n(), c.needed(h)) != nil {
 		return
 	}
 	rd := h.round(cert.Round)
@@ -123,10 +134,16 @@ func (c *Core) learn(h *height, cert *chain.Certificate) {
 			c.hear(h, int(v.Validator))
 		}
 	}
-	if held == nil {
-		rd.certificates[cert.Kind] = cert
+	if held == nil || cert.Kind == chain.Notarize && rd.certificate(cert.Kind, cert.Block) == nil {
+		if held == nil || c.cfg.Mutation.NotarizeTwice {
+			rd.certificates[cert.Kind] = cert
+		} else {
+			rd.others = append(rd.others, cert)
+		}
 		if !h.committed {
-			c.persist(h, cert.Round, RecordCertificate, cert.Encode)
+			if !c.cfg.Mutation.ForgetCertificates {
+				c.persist(h, cert.Round, RecordCertificate, cert.Encode)
+			}
 			c.forward(cert)
 		}
 	}
@@ -144,7 +161,7 @@ func (c *Core) learn(h *height, cert *chain.Certificate) {
 }
 
 func (c *Core) forward(cert *chain.Certificate) {
-	if !c.restoring && !slices.Contains(c.out.bundle.Certificates, cert) {
+	if !c.restoring && !c.cfg.Mutation.Hoard && !slices.Contains(c.out.bundle.Certificates, cert) {
 		c.out.bundle.Certificates = append(c.out.bundle.Certificates, cert)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/internal/mutation"
 )
 
 // Config is what stays the same for a Core's life.
@@ -25,6 +26,8 @@ type Config struct {
 	RetryInterval time.Duration
 	// MinBlockInterval is how long the leader of round 0 waits from the start of the height, unless a block is full.
 	MinBlockInterval time.Duration
+	// Mutation takes rules away: for the simulator.
+	Mutation mutation.Rules
 }
 
 // DefaultRetryInterval is T_retry where nothing else is configured.
@@ -62,9 +65,6 @@ func (p *Height) validate() error {
 	}
 	if err := p.Set.Validate(); err != nil {
 		return err
-	}
-	if p.Set.SynchronyDeltaMS != 0 {
-		return fmt.Errorf("the synchrony wait (delta %d ms) is not part of this version", p.Set.SynchronyDeltaMS)
 	}
 	order := slices.Sorted(slices.Values(p.Order))
 	if len(order) != len(p.Set.Validators) {

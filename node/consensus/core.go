@@ -3,14 +3,14 @@ package consensus
 import (
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/diseq/diseq/node/chain"
 )
 
 // Core is the state machine of one node. It is used by one goroutine at a time.
 type Core struct {
-	cfg    Config
-	unsafe unsafe
+	cfg Config
 	// height is the one being decided, or just decided; nil before the first StartHeight.
 	height *height
 	// recent are the closed heights next below, oldest first.
@@ -22,6 +22,11 @@ type Core struct {
 	restoring bool
 	// entries counts the rounds entered, of all heights.
 	entries uint64
+	// healthy is what the node says of itself; settled, whether 2*Delta have passed since, settling, whether they are passing. settles
+	// counts the times that it began to. dropped is the highest height of which a message had to be dropped. All of it is about
+	// the synchrony wait.
+	healthy, settled, settling bool
+	settles, dropped           uint64
 	// answered and hinted are the peers that were answered, and that made us ask for CatchUp, since the last T_retry or height.
 	answered map[chain.PublicKey]bool
 	hinted   map[chain.PublicKey]bool
@@ -31,14 +36,6 @@ type Core struct {
 		bundle  Bundle
 		actions []Action
 	}
-}
-
-// unsafe turns rules off, one at a time, so that tests see the fork that each of them prevents.
-type unsafe struct {
-	// noE2 lets a validator nullify and finalize the same round.
-	noE2 bool
-	// threshold is taken from the votes that a certificate needs.
-	threshold int
 }
 
 // recentHeights is how many closed heights are held: late votes still count towards their strength.
@@ -72,7 +69,7 @@ func (c *Core) StartHeight(p Height) ([]Action, error) {
 	if c.height != nil && p.Height <= c.height.Height.Height {
 		return nil, fmt.Errorf("consensus: start of height %d at height %d", p.Height, c.height.Height.Height)
 	}
-	h := &height{Height: p, self: -1, threshold: int(p.Set.Threshold) - c.unsafe.threshold, blocks: make(map[chain.Hash]*block)}
+	h := &height{Height: p, self: -1, threshold: int(p.Set.Threshold) - c.cfg.Mutation.VotesMissing, blocks: make(map[chain.Hash]*block)}
 	if c.cfg.Sign != nil && p.Height >= c.cfg.VoteFrom {
 		h.self = p.Set.Index(c.cfg.PublicKey)
 	}
@@ -87,6 +84,10 @@ func (c *Core) StartHeight(p Height) ([]Action, error) {
 	maps.DeleteFunc(c.restored, func(number uint64, _ []Record) bool { return number <= p.Height })
 	c.newPeriod()
 	c.emit(SetTimer{Timer: Timer{Kind: RetryTimer, Height: p.Height}, After: c.cfg.RetryInterval})
+	if p.Height <= c.dropped || c.early.set != nil && c.early.height == p.Height && !c.early.fits(h) {
+		c.settled, c.settling = false, false
+	}
+	c.settle(h)
 	h.intervalOver = c.cfg.MinBlockInterval == 0
 	if !h.intervalOver && h.leader(0) == h.self {
 		c.emit(SetTimer{Timer: Timer{Kind: IntervalTimer, Height: p.Height}, After: c.cfg.MinBlockInterval})
@@ -140,6 +141,9 @@ func (c *Core) Step(e Event) []Action {
 	}
 	h := c.height
 	if h == nil {
+		if health, ok := e.(Health); ok {
+			c.healthy = health.OK
+		}
 		return nil
 	}
 	switch e := e.(type) {
@@ -157,6 +161,8 @@ func (c *Core) Step(e Event) []Action {
 		}
 	case TimerFired:
 		c.fired(e.Timer)
+	case Health:
+		c.feels(h, e.OK)
 	case BlockFetched:
 		c.fetched(e)
 	case BlockChecked:
@@ -186,6 +192,9 @@ func (c *Core) flush() []Action {
 	}
 	if !c.out.bundle.Empty() {
 		actions = append(actions, Broadcast{c.out.bundle})
+	}
+	if c.cfg.Mutation.SendFirst {
+		slices.Reverse(actions)
 	}
 	actions = append(actions, c.out.actions...)
 	c.out.records, c.out.bundle, c.out.actions = nil, Bundle{}, nil

@@ -8,6 +8,9 @@
 // loses, delays, doubles or reorders, and whenever processes crash between any two actions. Once messages arrive in time and
 // t correct validators are up, heights go on. [Tolerance] gives the figures for n and t.
 //
+// With the synchrony wait ([chain.ValidatorSet].SynchronyDeltaMS) the same with b < t, while messages between correct validators
+// arrive within Delta; validators that are cut off, paused or down count to b.
+//
 // It deliberately does not check signatures (they are checked before Step, in parallel), know what is in a block
 // ([CheckBlock], [RequestBlock]), fetch anything, or follow the beacon: who leads when is part of [Height].
 //
@@ -28,6 +31,26 @@
 //
 // E1 to E3 hold over a crash because what a vote says, and what it rests on, is durable before it leaves ([Persist]), and
 // because a validator that lost its records does not vote (Config.VoteFrom).
+//
+// # Why the synchrony wait is safe
+//
+// Now b < t, so that every certificate has an honest signer, but two need have none in common. Let honest v vote to finalize B in round
+// r, at time s + 2*Delta, having held its notarization since s, and suppose C, another block, becomes final at this height too.
+//
+// In round r no honest validator votes for C: by s + Delta each holds the notarization of B (R1), and votes for no other block
+// of the round after that (R4). One that voted for C before s + Delta had relayed its Statement by then (R2), which reached v
+// before s + 2*Delta; v would not have voted. So C has no notarization in r.
+//
+// Take the least later round w with a notarization of a block other than B, and an honest signer u of it. The block's
+// justification does not rest on a notarization of r, or between r and w, for those are of B; so it passes over r, and u held a
+// nullification of r when it voted. Before s + Delta u did not: it would have forwarded it (R1), and v would have known in time.
+// After s + Delta u held the notarization of B and votes for nothing that passes over it (R3). So there is no such w, and C is
+// not final in a round above r. Nor in one below: with the rounds exchanged, B would not have been notarized in r.
+//
+// The argument takes three things from the node: that a wait ends only when everything received by then was handled
+// ([WaitTimer]), that a time without hearing spoils the wait ([Health]), and that nobody votes before it has heard what was said
+// while it could not hear: after a start, a time of ill health, or heights of which it dropped messages ([AskAgain],
+// [SettleTimer]).
 //
 // # How it is built
 //

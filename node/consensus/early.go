@@ -2,14 +2,15 @@ package consensus
 
 import "github.com/diseq/diseq/node/chain"
 
-// early holds messages of the height after this one until it starts: one vote of each kind, validator and round up to two turns of
-// all leaders, one certificate of each kind and round, one proposal of each validator.
+// early holds messages of the height after this one until it starts: votes of each kind, validator and round up to two turns of
+// all leaders, certificates of each kind and round, one proposal of each validator. Of votes and certificates for different blocks two are
+// held: the second is evidence, or stands in the way of a vote.
 type early struct {
 	// height they are of, set they were checked against.
 	height uint64
 	set    *chain.ValidatorSet
 	bundle Bundle
-	held   map[earlyKey]bool
+	held   map[earlyKey][]chain.Hash
 	size   int
 }
 
@@ -20,26 +21,43 @@ type earlyKey struct {
 	validator uint32
 }
 
+func voteKey(v chain.Vote) earlyKey {
+	return earlyKey{form: 'v', kind: v.Kind, round: v.Round, validator: v.Validator}
+}
+
 // maxEarlyBytes bounds the proposals held early.
 const maxEarlyBytes = 16 << 20
 
-// add reports whether there is a place for what k names: none but the first.
-func (e *early) add(h *height, k earlyKey) bool {
+// lacks reports whether there is a place for what k names and what it says of a block.
+func (e *early) lacks(k earlyKey, block chain.Hash) bool {
+	held := e.held[k]
+	return len(held) == 0 || len(held) == 1 && held[0] != block && k.form != 'p'
+}
+
+// add takes the place, if there is one.
+func (e *early) add(h *height, k earlyKey, block chain.Hash) bool {
 	if e.held == nil {
-		*e = early{height: h.Height.Height + 1, set: h.Set, held: make(map[earlyKey]bool)}
+		*e = early{height: h.Height.Height + 1, set: h.Set, held: make(map[earlyKey][]chain.Hash)}
 	}
-	if e.held[k] {
+	if !e.lacks(k, block) {
 		return false
 	}
-	e.held[k] = true
+	e.held[k] = append(e.held[k], block)
 	return true
 }
 
-func (e *early) certificate(h *height, cert *chain.Certificate) {
-	if cert.Check(h.n(), h.threshold) == nil && len(e.bundle.Certificates) < 8*h.n() &&
-		e.add(h, earlyKey{form: 'c', kind: cert.Kind, round: cert.Round}) {
-		e.bundle.Certificates = append(e.bundle.Certificates, cert)
+// certificate reports whether there was room.
+func (e *early) certificate(h *height, cert *chain.Certificate) bool {
+	k := earlyKey{form: 'c', kind: cert.Kind, round: cert.Round}
+	if cert.Check(h.n(), h.threshold) != nil || !e.lacks(k, cert.Block) {
+		return true
 	}
+	if len(e.bundle.Certificates) >= 8*h.n() {
+		return false
+	}
+	e.add(h, k, cert.Block)
+	e.bundle.Certificates = append(e.bundle.Certificates, cert)
+	return true
 }
 
 func (e *early) proposal(h *height, p *chain.Proposal) {
@@ -47,17 +65,24 @@ func (e *early) proposal(h *height, p *chain.Proposal) {
 	if int64(p.Statement.Validator) >= int64(h.n()) || e.size+size > maxEarlyBytes {
 		return
 	}
-	if e.add(h, earlyKey{form: 'p', validator: p.Statement.Validator}) {
+	if e.add(h, earlyKey{form: 'p', validator: p.Statement.Validator}, p.Statement.Block) {
 		e.size += size
 		e.bundle.Proposals = append(e.bundle.Proposals, p)
+		return
 	}
+	e.vote(h, p.Statement)
 }
 
 func (e *early) vote(h *height, v chain.Vote) {
 	if int64(v.Validator) < int64(h.n()) && uint64(v.Round) <= 2*uint64(h.n()) &&
-		e.add(h, earlyKey{form: 'v', kind: v.Kind, round: v.Round, validator: v.Validator}) {
+		e.add(h, voteKey(v), v.Block) {
 		e.bundle.Votes = append(e.bundle.Votes, v)
 	}
+}
+
+// fits reports whether what is held can be taken in at a height.
+func (e *early) fits(h *height) bool {
+	return e.set != nil && e.height == h.Height.Height && e.set.Hash() == h.Set.Hash()
 }
 
 // replay takes in what came early for the height now begun. It was checked against the set of the height below: where the
@@ -65,7 +90,7 @@ func (e *early) vote(h *height, v chain.Vote) {
 func (c *Core) replay() {
 	e := c.early
 	c.early = early{}
-	if e.set == nil || e.height != c.height.Height.Height || e.set.Hash() != c.height.Set.Hash() {
+	if !e.fits(c.height) {
 		return
 	}
 	c.received(chain.PublicKey{}, e.bundle)

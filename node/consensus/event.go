@@ -37,8 +37,13 @@ type Pool struct {
 	Full bool
 }
 
-// LinkUp says that a link to a peer has opened, or opened again.
+// LinkUp says that a link to a peer has opened, or opened again, or that the peer asks for what is sent then.
 type LinkUp struct{ Peer chain.PublicKey }
+
+// Health says whether this node can tell what others say within Delta: its process runs without pauses, and it is linked to at least
+// t validators of the height, itself included. A Core under the synchrony wait takes its node for unhealthy until told otherwise; a
+// pause, however short, is told by two events. Without the wait it has no effect.
+type Health struct{ OK bool }
 
 // TimerFired says that a timer asked for by SetTimer has run out. One that is no longer wanted does nothing.
 type TimerFired struct{ Timer Timer }
@@ -80,6 +85,7 @@ func (Received) event()     {}
 func (Pool) event()         {}
 func (LinkUp) event()       {}
 func (TimerFired) event()   {}
+func (Health) event()       {}
 func (BlockFetched) event() {}
 func (BlockChecked) event() {}
 func (BlockBuilt) event()   {}

@@ -43,6 +43,10 @@ type round struct {
 	own [chain.Finalize + 1]*chain.Vote
 	// certificates by kind.
 	certificates [chain.Finalize + 1]*chain.Certificate
+	// others are notarizations of other blocks than the first held: at least 2t-n validators are Byzantine then.
+	others []*chain.Certificate
+	// The synchrony wait after the notarization was held with its block, and the leader's before it proposes.
+	wait, leaderWait wait
 	// proposal is this validator's own.
 	proposal *chain.Proposal
 	// accused marks the validators of which evidence was reported.
@@ -57,6 +61,17 @@ type round struct {
 	// old: far below the current round and not notarized; its votes are let go.
 	old bool
 }
+
+// wait is where a synchrony wait stands.
+type wait uint8
+
+const (
+	notWaited wait = iota
+	waiting
+	waited
+	// spoiled: something was not as it should be in the meantime.
+	spoiled
+)
 
 // block is a block of the height, or only its hash while it is being fetched.
 type block struct {
@@ -118,7 +133,7 @@ func (h *height) holders(hash chain.Hash, self chain.PublicKey) []chain.PublicKe
 					said[v.Validator] = true
 				}
 			}
-			if cert := rd.certificates[kind]; cert != nil && cert.Block == hash {
+			if cert := rd.certificate(kind, hash); cert != nil {
 				for _, s := range cert.Votes {
 					said[s.Validator] = true
 				}
@@ -165,6 +180,7 @@ func (h *height) bundle() Bundle {
 				b.Certificates = append(b.Certificates, cert)
 			}
 		}
+		b.Certificates = append(b.Certificates, rd.others...)
 		for _, v := range rd.own {
 			if v != nil {
 				b.Votes = append(b.Votes, *v)
@@ -177,11 +193,11 @@ func (h *height) bundle() Bundle {
 	return b
 }
 
-// statements returns the known statements of the rounds from the current one on.
+// statements returns the known statements of the rounds from the current one on; under the synchrony wait, of all rounds.
 func (h *height) statements() []chain.Vote {
 	var out []chain.Vote
 	for _, rd := range h.rounds {
-		if rd.number >= h.current {
+		if rd.number >= h.current || h.delta() > 0 {
 			out = append(out, rd.statements...)
 		}
 	}
@@ -191,13 +207,31 @@ func (h *height) statements() []chain.Vote {
 // certified reports whether a block is notarized or final by a certificate held.
 func (h *height) certified(hash chain.Hash) bool {
 	for _, rd := range h.rounds {
-		for _, kind := range []chain.Kind{chain.Notarize, chain.Finalize} {
-			if cert := rd.certificates[kind]; cert != nil && cert.Block == hash {
-				return true
-			}
+		if rd.certificate(chain.Notarize, hash) != nil || rd.certificate(chain.Finalize, hash) != nil {
+			return true
 		}
 	}
 	return false
+}
+
+// certificate returns the one held of a kind and block, or nil.
+func (rd *round) certificate(kind chain.Kind, hash chain.Hash) *chain.Certificate {
+	if cert := rd.certificates[kind]; cert != nil && cert.Block == hash {
+		return cert
+	}
+	for _, cert := range rd.others {
+		if cert.Kind == kind && cert.Block == hash {
+			return cert
+		}
+	}
+	return nil
+}
+
+// conflicted reports whether two blocks are known of the round: by statements of its leader, or by notarizations, which stand for one.
+func (rd *round) conflicted() bool {
+	notarized := rd.certificates[chain.Notarize]
+	return len(rd.statements) > 1 || len(rd.others) > 0 ||
+		notarized != nil && len(rd.statements) > 0 && rd.statements[0].Block != notarized.Block
 }
 
 // highestNotarized returns the highest round below limit with a notarization, or nil.
@@ -212,11 +246,12 @@ func (h *height) highestNotarized(limit uint32) *round {
 }
 
 // justified reports whether a block may be proposed in round r by the certificates held: every round is nullified down to one
-// that notarized this very block, or down to the start, when it is fresh.
+// that notarized this very block, or down to the start, when it is fresh. With strict (R3 of the synchrony wait) no round that notarized
+// anything is passed over.
 //
 // It does not matter which certificates the leader sent along: they are held by now, and the argument for safety asks only that
 // they exist.
-func (h *height) justified(r uint32, hash chain.Hash) (ok, fresh bool) {
+func (h *height) justified(r uint32, hash chain.Hash, strict bool) (ok, fresh bool) {
 	i, _ := h.find(r)
 	for q := int64(r) - 1; q >= 0; q-- {
 		i--
@@ -224,10 +259,10 @@ func (h *height) justified(r uint32, hash chain.Hash) (ok, fresh bool) {
 			return false, false
 		}
 		rd := h.rounds[i]
-		if cert := rd.certificates[chain.Notarize]; cert != nil && cert.Block == hash {
+		if rd.certificate(chain.Notarize, hash) != nil {
 			return true, false
 		}
-		if rd.certificates[chain.Nullify] == nil {
+		if rd.certificates[chain.Nullify] == nil || strict && rd.certificates[chain.Notarize] != nil {
 			return false, false
 		}
 	}
@@ -263,6 +298,7 @@ func (h *height) history(r uint32) []*chain.Certificate {
 				out = append(out, cert)
 			}
 		}
+		out = append(out, rd.others...)
 	}
 	return out
 }

@@ -13,7 +13,9 @@ func (c *Core) received(from chain.PublicKey, b Bundle) {
 			c.wakeBy(h)
 			c.learn(h, cert)
 		} else if c.isNext(cert.Height) {
-			c.early.certificate(c.height, cert)
+			if !c.early.certificate(c.height, cert) {
+				c.dropped = max(c.dropped, cert.Height)
+			}
 			if !c.height.committed {
 				c.hint(from, cert.Height)
 			}
@@ -57,6 +59,9 @@ func (c *Core) place(from chain.PublicKey, number uint64) *height {
 	case number == now:
 		return c.height
 	case number > now+1:
+		if !c.cfg.Mutation.ForgetDrops {
+			c.dropped = max(c.dropped, number)
+		}
 		c.hint(from, number)
 		return nil
 	case number > now:
@@ -121,7 +126,8 @@ func (c *Core) receiveProposal(h *height, p *chain.Proposal) {
 	if b := h.blocks[hash]; b != nil && b.Block != nil || uint64(s.Round) > uint64(h.current)+blockHorizon {
 		return
 	}
-	if rd := h.peek(s.Round); len(rd.statements) > 0 && rd.statements[0].Block == hash && !rd.old {
+	rd, second := h.peek(s.Round), c.cfg.Mutation.NotarizeTwice || c.cfg.Mutation.VoteInConflict
+	if len(rd.statements) > 0 && (rd.statements[0].Block == hash || second) && !rd.old {
 		c.hold(h, &p.Block)
 	}
 }
@@ -142,6 +148,7 @@ func (c *Core) receiveStatement(h *height, s chain.Vote) bool {
 		return false
 	}
 	rd.statements = append(rd.statements, s)
+	c.relay(h, s)
 	if len(rd.statements) == 2 {
 		c.report(h, rd, rd.statements[0], s)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/internal/mutation"
 )
 
 // readOwn returns this validator's votes among the records of a height. Votes of another validator, or votes that contradict each
@@ -15,7 +16,7 @@ func (c *Core) readOwn(h *height, records []Record) ([]chain.Vote, error) {
 			return fmt.Errorf("restored %v vote at height %d is of validator %d, not of %v", v.Kind, v.Height, v.Validator, c.cfg.PublicKey)
 		}
 		for _, o := range own {
-			if rule := chain.Conflict(o, v); rule != "" && !c.unsafe.noE2 {
+			if rule := chain.Conflict(o, v); rule != "" && c.cfg.Mutation == (mutation.Rules{}) {
 				return fmt.Errorf("restored votes at height %d round %d break %s together", v.Height, v.Round, rule)
 			}
 		}

@@ -71,7 +71,7 @@ func (c *Core) proposed(h *height, r uint32) bool {
 	if b := h.blocks[rd.statements[0].Block]; b == nil || b.Block == nil {
 		return false
 	}
-	ok, _ := h.justified(r, rd.statements[0].Block)
+	ok, _ := h.justified(r, rd.statements[0].Block, c.strict(h))
 	return ok
 }
 
@@ -117,7 +117,7 @@ func (c *Core) finalize(h *height) bool {
 			continue
 		}
 		b := c.want(h, cert.Block)
-		if !c.mayFinalize(h, rd, cert.Block) || !c.check(h, rd.number, b, false) {
+		if !c.mayFinalize(h, rd, cert.Block) || !c.check(h, rd.number, b, false) || !c.waitedFor(h, rd) {
 			continue
 		}
 		c.cast(h, chain.Finalize, rd.number, cert.Block)
@@ -128,28 +128,48 @@ func (c *Core) finalize(h *height) bool {
 
 func (c *Core) mayFinalize(h *height, rd *round, hash chain.Hash) bool {
 	notarized := rd.own[chain.Notarize]
-	return h.self >= 0 && rd.own[chain.Finalize] == nil &&
-		(rd.own[chain.Nullify] == nil || c.unsafe.noE2) &&
-		(notarized == nil || notarized.Block == hash)
+	finalized := rd.own[chain.Finalize]
+	if m := c.cfg.Mutation; m.NotarizeTwice {
+		return h.self >= 0 && rd.own[chain.Nullify] == nil && (finalized == nil || finalized.Block != hash)
+	}
+	return h.self >= 0 && finalized == nil &&
+		(rd.own[chain.Nullify] == nil || c.cfg.Mutation.NullifyAndFinalize) &&
+		(notarized == nil || notarized.Block == hash || c.cfg.Mutation.FinalizeAnother)
 }
 
 // notarize votes for the proposal of the current round. A round that we nullified may still be notarized.
 func (c *Core) notarize(h *height) bool {
 	rd := h.peek(h.current)
-	if len(rd.statements) == 0 || rd.own[chain.Notarize] != nil || rd.own[chain.Finalize] != nil {
+	if len(rd.statements) == 0 || rd.own[chain.Notarize] != nil && !c.notarizesAgain(rd) || rd.own[chain.Finalize] != nil {
 		return false
 	}
-	hash := rd.statements[0].Block
+	hash := c.candidate(rd)
 	b := h.blocks[hash]
-	if b == nil || b.Block == nil {
+	if b == nil || b.Block == nil || !c.mayNotarize(h, rd) {
 		return false
 	}
-	ok, fresh := h.justified(rd.number, hash)
+	ok, fresh := h.justified(rd.number, hash, c.strict(h))
+	if c.cfg.Mutation.VoteUnjustified {
+		ok, fresh = true, fresh && ok
+	}
 	if !ok || fresh && int64(b.Header.Proposer) != int64(h.leader(rd.number)) || !c.check(h, rd.number, b, fresh) || h.self < 0 {
 		return false
 	}
 	c.cast(h, chain.Notarize, rd.number, hash)
 	return true
+}
+
+// candidate is the block that a vote of the round may be for: that of the first statement known. With mutations it may be the second.
+func (c *Core) candidate(rd *round) chain.Hash {
+	if len(rd.statements) == 2 && (rd.own[chain.Notarize] != nil || c.cfg.Mutation.VoteInConflict) {
+		return rd.statements[1].Block
+	}
+	return rd.statements[0].Block
+}
+
+// notarizesAgain reports whether a mutation votes for the second proposal of a round.
+func (c *Core) notarizesAgain(rd *round) bool {
+	return c.cfg.Mutation.NotarizeTwice && len(rd.statements) == 2 && rd.own[chain.Notarize].Block == rd.statements[0].Block
 }
 
 // propose makes this validator's proposal of the current round: the block notarized last, or a new one.
@@ -159,7 +179,7 @@ func (c *Core) propose(h *height) bool {
 		return false
 	}
 	notarization, _, complete := h.justification(h.current)
-	if !complete {
+	if !complete || !c.leaderWaited(h) {
 		return false
 	}
 	if notarization != nil {

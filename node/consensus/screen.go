@@ -18,14 +18,15 @@ func (c *Core) Screen(from chain.PublicKey, b Bundle) (Bundle, []Action) {
 	}
 	for _, cert := range b.Certificates {
 		h := c.place(from, cert.Height)
-		if h == nil && c.isNext(cert.Height) && !c.early.held[earlyKey{form: 'c', kind: cert.Kind, round: cert.Round}] ||
+		if h == nil && c.isNext(cert.Height) && c.early.lacks(earlyKey{form: 'c', kind: cert.Kind, round: cert.Round}, cert.Block) ||
 			h != nil && h.lacks(cert) {
 			rest.Certificates = append(rest.Certificates, cert)
 		}
 	}
 	for _, p := range b.Proposals {
 		h := c.place(from, p.Statement.Height)
-		if h == nil && c.isNext(p.Statement.Height) && !c.early.held[earlyKey{form: 'p', validator: p.Statement.Validator}] {
+		if h == nil && c.isNext(p.Statement.Height) && (c.early.lacks(earlyKey{form: 'p', validator: p.Statement.Validator}, p.Statement.Block) ||
+			c.early.lacks(voteKey(p.Statement), p.Statement.Block)) {
 			rest.Proposals = append(rest.Proposals, p)
 		}
 		if h != nil {
@@ -36,7 +37,7 @@ func (c *Core) Screen(from chain.PublicKey, b Bundle) (Bundle, []Action) {
 		h := c.place(from, v.Height)
 		switch {
 		case h == nil:
-			if c.isNext(v.Height) && !c.early.held[earlyKey{form: 'v', kind: v.Kind, round: v.Round, validator: v.Validator}] {
+			if c.isNext(v.Height) && c.early.lacks(voteKey(v), v.Block) {
 				rest.Votes = append(rest.Votes, v)
 			}
 		case h.lacksVote(v):
@@ -65,8 +66,8 @@ func (h *height) lacks(cert *chain.Certificate) bool {
 		h.committed && cert.Kind != chain.Finalize && cert.Round != h.final.Round {
 		return false
 	}
-	held := h.peek(cert.Round).certificates[cert.Kind]
-	if held == nil || held.Block != cert.Block {
+	held := h.peek(cert.Round).certificate(cert.Kind, cert.Block)
+	if held == nil {
 		return true
 	}
 	return cert.Kind == chain.Finalize && slices.ContainsFunc(cert.Votes, func(s chain.VoteSignature) bool {

@@ -114,7 +114,7 @@ func TestRoundTimeoutGrowsByHalfUpToTheCap(t *testing.T) {
 	for r, want := range map[uint32]time.Duration{
 		0: 520 * time.Millisecond, 1: 750 * time.Millisecond, 2: 1125 * time.Millisecond, 8: 10 * time.Second, 1<<32 - 1: 10 * time.Second,
 	} {
-		if got := cfg.roundTimeout(r); got != want {
+		if got := cfg.roundTimeout(r, 0); got != want {
 			t.Errorf("T_round(%d) = %v, want %v", r, got, want)
 		}
 	}

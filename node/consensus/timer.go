@@ -8,15 +8,19 @@ import (
 
 // roundTimeout is T_round: a function of the round alone. Round 0 takes the minimum block interval longer, because its leader waits
 // that long: a chain that is slow on purpose must not lose every first round.
-func (c *Config) roundTimeout(r uint32) time.Duration {
-	d := c.RoundTimeout
+//
+// Under the synchrony wait it is at least 7*Delta: two for the leader, one each for proposal, votes and finalize votes to arrive, two
+// for the wait.
+func (c *Config) roundTimeout(r uint32, delta time.Duration) time.Duration {
+	d := max(c.RoundTimeout, 7*delta)
 	if r == 0 {
 		return d + c.MinBlockInterval
 	}
-	for ; r > 0 && d < c.MaxRoundTimeout; r-- {
+	longest := max(c.MaxRoundTimeout, d)
+	for ; r > 0 && d < longest; r-- {
 		d += d / 2
 	}
-	return min(d, c.MaxRoundTimeout)
+	return min(d, longest)
 }
 
 // startRound starts T_round of the current round, if the height is awake.
@@ -24,7 +28,7 @@ func (c *Core) startRound(h *height) {
 	if !h.awake || h.self < 0 || h.final != nil {
 		return
 	}
-	after := c.cfg.roundTimeout(h.current)
+	after := c.cfg.roundTimeout(h.current, h.delta())
 	if rd := h.round(h.current); c.skips(h, h.leader(h.current)) {
 		rd.skipped = true
 		after = 0
@@ -34,6 +38,12 @@ func (c *Core) startRound(h *height) {
 
 func (c *Core) fired(t Timer) {
 	h := c.height
+	if t.Kind == SettleTimer {
+		if c.settling && t.Round == uint32(c.settles) {
+			c.settled, c.settling = true, false
+		}
+		return
+	}
 	if h == nil || t.Height != h.Height.Height {
 		return
 	}
@@ -46,6 +56,12 @@ func (c *Core) fired(t Timer) {
 		c.retry(h)
 	case IntervalTimer:
 		h.intervalOver = true
+	case WaitTimer:
+		if rd := h.round(t.Round); rd.wait == waiting {
+			rd.wait = waited
+		}
+	case ProposeTimer:
+		h.round(t.Round).leaderWait = waited
 	}
 }
 
@@ -59,7 +75,8 @@ func (c *Core) timeout(h *height) {
 	if rd.skipped && leader.missed == 0 {
 		// It spoke between the start of the round and now.
 		rd.skipped = false
-		c.emit(SetTimer{Timer: Timer{Kind: RoundTimer, Height: h.Height.Height, Round: h.current}, After: c.cfg.roundTimeout(h.current)})
+		after := c.cfg.roundTimeout(h.current, h.delta())
+		c.emit(SetTimer{Timer: Timer{Kind: RoundTimer, Height: h.Height.Height, Round: h.current}, After: after})
 		return
 	}
 	rd.timedOut = true
@@ -70,7 +87,7 @@ func (c *Core) timeout(h *height) {
 	if cert != nil {
 		c.forward(cert)
 	}
-	if (cert == nil && rd.own[chain.Finalize] == nil || c.unsafe.noE2) && rd.own[chain.Nullify] == nil {
+	if (cert == nil && rd.own[chain.Finalize] == nil || c.cfg.Mutation.NullifyAndFinalize) && rd.own[chain.Nullify] == nil {
 		c.cast(h, chain.Nullify, rd.number, chain.Hash{})
 	}
 	if cert != nil && h.current == rd.number {
@@ -81,6 +98,9 @@ func (c *Core) timeout(h *height) {
 // retry sends everything that may have been lost, and asks again for what has not come.
 func (c *Core) retry(h *height) {
 	c.newPeriod()
+	if c.cfg.Mutation.KeepSilent {
+		return
+	}
 	h.attempt++
 	c.askAgain(h)
 	c.emit(SetTimer{Timer: Timer{Kind: RetryTimer, Height: h.Height.Height}, After: c.cfg.RetryInterval})

@@ -361,7 +361,7 @@ func FuzzFrame(f *testing.F) {
 	vote, certificate := testVote(0, 1), testCertificate(1)
 	for _, frame := range []*peerpb.Frame{
 		{},
-		newFrame([]item{{kindVote, vote.Encode()}, {kindCertificate, certificate.Encode()}}),
+		newFrame([]item{{kind: kindVote, encoded: vote.Encode()}, {kind: kindCertificate, encoded: certificate.Encode()}, {kind: kindPong, number: 7}}, 2),
 		{Votes: [][]byte{vote.Encode()[:40]}},
 		{Certificates: [][]byte{append(certificate.Encode(), 0)}},
 	} {
@@ -380,11 +380,11 @@ func FuzzFrame(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := decodeFrame(newFrame(bundle.items()))
+		again, err := decodeFrame(newFrame(bundle.items(), 0))
 		if err != nil {
 			t.Fatalf("what was decoded does not encode: %v", err)
 		}
-		if !proto.Equal(newFrame(again.items()), newFrame(bundle.items())) {
+		if !proto.Equal(newFrame(again.items(), 0), newFrame(bundle.items(), 0)) {
 			t.Fatal("decoding what was encoded gives something else")
 		}
 	})

@@ -15,6 +15,10 @@ type Bundle struct {
 	Votes []chain.Vote
 }
 
+func (b *Bundle) empty() bool {
+	return len(b.Certificates) == 0 && len(b.Proposals) == 0 && len(b.Votes) == 0
+}
+
 // Kinds of what is sent, as metrics name them.
 const (
 	kindVote        = "vote"
@@ -22,6 +26,9 @@ const (
 	kindProposal    = "proposal"
 	kindCommitment  = "commitment"
 	kindBatch       = "batch"
+	kindPing        = "ping"
+	kindPong        = "pong"
+	kindAsk         = "ask"
 )
 
 const (
@@ -37,30 +44,39 @@ const (
 type item struct {
 	kind    string
 	encoded []byte
+	// number is a ping's or a pong's.
+	number uint64
 }
 
 // items encodes a bundle, what is rested on before what rests on it.
 func (b *Bundle) items() []item {
 	items := make([]item, 0, len(b.Certificates)+len(b.Proposals)+len(b.Votes))
 	for _, c := range b.Certificates {
-		items = append(items, item{kindCertificate, c.Encode()})
+		items = append(items, item{kind: kindCertificate, encoded: c.Encode()})
 	}
 	for _, p := range b.Proposals {
-		items = append(items, item{kindProposal, p.Encode()})
+		items = append(items, item{kind: kindProposal, encoded: p.Encode()})
 	}
 	for i := range b.Votes {
-		items = append(items, item{kindVote, b.Votes[i].Encode()})
+		items = append(items, item{kind: kindVote, encoded: b.Votes[i].Encode()})
 	}
 	return items
 }
 
-// newFrame puts certificates and votes into one message.
-func newFrame(items []item) *peerpb.Frame {
+// newFrame puts items into one message; lost is what its pongs tell.
+func newFrame(items []item, lost uint64) *peerpb.Frame {
 	f := &peerpb.Frame{}
 	for _, i := range items {
-		if i.kind == kindCertificate {
+		switch i.kind {
+		case kindCertificate:
 			f.Certificates = append(f.Certificates, i.encoded)
-		} else {
+		case kindPing:
+			f.Pings = append(f.Pings, i.number)
+		case kindPong:
+			f.Pongs = append(f.Pongs, &peerpb.Pong{Number: i.number, Lost: lost})
+		case kindAsk:
+			f.Asks = append(f.Asks, true)
+		default:
 			f.Votes = append(f.Votes, i.encoded)
 		}
 	}
@@ -70,8 +86,8 @@ func newFrame(items []item) *peerpb.Frame {
 // decodeFrame reads what newFrame made.
 func decodeFrame(f *peerpb.Frame) (*Bundle, error) {
 	certificates, votes := f.GetCertificates(), f.GetVotes()
-	if n := len(certificates) + len(votes); n > maxFrameItems {
-		return nil, fmt.Errorf("frame: %w: %d certificates and votes, at most %d allowed", chain.ErrMalformed, n, maxFrameItems)
+	if n := len(certificates) + len(votes) + len(f.GetPings()) + len(f.GetPongs()) + len(f.GetAsks()); n > maxFrameItems {
+		return nil, fmt.Errorf("frame: %w: %d certificates, votes, pings and pongs, at most %d allowed", chain.ErrMalformed, n, maxFrameItems)
 	}
 	b := &Bundle{}
 	for _, encoded := range certificates {

@@ -13,6 +13,59 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
+// A pong is the end of what was sent before it: that is what the synchrony wait rests on.
+func TestAPongComesBehindAllThatWasSentBeforeIt(t *testing.T) {
+	genesis := testGenesis(2)
+	a, b := newNode(t, 0, genesis), newNode(t, 1, genesis)
+	start(t, a, b)
+	for round := range uint64(20) {
+		const votes = 200
+		for i := range uint64(votes) {
+			b.Broadcast(&Bundle{Votes: []chain.Vote{testVote(1, round*votes+i+1)}})
+		}
+		a.Ping(publicKey(1), round+1)
+		p := receive(t, a.pongs)
+		if p.number != round+1 || p.from != publicKey(1) || p.lost != 0 {
+			t.Fatalf("pong %+v, want number %d with nothing lost", p, round+1)
+		}
+		heard := 0
+		for len(a.bundles) > 0 {
+			heard += len(receive(t, a.bundles).value.Votes)
+		}
+		if heard != votes {
+			t.Fatalf("%d votes before the pong, want %d", heard, votes)
+		}
+	}
+	a.Ask()
+	if from := receive(t, b.asks); from != publicKey(0) {
+		t.Errorf("%v asks, want node 0", from)
+	}
+}
+
+// What was lost on a link that went down is told with the next pong.
+func TestAPongTellsOfLosses(t *testing.T) {
+	genesis := testGenesis(2)
+	a, b := newNode(t, 0, genesis), newNode(t, 1, genesis)
+	start(t, a, b)
+	a.Ping(publicKey(1), 1)
+	before := receive(t, a.pongs)
+	l, err := b.link(publicKey(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := l.current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.end(errors.New("cut for the test"))
+	receive(t, b.downs)
+	receive(t, b.ups)
+	a.Ping(publicKey(1), 2)
+	if after := receive(t, a.pongs); after.number != 2 || after.lost != before.lost+1 {
+		t.Errorf("pong %+v after %+v, want one loss more", after, before)
+	}
+}
+
 func TestFourNodesExchangeBundles(t *testing.T) {
 	genesis := testGenesis(4)
 	var nodes []*node

@@ -22,6 +22,11 @@ type Handler interface {
 	// the order sent, but those with its proposals come beside them. While OnBundle blocks, nothing more is read from the
 	// peer, which will drop its oldest messages if that lasts.
 	OnBundle(from chain.PublicKey, b *Bundle) error
+	// OnPong brings the answer to a Ping, after the calls for everything that the peer sent before it. lost counts how often anything was
+	// lost that the peer had for this node. OnAsk says that the peer wants what is sent when a link opens. Both come in order
+	// with OnBundle, and should not block for long.
+	OnPong(from chain.PublicKey, number, lost uint64)
+	OnAsk(from chain.PublicKey)
 	// OnCommitment takes a VRF commitment. An error is told to the sender.
 	OnCommitment(ctx context.Context, from chain.PublicKey, c *chain.Commitment) error
 

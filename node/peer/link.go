@@ -331,7 +331,7 @@ func (l *link) sendFrames(ctx context.Context, stream grpc.ClientStreamingClient
 		if len(items) == 0 {
 			continue
 		}
-		if err := stream.Send(newFrame(items)); err != nil {
+		if err := stream.Send(newFrame(items, l.items.losses())); err != nil {
 			return fmt.Errorf("send a frame: %w", err)
 		}
 		for _, i := range items {

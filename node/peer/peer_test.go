@@ -89,12 +89,20 @@ type recorder struct {
 
 	key ed25519.PrivateKey
 
+	pongs chan pong
+	asks  chan chain.PublicKey
+
 	guard    sync.Mutex
 	onBundle func(chain.PublicKey, *Bundle) error
 	onBatch  func(context.Context, []byte) error
 	held     map[chain.Hash][]byte
 	blocks   map[chain.Hash][]byte
 	final    map[uint64][]byte
+}
+
+type pong struct {
+	from         chain.PublicKey
+	number, lost uint64
 }
 
 type ack struct {
@@ -107,6 +115,7 @@ func newRecorder(key ed25519.PrivateKey) *recorder {
 		bundles: make(chan delivery[*Bundle], 1<<16), commitments: make(chan delivery[*chain.Commitment], 64),
 		batches: make(chan delivery[[]byte], 1<<16), acks: make(chan delivery[ack], 1<<16),
 		ups: make(chan chain.PublicKey, 1024), downs: make(chan chain.PublicKey, 1024),
+		pongs: make(chan pong, 1024), asks: make(chan chain.PublicKey, 1024),
 		key: key, held: map[chain.Hash][]byte{}, blocks: map[chain.Hash][]byte{}, final: map[uint64][]byte{},
 	}
 }
@@ -142,6 +151,12 @@ func (r *recorder) OnBatch(ctx context.Context, from chain.PublicKey, encoded []
 	r.batches <- delivery[[]byte]{from, encoded}
 	return nil
 }
+
+func (r *recorder) OnPong(from chain.PublicKey, number, lost uint64) {
+	r.pongs <- pong{from, number, lost}
+}
+
+func (r *recorder) OnAsk(from chain.PublicKey) { r.asks <- from }
 
 func (r *recorder) OnAck(to chain.PublicKey, hash chain.Hash, err error) {
 	r.acks <- delivery[ack]{to, ack{hash, err}}

@@ -24,6 +24,8 @@ type itemQueue struct {
 	open  bool
 	items []item
 	bytes int
+	// lost counts what gave way, and the times that the queue was closed.
+	lost uint64
 }
 
 func newItemQueue(s settings) *itemQueue {
@@ -34,7 +36,17 @@ func newItemQueue(s settings) *itemQueue {
 func (q *itemQueue) set(open bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if !open {
+		q.lost++
+	}
 	q.open, q.items, q.bytes = open, nil, 0
+}
+
+// losses returns how often anything was lost.
+func (q *itemQueue) losses() uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.lost
 }
 
 // push appends items and returns what had to give way.
@@ -54,6 +66,7 @@ func (q *itemQueue) push(items ...item) (dropped []item) {
 		n++
 	}
 	if n > 0 {
+		q.lost += uint64(n)
 		dropped = slices.Clone(q.items[:n])
 		q.items = slices.Delete(q.items, 0, n)
 	}

@@ -93,9 +93,27 @@ func (s *service) Consensus(stream grpc.ClientStreamingServer[peerpb.Frame, peer
 		for _, b := range frame.GetVotes() {
 			s.reports.transferred(directionIn, kindVote, len(b))
 		}
-		if err := s.handler.OnBundle(in.key, bundle); atFault(err) {
-			return s.malformed(in, err)
+		if !bundle.empty() {
+			if err := s.handler.OnBundle(in.key, bundle); atFault(err) {
+				return s.malformed(in, err)
+			}
 		}
+		s.answer(in.key, frame)
+	}
+}
+
+// answer handles what a frame has besides certificates and votes, which have been handed over by then.
+func (s *service) answer(from chain.PublicKey, frame *peerpb.Frame) {
+	if l, err := s.link(from); err == nil {
+		for _, number := range frame.GetPings() {
+			l.send([]item{{kind: kindPong, number: number}})
+		}
+	}
+	for _, p := range frame.GetPongs() {
+		s.handler.OnPong(from, p.GetNumber(), p.GetLost())
+	}
+	if len(frame.GetAsks()) > 0 {
+		s.handler.OnAsk(from)
 	}
 }
 

@@ -193,6 +193,21 @@ func (t *Transport) Send(to chain.PublicKey, b *Bundle) {
 	}
 }
 
+// Ping asks a peer for a pong of that number, behind what was sent to it before. Handler.OnPong brings it, after everything that the peer
+// sent before it. Nothing comes if there is no link on either way.
+func (t *Transport) Ping(to chain.PublicKey, number uint64) {
+	if l, err := t.link(to); err == nil {
+		l.send([]item{{kind: kindPing, number: number}})
+	}
+}
+
+// Ask asks every peer for what is sent when a link opens: Handler.OnAsk there.
+func (t *Transport) Ask() {
+	for _, l := range t.allLinks() {
+		l.send([]item{{kind: kindAsk}})
+	}
+}
+
 // PushBatch queues a batch for every peer to which there is a link and returns those that were up but had no room (32 MiB
 // or 1024 batches unacknowledged): push it again, with Push, when they have acknowledged others. It never blocks.
 // Handler.OnAck tells what became of it; a peer whose link is down hears of it after LinkUp.

@@ -140,11 +140,20 @@ type Status struct {
 	// Validators is the size of the set in force at height Height+1.
 	Validators int `json:"validators"`
 	// Headroom is the number of validators heard from lately, this node included, minus the threshold.
-	Headroom  int          `json:"headroom"`
-	Tolerance Tolerance    `json:"tolerance"`
+	Headroom  int       `json:"headroom"`
+	Tolerance Tolerance `json:"tolerance"`
+	// Synchrony is nil on a chain without the synchrony wait.
+	Synchrony *Synchrony   `json:"synchrony,omitempty"`
 	Peers     []PeerStatus `json:"peers"`
 	Pool      PoolStatus   `json:"pool"`
 	Versions  Versions     `json:"versions"`
+}
+
+// Synchrony is the state of the synchrony wait.
+type Synchrony struct {
+	DeltaMS uint32 `json:"delta_ms"`
+	// Healthy says whether this node hears within Delta what enough validators say. While it does not, it does not vote to finalize.
+	Healthy bool `json:"healthy"`
 }
 
 // Tolerance is a row of the table of consensus.md, from consensus.Tolerance(n, t).

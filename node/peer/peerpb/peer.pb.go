@@ -149,14 +149,20 @@ func (*Done) Descriptor() ([]byte, []int) {
 	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{1}
 }
 
-// Frame carries certificates and votes, at most 1024 of both together. They mean what they mean one by one: how they are
+// Frame carries certificates and votes, at most 1024 of all together. They mean what they mean one by one: how they are
 // put together only saves system calls. Certificates are to be handled first.
 type Frame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// chain.Certificate.
 	Certificates [][]byte `protobuf:"bytes,1,rep,name=certificates,proto3" json:"certificates,omitempty"`
 	// chain.Vote. Kind "propose" is a leader's statement.
-	Votes         [][]byte `protobuf:"bytes,2,rep,name=votes,proto3" json:"votes,omitempty"`
+	Votes [][]byte `protobuf:"bytes,2,rep,name=votes,proto3" json:"votes,omitempty"`
+	// What follows is handled after the certificates and votes of the frame, and counts with them. A ping is answered by a pong of the
+	// same number, in order with everything else that the callee sends to the caller.
+	Pings []uint64 `protobuf:"varint,3,rep,packed,name=pings,proto3" json:"pings,omitempty"`
+	Pongs []*Pong  `protobuf:"bytes,4,rep,name=pongs,proto3" json:"pongs,omitempty"`
+	// Once or more: the caller asks to be sent what is sent when a link opens.
+	Asks          []bool `protobuf:"varint,5,rep,packed,name=asks,proto3" json:"asks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -205,6 +211,80 @@ func (x *Frame) GetVotes() [][]byte {
 	return nil
 }
 
+func (x *Frame) GetPings() []uint64 {
+	if x != nil {
+		return x.Pings
+	}
+	return nil
+}
+
+func (x *Frame) GetPongs() []*Pong {
+	if x != nil {
+		return x.Pongs
+	}
+	return nil
+}
+
+func (x *Frame) GetAsks() []bool {
+	if x != nil {
+		return x.Asks
+	}
+	return nil
+}
+
+type Pong struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Number uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// How often anything sent to the one that pinged was lost: what gave way in a full queue, and each link that went down.
+	Lost          uint64 `protobuf:"varint,2,opt,name=lost,proto3" json:"lost,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pong) Reset() {
+	*x = Pong{}
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pong) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pong) ProtoMessage() {}
+
+func (x *Pong) ProtoReflect() protoreflect.Message {
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pong.ProtoReflect.Descriptor instead.
+func (*Pong) Descriptor() ([]byte, []int) {
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Pong) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Pong) GetLost() uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
 type Proposal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// chain.Proposal.
@@ -215,7 +295,7 @@ type Proposal struct {
 
 func (x *Proposal) Reset() {
 	*x = Proposal{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[3]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -227,7 +307,7 @@ func (x *Proposal) String() string {
 func (*Proposal) ProtoMessage() {}
 
 func (x *Proposal) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[3]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -240,7 +320,7 @@ func (x *Proposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proposal.ProtoReflect.Descriptor instead.
 func (*Proposal) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{3}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Proposal) GetProposal() []byte {
@@ -260,7 +340,7 @@ type Commitment struct {
 
 func (x *Commitment) Reset() {
 	*x = Commitment{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[4]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -272,7 +352,7 @@ func (x *Commitment) String() string {
 func (*Commitment) ProtoMessage() {}
 
 func (x *Commitment) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[4]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -285,7 +365,7 @@ func (x *Commitment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Commitment.ProtoReflect.Descriptor instead.
 func (*Commitment) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{4}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Commitment) GetCommitment() []byte {
@@ -307,7 +387,7 @@ type PushedBatch struct {
 
 func (x *PushedBatch) Reset() {
 	*x = PushedBatch{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[5]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -319,7 +399,7 @@ func (x *PushedBatch) String() string {
 func (*PushedBatch) ProtoMessage() {}
 
 func (x *PushedBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[5]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -332,7 +412,7 @@ func (x *PushedBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushedBatch.ProtoReflect.Descriptor instead.
 func (*PushedBatch) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{5}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PushedBatch) GetSequence() uint64 {
@@ -358,7 +438,7 @@ type Acks struct {
 
 func (x *Acks) Reset() {
 	*x = Acks{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[6]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -370,7 +450,7 @@ func (x *Acks) String() string {
 func (*Acks) ProtoMessage() {}
 
 func (x *Acks) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[6]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -383,7 +463,7 @@ func (x *Acks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acks.ProtoReflect.Descriptor instead.
 func (*Acks) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{6}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Acks) GetAcks() []*Ack {
@@ -404,7 +484,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[7]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -416,7 +496,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[7]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -429,7 +509,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{7}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Ack) GetSequence() uint64 {
@@ -456,7 +536,7 @@ type BatchesRequest struct {
 
 func (x *BatchesRequest) Reset() {
 	*x = BatchesRequest{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[8]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -468,7 +548,7 @@ func (x *BatchesRequest) String() string {
 func (*BatchesRequest) ProtoMessage() {}
 
 func (x *BatchesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[8]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -481,7 +561,7 @@ func (x *BatchesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchesRequest.ProtoReflect.Descriptor instead.
 func (*BatchesRequest) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{8}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *BatchesRequest) GetHashes() [][]byte {
@@ -501,7 +581,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[9]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -513,7 +593,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[9]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -526,7 +606,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{9}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Batch) GetBatch() []byte {
@@ -548,7 +628,7 @@ type BlocksRequest struct {
 
 func (x *BlocksRequest) Reset() {
 	*x = BlocksRequest{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[10]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -560,7 +640,7 @@ func (x *BlocksRequest) String() string {
 func (*BlocksRequest) ProtoMessage() {}
 
 func (x *BlocksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[10]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -573,7 +653,7 @@ func (x *BlocksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlocksRequest.ProtoReflect.Descriptor instead.
 func (*BlocksRequest) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{10}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *BlocksRequest) GetFrom() uint64 {
@@ -600,7 +680,7 @@ type FinalBlock struct {
 
 func (x *FinalBlock) Reset() {
 	*x = FinalBlock{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[11]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -612,7 +692,7 @@ func (x *FinalBlock) String() string {
 func (*FinalBlock) ProtoMessage() {}
 
 func (x *FinalBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[11]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -625,7 +705,7 @@ func (x *FinalBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinalBlock.ProtoReflect.Descriptor instead.
 func (*FinalBlock) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{11}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *FinalBlock) GetBlock() []byte {
@@ -645,7 +725,7 @@ type BlockRequest struct {
 
 func (x *BlockRequest) Reset() {
 	*x = BlockRequest{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[12]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -657,7 +737,7 @@ func (x *BlockRequest) String() string {
 func (*BlockRequest) ProtoMessage() {}
 
 func (x *BlockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[12]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -670,7 +750,7 @@ func (x *BlockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockRequest.ProtoReflect.Descriptor instead.
 func (*BlockRequest) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{12}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *BlockRequest) GetHash() []byte {
@@ -690,7 +770,7 @@ type BlockBody struct {
 
 func (x *BlockBody) Reset() {
 	*x = BlockBody{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[13]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -702,7 +782,7 @@ func (x *BlockBody) String() string {
 func (*BlockBody) ProtoMessage() {}
 
 func (x *BlockBody) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[13]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -715,7 +795,7 @@ func (x *BlockBody) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockBody.ProtoReflect.Descriptor instead.
 func (*BlockBody) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{13}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *BlockBody) GetBlock() []byte {
@@ -735,7 +815,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[14]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -747,7 +827,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[14]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -760,7 +840,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{14}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StatusRequest) GetNonce() []byte {
@@ -780,7 +860,7 @@ type SignedStatus struct {
 
 func (x *SignedStatus) Reset() {
 	*x = SignedStatus{}
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[15]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -792,7 +872,7 @@ func (x *SignedStatus) String() string {
 func (*SignedStatus) ProtoMessage() {}
 
 func (x *SignedStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_node_peer_peerpb_peer_proto_msgTypes[15]
+	mi := &file_node_peer_peerpb_peer_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -805,7 +885,7 @@ func (x *SignedStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedStatus.ProtoReflect.Descriptor instead.
 func (*SignedStatus) Descriptor() ([]byte, []int) {
-	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{15}
+	return file_node_peer_peerpb_peer_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SignedStatus) GetStatus() []byte {
@@ -827,10 +907,16 @@ const file_node_peer_peerpb_peer_proto_rawDesc = "" +
 	"\x04name\x18\x04 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\tR\aversion\x12\x1a\n" +
 	"\binstance\x18\x06 \x01(\fR\binstance\"\x06\n" +
-	"\x04Done\"A\n" +
+	"\x04Done\"\x96\x01\n" +
 	"\x05Frame\x12\"\n" +
 	"\fcertificates\x18\x01 \x03(\fR\fcertificates\x12\x14\n" +
-	"\x05votes\x18\x02 \x03(\fR\x05votes\"&\n" +
+	"\x05votes\x18\x02 \x03(\fR\x05votes\x12\x14\n" +
+	"\x05pings\x18\x03 \x03(\x04R\x05pings\x12)\n" +
+	"\x05pongs\x18\x04 \x03(\v2\x13.diseq.peer.v1.PongR\x05pongs\x12\x12\n" +
+	"\x04asks\x18\x05 \x03(\bR\x04asks\"2\n" +
+	"\x04Pong\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
+	"\x04lost\x18\x02 \x01(\x04R\x04lost\"&\n" +
 	"\bProposal\x12\x1a\n" +
 	"\bproposal\x18\x01 \x01(\fR\bproposal\",\n" +
 	"\n" +
@@ -887,50 +973,52 @@ func file_node_peer_peerpb_peer_proto_rawDescGZIP() []byte {
 	return file_node_peer_peerpb_peer_proto_rawDescData
 }
 
-var file_node_peer_peerpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_node_peer_peerpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_node_peer_peerpb_peer_proto_goTypes = []any{
 	(*Hello)(nil),          // 0: diseq.peer.v1.Hello
 	(*Done)(nil),           // 1: diseq.peer.v1.Done
 	(*Frame)(nil),          // 2: diseq.peer.v1.Frame
-	(*Proposal)(nil),       // 3: diseq.peer.v1.Proposal
-	(*Commitment)(nil),     // 4: diseq.peer.v1.Commitment
-	(*PushedBatch)(nil),    // 5: diseq.peer.v1.PushedBatch
-	(*Acks)(nil),           // 6: diseq.peer.v1.Acks
-	(*Ack)(nil),            // 7: diseq.peer.v1.Ack
-	(*BatchesRequest)(nil), // 8: diseq.peer.v1.BatchesRequest
-	(*Batch)(nil),          // 9: diseq.peer.v1.Batch
-	(*BlocksRequest)(nil),  // 10: diseq.peer.v1.BlocksRequest
-	(*FinalBlock)(nil),     // 11: diseq.peer.v1.FinalBlock
-	(*BlockRequest)(nil),   // 12: diseq.peer.v1.BlockRequest
-	(*BlockBody)(nil),      // 13: diseq.peer.v1.BlockBody
-	(*StatusRequest)(nil),  // 14: diseq.peer.v1.StatusRequest
-	(*SignedStatus)(nil),   // 15: diseq.peer.v1.SignedStatus
+	(*Pong)(nil),           // 3: diseq.peer.v1.Pong
+	(*Proposal)(nil),       // 4: diseq.peer.v1.Proposal
+	(*Commitment)(nil),     // 5: diseq.peer.v1.Commitment
+	(*PushedBatch)(nil),    // 6: diseq.peer.v1.PushedBatch
+	(*Acks)(nil),           // 7: diseq.peer.v1.Acks
+	(*Ack)(nil),            // 8: diseq.peer.v1.Ack
+	(*BatchesRequest)(nil), // 9: diseq.peer.v1.BatchesRequest
+	(*Batch)(nil),          // 10: diseq.peer.v1.Batch
+	(*BlocksRequest)(nil),  // 11: diseq.peer.v1.BlocksRequest
+	(*FinalBlock)(nil),     // 12: diseq.peer.v1.FinalBlock
+	(*BlockRequest)(nil),   // 13: diseq.peer.v1.BlockRequest
+	(*BlockBody)(nil),      // 14: diseq.peer.v1.BlockBody
+	(*StatusRequest)(nil),  // 15: diseq.peer.v1.StatusRequest
+	(*SignedStatus)(nil),   // 16: diseq.peer.v1.SignedStatus
 }
 var file_node_peer_peerpb_peer_proto_depIdxs = []int32{
-	7,  // 0: diseq.peer.v1.Acks.acks:type_name -> diseq.peer.v1.Ack
-	0,  // 1: diseq.peer.v1.Peer.Handshake:input_type -> diseq.peer.v1.Hello
-	2,  // 2: diseq.peer.v1.Peer.Consensus:input_type -> diseq.peer.v1.Frame
-	3,  // 3: diseq.peer.v1.Peer.Propose:input_type -> diseq.peer.v1.Proposal
-	4,  // 4: diseq.peer.v1.Peer.Commit:input_type -> diseq.peer.v1.Commitment
-	5,  // 5: diseq.peer.v1.Peer.Push:input_type -> diseq.peer.v1.PushedBatch
-	8,  // 6: diseq.peer.v1.Peer.Batches:input_type -> diseq.peer.v1.BatchesRequest
-	10, // 7: diseq.peer.v1.Peer.Blocks:input_type -> diseq.peer.v1.BlocksRequest
-	12, // 8: diseq.peer.v1.Peer.Block:input_type -> diseq.peer.v1.BlockRequest
-	14, // 9: diseq.peer.v1.Peer.Status:input_type -> diseq.peer.v1.StatusRequest
-	0,  // 10: diseq.peer.v1.Peer.Handshake:output_type -> diseq.peer.v1.Hello
-	1,  // 11: diseq.peer.v1.Peer.Consensus:output_type -> diseq.peer.v1.Done
-	1,  // 12: diseq.peer.v1.Peer.Propose:output_type -> diseq.peer.v1.Done
-	1,  // 13: diseq.peer.v1.Peer.Commit:output_type -> diseq.peer.v1.Done
-	6,  // 14: diseq.peer.v1.Peer.Push:output_type -> diseq.peer.v1.Acks
-	9,  // 15: diseq.peer.v1.Peer.Batches:output_type -> diseq.peer.v1.Batch
-	11, // 16: diseq.peer.v1.Peer.Blocks:output_type -> diseq.peer.v1.FinalBlock
-	13, // 17: diseq.peer.v1.Peer.Block:output_type -> diseq.peer.v1.BlockBody
-	15, // 18: diseq.peer.v1.Peer.Status:output_type -> diseq.peer.v1.SignedStatus
-	10, // [10:19] is the sub-list for method output_type
-	1,  // [1:10] is the sub-list for method input_type
-	1,  // [1:1] is the sub-list for extension type_name
-	1,  // [1:1] is the sub-list for extension extendee
-	0,  // [0:1] is the sub-list for field type_name
+	3,  // 0: diseq.peer.v1.Frame.pongs:type_name -> diseq.peer.v1.Pong
+	8,  // 1: diseq.peer.v1.Acks.acks:type_name -> diseq.peer.v1.Ack
+	0,  // 2: diseq.peer.v1.Peer.Handshake:input_type -> diseq.peer.v1.Hello
+	2,  // 3: diseq.peer.v1.Peer.Consensus:input_type -> diseq.peer.v1.Frame
+	4,  // 4: diseq.peer.v1.Peer.Propose:input_type -> diseq.peer.v1.Proposal
+	5,  // 5: diseq.peer.v1.Peer.Commit:input_type -> diseq.peer.v1.Commitment
+	6,  // 6: diseq.peer.v1.Peer.Push:input_type -> diseq.peer.v1.PushedBatch
+	9,  // 7: diseq.peer.v1.Peer.Batches:input_type -> diseq.peer.v1.BatchesRequest
+	11, // 8: diseq.peer.v1.Peer.Blocks:input_type -> diseq.peer.v1.BlocksRequest
+	13, // 9: diseq.peer.v1.Peer.Block:input_type -> diseq.peer.v1.BlockRequest
+	15, // 10: diseq.peer.v1.Peer.Status:input_type -> diseq.peer.v1.StatusRequest
+	0,  // 11: diseq.peer.v1.Peer.Handshake:output_type -> diseq.peer.v1.Hello
+	1,  // 12: diseq.peer.v1.Peer.Consensus:output_type -> diseq.peer.v1.Done
+	1,  // 13: diseq.peer.v1.Peer.Propose:output_type -> diseq.peer.v1.Done
+	1,  // 14: diseq.peer.v1.Peer.Commit:output_type -> diseq.peer.v1.Done
+	7,  // 15: diseq.peer.v1.Peer.Push:output_type -> diseq.peer.v1.Acks
+	10, // 16: diseq.peer.v1.Peer.Batches:output_type -> diseq.peer.v1.Batch
+	12, // 17: diseq.peer.v1.Peer.Blocks:output_type -> diseq.peer.v1.FinalBlock
+	14, // 18: diseq.peer.v1.Peer.Block:output_type -> diseq.peer.v1.BlockBody
+	16, // 19: diseq.peer.v1.Peer.Status:output_type -> diseq.peer.v1.SignedStatus
+	11, // [11:20] is the sub-list for method output_type
+	2,  // [2:11] is the sub-list for method input_type
+	2,  // [2:2] is the sub-list for extension type_name
+	2,  // [2:2] is the sub-list for extension extendee
+	0,  // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_node_peer_peerpb_peer_proto_init() }
@@ -944,7 +1032,7 @@ func file_node_peer_peerpb_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_node_peer_peerpb_peer_proto_rawDesc), len(file_node_peer_peerpb_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

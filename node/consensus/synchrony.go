@@ -1,0 +1,104 @@
+package consensus
+
+import (
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// The synchrony wait (docs/consensus.md): while messages between correct validators arrive within Delta, agreement holds with fewer
+// than t Byzantine validators. A Finalize vote then says more than that its signer holds a notarization: that for more than 2*Delta it
+// heard of nothing that speaks against the block, and would have. R1, each certificate is forwarded once, is in learn.
+
+// delta is the chain's Delta; 0 turns the wait off.
+func (h *height) delta() time.Duration {
+	return time.Duration(h.Set.SynchronyDeltaMS) * time.Millisecond
+}
+
+// strict is R3: a justification passes over no notarization that is held.
+func (c *Core) strict(h *height) bool { return h.delta() > 0 && !c.cfg.Mutation.PassOver }
+
+// relay is R2: whoever learns of a statement tells all others, once.
+func (c *Core) relay(h *height, s chain.Vote) {
+	if h.delta() > 0 && h.self >= 0 && !c.restoring && !c.cfg.Mutation.NoRelay {
+		c.out.bundle.Votes = append(c.out.bundle.Votes, s)
+	}
+}
+
+// mayNotarize is R4, no second statement is known, and the wait after a start or a time of ill health.
+func (c *Core) mayNotarize(h *height, rd *round) bool {
+	if h.delta() == 0 {
+		return true
+	}
+	return c.settled && (!rd.conflicted() || c.cfg.Mutation.VoteInConflict)
+}
+
+// waitedFor reports whether the synchrony wait after the notarization of a round is over, with nothing heard that speaks against
+// it. The wait begins when the notarization and its block are held, which is never before the notarization was first held.
+func (c *Core) waitedFor(h *height, rd *round) bool {
+	if h.delta() == 0 {
+		return true
+	}
+	if rd.certificates[chain.Nullify] != nil || rd.conflicted() || rd.wait == spoiled {
+		return false
+	}
+	if rd.wait == notWaited {
+		if !c.healthy {
+			rd.wait = spoiled
+			return false
+		}
+		rd.wait = waiting
+		after := 2 * h.delta()
+		if c.cfg.Mutation.QuarterWait {
+			after /= 4
+		}
+		c.emit(SetTimer{Timer: Timer{Kind: WaitTimer, Height: h.Height.Height, Round: rd.number}, After: after})
+	}
+	return rd.wait == waited
+}
+
+// leaderWaited reports whether the leader of the current round may propose: on a round of which it holds no notarization it first gives
+// every validator's the time to arrive.
+func (c *Core) leaderWaited(h *height) bool {
+	if h.delta() == 0 || h.current == 0 || h.peek(h.current - 1).certificates[chain.Notarize] != nil {
+		return true
+	}
+	rd := h.round(h.current)
+	if rd.leaderWait == notWaited {
+		rd.leaderWait = waiting
+		c.emit(SetTimer{Timer: Timer{Kind: ProposeTimer, Height: h.Height.Height, Round: h.current}, After: 2 * h.delta()})
+	}
+	return rd.leaderWait == waited
+}
+
+// feels takes in what the node says of its health. Whatever was being waited for in a time of ill health is lost: something may have
+// been said and not heard.
+func (c *Core) feels(h *height, ok bool) {
+	if !ok {
+		c.healthy, c.settled, c.settling = false, false, false
+		for _, rd := range h.rounds {
+			if rd.wait == waiting {
+				rd.wait = spoiled
+			}
+		}
+		return
+	}
+	if !c.healthy {
+		c.healthy = true
+		c.settle(h)
+	}
+}
+
+// settle begins the wait before the first Notarize after a start, after a time of ill health, or at a height of which messages were
+// dropped because this node was too far behind: what others said meanwhile has to be heard first, so they are asked to say it again.
+// Without that a coalition that keeps a block from a validator until the others are two heights on has it vote for what they know
+// better.
+func (c *Core) settle(h *height) {
+	if h.delta() == 0 || !c.healthy || c.settled || c.settling {
+		return
+	}
+	c.settling = true
+	c.settles++
+	c.emit(AskAgain{})
+	c.emit(SetTimer{Timer: Timer{Kind: SettleTimer, Height: h.Height.Height, Round: uint32(c.settles)}, After: 2 * h.delta()})
+}

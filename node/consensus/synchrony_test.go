@@ -1,0 +1,138 @@
+package consensus
+
+import (
+	"testing"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+const testDelta = 100 * time.Millisecond
+
+// inWait returns validator 2 of four, healthy and settled at height 1 under the synchrony wait, with a notarization of round 0 and its
+// block: it waits.
+func inWait(t *testing.T) (c *Core, block *chain.Block) {
+	t.Helper()
+	set := testSet(4, 3)
+	set.SynchronyDeltaMS = uint32(testDelta / time.Millisecond)
+	c, err := New(testConfig(set, 2), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Step(Health{OK: true})
+	started, err := c.StartHeight(Height{Height: 1, Set: set, Order: order(4)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := find[AskAgain](started); !ok {
+		t.Fatal("the others are not asked what they said before the start")
+	}
+	block = &chain.Block{Header: chain.Header{ChainID: "test", Height: 1, Proposer: 0}}
+	c.Step(Received{Bundle: Bundle{Proposals: []*chain.Proposal{propose(block, 0, 0)}}})
+	checked := BlockChecked{Height: 1, Block: block.Hash(), Fresh: true, Verdict: Valid}
+	if votes := cast(c.Step(checked), chain.Notarize); votes != 0 {
+		t.Fatal("a vote before 2*Delta have passed since the start")
+	}
+	c.Step(TimerFired{timerOf(t, started, SettleTimer)})
+	if votes := cast(c.Step(checked), chain.Notarize); votes != 1 {
+		t.Fatalf("%d votes to notarize when 2*Delta have passed since the start, want 1", votes)
+	}
+	actions := c.Step(Received{Bundle: Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Notarize, 1, 0, block.Hash(), 0, 1, 3)}}})
+	if cast(actions, chain.Finalize) != 0 {
+		t.Fatal("a vote to finalize before the wait")
+	}
+	if set, ok := find[SetTimer](actions); !ok || set.Timer != (Timer{Kind: WaitTimer, Height: 1}) || set.After != 2*testDelta {
+		t.Fatalf("timer %+v, want the wait's of 2*Delta", set)
+	}
+	return c, block
+}
+
+func propose(b *chain.Block, round uint32, leader int) *chain.Proposal {
+	s := chain.Vote{Kind: chain.Propose, Height: 1, Round: round, Block: b.Hash(), Validator: uint32(leader)}
+	fakeSignature(&s)
+	return &chain.Proposal{Statement: s, Block: *b}
+}
+
+// cast counts the votes of a kind that leave.
+func cast(actions []Action, kind chain.Kind) int {
+	n := 0
+	for _, a := range actions {
+		if b, ok := a.(Broadcast); ok {
+			for _, v := range b.Bundle.Votes {
+				if v.Kind == kind {
+					n++
+				}
+			}
+		}
+	}
+	return n
+}
+
+func timerOf(t *testing.T, actions []Action, kind TimerKind) Timer {
+	t.Helper()
+	for _, a := range actions {
+		if set, ok := a.(SetTimer); ok && set.Timer.Kind == kind {
+			return set.Timer
+		}
+	}
+	t.Fatalf("no timer of kind %d", kind)
+	return Timer{}
+}
+
+// What speaks against a block while its finalize vote waits stops the vote; without it the vote leaves when the wait is over.
+func TestFinalizeVoteWaitsAndWhatSpeaksAgainstItStopsIt(t *testing.T) {
+	other := &chain.Block{Header: chain.Header{ChainID: "test", Height: 1, Proposer: 0, Timestamp: 1}}
+	for _, c := range []struct {
+		name  string
+		event func() []Event
+		votes int
+	}{
+		{"nothing", func() []Event { return nil }, 1},
+		{"a second statement", func() []Event {
+			return []Event{Received{Bundle: Bundle{Votes: []chain.Vote{propose(other, 0, 0).Statement}}}}
+		}, 0},
+		{"a second notarization", func() []Event {
+			return []Event{Received{Bundle: Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Notarize, 1, 0, other.Hash(), 0, 1, 3)}}}}
+		}, 0},
+		{"a nullification", func() []Event {
+			return []Event{Received{Bundle: Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Nullify, 1, 0, chain.Hash{}, 0, 1, 3)}}}}
+		}, 0},
+		{"a pause", func() []Event { return []Event{Health{}, Health{OK: true}} }, 0},
+	} {
+		core, _ := inWait(t)
+		for _, e := range c.event() {
+			if cast(core.Step(e), chain.Finalize) != 0 {
+				t.Errorf("%s: a vote to finalize before the wait is over", c.name)
+			}
+		}
+		if votes := cast(core.Step(TimerFired{Timer{Kind: WaitTimer, Height: 1}}), chain.Finalize); votes != c.votes {
+			t.Errorf("%s: %d votes to finalize when the wait is over, want %d", c.name, votes, c.votes)
+		}
+	}
+}
+
+// Whoever drops a message of a height because it is too far behind asks again there, and votes for nothing before 2*Delta have passed.
+func TestWhoDroppedMessagesAsksAgainBeforeItVotes(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		dropped uint64
+		asks    bool
+	}{{"nothing dropped", 0, false}, {"two heights ahead", 3, true}} {
+		core, block := inWait(t)
+		if c.dropped != 0 {
+			core.Step(Received{Bundle: Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Notarize, c.dropped, 0, chain.Hash{7}, 0, 1, 3)}}})
+		}
+		core.Step(Received{Bundle: Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Finalize, 1, 0, block.Hash(), 0, 1, 3)}}})
+		last := fakeCertificate(chain.Finalize, 2, 0, chain.Hash{5}, 0, 1, 3)
+		started, err := core.StartHeight(Height{Height: 3, Parent: last.Block, Last: last, Set: core.height.Set, Order: order(4)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, asks := find[AskAgain](started); asks != c.asks {
+			t.Errorf("%s: asks again: %v, want %v", c.name, asks, c.asks)
+		}
+		if core.settled == c.asks {
+			t.Errorf("%s: settled: %v", c.name, core.settled)
+		}
+	}
+}

@@ -1,0 +1,379 @@
+package simulation
+
+import (
+	"slices"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/consensus"
+)
+
+// coalition is the adversary: it holds the keys of the Byzantine validators, sees every message the moment it leaves, before those it
+// is for, and gives its own to whom it likes. Its validators also run as two processes each (world.nodes), which do as they
+// should towards those they reach: an equivocation that looks honest from both sides. What the coalition does besides is here.
+//
+// At every height it splits the honest validators in two sides and keeps to it, for an attack that changes its mind gets nowhere: each
+// side is shown a chain of its own for as long as there are votes to show.
+type coalition struct {
+	w       *world
+	members []int
+	victims []*node
+	height  uint64
+	order   []int
+	// sides has a bit for each victim.
+	sides uint
+	// rounds are what is known of the height.
+	rounds map[uint32]*scene
+	blocks map[chain.Hash]*chain.Block
+	top    uint32
+	// hoard are bundles heard at any height, for replay.
+	hoard []consensus.Bundle
+	// What it is like in this run: eagerness is how often it acts on what it hears, boldness how often it proposes what nothing
+	// justifies, unity how often it proposes the same to both sides; if it lies low its processes do not run, and what its validators
+	// sign is known to those alone to whom it is shown.
+	eagerness, boldness, unity float64
+	liesLow                    bool
+	// scheme is how it attacks the synchrony wait at this height.
+	scheme scheme
+	// concludes: the height will be let go.
+	concludes bool
+}
+
+// scene is a round as the coalition knows it.
+type scene struct {
+	votes map[chain.Kind]map[chain.Hash]map[uint32]chain.Vote
+	// led are the blocks that a leader of the coalition proposes to either side.
+	led [2]*chain.Proposal
+	// seen are the blocks that were proposed or voted for.
+	seen []chain.Hash
+	// plotted: what to do in this round has been drawn; passed: it was let go.
+	plotted, passed bool
+}
+
+func newCoalition(w *world) *coalition {
+	pick := func(values ...float64) float64 { return values[w.rng.IntN(len(values))] }
+	c := &coalition{
+		w: w, eagerness: pick(0.05, 0.2, 0.6), boldness: pick(0, 0.1, 0.8), unity: pick(0, 0.5, 1), liesLow: w.rng.IntN(3) == 0,
+	}
+	if w.Delta > 0 {
+		// What the coalition would say by its processes gives its plots away.
+		c.boldness, c.unity, c.liesLow = pick(0, 0, 0.1), pick(0, 0, 0, 0.5), w.rng.IntN(10) != 0
+	}
+	for v := range w.Byzantine {
+		c.members = append(c.members, v)
+	}
+	for _, s := range w.nodes {
+		if !s.byzantine {
+			c.victims = append(c.victims, s)
+		}
+	}
+	return c
+}
+
+// overhear is what the coalition learns from a message, its own processes' included.
+func (c *coalition) overhear(s *node, b consensus.Bundle) {
+	if len(c.members) == 0 || len(c.victims) == 0 {
+		return
+	}
+	for _, cert := range b.Certificates {
+		for i := range cert.Votes {
+			c.learn(cert.Vote(i))
+		}
+	}
+	for _, p := range b.Proposals {
+		c.learn(p.Statement)
+		if p.Statement.Height == c.height {
+			c.blocks[p.Statement.Block] = &p.Block
+		}
+	}
+	for _, v := range b.Votes {
+		c.learn(v)
+	}
+	if len(c.hoard) < 64 {
+		c.hoard = append(c.hoard, b)
+	}
+	if !s.byzantine && c.height != 0 && c.w.Delta == 0 && c.w.rng.Float64() < c.eagerness {
+		c.strike()
+	}
+}
+
+func (c *coalition) learn(v chain.Vote) {
+	if v.Height > c.height {
+		c.begin(v.Height)
+	}
+	if v.Height != c.height || v.Round > 64 {
+		return
+	}
+	c.top = max(c.top, v.Round)
+	c.scene(v.Round).add(v)
+	c.hint(v)
+	if v.Kind == chain.Finalize {
+		c.exploit()
+	}
+}
+
+// begin is a new height: new sides.
+func (c *coalition) begin(height uint64) {
+	c.height, c.top, c.concludes = height, 0, false
+	c.order = c.w.order(height)
+	c.rounds = make(map[uint32]*scene)
+	c.blocks = make(map[chain.Hash]*chain.Block)
+	c.sides = uint(c.w.rng.IntN(1 << len(c.victims)))
+	if c.w.Delta > 0 && len(c.victims) > 1 {
+		c.sides = 1 + uint(c.w.rng.IntN(1<<len(c.victims)-2)) // no side is empty
+		c.scheme = scheme(c.w.rng.IntN(schemes))
+	}
+	if height > 0 {
+		c.plot(0)
+	}
+}
+
+// began says that an honest validator is at a height.
+func (c *coalition) began(height uint64) {
+	if height > c.height && len(c.members) > 0 {
+		c.begin(height)
+	}
+}
+
+// side returns the side that an honest validator is on.
+func (c *coalition) side(s *node) int {
+	for i, v := range c.victims {
+		if v == s {
+			return int(c.sides >> i & 1)
+		}
+	}
+	return 2
+}
+
+func (c *coalition) scene(r uint32) *scene {
+	sc := c.rounds[r]
+	if sc == nil {
+		sc = &scene{votes: make(map[chain.Kind]map[chain.Hash]map[uint32]chain.Vote)}
+		c.rounds[r] = sc
+	}
+	return sc
+}
+
+func (sc *scene) add(v chain.Vote) {
+	if sc.votes[v.Kind] == nil {
+		sc.votes[v.Kind] = make(map[chain.Hash]map[uint32]chain.Vote)
+	}
+	if sc.votes[v.Kind][v.Block] == nil {
+		sc.votes[v.Kind][v.Block] = make(map[uint32]chain.Vote)
+	}
+	sc.votes[v.Kind][v.Block][v.Validator] = v
+	if v.Kind != chain.Nullify && !slices.Contains(sc.seen, v.Block) {
+		sc.seen = append(sc.seen, v.Block)
+	}
+}
+
+// strike does one thing that no honest validator does.
+func (c *coalition) strike() {
+	r := c.top
+	if r > 0 && c.w.rng.IntN(3) == 0 {
+		r--
+	}
+	switch c.w.rng.IntN(8) {
+	case 0, 1:
+		c.lead(r)
+	case 2, 3:
+		c.vote(r)
+	case 4, 5:
+		c.release(r)
+	case 6:
+		c.lead(r + 1)
+	case 7:
+		if c.w.rng.IntN(2) == 0 {
+			c.replay()
+		} else {
+			c.babble(r)
+		}
+	}
+}
+
+// to hands a bundle to the victims of a side (0, 1), or of both (2), now or a little later. Nothing is lost on the way.
+func (c *coalition) to(side int, b consensus.Bundle) {
+	if b.Empty() {
+		return
+	}
+	from := c.w.set.Validators[c.members[c.w.rng.IntN(len(c.members))]].PublicKey
+	for i, v := range c.victims {
+		if side != 2 && int(c.sides>>i&1) != side {
+			continue
+		}
+		var d time.Duration
+		if c.w.Delta == 0 && c.w.rng.IntN(3) == 0 {
+			d = time.Duration(c.w.rng.IntN(400)) * time.Millisecond
+		}
+		c.w.deliver(from, v, b, d, -1) // of what arrives at one time, the coalition's comes first
+	}
+	c.w.trace("coalition to side %d: %v", side, text(b))
+}
+
+// certificate is what the votes known, and those that the coalition can add, amount to; nil if that is not enough.
+func (c *coalition) certificate(kind chain.Kind, r uint32, block chain.Hash) *chain.Certificate {
+	sc := c.scene(r)
+	var votes []chain.VoteSignature
+	for v := range uint32(c.w.N) {
+		vote, ok := sc.votes[kind][block][v]
+		if !ok && int(v) < c.w.Byzantine {
+			vote, ok = c.signed(kind, r, block, v), true
+		}
+		if ok {
+			votes = append(votes, chain.VoteSignature{Validator: v, Signature: vote.Signature})
+		}
+	}
+	if len(votes) < c.w.T {
+		return nil
+	}
+	// A certificate of just enough votes leaves the most to be said about the others.
+	for len(votes) > c.w.T && c.w.rng.IntN(2) == 0 {
+		i := c.w.rng.IntN(len(votes))
+		votes = slices.Delete(votes, i, i+1)
+	}
+	return &chain.Certificate{Kind: kind, Height: c.height, Round: r, Block: block, Votes: votes}
+}
+
+func (c *coalition) signed(kind chain.Kind, r uint32, block chain.Hash, v uint32) chain.Vote {
+	vote := chain.Vote{Kind: kind, Height: c.height, Round: r, Block: block, Validator: v}
+	c.w.sign(&vote)
+	c.scene(r).add(vote)
+	return vote
+}
+
+// lead proposes in a round that a member leads: another block to each side, with whatever justifies it.
+func (c *coalition) lead(r uint32) {
+	leader := c.order[int(r)%len(c.order)]
+	if leader >= c.w.Byzantine {
+		return
+	}
+	sc := c.scene(r)
+	for side := range sc.led {
+		if sc.led[side] == nil {
+			if sc.led[side] = sc.led[0]; sc.led[0] == nil || c.w.rng.Float64() >= c.unity {
+				sc.led[side] = c.proposal(r, uint32(leader), c.either)
+			}
+		}
+		if p := sc.led[side]; p != nil && c.w.rng.IntN(4) != 0 {
+			c.to(side, consensus.Bundle{Proposals: []*chain.Proposal{p}})
+		}
+	}
+}
+
+// either leaves it to chance whether a proposal builds on a notarization.
+func (c *coalition) either(uint32, chain.Hash) bool { return c.w.rng.IntN(2) == 0 }
+
+// proposal is one that can be justified: a new block, or one notarized below that on takes, as far as the nullifications known and made
+// reach.
+func (c *coalition) proposal(r, leader uint32, on func(r uint32, block chain.Hash) bool) *chain.Proposal {
+	p := &chain.Proposal{}
+	from := uint32(0)
+	unjustified := c.w.rng.Float64() < c.boldness
+	for q := r; q > 0 && !unjustified; q-- {
+		sc := c.scene(q - 1)
+		for _, block := range sc.seen {
+			if cert := c.certificate(chain.Notarize, q-1, block); cert != nil && c.blocks[block] != nil && on(q-1, block) {
+				p.Notarization, p.Block, from = cert, *c.blocks[block], q
+				break
+			}
+		}
+		if p.Notarization != nil {
+			break
+		}
+	}
+	for q := from; q < r && !unjustified; q++ {
+		cert := c.certificate(chain.Nullify, q, chain.Hash{})
+		if cert == nil {
+			return nil
+		}
+		p.Nullifications = append(p.Nullifications, *cert)
+	}
+	if p.Notarization == nil {
+		below, ok := c.below()
+		if !ok {
+			return nil
+		}
+		p.Block = *c.w.newBlock(c.height, leader, below)
+	}
+	hash := p.Block.Hash()
+	c.blocks[hash] = &p.Block
+	for _, s := range c.w.nodes {
+		if s.byzantine {
+			s.known[hash] = &p.Block
+		}
+	}
+	p.Statement = c.signed(chain.Propose, r, hash, leader)
+	return p
+}
+
+// below returns a chain up to the height, if somebody has one.
+func (c *coalition) below() (blocks []stored, ok bool) {
+	for _, s := range c.w.nodes {
+		if uint64(len(s.store)) >= c.height-1 {
+			return s.store, true
+		}
+	}
+	return nil, false
+}
+
+// vote says different things to the two sides: to each, votes for a block of the round, or to give it up.
+func (c *coalition) vote(r uint32) {
+	sc := c.scene(r)
+	kinds := []chain.Kind{chain.Notarize, chain.Finalize, chain.Nullify}
+	for side := range 2 {
+		kind := kinds[c.w.rng.IntN(len(kinds))]
+		block := chain.Hash{}
+		if kind != chain.Nullify {
+			if len(sc.seen) == 0 {
+				continue
+			}
+			block = sc.seen[(side+c.w.rng.IntN(2))%len(sc.seen)]
+			if sc.led[side] != nil {
+				block = sc.led[side].Statement.Block
+			}
+		}
+		var b consensus.Bundle
+		for _, v := range c.members {
+			b.Votes = append(b.Votes, c.signed(kind, r, block, uint32(v)))
+		}
+		c.to(side, b)
+	}
+}
+
+// release shows a certificate that was held back, or that only the coalition's votes complete, to one side.
+func (c *coalition) release(r uint32) {
+	sc := c.scene(r)
+	kind := chain.Kind(1 + c.w.rng.IntN(3))
+	block := chain.Hash{}
+	if kind != chain.Nullify {
+		if len(sc.seen) == 0 {
+			return
+		}
+		block = sc.seen[c.w.rng.IntN(len(sc.seen))]
+	}
+	if cert := c.certificate(kind, r, block); cert != nil {
+		c.to(c.w.rng.IntN(3), consensus.Bundle{Certificates: []*chain.Certificate{cert}})
+	}
+}
+
+// replay says again what somebody said before.
+func (c *coalition) replay() {
+	c.to(c.w.rng.IntN(3), c.hoard[c.w.rng.IntN(len(c.hoard))])
+}
+
+// babble sends what means nothing: votes of validators that are not, of kinds that are not, with signatures that do not verify.
+func (c *coalition) babble(r uint32) {
+	v := chain.Vote{
+		Kind: chain.Kind(c.w.rng.IntN(7)), Height: c.height + uint64(c.w.rng.IntN(3)), Round: r + uint32(c.w.rng.IntN(1000)),
+		Validator: uint32(c.w.rng.IntN(2 * c.w.N)), Block: chain.Hash{byte(c.w.rng.IntN(3))},
+	}
+	b := consensus.Bundle{Votes: []chain.Vote{v}}
+	if int(v.Validator) < c.w.Byzantine && v.Kind != 0 && v.Kind <= chain.Propose && (v.Kind == chain.Nullify) == v.Block.IsZero() {
+		c.w.sign(&v)
+		b.Votes = append(b.Votes, v)
+	}
+	b.Certificates = append(b.Certificates, &chain.Certificate{
+		Kind: v.Kind, Height: v.Height, Round: r, Block: v.Block, Votes: []chain.VoteSignature{{Validator: v.Validator}},
+	})
+	c.to(2, b)
+}

@@ -1,0 +1,369 @@
+package simulation
+
+import (
+	"slices"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/consensus"
+	"github.com/diseq/diseq/node/internal/mutation"
+)
+
+// node is a validator's process: its disk outlives a crash, its core does not.
+type node struct {
+	id        int
+	validator int
+	byzantine bool
+	dead      bool
+	core      *consensus.Core
+	// life counts the starts: what was on its way to an earlier life does not arrive.
+	life int
+	// rate is how fast its clock runs.
+	rate    float64
+	records []consensus.Record
+	// store holds the final blocks, the first durable of which outlive a crash.
+	store   []stored
+	durable int
+	known   map[chain.Hash]*chain.Block
+	pending bool
+	trouble trouble
+}
+
+type stored struct {
+	block *chain.Block
+	cert  *chain.Certificate
+}
+
+func (w *world) newNode(validator int, byzantine bool) *node {
+	return &node{
+		id: len(w.nodes), validator: validator, byzantine: byzantine, known: make(map[chain.Hash]*chain.Block),
+		rate: 1 + w.weather.Skew*(2*w.rng.Float64()-1),
+	}
+}
+
+// key names a node as a peer. A validator that runs twice has one name.
+func (w *world) key(s *node) chain.PublicKey { return w.set.Validators[s.validator].PublicKey }
+
+func (s *node) kill() {
+	s.core = nil
+	s.life++
+	s.trouble = trouble{cuts: s.trouble.cuts}
+}
+
+// on has something happen at a node after a time, unless it has crashed since.
+func (w *world) on(s *node, d time.Duration, do func()) { w.onRanked(s, d, 0, do) }
+
+func (w *world) onRanked(s *node, d time.Duration, rank int, do func()) {
+	life := s.life
+	var arrive func()
+	arrive = func() {
+		switch {
+		case s.core == nil || s.life != life:
+		case s.trouble.paused:
+			s.trouble.missed = append(s.trouble.missed, arrive)
+		default:
+			do()
+		}
+	}
+	w.ranked(d, rank, arrive)
+}
+
+// start brings a node up from its disk.
+func (w *world) start(s *node) {
+	if s.core != nil {
+		return
+	}
+	s.life++
+	s.store = s.store[:s.durable]
+	config := consensus.Config{
+		ChainID: chainID, PublicKey: w.key(s), Sign: w.sign, RoundTimeout: w.weather.RoundTimeout, MaxRoundTimeout: 2 * time.Second,
+		RetryInterval: w.retry(), MinBlockInterval: 20 * time.Millisecond, Mutation: w.Mutation,
+	}
+	core, err := consensus.New(config, slices.Clone(s.records))
+	if err != nil {
+		w.violate("%v does not start: %w", s, err)
+		return
+	}
+	w.trace("%v starts with %d records above height %d", s, len(s.records), len(s.store))
+	s.core = core
+	core.Step(consensus.Pool{Pending: s.pending})
+	core.Step(consensus.Health{OK: true})
+	w.startHeight(s)
+	for _, o := range w.nodes {
+		if o != s && o.core != nil && w.links.connected(s, o) && w.rng.IntN(2) == 0 {
+			w.linkUp(s, o)
+		}
+	}
+}
+
+// retry is T_retry. Under the synchrony wait it is long: what R1 and R2 do must not be done by repetition.
+func (w *world) retry() time.Duration { return max(300*time.Millisecond, 20*w.Delta) }
+
+// crash kills a node; in the storm it comes back after a while.
+func (w *world) crash(s *node) {
+	w.trace("%v crashes", s)
+	s.kill()
+	if w.Amnesia {
+		s.records = nil
+	}
+	w.after(time.Duration(w.rng.IntN(1500))*time.Millisecond, func() {
+		if !w.calm {
+			w.start(s)
+		}
+	})
+}
+
+// mayCrash reports whether the node dies here.
+func (w *world) mayCrash(s *node) bool {
+	if w.calm || w.weather.Crash == 0 || w.rng.Float64() >= w.weather.Crash {
+		return false
+	}
+	w.crash(s)
+	return true
+}
+
+func (w *world) startHeight(s *node) {
+	number := uint64(len(s.store) + 1)
+	if !s.byzantine {
+		w.coalition.began(number)
+	}
+	p := consensus.Height{Height: number, Set: w.set, Order: w.order(number)}
+	if number > 1 {
+		p.Last = s.store[number-2].cert
+		p.Parent = p.Last.Block
+	}
+	actions, err := s.core.StartHeight(p)
+	if err != nil {
+		w.violate("%v at height %d: %w", s, number, err)
+		return
+	}
+	w.perform(s, actions)
+}
+
+func (w *world) step(s *node, e consensus.Event) { w.perform(s, s.core.Step(e)) }
+
+// perform carries actions out in their order; the process may die before each of them.
+func (w *world) perform(s *node, actions []consensus.Action) {
+	for _, a := range actions {
+		if w.mayCrash(s) {
+			return
+		}
+		w.act(s, a)
+		if s.core == nil || w.violation != nil {
+			return
+		}
+	}
+}
+
+func (w *world) act(s *node, a consensus.Action) {
+	switch a := a.(type) {
+	case consensus.Persist:
+		w.persist(s, a)
+	case consensus.Broadcast:
+		w.broadcast(s, a.Bundle)
+	case consensus.Send:
+		w.sendTo(s, a.To, a.Bundle)
+	case consensus.SetTimer:
+		rank := 0
+		if a.Timer.Kind == consensus.WaitTimer || a.Timer.Kind == consensus.SettleTimer {
+			if rank = 1; w.Mutation.TimerFirst {
+				rank = -1
+			}
+		}
+		cuts := s.trouble.cuts
+		w.onRanked(s, time.Duration(float64(a.After)*s.rate), rank, func() {
+			if a.Timer.Kind == consensus.WaitTimer && s.trouble.cuts != cuts {
+				return // its peers did not answer for all of the wait
+			}
+			w.trace("  %v: timer %+v", s, a.Timer)
+			w.step(s, consensus.TimerFired{Timer: a.Timer})
+		})
+	case consensus.CheckBlock:
+		w.checkBlock(s, a)
+	case consensus.FetchBlock:
+		w.fetchBlock(s, a)
+	case consensus.RequestBlock:
+		w.on(s, time.Millisecond, func() { w.build(s, a) })
+	case consensus.Commit:
+		w.commit(s, a)
+	case consensus.Strengthen:
+		w.strengthen(s, a.Finalization)
+	case consensus.AskAgain:
+		w.askAgain(s)
+	case consensus.AnswerFinalization:
+		if a.Height <= uint64(len(s.store)) {
+			w.sendTo(s, a.To, consensus.Bundle{Certificates: []*chain.Certificate{s.store[a.Height-1].cert}})
+		}
+	case consensus.CatchUp:
+		w.on(s, w.links.delay(), func() { w.catchUp(s, a) })
+	case consensus.EvidenceFound:
+		w.sawEvidence(s, a.Evidence)
+	case consensus.Contradiction:
+		w.sawContradiction(s, a)
+	}
+}
+
+// askAgain has the others send what they send when a link opens.
+func (w *world) askAgain(s *node) {
+	for _, o := range w.nodes {
+		if o != s && !s.trouble.cut && !o.trouble.cut {
+			w.on(o, w.links.between(s, o), func() { w.step(o, consensus.LinkUp{Peer: w.key(s)}) })
+		}
+	}
+}
+
+// persist writes records in one transaction: all of them or, if the process dies in it, none.
+func (w *world) persist(s *node, a consensus.Persist) {
+	if w.mayCrash(s) {
+		w.trace("%v: of the write under way nothing remains", s)
+		return
+	}
+	fresh := make([]consensus.Record, 0, len(a.Records))
+	for _, r := range a.Records {
+		// The way through the encoding is part of what is tested.
+		r, err := consensus.DecodeRecord(r.Encode())
+		if err != nil {
+			w.violate("%v: %w", s, err)
+			return
+		}
+		fresh = append(fresh, r)
+		if r.Kind == consensus.RecordCertificate && !s.byzantine {
+			if cert, err := chain.DecodeCertificate(r.Data); err == nil {
+				w.held[r.Height] = append(w.held[r.Height], cert)
+			}
+		}
+	}
+	s.records = append(s.records, fresh...)
+}
+
+func (w *world) broadcast(s *node, b consensus.Bundle) {
+	w.trace("%v sends %v", s, text(b))
+	w.sawSent(s, b)
+	w.coalition.overhear(s, b)
+	for _, o := range w.nodes {
+		if o == s {
+			continue
+		}
+		if w.mayCrash(s) { // half-way through
+			return
+		}
+		w.send(s, o, b)
+	}
+}
+
+func (w *world) sendTo(s *node, to chain.PublicKey, b consensus.Bundle) {
+	w.sawSent(s, b)
+	w.coalition.overhear(s, b)
+	for _, o := range w.nodes {
+		if o != s && w.key(o) == to {
+			w.send(s, o, b)
+		}
+	}
+}
+
+func (w *world) checkBlock(s *node, a consensus.CheckBlock) {
+	s.known[a.Block.Hash()] = a.Block
+	verdict := consensus.Valid
+	if a.Fresh && !w.calm && w.Delta == 0 && w.rng.IntN(20) == 0 {
+		verdict = consensus.Withheld
+	}
+	d, rank := time.Duration(w.rng.IntN(5))*time.Millisecond, 0
+	switch {
+	case w.Delta > 0:
+		d, rank = 0, -1 // part of the time that the message took: before whatever else comes at this time
+	case !w.calm && w.rng.IntN(10) == 0:
+		d *= 100
+	}
+	w.onRanked(s, d, rank, func() {
+		w.step(s, consensus.BlockChecked{Height: a.Height, Round: a.Round, Block: a.Block.Hash(), Fresh: a.Fresh, Verdict: verdict})
+	})
+}
+
+func (w *world) fetchBlock(s *node, a consensus.FetchBlock) {
+	if len(a.Holders) == 0 {
+		return
+	}
+	for _, o := range w.nodes {
+		if o != s && o.core != nil && w.key(o) == a.Holders[0] && w.links.connected(s, o) && o.known[a.Block] != nil {
+			b := o.known[a.Block]
+			w.on(s, w.links.between(o, s), func() { w.step(s, consensus.BlockFetched{Block: b}) })
+		}
+	}
+}
+
+func (w *world) build(s *node, a consensus.RequestBlock) {
+	if a.Height != uint64(len(s.store)+1) {
+		return
+	}
+	b := w.newBlock(a.Height, uint32(s.validator), s.store)
+	if s.pending {
+		b.Header.MessagesCount = 1
+	}
+	s.known[b.Hash()] = b
+	w.step(s, consensus.BlockBuilt{Round: a.Round, Block: b})
+}
+
+// newBlock makes a block unlike any other.
+func (w *world) newBlock(height uint64, proposer uint32, below []stored) *chain.Block {
+	w.stamp++
+	b := &chain.Block{Header: chain.Header{ChainID: chainID, Height: height, Timestamp: w.stamp, Proposer: proposer}}
+	if height > 1 {
+		b.Header.ParentHash = below[height-2].cert.Block
+	}
+	return b
+}
+
+func (w *world) commit(s *node, a consensus.Commit) {
+	height := a.Block.Header.Height
+	w.trace("%v commits %v", s, certificateText(a.Finalization))
+	w.sawCommit(s, a)
+	if w.violation != nil {
+		return
+	}
+	s.store = append(s.store, stored{a.Block, a.Finalization})
+	if a.Block.Header.MessagesCount > 0 {
+		s.pending = false
+		s.core.Step(consensus.Pool{})
+	}
+	// The next height begins before the block is on disk: the records carry it until then.
+	w.on(s, time.Duration(w.rng.IntN(30))*time.Millisecond, func() {
+		s.durable = max(s.durable, int(height))
+		s.records = slices.DeleteFunc(s.records, func(r consensus.Record) bool { return r.Height <= uint64(s.durable) })
+	})
+	w.on(s, 0, func() {
+		if uint64(len(s.store)) == height {
+			w.startHeight(s)
+		}
+	})
+}
+
+func (w *world) strengthen(s *node, cert *chain.Certificate) {
+	w.sawCertificate(s, cert)
+	if i := cert.Height - 1; i < uint64(len(s.store)) {
+		if cert.Strength() <= s.store[i].cert.Strength() {
+			w.violate("%v strengthens height %d to %d votes, it has %d", s, i+1, cert.Strength(), s.store[i].cert.Strength())
+		}
+		s.store[i].cert = cert
+	}
+}
+
+// catchUp takes final blocks from a peer, which the node verifies.
+func (w *world) catchUp(s *node, a consensus.CatchUp) {
+	for _, o := range w.nodes {
+		if o == s || o.core == nil || w.key(o) != a.From || !w.links.connected(s, o) || len(o.store) <= len(s.store) {
+			continue
+		}
+		for _, b := range o.store[len(s.store):] {
+			w.sawCertificate(s, b.cert)
+			w.sawFinal(s, b.cert)
+			s.store = append(s.store, b)
+		}
+		s.durable = len(s.store)
+		w.trace("%v catches up to height %d", s, s.durable)
+		w.startHeight(s)
+		return
+	}
+}
+
+// intact reports whether honest validators keep the rules in this run.
+func (w *world) intact() bool { return w.Mutation == (mutation.Rules{}) && !w.Amnesia }

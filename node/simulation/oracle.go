@@ -1,0 +1,272 @@
+package simulation
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/consensus"
+)
+
+// What the oracle may see, wrapped by Result.Violation.
+var (
+	// ErrFork: two blocks are final at a height.
+	ErrFork = errors.New("fork")
+	// ErrCertificate: a validator took in or sent a certificate that is none.
+	ErrCertificate = errors.New("invalid certificate")
+	// ErrRule: an honest validator broke E1, E2 or E3, or proposed twice.
+	ErrRule = errors.New("an honest validator broke a rule")
+	// ErrDurable: a vote left before it was on disk.
+	ErrDurable = errors.New("a vote left before it was durable")
+	// ErrInnocent: evidence accuses an honest validator.
+	ErrInnocent = errors.New("evidence against an honest validator")
+	// ErrUnpunished: a fork convicts fewer than 2t-n validators.
+	ErrUnpunished = errors.New("a fork convicts too few")
+	// ErrStalled: heights do not go on in the calm.
+	ErrStalled = errors.New("stalled")
+)
+
+// oracle knows all that happened.
+type oracle struct {
+	// signed are the votes that were made: nothing else verifies.
+	signed map[chain.Vote]bool
+	// sent are the votes that left an honest validator.
+	sent map[sentKey][]chain.Vote
+	// final is the one block of each height.
+	final map[uint64]chain.Hash
+	// held are the certificates of a height that honest validators persisted.
+	held map[uint64][]*chain.Certificate
+	// finalizers are the honest validators that voted to finalize a block in a round.
+	finalizers map[chain.Vote]map[uint32]bool
+	accused    map[uint32]bool
+	evidence   []chain.Evidence
+	forked     uint64
+	// rounds and calmRounds are the most that a height took.
+	rounds, calmRounds int
+	violation          error
+}
+
+type sentKey struct {
+	validator uint32
+	height    uint64
+	round     uint32
+}
+
+func newOracle() oracle {
+	return oracle{
+		signed: make(map[chain.Vote]bool), sent: make(map[sentKey][]chain.Vote), final: make(map[uint64]chain.Hash),
+		held: make(map[uint64][]*chain.Certificate), finalizers: make(map[chain.Vote]map[uint32]bool), accused: make(map[uint32]bool),
+	}
+}
+
+// violate ends the run.
+func (w *world) violate(format string, args ...any) {
+	if w.violation == nil {
+		w.violation = fmt.Errorf("at %v: "+format, append([]any{w.now}, args...)...)
+		w.trace("VIOLATION %v", w.violation)
+	}
+}
+
+func (w *world) sawCertificate(s *node, cert *chain.Certificate) {
+	if err := cert.Check(w.N, w.T-w.Mutation.VotesMissing); err != nil {
+		w.violate("%w: %v: %w", ErrCertificate, s, err)
+	}
+	for i := range cert.Votes {
+		if !w.signed[cert.Vote(i)] {
+			w.violate("%w: %v holds a vote that nobody signed: %+v", ErrCertificate, s, cert.Vote(i))
+		}
+	}
+}
+
+// sawSent holds every message that leaves to the rules.
+func (w *world) sawSent(s *node, b consensus.Bundle) {
+	if s.byzantine {
+		return
+	}
+	for _, cert := range b.Certificates {
+		w.sawCertificate(s, cert)
+	}
+	votes := b.Votes
+	for _, p := range b.Proposals {
+		votes = append(slices.Clip(votes), p.Statement)
+		for i := range p.Nullifications {
+			w.sawCertificate(s, &p.Nullifications[i])
+		}
+	}
+	for _, v := range votes {
+		if int(v.Validator) == s.validator {
+			w.sawVote(s, v)
+		}
+	}
+}
+
+func (w *world) sawVote(s *node, v chain.Vote) {
+	k := sentKey{v.Validator, v.Height, v.Round}
+	if slices.Contains(w.sent[k], v) {
+		return
+	}
+	for _, o := range w.sent[k] {
+		// Where forks are looked for, the rule that was broken on the way is not news.
+		if rule := chain.Conflict(o, v); rule != "" && (w.intact() || rule == chain.RuleE3 && w.Mutation.FinalizeAnother) {
+			w.violate("%w: %v %v: %s and %s", ErrRule, s, rule, voteText(o), voteText(v))
+		}
+	}
+	w.sent[k] = append(w.sent[k], v)
+	if v.Kind == chain.Finalize {
+		of := chain.Vote{Kind: v.Kind, Height: v.Height, Round: v.Round, Block: v.Block}
+		if w.finalizers[of] == nil {
+			w.finalizers[of] = make(map[uint32]bool)
+		}
+		w.finalizers[of][v.Validator] = true
+	}
+	encoded := v.Encode()
+	if !slices.ContainsFunc(s.records, func(r consensus.Record) bool {
+		return r.Kind == consensus.RecordVote && slices.Equal(r.Data, encoded) ||
+			r.Kind == consensus.RecordProposal && slices.Equal(r.Data[:len(encoded)], encoded)
+	}) {
+		w.violate("%w: %v sends %s", ErrDurable, s, voteText(v))
+	}
+}
+
+func (w *world) sawCommit(s *node, a consensus.Commit) {
+	height := a.Block.Header.Height
+	if s.byzantine {
+		return
+	}
+	w.sawCertificate(s, a.Finalization)
+	if hash := a.Block.Hash(); a.Finalization.Block != hash || height != uint64(len(s.store)+1) {
+		w.violate("%v commits block %v above height %d by %s", s, hash, len(s.store), certificateText(a.Finalization))
+	}
+	w.sawFinal(s, a.Finalization)
+	rounds := int(a.Finalization.Round) + 1
+	w.rounds = max(w.rounds, rounds)
+	if w.calm && height > w.calmFrom+1 {
+		w.calmRounds = max(w.calmRounds, rounds)
+		if rounds > calmRounds(w.N) && w.live() && w.intact() {
+			w.violate("%w: height %d took %d rounds in the calm, promised are %d", ErrStalled, height, rounds, calmRounds(w.N))
+		}
+	}
+}
+
+// sawFinal is the oracle of the fork. What a Byzantine validator takes for final counts for nothing.
+func (w *world) sawFinal(s *node, cert *chain.Certificate) {
+	if s.byzantine {
+		return
+	}
+	w.held[cert.Height] = append(w.held[cert.Height], cert)
+	held, ok := w.final[cert.Height]
+	if ok && held != cert.Block {
+		if w.Graded {
+			if w.forked == 0 {
+				w.after(gradedPatience, func() { w.violate("%w at height %d", ErrFork, w.forked) })
+			}
+			w.forked = cert.Height
+			return
+		}
+		w.forked = cert.Height
+		if err := w.convict(); err != nil {
+			w.violate("%w; %w at height %d: %v has %s, another %s", err, ErrFork, cert.Height, s, short(cert.Block), short(held))
+		}
+		w.violate("%w at height %d: %v has %s, another %s", ErrFork, cert.Height, s, short(cert.Block), short(held))
+	}
+	w.final[cert.Height] = cert.Block
+}
+
+// gradedPatience is for how long finalizations may grow stronger after a fork.
+const gradedPatience = 3 * time.Second
+
+// disagreement returns the greatest strength at which two blocks of a height can be shown to be final: what honest validators voted, and
+// the whole coalition for both.
+func (w *world) disagreement() int {
+	strongest := make(map[uint64]map[chain.Hash]int)
+	for of, by := range w.finalizers {
+		if strongest[of.Height] == nil {
+			strongest[of.Height] = make(map[chain.Hash]int)
+		}
+		strongest[of.Height][of.Block] = max(strongest[of.Height][of.Block], len(by)+w.Byzantine)
+	}
+	worst := 0
+	for _, blocks := range strongest {
+		first, second := 0, 0
+		for _, strength := range blocks {
+			if strength > first {
+				first, second = strength, first
+			} else {
+				second = max(second, strength)
+			}
+		}
+		if second >= w.T {
+			worst = max(worst, second)
+		}
+	}
+	return worst
+}
+
+func (w *world) sawEvidence(s *node, e chain.Evidence) {
+	v := e.First.Validator
+	if !w.accused[v] {
+		w.evidence = append(w.evidence, e)
+	}
+	w.accused[v] = true
+	if !w.signed[e.First] || !w.signed[e.Second] || w.Keys && e.Verify(chainID, w.set) != nil {
+		w.violate("%w: %v shows votes that validator %d never signed", ErrInnocent, s, v)
+	}
+	if int(v) >= w.Byzantine && w.intact() {
+		w.violate("%w: %v accuses %d of %s: %s and %s", ErrInnocent, s, v, e.Rule, voteText(e.First), voteText(e.Second))
+	}
+}
+
+func (w *world) sawContradiction(s *node, a consensus.Contradiction) {
+	if s.byzantine {
+		return
+	}
+	if w.sound() {
+		w.violate("%v: %s", s, a.Reason)
+	}
+	if len(a.Certificates) == 2 {
+		w.sawFinal(s, a.Certificates[0])
+		w.sawFinal(s, a.Certificates[1])
+	}
+}
+
+// convict gives the certificates that honest validators kept to a judge: with the evidence that they found themselves at least 2t-n
+// validators must be guilty, and none of them honest. Where honest validators forget what they signed there is nothing to find.
+func (w *world) convict() error {
+	if !w.intact() || w.Byzantine >= w.T {
+		return nil
+	}
+	h := consensus.Height{Height: w.forked, Set: w.set, Order: make([]int, w.N)}
+	for i := range h.Order {
+		h.Order[i] = i
+	}
+	if w.forked > 1 {
+		h.Parent = w.final[w.forked-1]
+		h.Last = &chain.Certificate{Kind: chain.Finalize, Height: w.forked - 1, Block: h.Parent}
+	}
+	judge, err := consensus.New(consensus.Config{
+		ChainID: chainID, PublicKey: chain.PublicKey{1}, RoundTimeout: 1e9, MaxRoundTimeout: 1e9, RetryInterval: 1e9,
+	}, nil)
+	if err == nil {
+		_, err = judge.StartHeight(h)
+	}
+	if err != nil {
+		return err
+	}
+	for _, a := range judge.Step(consensus.Received{Bundle: consensus.Bundle{Certificates: w.held[w.forked]}}) {
+		if e, ok := a.(consensus.EvidenceFound); ok {
+			w.evidence = append(w.evidence, e.Evidence)
+			w.accused[e.Evidence.First.Validator] = true
+		}
+	}
+	for v := range w.accused {
+		if int(v) >= w.Byzantine {
+			return fmt.Errorf("%w: %d", ErrInnocent, v)
+		}
+	}
+	if len(w.accused) < 2*w.T-w.N {
+		return fmt.Errorf("%w: %d, want %d", ErrUnpunished, len(w.accused), 2*w.T-w.N)
+	}
+	return nil
+}

@@ -1,0 +1,235 @@
+package simulation
+
+import (
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/consensus"
+)
+
+// scheme is how the coalition attacks the synchrony wait at a height. Each is a shape that breaks a wait without one of its rules, with
+// the moments left to chance, on a grid of Delta/2: it is at the ends of waits that something can be gained. What the coalition signs
+// is shown late or never: finalizations it keeps until two of them contradict each other.
+type scheme int
+
+const (
+	// improvise draws for each round what to show to which side when.
+	improvise scheme = iota
+	// split shows each side a block of its own in one round, and takes the second side's on into the next.
+	split
+	// overtake shows one side a block just as the other gives the round up, and takes the other past it.
+	overtake
+	schemes = 3
+)
+
+// at has something happen at this height. What happens at a time does so by rank: certificates are made last, of the votes that a
+// proposal shown at that time brings.
+func (c *coalition) at(d time.Duration, rank int, do func()) {
+	height := c.height
+	c.w.ranked(max(d, 0), rank, func() {
+		if c.height == height {
+			do()
+		}
+	})
+}
+
+// grid is a time on the grid; now and then it is a little before or after, for much depends on what comes first.
+func (c *coalition) grid(halves int) time.Duration {
+	d := time.Duration(halves) * c.w.Delta / 2
+	if c.w.rng.IntN(4) == 0 {
+		d += time.Duration(c.w.rng.IntN(3)-1) * time.Millisecond / 2
+	}
+	return d
+}
+
+func (c *coalition) pick(halves ...int) int { return halves[c.w.rng.IntN(len(halves))] }
+
+// leads reports whether a member leads a round.
+func (c *coalition) leads(r uint32) bool { return c.order[int(r)%len(c.order)] < c.w.Byzantine }
+
+// plot draws what will be done in a round, from the first moment that an honest validator may be in it.
+func (c *coalition) plot(r uint32) {
+	sc := c.scene(r)
+	if sc.plotted || c.w.Delta == 0 || len(c.members) == 0 || r > 12 {
+		return
+	}
+	sc.plotted = true
+	var begin time.Duration
+	if c.height == 1 && r == 0 {
+		begin = 2*c.w.Delta + startSpread // before that nobody votes
+	}
+	switch {
+	case c.scheme == improvise:
+		c.at(begin, 0, func() { c.improvise(r) })
+	case c.scheme == split && c.fits(r):
+		c.at(begin, 0, func() { c.split(r) })
+	}
+}
+
+// hint is a vote that points at a round to plot for: an improvised one as soon as it can be reached, any other once it is entered.
+func (c *coalition) hint(v chain.Vote) {
+	sc := c.scene(v.Round)
+	votes := len(sc.votes[v.Kind][v.Block]) + c.w.Byzantine
+	gaveUp := v.Kind == chain.Nullify && int(v.Validator) >= c.w.Byzantine
+	switch {
+	case c.w.Delta == 0:
+	case c.scheme == improvise:
+		c.plot(v.Round)
+		if (v.Kind == chain.Notarize || v.Kind == chain.Nullify) && votes >= c.w.T {
+			c.plot(v.Round + 1)
+		}
+	case gaveUp && !c.overtake(v) && !c.fits(v.Round) && votes >= c.w.T && !sc.passed:
+		// A round that the scheme has no use for is let go.
+		sc.passed = true
+		c.at(0, 2, func() {
+			c.certify(chain.Nullify, v.Round, 0, 2)
+			c.at(0, 2, func() { c.plot(v.Round + 1) })
+		})
+	}
+}
+
+// fits reports whether members lead two rounds in a row: what the second side is shown in the first goes on in the second.
+func (c *coalition) fits(r uint32) bool { return c.leads(r) && c.leads(r+1) }
+
+func (c *coalition) improvise(r uint32) {
+	rng := c.w.rng
+	// The first side is shown its block at the beginning of the round, or just before it is given up.
+	show := c.pick(0, 0, 0, 1, 2, 11, 12, 13, 14)
+	for side := range 2 {
+		c.at(c.grid(show), 0, func() { c.propose(r, side) })
+		if rng.IntN(5) != 0 {
+			c.at(c.grid(show+c.pick(0, 0, 0, 0, 1, 2, 3, 4, 5)), 2, func() { c.certify(chain.Notarize, r, side, side) })
+		}
+		if rng.IntN(2) == 0 {
+			c.at(c.grid(show+rng.IntN(24)), 2, func() { c.certify(chain.Nullify, r, side, side) })
+		}
+		if rng.IntN(4) == 0 {
+			c.at(c.grid(show+rng.IntN(10)), 2, func() { c.certify(chain.Notarize, r, side, 1-side) })
+		}
+		if rng.IntN(12) == 0 {
+			c.at(c.grid(4+rng.IntN(20)), 2, func() { c.certify(chain.Finalize, r, side, rng.IntN(3)) })
+		}
+		show += c.pick(0, 1, 1, 2, 2, 3, 3, 4, 30)
+	}
+}
+
+// split: the first side holds its notarization from the start; the second side is shown another block up to a little more than Delta
+// later. Whether the first then hears of it before its wait is over is what R2, R4 and the length of the wait are about.
+func (c *coalition) split(r uint32) {
+	first := c.w.rng.IntN(2)
+	second := 1 - first
+	start := c.grid(c.pick(0, 0, 1, 2))
+	c.at(start, 0, func() { c.lure(r, first) })
+	c.at(start, 2, func() { c.certify(chain.Notarize, r, first, first) })
+	c.at(start+c.grid(c.pick(1, 2, 2, 2, 3)), 0, func() { c.lure(r, second) })
+	c.at(start+c.grid(c.pick(3, 4, 5, 6)), 2, func() { c.goOn(r, second, c.scene(r).led[second]) })
+}
+
+// overtake acts on the first honest vote to give up a round that a member leads: the other side is shown a block of that round, and the
+// one that voted is taken past it, about when the other's wait ends. R1 and R3 are what stands against it.
+func (c *coalition) overtake(v chain.Vote) bool {
+	r := v.Round
+	sc := c.scene(r)
+	if c.scheme != overtake || !c.fits(r) || sc.led != [2]*chain.Proposal{} {
+		return false
+	}
+	gaveUp := c.side(c.w.nodes[v.Validator])
+	start := c.grid(c.pick(0, 0, 0, 1))
+	c.at(start, 0, func() { c.lure(r, 1-gaveUp) })
+	c.at(start, 2, func() { c.certify(chain.Notarize, r, 1-gaveUp, 1-gaveUp) })
+	c.at(start+c.grid(c.pick(1, 2, 3, 4, 5)), 2, func() { c.goOn(r, gaveUp, nil) })
+	return true
+}
+
+// lure shows a side a block that no other side was shown.
+func (c *coalition) lure(r uint32, side int) {
+	sc := c.scene(r)
+	sc.led[side] = c.proposal(r, uint32(c.order[int(r)%len(c.order)]), func(uint32, chain.Hash) bool { return false })
+	if p := sc.led[side]; p != nil {
+		c.to(side, consensus.Bundle{Proposals: []*chain.Proposal{p}})
+	}
+}
+
+// goOn takes a side into the round after r: on with a block notarized in r, or without one past it.
+func (c *coalition) goOn(r uint32, side int, with *chain.Proposal) {
+	leader := uint32(c.order[int(r+1)%len(c.order)])
+	next := c.scene(r + 1)
+	next.plotted = true
+	if next.led[side] == nil {
+		next.led[side] = c.proposal(r+1, leader, func(_ uint32, block chain.Hash) bool {
+			return with != nil && block == with.Statement.Block
+		})
+	}
+	if p := next.led[side]; p != nil {
+		c.to(side, consensus.Bundle{Proposals: []*chain.Proposal{p}})
+		c.at(0, 2, func() { c.certify(chain.Notarize, r+1, side, side) })
+	}
+}
+
+// propose shows the proposal of a round that a member leads to a side.
+func (c *coalition) propose(r uint32, side int) {
+	leader := c.order[int(r)%len(c.order)]
+	sc := c.scene(r)
+	if !c.leads(r) {
+		return
+	}
+	if sc.led[side] == nil {
+		if other := sc.led[1-side]; other != nil && c.w.rng.Float64() < c.unity {
+			sc.led[side] = other
+		} else {
+			sc.led[side] = c.proposal(r, uint32(leader), c.either)
+		}
+	}
+	if p := sc.led[side]; p != nil {
+		c.to(side, consensus.Bundle{Proposals: []*chain.Proposal{p}})
+	}
+}
+
+// certify shows a side the certificate that the votes known and the coalition's make.
+func (c *coalition) certify(kind chain.Kind, r uint32, about, to int) {
+	sc := c.scene(r)
+	block := chain.Hash{}
+	if kind != chain.Nullify {
+		switch {
+		case sc.led[about] != nil:
+			block = sc.led[about].Statement.Block
+		case len(sc.seen) > 0:
+			block = sc.seen[c.w.rng.IntN(len(sc.seen))]
+		default:
+			return
+		}
+	}
+	if cert := c.certificate(kind, r, block); cert != nil {
+		c.to(to, consensus.Bundle{Certificates: []*chain.Certificate{cert}})
+	}
+}
+
+// exploit shows everyone two finalizations that contradict each other, as soon as there are any. One alone it keeps for a while, then lets
+// the height go: there is a next one.
+func (c *coalition) exploit() {
+	var first *chain.Certificate
+	for r := range c.top + 1 {
+		sc := c.rounds[r]
+		if sc == nil {
+			continue
+		}
+		for _, block := range sc.seen {
+			if len(sc.votes[chain.Finalize][block]) == 0 {
+				continue
+			}
+			cert := c.certificate(chain.Finalize, r, block)
+			switch {
+			case cert == nil:
+			case first == nil:
+				first = cert
+			case first.Block != block:
+				c.to(0, consensus.Bundle{Certificates: []*chain.Certificate{first}})
+				c.to(1, consensus.Bundle{Certificates: []*chain.Certificate{cert}})
+			}
+		}
+	}
+	if first != nil && c.w.Delta > 0 && !c.concludes {
+		c.concludes = true
+		c.at(10*c.w.Delta, 2, func() { c.to(2, consensus.Bundle{Certificates: []*chain.Certificate{first}}) })
+	}
+}

@@ -1,0 +1,348 @@
+package simulation
+
+import (
+	"cmp"
+	"container/heap"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/consensus"
+	"github.com/diseq/diseq/node/internal/mutation"
+)
+
+// Options say what is simulated.
+type Options struct {
+	// N validators, T of which make a certificate; the first Byzantine of them are the coalition's.
+	N, T, Byzantine int
+	// Dead validators, other than the Byzantine ones, do not come back when the network calms down.
+	Dead int
+	// Partitioned validators, the first honest ones, are at times cut off, paused or down under the synchrony wait. As a node does, they
+	// notice, and count with the Byzantine ones: agreement holds with fewer than T of both together.
+	Partitioned int
+	// Graded lets a run go on for a while after a fork: it is about readers who want finalizations stronger than T.
+	Graded bool
+	// Delta is the synchrony wait's, in whole milliseconds; 0 is without. The network then keeps to it: no storm, and no message
+	// between honest validators that takes longer.
+	Delta time.Duration
+	// Amnesia: what a validator persisted is lost when it crashes.
+	Amnesia bool
+	// Mutation takes rules away from the honest validators.
+	Mutation mutation.Rules
+	// Weather, if set, overrides what the seed chooses.
+	Weather *Weather
+	// Keys signs with real Ed25519 keys. Slower; the evidence then verifies as it does anywhere.
+	Keys bool
+	// Trace keeps the transcript of the run.
+	Trace bool
+}
+
+// sound reports whether the options promise anything: no rule is missing and the Byzantine validators are few enough.
+func (o *Options) sound() bool {
+	tolerance := consensus.Tolerance(o.N, o.T)
+	withstood := tolerance.Byzantine
+	if o.Delta > 0 {
+		withstood = tolerance.ByzantineWithSynchrony - o.Partitioned
+	}
+	return o.Mutation == (mutation.Rules{}) && !o.Amnesia && o.Byzantine <= withstood
+}
+
+// Weather is what the network and the machines do to a run.
+type Weather struct {
+	// Storm is how long the bad weather lasts.
+	Storm time.Duration
+	// Loss and Crash are probabilities: that a message is lost, that a validator dies before an action.
+	Loss, Crash float64
+	// RoundTimeout is T_round of round 0.
+	RoundTimeout time.Duration
+	// Screen puts what arrives through Core.Screen first, as a node does.
+	Screen bool
+	// Skew is by how much a validator's clock runs too fast or too slow at most, as a fraction.
+	Skew float64
+	// SlowLinks is the share of the directed links on which everything takes ten times as long.
+	SlowLinks float64
+}
+
+// weather draws what a seed's storm is like.
+func weather(rng *rand.Rand) Weather {
+	w := Weather{
+		Storm:        time.Duration(1+rng.IntN(5)) * time.Second,
+		Loss:         []float64{0, 0.05, 0.2, 0.4}[rng.IntN(4)],
+		Crash:        []float64{0, 0.002, 0.01}[rng.IntN(3)],
+		RoundTimeout: 200 * time.Millisecond,
+		Screen:       rng.IntN(2) == 0,
+		Skew:         []float64{0, 0.1, 0.5}[rng.IntN(3)],
+		SlowLinks:    []float64{0, 0, 0.2}[rng.IntN(3)],
+	}
+	if rng.IntN(5) == 0 {
+		// Shorter than a message takes: rounds fail one after the other until they have grown long enough.
+		w.RoundTimeout = 15 * time.Millisecond
+	}
+	return w
+}
+
+// calmRounds is within how many rounds, in the calm, a height is decided: the promise of liveness as the simulator holds it. A leader
+// that is there comes within n rounds; three turns leave room for rounds that began in the storm and for timeouts to grow.
+func calmRounds(n int) int { return 3 * n }
+
+// calmHeights is how many heights have to be decided in the calm.
+const calmHeights = 3
+
+// Result is what a run came to.
+type Result struct {
+	Seed uint64
+	// Heights is how many were decided, Rounds the highest number of rounds that any of them took, CalmRounds the same of those that
+	// began in the calm.
+	Heights, Rounds, CalmRounds int
+	// Fork is the height with two final blocks, 0 if there is none.
+	Fork uint64
+	// Disagreement is the greatest strength at which readers see different blocks final at a height, 0 if there are none: with the
+	// finalize votes of honest validators and all that the coalition may add.
+	Disagreement int
+	// Accused are the validators that evidence was found of, in rising order.
+	Accused []uint32
+	// Evidence is what the nodes found.
+	Evidence []chain.Evidence
+	// Violation is what the oracle saw first, nil if nothing.
+	Violation error
+	// Virtual is how long the run took in its own time, Events how much happened in it.
+	Virtual time.Duration
+	Events  int
+	// Transcript has a line for everything that happened, if Options.Trace is set.
+	Transcript string
+}
+
+// Run runs a seed.
+func Run(seed uint64, o Options) Result {
+	w := newWorld(seed, o)
+	w.play()
+	r := Result{
+		Seed: seed, Heights: len(w.final), Rounds: w.rounds, CalmRounds: w.calmRounds, Fork: w.forked,
+		Disagreement: w.disagreement(), Evidence: w.evidence,
+		Violation: w.violation, Virtual: w.now, Events: w.events, Transcript: w.transcript.String(),
+	}
+	for v := range w.accused {
+		r.Accused = append(r.Accused, v)
+	}
+	slices.Sort(r.Accused)
+	return r
+}
+
+// Explain runs a seed again and returns its transcript, at most its last lines.
+func Explain(seed uint64, o Options, lines int) string {
+	o.Trace = true
+	all := strings.SplitAfter(Run(seed, o).Transcript, "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "")
+}
+
+// world is a run.
+type world struct {
+	Options
+	weather    Weather
+	seed       uint64
+	rng        *rand.Rand
+	now        time.Duration
+	queue      queue
+	serial     uint64
+	events     int
+	set        *chain.ValidatorSet
+	signers    signers
+	nodes      []*node
+	links      links
+	coalition  *coalition
+	oracle     // what it has seen
+	calm       bool
+	calmFrom   uint64
+	stamp      uint64
+	transcript strings.Builder
+}
+
+type timed struct {
+	at     time.Duration
+	rank   int
+	serial uint64
+	do     func()
+}
+
+// queue orders what will happen by time; what happens at one time by rank, which makes the end of a synchrony wait the last; and
+// otherwise by when it was asked for.
+type queue []timed
+
+func (q queue) Len() int { return len(q) }
+func (q queue) Less(i, j int) bool {
+	a, b := &q[i], &q[j]
+	return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.rank, b.rank), cmp.Compare(a.serial, b.serial)) < 0
+}
+func (q queue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+
+// Push implements heap.Interface.
+func (q *queue) Push(x any) { *q = append(*q, x.(timed)) }
+
+// Pop implements heap.Interface.
+func (q *queue) Pop() any {
+	old := *q
+	last := old[len(old)-1]
+	*q = old[:len(old)-1]
+	return last
+}
+
+func newWorld(seed uint64, o Options) *world {
+	w := &world{Options: o, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), oracle: newOracle()}
+	if w.weather = weather(w.rng); o.Weather != nil {
+		w.weather = *o.Weather
+	}
+	if o.Delta > 0 {
+		w.weather = Weather{Storm: 50 * o.Delta, RoundTimeout: 3 * o.Delta, Screen: w.weather.Screen}
+	}
+	w.set, w.signers = validators(o.N, o.T, o.Keys)
+	w.set.SynchronyDeltaMS = uint32(o.Delta / time.Millisecond)
+	for v := range o.N {
+		w.nodes = append(w.nodes, w.newNode(v, v < o.Byzantine))
+	}
+	for v := range o.Byzantine {
+		w.nodes = append(w.nodes, w.newNode(v, true))
+	}
+	w.links = newLinks(w)
+	w.coalition = newCoalition(w)
+	w.trace("n=%d t=%d b=%d %+v", o.N, o.T, o.Byzantine, w.weather)
+	return w
+}
+
+// order is the order in which the validators lead a height. Against the synchrony wait the coalition is often in luck.
+func (w *world) order(height uint64) []int {
+	rng := rand.New(rand.NewPCG(w.seed, height))
+	order := rng.Perm(w.N)
+	if w.Delta > 0 && rng.IntN(2) == 0 {
+		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(min(a, w.Byzantine), min(b, w.Byzantine)) })
+	}
+	return order
+}
+
+func (w *world) trace(format string, args ...any) {
+	if w.Trace {
+		fmt.Fprintf(&w.transcript, "%8.3fs ", w.now.Seconds())
+		fmt.Fprintf(&w.transcript, format+"\n", args...)
+	}
+}
+
+// after has something happen later.
+func (w *world) after(d time.Duration, do func()) { w.ranked(d, 0, do) }
+
+func (w *world) ranked(d time.Duration, rank int, do func()) {
+	w.serial++
+	heap.Push(&w.queue, timed{at: w.now + d, rank: rank, serial: w.serial, do: do})
+}
+
+// run lets time pass until then, or until the oracle objects.
+func (w *world) run(until time.Duration) bool {
+	for len(w.queue) > 0 && w.queue[0].at <= until && w.violation == nil {
+		e := heap.Pop(&w.queue).(timed)
+		w.now = e.at
+		w.events++
+		e.do()
+	}
+	w.now = max(w.now, until)
+	return w.violation == nil
+}
+
+// startSpread is within how long the validators start.
+const startSpread = 100 * time.Millisecond
+
+// play runs a storm and the calm after it.
+func (w *world) play() {
+	for _, s := range w.nodes {
+		if !s.byzantine || !w.coalition.liesLow {
+			w.after(time.Duration(w.rng.Int64N(int64(startSpread))), func() { w.start(s) })
+		}
+	}
+	w.trouble()
+	for at := time.Duration(0); at < w.weather.Storm; at += time.Duration(50+w.rng.IntN(400)) * time.Millisecond {
+		w.after(at, w.submit)
+	}
+	for at := time.Duration(0); at < w.weather.Storm && w.Delta == 0; at += time.Duration(100+w.rng.IntN(3000)) * time.Millisecond {
+		w.after(at, w.links.shift)
+	}
+	if !w.run(w.weather.Storm) {
+		return
+	}
+	w.calmDown()
+	patience := 60 * time.Second
+	if !w.live() {
+		patience = 5 * time.Second // nothing is promised; what the coalition began may come to its end
+	}
+	for at := time.Duration(0); at < patience; at += time.Second {
+		w.after(at, w.submit)
+	}
+	goal := w.calmFrom + calmHeights
+	for end := w.now + patience; w.now < end; {
+		if !w.run(w.now + 250*time.Millisecond) {
+			return
+		}
+		if w.height() >= goal {
+			return
+		}
+	}
+	if w.live() {
+		w.violate("%w: height %d %v after the network calmed down at height %d", ErrStalled, w.height(), patience, w.calmFrom)
+	}
+}
+
+// calmDown ends the storm: every message arrives, in at most 20 ms, and who is not dead comes back.
+func (w *world) calmDown() {
+	was := w.links
+	w.links.cut = 0
+	w.calm, w.calmFrom = true, uint64(len(w.final))
+	dead := w.rng.Perm(w.N - w.Byzantine)[:w.Dead]
+	w.trace("calm; dead: %v", dead)
+	for _, s := range w.nodes {
+		if !s.byzantine && slices.Contains(dead, s.validator-w.Byzantine) {
+			s.kill()
+			s.dead = true
+			continue
+		}
+		w.mend(s)
+		if !s.byzantine || !w.coalition.liesLow {
+			w.start(s)
+		}
+	}
+	for _, a := range w.nodes {
+		for _, b := range w.nodes[a.id+1:] {
+			if !was.connected(a, b) {
+				w.linkUp(a, b)
+			}
+		}
+	}
+}
+
+// live reports whether enough honest validators are there for heights to go on.
+func (w *world) live() bool {
+	return w.N-w.Byzantine-w.Dead >= w.T && (w.sound() || w.Byzantine == 0 || w.Mutation != mutation.Rules{})
+}
+
+// height is the lowest last final height of the honest validators that are there.
+func (w *world) height() uint64 {
+	low := ^uint64(0)
+	for _, s := range w.nodes {
+		if !s.byzantine && !s.dead {
+			low = min(low, uint64(len(s.store)))
+		}
+	}
+	return low
+}
+
+// submit gives the validators something to order; in the storm not all of them hear of it.
+func (w *world) submit() {
+	for _, s := range w.nodes {
+		if w.calm || w.rng.IntN(4) != 0 {
+			w.after(w.links.delay(), func() {
+				s.pending = true
+				if s.core != nil {
+					w.step(s, consensus.Pool{Pending: true})
+				}
+			})
+		}
+	}
+}

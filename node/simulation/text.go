@@ -1,0 +1,62 @@
+package simulation
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/consensus"
+)
+
+// String names a node in a transcript: its validator, with ' for the second process of one that runs twice.
+func (s *node) String() string {
+	switch {
+	case s.id != s.validator:
+		return fmt.Sprintf("b%d'", s.validator)
+	case s.byzantine:
+		return fmt.Sprintf("b%d", s.validator)
+	}
+	return fmt.Sprintf("v%d", s.validator)
+}
+
+// short is a hash as transcripts show it.
+func short(h chain.Hash) string {
+	if h.IsZero() {
+		return "-"
+	}
+	return fmt.Sprintf("%x", h[:2])
+}
+
+func certificateText(c *chain.Certificate) string {
+	signers := make([]string, len(c.Votes))
+	for i, s := range c.Votes {
+		signers[i] = fmt.Sprint(s.Validator)
+	}
+	return fmt.Sprintf("%v[%d.%d %s by %s]", c.Kind, c.Height, c.Round, short(c.Block), strings.Join(signers, ","))
+}
+
+func voteText(v chain.Vote) string {
+	return fmt.Sprintf("%v(%d.%d %s by %d)", v.Kind, v.Height, v.Round, short(v.Block), v.Validator)
+}
+
+// text is a bundle as transcripts show it.
+type text consensus.Bundle
+
+func (b text) String() string {
+	out := make([]string, 0, len(b.Certificates)+len(b.Proposals)+len(b.Votes))
+	for _, c := range b.Certificates {
+		out = append(out, certificateText(c))
+	}
+	for _, p := range b.Proposals {
+		just := ""
+		if p.Notarization != nil {
+			just = fmt.Sprintf(" on round %d", p.Notarization.Round)
+		}
+		out = append(out, fmt.Sprintf("proposal(%d.%d %s by %d%s, %d nullified)", p.Statement.Height, p.Statement.Round,
+			short(p.Statement.Block), p.Statement.Validator, just, len(p.Nullifications)))
+	}
+	for _, v := range b.Votes {
+		out = append(out, voteText(v))
+	}
+	return strings.Join(out, " ")
+}
