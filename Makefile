@@ -127,6 +127,7 @@ verify-generated: tools ## Fail on a generated file that generating again would 
 unit: ## Unit tests.
 	@$(PHASE) 'unit tests' $(GO) test -timeout 15m $(TESTFLAGS) $(UNIT_PKGS)
 	@$(PHASE) 'images without an engine' $(GO) -C hack/image test $(TESTFLAGS) ./...
+	@hack/setup.sh --optional nft=nftables || echo 'nft cannot be had: the rules of the network of hack/kind are not shown to it'
 	@$(PHASE) 'the network of hack/kind' env CGO_ENABLED=0 $(GO) -C hack/kind/go/k8s test $(TESTFLAGS) ./podnet
 
 .PHONY: race
