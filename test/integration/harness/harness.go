@@ -116,6 +116,9 @@ func Path(t testing.TB, elements ...string) string {
 // Config returns a copy of the administrator's configuration.
 func Config() *rest.Config { return rest.CopyConfig(config) }
 
+// Kubeconfig returns a file that leads a program to the API server, as its administrator.
+func Kubeconfig() string { return kubeconfig }
+
 // Scheme returns a scheme with the kinds of Kubernetes and ours.
 func Scheme() *runtime.Scheme {
 	s := runtime.NewScheme()
