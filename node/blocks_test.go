@@ -16,7 +16,7 @@ import (
 // openNode opens node i of a network without running it.
 func (n *testNetwork) openNode(i int) *Node {
 	n.t.Helper()
-	node, err := open(n.t.Context(), n.configs[i], "test", slog.New(slog.DiscardHandler))
+	node, err := open(n.t.Context(), Machine{}, n.configs[i], "test", slog.New(slog.DiscardHandler))
 	if err != nil {
 		n.t.Fatal(err)
 	}

@@ -29,6 +29,7 @@ import (
 // Node is a running node.
 type Node struct {
 	cfg      Config
+	machine  Machine
 	log      *slog.Logger
 	genesis  *chain.Genesis
 	set      *chain.ValidatorSet
@@ -101,8 +102,23 @@ func (t *tasks) wait() {
 
 // Run runs a node until ctx ends; then it returns nil when everything is closed. It returns early with an error if a part of
 // it cannot go on: a damaged database, a full disk under the vote store, a state that differs from the network's.
-func Run(ctx context.Context, cfg Config, version string, logger *slog.Logger) (err error) {
-	n, err := open(ctx, cfg, version, logger)
+func Run(ctx context.Context, cfg Config, version string, logger *slog.Logger) error {
+	return Machine{}.Run(ctx, cfg, version, logger)
+}
+
+// Machine is what a node takes from the machine that it runs on, besides files: what is nil is taken from the real one. Whole nodes in
+// one process, on a network that a test makes, are given theirs by it.
+type Machine struct {
+	// Listen opens the node's listeners, as net.ListenConfig.Listen does; Dial reaches peers, as net.Dialer.DialContext does.
+	Listen func(ctx context.Context, network, address string) (net.Listener, error)
+	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
+	// Now is the clock that blocks get their time from and are held to. Timers and pauses go by package time all the same.
+	Now func() time.Time
+}
+
+// Run runs a node on this machine, as the function Run does.
+func (m Machine) Run(ctx context.Context, cfg Config, version string, logger *slog.Logger) (err error) {
+	n, err := open(ctx, m, cfg, version, logger)
 	if err != nil {
 		return err
 	}
@@ -113,10 +129,13 @@ func Run(ctx context.Context, cfg Config, version string, logger *slog.Logger) (
 func (n *Node) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	n.ctx = ctx
-	var listen net.ListenConfig
+	listen := n.machine.Listen
+	if listen == nil {
+		listen = new(net.ListenConfig).Listen
+	}
 	var listeners []net.Listener
 	for _, address := range []string{n.cfg.Listen.Peer, n.cfg.Listen.Public, n.cfg.Listen.Operations} {
-		l, err := listen.Listen(ctx, "tcp", address)
+		l, err := listen(ctx, "tcp", address)
 		if err != nil {
 			for _, open := range listeners {
 				_ = open.Close() // nothing was served on it

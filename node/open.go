@@ -21,7 +21,7 @@ import (
 )
 
 // open opens files and listeners' parts; nothing runs yet.
-func open(ctx context.Context, cfg Config, version string, logger *slog.Logger) (_ *Node, err error) {
+func open(ctx context.Context, machine Machine, cfg Config, version string, logger *slog.Logger) (_ *Node, err error) {
 	genesis, err := cfg.LoadGenesis()
 	if err != nil {
 		return nil, err
@@ -31,8 +31,11 @@ func open(ctx context.Context, cfg Config, version string, logger *slog.Logger) 
 		return nil, err
 	}
 	n := &Node{
-		cfg: cfg, log: logger, genesis: genesis, set: genesis.Set(), identity: own, self: own.Public().PublicKey, version: version,
+		cfg: cfg, machine: machine, log: logger, genesis: genesis, set: genesis.Set(), identity: own, self: own.Public().PublicKey, version: version,
 		now: time.Now, names: map[chain.PublicKey]string{}, next: make(chan struct{}),
+	}
+	if machine.Now != nil {
+		n.now = machine.Now
 	}
 	for _, v := range genesis.Validators {
 		n.names[v.PublicKey] = v.Name
@@ -78,6 +81,7 @@ func open(ctx context.Context, cfg Config, version string, logger *slog.Logger) 
 	n.synchrony = newSynchrony(n)
 	n.transport, err = peer.New(peer.Config{
 		Key: own.Signing, Genesis: genesis, Name: cfg.Name, Version: version, Logger: logger, Registerer: registry,
+		Dial: machine.Dial,
 	}, &handler{n})
 	return n, err
 }

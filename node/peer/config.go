@@ -1,10 +1,12 @@
 package peer
 
 import (
+	"context"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,6 +26,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Registerer receives the metrics diseq_peer_*; it may be nil.
 	Registerer prometheus.Registerer
+	// Dial reaches a peer over TCP, as net.Dialer.DialContext does; nil dials for real.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Peer is a node that may connect to this one and, if it has an address, is dialled by it.

@@ -231,12 +231,15 @@ func (l *link) current() (*session, error) {
 // connect dials the peer and exchanges the handshake. It tells which run of the peer answered.
 func (l *link) connect(ctx context.Context) (*grpc.ClientConn, instance, error) {
 	s := l.t.settings
-	dialer := net.Dialer{Timeout: s.handshakeTimeout}
+	dial := l.t.config.Dial
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: s.handshakeTimeout}).DialContext
+	}
 	conn, err := grpc.NewClient("passthrough:///"+l.peer.Address,
 		grpc.WithTransportCredentials(clientCredentials(l.t.certificate, l.peer.Key)),
 		// A dialer of our own also keeps gRPC from looking for an HTTP proxy in the environment.
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "tcp", address)
+			return dial(ctx, "tcp", address)
 		}),
 		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: s.handshakeTimeout}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: s.keepaliveTime, Timeout: s.keepaliveTimeout}),
