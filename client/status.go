@@ -31,9 +31,11 @@ type Status struct {
 	Tolerance Tolerance `json:"tolerance"`
 	// Synchrony is nil on a chain without the synchrony wait.
 	Synchrony *Synchrony `json:"synchrony,omitempty"`
-	Peers     []Peer     `json:"peers"`
-	Pool      Pool       `json:"pool"`
-	Versions  Versions   `json:"versions"`
+	// Evidence is how many pieces of evidence of broken rules the node holds; Client.Evidence returns them.
+	Evidence int      `json:"evidence"`
+	Peers    []Peer   `json:"peers"`
+	Pool     Pool     `json:"pool"`
+	Versions Versions `json:"versions"`
 }
 
 // Synchrony is the state of a node's synchrony wait.
@@ -42,6 +44,8 @@ type Synchrony struct {
 	DeltaMS uint32 `json:"delta_ms"`
 	// Healthy says whether the node hears within Delta what enough validators say; while it does not, it does not vote to finalize.
 	Healthy bool `json:"healthy"`
+	// Settled says whether it has done so for 2 Delta; until then it does not vote to notarize.
+	Settled bool `json:"settled"`
 }
 
 // Tolerance is how many validators may fail: crash with the chain still making blocks, be Byzantine with agreement on any

@@ -259,11 +259,13 @@ func (b *backend) Status() server.Status {
 		Height: tip.block.Header.Height, BlockHash: tip.hash, BlockTimestamp: tip.block.Header.Timestamp,
 		StateHeight: state, Threshold: n.set.Threshold, Validators: len(n.set.Validators), Headroom: n.headroom(),
 		Tolerance: tolerance(len(n.set.Validators), int(n.set.Threshold)),
+		Evidence:  n.store.EvidenceHeld(),
 		Pool:      server.PoolStatus{Messages: pool.Messages, Bytes: pool.Bytes, MaxBytes: pool.MaxBytes},
 		Versions:  server.Versions{Node: n.version, Protocol: chain.ProtocolVersion, Go: runtime.Version()},
 	}
 	if n.set.SynchronyDeltaMS != 0 {
-		out.Synchrony = &server.Synchrony{DeltaMS: n.set.SynchronyDeltaMS, Healthy: n.synchrony.ok.Load()}
+		healthy := n.synchrony.ok.Load()
+		out.Synchrony = &server.Synchrony{DeltaMS: n.set.SynchronyDeltaMS, Healthy: healthy, Settled: healthy && n.synchrony.settled.Load()}
 	}
 	if err := b.Ready(); err != nil {
 		out.Ready, out.Reason = false, err.Error()

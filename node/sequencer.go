@@ -166,6 +166,7 @@ func commits(actions []consensus.Action) bool {
 
 // execute carries out actions: what is to persist first, with one fsync, then the rest in order.
 func (s *sequencer) execute(actions []consensus.Action) error {
+	s.n.synchrony.settled.Store(s.core.Settled())
 	var records []store.Record
 	for _, a := range actions {
 		if p, ok := a.(consensus.Persist); ok {

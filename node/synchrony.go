@@ -25,6 +25,8 @@ type synchrony struct {
 	beat          atomic.Pointer[time.Time]
 	stalled, slow atomic.Bool
 	ok            atomic.Bool
+	// settled is what the core says of itself: the time after ill health in which it does not notarize is over.
+	settled atomic.Bool
 
 	// mu is held while events are posted, so that they stay in order; the sequencer, which takes them, never takes it.
 	mu     sync.Mutex

@@ -67,6 +67,42 @@ func TestTheSynchronyWaitTakesTwoDeltaAndNoMore(t *testing.T) {
 	n.submit(1, "five")
 }
 
+// A node that hears the others again tells that it does not vote yet: not before 2*Delta have passed.
+func TestANodeTellsWhetherItHasBeenHealthyForLongEnough(t *testing.T) {
+	n := newSynchronousNetwork(t, 4, 3)
+	n.start(0)
+	n.start(1)
+	if n.settled(0) {
+		t.Error("settled with two of the three that it takes")
+	}
+	took := make(chan time.Duration, 1) // from when it was last seen unhealthy
+	go func() {
+		for unhealthy := time.Now(); t.Context().Err() == nil; {
+			asked := time.Now()
+			switch s := n.status(0).Synchrony; {
+			case s.Settled:
+				took <- time.Since(unhealthy)
+				return
+			case !s.Healthy:
+				unhealthy = asked
+			}
+		}
+	}()
+	n.start(2)
+	select {
+	case took := <-took:
+		if took <= 2*testDelta {
+			t.Errorf("settled %v after it was unhealthy, want more than %v", took, 2*testDelta)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("never settled")
+	}
+	n.stop(2)
+	n.eventually("two of four are not settled", func() bool { return !n.settled(0) && !n.settled(1) })
+}
+
+func (n *testNetwork) settled(i int) bool { return n.status(i).Synchrony.Settled }
+
 func TestOneValidatorWaitsForNobody(t *testing.T) {
 	n := newSynchronousNetwork(t, 1, 1)
 	n.start(0)

@@ -89,6 +89,10 @@ func (c *Core) feels(h *height, ok bool) {
 	}
 }
 
+// Settled reports whether this node has been healthy for long enough to notarize: since 2*Delta, with all heard again that was said
+// before. Always false without the synchrony wait, where nothing waits for it.
+func (c *Core) Settled() bool { return c.settled }
+
 // settle begins the wait before the first Notarize after a start, after a time of ill health, or at a height of which messages were
 // dropped because this node was too far behind: what others said meanwhile has to be heard first, so they are asked to say it again.
 // Without that a coalition that keeps a block from a validator until the others are two heights on has it vote for what they know

@@ -143,8 +143,10 @@ type Status struct {
 	Headroom  int       `json:"headroom"`
 	Tolerance Tolerance `json:"tolerance"`
 	// Synchrony is nil on a chain without the synchrony wait.
-	Synchrony *Synchrony   `json:"synchrony,omitempty"`
-	Peers     []PeerStatus `json:"peers"`
+	Synchrony *Synchrony `json:"synchrony,omitempty"`
+	// Evidence is how many pieces of evidence of broken rules the node holds.
+	Evidence int          `json:"evidence"`
+	Peers    []PeerStatus `json:"peers"`
 	Pool      PoolStatus   `json:"pool"`
 	Versions  Versions     `json:"versions"`
 }
@@ -154,6 +156,8 @@ type Synchrony struct {
 	DeltaMS uint32 `json:"delta_ms"`
 	// Healthy says whether this node hears within Delta what enough validators say. While it does not, it does not vote to finalize.
 	Healthy bool `json:"healthy"`
+	// Settled says whether it has done so for 2 Delta, and has heard again what was said before. Until then it does not vote to notarize.
+	Settled bool `json:"settled"`
 }
 
 // Tolerance is a row of the table of consensus.md, from consensus.Tolerance(n, t).

@@ -254,6 +254,7 @@ func (f *fake) Status() Status {
 	return Status{
 		ChainID: f.genesis.ChainID, Node: "node-0", Role: "validator", Height: height, Threshold: 3, Validators: 4,
 		Tolerance: Tolerance{Crash: 1, Byzantine: 1, ByzantineWithSynchrony: 2}, Versions: Versions{Protocol: chain.ProtocolVersion},
+		Evidence: len(f.evidence),
 	}
 }
 

@@ -496,6 +496,7 @@ func TestStatusValidatorsEvidenceGenesis(t *testing.T) {
 	status := decode[map[string]any](t, do(t, h, request{path: "/v1/status"}))
 	for name, want := range map[string]any{
 		"chain_id": "test", "node": "node-0", "role": "validator", "height": 1.0, "round": 0.0, "threshold": 3.0, "validators": 4.0,
+		"evidence": 0.0,
 	} {
 		if status[name] != want {
 			t.Errorf("status %s is %v, want %v", name, status[name], want)
@@ -519,6 +520,9 @@ func TestStatusValidatorsEvidenceGenesis(t *testing.T) {
 		t.Errorf("no evidence: %+v", got)
 	}
 	f.evidence = []chain.Evidence{f.equivocation(t)}
+	if status := decode[Status](t, do(t, h, request{path: "/v1/status"})); status.Evidence != 1 {
+		t.Errorf("the status tells of %d pieces of evidence, want 1", status.Evidence)
+	}
 	held := decode[struct{ Evidence []chain.Evidence }](t, do(t, h, request{path: "/v1/evidence"})).Evidence
 	if len(held) != 1 {
 		t.Fatalf("evidence %+v", held)

@@ -241,8 +241,14 @@ func (s *Store) AddEvidence(ctx context.Context, e chain.Evidence) (added bool, 
 	if err != nil {
 		return false, err
 	}
-	return <-result, nil
+	if added = <-result; added {
+		s.evidence.Add(1)
+	}
+	return added, nil
 }
+
+// EvidenceHeld is how many pieces of evidence are held.
+func (s *Store) EvidenceHeld() int { return int(s.evidence.Load()) }
 
 // Evidence returns at most limit pieces of evidence held, oldest first.
 func (s *Store) Evidence(ctx context.Context, limit int) (out []chain.Evidence, err error) {

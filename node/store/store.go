@@ -83,7 +83,9 @@ type Store struct {
 	reads   *sql.DB
 	writer  *writer
 	tip     atomic.Pointer[tip]
-	closing sync.Once
+	// evidence counts the pieces held.
+	evidence atomic.Int64
+	closing  sync.Once
 	closed  error
 
 	strengthening sync.Mutex
@@ -140,6 +142,11 @@ func (s *Store) open(registerer prometheus.Registerer) error {
 		return err
 	}
 	ctx := context.Background()
+	var evidence int64
+	if err := s.reads.QueryRowContext(ctx, "SELECT count(*) FROM evidence").Scan(&evidence); err != nil {
+		return explain(s.path, "count evidence", err)
+	}
+	s.evidence.Store(evidence)
 	conn, err := s.writes.Conn(ctx)
 	if err != nil {
 		return explain(s.path, "open", err)

@@ -234,8 +234,8 @@ func TestAStrongerCertificateIsWrittenWithoutAnotherTransaction(t *testing.T) {
 }
 
 func TestEvidenceIsKeptOnceAndBoundedForEachValidator(t *testing.T) {
-	c := newChain("store")
-	s := c.open(t, dataDir(t))
+	c, dir := newChain("store"), dataDir(t)
+	s := c.open(t, dir)
 	evidence := func(validator int, round uint32) chain.Evidence {
 		a := chain.Vote{Kind: chain.Notarize, Height: 1, Round: round, Block: chain.Hash{1}, Validator: uint32(validator)}
 		b := a
@@ -268,6 +268,13 @@ func TestEvidenceIsKeptOnceAndBoundedForEachValidator(t *testing.T) {
 		t.Errorf("%d pieces held", len(held))
 	}
 	must(t, held[0].Verify(c.genesis.ChainID, c.genesis.Set()))
+	if n := s.EvidenceHeld(); n != EvidencePerValidator+1 {
+		t.Errorf("%d pieces counted, want %d", n, EvidencePerValidator+1)
+	}
+	must(t, s.Close())
+	if n := c.open(t, dir).EvidenceHeld(); n != EvidencePerValidator+1 {
+		t.Errorf("%d pieces counted when opened again, want %d", n, EvidencePerValidator+1)
+	}
 }
 
 func TestMetaIsKept(t *testing.T) {

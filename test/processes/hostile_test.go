@@ -267,6 +267,10 @@ func checkEvidence(t *testing.T, n *system.Network, against *system.Node) {
 		if err := node.Get("/v1/evidence", &held); err != nil {
 			t.Fatal(err)
 		}
+		var status struct{ Evidence int }
+		if err := node.Get("/v1/status", &status); err != nil || status.Evidence < len(held.Evidence) {
+			t.Errorf("%s: the status counts %d of %d pieces of evidence, %v", node.Name, status.Evidence, len(held.Evidence), err)
+		}
 		for _, e := range held.Evidence {
 			found++
 			if err := e.Verify(n.Genesis.ChainID, set); err != nil {
