@@ -1,0 +1,196 @@
+package nodes
+
+import (
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing/synctest"
+	"time"
+)
+
+// kill ends members at one instant, in the midst of their work if they do any: after some writes to the wire from now, the last of which
+// does not leave. The copies of their files, as the kill left them, are what they start from next.
+func (w *world) kill(members ...*member) {
+	w.Helper()
+	names := make([]string, len(members))
+	cut := make(chan struct{})
+	strike := func() {
+		for _, m := range members {
+			m.life.machine.cut()
+		}
+		// Only now: what is on the disks at this moment is there before anything could have left after it.
+		for _, m := range members {
+			m.life.marks = marks(m.config.Data)
+		}
+		close(cut)
+	}
+	for i, m := range members {
+		names[i] = m.name
+	}
+	writes := 1 + w.rng.Int64N(300)
+	members[0].life.machine.arm(writes, strike)
+	select {
+	case <-cut:
+	case <-time.After(time.Second):
+		if members[0].life.machine.disarm() {
+			strike()
+		} else {
+			<-cut
+		}
+	}
+	synctest.Wait() // the dead work on what they had; nothing of it leaves
+	var torn []string
+	for _, m := range members {
+		torn = append(torn, w.bury(m))
+	}
+	w.kills += len(members)
+	w.note("killed %s; %s", strings.Join(names, ", "), strings.Join(torn, ", "))
+}
+
+// bury copies a dead member's files for its next life and ends the last one.
+func (w *world) bury(m *member) string {
+	w.Helper()
+	l, old := m.life, m.config.Data
+	m.lives++
+	m.config.Data = filepath.Join(w.dir, m.name, fmt.Sprintf("data%d", m.lives))
+	torn, err := copyTorn(old, m.config.Data, l.marks, w.rng.IntN(tearings), w.rng.Int64())
+	w.must(err)
+	m.life = nil
+	l.stop()
+	<-l.ended
+	w.must(os.RemoveAll(old))
+	return torn
+}
+
+// mark is what a database was at the moment of a kill.
+type mark struct {
+	name     string
+	size     int64
+	modified time.Time
+	log      int64 // bytes of its write-ahead log
+	head     [32]byte
+	sum      uint32
+}
+
+// databases are in the order in which what is in one may rest on what is in a later one.
+var databases = []string{"votes.db", "state.db", "blocks.db"}
+
+func marks(dir string) []mark {
+	var out []mark
+	for _, name := range databases {
+		m := mark{name: name}
+		if in, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			m.size, m.modified = in.Size(), in.ModTime()
+		}
+		if log, err := os.ReadFile(filepath.Join(dir, name+"-wal")); err == nil {
+			m.log, m.sum = int64(len(log)), crc32.ChecksumIEEE(log)
+			copy(m.head[:], log)
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+// spare returns by how many bytes the log has grown since the mark; 0 if anything else happened to it.
+func (m *mark) spare(now mark) int64 {
+	if m.log == 0 || now.head != m.head || now.size != m.size || !now.modified.Equal(m.modified) {
+		return 0
+	}
+	return now.log - m.log
+}
+
+// What a kill does to the logs.
+const (
+	nothingTorn = iota
+	votesTorn
+	stateTorn
+	allTorn
+	tearings
+)
+
+// tear returns how many bytes to cut off the log of each database: some of those written since the marks, on which nothing rests that
+// left the node. The votes and the state are never left ahead of the blocks.
+func tear(before, now []mark, how int, draw int64) (cut [3]int64) {
+	var spare [3]int64
+	behind := true
+	for i := range before {
+		spare[i] = before[i].spare(now[i])
+		if i < 2 && spare[i] == 0 && before[i] != now[i] {
+			behind = false
+		}
+	}
+	part := func(i int) int64 { return draw % (spare[i] + 1) }
+	switch {
+	case how == votesTorn:
+		cut[0] = part(0)
+	case how == stateTorn:
+		cut[1] = part(1)
+	case how == allTorn && behind:
+		cut = [3]int64{spare[0], spare[1], part(2)}
+	}
+	return cut
+}
+
+// copyTorn copies a data directory that nothing writes to, without what tear cuts off.
+func copyTorn(from, to string, before []mark, how int, draw int64) (string, error) {
+	cut := tear(before, marks(from), how, draw)
+	if err := os.MkdirAll(to, 0o700); err != nil {
+		return "", err
+	}
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return "", err
+	}
+	for _, e := range entries {
+		name := e.Name()
+		if strings.HasSuffix(name, "-shm") || strings.HasSuffix(name, ".lock") || name == "LOCK" {
+			continue
+		}
+		content, err := os.ReadFile(filepath.Join(from, name))
+		if err != nil {
+			return "", err
+		}
+		if i := slices.Index(databases, strings.TrimSuffix(name, "-wal")); i >= 0 && strings.HasSuffix(name, "-wal") {
+			content = content[:int64(len(content))-cut[i]]
+		}
+		if err := os.WriteFile(filepath.Join(to, name), content, 0o600); err != nil {
+			return "", err
+		}
+	}
+	return fmt.Sprintf("cut off the logs: votes %d, state %d, blocks %d bytes", cut[0], cut[1], cut[2]), nil
+}
+
+// arm makes the machine call strike at a write to the wire, before it leaves.
+func (m *machine) arm(writes int64, strike func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fuse, m.strike = writes, strike
+}
+
+// disarm reports whether strike was not called and will not be.
+func (m *machine) disarm() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	armed := m.strike != nil
+	m.strike = nil
+	return armed
+}
+
+// burn is called before each write.
+func (m *machine) burn() {
+	m.mu.Lock()
+	strike := m.strike
+	if m.fuse--; m.fuse > 0 {
+		strike = nil
+	}
+	if strike != nil {
+		m.strike = nil
+	}
+	m.mu.Unlock()
+	if strike != nil {
+		strike()
+	}
+}
