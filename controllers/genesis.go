@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -87,12 +88,17 @@ func (p *pass) compareRetained(name string) error {
 	if err != nil {
 		return problemf(status.InvalidSpec, "%v", err)
 	}
-	if wanted.Parameters != p.genesis.Parameters {
-		return problemf(status.RetainedGenesisMismatch, "ConfigMap %s of an earlier network has the constants %+v, the spec asks for %+v: ask "+
+	if had, asked := constants(p.genesis), constants(wanted); had != asked {
+		return problemf(status.RetainedGenesisMismatch, "ConfigMap %s of an earlier network has the constants %s, the spec asks for %s: ask "+
 			"for the same to resume chain %s, or remove what was retained to begin a new one",
-			name, p.genesis.Parameters, wanted.Parameters, p.genesis.ChainID)
+			name, had, asked, p.genesis.ChainID)
 	}
 	return nil
+}
+
+// constants are all that the spec says of a genesis document besides the set.
+func constants(g *chain.Genesis) string {
+	return fmt.Sprintf("%+v, synchrony delta %d ms", g.Parameters, g.SynchronyDeltaMS)
 }
 
 // compareOrphans refuses to begin a chain where one was. A key whose validator had a volume has signed; the document that says what is

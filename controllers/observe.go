@@ -191,7 +191,7 @@ func (p *pass) membership() membership.Network {
 		Paused:        p.network.Spec.Paused,
 	}
 	if p.genesis != nil {
-		n.Set.Threshold = int(p.genesis.Threshold)
+		n.Set.Threshold, n.Set.Delta = int(p.genesis.Threshold), time.Duration(p.genesis.SynchronyDeltaMS)*time.Millisecond
 		for _, v := range p.genesis.Validators {
 			n.Set.Keys = append(n.Set.Keys, v.PublicKey)
 		}
@@ -213,7 +213,7 @@ func (p *pass) membership() membership.Network {
 		}
 		if m.pod != nil {
 			outdated := m.wanted != nil && m.pod.Annotations[resources.TemplateAnnotation] != resources.TemplateOf(m.wanted)
-			seen.Pod = membership.ObservePod(m.pod, outdated, p.now)
+			seen.Pod = n.Set.ObservePod(m.pod, outdated, p.now)
 		}
 		if m.asked {
 			seen.Answer, seen.Silence = m.answer.Status, m.answer.Err

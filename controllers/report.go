@@ -134,7 +134,7 @@ func (p *pass) tell(old, now []metav1.Condition) {
 			continue
 		}
 		kind := corev1.EventTypeNormal
-		bad := (c.Type == v1alpha1.ConditionDegraded) == (c.Status == metav1.ConditionTrue)
+		bad := (c.Type == v1alpha1.ConditionDegraded || c.Type == v1alpha1.ConditionEvidenceFound) == (c.Status == metav1.ConditionTrue)
 		switch {
 		case told[c.Reason]:
 			continue

@@ -113,6 +113,7 @@ type Threshold struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.beaconInterval) || self.beaconInterval == oldSelf.beaconInterval",fieldPath=".beaconInterval",message="cannot be changed: it is part of the genesis document"
 // +kubebuilder:validation:XValidation:rule="!has(self.minBlockInterval) || !self.minBlockInterval.matches('^0$|^([0-9]+([.][0-9]+)?(m|s|ms))+$') || duration(self.minBlockInterval) == duration(oldSelf.minBlockInterval)",fieldPath=".minBlockInterval",message="cannot be changed: it is part of the genesis document"
+// +kubebuilder:validation:XValidation:rule="[self, oldSelf].exists(c, has(c.synchrony) && !c.synchrony.delta.matches('^0$|^([0-9]+([.][0-9]+)?(m|s|ms))+$')) || (has(self.synchrony) ? duration(self.synchrony.delta) : duration('0s')) == (has(oldSelf.synchrony) ? duration(oldSelf.synchrony.delta) : duration('0s'))",fieldPath=".synchrony",message="cannot be changed: it is part of the genesis document"
 type Consensus struct {
 	// MinBlockInterval is how long a leader waits for a block to fill, a duration of whole milliseconds from 0s to 1m, such as 20ms or
 	// 1.5s: the shortest time between two blocks unless they are full. 20ms if left out. Immutable.
@@ -130,6 +131,22 @@ type Consensus struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1048576
 	BeaconInterval *int64 `json:"beaconInterval,omitempty"`
+
+	// Synchrony turns the synchrony wait on: no two blocks become final at a height with up to threshold - 1 Byzantine validators, as
+	// long as messages between the others arrive within delta, and every block takes more than twice delta longer. Off if left out.
+	// Immutable.
+	// +optional
+	Synchrony *Synchrony `json:"synchrony,omitempty"`
+}
+
+// Synchrony is the synchrony wait.
+type Synchrony struct {
+	// Delta is what a message between two validators never takes longer than, with the fsync before it leaves: a duration of whole
+	// milliseconds from 10ms to 1m, such as 100ms, or 0s for no wait. No default. Immutable.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(0|([0-9]+m)?([0-9]+([.][0-9]{1,3})?s)?([0-9]+ms)?)$') && self.size() > 0 && (duration(self) == duration('0s') || duration(self) >= duration('10ms') && duration(self) <= duration('1m'))",message="must be a duration of whole milliseconds from 10ms to 1m, such as 100ms, or 0s for no synchrony wait"
+	Delta metav1.Duration `json:"delta"`
 }
 
 // Messages bounds what clients send.
@@ -302,6 +319,8 @@ const (
 	ConditionQuorumHealthy = "QuorumHealthy"
 	// ConditionMembershipChanging: the set of validators is being changed.
 	ConditionMembershipChanging = "MembershipChanging"
+	// ConditionEvidenceFound: nodes hold evidence that a validator broke the rules of voting. It stays: evidence is kept for ever.
+	ConditionEvidenceFound = "EvidenceFound"
 )
 
 // MemberPhase is where a validator is in its life.
@@ -361,7 +380,8 @@ type Tolerance struct {
 	// Byzantine is how many may do anything while, on any network, no two blocks become final at a height: 2t - n - 1.
 	Byzantine int32 `json:"byzantine"`
 
-	// ByzantineWithSynchrony is the same with the synchrony wait: t - 1.
+	// ByzantineWithSynchrony is the same with the synchrony wait, while messages arrive within its delta: t - 1. It holds for this
+	// network if status.synchronyDelta is there; without, it is what readers get who insist on the signatures of all validators.
 	ByzantineWithSynchrony int32 `json:"byzantineWithSynchrony"`
 }
 
@@ -371,7 +391,7 @@ type DiseqNetworkStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Available, Progressing, Degraded, QuorumHealthy, MembershipChanging.
+	// Conditions: Available, Progressing, Degraded, QuorumHealthy, MembershipChanging, EvidenceFound.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -411,6 +431,11 @@ type DiseqNetworkStatus struct {
 	// +optional
 	Tolerance *Tolerance `json:"tolerance,omitempty"`
 
+	// SynchronyDelta is the delta of the network's synchrony wait, which tolerance.byzantineWithSynchrony rests on. It is left out where
+	// the network has none.
+	// +optional
+	SynchronyDelta *metav1.Duration `json:"synchronyDelta,omitempty"`
+
 	// DisruptionsAllowed is how many more validators may go down now while messages still become final.
 	// +optional
 	// +kubebuilder:default=0
@@ -440,6 +465,7 @@ type DiseqNetworkStatus struct {
 // +kubebuilder:printcolumn:name="Tolerates",type=integer,JSONPath=".status.tolerance.crash",description="How many validators may be down while messages still become final"
 // +kubebuilder:printcolumn:name="Available",type=string,JSONPath=`.status.conditions[?(@.type=="Available")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Available")].reason`
+// +kubebuilder:printcolumn:name="Synchrony",type=string,priority=1,JSONPath=".status.synchronyDelta",description="Delta of the synchrony wait, if the network has one"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=".metadata.creationTimestamp"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 40",message="metadata.name must have at most 40 characters: the names of pods and volumes are made from it"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must be a DNS-1035 label: lower-case letters, digits and '-', a letter first, no '-' at the end"

@@ -33,7 +33,14 @@ type Set struct {
 	Threshold int
 	// Keys of the validators.
 	Keys []chain.PublicKey
+	// Delta of the synchrony wait; 0 without.
+	Delta time.Duration
 }
+
+// Settling is how long a restarted validator of the set has to have been ready before the next one is restarted. A node that has just
+// caught up on a busy machine may fall behind once more, and a kubelet may think again about its probe; what minReadySeconds is for
+// elsewhere. With the synchrony wait it comes after the 2 Delta in which a node that has just been started does not vote.
+func (s Set) Settling() time.Duration { return settling + 2*s.Delta }
 
 // Member is a validator and what there is of it.
 type Member struct {
@@ -95,15 +102,12 @@ type Pod struct {
 	Waiting, Message string
 	// Since is when it was last ready, or when it was created if it never was; zero while it is ready.
 	Since time.Time
-	// Fresh says that it has been ready for less than Settling.
+	// Fresh says that it has been ready for less than [Set.Settling].
 	Fresh bool
 }
 
-// Settling is how long a restarted validator has to have been ready before the next one is restarted. A node that has just caught up
-// on a busy machine may fall behind once more, and a kubelet may think again about its probe; what minReadySeconds is for elsewhere.
-const Settling = 5 * time.Second
-
 const (
+	settling = 5 * time.Second
 	// crashLooping is what Kubernetes calls it while it waits before it starts a container again.
 	crashLooping = "CrashLoopBackOff"
 	// crashLoop is how many restarts make that certain also between the waits: a container that has just been started once more
@@ -111,8 +115,8 @@ const (
 	crashLoop = 3
 )
 
-// ObservePod takes from a pod what decisions need. outdated says that its template is not the one that is wanted.
-func ObservePod(pod *corev1.Pod, outdated bool, now time.Time) *Pod {
+// ObservePod takes from a pod of the set what decisions need. outdated says that its template is not the one that is wanted.
+func (s Set) ObservePod(pod *corev1.Pod, outdated bool, now time.Time) *Pod {
 	p := &Pod{
 		Name:        pod.Name,
 		UID:         pod.UID,
@@ -125,7 +129,7 @@ func ObservePod(pod *corev1.Pod, outdated bool, now time.Time) *Pod {
 		switch {
 		case c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue:
 			p.Ready, p.Since = true, time.Time{}
-			p.Fresh = now.Sub(c.LastTransitionTime.Time) < Settling
+			p.Fresh = now.Sub(c.LastTransitionTime.Time) < s.Settling()
 		case c.Type == corev1.PodReady && c.LastTransitionTime.After(p.Since):
 			p.Since = c.LastTransitionTime.Time
 		case c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable:

@@ -105,8 +105,8 @@ func (p *plan) inFlight() (*Standing, string) {
 		s := &p.standings[i]
 		switch {
 		case s.InSet && s.Back && s.Pod.Fresh && !s.Pod.Outdated:
-			return s, fmt.Sprintf("has been ready for less than %v", Settling)
-		case !s.InSet, s.Back:
+			return s, fmt.Sprintf("has been ready for less than %v", p.Set.Settling())
+		case !s.InSet, s.Back && !s.Abstains:
 		case s.Pod != nil && s.Pod.Outdated && !s.Pod.Terminating: // not restarted yet
 		case p.AllowDowntime && s.Pod != nil && !s.Pod.Terminating && s.Answer != nil:
 			// The chain may be down until the last one is restarted, as between two versions that do not understand each other. Nobody

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -37,7 +38,8 @@ func well(i int) Member {
 		Volume:      Volume{Exists: true, UID: volume, FirstUID: volume},
 		StatefulSet: StatefulSet{Exists: true},
 		Pod:         &Pod{Name: name + "-0", UID: types.UID(name + "-pod"), Ready: true, Scheduled: true},
-		Answer:      &nodeclient.Status{Role: nodeclient.RoleValidator, Ready: true, Height: 100},
+		Answer: &nodeclient.Status{Role: nodeclient.RoleValidator, Ready: true, Height: 100,
+			Synchrony: &nodeclient.Synchrony{DeltaMS: 100, Healthy: true, Settled: true}},
 	}
 }
 
@@ -61,6 +63,13 @@ func down(m *Member) { m.Pod.Ready, m.Answer = false, nil }
 func waiting(why string) func(*Member) {
 	return func(m *Member) { down(m); m.Pod.Waiting = why }
 }
+
+// waits gives the network the synchrony wait.
+func waits(delta time.Duration) func(*Network) { return func(n *Network) { n.Set.Delta = delta } }
+
+func deaf(m *Member) { m.Answer.Synchrony = &nodeclient.Synchrony{DeltaMS: 100} }
+
+func unsettled(m *Member) { m.Answer.Synchrony = &nodeclient.Synchrony{DeltaMS: 100, Healthy: true} }
 
 func fresh(m *Member) { m.Pod.Fresh = true }
 
@@ -161,6 +170,30 @@ func TestPlanPods(t *testing.T) {
 			want: Restart, victims: []string{"demo-v1"}},
 		{name: "all StatefulSets are late", network: healthy(4, 3, outdated(0), of(unobserved, 0)),
 			want: WaitForMember, message: "the StatefulSet of demo-v0 has not taken the new template yet"},
+
+		// The synchrony wait: who abstains is no vote, however ready it is.
+		{name: "all take part in the synchrony wait", network: healthy(4, 3, waits(time.Second), outdated(all...)),
+			want: Restart, victims: []string{"demo-v0"}},
+		{name: "one does not hear the others in time", network: healthy(4, 3, waits(time.Second), outdated(0, 1, 2), of(deaf, 3)),
+			want: WaitForMember, message: "restarting demo-v0 would leave 2 of threshold 3: " +
+				"demo-v3 abstains: it does not hear enough of the others within 1s"},
+		{name: "one has not heard the others for long enough", network: healthy(4, 3, waits(time.Second), outdated(0, 1, 2), of(unsettled, 3)),
+			want: WaitForMember, message: "restarting demo-v0 would leave 2 of threshold 3: " +
+				"demo-v3 abstains: it has to hear the others within 1s for a while first"},
+		{name: "one does not tell", want: WaitForMember,
+			network: healthy(4, 3, waits(time.Second), outdated(0, 1, 2), of(func(m *Member) { m.Answer.Synchrony = nil }, 3))},
+		{name: "the restarted one does not vote yet, and others enough do", network: healthy(7, 4, waits(time.Second), outdated(1), of(unsettled, 0)),
+			want: WaitForMember, message: "restarting demo-v1 waits for demo-v0, which abstains: it has to hear the others within 1s for a while first"},
+		{name: "two abstain", network: healthy(4, 3, waits(time.Second), outdated(all...), of(deaf, 1, 3)), want: WaitForQuorum,
+			message: "restarting demo-v1 would leave 2 of threshold 3: demo-v1 abstains: it does not hear enough of the others within 1s, " +
+				"demo-v3 abstains"},
+		{name: "who abstains and is outdated takes no vote away", network: healthy(4, 3, waits(time.Second), outdated(0, 3), of(deaf, 3)),
+			want: Restart, victims: []string{"demo-v3"}},
+		{name: "the restarted one has been ready for longer than without the wait", network: healthy(7, 4, waits(time.Minute), outdated(1), of(fresh, 0)),
+			want: WaitForMember, message: "restarting demo-v1 waits for demo-v0, which has been ready for less than 2m5s"},
+		{name: "downtime is allowed to those who abstain", want: Restart, victims: []string{"demo-v1"},
+			network: healthy(4, 3, waits(time.Second), outdated(1, 2, 3), allowDowntime, of(deaf, 0))},
+		{name: "without the wait nobody abstains", network: healthy(4, 3, outdated(all...), of(deaf, 3)), want: Restart, victims: []string{"demo-v0"}},
 
 		// I9: a lost volume.
 		{name: "a rejoining node does not count", network: healthy(4, 3, outdated(1), of(role(nodeclient.RoleRejoining), 0)),

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"pgregory.net/rapid"
@@ -19,6 +20,7 @@ func anyNetwork(t *rapid.T) Network {
 	threshold := rapid.IntRange(n/2+1, n).Draw(t, "t")
 	net := healthy(n, threshold)
 	net.AllowDowntime = rapid.Bool().Draw(t, "allow downtime")
+	net.Set.Delta = rapid.SampledFrom([]time.Duration{0, 100 * time.Millisecond}).Draw(t, "delta")
 	net.Paused = rapid.IntRange(0, 9).Draw(t, "paused") == 0
 	for i := range net.Members {
 		m := &net.Members[i]
@@ -33,6 +35,7 @@ func anyTrouble(t *rapid.T, m *Member) {
 	troubles := []func(*Member){
 		gone, down, silent, stopping, unobserved, leaving, waiting("CrashLoopBackOff"), notReady("just started"),
 		at(90), at(89), at(200), at(1<<64 - 1), role(nodeclient.RoleRejoining), role(nodeclient.RoleObserver),
+		deaf, unsettled, func(m *Member) { m.Answer.Synchrony = nil },
 		func(m *Member) { m.Pod.Ready = false },
 		func(m *Member) { m.Answer.Ready = false },
 		func(m *Member) { m.PublicKey = chain.PublicKey{1} },

@@ -24,6 +24,8 @@ type Standing struct {
 	InSet bool
 	// Back says that its pod is ready and its node answers, is ready and is at most Slack heights behind.
 	Back bool
+	// Abstains says that it is Back and may vote, and that the synchrony wait keeps it from that for the time being.
+	Abstains bool
 	// CaughtUp says that it is Back and votes: it counts for a quorum.
 	CaughtUp bool
 	// Why says why it is not caught up, as the end of a sentence that begins with its name. Empty if it is.
@@ -60,7 +62,9 @@ func (n Network) Standings() Standings {
 		case counted[m.PublicKey]:
 			s.Why = "has the key of another validator" // one key is one vote
 		default:
-			s.CaughtUp = true
+			s.Why = n.Set.abstention(m.Answer)
+			s.Abstains = s.Why != ""
+			s.CaughtUp = !s.Abstains
 			counted[m.PublicKey] = true
 		}
 		standings[i] = s
@@ -109,11 +113,37 @@ func (m *Member) absence(top uint64) string {
 	return ""
 }
 
+// abstention says why the synchrony wait keeps a validator from voting; empty if it does not. Who does not tell counts as kept.
+func (s Set) abstention(answer *nodeclient.Status) string {
+	switch w := answer.Synchrony; {
+	case s.Delta == 0:
+		return ""
+	case w == nil:
+		return "does not tell whether it hears the others in time, as the synchrony wait takes"
+	case !w.Healthy:
+		return fmt.Sprintf("abstains: it does not hear enough of the others within %v", s.Delta)
+	case !w.Settled:
+		return fmt.Sprintf("abstains: it has to hear the others within %v for a while first", s.Delta)
+	}
+	return ""
+}
+
 // CaughtUp is how many count for a quorum.
 func (s Standings) CaughtUp() int {
 	n := 0
 	for i := range s {
 		if s[i].CaughtUp {
+			n++
+		}
+	}
+	return n
+}
+
+// Up is how many would count for a quorum if the synchrony wait let them.
+func (s Standings) Up() int {
+	n := 0
+	for i := range s {
+		if s[i].CaughtUp || s[i].Abstains {
 			n++
 		}
 	}

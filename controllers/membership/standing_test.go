@@ -40,9 +40,19 @@ func TestWhoCountsForAQuorum(t *testing.T) {
 		{"no key yet", func(m *Member) { m.PublicKey = chain.PublicKey{} }, true, false, "is not in the validator set"},
 		{"the key of another one", func(m *Member) { m.PublicKey = chain.PublicKey{1, 0} }, true, false, "has the key of another validator"},
 		{"outdated", func(m *Member) { m.Pod.Outdated = true }, true, true, ""},
+		{"deaf", deaf, true, false, "abstains: it does not hear enough of the others within 100ms"},
+		{"deaf and rejoining", func(m *Member) { deaf(m); role(nodeclient.RoleRejoining)(m) }, true, false, "is rejoining and does not vote yet"},
+		{"deaf and behind", func(m *Member) { deaf(m); at(89)(m) }, false, false, "is 11 blocks behind"},
+		{"not settled", unsettled, true, false, "abstains: it has to hear the others within 100ms for a while first"},
+		{"does not tell of the wait", func(m *Member) { m.Answer.Synchrony = nil }, true, false,
+			"does not tell whether it hears the others in time, as the synchrony wait takes"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := healthy(4, 3, of(tt.change, 1)).Standings()[1]
+			net := healthy(4, 3, waits(100*time.Millisecond), of(tt.change, 1))
+			s := net.Standings()[1]
+			if up := net.Standings().Up(); (up == 4) != (s.CaughtUp || s.Abstains) || s.Abstains && (!s.Back || s.CaughtUp) {
+				t.Errorf("%d are up, and it abstains: %v", up, s.Abstains)
+			}
 			if s.Back != tt.back || s.CaughtUp != tt.caughtUp || s.Why != tt.why {
 				t.Errorf("back %v, caught up %v, %q; want %v, %v, %q", s.Back, s.CaughtUp, s.Why, tt.back, tt.caughtUp, tt.why)
 			}
@@ -169,9 +179,26 @@ func TestObservePod(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			want := tt.want
 			want.Name, want.UID, want.Outdated = "demo-v0-0", "u", true
-			if got := ObservePod(tt.pod, true, later.Add(time.Second)); *got != want {
+			if got := (Set{}).ObservePod(tt.pod, true, later.Add(time.Second)); *got != want {
 				t.Errorf("got  %+v\nwant %+v", *got, want)
 			}
 		})
+	}
+}
+
+// A validator that has just been started does not vote for 2 Delta: it is fresh for longer than that.
+func TestSettlingOutlastsTheSynchronyWait(t *testing.T) {
+	ready := metav1.NewTime(time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC))
+	pod := &corev1.Pod{Status: corev1.PodStatus{Conditions: []corev1.PodCondition{
+		{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: ready},
+	}}}
+	for delta, least := range map[time.Duration]time.Duration{0: 4 * time.Second, 100 * time.Millisecond: 4 * time.Second, time.Minute: 2 * time.Minute} {
+		set := Set{Delta: delta}
+		if !set.ObservePod(pod, false, ready.Add(least)).Fresh {
+			t.Errorf("with Delta %v it is not fresh any more after %v", delta, least)
+		}
+		if set.ObservePod(pod, false, ready.Add(least+7*time.Second)).Fresh {
+			t.Errorf("with Delta %v it is fresh still after %v", delta, least+7*time.Second)
+		}
 	}
 }

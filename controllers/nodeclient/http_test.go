@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -28,7 +29,8 @@ func good() map[string]any {
 		"block_hash": chain.Hash{1}, "block_timestamp": 1767268800000, "finalized_timestamp": 1767268800123, "round": 0, "leader": 2,
 		"state_height": 1230, "threshold": 3, "validators": 4, "headroom": 1,
 		"tolerance": map[string]int{"crash": 1, "byzantine": 1, "byzantine_with_synchrony": 2},
-		"peers":     []any{}, "pool": map[string]int{"messages": 0, "bytes": 0, "max_bytes": 1},
+		"synchrony": map[string]any{"delta_ms": 250, "healthy": true, "settled": true}, "evidence": 3,
+		"peers": []any{}, "pool": map[string]int{"messages": 0, "bytes": 0, "max_bytes": 1},
 		"versions": map[string]any{"node": "v1", "protocol": 1, "go": "go1"},
 	}
 }
@@ -61,10 +63,14 @@ func TestStatus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Status{ChainID: "demo-0123abcd", Node: "demo-v1", PublicKey: key, Role: RoleValidator, Ready: true, Height: 1234,
-		FinalizedTimestamp: 1767268800123, Threshold: 3, Validators: 4, Versions: Versions{Node: "v1", Protocol: 1}}
-	if *s != want {
-		t.Errorf("got  %+v\nwant %+v", *s, want)
+	want := &Status{ChainID: "demo-0123abcd", Node: "demo-v1", PublicKey: key, Role: RoleValidator, Ready: true, Height: 1234,
+		FinalizedTimestamp: 1767268800123, Threshold: 3, Validators: 4, Versions: Versions{Node: "v1", Protocol: 1},
+		Synchrony: &Synchrony{DeltaMS: 250, Healthy: true, Settled: true}, Evidence: 3}
+	if !reflect.DeepEqual(s, want) {
+		t.Errorf("got  %+v\nwant %+v", s, want)
+	}
+	if s.Delta() != 250*time.Millisecond || (&Status{}).Delta() != 0 {
+		t.Errorf("delta %v, and %v without the wait", s.Delta(), (&Status{}).Delta())
 	}
 	if at := s.FinalizedTime(); !at.Equal(time.Date(2026, 1, 1, 12, 0, 0, 123e6, time.UTC)) {
 		t.Error(at)
@@ -103,6 +109,8 @@ func TestAnswersThatAreNotTaken(t *testing.T) {
 		{"an unknown role", body(with("role", "king")), `role "king", want validator, observer or rejoining`},
 		{"a long role", body(with("role", strings.Repeat("k", 1000))), `role "` + strings.Repeat("k", maxText) + `", want`},
 		{"a negative height", body(with("height", -1)), "cannot unmarshal number -1"},
+		{"a negative Delta", body(with("synchrony", map[string]int{"delta_ms": -1})), "cannot unmarshal number -1"},
+		{"evidence below nothing", body(with("evidence", -1)), "cannot unmarshal number -1"},
 		{"a key that is none", body(with("public_key", "07")), "public key"},
 		{"a set that is none", body(with("threshold", 2)), "threshold 2 of 4 validators, want more than half of 1 to 100"},
 		{"an absurd set", body(with("validators", 1000)), "threshold 3 of 1000 validators, want more than half of 1 to 100"},
@@ -261,7 +269,8 @@ func TestTheFieldsAreTheNodes(t *testing.T) {
 		Components struct {
 			Schemas map[string]struct {
 				Properties map[string]struct {
-					Enum []string `json:"enum"`
+					Enum       []string       `json:"enum"`
+					Properties map[string]any `json:"properties"`
 				} `json:"properties"`
 			} `json:"schemas"`
 		} `json:"components"`
@@ -283,6 +292,15 @@ func TestTheFieldsAreTheNodes(t *testing.T) {
 			if _, ok := schemas[name].Properties[field]; !ok {
 				t.Errorf("the node's %s has no field %s", name, field)
 			}
+		}
+	}
+	synchrony := schemas["Status"].Properties["synchrony"].Properties
+	if _, ok := synchrony["delta_ms"]; !ok || len(synchrony) != reflect.TypeFor[Synchrony]().NumField() {
+		t.Errorf("the node's synchrony has the fields %v", synchrony)
+	}
+	for i := range reflect.TypeFor[Synchrony]().NumField() {
+		if name := reflect.TypeFor[Synchrony]().Field(i).Tag.Get("json"); synchrony[name] == nil {
+			t.Errorf("the node's synchrony has no field %s", name)
 		}
 	}
 	roles := schemas["Status"].Properties["role"].Enum

@@ -56,8 +56,30 @@ type Status struct {
 	// Threshold and Validators are those of the set in force.
 	Threshold  int `json:"threshold"`
 	Validators int `json:"validators"`
+	// Synchrony is nil on a chain without the synchrony wait.
+	Synchrony *Synchrony `json:"synchrony"`
+	// Evidence is how many pieces of evidence of broken rules the node says that it holds.
+	Evidence uint64 `json:"evidence"`
 	// Versions names what runs.
 	Versions Versions `json:"versions"`
+}
+
+// Synchrony is the state of a node's synchrony wait.
+type Synchrony struct {
+	// DeltaMS is Delta in milliseconds.
+	DeltaMS uint32 `json:"delta_ms"`
+	// Healthy says that the node hears within Delta what enough validators say; Settled, that it has for so long that it votes. While
+	// one of them is not so it takes no part in making blocks final.
+	Healthy bool `json:"healthy"`
+	Settled bool `json:"settled"`
+}
+
+// Delta is that of the synchrony wait that the node runs with, 0 if it does without.
+func (s *Status) Delta() time.Duration {
+	if s.Synchrony == nil {
+		return 0
+	}
+	return time.Duration(s.Synchrony.DeltaMS) * time.Millisecond
 }
 
 // Versions names what a node runs.

@@ -37,6 +37,11 @@ func Genesis(network *v1alpha1.DiseqNetwork, chainID string, at time.Time, membe
 	if spec.Consensus.BeaconInterval != nil {
 		interval = *spec.Consensus.BeaconInterval
 	}
+	var delta uint32 // 0 is without the synchrony wait
+	var given *metav1.Duration
+	if spec.Consensus.Synchrony != nil {
+		given = &spec.Consensus.Synchrony.Delta
+	}
 	for _, v := range []struct {
 		field string
 		value int64
@@ -44,6 +49,7 @@ func Genesis(network *v1alpha1.DiseqNetwork, chainID string, at time.Time, membe
 	}{
 		{"consensus.minBlockInterval", milliseconds(spec.Consensus.MinBlockInterval, p.MinBlockIntervalMS), &p.MinBlockIntervalMS},
 		{"consensus.beaconInterval", interval, &p.BeaconInterval},
+		{"consensus.synchrony.delta", milliseconds(given, 0), &delta},
 		{"messages.maxBytes", quantity(spec.Messages.MaxBytes, p.MaxMessageBytes), &p.MaxMessageBytes},
 		{"messages.maxBlockBytes", quantity(spec.Messages.MaxBlockBytes, p.MaxBlockBytes), &p.MaxBlockBytes},
 	} {
@@ -55,7 +61,8 @@ func Genesis(network *v1alpha1.DiseqNetwork, chainID string, at time.Time, membe
 	}
 	g := &chain.Genesis{
 		Version: 1, ChainID: chainID, TimeMS: uint64(max(at.UnixMilli(), 0)), Parameters: p,
-		Threshold: uint32(max(spec.Threshold.ThresholdOf(int32(min(len(members), chain.MaxValidators+1))), 0)),
+		Threshold:        uint32(max(spec.Threshold.ThresholdOf(int32(min(len(members), chain.MaxValidators+1))), 0)),
+		SynchronyDeltaMS: delta,
 	}
 	for _, m := range bySerial(members) {
 		g.Validators = append(g.Validators, chain.GenesisValidator{Name: ValidatorName(network.Name, m.Serial), Validator: m.Validator})

@@ -27,7 +27,7 @@ func TestGenesisIsMadeOfTheSpecAndTheKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if g.ChainID != "demo-0a1b2c3d" || g.TimeMS != 1_700_000_000_000 || g.Threshold != 7 || g.Parameters != chain.DefaultParameters() {
+	if g.ChainID != "demo-0a1b2c3d" || g.TimeMS != 1_700_000_000_000 || g.Threshold != 7 || g.SynchronyDeltaMS != 0 || g.Parameters != chain.DefaultParameters() {
 		t.Errorf("genesis %+v", g)
 	}
 	for i, v := range g.Validators {
@@ -53,6 +53,7 @@ func TestGenesisHasTheConstantsOfTheSpec(t *testing.T) {
 	network := newNetwork("demo")
 	interval := int64(7)
 	network.Spec.Consensus = v1alpha1.Consensus{MinBlockInterval: &metav1.Duration{Duration: 50 * time.Millisecond}, BeaconInterval: &interval}
+	synchronous(250 * time.Millisecond)(network)
 	one, two := resource.MustParse("1Ki"), resource.MustParse("1Mi")
 	network.Spec.Messages = v1alpha1.Messages{MaxBytes: &one, MaxBlockBytes: &two}
 	network.Spec.Threshold.Policy = v1alpha1.ThresholdTwoThirds
@@ -62,8 +63,8 @@ func TestGenesisHasTheConstantsOfTheSpec(t *testing.T) {
 	}
 	want := chain.DefaultParameters()
 	want.MinBlockIntervalMS, want.BeaconInterval, want.MaxMessageBytes, want.MaxBlockBytes = 50, 7, 1<<10, 1<<20
-	if g.Parameters != want || g.Threshold != 5 {
-		t.Errorf("parameters %+v, threshold %d", g.Parameters, g.Threshold)
+	if g.Parameters != want || g.Threshold != 5 || g.SynchronyDeltaMS != 250 {
+		t.Errorf("parameters %+v, threshold %d, delta %d ms", g.Parameters, g.Threshold, g.SynchronyDeltaMS)
 	}
 }
 
@@ -73,15 +74,20 @@ func TestGenesisRefusesWhatTheChainCannotDo(t *testing.T) {
 		members int
 		want    string
 	}{
-		"no validators":          {func(*v1alpha1.DiseqNetwork) {}, 0, "validator set of 0"},
-		"too many validators":    {func(*v1alpha1.DiseqNetwork) {}, 101, "validator set of 101"},
-		"a part of a ms":         {interval(time.Microsecond), 4, "spec.consensus.minBlockInterval"},
-		"a negative interval":    {interval(-time.Second), 4, "spec.consensus.minBlockInterval"},
-		"too long an interval":   {interval(time.Hour), 4, "min_block_interval_ms is 3600000"},
-		"an endless interval":    {interval(1 << 62), 4, "spec.consensus.minBlockInterval"},
-		"messages of no size":    {func(n *v1alpha1.DiseqNetwork) { n.Spec.Messages.MaxBytes = bytesOf(0) }, 4, "max_message_bytes is 0"},
-		"messages of 8 EiB":      {func(n *v1alpha1.DiseqNetwork) { n.Spec.Messages.MaxBytes = bytesOf(1 << 62) }, 4, "spec.messages.maxBytes"},
-		"blocks below a message": {func(n *v1alpha1.DiseqNetwork) { n.Spec.Messages.MaxBlockBytes = bytesOf(1) }, 4, "max_block_bytes is 1"},
+		"no validators":           {func(*v1alpha1.DiseqNetwork) {}, 0, "validator set of 0"},
+		"too many validators":     {func(*v1alpha1.DiseqNetwork) {}, 101, "validator set of 101"},
+		"a part of a ms":          {interval(time.Microsecond), 4, "spec.consensus.minBlockInterval"},
+		"a negative interval":     {interval(-time.Second), 4, "spec.consensus.minBlockInterval"},
+		"too long an interval":    {interval(time.Hour), 4, "min_block_interval_ms is 3600000"},
+		"an endless interval":     {interval(1 << 62), 4, "spec.consensus.minBlockInterval"},
+		"a part of a ms of Delta": {synchronous(10_500 * time.Microsecond), 4, "spec.consensus.synchrony.delta"},
+		"a negative Delta":        {synchronous(-time.Second), 4, "spec.consensus.synchrony.delta"},
+		"too short a Delta":       {synchronous(9 * time.Millisecond), 4, "synchrony_delta_ms 9"},
+		"too long a Delta":        {synchronous(time.Minute + time.Millisecond), 4, "synchrony_delta_ms 60001"},
+		"an endless Delta":        {synchronous(1 << 62), 4, "spec.consensus.synchrony.delta"},
+		"messages of no size":     {func(n *v1alpha1.DiseqNetwork) { n.Spec.Messages.MaxBytes = bytesOf(0) }, 4, "max_message_bytes is 0"},
+		"messages of 8 EiB":       {func(n *v1alpha1.DiseqNetwork) { n.Spec.Messages.MaxBytes = bytesOf(1 << 62) }, 4, "spec.messages.maxBytes"},
+		"blocks below a message":  {func(n *v1alpha1.DiseqNetwork) { n.Spec.Messages.MaxBlockBytes = bytesOf(1) }, 4, "max_block_bytes is 1"},
 	} {
 		network := newNetwork("demo")
 		tt.change(network)
@@ -96,6 +102,21 @@ func TestGenesisRefusesWhatTheChainCannotDo(t *testing.T) {
 
 func interval(d time.Duration) func(*v1alpha1.DiseqNetwork) {
 	return func(n *v1alpha1.DiseqNetwork) { n.Spec.Consensus.MinBlockInterval = &metav1.Duration{Duration: d} }
+}
+
+func synchronous(delta time.Duration) func(*v1alpha1.DiseqNetwork) {
+	return func(n *v1alpha1.DiseqNetwork) {
+		n.Spec.Consensus.Synchrony = &v1alpha1.Synchrony{Delta: metav1.Duration{Duration: delta}}
+	}
+}
+
+func TestNoDeltaIsNoSynchronyWait(t *testing.T) {
+	network := newNetwork("demo")
+	synchronous(0)(network)
+	g, err := Genesis(network, "x", birth, newMembers(4))
+	if err != nil || g.SynchronyDeltaMS != 0 {
+		t.Errorf("delta %+v, %v", g, err)
+	}
 }
 
 func TestChainIDsAreValidForTheLongestName(t *testing.T) {

@@ -16,21 +16,24 @@ import (
 // of the observation.
 func Conditions(o Observation) []metav1.Condition {
 	v := view{Observation: o, standings: o.Network.Standings(), n: len(o.Network.Set.Keys), t: o.Network.Set.Threshold}
-	v.caughtUp = v.standings.CaughtUp()
+	v.caughtUp, v.up = v.standings.CaughtUp(), v.standings.Up()
 	return []metav1.Condition{
 		v.condition(v1alpha1.ConditionAvailable, available(v)),
 		v.condition(v1alpha1.ConditionProgressing, progressing(v)),
 		v.condition(v1alpha1.ConditionDegraded, degraded(v)),
 		v.condition(v1alpha1.ConditionQuorumHealthy, quorumHealthy(v)),
 		v.condition(v1alpha1.ConditionMembershipChanging, membershipChanging(v)),
+		v.condition(v1alpha1.ConditionEvidenceFound, evidenceFound(v)),
 	}
 }
 
 // view is an observation with what every condition counts.
 type view struct {
 	Observation
-	standings      membership.Standings
-	n, t, caughtUp int
+	standings membership.Standings
+	n, t      int
+	// caughtUp are those that count for the quorum; up are those that would if the synchrony wait let them.
+	caughtUp, up int
 }
 
 // verdict is what a condition says.
@@ -70,10 +73,15 @@ func shorten(text string, most int) string {
 	return strings.ToValidUTF8(text[:most], "") + "..."
 }
 
-// count tells how many are caught up, and who is not.
+// count tells how many are caught up, and who is not. Where too few are up, the others abstain because of that, which is no news.
 func (v view) count() string {
-	text := fmt.Sprintf("%d of %d validators are ready and caught up, threshold %d", v.caughtUp, v.n, v.t)
-	if missing := v.standings.Missing(""); missing != "" {
+	counted, standings := v.caughtUp, v.standings
+	if v.up < v.t {
+		counted = v.up
+		standings = slices.DeleteFunc(slices.Clone(standings), func(s membership.Standing) bool { return s.Abstains })
+	}
+	text := fmt.Sprintf("%d of %d validators are ready and caught up, threshold %d", counted, v.n, v.t)
+	if missing := standings.Missing(""); missing != "" {
 		text += ": " + missing
 	}
 	return text
@@ -95,21 +103,28 @@ func available(v view) verdict {
 	return v.lacking()
 }
 
-// lacking tells a network that starts from one that lost its quorum.
+// lacking tells a network that starts from one that lost its quorum, and lost pods from lost time.
 func (v view) lacking() verdict {
+	short := v.t - v.up
+	if short <= 0 {
+		short = v.t - v.caughtUp
+	}
 	switch {
 	case v.n == 0:
 		return no(Starting, "waiting for the genesis document of %d validators", v.Network.Validators)
 	case !v.wasAvailable():
-		return no(Starting, "waiting for %d more: %s", v.t-v.caughtUp, v.count())
+		return no(Starting, "waiting for %d more: %s", short, v.count())
+	case v.up >= v.t:
+		return no(SynchronyLost, "enough validators are up, but nothing becomes final until %d more hear the others within %v: %s",
+			short, v.Network.Set.Delta, v.count())
 	}
-	return no(QuorumLost, "nothing becomes final until %d more are: %s", v.t-v.caughtUp, v.count())
+	return no(QuorumLost, "nothing becomes final until %d more are: %s", short, v.count())
 }
 
 // wasAvailable says whether the network had a quorum before. The resource remembers it.
 func (v view) wasAvailable() bool {
 	c := meta.FindStatusCondition(v.Old.Conditions, v1alpha1.ConditionAvailable)
-	return c != nil && (c.Status == metav1.ConditionTrue || c.Reason == QuorumLost)
+	return c != nil && (c.Status == metav1.ConditionTrue || c.Reason == QuorumLost || c.Reason == SynchronyLost)
 }
 
 // quorumHealthy: one more validator may be lost.
@@ -202,6 +217,30 @@ func membershipChanging(v view) verdict {
 		return no(NoChainYet, "waiting for the genesis document of %d validators", v.Network.Validators)
 	}
 	return no(SetAsSpecified, "%d validators, threshold %d", v.n, v.t)
+}
+
+// evidenceFound: nodes hold evidence that a validator broke the rules. It is no part of degraded: evidence is kept for ever, and would
+// hide for ever what comes later. What was found stays found while whoever holds it does not answer.
+func evidenceFound(v view) verdict {
+	var held []string
+	silent := false
+	for _, s := range v.standings {
+		switch {
+		case s.Answer == nil:
+			silent = true
+		case s.Answer.Evidence > 0:
+			held = append(held, fmt.Sprintf("%s holds %d pieces of evidence", s.Name, s.Answer.Evidence))
+		}
+	}
+	old := meta.FindStatusCondition(v.Old.Conditions, v1alpha1.ConditionEvidenceFound)
+	switch {
+	case len(held) > 0:
+		return yes(ValidatorsMisbehaved, "a validator broke the rules of voting, or runs twice: %s; `diseq get evidence` at one of them has it, "+
+			"`diseq evidence verify` says against whom", some(held))
+	case silent && old != nil && old.Status == metav1.ConditionTrue:
+		return verdict{old.Status, old.Reason, old.Message}
+	}
+	return no(NoEvidence, "no validator that answers holds evidence that the rules of voting were broken")
 }
 
 // degraded: something is not as it should be. The first rule that is broken gives the reason, the most helpful one first; the message

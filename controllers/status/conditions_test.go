@@ -60,6 +60,32 @@ func of(change func(*membership.Member), serials ...int) func(*Observation) {
 	}
 }
 
+// waits makes it a network with the synchrony wait of 100 ms, which all nodes keep.
+func waits(o *Observation) {
+	o.Network.Set.Delta = 100 * time.Millisecond
+	for i := range o.Network.Members {
+		if a := o.Network.Members[i].Answer; a != nil {
+			a.Synchrony = &nodeclient.Synchrony{DeltaMS: 100, Healthy: true, Settled: true}
+		}
+	}
+}
+
+func deaf(m *membership.Member) { m.Answer.Synchrony = &nodeclient.Synchrony{DeltaMS: 100} }
+
+func unsettled(m *membership.Member) {
+	m.Answer.Synchrony = &nodeclient.Synchrony{DeltaMS: 100, Healthy: true}
+}
+
+func fresh(m *membership.Member) { m.Pod.Fresh = true }
+
+func witness(m *membership.Member) { m.Answer.Evidence = 2 }
+
+// found is the status of before, when evidence had been found.
+func found(o *Observation) {
+	o.Old.Conditions = append(o.Old.Conditions, metav1.Condition{
+		Type: v1alpha1.ConditionEvidenceFound, Status: metav1.ConditionTrue, Reason: ValidatorsMisbehaved, Message: "as it was found"})
+}
+
 func gone(m *membership.Member) { m.Pod, m.Answer = nil, nil }
 
 func stopping(m *membership.Member) { m.Pod.Terminating = true }
@@ -111,7 +137,7 @@ func paused(o *Observation) { o.Network.Paused = true }
 func scaled(o *Observation) { o.Network.Validators, o.Network.Threshold = 7, 4 }
 
 // verdicts are "status reason: message" by condition. A message may be the beginning of what is wanted.
-type verdicts struct{ available, progressing, degraded, quorum, membership string }
+type verdicts struct{ available, progressing, degraded, quorum, membership, evidence string }
 
 var cases = []struct {
 	name string
@@ -123,7 +149,8 @@ var cases = []struct {
 		progressing: "False UpToDate: all 4 pods have the wanted template",
 		degraded:    "False AsExpected: nothing is wrong that the operator knows of",
 		quorum:      "True SpareValidators: 1 more may be lost: 4 of 4 validators are ready and caught up, threshold 3",
-		membership:  "False SetAsSpecified: 4 validators, threshold 3"}},
+		membership:  "False SetAsSpecified: 4 validators, threshold 3",
+		evidence:    "False NoEvidence: no validator that answers holds evidence that the rules of voting were broken"}},
 	{"all is well with t = n", observed(4, 4), verdicts{
 		available: "True AllValidatorsReady", quorum: "False NoSpareValidator: no validator may be lost, ever: threshold 4 of 4"}},
 	{"a validator is down", observed(4, 3, of(gone, 1)), verdicts{
@@ -140,6 +167,43 @@ var cases = []struct {
 		quorum: "False QuorumLost: nothing becomes final until 1 more are"}},
 	{"the quorum is still lost", observed(4, 3, of(gone, 1, 3), before(metav1.ConditionFalse, QuorumLost)), verdicts{
 		available: "False QuorumLost"}},
+
+	{"all is well with the synchrony wait", observed(4, 3, waits), verdicts{
+		available: "True AllValidatorsReady", degraded: "False AsExpected", quorum: "True SpareValidators"}},
+	{"a validator does not hear the others in time", observed(4, 3, waits, of(deaf, 1)), verdicts{
+		available: "True ThresholdReady: 3 of 4 validators are ready and caught up, threshold 3: " +
+			"demo-v1 abstains: it does not hear enough of the others within 100ms",
+		degraded: "True Abstaining: demo-v1 abstains: it does not hear enough of the others within 100ms",
+		quorum:   "False NoSpareValidator"}},
+	{"a validator has just been started with the synchrony wait", observed(4, 3, waits, of(unsettled, 1), of(fresh, 1)), verdicts{
+		available: "True ThresholdReady", degraded: "False AsExpected"}},
+	{"too few hear the others in time", observed(4, 3, waits, of(deaf, 1), of(unsettled, 3), before(metav1.ConditionTrue, AllValidatorsReady)),
+		verdicts{
+			available: "False SynchronyLost: enough validators are up, but nothing becomes final until 1 more hear the others within 100ms: " +
+				"2 of 4 validators are ready and caught up, threshold 3: demo-v1 abstains: it does not hear",
+			degraded: "True Abstaining: demo-v1 abstains: it does not hear enough of the others within 100ms; demo-v3 abstains: it has to hear",
+			quorum:   "False SynchronyLost"}},
+	{"too few still hear the others in time", observed(4, 3, waits, of(deaf, 1, 3), before(metav1.ConditionFalse, SynchronyLost)), verdicts{
+		available: "False SynchronyLost"}},
+	{"too few are up, and so the others hear too few", observed(4, 3, waits, of(deaf, 0, 2), of(gone, 1, 3), before(metav1.ConditionFalse, SynchronyLost)),
+		verdicts{
+			available: "False QuorumLost: nothing becomes final until 1 more are: 2 of 4 validators are ready and caught up, threshold 3: " +
+				"demo-v1 has no pod, demo-v3 has no pod",
+			degraded: "False AsExpected"}},
+	{"a network with the synchrony wait starts", observed(4, 3, waits, of(unsettled, 0, 1, 2, 3), of(fresh, 0, 1, 2, 3)), verdicts{
+		available: "False Starting: waiting for 3 more: 0 of 4 validators are ready and caught up, threshold 3: demo-v0 abstains",
+		degraded:  "False AsExpected"}},
+	{"a node runs without the synchrony wait", observed(4, 3, waits, of(func(m *membership.Member) { m.Answer.Synchrony = nil }, 1)), verdicts{
+		degraded: "True WrongSet: demo-v1 runs with threshold 3 of 4 validators, the genesis document has threshold 3 of 4 validators " +
+			"and the synchrony wait of 100ms; demo-v1 does not tell"}},
+
+	{"nodes hold evidence", observed(4, 3, of(witness, 0, 2)), verdicts{
+		available: "True AllValidatorsReady", degraded: "False AsExpected",
+		evidence: "True ValidatorsMisbehaved: a validator broke the rules of voting, or runs twice: demo-v0 holds 2 pieces of evidence; " +
+			"demo-v2 holds 2 pieces of evidence; `diseq get evidence` at one of them has it"}},
+	{"who held the evidence does not answer", observed(4, 3, found, of(silent, 0)), verdicts{
+		evidence: "True ValidatorsMisbehaved: as it was found"}},
+	{"all answer, and nobody holds it any more", observed(4, 3, found), verdicts{evidence: "False NoEvidence"}},
 
 	{"nothing is there yet", observed(4, 3, nothing), verdicts{
 		available:   "False Starting: waiting for the genesis document of 4 validators",
@@ -186,7 +250,10 @@ var cases = []struct {
 	{"another node answers", observed(4, 3, of(stranger, 2)), verdicts{
 		degraded: `True WrongIdentity: demo-v2 10.0.0.1:9090 answers for chain "other", want "demo-0123abcd"`}},
 	{"another set runs", observed(4, 3, of(func(m *membership.Member) { m.Answer.Threshold = 4 }, 2)), verdicts{
-		degraded: "True WrongSet: demo-v2 runs with threshold 4 of 4 validators, the genesis document has 3 of 4"}},
+		degraded: "True WrongSet: demo-v2 runs with threshold 4 of 4 validators, the genesis document has threshold 3 of 4 validators"}},
+	{"another wait runs", observed(4, 3, of(deaf, 2)), verdicts{
+		degraded: "True WrongSet: demo-v2 runs with threshold 3 of 4 validators and the synchrony wait of 100ms, the genesis document has " +
+			"threshold 3 of 4 validators"}},
 	{"a claim is deleted", observed(4, 3, of(leaving, 2)), verdicts{
 		degraded: "True VolumeBeingDeleted: demo-v2 loses its volume, whose claim was deleted, as soon as its pod stops"}},
 	{"a claim and its pod are deleted", observed(4, 3, of(leaving, 2), of(stopping, 2)), verdicts{degraded: "False AsExpected"}},
@@ -228,9 +295,11 @@ func TestConditions(t *testing.T) {
 	for _, tt := range cases {
 		t.Run(tt.name, func(t *testing.T) {
 			got := Conditions(tt.seen)
-			for i, want := range []string{tt.want.available, tt.want.progressing, tt.want.degraded, tt.want.quorum, tt.want.membership} {
+			for i, want := range []string{
+				tt.want.available, tt.want.progressing, tt.want.degraded, tt.want.quorum, tt.want.membership, tt.want.evidence,
+			} {
 				c := got[i]
-				kind := []string{"Available", "Progressing", "Degraded", "QuorumHealthy", "MembershipChanging"}[i]
+				kind := []string{"Available", "Progressing", "Degraded", "QuorumHealthy", "MembershipChanging", "EvidenceFound"}[i]
 				if c.Type != kind || c.ObservedGeneration != 3 || !c.LastTransitionTime.Time.Equal(now) {
 					t.Errorf("%+v, want type %s of generation 3", c, kind)
 				}
@@ -247,7 +316,7 @@ func TestConditions(t *testing.T) {
 
 // A message that says what is waited for has a number in it, or the name of who is waited for.
 func TestEveryFalseSaysWhatIsWaitedFor(t *testing.T) {
-	done := []string{UpToDate, AsExpected, Paused} // these wait for nothing
+	done := []string{UpToDate, AsExpected, Paused, NoEvidence} // these wait for nothing
 	for _, tt := range cases {
 		for _, c := range Conditions(tt.seen) {
 			if c.Status == metav1.ConditionFalse && tt.seen.Problem == nil && !slices.Contains(done, c.Reason) &&

@@ -8,6 +8,9 @@ const (
 	ThresholdReady = "ThresholdReady"
 	// QuorumLost: fewer than the threshold are ready and caught up; nothing becomes final. Also of QuorumHealthy.
 	QuorumLost = "QuorumLost"
+	// SynchronyLost: enough are, and fewer than the threshold of them hear the others within the Delta of the synchrony wait; nothing
+	// becomes final. Also of QuorumHealthy.
+	SynchronyLost = "SynchronyLost"
 	// Starting: fewer than the threshold are ready, as they have been ever since the network was made. Also of QuorumHealthy.
 	Starting = "Starting"
 )
@@ -54,7 +57,7 @@ const (
 const (
 	// WrongIdentity: another node answers where a validator should.
 	WrongIdentity = "WrongIdentity"
-	// WrongSet: a node runs with another number of validators or another threshold than the genesis document has.
+	// WrongSet: a node runs with another number of validators, another threshold or another Delta than the genesis document has.
 	WrongSet = "WrongSet"
 	// VolumeBeingDeleted: somebody deleted the volume claim of a running validator; it goes with the pod.
 	VolumeBeingDeleted = "VolumeBeingDeleted"
@@ -74,13 +77,15 @@ const (
 	NotReady = "NotReady"
 	// Behind: a node that believes itself ready is behind the others.
 	Behind = "Behind"
+	// Abstaining: a validator does not hear the others within the Delta of the synchrony wait, and does not vote for that.
+	Abstaining = "Abstaining"
 	// NotVoting: a node is well and does not vote.
 	NotVoting = "NotVoting"
 	// AsExpected: nothing of all this.
 	AsExpected = "AsExpected"
 )
 
-// Reasons of the condition QuorumHealthy, besides QuorumLost and Starting.
+// Reasons of the condition QuorumHealthy, besides QuorumLost, SynchronyLost and Starting.
 const (
 	// SpareValidators: more than the threshold are ready and caught up.
 	SpareValidators = "SpareValidators"
@@ -97,4 +102,12 @@ const (
 	// ScalingNotSupported: the spec asks for another set; this version cannot change it. Also of Progressing, when there is nothing
 	// else to be done.
 	ScalingNotSupported = "ScalingNotSupported"
+)
+
+// Reasons of the condition EvidenceFound.
+const (
+	// ValidatorsMisbehaved: nodes hold evidence that a validator broke the rules of voting.
+	ValidatorsMisbehaved = "ValidatorsMisbehaved"
+	// NoEvidence: none of those that answer does.
+	NoEvidence = "NoEvidence"
 )

@@ -47,11 +47,14 @@ var rules = []rule{
 		return ""
 	}),
 	each(WrongSet, func(v view, s membership.Standing) string {
-		if s.Answer == nil || v.n == 0 || (s.Answer.Validators == v.n && s.Answer.Threshold == v.t) {
+		if s.Answer == nil || v.n == 0 {
 			return ""
 		}
-		return fmt.Sprintf("runs with threshold %d of %d validators, the genesis document has %d of %d",
-			s.Answer.Threshold, s.Answer.Validators, v.t, v.n)
+		runs, wanted := set(s.Answer.Threshold, s.Answer.Validators, s.Answer.Delta()), set(v.t, v.n, v.Network.Set.Delta)
+		if runs == wanted {
+			return ""
+		}
+		return fmt.Sprintf("runs with %s, the genesis document has %s", runs, wanted)
 	}),
 	each(VolumeBeingDeleted, func(_ view, s membership.Standing) string {
 		if s.Pod == nil || s.Pod.Terminating || !s.Pod.Scheduled || !s.Volume.Terminating {
@@ -87,12 +90,27 @@ var rules = []rule{
 		}
 		return s.Why
 	}),
+	each(Abstaining, func(v view, s membership.Standing) string {
+		if !s.Abstains || s.Pod.Fresh || v.up < v.t {
+			return "" // it has just been started, or there are too few to hear
+		}
+		return s.Why
+	}),
 	each(NotVoting, func(_ view, s membership.Standing) string {
-		if !s.InSet || !s.Back || s.CaughtUp || s.Answer.Role == nodeclient.RoleRejoining {
+		if !s.InSet || !s.Back || s.CaughtUp || s.Abstains || s.Answer.Role == nodeclient.RoleRejoining {
 			return ""
 		}
 		return s.Why
 	}),
+}
+
+// set tells of a validator set.
+func set(t, n int, delta time.Duration) string {
+	text := fmt.Sprintf("threshold %d of %d validators", t, n)
+	if delta > 0 {
+		text += fmt.Sprintf(" and the synchrony wait of %v", delta)
+	}
+	return text
 }
 
 // running says that the pod is one that should answer.

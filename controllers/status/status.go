@@ -40,6 +40,9 @@ func Of(o Observation) v1alpha1.DiseqNetworkStatus {
 			ByzantineWithSynchrony: int32(tolerance.ByzantineWithSynchrony),
 		}
 	}
+	if delta := o.Network.Set.Delta; delta > 0 {
+		status.SynchronyDelta = &metav1.Duration{Duration: delta}
+	}
 	if at := finalized(o.Network, o.Now); !at.IsZero() && (status.FinalizedTime == nil || status.FinalizedTime.Time.Before(at)) {
 		status.FinalizedTime = &metav1.Time{Time: at}
 	}

@@ -32,6 +32,20 @@ func TestStatusOfANetworkThatIsWell(t *testing.T) {
 	}
 }
 
+func TestStatusTellsOfTheSynchronyWait(t *testing.T) {
+	s := Of(observed(4, 3, waits, of(deaf, 1)))
+	if s.SynchronyDelta == nil || s.SynchronyDelta.Duration != 100*time.Millisecond || s.Tolerance.ByzantineWithSynchrony != 2 {
+		t.Errorf("delta %v, tolerance %+v", s.SynchronyDelta, s.Tolerance)
+	}
+	if m := s.Members[1]; s.ReadyValidators != 3 || s.DisruptionsAllowed != 0 || m.Ready || m.Phase != v1alpha1.MemberValidator ||
+		m.Reason != "abstains: it does not hear enough of the others within 100ms" {
+		t.Errorf("%d ready, %d disruptions allowed, member %+v", s.ReadyValidators, s.DisruptionsAllowed, m)
+	}
+	if s := Of(observed(4, 3)); s.SynchronyDelta != nil {
+		t.Errorf("without the wait its delta is %v", s.SynchronyDelta)
+	}
+}
+
 func TestStatusBeforeTheGenesis(t *testing.T) {
 	s := Of(observed(4, 3, nothing))
 	if s.Tolerance != nil || s.Validators != 0 || s.Threshold != 0 || s.DisruptionsAllowed != 0 || s.FinalizedTime != nil || s.ChainID != "" {

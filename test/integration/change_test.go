@@ -23,6 +23,16 @@ func TestWhatTheGenesisDocumentHoldsCannotBeChanged(t *testing.T) {
 		{"an interval that is none", "", "consensus: {minBlockInterval: soon}", "spec.consensus.minBlockInterval ... such as 20ms"},
 		{"a longer epoch", "", "consensus: {beaconInterval: 129}", "spec.consensus.beaconInterval ... " + genesis},
 		{"the same epoch", "", "consensus: {beaconInterval: 128}", ""},
+		{"a synchrony wait added", "", "consensus: {synchrony: {delta: 100ms}}", "spec.consensus.synchrony: Invalid value ... " + genesis},
+		{"a synchrony wait taken away", "consensus: {synchrony: {delta: 100ms}}", "{}", "spec.consensus.synchrony: Invalid value ... " + genesis},
+		{"a synchrony wait turned off", "consensus: {synchrony: {delta: 100ms}}", "consensus: {synchrony: {delta: 0s}}", "spec.consensus.synchrony ... " + genesis},
+		{"a longer synchrony wait", "consensus: {synchrony: {delta: 100ms}}", "consensus: {synchrony: {delta: 101ms}}", "spec.consensus.synchrony ... " + genesis},
+		{"the same synchrony wait", "consensus: {synchrony: {delta: 100ms}}", "{image: a, consensus: {synchrony: {delta: 100ms}}}", ""},
+		{"the same synchrony wait otherwise written", "consensus: {synchrony: {delta: 60s}}", "consensus: {synchrony: {delta: 1m0s}}", ""},
+		{"no synchrony wait, otherwise written", "", "consensus: {synchrony: {delta: 0s}}", ""},
+		{"a synchrony wait that is none", "consensus: {synchrony: {delta: 100ms}}", "consensus: {synchrony: {delta: soon}}", "spec.consensus.synchrony.delta ... such as 100ms"},
+		{"a synchrony wait that is none instead of none", "", "consensus: {synchrony: {delta: soon}}", "spec.consensus.synchrony.delta ... such as 100ms"},
+		{"a synchrony wait without its delta", "consensus: {synchrony: {delta: 100ms}}", "consensus: {synchrony: {}}", "spec.consensus.synchrony.delta: Required value"},
 		{"larger messages", "", "messages: {maxBytes: 65537}", "spec.messages.maxBytes ... " + genesis},
 		{"the same messages otherwise written", "", "messages: {maxBytes: 64Ki}", ""},
 		{"messages that are none", "", "messages: {maxBytes: 64KB}", "spec.messages.maxBytes ... such as 65536"},
@@ -67,7 +77,7 @@ func TestWhatTheGenesisDocumentHoldsCannotBeChanged(t *testing.T) {
 
 // A default that a Go client leaves out and a form that it writes otherwise must not look like a change to it.
 func TestAGoClientCanWriteBackWhatItRead(t *testing.T) {
-	for _, spec := range []string{"", "{consensus: {minBlockInterval: 60s}, messages: {maxBytes: 1024, maxPoolBytes: 1e8}, storage: {size: 1048576Ki}}"} {
+	for _, spec := range []string{"", "consensus: {synchrony: {delta: 0.5s}}", "consensus: {synchrony: {delta: '0'}}", "{consensus: {minBlockInterval: 60s, synchrony: {delta: 60s}}, messages: {maxBytes: 1024, maxPoolBytes: 1e8}, storage: {size: 1048576Ki}}"} {
 		u := written(t, harness.Namespace(t), "demo", spec)
 		k := harness.Client(t)
 		if err := k.Create(t.Context(), u); err != nil {

@@ -49,6 +49,10 @@ type cluster struct {
 	silent map[string]bool
 	// behind are validators whose nodes are that many heights behind.
 	behind map[string]uint64
+	// deaf are validators whose nodes do not hear the others within the Delta of the synchrony wait, where the network has one.
+	deaf map[string]bool
+	// evidence is how many pieces of it validators' nodes hold.
+	evidence map[string]uint64
 	// rejoins says whether nodes without votes may vote again.
 	rejoins bool
 
@@ -72,7 +76,7 @@ func newCluster(t testing.TB) *cluster {
 	return &cluster{
 		t: t, client: harness.Client(t), namespace: harness.Namespace(t), nodes: &nodeclient.Fake{},
 		badImage: func(image string) bool { return strings.Contains(image, "bad") },
-		held:     map[string]bool{}, silent: map[string]bool{}, behind: map[string]uint64{},
+		held:     map[string]bool{}, silent: map[string]bool{}, behind: map[string]uint64{}, deaf: map[string]bool{}, evidence: map[string]uint64{},
 		height: 10, disks: map[types.UID]*disk{}, age: map[types.UID]int{}, statements: map[string][]types.UID{}, rejoins: true,
 	}
 }
@@ -301,7 +305,9 @@ func setPodCondition(pod *corev1.Pod, kind corev1.PodConditionType, status corev
 }
 
 // awhileAgo is when conditions change in this cluster: what has become ready has been so for long enough to go on.
-func awhileAgo() metav1.Time { return metav1.NewTime(time.Now().Add(-membership.Settling)) }
+func awhileAgo() metav1.Time {
+	return metav1.NewTime(time.Now().Add(-membership.Set{Delta: time.Second}.Settling()))
+}
 
 func equalStatus(a, b *corev1.PodStatus) bool {
 	x, errX := json.Marshal(a)
@@ -332,10 +338,15 @@ func (c *cluster) runNodes(ctx context.Context) error {
 			role = nodeclient.RoleRejoining
 			d.votes = c.rejoins // from the next step on
 		}
-		n, t := c.set(ctx, pod.Labels["diseq.io/network"])
-		c.nodes.Answer(name, nodeclient.Status{
-			Node: name, Role: role, Ready: true, Height: c.height - min(c.height, c.behind[name]), Threshold: t, Validators: n,
-		})
+		document := c.genesis(ctx, pod.Labels["diseq.io/network"])
+		answer := nodeclient.Status{
+			Node: name, Role: role, Ready: true, Height: c.height - min(c.height, c.behind[name]), Evidence: c.evidence[name],
+			Threshold: document.Threshold, Validators: len(document.Validators),
+		}
+		if d := document.SynchronyDeltaMS; d > 0 {
+			answer.Synchrony = &nodeclient.Synchrony{DeltaMS: d, Healthy: !c.deaf[name], Settled: !c.deaf[name]}
+		}
+		c.nodes.Answer(name, answer)
 	}
 	for _, pod := range pods.Items {
 		if name := strings.TrimSuffix(pod.Name, "-0"); !running[name] {
@@ -345,20 +356,23 @@ func (c *cluster) runNodes(ctx context.Context) error {
 	return nil
 }
 
-// set is the set of validators in the genesis document of a network.
-func (c *cluster) set(ctx context.Context, network string) (n, t int) {
+// genesisDocument is what nodes take from the genesis document.
+type genesisDocument struct {
+	Threshold        int    `json:"threshold"`
+	Validators       []any  `json:"validators"`
+	SynchronyDeltaMS uint32 `json:"synchrony_delta_ms"`
+}
+
+// genesis is the genesis document of a network, empty if there is none.
+func (c *cluster) genesis(ctx context.Context, network string) (document genesisDocument) {
 	held := &corev1.ConfigMap{}
 	if err := c.client.Get(ctx, types.NamespacedName{Namespace: c.namespace, Name: network + "-genesis"}, held); err != nil {
-		return 0, 0
-	}
-	var document struct {
-		Threshold  int   `json:"threshold"`
-		Validators []any `json:"validators"`
+		return document
 	}
 	if err := json.Unmarshal([]byte(held.Data["genesis.json"]), &document); err != nil {
 		c.t.Fatal(err)
 	}
-	return len(document.Validators), document.Threshold
+	return document
 }
 
 func podReady(pod *corev1.Pod) bool {

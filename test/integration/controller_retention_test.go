@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -149,6 +150,10 @@ func TestWhatWasRetainedIsAdoptedOnlyIfItIsWhatTheSpecAsksFor(t *testing.T) {
 		{
 			name: "other constants", reason: "RetainedGenesisMismatch", parts: []string{"128", "256"},
 			change: func(n *v1alpha1.DiseqNetwork) { n.Spec.Consensus.BeaconInterval = &longer },
+		},
+		{
+			name: "a synchrony wait", reason: "RetainedGenesisMismatch", parts: []string{"synchrony delta 0 ms", "synchrony delta 100 ms"},
+			change: waiting(100 * time.Millisecond),
 		},
 		{
 			name: "a lost key", reason: "KeyMissing", parts: []string{"demo-v2"},

@@ -33,7 +33,7 @@ func TestWhatIsAcceptedGivesAGenesisDocumentAndANodeConfiguration(t *testing.T) 
 	accepted := 0
 	for _, validators := range []int{1, 2, 3, 4, 99, 100} {
 		for _, threshold := range []string{"policy: Majority", "policy: TwoThirds", fmt.Sprintf("policy: Fixed, value: %d", validators), fmt.Sprintf("policy: Fixed, value: %d", validators/2+1)} {
-			for _, interval := range []string{"0s", "60s"} {
+			for _, interval := range []string{"0s", "60s, synchrony: {delta: 0s}", "0s, synchrony: {delta: 1m}", "60s, synchrony: {delta: 10ms}"} {
 				for _, epoch := range []int{1, 1 << 20} {
 					for _, s := range []size{{"1", "9"}, {"1", "16Mi"}, {"4Mi", "4194312"}, {"4Mi", "16Mi"}} {
 						for _, pool := range []string{"1Mi", "409600k", "64Gi"} {

@@ -79,6 +79,7 @@ func TestEveryRuleOfANewNetworkIsHeldWithAMessageThatHelps(t *testing.T) {
 	const (
 		badThreshold = "spec.threshold.value: Invalid value: threshold "
 		wholeBytes   = "must be a whole number of bytes from "
+		delta        = "must be a duration of whole milliseconds from 10ms to 1m, such as 100ms, or 0s for no synchrony wait"
 		reserved     = " belong to the operator: choose another prefix"
 	)
 	for _, c := range []struct{ rule, spec, want string }{
@@ -123,6 +124,25 @@ func TestEveryRuleOfANewNetworkIsHeldWithAMessageThatHelps(t *testing.T) {
 		{"the longest epoch", "consensus: {beaconInterval: 1048576}", ""},
 		{"no epoch", "consensus: {beaconInterval: 0}", "spec.consensus.beaconInterval ... greater than or equal to 1"},
 		{"an epoch too long", "consensus: {beaconInterval: 1048577}", "spec.consensus.beaconInterval ... less than or equal to 1048576"},
+
+		{"the shortest synchrony wait", "consensus: {synchrony: {delta: 10ms}}", ""},
+		{"the longest synchrony wait", "consensus: {synchrony: {delta: 1m}}", ""},
+		{"the longest synchrony wait in seconds", "consensus: {synchrony: {delta: 60s}}", ""},
+		{"a synchrony wait of a fraction of a second", "consensus: {synchrony: {delta: 0.25s}}", ""},
+		{"no synchrony wait, spelt out", "consensus: {synchrony: {delta: 0s}}", ""},
+		{"no synchrony wait, without a unit", `consensus: {synchrony: {delta: "0"}}`, ""},
+		{"a synchrony wait that is longer than the interval", "consensus: {minBlockInterval: 0s, synchrony: {delta: 1m}}", ""},
+		{"a synchrony wait too short", "consensus: {synchrony: {delta: 9ms}}", "spec.consensus.synchrony.delta: Invalid value ... " + delta},
+		{"a synchrony wait too long", "consensus: {synchrony: {delta: 60001ms}}", "spec.consensus.synchrony.delta ... " + delta},
+		{"a synchrony wait below nothing", "consensus: {synchrony: {delta: -100ms}}", delta},
+		{"a synchrony wait of half a millisecond more", "consensus: {synchrony: {delta: 0.0105s}}", delta},
+		{"a synchrony wait in microseconds", "consensus: {synchrony: {delta: 20000us}}", delta},
+		{"a synchrony wait without a unit", `consensus: {synchrony: {delta: "100"}}`, delta},
+		{"an empty synchrony wait", `consensus: {synchrony: {delta: ""}}`, delta},
+		{"a synchrony wait that is a number", "consensus: {synchrony: {delta: 100}}", "spec.consensus.synchrony.delta ... string"},
+		{"a synchrony wait without its delta", "consensus: {synchrony: {}}", "spec.consensus.synchrony.delta: Required value"},
+		{"a synchrony wait that is a duration", "consensus: {synchrony: 100ms}", "spec.consensus.synchrony ... object"},
+		{"a misspelt delta", "consensus: {synchrony: {delta: 100ms, detla: 1s}}", `unknown field "spec.consensus.synchrony.detla"`},
 
 		{"the smallest messages", "messages: {maxBytes: 1, maxBlockBytes: 9}", ""},
 		{"the largest messages", "messages: {maxBytes: 4Mi, maxBlockBytes: 16Mi}", ""},

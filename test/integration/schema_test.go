@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -150,6 +151,8 @@ func TestKubectlExplainsOurFields(t *testing.T) {
 	for field, want := range map[string]string{
 		"spec":                            "maxBytes",
 		"spec.consensus.minBlockInterval": "20ms if left out",
+		"spec.consensus.synchrony":        "Off if left out",
+		"spec.consensus.synchrony.delta":  "10ms to 1m",
 		"spec.storage.size":               "10Gi if left out",
 		"spec.podTemplate.affinity":       "nodeAffinity",
 		"status.tolerance.byzantine":      "2t - n - 1",
@@ -170,7 +173,8 @@ func TestKubectlGetShowsTheNetwork(t *testing.T) {
 	n := typed(t, u)
 	n.Status = v1alpha1.DiseqNetworkStatus{
 		Validators: 4, ReadyValidators: 3, Threshold: 3, Height: 1234,
-		Tolerance: &v1alpha1.Tolerance{Crash: 1, Byzantine: 1, ByzantineWithSynchrony: 2},
+		Tolerance:      &v1alpha1.Tolerance{Crash: 1, Byzantine: 1, ByzantineWithSynchrony: 2},
+		SynchronyDelta: &metav1.Duration{Duration: 100 * time.Millisecond},
 	}
 	meta.SetStatusCondition(&n.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionAvailable, Status: metav1.ConditionTrue, Reason: "QuorumReady"})
 	if err := k.Status().Update(t.Context(), n); err != nil {
@@ -181,7 +185,7 @@ func TestKubectlGetShowsTheNetwork(t *testing.T) {
 		header, line string
 	}{
 		{nil, "NAME VALIDATORS THRESHOLD READY HEIGHT TOLERATES AVAILABLE AGE", `^demo 4 3 3 1234 1 True \d+s$`},
-		{[]string{"-o", "wide"}, "NAME VALIDATORS THRESHOLD READY HEIGHT TOLERATES AVAILABLE REASON AGE", `^demo 4 3 3 1234 1 True QuorumReady \d+s$`},
+		{[]string{"-o", "wide"}, "NAME VALIDATORS THRESHOLD READY HEIGHT TOLERATES AVAILABLE REASON SYNCHRONY AGE", `^demo 4 3 3 1234 1 True QuorumReady 100ms \d+s$`},
 	} {
 		out, err := harness.Kubectl(t, append([]string{"get", "dsq", "--namespace", n.Namespace}, c.arguments...)...)
 		lines := strings.Split(strings.TrimSpace(out), "\n")

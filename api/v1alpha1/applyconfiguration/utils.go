@@ -38,6 +38,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ServiceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Storage"):
 		return &apiv1alpha1.StorageApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Synchrony"):
+		return &apiv1alpha1.SynchronyApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Threshold"):
 		return &apiv1alpha1.ThresholdApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Tolerance"):

@@ -34,6 +34,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
       default: 20ms
+    - name: synchrony
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.Synchrony
 - name: com.github.diseq.diseq.api.v1alpha1.DiseqNetwork
   map:
     fields:
@@ -153,6 +156,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: selector
       type:
         scalar: string
+    - name: synchronyDelta
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
     - name: threshold
       type:
         scalar: numeric
@@ -297,6 +303,12 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
       default: ""
+- name: com.github.diseq.diseq.api.v1alpha1.Synchrony
+  map:
+    fields:
+    - name: delta
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
 - name: com.github.diseq.diseq.api.v1alpha1.Threshold
   map:
     fields:

@@ -17,6 +17,10 @@ type ConsensusApplyConfiguration struct {
 	// BeaconInterval is the length of a beacon epoch in heights, 1 to 1048576: how often the validators' random numbers change the
 	// order of leaders. 1 does so with every block. 128 if left out. Immutable.
 	BeaconInterval *int64 `json:"beaconInterval,omitempty"`
+	// Synchrony turns the synchrony wait on: no two blocks become final at a height with up to threshold - 1 Byzantine validators, as
+	// long as messages between the others arrive within delta, and every block takes more than twice delta longer. Off if left out.
+	// Immutable.
+	Synchrony *SynchronyApplyConfiguration `json:"synchrony,omitempty"`
 }
 
 // ConsensusApplyConfiguration constructs a declarative configuration of the Consensus type for use with
@@ -38,5 +42,13 @@ func (b *ConsensusApplyConfiguration) WithMinBlockInterval(value v1.Duration) *C
 // If called multiple times, the BeaconInterval field is set to the value of the last call.
 func (b *ConsensusApplyConfiguration) WithBeaconInterval(value int64) *ConsensusApplyConfiguration {
 	b.BeaconInterval = &value
+	return b
+}
+
+// WithSynchrony sets the Synchrony field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Synchrony field is set to the value of the last call.
+func (b *ConsensusApplyConfiguration) WithSynchrony(value *SynchronyApplyConfiguration) *ConsensusApplyConfiguration {
+	b.Synchrony = value
 	return b
 }

@@ -14,7 +14,7 @@ import (
 type DiseqNetworkStatusApplyConfiguration struct {
 	// ObservedGeneration is the metadata.generation that this status is about.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// Conditions: Available, Progressing, Degraded, QuorumHealthy, MembershipChanging.
+	// Conditions: Available, Progressing, Degraded, QuorumHealthy, MembershipChanging, EvidenceFound.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// ChainID names the chain: what receipts and signatures are about.
 	ChainID *string `json:"chainID,omitempty"`
@@ -32,6 +32,9 @@ type DiseqNetworkStatusApplyConfiguration struct {
 	ReadyValidators *int32 `json:"readyValidators,omitempty"`
 	// Tolerance is how many validators may fail.
 	Tolerance *ToleranceApplyConfiguration `json:"tolerance,omitempty"`
+	// SynchronyDelta is the delta of the network's synchrony wait, which tolerance.byzantineWithSynchrony rests on. It is left out where
+	// the network has none.
+	SynchronyDelta *metav1.Duration `json:"synchronyDelta,omitempty"`
 	// DisruptionsAllowed is how many more validators may go down now while messages still become final.
 	DisruptionsAllowed *int32 `json:"disruptionsAllowed,omitempty"`
 	// Selector selects the validators' pods, for the scale subresource.
@@ -128,6 +131,14 @@ func (b *DiseqNetworkStatusApplyConfiguration) WithReadyValidators(value int32) 
 // If called multiple times, the Tolerance field is set to the value of the last call.
 func (b *DiseqNetworkStatusApplyConfiguration) WithTolerance(value *ToleranceApplyConfiguration) *DiseqNetworkStatusApplyConfiguration {
 	b.Tolerance = value
+	return b
+}
+
+// WithSynchronyDelta sets the SynchronyDelta field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the SynchronyDelta field is set to the value of the last call.
+func (b *DiseqNetworkStatusApplyConfiguration) WithSynchronyDelta(value metav1.Duration) *DiseqNetworkStatusApplyConfiguration {
+	b.SynchronyDelta = &value
 	return b
 }
 

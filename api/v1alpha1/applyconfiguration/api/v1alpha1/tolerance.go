@@ -11,7 +11,8 @@ type ToleranceApplyConfiguration struct {
 	Crash *int32 `json:"crash,omitempty"`
 	// Byzantine is how many may do anything while, on any network, no two blocks become final at a height: 2t - n - 1.
 	Byzantine *int32 `json:"byzantine,omitempty"`
-	// ByzantineWithSynchrony is the same with the synchrony wait: t - 1.
+	// ByzantineWithSynchrony is the same with the synchrony wait, while messages arrive within its delta: t - 1. It holds for this
+	// network if status.synchronyDelta is there; without, it is what readers get who insist on the signatures of all validators.
 	ByzantineWithSynchrony *int32 `json:"byzantineWithSynchrony,omitempty"`
 }
 

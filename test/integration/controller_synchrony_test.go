@@ -1,0 +1,130 @@
+package integration
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+)
+
+func waiting(delta time.Duration) func(*v1alpha1.DiseqNetwork) {
+	return func(n *v1alpha1.DiseqNetwork) {
+		n.Spec.Consensus.Synchrony = &v1alpha1.Synchrony{Delta: metav1.Duration{Duration: delta}}
+	}
+}
+
+func TestTheSynchronyWaitIsInTheGenesisDocumentAndInTheStatus(t *testing.T) {
+	c := newCluster(t)
+	c.apply("demo", waiting(250*time.Millisecond))
+	c.apply("other")
+	o := newOperator(t, c)
+	n, other := o.settle("demo"), o.settle("other")
+	if d := c.genesis(t.Context(), "demo").SynchronyDeltaMS; d != 250 {
+		t.Errorf("the genesis document has a Delta of %d ms", d)
+	}
+	if d := n.Status.SynchronyDelta; d == nil || d.Duration != 250*time.Millisecond {
+		t.Errorf("the status has a Delta of %v", d)
+	}
+	if d, ms := other.Status.SynchronyDelta, c.genesis(t.Context(), "other").SynchronyDeltaMS; d != nil || ms != 0 {
+		t.Errorf("without the wait there is a Delta of %v, in the genesis document of %d ms", d, ms)
+	}
+}
+
+func TestANetworkWithTheSynchronyWaitIsResumedWithTheSameDeltaOnly(t *testing.T) {
+	c := newCluster(t)
+	c.apply("demo", waiting(100*time.Millisecond))
+	o := newOperator(t, c)
+	born := o.settle("demo")
+	c.remove("demo")
+	c.apply("demo", waiting(101*time.Millisecond))
+	n := o.until("demo", "refused", func(n *v1alpha1.DiseqNetwork) bool {
+		return condition(n, v1alpha1.ConditionAvailable).Reason == "RetainedGenesisMismatch"
+	})
+	if m := condition(n, v1alpha1.ConditionAvailable).Message; !strings.Contains(m, "synchrony delta 100 ms") || !strings.Contains(m, "synchrony delta 101 ms") {
+		t.Errorf("the message does not name both: %s", m)
+	}
+	c.remove("demo")
+	c.apply("demo", waiting(100*time.Millisecond))
+	if again := o.settle("demo"); again.Status.GenesisHash != born.Status.GenesisHash {
+		t.Errorf("genesis hash %s, was %s", again.Status.GenesisHash, born.Status.GenesisHash)
+	}
+}
+
+// A validator that does not hear the others in time does not vote, whatever its pod looks like: none of the others may go.
+func TestNoPodIsRestartedWhileTheSynchronyWaitKeepsAnotherFromVoting(t *testing.T) {
+	c := newCluster(t)
+	c.apply("demo", waiting(100*time.Millisecond))
+	o := newOperator(t, c)
+	o.settle("demo")
+	c.deaf["demo-v1"] = true
+	c.step(t.Context())
+	c.edit("demo", toImage("diseq:next"))
+	for range 10 {
+		o.reconcile("demo")
+		c.step(t.Context())
+	}
+	for pod, image := range c.images() {
+		if (image == "diseq:next") != (pod == "demo-v1-0") {
+			t.Errorf("%s runs %s while demo-v1 abstains", pod, image)
+		}
+	}
+	n := c.network("demo")
+	if d := condition(n, v1alpha1.ConditionDegraded); d.Reason != "Abstaining" || !strings.Contains(d.Message, "demo-v1 abstains") {
+		t.Errorf("Degraded %+v", d)
+	}
+	if a := condition(n, v1alpha1.ConditionAvailable); a.Reason != "ThresholdReady" || n.Status.ReadyValidators != 3 {
+		t.Errorf("%d ready, Available %+v", n.Status.ReadyValidators, a)
+	}
+	c.deaf["demo-v2"] = true
+	o.until("demo", "without time", func(n *v1alpha1.DiseqNetwork) bool {
+		a := condition(n, v1alpha1.ConditionAvailable)
+		return a.Status == metav1.ConditionFalse && a.Reason == "SynchronyLost"
+	})
+	clear(c.deaf)
+	o.settle("demo")
+	for pod, image := range c.images() {
+		if image != "diseq:next" {
+			t.Errorf("%s runs %s", pod, image)
+		}
+	}
+}
+
+// What nodes found against a validator reaches the user of kubectl once, and is not forgotten while they are silent.
+func TestEvidenceIsToldOnceAndStaysTold(t *testing.T) {
+	c := newCluster(t)
+	c.apply("demo")
+	o := newOperator(t, c)
+	n := o.settle("demo")
+	if e := condition(n, v1alpha1.ConditionEvidenceFound); e.Status != metav1.ConditionFalse || e.Reason != "NoEvidence" {
+		t.Errorf("without evidence: %+v", e)
+	}
+	c.evidence["demo-v2"] = 1
+	is := func(n *v1alpha1.DiseqNetwork) bool {
+		e := condition(n, v1alpha1.ConditionEvidenceFound)
+		return e.Status == metav1.ConditionTrue && e.Reason == "ValidatorsMisbehaved" && strings.Contains(e.Message, "demo-v2")
+	}
+	n = o.until("demo", "told of the evidence", is)
+	if !settled(n) {
+		t.Errorf("evidence degrades the network:\n%s", describe(n))
+	}
+	c.silent["demo-v2"] = true
+	n = o.until("demo", "one down", func(n *v1alpha1.DiseqNetwork) bool { return n.Status.ReadyValidators == 3 })
+	if !is(n) {
+		t.Errorf("with its holder silent: %+v", condition(n, v1alpha1.ConditionEvidenceFound))
+	}
+	told := 0
+	for _, e := range o.events.events {
+		if strings.Contains(e, "ValidatorsMisbehaved") {
+			told++
+			if !strings.Contains(e, "Warning") {
+				t.Errorf("it is told as %s", e)
+			}
+		}
+	}
+	if told != 1 {
+		t.Errorf("told %d times, want once: %v", told, o.events.events)
+	}
+}
