@@ -56,6 +56,11 @@ func mixed(w *world) {
 	if l.count() == 0 || height == 0 {
 		w.Errorf("%d messages accepted, %d heights: nothing was shown", l.count(), height)
 	}
+	w.count(l, height)
+}
+
+// count adds a run to the totals.
+func (w *world) count(l *load, height uint64) {
 	totals.runs++
 	totals.kills += w.kills
 	totals.accepted += l.count()

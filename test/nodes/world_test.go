@@ -33,11 +33,11 @@ var (
 type spec struct {
 	validators int
 	threshold  uint32
-	// observers are nodes without a vote, guests are peers that the test itself plays: v<i> is played by the test where absent says so.
+	// observers are nodes without a vote, guests are peers that the test itself plays.
 	observers, guests int
-	absent            []int
+	// delta is the genesis document's, interval its beacon_interval, history the configuration's historyHeights; 0 for the usual.
 	delta             time.Duration
-	history           uint32
+	interval, history uint32
 	// clock is how far a validator's clock is off.
 	clock func(i int) time.Duration
 }
@@ -50,13 +50,15 @@ type world struct {
 	wire    *network
 	dir     string
 	genesis *chain.Genesis
-	nodes   []*member
+	all     []*member
+	nodes   []*member // those that a test counts on: all, at first
 	guests  []*identity.Identity
 	began   time.Time
 	ctx     context.Context
 	tasks   sync.WaitGroup
 	history history
 	kills   int
+	leave   []func() // takes guests off the wire
 
 	mu      sync.Mutex
 	journal []string
@@ -98,7 +100,10 @@ func bubble(t *testing.T, seed uint64, s spec, test func(*world)) {
 		defer func() {
 			cancel()
 			w.tasks.Wait()
-			for _, m := range w.nodes {
+			for _, leave := range w.leave {
+				leave()
+			}
+			for _, m := range w.all {
 				m.halt()
 			}
 			if t.Failed() {
@@ -132,7 +137,10 @@ func (w *world) must(err error) {
 func (w *world) make(s spec) {
 	w.Helper()
 	p := chain.DefaultParameters()
-	p.BeaconInterval = 16
+	p.BeaconInterval = 32
+	if s.interval > 0 {
+		p.BeaconInterval = s.interval
+	}
 	w.genesis = &chain.Genesis{
 		Version: 1, ChainID: "nodes", TimeMS: uint64(time.Now().UnixMilli()), Threshold: s.threshold, Parameters: p,
 		SynchronyDeltaMS: uint32(s.delta / time.Millisecond),
@@ -157,6 +165,7 @@ func (w *world) make(s spec) {
 			w.nodes = append(w.nodes, w.member(s, i, name, id))
 		}
 	}
+	w.all = w.nodes
 	for name, document := range map[string]any{"genesis.json": w.genesis, "peers.json": peers} {
 		b, err := json.Marshal(document)
 		w.must(err)
@@ -198,7 +207,7 @@ func (w *world) client(of, host string) *client.Client {
 }
 
 // validators returns the members that vote.
-func (w *world) validators() []*member { return w.nodes[:len(w.genesis.Validators)] }
+func (w *world) validators() []*member { return w.all[:len(w.genesis.Validators)] }
 
 func (w *world) note(format string, args ...any) {
 	w.mu.Lock()
@@ -213,7 +222,7 @@ func (w *world) tell() {
 	for _, line := range w.journal {
 		b.WriteString(line + "\n")
 	}
-	for _, m := range w.nodes {
+	for _, m := range w.all {
 		fmt.Fprintf(&b, "the last lines of %s:\n%s", m.name, m.log)
 	}
 	w.Log(b.String())
@@ -289,7 +298,7 @@ func (m *member) key() chain.PublicKey { return m.identity.Public().PublicKey }
 // peers returns all members as a guest dials them.
 func (w *world) peers() []peer.Peer {
 	var out []peer.Peer
-	for _, m := range w.nodes {
+	for _, m := range w.all {
 		out = append(out, peer.Peer{Key: m.key(), Name: m.name, Address: m.config.Listen.Peer})
 	}
 	return out

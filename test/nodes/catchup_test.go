@@ -1,0 +1,53 @@
+package nodes
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// behind is how many heights a node has to catch up with: more than requests, the trie's history and what may be unindexed hold.
+func behind() uint64 {
+	if *seeds > 1 {
+		return 4000
+	}
+	return 700
+}
+
+// A validator that was down, and an observer that begins at genesis, catch up while the others go on.
+func TestANodeFarBehindCatchesUpWhileTheOthersGoOn(t *testing.T) {
+	s := spec{validators: 4, threshold: 3, observers: 1, history: 64, interval: 128}
+	bubble(t, *firstSeed, s, func(w *world) {
+		v, o := w.nodes[3], w.nodes[4]
+		w.start(w.validators()...)
+		l := w.newLoad(500 * time.Millisecond)
+		time.Sleep(2 * time.Second)
+		w.kill(v)
+		from := w.highest()
+		w.eventually(time.Hour, "the others are far ahead", func() error {
+			if h := w.highest(); h < from+behind() {
+				return fmt.Errorf("height %d", h)
+			}
+			return nil
+		})
+		target := w.highest()
+		w.start(v, o)
+		streams := []*stream{w.follow(v), w.follow(o)}
+		w.eventually(5*time.Minute, "both are there", func() error {
+			if a, b := v.status().Height, o.status().Height; a < target || b < target {
+				return fmt.Errorf("heights %d and %d of %d", a, b, target)
+			}
+			return nil
+		})
+		if role := o.status().Role; role != "observer" {
+			w.Errorf("the observer is %s", role)
+		}
+		time.Sleep(time.Second)
+		height := w.audit(l)
+		w.caughtUp(height, streams...)
+		if height <= target {
+			w.Errorf("height %d: nothing came after height %d", height, target)
+		}
+		w.count(l, height)
+	})
+}

@@ -1,0 +1,42 @@
+package nodes
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// Clocks that are seconds off: the chain goes on, its time rises, and no block is further ahead than a validator with a right clock
+// lets it be.
+func TestClocksThatAreSecondsOffStopNothing(t *testing.T) {
+	off := []time.Duration{4 * time.Second, -3 * time.Second, 0, time.Second}
+	bubble(t, *firstSeed, spec{validators: 4, threshold: 3, clock: func(i int) time.Duration { return off[i] }}, func(w *world) {
+		w.start(w.nodes...)
+		streams := []*stream{w.follow(w.nodes[0]), w.follow(w.nodes[2])}
+		l := w.newLoad(100 * time.Millisecond)
+		const drift = 2 * time.Second // consensus.md, notarize
+		begun, from := time.Now(), w.highest()
+		last := uint64(0)
+		for time.Since(begun) < 30*time.Second {
+			time.Sleep(100 * time.Millisecond)
+			b, err := w.nodes[2].client.LatestBlock(w.ctx)
+			w.must(err)
+			// Of any three validators one has a clock that is right or behind.
+			if ahead := time.UnixMilli(int64(b.Header.Timestamp)).Sub(time.Now()); ahead > drift+time.Duration(b.Header.Height-last)*time.Millisecond {
+				w.Errorf("block %d is %v ahead of the time", b.Header.Height, ahead)
+			}
+			last = b.Header.Height
+		}
+		height := w.audit(l) // it holds the times to rising
+		w.caughtUp(height, streams...)
+		if grown := height - from; grown < 30 {
+			w.Errorf("%d heights in 30 s", grown)
+		}
+		proposers := map[uint32]int{}
+		for _, b := range w.history.blocks {
+			proposers[b.Header.Proposer]++
+		}
+		w.note("blocks by proposer: %s", fmt.Sprint(proposers))
+		w.count(l, height)
+	})
+}

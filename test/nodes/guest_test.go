@@ -1,0 +1,87 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/identity"
+	"github.com/diseq/diseq/node/peer"
+)
+
+// guest is a peer that the test plays, with a key of its own or a validator's: it hears what every node says, and says what the test
+// wants. It takes no batch and no commitment, so that nobody counts on it.
+type guest struct {
+	*peer.Transport
+
+	mu    sync.Mutex
+	votes []heard
+}
+
+// heard is a vote as it came from a peer, not inside a certificate.
+type heard struct {
+	from chain.PublicKey
+	at   time.Time
+	chain.Vote
+}
+
+// invite brings a guest onto the wire.
+func (w *world) invite(name string, id *identity.Identity) *guest {
+	w.Helper()
+	g := &guest{}
+	m := &machine{network: w.wire, host: name}
+	var err error
+	g.Transport, err = peer.New(peer.Config{Key: id.Signing, Genesis: w.genesis, Name: name, Version: "test", Dial: m.Dial}, g)
+	w.must(err)
+	l, err := m.Listen(w.ctx, "tcp", name+":2")
+	w.must(err)
+	g.Start(l, w.peers())
+	w.leave = append(w.leave, g.Close)
+	return g
+}
+
+// heardOf returns the votes that a validator itself sent, of one kind.
+func (g *guest) heardOf(by *member, kind chain.Kind) []heard {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var out []heard
+	for _, v := range g.votes {
+		if v.from == by.key() && int(v.Validator) == by.index && v.Kind == kind {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+func (g *guest) forget() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.votes = nil
+}
+
+func (g *guest) OnBundle(from chain.PublicKey, b *peer.Bundle) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, v := range b.Votes {
+		g.votes = append(g.votes, heard{from: from, at: time.Now(), Vote: v})
+	}
+	return nil
+}
+
+var errGuest = errors.New("a guest takes nothing")
+
+func (g *guest) OnPong(chain.PublicKey, uint64, uint64) {}
+func (g *guest) OnAsk(chain.PublicKey)                  {}
+func (g *guest) OnCommitment(context.Context, chain.PublicKey, *chain.Commitment) error {
+	return errGuest
+}
+func (g *guest) OnBatch(context.Context, chain.PublicKey, []byte) error    { return errGuest }
+func (g *guest) OnAck(chain.PublicKey, chain.Hash, error)                  {}
+func (g *guest) LinkUp(chain.PublicKey)                                    {}
+func (g *guest) LinkDown(chain.PublicKey)                                  {}
+func (g *guest) Batch(context.Context, chain.Hash) ([]byte, error)         { return nil, peer.ErrNotHeld }
+func (g *guest) FinalBlock(context.Context, uint64) ([]byte, error)        { return nil, peer.ErrNotHeld }
+func (g *guest) Block(context.Context, chain.Hash) ([]byte, error)         { return nil, peer.ErrNotHeld }
+func (g *guest) Status(context.Context, chain.Hash) (*chain.Status, error) { return nil, errGuest }

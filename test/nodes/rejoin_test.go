@@ -1,0 +1,95 @@
+package nodes
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// A validator whose vote store is gone, alone or with all else, is Rejoining: it needs the word of t others, casts no vote below the
+// third height above what they report, and votes from there on.
+func TestAWipedValidatorVotesAgainOnlyAboveWhatTheOthersReport(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		files string
+	}{{"the vote store is gone", "votes.db*"}, {"the volume is gone", "*"}} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, *firstSeed, spec{validators: 4, threshold: 3, guests: 1}, func(w *world) { rejoins(w, c.files) })
+		})
+	}
+}
+
+func rejoins(w *world, wiped string) {
+	v := w.nodes[3]
+	g := w.invite("g0", w.guests[0])
+	w.start(w.nodes...)
+	l := w.newLoad(100 * time.Millisecond)
+	time.Sleep(2 * time.Second)
+	w.kill(v)
+	killed := w.highest()
+	w.wipe(v, wiped)
+	time.Sleep(time.Second)
+	w.kill(w.nodes[0])
+	stopped := w.highest()
+	g.forget()
+
+	// Three of four have to answer: two do.
+	w.launch(v)
+	time.Sleep(20 * time.Second)
+	if s := v.status(); s.Role != "rejoining" {
+		w.Errorf("with the word of two others the validator is %s, want rejoining", s.Role)
+	}
+	w.launch(w.nodes[0])
+	w.eventually(time.Minute, "the validator votes again", func() error {
+		if s := v.status(); s.Role != "validator" || len(g.heardOf(v, chain.Finalize)) < 10 {
+			return fmt.Errorf("it is %s at height %d, %d votes were heard", s.Role, s.Height, len(g.heardOf(v, chain.Finalize)))
+		}
+		return nil
+	})
+	first := stopped + 3
+	for _, kind := range []chain.Kind{chain.Notarize, chain.Nullify, chain.Finalize, chain.Propose} {
+		for _, vote := range g.heardOf(v, kind) {
+			if vote.Height < first {
+				w.Errorf("%v vote at height %d: height %d was final when it asked, so it may vote from %d", kind, vote.Height, stopped, first)
+			}
+		}
+	}
+	height := w.audit(l)
+	for h := killed + 2; h < first && h <= height; h++ {
+		for _, s := range w.history.blocks[h].Certificate.Votes {
+			if int(s.Validator) == v.index {
+				w.Errorf("the certificate of height %d has its signature: it was killed at height %d and may vote from %d", h, killed, first)
+			}
+		}
+	}
+}
+
+// highest returns the highest final height of the nodes that are up.
+func (w *world) highest() uint64 {
+	w.Helper()
+	height := uint64(0)
+	for _, m := range w.nodes {
+		if m.life != nil {
+			height = max(height, m.status().Height)
+		}
+	}
+	return height
+}
+
+// wipe removes files of a member that is down.
+func (w *world) wipe(m *member, pattern string) {
+	w.Helper()
+	files, err := filepath.Glob(filepath.Join(m.config.Data, pattern))
+	w.must(err)
+	if len(files) == 0 {
+		w.Fatalf("%s has no %s", m.config.Data, pattern)
+	}
+	for _, f := range files {
+		w.must(os.Remove(f))
+	}
+	w.note("wiped %s of %s", pattern, m.name)
+}

@@ -1,0 +1,59 @@
+package nodes
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// All nodes are killed at one instant under load, twice. The first time one of them stays dead: what was answered 202 is final without it.
+func TestWhatWasAcceptedSurvivesTheDeathOfAllThoughOneStaysDead(t *testing.T) {
+	for seed := *firstSeed; seed < *firstSeed+*seeds; seed++ {
+		ok := t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			bubble(t, seed, spec{validators: 4, threshold: 3}, allDie)
+		})
+		if !ok {
+			return
+		}
+	}
+}
+
+func allDie(w *world) {
+	all := w.nodes
+	w.start(all...)
+	dead := all[w.rng.IntN(len(all))]
+	first := w.newLoad(20 * time.Millisecond)
+	time.Sleep(time.Duration(500+w.rng.IntN(1000)) * time.Millisecond)
+	w.kill(all...)
+	first.end()
+
+	w.nodes = nil
+	for _, m := range all {
+		if m != dead {
+			w.nodes = append(w.nodes, m)
+		}
+	}
+	w.note("%s stays dead", dead.name)
+	w.start(w.nodes...)
+	height := w.audit(first)
+
+	w.nodes = all
+	w.start(dead)
+	second := w.newLoad(20 * time.Millisecond)
+	for id := range first.submitted {
+		second.submitted[id] = true
+	}
+	for id := range first.accepted {
+		second.accepted[id] = true
+	}
+	time.Sleep(time.Second)
+	w.kill(all...)
+	for _, i := range w.rng.Perm(len(all)) {
+		w.launch(all[i])
+		time.Sleep(time.Duration(w.rng.IntN(2000)) * time.Millisecond)
+	}
+	if again := w.audit(second); again <= height || second.count() <= first.count() {
+		w.Errorf("height %d after %d, %d messages after %d: nothing came after the restart", again, height, second.count(), first.count())
+	}
+	w.count(second, height)
+}
