@@ -129,6 +129,9 @@ func TestBadSpecsAreRefusedWithWhatIsAllowed(t *testing.T) {
 		"an interval of two hours": {"bad", func(s *v1alpha1.DiseqNetworkSpec) {
 			s.Consensus.MinBlockInterval = &metav1.Duration{Duration: 2 * time.Hour}
 		}, "0s to 1m"},
+		"a synchrony wait of an hour": {"bad", func(s *v1alpha1.DiseqNetworkSpec) {
+			s.Consensus.Synchrony = &v1alpha1.Synchrony{Delta: metav1.Duration{Duration: time.Hour}}
+		}, "10ms to 1m"},
 		"an image that is a URL": {"bad", func(s *v1alpha1.DiseqNetworkSpec) { s.Image = "https://example.com/diseq" }, "without a scheme"},
 		"a pool of a few bytes":  {"bad", func(s *v1alpha1.DiseqNetworkSpec) { s.Messages.MaxPoolBytes = new(resource.MustParse("7")) }, "from 1Mi"},
 	} {

@@ -1,0 +1,88 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+	"github.com/diseq/diseq/node/chain"
+)
+
+// A network with the synchrony wait orders messages, with a pod less too, and everybody who is asked tells of it: the resource, the
+// nodes, the receipt's verification.
+func TestANetworkWithTheSynchronyWaitOrdersMessagesAndTellsOfIt(t *testing.T) {
+	const delta = 500 * time.Millisecond // validators that share a machine with a test stand still at times
+	n := cluster.Network(t, cluster.Namespace(t, "synchrony"), "waits", 4)
+	n.Apply(n.Spec(func(s *v1alpha1.DiseqNetworkSpec) {
+		s.Consensus.Synchrony = &v1alpha1.Synchrony{Delta: metav1.Duration{Duration: delta}}
+	}))
+	n.AwaitAvailable()
+	o := n.Watch()
+	begun := time.Now()
+	o.Receipt(t, n.Finalize("with the synchrony wait"))
+	if took := time.Since(begun); took <= 2*delta {
+		t.Errorf("final after %v, want more than %v", took, 2*delta)
+	}
+	d, err := n.Resource(t.Context())
+	must(t, err)
+	if got := d.Status.SynchronyDelta; got == nil || got.Duration != delta || d.Status.Tolerance.ByzantineWithSynchrony != 2 {
+		t.Errorf("the status says Delta %v, tolerance %+v", got, d.Status.Tolerance)
+	}
+	status, err := n.Node(1).Status(t.Context())
+	must(t, err)
+	if s := status.Synchrony; s == nil || s.DeltaMS != uint32(delta.Milliseconds()) {
+		t.Errorf("/v1/status says %+v of the wait", s)
+	}
+
+	old := n.MustPod(0)
+	must(t, n.Delete(t.Context(), old))
+	receipt := n.Finalize("with one validator less")
+	if strength := receipt.Certificate.Strength; strength != 3 {
+		t.Errorf("a receipt of three validators has strength %d", strength)
+	}
+	o.Receipt(t, receipt)
+	told := n.verify(receipt)
+	if want := fmt.Sprintf("within %d ms, by the synchrony wait", delta.Milliseconds()); !strings.Contains(told, want) {
+		t.Errorf("diseq verify does not tell of %q: %s", want, told)
+	}
+	n.AwaitNewPod(0, old)
+	n.AwaitConverged()
+	n.Finalize("with all of them again")
+	o.Check(t)
+
+	// It cannot be turned off.
+	if err := n.TryApply(t.Context(), n.Spec()); !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "part of the genesis document") {
+		t.Errorf("taking the wait away: %v", err)
+	}
+}
+
+// verify runs `diseq verify` on a receipt in a pod, with the genesis document of the cluster, and returns what it printed.
+func (n *Network) verify(receipt *chain.Receipt) string {
+	n.tb.Helper()
+	text, err := json.Marshal(receipt)
+	must(n.tb, err)
+	document := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: n.Name + "-receipt", Namespace: n.Namespace}, Data: map[string]string{"receipt.json": string(text)},
+	}
+	must(n.tb, n.Create(n.tb.Context(), document))
+	pod := n.clientPod(n.Namespace, n.Name+"-verify", "verify", "/receipt/receipt.json", "--genesis", "/genesis/genesis.json")
+	container := &pod.Spec.Containers[0]
+	for at, name := range map[string]string{"receipt": document.Name, "genesis": n.Name + "-genesis"} {
+		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: at, VolumeSource: corev1.VolumeSource{
+			ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: name}},
+		}})
+		container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: at, MountPath: "/" + at})
+	}
+	out, ok := n.runPod(n.tb, pod)
+	if !ok {
+		n.tb.Fatalf("diseq verify in a pod failed: %s", out)
+	}
+	return out
+}
