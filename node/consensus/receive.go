@@ -144,7 +144,7 @@ func (c *Core) receiveStatement(h *height, s chain.Vote) bool {
 	}
 	rd := h.round(s.Round)
 	same := func(o chain.Vote) bool { return o.Block == s.Block }
-	if rd.old || len(rd.statements) == 2 || slices.ContainsFunc(rd.statements, same) {
+	if rd.old && h.passed(rd) || len(rd.statements) == 2 || slices.ContainsFunc(rd.statements, same) {
 		return false
 	}
 	rd.statements = append(rd.statements, s)

@@ -83,7 +83,8 @@ func (c *Core) enter(h *height, r uint32) {
 }
 
 // forget lets go of what rounds far below can no longer add to: votes of a round without a notarization, two turns of all leaders ago, and
-// blocks proposed in a nullified round that were neither notarized nor voted for here.
+// blocks proposed in a nullified round that were neither notarized nor voted for here. Statements stay while they may speak against a
+// block.
 func (h *height) forget() {
 	for _, rd := range h.rounds {
 		if rd.number >= h.current {
@@ -96,9 +97,20 @@ func (h *height) forget() {
 			delete(h.blocks, rd.statements[0].Block)
 		}
 		if uint64(rd.number)+2*uint64(h.n()) < uint64(h.current) {
-			*rd = round{number: rd.number, own: rd.own, certificates: rd.certificates, timedOut: rd.timedOut, old: true}
+			statements := rd.statements
+			if h.passed(rd) {
+				statements = nil
+			}
+			*rd = round{
+				number: rd.number, own: rd.own, certificates: rd.certificates, timedOut: rd.timedOut, old: true, statements: statements,
+			}
 		}
 	}
+}
+
+// passed reports whether a round far below has no use for its statements: without the wait, or once it is nullified.
+func (h *height) passed(rd *round) bool {
+	return h.delta() == 0 || rd.certificates[chain.Nullify] != nil
 }
 
 // needs reports whether a block may still be voted for, proposed or committed, or was voted for by this validator.

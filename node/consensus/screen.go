@@ -81,7 +81,7 @@ func (h *height) lacksVote(v chain.Vote) bool {
 		return false
 	}
 	rd := h.peek(v.Round)
-	if rd.old {
+	if rd.old && (v.Kind != chain.Propose || h.passed(rd)) {
 		return false
 	}
 	if v.Kind == chain.Propose {

@@ -136,3 +136,38 @@ func TestWhoDroppedMessagesAsksAgainBeforeItVotes(t *testing.T) {
 		}
 	}
 }
+
+// Two blocks were stated in a round that others led us past; what one of them was is not forgotten when the other turns out to be
+// notarized there, and it is taken in and relayed when it comes late.
+func TestWhatSpeaksAgainstABlockIsRememberedInRoundsLongPast(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		c, block := inWait(t)
+		notarized := func(r uint32) Received {
+			return Received{Bundle: Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Notarize, 1, r, block.Hash(), 0, 1, 3)}}}
+		}
+		c.Step(notarized(20))
+		another := *block
+		another.Header.Timestamp = 7
+		stated := Bundle{Votes: []chain.Vote{propose(&another, 21, 1).Statement}}
+		if late {
+			vote := chain.Vote{Kind: chain.Nullify, Height: 1, Round: 21, Validator: 3}
+			fakeSignature(&vote)
+			c.Step(Received{Bundle: Bundle{Votes: []chain.Vote{vote}}})
+		} else {
+			c.Step(Received{Bundle: stated})
+		}
+		c.Step(notarized(30))
+		if !c.height.peek(21).old {
+			t.Fatal("the round is not long past: the test is vacuous")
+		}
+		if late {
+			rest, _ := c.Screen(chain.PublicKey{1}, stated)
+			if relayed := cast(c.Step(Received{Bundle: rest}), chain.Propose); relayed != 1 {
+				t.Errorf("%d late statements are relayed, want 1", relayed)
+			}
+		}
+		if wait, ok := find[SetTimer](c.Step(notarized(21))); ok {
+			t.Errorf("late %v: timer %+v: a vote to finalize is waited for", late, wait)
+		}
+	}
+}

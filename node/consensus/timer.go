@@ -57,11 +57,13 @@ func (c *Core) fired(t Timer) {
 	case IntervalTimer:
 		h.intervalOver = true
 	case WaitTimer:
-		if rd := h.round(t.Round); rd.wait == waiting {
+		if rd := h.peek(t.Round); rd.wait == waiting {
 			rd.wait = waited
 		}
 	case ProposeTimer:
-		h.round(t.Round).leaderWait = waited
+		if rd := h.peek(t.Round); rd.leaderWait == waiting {
+			rd.leaderWait = waited
+		}
 	}
 }
 

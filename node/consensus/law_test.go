@@ -1,0 +1,536 @@
+package consensus
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// law holds what a core does to the rules of docs/consensus.md. It sees what goes in and what comes out, over crashes, and shares
+// nothing with the core but the types of package chain.
+type law struct {
+	cfg    *Config
+	broken *breach
+	// own are the votes made here, received those that came: no other can be in a certificate.
+	own, received map[chain.Vote]bool
+	// sent are the own votes that left.
+	sent []chain.Vote
+	// disk are the own votes that are durable, certificates what else is, of this height.
+	disk         map[chain.Vote]bool
+	certificates map[at][]chain.Hash
+	// sets are the sets that decided, finals what they decided, and at which strength it is known.
+	sets   map[uint64]*chain.ValidatorSet
+	finals map[uint64]*chain.Certificate
+
+	// The height, and what was learned of it since it was begun or begun again.
+	Height
+	self  int
+	told  map[chain.Hash]bool
+	fresh map[uint32][]chain.Hash
+	// heard are the blocks stated in a round, rivals those heard in the calls before, shown those that we have told others of. waits are the
+	// synchrony waits before a vote to finalize or a proposal that are over (true) or running.
+	heard, rivals, shown map[uint32][]chain.Hash
+	waits                map[at]bool
+
+	// The wait after a start: dropped is the highest height of which a message was passed over.
+	settled, settling bool
+	settles           uint32
+	dropped           uint64
+}
+
+// breach is a rule that was broken.
+type breach struct{ rule, what string }
+
+func (b *breach) Error() string { return b.rule + ": " + b.what }
+
+// at names the certificates of a kind in a round.
+type at struct {
+	kind  chain.Kind
+	round uint32
+}
+
+func newLaw(cfg *Config) *law {
+	return &law{
+		cfg: cfg, own: make(map[chain.Vote]bool), received: make(map[chain.Vote]bool), disk: make(map[chain.Vote]bool),
+		certificates: make(map[at][]chain.Hash), sets: make(map[uint64]*chain.ValidatorSet), finals: make(map[uint64]*chain.Certificate),
+	}
+}
+
+func (l *law) breaks(rule, format string, args ...any) {
+	if l.broken == nil {
+		l.broken = &breach{rule, fmt.Sprintf(format, args...)}
+	}
+}
+
+func (l *law) delta() time.Duration { return time.Duration(l.Set.SynchronyDeltaMS) * time.Millisecond }
+
+func (l *law) leader(r uint32) int { return l.Order[int(int64(r)%int64(len(l.Order)))] }
+
+// final is the finalization by which a height was committed.
+func (l *law) final(height uint64) *chain.Certificate { return l.finals[height] }
+
+// crash forgets what a process forgets. Who does not vote has nothing on the disk: its node fetches the height again.
+func (l *law) crash() {
+	l.settled, l.settling, l.dropped = false, false, 0
+	if l.self < 0 {
+		delete(l.finals, l.Height.Height)
+	}
+}
+
+// below is the finalization that a height begins on after catching up.
+func (l *law) below(cert *chain.Certificate, set *chain.ValidatorSet) {
+	l.sets[cert.Height], l.finals[cert.Height] = set, cert
+	l.knows(cert)
+}
+
+func (l *law) begins(h Height) {
+	if h.Height != l.Height.Height {
+		clear(l.certificates)
+	}
+	l.Height, l.self = h, -1
+	if h.Height >= l.cfg.VoteFrom {
+		l.self = h.Set.Index(l.cfg.PublicKey)
+	}
+	l.sets[h.Height] = h.Set
+	l.told, l.fresh = make(map[chain.Hash]bool), make(map[uint32][]chain.Hash)
+	l.heard, l.rivals, l.shown = make(map[uint32][]chain.Hash), make(map[uint32][]chain.Hash), make(map[uint32][]chain.Hash)
+	l.waits = make(map[at]bool)
+	if h.Height <= l.dropped {
+		l.settled, l.settling = false, false
+	}
+}
+
+// signs is called for every signature that the core makes.
+func (l *law) signs(v chain.Vote) {
+	if v.Height != l.Height.Height || l.self < 0 || int(v.Validator) != l.self {
+		l.breaks("who votes", "validator %d of height %d signs %+v", l.self, l.Height.Height, v)
+	}
+	l.own[v] = true
+}
+
+func (l *law) known(v chain.Vote) bool { return l.own[v] || l.received[v] }
+
+func (l *law) knows(cert *chain.Certificate) {
+	for i := range cert.Votes {
+		l.received[cert.Vote(i)] = true
+	}
+}
+
+// passes takes note of what is too far above to be kept.
+func (l *law) passes(b Bundle) {
+	note := func(height uint64) {
+		if height > l.Height.Height+1 {
+			l.dropped = max(l.dropped, height)
+		}
+	}
+	for _, cert := range b.Certificates {
+		note(cert.Height)
+	}
+	for _, p := range b.Proposals {
+		note(p.Statement.Height)
+	}
+	for _, v := range b.Votes {
+		note(v.Height)
+	}
+}
+
+// waitsFor says what a timer's wait comes before.
+var waitsFor = map[TimerKind]chain.Kind{WaitTimer: chain.Finalize, ProposeTimer: chain.Propose}
+
+// happens takes an event in, before the core does.
+func (l *law) happens(e Event) {
+	switch e := e.(type) {
+	case Received:
+		l.passes(e.Bundle)
+		for _, cert := range e.Bundle.Certificates {
+			l.knows(cert)
+		}
+		for _, p := range e.Bundle.Proposals {
+			l.hears(p.Statement)
+			for i := range p.Nullifications {
+				l.knows(&p.Nullifications[i])
+			}
+			if p.Notarization != nil {
+				l.knows(p.Notarization)
+			}
+		}
+		for _, v := range e.Bundle.Votes {
+			l.hears(v)
+		}
+	case Health:
+		if !e.OK {
+			l.settled, l.settling = false, false
+			for of, over := range l.waits {
+				if !over && of.kind == chain.Finalize {
+					delete(l.waits, of)
+				}
+			}
+		}
+	case TimerFired:
+		of := at{waitsFor[e.Timer.Kind], e.Timer.Round}
+		if _, waiting := l.waits[of]; waiting && e.Timer.Height == l.Height.Height {
+			l.waits[of] = true
+		}
+		if e.Timer.Kind == SettleTimer && l.settling && e.Timer.Round == l.settles {
+			l.settled, l.settling = true, false
+		}
+	case BlockChecked:
+		if e.Height != l.Height.Height {
+			return
+		}
+		if e.Verdict == Valid || e.Verdict == Withheld {
+			l.told[e.Block] = true
+		}
+		if e.Verdict == Valid && e.Fresh {
+			l.fresh[e.Round] = append(l.fresh[e.Round], e.Block)
+		}
+	case BlockBuilt:
+		l.told[e.Block.Hash()] = true
+		l.fresh[e.Round] = append(l.fresh[e.Round], e.Block.Hash())
+	}
+}
+
+func (l *law) hears(v chain.Vote) {
+	l.received[v] = true
+	if v.Kind == chain.Propose && v.Height == l.Height.Height && int(v.Validator) == l.leader(v.Round) {
+		l.heard[v.Round] = append(l.heard[v.Round], v.Block)
+	}
+}
+
+// asked looks at all that one call asks for, before it is carried out.
+func (l *law) asked(e Event, actions []Action) {
+	var persist Persist
+	var broadcast Broadcast
+	var retried, commit, asks, settles bool
+	for i, a := range actions {
+		switch a := a.(type) {
+		case Persist:
+			if i != 0 {
+				l.breaks("durable", "what is to be durable is asked for after %T", actions[0])
+			}
+			persist = a
+		case Broadcast:
+			if broadcast.Bundle.Empty() {
+				broadcast = a // the second, at a start, repeats
+			}
+		case SetTimer:
+			settles = settles || a.Timer.Kind == SettleTimer
+			retried = retried || a.Timer.Kind == RetryTimer && a.Timer.Height == l.Height.Height && a.After == l.cfg.RetryInterval
+		case AskAgain:
+			asks = true
+		case Commit:
+			commit = true
+		}
+	}
+	if settles != asks {
+		l.breaks("settled", "the others are asked: %v, and waited for: %v", asks, settles)
+	}
+	if fired, ok := e.(TimerFired); ok && !retried && fired.Timer.Kind == RetryTimer && fired.Timer.Height == l.Height.Height {
+		l.breaks("T_retry", "it is not asked for again")
+	}
+	for _, s := range broadcast.Bundle.Votes {
+		if s.Kind == chain.Propose {
+			l.shows(s)
+		}
+	}
+	for _, p := range broadcast.Bundle.Proposals {
+		l.shows(p.Statement)
+	}
+	// The records are in the order in which things were learned and done.
+	for _, r := range persist.Records {
+		l.records(r, broadcast.Bundle)
+		if v, err := chain.DecodeVote(r.Data); r.Kind == RecordVote && err == nil {
+			l.votes(v, commit)
+		}
+		if p, err := chain.DecodeProposal(r.Data); r.Kind == RecordProposal && err == nil {
+			l.proposes(p.Statement)
+		}
+	}
+	// In one call a vote may come before what is told last. Statements of rounds far ahead need not be kept.
+	for r, blocks := range l.heard {
+		if int64(r) <= 2*int64(len(l.Set.Validators)) {
+			l.rivals[r] = slices.Clone(blocks)
+		}
+	}
+}
+
+func (l *law) shows(s chain.Vote) { l.shown[s.Round] = append(l.shown[s.Round], s.Block) }
+
+// records looks at what is to be durable: it can be read back, and a certificate is forwarded at once (R1).
+func (l *law) records(r Record, sent Bundle) {
+	if err := r.check(); err != nil || r.Height != l.Height.Height || l.self < 0 {
+		l.breaks("record", "%+v at height %d: %v", r, l.Height.Height, err)
+		return
+	}
+	if r.Kind != RecordCertificate {
+		return
+	}
+	cert, err := chain.DecodeCertificate(r.Data)
+	if err != nil {
+		l.breaks("record", "%v", err)
+		return
+	}
+	l.certificate(cert)
+	l.certificates[at{cert.Kind, cert.Round}] = append(l.certificates[at{cert.Kind, cert.Round}], cert.Block)
+	if !slices.ContainsFunc(sent.Certificates, func(o *chain.Certificate) bool { return slices.Equal(o.Encode(), r.Data) }) {
+		l.breaks("R1", "%v certificate of round %d is not forwarded", cert.Kind, cert.Round)
+	}
+}
+
+// has reports whether a certificate is durable.
+func (l *law) has(kind chain.Kind, r uint32, block chain.Hash) bool {
+	return slices.Contains(l.certificates[at{kind, r}], block)
+}
+
+// votes holds a vote that is being made to the rules of making one.
+func (l *law) votes(v chain.Vote, commit bool) {
+	r := v.Round
+	if r > 0 && v.Kind != chain.Finalize &&
+		len(l.certificates[at{chain.Notarize, r - 1}])+len(l.certificates[at{chain.Nullify, r - 1}])+len(l.certificates[at{chain.Notarize, r}]) == 0 {
+		l.breaks("rests on", "round %d was entered, and no certificate that leads there is durable", r)
+	}
+	switch v.Kind {
+	case chain.Notarize:
+		l.notarizes(v)
+	case chain.Finalize:
+		if !l.has(chain.Notarize, r, v.Block) && !(commit && l.has(chain.Finalize, r, v.Block)) {
+			l.breaks("rests on", "a vote to finalize in round %d, and the notarization is not durable", r)
+		}
+		if l.delta() > 0 && !(commit && l.has(chain.Finalize, r, v.Block)) {
+			if !l.waits[at{chain.Finalize, r}] {
+				l.breaks("2*Delta", "a vote to finalize in round %d without a wait", r)
+			}
+			if l.rival(v) || len(l.certificates[at{chain.Nullify, r}]) > 0 {
+				l.breaks("against", "a vote to finalize in round %d, and something is known that speaks against it", r)
+			}
+		}
+		l.valid(v)
+	}
+}
+
+// rival reports whether another block is known of a vote's round.
+func (l *law) rival(v chain.Vote) bool {
+	another := func(b chain.Hash) bool { return b != v.Block }
+	return slices.ContainsFunc(l.rivals[v.Round], another) || slices.ContainsFunc(l.certificates[at{chain.Notarize, v.Round}], another)
+}
+
+// proposes holds a proposal that is being made to the leader's wait.
+func (l *law) proposes(s chain.Vote) {
+	if l.leader(s.Round) != l.self {
+		l.breaks("who votes", "validator %d proposes in round %d, which %d leads", l.self, s.Round, l.leader(s.Round))
+	}
+	if l.delta() > 0 && s.Round > 0 && len(l.certificates[at{chain.Notarize, s.Round - 1}]) == 0 && !l.waits[at{chain.Propose, s.Round}] {
+		l.breaks("2*Delta", "a proposal in round %d without a wait", s.Round)
+	}
+}
+
+func (l *law) valid(v chain.Vote) {
+	if !l.told[v.Block] {
+		l.breaks("valid", "a vote to %v for block %v, which nobody said is valid", v.Kind, v.Block)
+	}
+}
+
+func (l *law) notarizes(v chain.Vote) {
+	ok, fresh, over := l.justified(v.Round, v.Block)
+	if !ok {
+		l.breaks("justified", "block %v in round %d is voted for without a justification", v.Block, v.Round)
+	}
+	if ok && fresh && !slices.Contains(l.fresh[v.Round], v.Block) {
+		l.breaks("valid", "a vote in round %d for fresh block %v, which nobody said is to be voted for", v.Round, v.Block)
+	}
+	l.valid(v)
+	ours := chain.Vote{Kind: chain.Propose, Height: v.Height, Round: v.Round, Block: v.Block, Validator: v.Validator}
+	fakeSignature(&ours)
+	if !slices.Contains(l.heard[v.Round], v.Block) && !l.own[ours] {
+		l.breaks("proposed", "block %v in round %d is voted for, and nobody proposed it", v.Block, v.Round)
+	}
+	if l.delta() == 0 {
+		return
+	}
+	if !l.own[ours] && !slices.Contains(l.shown[v.Round], v.Block) {
+		l.breaks("R2", "block %v in round %d is voted for, and its statement was not relayed", v.Block, v.Round)
+	}
+	if over {
+		l.breaks("R3", "block %v in round %d is voted for over a notarization of another", v.Block, v.Round)
+	}
+	if l.rival(v) {
+		l.breaks("R4", "block %v in round %d is voted for, and another is known", v.Block, v.Round)
+	}
+	if !l.settled {
+		l.breaks("settled", "block %v in round %d is voted for before the others were heard", v.Block, v.Round)
+	}
+}
+
+// justified reports whether the durable certificates justify a block in a round, whether it is fresh there, and whether a notarization
+// is passed over.
+func (l *law) justified(r uint32, block chain.Hash) (ok, fresh, over bool) {
+	for q := r; q > 0; {
+		q--
+		if l.has(chain.Notarize, q, block) {
+			return true, false, over
+		}
+		over = over || len(l.certificates[at{chain.Notarize, q}]) > 0
+		if len(l.certificates[at{chain.Nullify, q}]) == 0 {
+			return false, false, over
+		}
+	}
+	return true, true, over
+}
+
+// certificate holds one that the core made, kept or sent to what a certificate is.
+func (l *law) certificate(cert *chain.Certificate) {
+	set := l.sets[cert.Height]
+	if set == nil {
+		l.breaks("threshold", "a certificate of height %d, of which nothing is known", cert.Height)
+		return
+	}
+	voters := make(map[uint32]bool)
+	for i := range cert.Votes {
+		v := cert.Vote(i)
+		if !l.known(v) {
+			l.breaks("threshold", "%v certificate of round %d with a vote that was never cast: %+v", cert.Kind, cert.Round, v)
+		}
+		if int(v.Validator) < len(set.Validators) {
+			voters[v.Validator] = true
+		}
+	}
+	if len(voters) < int(set.Threshold) || len(voters) != len(cert.Votes) {
+		l.breaks("threshold", "%v certificate of round %d by %d of %d validators, with %d votes, threshold %d",
+			cert.Kind, cert.Round, len(voters), len(set.Validators), len(cert.Votes), set.Threshold)
+	}
+}
+
+// done looks at an action that is carried out.
+func (l *law) done(a Action) {
+	switch a := a.(type) {
+	case Persist:
+		for _, r := range a.Records {
+			switch r.Kind {
+			case RecordVote:
+				if v, err := chain.DecodeVote(r.Data); err == nil {
+					l.disk[v] = true
+				}
+			case RecordProposal:
+				if p, err := chain.DecodeProposal(r.Data); err == nil {
+					l.disk[p.Statement] = true
+				}
+			}
+		}
+	case Broadcast:
+		l.leaves(a.Bundle)
+	case Send:
+		l.leaves(a.Bundle)
+	case SetTimer:
+		l.timer(a)
+	case Commit:
+		l.commits(a)
+	case Strengthen:
+		l.certificate(a.Finalization)
+		held := l.finals[a.Finalization.Height]
+		if held == nil || held.Block != a.Finalization.Block || len(held.Votes) >= len(a.Finalization.Votes) {
+			l.breaks("final", "finalization %+v grows to %+v", held, a.Finalization)
+		}
+		l.finals[a.Finalization.Height] = a.Finalization
+	case EvidenceFound:
+		e := a.Evidence
+		if !l.known(e.First) || !l.known(e.Second) || e.Rule == "" || chain.Conflict(e.First, e.Second) != e.Rule {
+			l.breaks("evidence", "%+v", e)
+		}
+	case CatchUp:
+		if a.Height <= l.Height.Height {
+			l.breaks("catch up", "to height %d at %d", a.Height, l.Height.Height)
+		}
+	case AnswerFinalization:
+		if a.Height >= l.Height.Height {
+			l.breaks("answer", "about height %d at %d", a.Height, l.Height.Height)
+		}
+	case RequestBlock:
+		if l.self < 0 || l.leader(a.Round) != l.self {
+			l.breaks("who votes", "validator %d is asked for a block of round %d, which %d leads", l.self, a.Round, l.leader(a.Round))
+		}
+	}
+}
+
+func (l *law) commits(a Commit) {
+	cert, height := a.Finalization, l.Height.Height
+	l.certificate(cert)
+	for _, o := range a.Justification {
+		l.certificate(o)
+	}
+	held := l.finals[height]
+	if cert.Kind != chain.Finalize || cert.Block != a.Block.Hash() || cert.Height != height ||
+		a.Block.Header.ParentHash != l.Parent || held != nil && held.Block != cert.Block {
+		l.breaks("final", "height %d: %+v after %+v", height, a, held)
+	}
+	if !l.told[cert.Block] {
+		l.breaks("valid", "block %v is final, and nobody said it is valid", cert.Block)
+	}
+	if held == nil || len(held.Votes) < len(cert.Votes) {
+		l.finals[height] = cert
+	}
+}
+
+func (l *law) timer(a SetTimer) {
+	wait := 2 * l.delta()
+	longest := max(l.cfg.MaxRoundTimeout, 7*l.delta()) + l.cfg.MinBlockInterval
+	switch a.Timer.Kind {
+	case WaitTimer, ProposeTimer, SettleTimer:
+		if a.After != wait || wait == 0 {
+			l.breaks("2*Delta", "a wait of %v, want %v", a.After, wait)
+		}
+	case RoundTimer:
+		if a.After < 0 || a.After > longest {
+			l.breaks("T_round", "%v, want at most %v", a.After, longest)
+		}
+	}
+	switch a.Timer.Kind {
+	case WaitTimer, ProposeTimer:
+		l.waits[at{waitsFor[a.Timer.Kind], a.Timer.Round}] = false
+	case SettleTimer:
+		l.settling, l.settles = true, a.Timer.Round
+	}
+}
+
+// leaves holds what is sent to E1 to E3, and to being durable before.
+func (l *law) leaves(b Bundle) {
+	for _, cert := range b.Certificates {
+		l.certificate(cert)
+	}
+	votes := slices.Clone(b.Votes)
+	for _, p := range b.Proposals {
+		votes = append(votes, p.Statement)
+		for i := range p.Nullifications {
+			l.certificate(&p.Nullifications[i])
+		}
+		if p.Notarization != nil {
+			l.certificate(p.Notarization)
+		}
+	}
+	for _, v := range votes {
+		if !l.known(v) {
+			l.breaks("who votes", "nobody cast %+v", v)
+		}
+		// Statements that were heard are relayed, one that another made with our key among them; else what leaves is our own.
+		proposed := slices.ContainsFunc(b.Proposals, func(p *chain.Proposal) bool { return p.Statement == v })
+		if v.Kind == chain.Propose && l.received[v] && !proposed {
+			continue
+		}
+		if !l.own[v] {
+			l.breaks("who votes", "a vote of another leaves: %+v", v)
+		}
+		if slices.Contains(l.sent, v) {
+			continue
+		}
+		for _, o := range l.sent {
+			if rule := chain.Conflict(o, v); rule != "" {
+				l.breaks(string(rule), "%+v and %+v", o, v)
+			}
+		}
+		if !l.disk[v] {
+			l.breaks("durable", "%+v leaves before it is on the disk", v)
+		}
+		l.sent = append(l.sent, v)
+	}
+}
