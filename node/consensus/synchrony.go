@@ -30,7 +30,7 @@ func (c *Core) mayNotarize(h *height, rd *round) bool {
 	if h.delta() == 0 {
 		return true
 	}
-	return c.settled && (!rd.conflicted() || c.cfg.Mutation.VoteInConflict)
+	return (c.settled || c.cfg.Mutation.VoteUnsettled) && (!rd.conflicted() || c.cfg.Mutation.VoteInConflict)
 }
 
 // waitedFor reports whether the synchrony wait after the notarization of a round is over, with nothing heard that speaks against
@@ -39,7 +39,8 @@ func (c *Core) waitedFor(h *height, rd *round) bool {
 	if h.delta() == 0 {
 		return true
 	}
-	if rd.certificates[chain.Nullify] != nil || rd.conflicted() || rd.wait == spoiled {
+	m := &c.cfg.Mutation
+	if rd.certificates[chain.Nullify] != nil && !m.FinalizeNullified || rd.conflicted() && !m.FinalizeInConflict || rd.wait == spoiled {
 		return false
 	}
 	if rd.wait == notWaited {
@@ -49,7 +50,7 @@ func (c *Core) waitedFor(h *height, rd *round) bool {
 		}
 		rd.wait = waiting
 		after := 2 * h.delta()
-		if c.cfg.Mutation.QuarterWait {
+		if m.QuarterWait {
 			after /= 4
 		}
 		c.emit(SetTimer{Timer: Timer{Kind: WaitTimer, Height: h.Height.Height, Round: rd.number}, After: after})
@@ -74,10 +75,13 @@ func (c *Core) leaderWaited(h *height) bool {
 // feels takes in what the node says of its health. Whatever was being waited for in a time of ill health is lost: something may have
 // been said and not heard.
 func (c *Core) feels(h *height, ok bool) {
+	if !ok && c.cfg.Mutation.IgnoreHealth {
+		return
+	}
 	if !ok {
 		c.healthy, c.settled, c.settling = false, false, false
 		for _, rd := range h.rounds {
-			if rd.wait == waiting {
+			if rd.wait == waiting && !c.cfg.Mutation.KeepWaiting {
 				rd.wait = spoiled
 			}
 		}
@@ -103,6 +107,8 @@ func (c *Core) settle(h *height) {
 	}
 	c.settling = true
 	c.settles++
-	c.emit(AskAgain{})
+	if !c.cfg.Mutation.AskNobody {
+		c.emit(AskAgain{})
+	}
 	c.emit(SetTimer{Timer: Timer{Kind: SettleTimer, Height: h.Height.Height, Round: uint32(c.settles)}, After: 2 * h.delta()})
 }

@@ -36,6 +36,18 @@ type Rules struct {
 	VoteInConflict bool
 	// QuarterWait waits Delta/2 instead of 2*Delta.
 	QuarterWait bool
+	// FinalizeNullified sends a vote to finalize although a nullification of the round is held when the wait is over.
+	FinalizeNullified bool
+	// FinalizeInConflict sends it although a second block of the round is known.
+	FinalizeInConflict bool
+	// KeepWaiting sends it although the node was not healthy all the time.
+	KeepWaiting bool
+	// IgnoreHealth takes a node for healthy, whatever it says.
+	IgnoreHealth bool
+	// VoteUnsettled lets a validator vote before it has settled.
+	VoteUnsettled bool
+	// AskNobody does not ask the others what they said while this node could not hear them.
+	AskNobody bool
 	// ForgetDrops lets a validator vote at once at a height of which it dropped messages.
 	ForgetDrops bool
 	// TimerFirst handles the end of the wait before the messages of the same instant. It is the caller of a Core that does so.
