@@ -24,9 +24,11 @@ BENCHSTAT ?= $(GO) tool -modfile=hack/tools/go.mod benchstat
 
 # Packages tested in-process. The tests with real processes are a phase of their own.
 UNIT_PKGS = $$($(GO) list ./... | grep -v -e '/test/' -e '/node/simulation$$')
-SIMULATION_PKGS ?= ./node/simulation
+SIMULATION_PKGS ?= ./node/simulation ./test/nodes
 # Seeds for each promise in make sim.
 SIM_SEEDS ?= 2000
+# Seeds for each test of whole nodes that draws faults, in make sim.
+NODE_SEEDS ?= 40
 PROCESS_PKGS ?= ./test/processes/... ./test/system/...
 INTEGRATION_PKGS ?= ./test/integration/...
 TESTFLAGS ?=
@@ -136,12 +138,13 @@ race: ## Unit tests under the race detector.
 	@$(PHASE) 'race detector' env CGO_ENABLED=1 $(GO) test -race -short -timeout 30m $(TESTFLAGS) $(UNIT_PKGS) $(SIMULATION_PKGS)
 
 .PHONY: simulation
-simulation: ## Consensus against a network and an adversary in virtual time: a few hundred seeds for each promise, every control.
+simulation: ## Consensus against an adversary in virtual time, a few hundred seeds for each promise, every control; whole nodes likewise.
 	@$(PHASE) 'simulation' $(GO) test -timeout 15m $(TESTFLAGS) $(SIMULATION_PKGS)
 
 .PHONY: sim
-sim: ## The simulation for long: SIM_SEEDS seeds for each promise, with a table at the end.
+sim: ## The simulation for long: SIM_SEEDS seeds for each promise, NODE_SEEDS for whole nodes, with tables at the end.
 	@$(PHASE) 'simulation, $(SIM_SEEDS) seeds each' $(GO) run ./test/sim -seeds $(SIM_SEEDS)
+	@$(PHASE) 'whole nodes, $(NODE_SEEDS) seeds each' $(GO) test -count=1 -v -timeout 0 ./test/nodes -seeds $(NODE_SEEDS)
 
 .PHONY: fuzz-short
 fuzz-short: ## Every fuzz target for FUZZTIME_SHORT.

@@ -8,7 +8,7 @@ import (
 
 // behind is how many heights a node has to catch up with: more than requests, the trie's history and what may be unindexed hold.
 func behind() uint64 {
-	if *seeds > 1 {
+	if long() {
 		return 4000
 	}
 	return 700
@@ -16,6 +16,7 @@ func behind() uint64 {
 
 // A validator that was down, and an observer that begins at genesis, catch up while the others go on.
 func TestANodeFarBehindCatchesUpWhileTheOthersGoOn(t *testing.T) {
+	unlessShort(t)
 	s := spec{validators: 4, threshold: 3, observers: 1, history: 64, interval: 128}
 	bubble(t, *firstSeed, s, func(w *world) {
 		v, o := w.nodes[3], w.nodes[4]

@@ -107,7 +107,8 @@ func (w *world) settle(l *load) uint64 {
 const receiptsAudited = 20
 
 // audit settles the world and reads the chain of each node in full: the same blocks everywhere, valid for whoever holds the genesis
-// document, every accepted message in exactly one place, and none that nobody submitted.
+// document, every accepted message in exactly one place, none that nobody submitted, and no evidence of votes that honest validators do
+// not cast.
 func (w *world) audit(l *load) uint64 {
 	w.Helper()
 	height := w.settle(l)
@@ -131,6 +132,11 @@ func (w *world) audit(l *load) uint64 {
 		}
 	}
 	w.verifyReceipts(l)
+	for _, m := range w.nodes {
+		if e, err := m.client.Evidence(w.ctx); err != nil || len(e) > 0 {
+			w.Errorf("%s holds evidence against honest validators: %+v %v", m.name, e, err)
+		}
+	}
 	w.note("audited: %d heights, %d messages accepted", height, len(l.accepted))
 	return height
 }

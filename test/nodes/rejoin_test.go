@@ -13,6 +13,7 @@ import (
 // A validator whose vote store is gone, alone or with all else, is Rejoining: it needs the word of t others, casts no vote below the
 // third height above what they report, and votes from there on.
 func TestAWipedValidatorVotesAgainOnlyAboveWhatTheOthersReport(t *testing.T) {
+	unlessShort(t)
 	for _, c := range []struct {
 		name  string
 		files string
@@ -59,6 +60,7 @@ func rejoins(w *world, wiped string) {
 		}
 	}
 	height := w.audit(l)
+	w.count(l, height)
 	for h := killed + 2; h < first && h <= height; h++ {
 		for _, s := range w.history.blocks[h].Certificate.Votes {
 			if int(s.Validator) == v.index {

@@ -69,6 +69,7 @@ func TestAValidatorBeyondDeltaAbstainsUntilItHearsInTime(t *testing.T) {
 // A leader shows two blocks for its round. With the synchrony wait nobody votes for either once both are known; with and without, there
 // is no fork, and every node holds the evidence.
 func TestALeaderOfTwoBlocksGetsNoVoteAndEveryoneHoldsTheEvidence(t *testing.T) {
+	unlessShort(t)
 	for _, c := range []struct {
 		name     string
 		delta    time.Duration

@@ -3,7 +3,6 @@ package nodes
 import (
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -22,11 +21,6 @@ import (
 	"github.com/diseq/diseq/node/identity"
 	"github.com/diseq/diseq/node/peer"
 	"github.com/diseq/diseq/node/store"
-)
-
-var (
-	seeds     = flag.Uint64("seeds", 1, "seeds for each test that draws faults")
-	firstSeed = flag.Uint64("first-seed", 1, "the first of them")
 )
 
 // spec is what a world is made with.
@@ -277,7 +271,10 @@ func (w *world) eventually(within time.Duration, what string, check func() error
 		if err == nil {
 			return
 		}
-		if time.Now().After(deadline) || w.Failed() {
+		if w.Failed() {
+			w.FailNow()
+		}
+		if time.Now().After(deadline) {
 			w.Fatalf("not within %v: %s: %v", within, what, err)
 		}
 		time.Sleep(50 * time.Millisecond)

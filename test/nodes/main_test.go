@@ -1,0 +1,102 @@
+package nodes
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"text/tabwriter"
+	"time"
+)
+
+var (
+	seeds     = flag.Uint64("seeds", 1, "seeds for each test that draws faults")
+	firstSeed = flag.Uint64("first-seed", 1, "the first of them")
+)
+
+// long says that the tests are run for long, by make sim: then they tell how far they are, and what they did.
+func long() bool { return *seeds > 1 }
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code := m.Run()
+	if long() && code == 0 {
+		rows.print()
+	}
+	os.Exit(code)
+}
+
+// rows are what the tests did, one for each and each number of nodes.
+var rows summary
+
+type summary struct {
+	mu   sync.Mutex
+	rows []*row
+}
+
+type row struct {
+	name                                  string
+	nodes, runs, accepted, answers, kills int
+	heights                               uint64
+	virtual                               time.Duration
+}
+
+// count adds a run to the summary and logs it.
+func (w *world) count(l *load, height uint64) {
+	name, _, _ := strings.Cut(w.Name(), "/")
+	virtual := time.Since(w.began)
+	w.Logf("%d heights, %d messages, %d answers, %d kills, %v of virtual time", height, l.count(), l.answers, w.kills, virtual.Round(time.Second))
+	rows.mu.Lock()
+	defer rows.mu.Unlock()
+	var r *row
+	for _, other := range rows.rows {
+		if other.name == name && other.nodes == len(w.all) {
+			r = other
+		}
+	}
+	if r == nil {
+		r = &row{name: name, nodes: len(w.all)}
+		rows.rows = append(rows.rows, r)
+	}
+	r.runs++
+	r.accepted += l.count()
+	r.answers += l.answers
+	r.kills += w.kills
+	r.heights += height
+	r.virtual += virtual
+	if long() {
+		fmt.Fprintf(os.Stderr, "%s: %d nodes, seed %d\n", name, r.nodes, w.seed)
+	}
+}
+
+func (s *summary) print() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	table := tabwriter.NewWriter(os.Stdout, 2, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "\ntest\tnodes\truns\theights\tmessages\tanswers\tkills\tvirtual time")
+	for _, r := range s.rows {
+		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%v\n", r.name, r.nodes, r.runs, r.heights, r.accepted, r.answers, r.kills,
+			r.virtual.Round(time.Second))
+	}
+	_ = table.Flush() // to standard output
+}
+
+// eachSeed runs a test for each seed, until one fails.
+func eachSeed(t *testing.T, name string, s spec, test func(*world)) {
+	t.Helper()
+	for seed := *firstSeed; seed < *firstSeed+*seeds; seed++ {
+		if !t.Run(fmt.Sprintf("%s, seed %d", name, seed), func(t *testing.T) { bubble(t, seed, s, test) }) {
+			return
+		}
+	}
+}
+
+// unlessShort leaves a test out of the short form, which is for the race detector.
+func unlessShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("left out of the short form: it takes minutes under the race detector, and no path that the others do not")
+	}
+}
