@@ -1,7 +1,6 @@
 package client
 
 import (
-	"bufio"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -426,29 +425,4 @@ func TestBlocksAndSetsAreDecoded(t *testing.T) {
 	if held, err := c.Evidence(t.Context()); err != nil || len(held) != 0 {
 		t.Errorf("evidence %v, %v", held, err)
 	}
-}
-
-func FuzzALineOfAStreamIsTakenAsWhatJSONSays(f *testing.F) {
-	f.Add([]byte(strings.TrimSpace(line(3))))
-	f.Add([]byte(`{"header":{"protocol_version":1,"chain_id":"\"height\":9","height":18446744073709551615,"x":1}}`))
-	f.Add([]byte(`{"header":{"protocol_version":1,"height":7e2,"height":5}}`))
-	f.Fuzz(func(t *testing.T, in []byte) {
-		height, err := lineHeight(in)
-		if err != nil {
-			return
-		}
-		if got, err := readLine(bufio.NewReader(strings.NewReader(string(in)+"\n")), nil); err != nil || !strings.HasPrefix(string(in), string(got)) {
-			t.Errorf("line %q: %v", got, err)
-		}
-		var strict struct {
-			Header struct {
-				ChainID string `json:"chain_id"`
-				Height  uint64 `json:"height"`
-			} `json:"header"`
-		}
-		// What the short way finds and a full reading does not bear out is caught by Stream, which reads in full.
-		if json.Unmarshal(in, &strict) == nil && strings.Count(string(in), "height") == 1 && strict.Header.Height != height {
-			t.Errorf("height %d of %q, JSON says %d", height, in, strict.Header.Height)
-		}
-	})
 }

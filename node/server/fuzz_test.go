@@ -13,26 +13,37 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/diseq/diseq/node/chain"
 )
 
-// FuzzRequests sends any request to all of the server: it must answer, never with 500, and below /v1 in JSON.
+// FuzzRequests sends any request to all of the server, at either address: it must answer in the range of what a client may have done
+// wrong, briefly and, below /v1, in JSON; and only a POST changes anything.
 func FuzzRequests(f *testing.F) {
 	for _, c := range openAPICases(f) {
-		f.Add(c.request.method, c.request.path, c.request.contentType, c.request.body[:min(len(c.request.body), 2000)], "")
+		f.Add(c.request.method, c.request.path, c.request.contentType, c.request.body[:min(len(c.request.body), 2000)], "", "", false)
 	}
-	f.Add("GET", "/v1/stream?from=0", "", "", "text/event-stream")
-	f.Add("POST", "/v1/messages?wait=final&timeout=1ns", batchType, batchOf("a", "b"), "")
-	f.Add("OPTIONS", "*", "", "", "")
-	f.Add("GET", "/v1//blocks/../status", "", "", "")
+	f.Add("GET", "/v1/stream?from=0", "", "", "text/event-stream", "", false)
+	f.Add("GET", "/v1/stream", "", "", "application/x-ndjson", "1", false)
+	f.Add("GET", "/v1/stream?from=18446744073709551615", "", "", "", "18446744073709551615", false)
+	f.Add("GET", "/v1/blocks?from=0&limit=1000", "", "", "", "", false)
+	f.Add("POST", "/v1/messages?wait=final&timeout=1ns", batchType, batchOf("a", "b"), "", "", false)
+	f.Add("OPTIONS", "*", "", "", "", "", false)
+	f.Add("GET", "/v1//blocks/../status", "", "", "", "", false)
+	for _, path := range []string{"/metrics", "/healthz", "/readyz", "/v1/status", "/v1/validators?height=1", "/debug/pprof/"} {
+		f.Add("GET", path, "", "", "", "", true)
+	}
 	node := newFake(f)
 	node.finalize(chain.Message{Data: []byte("known")})
-	f.Fuzz(func(t *testing.T, method, target, contentType, body, accept string) {
+	server := New(Options{Backend: node, Gatherer: prometheus.NewRegistry()})
+	public, operations := server.Public(), server.Operations()
+	f.Fuzz(func(t *testing.T, method, target, contentType, body, accept, lastEvent string, internal bool) {
 		u, err := url.ParseRequestURI(target)
 		if err != nil {
 			return // net/http answers these itself
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond) // streams and waits end with their client
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond) // streams and waits end with their client
 		defer cancel()
 		r, err := http.NewRequestWithContext(ctx, method, "http://localhost/", strings.NewReader(body))
 		if err != nil {
@@ -41,18 +52,53 @@ func FuzzRequests(f *testing.F) {
 		r.URL = u
 		r.Header.Set("Content-Type", contentType)
 		r.Header.Set("Accept", accept)
+		r.Header.Set("Last-Event-ID", lastEvent)
 		node.mu.Lock()
 		node.pending = nil
 		node.mu.Unlock()
 		w := httptest.NewRecorder()
-		New(Options{Backend: node}).Public().ServeHTTP(w, r)
-		if w.Code == http.StatusInternalServerError {
-			t.Errorf("%s %q: 500", method, target)
+		if internal {
+			operations.ServeHTTP(w, r)
+		} else {
+			public.ServeHTTP(w, r)
 		}
-		if w.Code >= 400 && strings.HasPrefix(u.Path, "/v1/") && !json.Valid(w.Body.Bytes()) {
+		if w.Code < 200 || w.Code >= 500 {
+			t.Errorf("%s %q: %d %q", method, target, w.Code, w.Body)
+		}
+		if w.Code >= 400 {
+			checkRefusal(t, w, u.Path, len(target)+len(contentType)+len(lastEvent)+len(body))
+		}
+		if kind := w.Header().Get("Content-Type"); kind == jsonType && !json.Valid(w.Body.Bytes()) {
 			t.Errorf("%s %q: %d %q is not JSON", method, target, w.Code, w.Body)
 		}
+		node.mu.Lock()
+		defer node.mu.Unlock()
+		if len(node.pending) > 0 && (method != http.MethodPost || w.Code >= 400 || internal) {
+			t.Errorf("%s %q is answered with %d, and %d messages were taken", method, target, w.Code, len(node.pending))
+		}
 	})
+}
+
+// checkRefusal holds the answer to a mistake to its form: it may repeat what was said, but not at any length.
+func checkRefusal(t *testing.T, w *httptest.ResponseRecorder, path string, said int) {
+	if limit := 1024 + 6*said; w.Body.Len() > limit {
+		t.Errorf("%d: %d bytes, want at most %d", w.Code, w.Body.Len(), limit)
+	}
+	if w.Code == http.StatusMethodNotAllowed && w.Header().Get("Allow") == "" {
+		t.Error("405 without the methods that are allowed")
+	}
+	if (w.Code == http.StatusTooManyRequests || w.Code == http.StatusServiceUnavailable) && w.Header().Get("Retry-After") == "" {
+		t.Errorf("%d does not say when to try again", w.Code)
+	}
+	if path != "/v1" && !strings.HasPrefix(path, "/v1/") {
+		return
+	}
+	var answer struct {
+		Error struct{ Code, Message string }
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || answer.Error.Code == "" || answer.Error.Message == "" {
+		t.Errorf("%d %q has no code and message: %v", w.Code, w.Body, err)
+	}
 }
 
 // FuzzDecodeBatch: what is accepted encodes to messages of the same bytes, and nothing is read beyond the body.
