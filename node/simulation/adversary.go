@@ -12,7 +12,7 @@ import (
 // is for, and gives its own to whom it likes. Its validators also run as two processes each (world.nodes), which do as they
 // should towards those they reach: an equivocation that looks honest from both sides. What the coalition does besides is here.
 //
-// At every height it splits the honest validators in two sides and keeps to it, for an attack that changes its mind gets nowhere: each
+// At every height it splits the honest validators in two sides, or three, and keeps to it, for an attack that changes its mind gets nowhere: each
 // side is shown a chain of its own for as long as there are votes to show.
 type coalition struct {
 	w       *world
@@ -20,8 +20,9 @@ type coalition struct {
 	victims []*node
 	height  uint64
 	order   []int
-	// sides has a bit for each victim.
-	sides uint
+	// sides are which each victim is on, of so many parts.
+	sides []int
+	parts int
 	// rounds are what is known of the height.
 	rounds map[uint32]*scene
 	blocks map[chain.Hash]*chain.Block
@@ -33,8 +34,10 @@ type coalition struct {
 	// sign is known to those alone to whom it is shown.
 	eagerness, boldness, unity float64
 	liesLow                    bool
-	// scheme is how it attacks the synchrony wait at this height.
-	scheme scheme
+	// schemes are how it may attack the synchrony wait, scheme is how it does at this height; prey is the validator that an ambush is for.
+	schemes []scheme
+	scheme  scheme
+	prey    *node
 	// concludes: the height will be let go.
 	concludes bool
 }
@@ -42,13 +45,19 @@ type coalition struct {
 // scene is a round as the coalition knows it.
 type scene struct {
 	votes map[chain.Kind]map[chain.Hash]map[uint32]chain.Vote
-	// led are the blocks that a leader of the coalition proposes to either side.
-	led [2]*chain.Proposal
+	// led are the blocks that a leader of the coalition proposes to each side.
+	led [maxParts]*chain.Proposal
 	// seen are the blocks that were proposed or voted for.
 	seen []chain.Hash
 	// plotted: what to do in this round has been drawn; passed: it was let go.
 	plotted, passed bool
 }
+
+// maxParts is in how many sides the honest validators are split at most; everyone stands for all of them.
+const (
+	maxParts = 3
+	everyone = -1
+)
 
 func newCoalition(w *world) *coalition {
 	pick := func(values ...float64) float64 { return values[w.rng.IntN(len(values))] }
@@ -58,6 +67,10 @@ func newCoalition(w *world) *coalition {
 	if w.Delta > 0 {
 		// What the coalition would say by its processes gives its plots away.
 		c.boldness, c.unity, c.liesLow = pick(0, 0, 0.1), pick(0, 0, 0, 0.5), w.rng.IntN(10) != 0
+	}
+	c.schemes = []scheme{improvise, divide, overtake, ladder}
+	if w.Paused+w.Killed > 0 {
+		c.schemes = append(c.schemes, ambush, ambush, ambush)
 	}
 	for v := range w.Byzantine {
 		c.members = append(c.members, v)
@@ -92,7 +105,7 @@ func (c *coalition) overhear(s *node, b consensus.Bundle) {
 	if len(c.hoard) < 64 {
 		c.hoard = append(c.hoard, b)
 	}
-	if !s.byzantine && c.height != 0 && c.w.Delta == 0 && c.w.rng.Float64() < c.eagerness {
+	if !s.byzantine && c.height != 0 && !c.w.synchronous() && c.w.rng.Float64() < c.eagerness {
 		c.strike()
 	}
 }
@@ -118,10 +131,14 @@ func (c *coalition) begin(height uint64) {
 	c.order = c.w.order(height)
 	c.rounds = make(map[uint32]*scene)
 	c.blocks = make(map[chain.Hash]*chain.Block)
-	c.sides = uint(c.w.rng.IntN(1 << len(c.victims)))
-	if c.w.Delta > 0 && len(c.victims) > 1 {
-		c.sides = 1 + uint(c.w.rng.IntN(1<<len(c.victims)-2)) // no side is empty
-		c.scheme = scheme(c.w.rng.IntN(schemes))
+	c.split(2)
+	if c.w.synchronous() && len(c.victims) > 1 {
+		c.scheme = c.schemes[c.w.rng.IntN(len(c.schemes))]
+		c.split(2 + c.w.rng.IntN(min(maxParts, len(c.victims))-1))
+		c.prey = nil
+		if c.scheme == ambush {
+			c.pickPrey()
+		}
 	}
 	if height > 0 {
 		c.plot(0)
@@ -137,12 +154,22 @@ func (c *coalition) began(height uint64) {
 
 // side returns the side that an honest validator is on.
 func (c *coalition) side(s *node) int {
-	for i, v := range c.victims {
-		if v == s {
-			return int(c.sides >> i & 1)
+	if i := slices.Index(c.victims, s); i >= 0 && i < len(c.sides) {
+		return c.sides[i]
+	}
+	return everyone
+}
+
+// split draws the sides. Under the synchrony wait none is empty.
+func (c *coalition) split(parts int) {
+	c.parts = parts
+	c.sides = make([]int, len(c.victims))
+	for i := range c.sides {
+		if c.sides[i] = c.w.rng.IntN(parts); i < parts && c.w.synchronous() {
+			c.sides[i] = i
 		}
 	}
-	return 2
+	c.w.rng.Shuffle(len(c.sides), func(i, j int) { c.sides[i], c.sides[j] = c.sides[j], c.sides[i] })
 }
 
 func (c *coalition) scene(r uint32) *scene {
@@ -191,18 +218,18 @@ func (c *coalition) strike() {
 	}
 }
 
-// to hands a bundle to the victims of a side (0, 1), or of both (2), now or a little later. Nothing is lost on the way.
+// to hands a bundle to the victims of a side, or to everyone, now or a little later. Nothing is lost on the way.
 func (c *coalition) to(side int, b consensus.Bundle) {
 	if b.Empty() {
 		return
 	}
 	from := c.w.set.Validators[c.members[c.w.rng.IntN(len(c.members))]].PublicKey
 	for i, v := range c.victims {
-		if side != 2 && int(c.sides>>i&1) != side {
+		if side != everyone && c.sides[i] != side {
 			continue
 		}
 		var d time.Duration
-		if c.w.Delta == 0 && c.w.rng.IntN(3) == 0 {
+		if !c.w.synchronous() && c.w.rng.IntN(3) == 0 {
 			d = time.Duration(c.w.rng.IntN(400)) * time.Millisecond
 		}
 		c.w.deliver(from, v, b, d, -1) // of what arrives at one time, the coalition's comes first
@@ -248,7 +275,7 @@ func (c *coalition) lead(r uint32) {
 		return
 	}
 	sc := c.scene(r)
-	for side := range sc.led {
+	for side := range c.parts {
 		if sc.led[side] == nil {
 			if sc.led[side] = sc.led[0]; sc.led[0] == nil || c.w.rng.Float64() >= c.unity {
 				sc.led[side] = c.proposal(r, uint32(leader), c.either)
@@ -268,7 +295,10 @@ func (c *coalition) either(uint32, chain.Hash) bool { return c.w.rng.IntN(2) == 
 func (c *coalition) proposal(r, leader uint32, on func(r uint32, block chain.Hash) bool) *chain.Proposal {
 	p := &chain.Proposal{}
 	from := uint32(0)
-	unjustified := c.w.rng.Float64() < c.boldness
+	unjustified := r > 0 && c.w.rng.Float64() < c.boldness
+	if unjustified {
+		c.w.faults[Unjustified]++
+	}
 	for q := r; q > 0 && !unjustified; q-- {
 		sc := c.scene(q - 1)
 		for _, block := range sc.seen {
@@ -293,7 +323,7 @@ func (c *coalition) proposal(r, leader uint32, on func(r uint32, block chain.Has
 		if !ok {
 			return nil
 		}
-		p.Block = *c.w.newBlock(c.height, leader, below)
+		p.Block = *c.newBlock(leader, below)
 	}
 	hash := p.Block.Hash()
 	c.blocks[hash] = &p.Block
@@ -304,6 +334,24 @@ func (c *coalition) proposal(r, leader uint32, on func(r uint32, block chain.Has
 	}
 	p.Statement = c.signed(chain.Propose, r, hash, leader)
 	return p
+}
+
+// newBlock is of the present, or a time that no clock shows; now and then one that lacks its commitment, or that no one may vote for.
+func (c *coalition) newBlock(leader uint32, below []stored) *chain.Block {
+	w := c.w
+	if w.synchronous() {
+		return w.newBlock(c.height, leader, below, uint64(began+w.now.Milliseconds()))
+	}
+	at := w.now + []time.Duration{0, 0, 0, -time.Hour, 2500 * time.Millisecond, time.Hour}[w.rng.IntN(6)]
+	b := w.newBlock(c.height, leader, below, uint64(began+at.Milliseconds()))
+	switch w.rng.IntN(12) {
+	case 0, 1:
+		b.Header.ProtocolVersion = uncommitted
+	case 2:
+		w.faults[InvalidBlock]++
+		b.Header.ProtocolVersion = badBlock
+	}
+	return b
 }
 
 // below returns a chain up to the height, if somebody has one.
@@ -320,7 +368,7 @@ func (c *coalition) below() (blocks []stored, ok bool) {
 func (c *coalition) vote(r uint32) {
 	sc := c.scene(r)
 	kinds := []chain.Kind{chain.Notarize, chain.Finalize, chain.Nullify}
-	for side := range 2 {
+	for side := range c.parts {
 		kind := kinds[c.w.rng.IntN(len(kinds))]
 		block := chain.Hash{}
 		if kind != chain.Nullify {
@@ -352,13 +400,18 @@ func (c *coalition) release(r uint32) {
 		block = sc.seen[c.w.rng.IntN(len(sc.seen))]
 	}
 	if cert := c.certificate(kind, r, block); cert != nil {
-		c.to(c.w.rng.IntN(3), consensus.Bundle{Certificates: []*chain.Certificate{cert}})
+		c.w.faults[Release]++
+		c.to(c.anySide(), consensus.Bundle{Certificates: []*chain.Certificate{cert}})
 	}
 }
 
+// anySide is one of them, or all.
+func (c *coalition) anySide() int { return c.w.rng.IntN(c.parts+1) - 1 }
+
 // replay says again what somebody said before.
 func (c *coalition) replay() {
-	c.to(c.w.rng.IntN(3), c.hoard[c.w.rng.IntN(len(c.hoard))])
+	c.w.faults[Replay]++
+	c.to(c.anySide(), c.hoard[c.w.rng.IntN(len(c.hoard))])
 }
 
 // babble sends what means nothing: votes of validators that are not, of kinds that are not, with signatures that do not verify.
@@ -375,5 +428,6 @@ func (c *coalition) babble(r uint32) {
 	b.Certificates = append(b.Certificates, &chain.Certificate{
 		Kind: v.Kind, Height: v.Height, Round: r, Block: v.Block, Votes: []chain.VoteSignature{{Validator: v.Validator}},
 	})
-	c.to(2, b)
+	c.w.faults[Garbage]++
+	c.to(everyone, b)
 }

@@ -40,6 +40,7 @@ func validators(n, t int, real bool) (*chain.ValidatorSet, signers) {
 // sign signs as a validator, and lets the oracle know.
 func (w *world) sign(v *chain.Vote) {
 	w.signers[v.Validator](v)
+	w.countVote(*v)
 	w.signed[*v] = true
 }
 

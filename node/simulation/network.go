@@ -10,8 +10,9 @@ import (
 // links are the ways between nodes.
 type links struct {
 	w *world
-	// cut has a bit for each node: those with different bits do not reach each other.
-	cut int
+	// cut has a bit for each node: those with different bits do not reach each other, or only those with the bit the others (oneWay).
+	cut    int
+	oneWay bool
 	// slow are the directed links on which everything takes ten times as long.
 	slow map[[2]int]bool
 }
@@ -41,7 +42,7 @@ func (l *links) delay() time.Duration {
 }
 
 func (l *links) between(a, b *node) time.Duration {
-	if l.w.Delta > 0 {
+	if l.w.synchronous() {
 		return l.synchronous(a, b)
 	}
 	d := l.delay()
@@ -51,20 +52,36 @@ func (l *links) between(a, b *node) time.Duration {
 	return d
 }
 
+// bound is how long a message takes at most under the synchrony wait: Delta by the fastest clock.
+func (w *world) bound() time.Duration {
+	bound := w.Delta * time.Duration(100-w.weather.Skew) / 100
+	if w.Lateness != 0 {
+		bound = bound * time.Duration(w.Lateness) / 100
+	}
+	return bound
+}
+
 // synchronous is how long a message takes under the synchrony wait: at most Delta, and within that as the coalition likes it. Mostly
 // that is at once on a side, and exactly Delta to the other.
 func (l *links) synchronous(a, b *node) time.Duration {
-	d := time.Duration(1+l.w.rng.IntN(int(l.w.Delta/time.Millisecond))) * time.Millisecond
+	d := time.Duration(1+l.w.rng.IntN(int(l.w.bound()/time.Millisecond))) * time.Millisecond
 	if l.w.calm || l.w.rng.IntN(6) == 0 || a.byzantine || b.byzantine {
 		return d
 	}
 	if l.w.coalition.side(a) == l.w.coalition.side(b) {
 		return time.Millisecond / 2
 	}
-	return l.w.Delta
+	return l.w.bound()
 }
 
-func (l *links) connected(a, b *node) bool { return (l.cut>>a.id)&1 == (l.cut>>b.id)&1 }
+// reaches reports whether what a sends arrives at b.
+func (l *links) reaches(a, b *node) bool {
+	from, to := l.cut>>a.id&1, l.cut>>b.id&1
+	return from == to || l.oneWay && from == 1
+}
+
+// linked reports whether they reach each other.
+func (l *links) linked(a, b *node) bool { return l.reaches(a, b) && l.reaches(b, a) }
 
 // shift cuts the network in another way, or joins it.
 func (l *links) shift() {
@@ -72,14 +89,15 @@ func (l *links) shift() {
 		return
 	}
 	was := *l
-	l.cut = 0
+	l.cut, l.oneWay = 0, l.w.rng.IntN(4) == 0
 	if l.w.rng.IntN(2) == 0 {
 		l.cut = l.w.rng.IntN(1 << len(l.w.nodes))
+		l.w.faults[Partition]++
 	}
-	l.w.trace("the network is cut: %0*b", len(l.w.nodes), l.cut)
+	l.w.trace("the network is cut: %0*b, one way: %v", len(l.w.nodes), l.cut, l.oneWay)
 	for _, a := range l.w.nodes {
 		for _, b := range l.w.nodes[a.id+1:] {
-			if l.connected(a, b) && !was.connected(a, b) {
+			if l.linked(a, b) && !was.linked(a, b) {
 				l.w.linkUp(a, b)
 			}
 		}
@@ -97,11 +115,13 @@ func (w *world) send(from, to *node, b consensus.Bundle) {
 		return
 	}
 	copies := 1
-	if !w.calm && w.Delta == 0 {
-		if !w.links.connected(from, to) || w.rng.Float64() < w.weather.Loss {
+	if !w.calm && !w.synchronous() {
+		if !w.links.reaches(from, to) || w.rng.Float64() < w.weather.Loss {
+			w.faults[Loss]++
 			return
 		}
 		if w.rng.IntN(20) == 0 {
+			w.faults[Repetition]++
 			copies = 2
 		}
 	}

@@ -6,7 +6,6 @@ import (
 
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/consensus"
-	"github.com/diseq/diseq/node/internal/mutation"
 )
 
 // node is a validator's process: its disk outlives a crash, its core does not.
@@ -18,9 +17,12 @@ type node struct {
 	core      *consensus.Core
 	// life counts the starts: what was on its way to an earlier life does not arrive.
 	life int
-	// rate is how fast its clock runs.
-	rate    float64
+	// rate is how long its timers take, in hundredths; offset is by how much its clock is wrong.
+	rate    int
+	offset  time.Duration
 	records []consensus.Record
+	// lastWrite is how many of them were written last.
+	lastWrite int
 	// store holds the final blocks, the first durable of which outlive a crash.
 	store   []stored
 	durable int
@@ -35,10 +37,14 @@ type stored struct {
 }
 
 func (w *world) newNode(validator int, byzantine bool) *node {
-	return &node{
+	s := &node{
 		id: len(w.nodes), validator: validator, byzantine: byzantine, known: make(map[chain.Hash]*chain.Block),
-		rate: 1 + w.weather.Skew*(2*w.rng.Float64()-1),
+		rate: 100 + w.rng.IntN(2*w.weather.Skew+1) - w.weather.Skew, offset: w.within(2*w.weather.Offset+1) - w.weather.Offset - 1,
 	}
+	if w.synchronous() && w.rng.IntN(2) == 0 {
+		s.rate = 100 - w.weather.Skew // the fastest that Delta allows for
+	}
+	return s
 }
 
 // key names a node as a peer. A validator that runs twice has one name.
@@ -90,36 +96,18 @@ func (w *world) start(s *node) {
 	core.Step(consensus.Health{OK: true})
 	w.startHeight(s)
 	for _, o := range w.nodes {
-		if o != s && o.core != nil && w.links.connected(s, o) && w.rng.IntN(2) == 0 {
+		if o != s && o.core != nil && w.links.linked(s, o) && w.rng.IntN(2) == 0 {
 			w.linkUp(s, o)
 		}
 	}
 }
 
 // retry is T_retry. Under the synchrony wait it is long: what R1 and R2 do must not be done by repetition.
-func (w *world) retry() time.Duration { return max(300*time.Millisecond, 20*w.Delta) }
-
-// crash kills a node; in the storm it comes back after a while.
-func (w *world) crash(s *node) {
-	w.trace("%v crashes", s)
-	s.kill()
-	if w.Amnesia {
-		s.records = nil
+func (w *world) retry() time.Duration {
+	if w.synchronous() {
+		return 20 * w.Delta
 	}
-	w.after(time.Duration(w.rng.IntN(1500))*time.Millisecond, func() {
-		if !w.calm {
-			w.start(s)
-		}
-	})
-}
-
-// mayCrash reports whether the node dies here.
-func (w *world) mayCrash(s *node) bool {
-	if w.calm || w.weather.Crash == 0 || w.rng.Float64() >= w.weather.Crash {
-		return false
-	}
-	w.crash(s)
-	return true
+	return 300 * time.Millisecond
 }
 
 func (w *world) startHeight(s *node) {
@@ -171,7 +159,7 @@ func (w *world) act(s *node, a consensus.Action) {
 			}
 		}
 		cuts := s.trouble.cuts
-		w.onRanked(s, time.Duration(float64(a.After)*s.rate), rank, func() {
+		w.onRanked(s, a.After*time.Duration(s.rate)/100, rank, func() {
 			if a.Timer.Kind == consensus.WaitTimer && s.trouble.cuts != cuts {
 				return // its peers did not answer for all of the wait
 			}
@@ -212,10 +200,13 @@ func (w *world) askAgain(s *node) {
 	}
 }
 
-// persist writes records in one transaction: all of them or, if the process dies in it, none.
+// persist writes records: all of them or, if the process dies in it, some. (Of a transaction none remain; that is one of the cases.)
 func (w *world) persist(s *node, a consensus.Persist) {
 	if w.mayCrash(s) {
-		w.trace("%v: of the write under way nothing remains", s)
+		part := torn(w.rng, a.Records)
+		w.trace("%v: of the write under way %d of %d records remain", s, len(part), len(a.Records))
+		w.faults[TornWrite]++
+		s.records = append(s.records, part...)
 		return
 	}
 	fresh := make([]consensus.Record, 0, len(a.Records))
@@ -234,9 +225,14 @@ func (w *world) persist(s *node, a consensus.Persist) {
 		}
 	}
 	s.records = append(s.records, fresh...)
+	s.lastWrite = len(fresh)
 }
 
 func (w *world) broadcast(s *node, b consensus.Bundle) {
+	if w.stalls(s, b) {
+		s.trouble.missed = append(s.trouble.missed, func() { w.broadcast(s, b) })
+		return
+	}
 	w.trace("%v sends %v", s, text(b))
 	w.sawSent(s, b)
 	w.coalition.overhear(s, b)
@@ -263,20 +259,20 @@ func (w *world) sendTo(s *node, to chain.PublicKey, b consensus.Bundle) {
 
 func (w *world) checkBlock(s *node, a consensus.CheckBlock) {
 	s.known[a.Block.Hash()] = a.Block
-	verdict := consensus.Valid
-	if a.Fresh && !w.calm && w.Delta == 0 && w.rng.IntN(20) == 0 {
-		verdict = consensus.Withheld
-	}
+	verdict, lifted := w.judge(s, a)
 	d, rank := time.Duration(w.rng.IntN(5))*time.Millisecond, 0
 	switch {
-	case w.Delta > 0:
+	case w.synchronous():
 		d, rank = 0, -1 // part of the time that the message took: before whatever else comes at this time
 	case !w.calm && w.rng.IntN(10) == 0:
 		d *= 100
 	}
-	w.onRanked(s, d, rank, func() {
-		w.step(s, consensus.BlockChecked{Height: a.Height, Round: a.Round, Block: a.Block.Hash(), Fresh: a.Fresh, Verdict: verdict})
-	})
+	answer := consensus.BlockChecked{Height: a.Height, Round: a.Round, Block: a.Block.Hash(), Fresh: a.Fresh, Verdict: verdict}
+	w.onRanked(s, d, rank, func() { w.step(s, answer) })
+	if lifted > 0 {
+		answer.Verdict = consensus.Valid
+		w.on(s, d+lifted, func() { w.step(s, answer) })
+	}
 }
 
 func (w *world) fetchBlock(s *node, a consensus.FetchBlock) {
@@ -284,7 +280,7 @@ func (w *world) fetchBlock(s *node, a consensus.FetchBlock) {
 		return
 	}
 	for _, o := range w.nodes {
-		if o != s && o.core != nil && w.key(o) == a.Holders[0] && w.links.connected(s, o) && o.known[a.Block] != nil {
+		if o != s && o.core != nil && w.key(o) == a.Holders[0] && w.links.linked(s, o) && o.known[a.Block] != nil {
 			b := o.known[a.Block]
 			w.on(s, w.links.between(o, s), func() { w.step(s, consensus.BlockFetched{Block: b}) })
 		}
@@ -295,22 +291,12 @@ func (w *world) build(s *node, a consensus.RequestBlock) {
 	if a.Height != uint64(len(s.store)+1) {
 		return
 	}
-	b := w.newBlock(a.Height, uint32(s.validator), s.store)
+	b := w.newBlock(a.Height, uint32(s.validator), s.store, w.clock(s))
 	if s.pending {
 		b.Header.MessagesCount = 1
 	}
 	s.known[b.Hash()] = b
 	w.step(s, consensus.BlockBuilt{Round: a.Round, Block: b})
-}
-
-// newBlock makes a block unlike any other.
-func (w *world) newBlock(height uint64, proposer uint32, below []stored) *chain.Block {
-	w.stamp++
-	b := &chain.Block{Header: chain.Header{ChainID: chainID, Height: height, Timestamp: w.stamp, Proposer: proposer}}
-	if height > 1 {
-		b.Header.ParentHash = below[height-2].cert.Block
-	}
-	return b
 }
 
 func (w *world) commit(s *node, a consensus.Commit) {
@@ -350,7 +336,7 @@ func (w *world) strengthen(s *node, cert *chain.Certificate) {
 // catchUp takes final blocks from a peer, which the node verifies.
 func (w *world) catchUp(s *node, a consensus.CatchUp) {
 	for _, o := range w.nodes {
-		if o == s || o.core == nil || w.key(o) != a.From || !w.links.connected(s, o) || len(o.store) <= len(s.store) {
+		if o == s || o.core == nil || w.key(o) != a.From || !w.links.linked(s, o) || len(o.store) <= len(s.store) {
 			continue
 		}
 		for _, b := range o.store[len(s.store):] {
@@ -364,6 +350,3 @@ func (w *world) catchUp(s *node, a consensus.CatchUp) {
 		return
 	}
 }
-
-// intact reports whether honest validators keep the rules in this run.
-func (w *world) intact() bool { return w.Mutation == (mutation.Rules{}) && !w.Amnesia }

@@ -32,6 +32,9 @@ var (
 type oracle struct {
 	// signed are the votes that were made: nothing else verifies.
 	signed map[chain.Vote]bool
+	// byzantine are the votes of the coalition; bad, the blocks that honest validators found invalid.
+	byzantine map[sentKey][]chain.Vote
+	bad       map[chain.Hash]bool
 	// sent are the votes that left an honest validator.
 	sent map[sentKey][]chain.Vote
 	// final is the one block of each height.
@@ -43,9 +46,11 @@ type oracle struct {
 	accused    map[uint32]bool
 	evidence   []chain.Evidence
 	forked     uint64
-	// rounds and calmRounds are the most that a height took.
-	rounds, calmRounds int
-	violation          error
+	// counted is the highest height whose rounds are in allRounds.
+	counted uint64
+	// allRounds is how many rounds all heights took, rounds and calmRounds the most that one took.
+	allRounds, rounds, calmRounds int
+	violation                     error
 }
 
 type sentKey struct {
@@ -56,7 +61,8 @@ type sentKey struct {
 
 func newOracle() oracle {
 	return oracle{
-		signed: make(map[chain.Vote]bool), sent: make(map[sentKey][]chain.Vote), final: make(map[uint64]chain.Hash),
+		signed: make(map[chain.Vote]bool), byzantine: make(map[sentKey][]chain.Vote), bad: make(map[chain.Hash]bool),
+		sent: make(map[sentKey][]chain.Vote), final: make(map[uint64]chain.Hash),
 		held: make(map[uint64][]*chain.Certificate), finalizers: make(map[chain.Vote]map[uint32]bool), accused: make(map[uint32]bool),
 	}
 }
@@ -77,6 +83,9 @@ func (w *world) sawCertificate(s *node, cert *chain.Certificate) {
 		if !w.signed[cert.Vote(i)] {
 			w.violate("%w: %v holds a vote that nobody signed: %+v", ErrCertificate, s, cert.Vote(i))
 		}
+	}
+	if w.bad[cert.Block] && w.Byzantine < w.T {
+		w.violate("%w: %v holds %s of a block that is invalid", ErrCertificate, s, certificateText(cert))
 	}
 }
 
@@ -109,7 +118,7 @@ func (w *world) sawVote(s *node, v chain.Vote) {
 	}
 	for _, o := range w.sent[k] {
 		// Where forks are looked for, the rule that was broken on the way is not news.
-		if rule := chain.Conflict(o, v); rule != "" && (w.intact() || rule == chain.RuleE3 && w.Mutation.FinalizeAnother) {
+		if rule := chain.Conflict(o, v); rule != "" && (w.lawful() || w.LastWriteLost || rule == chain.RuleE3 && w.Mutation.FinalizeAnother) {
 			w.violate("%w: %v %v: %s and %s", ErrRule, s, rule, voteText(o), voteText(v))
 		}
 	}
@@ -141,6 +150,10 @@ func (w *world) sawCommit(s *node, a consensus.Commit) {
 	}
 	w.sawFinal(s, a.Finalization)
 	rounds := int(a.Finalization.Round) + 1
+	if w.counted < height {
+		w.counted = height
+		w.allRounds += rounds
+	}
 	w.rounds = max(w.rounds, rounds)
 	if w.calm && height > w.calmFrom+1 {
 		w.calmRounds = max(w.calmRounds, rounds)
@@ -213,7 +226,7 @@ func (w *world) sawEvidence(s *node, e chain.Evidence) {
 	if !w.signed[e.First] || !w.signed[e.Second] || w.Keys && e.Verify(chainID, w.set) != nil {
 		w.violate("%w: %v shows votes that validator %d never signed", ErrInnocent, s, v)
 	}
-	if int(v) >= w.Byzantine && w.intact() {
+	if int(v) >= w.Byzantine && w.lawful() {
 		w.violate("%w: %v accuses %d of %s: %s and %s", ErrInnocent, s, v, e.Rule, voteText(e.First), voteText(e.Second))
 	}
 }
@@ -232,9 +245,9 @@ func (w *world) sawContradiction(s *node, a consensus.Contradiction) {
 }
 
 // convict gives the certificates that honest validators kept to a judge: with the evidence that they found themselves at least 2t-n
-// validators must be guilty, and none of them honest. Where honest validators forget what they signed there is nothing to find.
+// validators must have broken E1, E2 or E3, and no honest one that keeps them.
 func (w *world) convict() error {
-	if !w.intact() || w.Byzantine >= w.T {
+	if !w.judged() {
 		return nil
 	}
 	h := consensus.Height{Height: w.forked, Set: w.set, Order: make([]int, w.N)}
@@ -261,7 +274,7 @@ func (w *world) convict() error {
 		}
 	}
 	for v := range w.accused {
-		if int(v) >= w.Byzantine {
+		if int(v) >= w.Byzantine && w.lawful() {
 			return fmt.Errorf("%w: %d", ErrInnocent, v)
 		}
 	}

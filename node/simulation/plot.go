@@ -15,11 +15,15 @@ type scheme int
 const (
 	// improvise draws for each round what to show to which side when.
 	improvise scheme = iota
-	// split shows each side a block of its own in one round, and takes the second side's on into the next.
-	split
+	// divide shows each side a block of its own in one round, and takes the second side's on into the next.
+	divide
 	// overtake shows one side a block just as the other gives the round up, and takes the other past it.
 	overtake
-	schemes = 3
+	// ladder takes sides from round to round, each past what the others hold, for as long as members lead.
+	ladder
+	// ambush waits for a validator that was paused or killed, and shows it another block than the others hold when it comes back; or has one
+	// stop just before it forwards a notarization.
+	ambush
 )
 
 // at has something happen at this height. What happens at a time does so by rank: certificates are made last, of the votes that a
@@ -35,7 +39,7 @@ func (c *coalition) at(d time.Duration, rank int, do func()) {
 
 // grid is a time on the grid; now and then it is a little before or after, for much depends on what comes first.
 func (c *coalition) grid(halves int) time.Duration {
-	d := time.Duration(halves) * c.w.Delta / 2
+	d := time.Duration(halves) * c.w.bound() / 2
 	if c.w.rng.IntN(4) == 0 {
 		d += time.Duration(c.w.rng.IntN(3)-1) * time.Millisecond / 2
 	}
@@ -50,19 +54,23 @@ func (c *coalition) leads(r uint32) bool { return c.order[int(r)%len(c.order)] <
 // plot draws what will be done in a round, from the first moment that an honest validator may be in it.
 func (c *coalition) plot(r uint32) {
 	sc := c.scene(r)
-	if sc.plotted || c.w.Delta == 0 || len(c.members) == 0 || r > 12 {
+	if sc.plotted || !c.w.synchronous() || len(c.members) == 0 || r > 12 {
 		return
 	}
 	sc.plotted = true
 	var begin time.Duration
 	if c.height == 1 && r == 0 {
-		begin = 2*c.w.Delta + startSpread // before that nobody votes
+		begin = 2*c.w.Delta*time.Duration(100+c.w.weather.Skew)/100 + startSpread // before that nobody votes
 	}
 	switch {
 	case c.scheme == improvise:
 		c.at(begin, 0, func() { c.improvise(r) })
-	case c.scheme == split && c.fits(r):
-		c.at(begin, 0, func() { c.split(r) })
+	case c.scheme == divide && c.fits(r):
+		c.at(begin, 0, func() { c.divide(r) })
+	case c.scheme == ladder && c.fits(r):
+		c.at(begin, 0, func() { c.ladder(r) })
+	case c.scheme == ambush && c.fits(r):
+		c.at(begin, 0, func() { c.ambush(r) })
 	}
 }
 
@@ -72,7 +80,7 @@ func (c *coalition) hint(v chain.Vote) {
 	votes := len(sc.votes[v.Kind][v.Block]) + c.w.Byzantine
 	gaveUp := v.Kind == chain.Nullify && int(v.Validator) >= c.w.Byzantine
 	switch {
-	case c.w.Delta == 0:
+	case !c.w.synchronous():
 	case c.scheme == improvise:
 		c.plot(v.Round)
 		if (v.Kind == chain.Notarize || v.Kind == chain.Nullify) && votes >= c.w.T {
@@ -82,7 +90,7 @@ func (c *coalition) hint(v chain.Vote) {
 		// A round that the scheme has no use for is let go.
 		sc.passed = true
 		c.at(0, 2, func() {
-			c.certify(chain.Nullify, v.Round, 0, 2)
+			c.certify(chain.Nullify, v.Round, 0, everyone)
 			c.at(0, 2, func() { c.plot(v.Round + 1) })
 		})
 	}
@@ -95,7 +103,7 @@ func (c *coalition) improvise(r uint32) {
 	rng := c.w.rng
 	// The first side is shown its block at the beginning of the round, or just before it is given up.
 	show := c.pick(0, 0, 0, 1, 2, 11, 12, 13, 14)
-	for side := range 2 {
+	for side := range c.parts {
 		c.at(c.grid(show), 0, func() { c.propose(r, side) })
 		if rng.IntN(5) != 0 {
 			c.at(c.grid(show+c.pick(0, 0, 0, 0, 1, 2, 3, 4, 5)), 2, func() { c.certify(chain.Notarize, r, side, side) })
@@ -104,20 +112,20 @@ func (c *coalition) improvise(r uint32) {
 			c.at(c.grid(show+rng.IntN(24)), 2, func() { c.certify(chain.Nullify, r, side, side) })
 		}
 		if rng.IntN(4) == 0 {
-			c.at(c.grid(show+rng.IntN(10)), 2, func() { c.certify(chain.Notarize, r, side, 1-side) })
+			c.at(c.grid(show+rng.IntN(10)), 2, func() { c.certify(chain.Notarize, r, side, (side+1)%c.parts) })
 		}
 		if rng.IntN(12) == 0 {
-			c.at(c.grid(4+rng.IntN(20)), 2, func() { c.certify(chain.Finalize, r, side, rng.IntN(3)) })
+			c.at(c.grid(4+rng.IntN(20)), 2, func() { c.certify(chain.Finalize, r, side, c.anySide()) })
 		}
 		show += c.pick(0, 1, 1, 2, 2, 3, 3, 4, 30)
 	}
 }
 
-// split: the first side holds its notarization from the start; the second side is shown another block up to a little more than Delta
+// divide: the first side holds its notarization from the start; the second side is shown another block up to a little more than Delta
 // later. Whether the first then hears of it before its wait is over is what R2, R4 and the length of the wait are about.
-func (c *coalition) split(r uint32) {
-	first := c.w.rng.IntN(2)
-	second := 1 - first
+func (c *coalition) divide(r uint32) {
+	first := c.w.rng.IntN(c.parts)
+	second := (first + 1) % c.parts
 	start := c.grid(c.pick(0, 0, 1, 2))
 	c.at(start, 0, func() { c.lure(r, first) })
 	c.at(start, 2, func() { c.certify(chain.Notarize, r, first, first) })
@@ -130,15 +138,78 @@ func (c *coalition) split(r uint32) {
 func (c *coalition) overtake(v chain.Vote) bool {
 	r := v.Round
 	sc := c.scene(r)
-	if c.scheme != overtake || !c.fits(r) || sc.led != [2]*chain.Proposal{} {
+	if c.scheme != overtake || !c.fits(r) || sc.led != [maxParts]*chain.Proposal{} {
 		return false
 	}
 	gaveUp := c.side(c.w.nodes[v.Validator])
+	other := (gaveUp + 1) % c.parts
 	start := c.grid(c.pick(0, 0, 0, 1))
-	c.at(start, 0, func() { c.lure(r, 1-gaveUp) })
-	c.at(start, 2, func() { c.certify(chain.Notarize, r, 1-gaveUp, 1-gaveUp) })
+	c.at(start, 0, func() { c.lure(r, other) })
+	c.at(start, 2, func() { c.certify(chain.Notarize, r, other, other) })
 	c.at(start+c.grid(c.pick(1, 2, 3, 4, 5)), 2, func() { c.goOn(r, gaveUp, nil) })
 	return true
+}
+
+// ladder divides, and then goes on with a side after the other.
+func (c *coalition) ladder(r uint32) {
+	c.divide(r)
+	at := 5
+	for q := r; c.leads(q+1) && q < r+4; q++ {
+		side := c.w.rng.IntN(c.parts)
+		at += c.pick(1, 2, 3, 4, 5, 6)
+		c.at(c.grid(at), 2, func() {
+			with := c.scene(q).led[side]
+			if c.w.rng.IntN(3) == 0 {
+				with = nil
+			}
+			c.goOn(q, side, with)
+		})
+	}
+}
+
+// pickPrey puts one validator that may be paused or killed on a side of its own.
+func (c *coalition) pickPrey() {
+	var may []int
+	for i, s := range c.victims {
+		if c.w.pausable(s) || c.w.killable(s) {
+			may = append(may, i)
+		}
+	}
+	c.parts = 2
+	clear(c.sides)
+	i := may[c.w.rng.IntN(len(may))]
+	c.sides[i], c.prey = 1, c.victims[i]
+}
+
+// ambush: either the prey is struck while the others are about to finalize, and is shown another block when it comes back; or it is given
+// the notarization that the others must not hear of, and stops before it forwards it.
+func (c *coalition) ambush(r uint32) {
+	start := c.grid(c.pick(0, 0, 1))
+	first, second, back := 0, 1, start+c.grid(c.pick(3, 4, 5, 6, 7, 8, 10))
+	if c.w.pausable(c.prey) && c.w.rng.IntN(2) == 0 {
+		first, second = 1, 0
+		c.at(start, 1, func() { c.prey.trouble.stops = max(back-start, 1) })
+		c.at(back-c.grid(c.pick(0, 1, 1, 2)), 0, func() { c.show(r, second) })
+	} else {
+		hit := start + c.grid(c.pick(0, 1, 2))
+		c.at(hit, 0, func() { c.w.interrupt(c.prey, max(back-hit, 1)) })
+		shown := back
+		if c.w.pausable(c.prey) {
+			shown = hit + time.Duration(c.w.rng.Int64N(int64(max(back-hit, 1)))) // it waits there
+		}
+		c.at(shown, 1, func() { c.show(r, second) })
+	}
+	c.at(start, 0, func() { c.lure(r, first) })
+	c.at(start, 2, func() { c.certify(chain.Notarize, r, first, first) })
+	c.at(back+c.grid(c.pick(0, 1, 2)), 2, func() { c.certify(chain.Notarize, r, second, second) })
+	c.at(back+c.grid(c.pick(1, 2, 3, 4)), 2, func() { c.goOn(r, second, c.scene(r).led[second]) })
+}
+
+// show lures a side, once.
+func (c *coalition) show(r uint32, side int) {
+	if c.scene(r).led[side] == nil {
+		c.lure(r, side)
+	}
 }
 
 // lure shows a side a block that no other side was shown.
@@ -174,7 +245,7 @@ func (c *coalition) propose(r uint32, side int) {
 		return
 	}
 	if sc.led[side] == nil {
-		if other := sc.led[1-side]; other != nil && c.w.rng.Float64() < c.unity {
+		if other := sc.led[(side+1)%c.parts]; other != nil && c.w.rng.Float64() < c.unity {
 			sc.led[side] = other
 		} else {
 			sc.led[side] = c.proposal(r, uint32(leader), c.either)
@@ -228,8 +299,8 @@ func (c *coalition) exploit() {
 			}
 		}
 	}
-	if first != nil && c.w.Delta > 0 && !c.concludes {
+	if first != nil && c.w.synchronous() && !c.concludes {
 		c.concludes = true
-		c.at(10*c.w.Delta, 2, func() { c.to(2, consensus.Bundle{Certificates: []*chain.Certificate{first}}) })
+		c.at(10*c.w.Delta, 2, func() { c.to(everyone, consensus.Bundle{Certificates: []*chain.Certificate{first}}) })
 	}
 }

@@ -23,13 +23,24 @@ type Options struct {
 	// Partitioned validators, the first honest ones, are at times cut off, paused or down under the synchrony wait. As a node does, they
 	// notice, and count with the Byzantine ones: agreement holds with fewer than T of both together.
 	Partitioned int
+	// Paused validators, the first honest ones, stand still at times under the synchrony wait, and one may be Killed and start again,
+	// after what they said has left. They do not count: agreement holds with fewer than T Byzantine ones, for they abstain.
+	Paused, Killed int
 	// Graded lets a run go on for a while after a fork: it is about readers who want finalizations stronger than T.
 	Graded bool
 	// Delta is the synchrony wait's, in whole milliseconds; 0 is without. The network then keeps to it: no storm, and no message
 	// between honest validators that takes longer.
 	Delta time.Duration
-	// Amnesia: what a validator persisted is lost when it crashes.
-	Amnesia bool
+	// Lateness is how long messages take at most under the synchrony wait, in hundredths of Delta, if it is not 0.
+	Lateness int
+	// Asynchronous: the network is any network, also under the synchrony wait.
+	Asynchronous bool
+	// Amnesia: what a validator persisted is lost when it crashes; LastWriteLost: what it persisted last.
+	Amnesia, LastWriteLost bool
+	// CrashAt, if not 0, is the step of the storm at which the process that takes it dies, with CrashAll all honest ones. Steps are
+	// between any two actions, in writes, and between any two messages.
+	CrashAt  int
+	CrashAll bool
 	// Mutation takes rules away from the honest validators.
 	Mutation mutation.Rules
 	// Weather, if set, overrides what the seed chooses.
@@ -44,11 +55,31 @@ type Options struct {
 func (o *Options) sound() bool {
 	tolerance := consensus.Tolerance(o.N, o.T)
 	withstood := tolerance.Byzantine
-	if o.Delta > 0 {
+	if o.synchronous() {
 		withstood = tolerance.ByzantineWithSynchrony - o.Partitioned
 	}
-	return o.Mutation == (mutation.Rules{}) && !o.Amnesia && o.Byzantine <= withstood
+	return o.intact() && o.Lateness == 0 && o.Killed <= 1 && (o.Killed == 0 || o.Paused == 0) && o.Byzantine <= withstood
 }
+
+// intact reports whether honest validators keep the rules that never depend on others.
+func (o *Options) intact() bool {
+	return o.Mutation == (mutation.Rules{}) && !o.Amnesia && !o.LastWriteLost
+}
+
+// lawful reports whether honest validators never break E1 to E3, whatever else they lack: they leave no evidence.
+func (o *Options) lawful() bool {
+	m := o.Mutation
+	return !m.NotarizeTwice && !m.NullifyAndFinalize && !m.FinalizeAnother && !m.SendFirst && !o.Amnesia && !o.LastWriteLost
+}
+
+// judged reports whether forks convict: its certificates are such, and every proposal that was voted for was justified by some.
+func (o *Options) judged() bool {
+	m := o.Mutation
+	return m.VotesMissing == 0 && !m.CountTwice && !m.VoteUnjustified && o.Byzantine < o.T
+}
+
+// synchronous reports whether the network keeps to Delta.
+func (o *Options) synchronous() bool { return o.Delta > 0 && !o.Asynchronous }
 
 // Weather is what the network and the machines do to a run.
 type Weather struct {
@@ -60,8 +91,12 @@ type Weather struct {
 	RoundTimeout time.Duration
 	// Screen puts what arrives through Core.Screen first, as a node does.
 	Screen bool
-	// Skew is by how much a validator's clock runs too fast or too slow at most, as a fraction.
-	Skew float64
+	// Skew is by how much a validator's timers run too fast or too slow at most, in hundredths; Offset, by how much its clock is wrong.
+	Skew   int
+	Offset time.Duration
+	// Pauses is the mean time between two pauses of a process, 0 for none; PowerCuts stop all validators at once.
+	Pauses    time.Duration
+	PowerCuts bool
 	// SlowLinks is the share of the directed links on which everything takes ten times as long.
 	SlowLinks float64
 }
@@ -74,7 +109,10 @@ func weather(rng *rand.Rand) Weather {
 		Crash:        []float64{0, 0.002, 0.01}[rng.IntN(3)],
 		RoundTimeout: 200 * time.Millisecond,
 		Screen:       rng.IntN(2) == 0,
-		Skew:         []float64{0, 0.1, 0.5}[rng.IntN(3)],
+		Skew:         []int{0, 10, 50}[rng.IntN(3)],
+		Offset:       []time.Duration{0, 500 * time.Millisecond, 5 * time.Second}[rng.IntN(3)],
+		Pauses:       []time.Duration{0, 0, 3 * time.Second}[rng.IntN(3)],
+		PowerCuts:    rng.IntN(5) == 0,
 		SlowLinks:    []float64{0, 0, 0.2}[rng.IntN(3)],
 	}
 	if rng.IntN(5) == 0 {
@@ -84,9 +122,10 @@ func weather(rng *rand.Rand) Weather {
 	return w
 }
 
-// calmRounds is within how many rounds, in the calm, a height is decided: the promise of liveness as the simulator holds it. A leader
-// that is there comes within n rounds; three turns leave room for rounds that began in the storm and for timeouts to grow.
-func calmRounds(n int) int { return 3 * n }
+// calmRounds is within how many rounds, in the calm, a height is decided: the promise of liveness as the simulator holds it. A leader that
+// is there, and whose clock is not too far ahead, comes within n rounds; eight leave room for timeouts that begin shorter than a
+// message takes and have to grow.
+func calmRounds(n int) int { return n + 8 }
 
 // calmHeights is how many heights have to be decided in the calm.
 const calmHeights = 3
@@ -94,9 +133,12 @@ const calmHeights = 3
 // Result is what a run came to.
 type Result struct {
 	Seed uint64
-	// Heights is how many were decided, Rounds the highest number of rounds that any of them took, CalmRounds the same of those that
-	// began in the calm.
-	Heights, Rounds, CalmRounds int
+	// Heights is how many were decided, AllRounds how many rounds that took, Rounds the most that one of them took, CalmRounds the same
+	// of those that began in the calm.
+	Heights, AllRounds, Rounds, CalmRounds int
+	// Steps is at how many points of the storm a process could die; Faults is what went wrong.
+	Steps  int
+	Faults Faults
 	// Fork is the height with two final blocks, 0 if there is none.
 	Fork uint64
 	// Disagreement is the greatest strength at which readers see different blocks final at a height, 0 if there are none: with the
@@ -120,7 +162,8 @@ func Run(seed uint64, o Options) Result {
 	w := newWorld(seed, o)
 	w.play()
 	r := Result{
-		Seed: seed, Heights: len(w.final), Rounds: w.rounds, CalmRounds: w.calmRounds, Fork: w.forked,
+		Seed: seed, Heights: len(w.final), AllRounds: w.allRounds, Rounds: w.rounds, CalmRounds: w.calmRounds, Fork: w.forked,
+		Steps: w.steps, Faults: w.faults,
 		Disagreement: w.disagreement(), Evidence: w.evidence,
 		Violation: w.violation, Virtual: w.now, Events: w.events, Transcript: w.transcript.String(),
 	}
@@ -157,6 +200,8 @@ type world struct {
 	calm       bool
 	calmFrom   uint64
 	stamp      uint64
+	steps      int
+	faults     Faults
 	transcript strings.Builder
 }
 
@@ -194,8 +239,10 @@ func newWorld(seed uint64, o Options) *world {
 	if w.weather = weather(w.rng); o.Weather != nil {
 		w.weather = *o.Weather
 	}
-	if o.Delta > 0 {
-		w.weather = Weather{Storm: 50 * o.Delta, RoundTimeout: 3 * o.Delta, Screen: w.weather.Screen}
+	if o.synchronous() {
+		w.weather = Weather{
+			Storm: 50 * o.Delta, RoundTimeout: 3 * o.Delta, Screen: w.weather.Screen, Skew: []int{0, 0, 10, 20}[w.rng.IntN(4)],
+		}
 	}
 	w.set, w.signers = validators(o.N, o.T, o.Keys)
 	w.set.SynchronyDeltaMS = uint32(o.Delta / time.Millisecond)
@@ -215,7 +262,7 @@ func newWorld(seed uint64, o Options) *world {
 func (w *world) order(height uint64) []int {
 	rng := rand.New(rand.NewPCG(w.seed, height))
 	order := rng.Perm(w.N)
-	if w.Delta > 0 && rng.IntN(2) == 0 {
+	if w.synchronous() && rng.IntN(2) == 0 {
 		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(min(a, w.Byzantine), min(b, w.Byzantine)) })
 	}
 	return order
@@ -262,7 +309,7 @@ func (w *world) play() {
 	for at := time.Duration(0); at < w.weather.Storm; at += time.Duration(50+w.rng.IntN(400)) * time.Millisecond {
 		w.after(at, w.submit)
 	}
-	for at := time.Duration(0); at < w.weather.Storm && w.Delta == 0; at += time.Duration(100+w.rng.IntN(3000)) * time.Millisecond {
+	for at := time.Duration(0); at < w.weather.Storm && !w.synchronous(); at += time.Duration(100+w.rng.IntN(3000)) * time.Millisecond {
 		w.after(at, w.links.shift)
 	}
 	if !w.run(w.weather.Storm) {
@@ -293,7 +340,7 @@ func (w *world) play() {
 // calmDown ends the storm: every message arrives, in at most 20 ms, and who is not dead comes back.
 func (w *world) calmDown() {
 	was := w.links
-	w.links.cut = 0
+	w.links.cut, w.links.oneWay = 0, false
 	w.calm, w.calmFrom = true, uint64(len(w.final))
 	dead := w.rng.Perm(w.N - w.Byzantine)[:w.Dead]
 	w.trace("calm; dead: %v", dead)
@@ -304,13 +351,14 @@ func (w *world) calmDown() {
 			continue
 		}
 		w.mend(s)
+		w.feel(s, true)
 		if !s.byzantine || !w.coalition.liesLow {
 			w.start(s)
 		}
 	}
 	for _, a := range w.nodes {
 		for _, b := range w.nodes[a.id+1:] {
-			if !was.connected(a, b) {
+			if !was.linked(a, b) {
 				w.linkUp(a, b)
 			}
 		}

@@ -3,8 +3,12 @@ package simulation
 import (
 	"errors"
 	"fmt"
+	"os"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/internal/mutation"
@@ -54,6 +58,9 @@ func TestControlsAreSeen(t *testing.T) {
 			r, ok := c.Found()
 			if !ok {
 				t.Fatalf("%v is not seen in %d seeds", c.Want, c.Seeds)
+			}
+			if errors.Is(r.Violation, ErrUnpunished) || errors.Is(r.Violation, ErrInnocent) {
+				explain(t, r.Seed, c.Options, r.Violation)
 			}
 			t.Logf("seed %d: %v", r.Seed, r.Violation)
 		})
@@ -107,18 +114,8 @@ func TestForkConvicts(t *testing.T) {
 			if r = Run(seed, o); !errors.Is(r.Violation, ErrFork) || errors.Is(r.Violation, ErrUnpunished) || errors.Is(r.Violation, ErrInnocent) {
 				explain(t, seed, o, r.Violation)
 			}
-			set, _ := validators(o.N, o.T, true)
-			var guilty []chain.PublicKey
-			for _, e := range r.Evidence {
-				if err := e.Verify(chainID, set); err != nil {
-					t.Fatalf("n=%d, seed %d: %v", o.N, seed, err)
-				}
-				if !slices.Contains(guilty, e.PublicKey) {
-					guilty = append(guilty, e.PublicKey)
-				}
-			}
-			if len(guilty) < 2*o.T-o.N {
-				t.Fatalf("n=%d, seed %d: evidence against %d validators, want %d", o.N, seed, len(guilty), 2*o.T-o.N)
+			if guilty := convicted(t, r, o); guilty < 2*o.T-o.N {
+				t.Fatalf("n=%d, seed %d: evidence against %d validators, want %d", o.N, seed, guilty, 2*o.T-o.N)
 			}
 			if forks++; forks%10 == 0 {
 				break
@@ -129,6 +126,128 @@ func TestForkConvicts(t *testing.T) {
 		t.Fatalf("only %d forks to judge", forks)
 	}
 	t.Logf("%d forks", forks)
+}
+
+// A fork that a missing rule brings about convicts as well, whatever the rule: of every control that forks, but for those in which a
+// certificate is none or a vote rests on none.
+func TestForksOfControlsConvict(t *testing.T) {
+	for _, c := range Controls() {
+		if c.Want != ErrFork || !c.judged() || testing.Short() && c.Seeds > 1000 {
+			continue
+		}
+		t.Run(c.Name, func(t *testing.T) {
+			t.Parallel()
+			r, _ := c.Found()
+			o := c.Options
+			o.Keys = true
+			r = Run(r.Seed, o)
+			if !errors.Is(r.Violation, ErrFork) {
+				t.Fatalf("seed %d forks with the signatures of the table and not with real ones: %v", r.Seed, r.Violation)
+			}
+			if guilty := convicted(t, r, o); guilty < 2*o.T-o.N {
+				t.Fatalf("seed %d: evidence against %d validators, want %d", r.Seed, guilty, 2*o.T-o.N)
+			}
+		})
+	}
+}
+
+// convicted counts the validators that evidence proves guilty.
+func convicted(t *testing.T, r Result, o Options) int {
+	t.Helper()
+	set, _ := validators(o.N, o.T, true)
+	guilty := make(map[chain.PublicKey]bool)
+	for _, e := range r.Evidence {
+		if err := e.Verify(chainID, set); err != nil {
+			t.Fatalf("seed %d: %v", r.Seed, err)
+		}
+		guilty[e.PublicKey] = true
+	}
+	return len(guilty)
+}
+
+// What is said to be simulated happens: each fault, in a few seeds of each promise.
+func TestEveryFaultHappens(t *testing.T) {
+	var sum Summary
+	for _, c := range Promises() {
+		for seed := range uint64(20) {
+			sum.Add(Run(seed, c.Options))
+		}
+	}
+	for kind, times := range sum.Faults {
+		if times == 0 {
+			t.Errorf("%v: never", Fault(kind))
+		}
+	}
+	t.Log(sum.Faults)
+}
+
+// A process may die at each of its steps: before any action, in any write, between any two messages of a broadcast; one alone, or all
+// at once. They start again from what is on their disks, nothing forks, and heights go on.
+func TestCrashAtEveryStep(t *testing.T) {
+	for _, o := range []Options{{N: 4, T: 3}, {N: 4, T: 3, Byzantine: 1}, {N: 3, T: 2}, {N: 4, T: 3, CrashAll: true}, {N: 5, T: 3, Dead: 2, CrashAll: true}} {
+		t.Run(fmt.Sprintf("%v all=%v", &o, o.CrashAll), func(t *testing.T) {
+			t.Parallel()
+			o.Weather = &Weather{Storm: 700 * time.Millisecond, Loss: 0.1, RoundTimeout: 150 * time.Millisecond, Screen: true}
+			steps := Run(1, o).Steps
+			stride := 1
+			if testing.Short() {
+				stride = 7
+			}
+			for o.CrashAt = 1; o.CrashAt <= steps; o.CrashAt += stride {
+				r := Run(1, o)
+				if r.Violation != nil {
+					explain(t, 1, o, r.Violation)
+				}
+				if r.Faults[Crash] == 0 {
+					t.Fatalf("nobody dies at step %d of %d", o.CrashAt, steps)
+				}
+			}
+			t.Logf("%d steps", steps)
+		})
+	}
+}
+
+// Every rule that can be taken away is, by a control.
+func TestEveryMutationHasAControl(t *testing.T) {
+	rules := reflect.TypeFor[mutation.Rules]()
+	for i := range rules.NumField() {
+		if !slices.ContainsFunc(Controls(), func(c Case) bool { return !reflect.ValueOf(c.Mutation).Field(i).IsZero() }) {
+			t.Errorf("no control takes %s away", rules.Field(i).Name)
+		}
+	}
+}
+
+// docs/concepts.md lists the controls: a row for each, with what must be seen and within how many seeds.
+func TestControlsAreListed(t *testing.T) {
+	document, err := os.ReadFile("../../docs/concepts.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[error]string{
+		ErrFork: "fork", ErrRule: "a broken rule", ErrCertificate: "invalid certificate", ErrDurable: "a vote that left before", ErrStalled: "stall",
+	}
+	_, table, _ := strings.Cut(string(document), "| what is taken away |")
+	table, _, _ = strings.Cut(table, "\n## ")
+	var rows []string
+	for line := range strings.Lines(table) {
+		if cells := strings.Split(strings.TrimSpace(line), " | "); len(cells) == 4 && cells[3] != "subtest |" {
+			rows = append(rows, strings.TrimSuffix(strings.Join(cells[1:], " | "), " |"))
+		}
+	}
+	var want []string
+	for _, c := range Controls() {
+		want = append(want, fmt.Sprintf("%s | %d | %s", seen[c.Want], c.Seeds, c.Name))
+	}
+	for _, row := range want {
+		if !slices.Contains(rows, row) {
+			t.Errorf("docs/concepts.md lacks the row %q", row)
+		}
+	}
+	for _, row := range rows {
+		if !slices.Contains(want, row) {
+			t.Errorf("docs/concepts.md has the row %q, of which there is no control", row)
+		}
+	}
 }
 
 // A seed is a run: the same transcript, byte for byte; with tracing or without, the same result.

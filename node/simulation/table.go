@@ -29,17 +29,43 @@ func Promises() []Case {
 		{N: 7, T: 4, Dead: 3}, {N: 7, T: 5, Byzantine: 2}, {N: 7, T: 5, Byzantine: 1, Dead: 1}, {N: 7, T: 6, Byzantine: 4},
 		{N: 10, T: 7, Byzantine: 3},
 	} {
-		out = append(out, Case{Name: fmt.Sprintf("n=%d t=%d b=%d dead=%d", o.N, o.T, o.Byzantine, o.Dead), Options: o})
+		out = append(out, Case{Options: o})
 	}
 	for _, o := range []Options{
 		{N: 4, T: 3, Partitioned: 1, Byzantine: 1}, {N: 5, T: 3, Partitioned: 1, Byzantine: 1}, {N: 7, T: 4, Partitioned: 2, Byzantine: 1},
 		{N: 3, T: 2, Byzantine: 1}, {N: 4, T: 3, Byzantine: 2}, {N: 4, T: 3, Byzantine: 1}, {N: 5, T: 3, Byzantine: 2},
 		{N: 7, T: 4, Byzantine: 3}, {N: 7, T: 5, Byzantine: 4},
+		{N: 4, T: 3, Byzantine: 2, Paused: 2}, {N: 5, T: 3, Byzantine: 2, Paused: 3}, {N: 7, T: 4, Byzantine: 3, Paused: 2},
+		{N: 4, T: 3, Byzantine: 2, Killed: 1}, {N: 5, T: 3, Byzantine: 2, Killed: 1},
+		{N: 5, T: 3, Dead: 2}, {N: 4, T: 3, Byzantine: 1, Asynchronous: true}, {N: 7, T: 5, Byzantine: 2, Asynchronous: true},
 	} {
 		o.Delta = delta
-		out = append(out, Case{Name: fmt.Sprintf("n=%d t=%d b=%d partitioned=%d wait", o.N, o.T, o.Byzantine, o.Partitioned), Options: o})
+		out = append(out, Case{Options: o})
+	}
+	for i := range out {
+		out[i].Name = out[i].Options.String()
 	}
 	return out
+}
+
+// String names what is simulated: the set, and what happens to it.
+func (o *Options) String() string {
+	s := fmt.Sprintf("n=%d t=%d b=%d", o.N, o.T, o.Byzantine)
+	for _, v := range []struct {
+		name  string
+		count int
+	}{{"dead", o.Dead}, {"partitioned", o.Partitioned}, {"paused", o.Paused}, {"killed", o.Killed}} {
+		if v.count > 0 {
+			s += fmt.Sprintf(" %s=%d", v.name, v.count)
+		}
+	}
+	if o.Delta > 0 {
+		s += " wait"
+	}
+	if o.Asynchronous {
+		s += " any network"
+	}
+	return s
 }
 
 // delta is the synchrony wait of the table.
@@ -50,6 +76,12 @@ func Controls() []Case {
 	four := func(m mutation.Rules) Options { return Options{N: 4, T: 3, Mutation: m} }
 	traitor := func(m mutation.Rules) Options { return Options{N: 4, T: 3, Byzantine: 1, Mutation: m} }
 	hasty := func(m mutation.Rules) Options { return Options{N: 4, T: 3, Byzantine: 2, Delta: delta, Mutation: m} }
+	paused := func(m mutation.Rules) Options {
+		return Options{N: 4, T: 3, Byzantine: 2, Paused: 2, Delta: delta, Mutation: m}
+	}
+	killed := func(m mutation.Rules) Options {
+		return Options{N: 4, T: 3, Byzantine: 2, Killed: 1, Delta: delta, Mutation: m}
+	}
 	return []Case{
 		{"R1 off: certificates are not forwarded", hasty(mutation.Rules{Hoard: true}), ErrFork, 100},
 		{"R2 off: statements are not relayed", hasty(mutation.Rules{NoRelay: true}), ErrFork, 100},
@@ -60,8 +92,16 @@ func Controls() []Case {
 		{"dropped messages forgotten", Options{
 			N: 5, T: 3, Byzantine: 2, Delta: delta, Mutation: mutation.Rules{ForgetDrops: true},
 		}, ErrFork, 6000},
+		{"a nullification does not stop the vote", hasty(mutation.Rules{FinalizeNullified: true}), ErrFork, 100},
+		{"a second block does not stop the vote", hasty(mutation.Rules{FinalizeInConflict: true}), ErrFork, 100},
+		{"ill health does not stop the vote", paused(mutation.Rules{KeepWaiting: true}), ErrFork, 100},
+		{"ill health ignored", paused(mutation.Rules{IgnoreHealth: true}), ErrFork, 100},
+		{"no settling after ill health", paused(mutation.Rules{VoteUnsettled: true}), ErrFork, 100},
+		{"no settling after a start", killed(mutation.Rules{VoteUnsettled: true}), ErrFork, 100},
+		{"nobody is asked after a start", killed(mutation.Rules{AskNobody: true}), ErrFork, 100},
+		{"messages take longer than Delta", Options{N: 4, T: 3, Byzantine: 2, Delta: delta, Lateness: 250}, ErrFork, 100},
 		{"b = 2t-n, four", Options{N: 4, T: 3, Byzantine: 2}, ErrFork, 150},
-		{"b = 2t-n, five", Options{N: 5, T: 3, Byzantine: 1}, ErrFork, 25},
+		{"b = 2t-n, five", Options{N: 5, T: 3, Byzantine: 1}, ErrFork, 200},
 		{"b = 2t-n, seven", Options{N: 7, T: 5, Byzantine: 3}, ErrFork, 60},
 		{"E1 off: two notarizations allowed", traitor(mutation.Rules{NotarizeTwice: true}), ErrFork, 150},
 		{"E2 off: nullify and finalize", four(mutation.Rules{NullifyAndFinalize: true}), ErrFork, 50},
@@ -71,7 +111,10 @@ func Controls() []Case {
 		{"votes for unjustified proposals", traitor(mutation.Rules{VoteUnjustified: true}), ErrFork, 1500},
 		{"votes leave before the disk", four(mutation.Rules{SendFirst: true}), ErrDurable, 10},
 		{"certificates forgotten in a crash", Options{N: 4, T: 3, Dead: 1, Mutation: mutation.Rules{ForgetCertificates: true}}, ErrStalled, 400},
-		{"nothing is sent again", four(mutation.Rules{KeepSilent: true}), ErrStalled, 100},
+		{"nothing is sent again", four(mutation.Rules{KeepSilent: true}), ErrStalled, 400},
+		{"a disk that loses its last write", Options{
+			N: 4, T: 3, LastWriteLost: true, Weather: &Weather{Storm: 5 * time.Second, Loss: 0.2, Crash: 0.02, RoundTimeout: 200 * time.Millisecond},
+		}, ErrRule, 100},
 		{"vote stores lost in crashes", Options{
 			N: 4, T: 3, Amnesia: true, Weather: &Weather{Storm: 5 * time.Second, Loss: 0.2, Crash: 0.02, RoundTimeout: 200 * time.Millisecond},
 		}, ErrFork, 1500},
@@ -90,13 +133,18 @@ func (c *Case) Found() (r Result, ok bool) {
 
 // Summary is what the runs of a line came to.
 type Summary struct {
-	Seeds, Heights, Forks, Rounds, CalmRounds, Events int
+	Seeds, Heights, Forks, AllRounds, Rounds, CalmRounds, Events int
+	Faults                                                       Faults
 }
 
 // Add adds a run.
 func (s *Summary) Add(r Result) {
 	s.Seeds++
 	s.Heights += r.Heights
+	s.AllRounds += r.AllRounds
+	for i, times := range r.Faults {
+		s.Faults[i] += times
+	}
 	s.Events += r.Events
 	s.Rounds, s.CalmRounds = max(s.Rounds, r.Rounds), max(s.CalmRounds, r.CalmRounds)
 	if r.Fork != 0 {
@@ -104,8 +152,11 @@ func (s *Summary) Add(r Result) {
 	}
 }
 
+// MeanRounds is how many rounds a height took.
+func (s Summary) MeanRounds() float64 { return float64(s.AllRounds) / float64(max(1, s.Heights)) }
+
 // String is the summary in a line.
 func (s Summary) String() string {
-	return fmt.Sprintf("%d seeds, %d heights, %d forks, %d events, at most %d rounds a height, %d in the calm",
-		s.Seeds, s.Heights, s.Forks, s.Events, s.Rounds, s.CalmRounds)
+	return fmt.Sprintf("%d seeds, %d heights, %d forks, %d events, %.2f rounds a height, at most %d, %d in the calm; %v",
+		s.Seeds, s.Heights, s.Forks, s.Events, s.MeanRounds(), s.Rounds, s.CalmRounds, s.Faults)
 }

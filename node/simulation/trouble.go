@@ -1,65 +1,155 @@
 package simulation
 
 import (
+	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/diseq/diseq/node/consensus"
 )
 
-// trouble is what keeps a node from hearing the others in time under the synchrony wait. A node notices: it is told of its ill health as
-// package node would, some time after a cut began, and first thing after a pause. A wait that was cut into never ends.
+// trouble is what keeps a node from hearing the others. A paused one stands still, as in a long garbage collection: what happens to it
+// meanwhile happens when it goes on, in order. Under the synchrony wait a node is told of its ill health as package node would: some time
+// after it was cut off, and first thing after a pause. A wait that was cut into never ends.
 type trouble struct {
 	cut, paused bool
+	// stops is how long it will be paused from the moment that it next forwards certificates alone: they leave when it goes on.
+	stops time.Duration
 	// cuts counts the times that it was cut off.
 	cuts int
-	// missed is what happened to it while it was paused.
+	// missed is what happened to it while it was paused, and what it was about to send.
 	missed []func()
 }
 
-// trouble brings each partitioned validator into trouble again and again, until the calm.
+// trouble plans the pauses, power cuts and cuts of the storm.
 func (w *world) trouble() {
-	if w.Delta == 0 {
-		return
-	}
-	for _, s := range w.nodes {
-		if s.byzantine || s.validator >= w.Byzantine+w.Partitioned {
-			continue
+	switch {
+	case w.synchronous():
+		for _, s := range w.nodes {
+			if !s.byzantine && s.validator < w.Byzantine+w.Partitioned {
+				for at := w.some(5); at < w.weather.Storm; at += w.some(12) {
+					w.after(at, func() { w.strike(s) })
+				}
+			}
+			if w.pausable(s) || w.killable(s) {
+				for at := w.some(12); at < w.weather.Storm; at += w.some(30) {
+					w.after(at, func() { w.interrupt(s, w.some(8)) })
+				}
+			}
 		}
-		for at := w.some(5); at < w.weather.Storm; at += w.some(12) {
-			w.after(at, func() { w.strike(s) })
+	default:
+		for _, s := range w.nodes {
+			for at := w.pauseIn(); at < w.weather.Storm; at += w.pauseIn() {
+				w.after(at, func() { w.pause(s, time.Duration(w.rng.IntN(1500))*time.Millisecond) })
+			}
+			for at := w.within(time.Second); w.Delta > 0 && at < w.weather.Storm; at += w.within(time.Second) {
+				w.after(at, func() { w.feel(s, w.rng.IntN(2) == 0) }) // true or not: on any network nothing rests on it
+			}
+		}
+		for at := time.Duration(0); w.weather.PowerCuts && at < w.weather.Storm; {
+			at += w.within(3 * time.Second)
+			w.after(at, w.powerCut)
 		}
 	}
+}
+
+// within is a time of up to so long.
+func (w *world) within(longest time.Duration) time.Duration {
+	return time.Duration(1 + w.rng.Int64N(int64(longest)))
 }
 
 // some is a time of up to so many Delta.
-func (w *world) some(deltas int) time.Duration {
-	return time.Duration(1 + w.rng.Int64N(int64(deltas)*int64(w.Delta)))
+func (w *world) some(deltas int) time.Duration { return w.within(time.Duration(deltas) * w.Delta) }
+
+func (w *world) pauseIn() time.Duration {
+	if w.weather.Pauses == 0 {
+		return w.weather.Storm
+	}
+	return w.within(2 * w.weather.Pauses)
 }
 
+// powerCut stops all honest validators at once.
+func (w *world) powerCut() {
+	if w.calm {
+		return
+	}
+	w.faults[PowerCut]++
+	for _, s := range w.nodes {
+		if !s.byzantine && s.core != nil {
+			w.crash(s)
+		}
+	}
+}
+
+// pausable validators stand still at times, killable ones are killed and start again: they know, and abstain as the wait asks. What they
+// said before has left. Agreement under the synchrony wait holds with fewer than T Byzantine ones however many are paused, or
+// with one that is killed: they do not count.
+func (w *world) pausable(s *node) bool {
+	return !s.byzantine && s.validator < w.Byzantine+w.Paused
+}
+
+func (w *world) killable(s *node) bool {
+	return !s.byzantine && s.validator < w.Byzantine+w.Killed
+}
+
+// interrupt pauses a node that may be, or kills it for so long.
+func (w *world) interrupt(s *node, lasts time.Duration) {
+	switch {
+	case w.calm || s.core == nil || s.trouble.paused:
+	case w.pausable(s):
+		w.pause(s, lasts)
+	default:
+		w.crashFor(s, lasts)
+	}
+}
+
+// strike brings a partitioned validator into trouble, of which it need not know.
 func (w *world) strike(s *node) {
 	if w.calm || s.core == nil || s.trouble.cut || s.trouble.paused {
 		return
 	}
 	lasts := w.some(8)
-	switch w.rng.IntN(3) {
+	switch w.rng.IntN(4) {
 	case 0:
 		w.crash(s)
-		return
 	case 1:
-		w.trace("%v is cut off", s)
-		s.trouble.cut = true
-		s.trouble.cuts++
+		w.cutOff(s, lasts)
+	case 2:
+		w.pause(s, lasts)
+	case 3:
+		s.trouble.stops = lasts
+	}
+}
+
+// cutOff cuts a node off from all others. It may not notice: those who answer it may be Byzantine.
+func (w *world) cutOff(s *node, lasts time.Duration) {
+	w.trace("%v is cut off", s)
+	w.faults[CutOff]++
+	s.trouble.cut = true
+	s.trouble.cuts++
+	if w.rng.IntN(3) != 0 {
 		w.on(s, min(lasts, w.some(2)), func() {
 			if s.trouble.cut {
 				w.feel(s, false)
 			}
 		})
-	case 2:
-		w.trace("%v is paused", s)
-		s.trouble.paused = true
 	}
+	w.mendIn(s, lasts)
+}
+
+func (w *world) pause(s *node, lasts time.Duration) {
+	if w.calm || s.core == nil || s.trouble.paused {
+		return
+	}
+	w.trace("%v is paused", s)
+	w.faults[Pause]++
+	s.trouble.paused, s.trouble.stops = true, 0
+	w.mendIn(s, lasts)
+}
+
+func (w *world) mendIn(s *node, d time.Duration) {
 	life := s.life
-	w.after(lasts, func() {
+	w.after(d, func() {
 		if s.life == life {
 			w.mend(s)
 		}
@@ -69,16 +159,16 @@ func (w *world) strike(s *node) {
 // mend ends a node's trouble.
 func (w *world) mend(s *node) {
 	was := s.trouble
-	s.trouble = trouble{cuts: was.cuts}
+	s.trouble = trouble{cuts: was.cuts, missed: was.missed}
 	if s.core == nil || !was.cut && !was.paused {
 		return
 	}
 	w.trace("%v is well again", s)
-	w.feel(s, false)
-	w.feel(s, true)
-	for _, do := range was.missed {
-		do()
+	if was.paused || w.rng.IntN(3) != 0 || w.calm {
+		w.feel(s, false)
 	}
+	w.feel(s, true)
+	w.handleMissed(s)
 	for _, o := range w.nodes {
 		if o != s && was.cut && o.core != nil {
 			w.linkUp(s, o)
@@ -86,9 +176,88 @@ func (w *world) mend(s *node) {
 	}
 }
 
+// handleMissed handles what a node missed, one thing after the other, each with all that follows from it; what arrives meanwhile comes after.
+func (w *world) handleMissed(s *node) {
+	if s.core == nil || s.trouble.paused || len(s.trouble.missed) == 0 {
+		return
+	}
+	do := s.trouble.missed[0]
+	s.trouble.missed = s.trouble.missed[1:]
+	do()
+	life := s.life
+	w.ranked(0, 3, func() {
+		if s.life != life || s.trouble.paused || len(s.trouble.missed) == 0 {
+			return
+		}
+		s.trouble.paused = true
+		w.after(time.Microsecond, func() {
+			if s.life == life {
+				s.trouble.paused = false
+				w.handleMissed(s)
+			}
+		})
+	})
+}
+
 // feel tells a node of its health.
 func (w *world) feel(s *node, ok bool) {
 	if s.core != nil {
 		w.step(s, consensus.Health{OK: ok})
 	}
+}
+
+// stalls reports whether a node that is to stop at its next forwards stops at this bundle.
+func (w *world) stalls(s *node, b consensus.Bundle) bool {
+	if s.trouble.stops == 0 || len(b.Certificates) == 0 || len(b.Votes) > 0 || len(b.Proposals) > 0 {
+		return false
+	}
+	w.pause(s, s.trouble.stops)
+	return s.trouble.paused
+}
+
+// crash kills a node; in the storm it comes back after a while.
+func (w *world) crash(s *node) { w.crashFor(s, time.Duration(w.rng.IntN(1500))*time.Millisecond) }
+
+func (w *world) crashFor(s *node, d time.Duration) {
+	w.trace("%v crashes", s)
+	w.faults[Crash]++
+	s.kill()
+	switch {
+	case w.Amnesia:
+		s.records = nil
+	case w.LastWriteLost:
+		s.records = s.records[:len(s.records)-s.lastWrite]
+	}
+	s.lastWrite = 0
+	w.after(d, func() {
+		if !w.calm {
+			w.start(s)
+		}
+	})
+}
+
+// mayCrash reports whether the node dies here: every call of it is a step at which it might.
+func (w *world) mayCrash(s *node) bool {
+	if w.calm {
+		return false
+	}
+	if w.steps++; w.steps == w.CrashAt {
+		if w.CrashAll {
+			w.powerCut()
+		}
+		if s.core != nil {
+			w.crash(s)
+		}
+		return true
+	}
+	if w.weather.Crash == 0 || w.rng.Float64() >= w.weather.Crash {
+		return false
+	}
+	w.crash(s)
+	return true
+}
+
+// torn is how many of the records of a write that a crash tears remain, from its beginning.
+func torn(rng *rand.Rand, records []consensus.Record) []consensus.Record {
+	return slices.Clone(records[:rng.IntN(len(records)+1)])
 }

@@ -1,0 +1,74 @@
+package simulation
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// Fault is something that goes wrong in a run, or that the coalition does. They are counted, for a fault that never happens tests nothing.
+type Fault int
+
+// Faults of machines, of the network, and of Byzantine validators.
+const (
+	Crash Fault = iota
+	TornWrite
+	PowerCut
+	Pause
+	CutOff
+	Partition
+	Loss
+	Repetition
+	Withholding
+	Equivocation
+	DoubleVote
+	NullifyAndFinalize
+	Unjustified
+	InvalidBlock
+	Release
+	Replay
+	Garbage
+	kindsOfFault
+)
+
+var faultNames = [kindsOfFault]string{
+	"crashes", "torn writes", "power cuts", "pauses", "cut off", "partitions", "lost", "repeated", "withheld votes",
+	"equivocations", "double votes", "nullify+finalize", "unjustified", "invalid blocks", "released", "replayed", "garbage",
+}
+
+// String names the fault as tables do.
+func (f Fault) String() string { return faultNames[f] }
+
+// Faults says how often each has happened.
+type Faults [kindsOfFault]int
+
+// String lists those that happened.
+func (f Faults) String() string {
+	var out []string
+	for kind, times := range f {
+		if times > 0 {
+			out = append(out, fmt.Sprintf("%d %v", times, Fault(kind)))
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+// countVote counts what a Byzantine validator's new vote breaks together with its earlier ones.
+func (w *world) countVote(v chain.Vote) {
+	if int(v.Validator) >= w.Byzantine || w.signed[v] {
+		return
+	}
+	k := sentKey{v.Validator, v.Height, v.Round}
+	for _, o := range w.byzantine[k] {
+		switch chain.Conflict(o, v) {
+		case chain.RulePropose:
+			w.faults[Equivocation]++
+		case chain.RuleE1, chain.RuleE3:
+			w.faults[DoubleVote]++
+		case chain.RuleE2:
+			w.faults[NullifyAndFinalize]++
+		}
+	}
+	w.byzantine[k] = append(w.byzantine[k], v)
+}
