@@ -160,9 +160,26 @@ func FuzzDecodePage(f *testing.F) {
 		children: []child{{hash: [32]byte{1}, newest: 1, id: 2}, {hash: [32]byte{2}, newest: 3, id: 4}},
 		gaps:     []uint8{9}, inner: make([][32]byte, 1),
 	}))
+	tr := mustOpen(f, f.TempDir()+"/state.db", Options{})
+	mustAppend(f, tr, 1, leaves)
+	f.Add(bytes.Clone(tr.encodeSlots())[:slotCount*childRow])
+	mustClose(f, tr)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) < 1<<16 {
 			b = seal(bytes.Clone(b)) // or nothing passes the checksum
+		}
+		if slots, err := decodeSlots(b); err == nil {
+			again := Trie{}
+			for i := range slots {
+				again.slots[i].child = slots[i]
+			}
+			if got := again.encodeSlots(); !bytes.Equal(got, b) {
+				t.Errorf("slots %x, encoded %x", b, got)
+			}
+		}
+		named := 0
+		if err := decodeFrontier(b, func(uint8, [32]byte) { named++ }); err == nil && slotRow*named != len(b)-4 {
+			t.Errorf("%d slots read of %d bytes", named, len(b))
 		}
 		p, err := decodePage(1, b)
 		if err != nil {

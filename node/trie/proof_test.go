@@ -315,37 +315,3 @@ func checkFuzzed(t *testing.T, root [32]byte, p *Proof) {
 		t.Errorf("proof %+v convinces of %v, truth is %v", p, present, want)
 	}
 }
-
-// FuzzTrie inserts keys made of the input and compares root and a proof with
-// the model's.
-func FuzzTrie(f *testing.F) {
-	f.Add([]byte{0, 0, 1, 0, 2, 0, 255, 1, 128, 7}, uint8(2))
-	f.Add([]byte("keys that share long prefixes with one another"), uint8(3))
-	f.Fuzz(func(t *testing.T, b []byte, fanout uint8) {
-		tr := openTest(t, Options{CacheBytes: 1})
-		tr.fanout = 2 + int(fanout)%(maxEntries-1)
-		m := make(model)
-		var key [32]byte
-		var leaves []Leaf
-		for ; len(b) >= 2 && len(leaves) < 200; b = b[2:] {
-			key[b[0]%32] ^= b[1]
-			leaves = append(leaves, Leaf{Key: key, Hash: modelLeafHash(key, nil), Index: uint32(len(leaves))})
-		}
-		half := len(leaves) / 2
-		for i, part := range [][]Leaf{leaves[:half], leaves[half:]} {
-			height := uint64(i + 1)
-			m.append(height, part)
-			if root, want := mustAppend(t, tr, height, part), modelRoot(m.at(height)).Hash; root != want {
-				t.Fatalf("root %x, want %x", root, want)
-			}
-		}
-		for _, l := range append(leaves, Leaf{Key: [32]byte{5}}) {
-			for height := range uint64(3) {
-				p, err := tr.Prove(ctx, height, l.Key)
-				if want := m.prove(height, l.Key); err != nil || !reflect.DeepEqual(p, want) {
-					t.Fatalf("proof %+v, %v, want %+v", p, err, want)
-				}
-			}
-		}
-	})
-}
