@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -298,8 +299,8 @@ func (w *world) follow(m *member) *stream {
 			s.mu.Lock()
 			from := s.next
 			s.mu.Unlock()
-			if err := c.Stream(w.ctx, from, take); err != nil && w.ctx.Err() == nil && s.height() >= from {
-				w.history.fail("stream of %s: %v", m.name, err)
+			if err := c.Stream(w.ctx, from, take); err != nil && w.ctx.Err() == nil && (s.height() >= from || strings.HasPrefix(err.Error(), "stream: ")) {
+				w.history.fail("%s from height %d on: %v", m.name, from, err)
 			}
 			select {
 			case <-w.ctx.Done():

@@ -12,6 +12,13 @@ func TestWhatWasAcceptedSurvivesTheDeathOfAllThoughOneStaysDead(t *testing.T) {
 
 func allDie(w *world) {
 	all := w.nodes
+	for _, a := range all {
+		for _, b := range all {
+			if a != b {
+				w.slow(a.name, b.name, 50*time.Millisecond) // what is answered before others have it has time to be lost
+			}
+		}
+	}
 	w.start(all...)
 	dead := all[w.rng.IntN(len(all))]
 	first := w.newLoad(20 * time.Millisecond)

@@ -100,13 +100,13 @@ func bubble(t *testing.T, seed uint64, s spec, test func(*world)) {
 			for _, m := range w.all {
 				m.halt()
 			}
+			w.history.report(w)
 			if t.Failed() {
 				w.tell()
 			}
 		}()
 		w.make(s)
 		test(w)
-		w.history.report(w)
 	})
 }
 
