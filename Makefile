@@ -24,7 +24,7 @@ BENCHSTAT ?= $(GO) tool -modfile=hack/tools/go.mod benchstat
 
 # Packages tested in-process. The tests with real processes are a phase of their own.
 UNIT_PKGS = $$($(GO) list ./... | grep -v -e '/test/' -e '/node/simulation$$')
-SIMULATION_PKGS ?= ./node/simulation ./test/nodes
+SIMULATION_PKGS ?= ./node/simulation ./test/sim ./test/nodes
 # Seeds for each promise in make sim.
 SIM_SEEDS ?= 2000
 # Seeds for each test of whole nodes that draws faults, in make sim.

@@ -1,115 +1,164 @@
 // Command sim runs the deterministic simulator for long: every promise of docs/concepts.md for as many seeds as asked, every
-// control until what it must show is seen. It prints a progress line while it runs and a table at the end, and fails with the seed and
-// its transcript if a promise is broken or a control sees nothing.
+// control until what it must show is seen. It says how far it is while it runs, prints a table at the end, and fails if a promise is
+// broken or a control sees nothing: with the transcript of the seed, and the command that has it again.
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"strings"
 	"sync"
-	"text/tabwriter"
 	"time"
-
-	"github.com/mattn/go-isatty"
 
 	"github.com/diseq/diseq/node/simulation"
 )
 
 func main() {
-	seeds := flag.Uint64("seeds", 2000, "seeds for each promise")
-	first := flag.Uint64("first", 0, "the first seed")
-	parallel := flag.Int("parallel", 2, "runs at a time")
-	only := flag.String("only", "", "only lines whose name contains this")
+	var o options
+	flag.Uint64Var(&o.seeds, "seeds", 2000, "seeds for each promise")
+	flag.Uint64Var(&o.first, "first", 0, "the first seed")
+	flag.IntVar(&o.parallel, "parallel", 2, "runs at a time")
+	flag.StringVar(&o.only, "only", "", "only lines whose name contains this")
+	flag.Int64Var(&o.replay, "replay", -1, "run this seed alone and print its transcript; wants -only with the whole name of a line")
 	flag.Parse()
-	if flag.NArg() > 0 || *seeds == 0 || *parallel < 1 {
+	if flag.NArg() > 0 || o.seeds == 0 || o.parallel < 1 {
 		fmt.Fprintln(os.Stderr, "sim: want flags only, -seeds and -parallel of at least 1 (see sim -help)")
 		os.Exit(2)
 	}
-	if err := run(*first, *seeds, *parallel, *only); err != nil {
+	if err := o.run(); err != nil {
 		fmt.Fprintln(os.Stderr, "sim:", err)
 		os.Exit(1)
 	}
 }
 
-func run(first, seeds uint64, parallel int, only string) error {
-	table := tabwriter.NewWriter(os.Stdout, 2, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "promise\tseeds\theights\tforks\tevents\trounds at most\tin the calm\truns/min")
-	for _, c := range simulation.Promises() {
-		if !strings.Contains(c.Name, only) {
-			continue
-		}
-		start := time.Now()
-		sum, err := promise(c, first, seeds, parallel)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%.0f\n", c.Name, sum.Seeds, sum.Heights, sum.Forks, sum.Events, sum.Rounds,
-			sum.CalmRounds,
-			float64(sum.Seeds)/time.Since(start).Minutes())
-	}
-	fmt.Fprintln(table, "\ncontrol\tmust show\tseen at seed\twithin")
-	for _, c := range simulation.Controls() {
-		if !strings.Contains(c.Name, only) {
-			continue
-		}
-		progress("control %s", c.Name)
-		r, ok := c.Found()
-		if !ok {
-			return fmt.Errorf("control %q: %w is not seen in %d seeds: the simulator is blind", c.Name, c.Want, c.Seeds)
-		}
-		fmt.Fprintf(table, "%s\t%v\t%d\t%d\n", c.Name, c.Want, r.Seed, c.Seeds)
-	}
-	progress("")
-	return table.Flush()
+type options struct {
+	first, seeds uint64
+	parallel     int
+	only         string
+	replay       int64
 }
 
-// promise runs a line's seeds; the error holds the transcript of a run that broke it.
-func promise(c simulation.Case, first, seeds uint64, parallel int) (simulation.Summary, error) {
+// line is a case of the table: a promise, whose Want is nil, or a control.
+type line struct {
+	simulation.Case
+	sum   simulation.Summary
+	found simulation.Result
+	took  time.Duration
+}
+
+func (o *options) lines() []*line {
+	var out []*line
+	for _, c := range append(simulation.Promises(), simulation.Controls()...) {
+		if strings.Contains(c.Name, o.only) {
+			out = append(out, &line{Case: c})
+		}
+	}
+	return out
+}
+
+func (o *options) run() error {
+	lines := o.lines()
+	if len(lines) == 0 {
+		return fmt.Errorf("no line has %q in its name", o.only)
+	}
+	if o.replay >= 0 {
+		return o.again(lines)
+	}
+	p := newProgress(os.Stderr, lines, o.seeds)
+	for _, l := range lines {
+		start := time.Now()
+		err := l.promise(o, p)
+		if l.Want != nil {
+			err = l.control(p)
+		}
+		if err != nil {
+			p.end()
+			return err
+		}
+		l.took = time.Since(start)
+	}
+	p.end()
+	return printTable(os.Stdout, lines, p.since())
+}
+
+// again prints the transcript of a seed.
+func (o *options) again(lines []*line) error {
+	for _, l := range lines {
+		if l.Name == o.only {
+			l.Trace = true
+			r := simulation.Run(uint64(o.replay), l.Options)
+			fmt.Print(r.Transcript)
+			fmt.Printf("seed %d of %q: %d heights; %v; violation: %v\n", r.Seed, l.Name, r.Heights, r.Faults, r.Violation)
+			return nil
+		}
+	}
+	names := make([]string, 0, len(lines))
+	for _, l := range lines {
+		names = append(names, fmt.Sprintf("%q", l.Name))
+	}
+	return fmt.Errorf("-replay is of one line: give its name to -only, one of\n%s", strings.Join(names, "\n"))
+}
+
+// failed is what is wrong with a run, how to have it again, and the end of its transcript.
+func (l *line) failed(seed uint64, err error) error {
+	return fmt.Errorf("%q, seed %d: %w\n%s\nthe whole of it: go run ./test/sim -replay %d -only %q",
+		l.Name, seed, err, simulation.Explain(seed, l.Options, 200), seed, l.Name)
+}
+
+// promise runs the seeds of a promise, which nothing may break.
+func (l *line) promise(o *options, p *progress) error {
+	if l.Want != nil {
+		return nil
+	}
 	var mu sync.Mutex
-	var sum simulation.Summary
 	var broken *simulation.Result
-	next := first
+	next := o.first
 	var group sync.WaitGroup
-	for range parallel {
+	for range o.parallel {
 		group.Go(func() {
 			for {
 				mu.Lock()
 				seed := next
 				next++
-				done := broken != nil || seed >= first+seeds
-				if seed%50 == 0 {
-					progress("%s: %d of %d seeds", c.Name, seed-first, seeds)
-				}
+				done := broken != nil || seed >= o.first+o.seeds
 				mu.Unlock()
 				if done {
 					return
 				}
-				r := simulation.Run(seed, c.Options)
+				r := simulation.Run(seed, l.Options)
 				mu.Lock()
-				sum.Add(r)
+				l.sum.Add(r)
 				if r.Violation != nil && (broken == nil || r.Seed < broken.Seed) {
 					broken = &r
 				}
+				p.ran(l, l.sum.Seeds)
 				mu.Unlock()
 			}
 		})
 	}
 	group.Wait()
 	if broken != nil {
-		return sum, fmt.Errorf("promise %q is broken at seed %d: %w\n%s", c.Name, broken.Seed, broken.Violation,
-			simulation.Explain(broken.Seed, c.Options, 200))
+		return l.failed(broken.Seed, broken.Violation)
 	}
-	return sum, nil
+	return nil
 }
 
-// progress shows what is being done, in one line of a terminal, or as a line of a log.
-func progress(format string, args ...any) {
-	switch line := fmt.Sprintf(format, args...); {
-	case isatty.IsTerminal(os.Stderr.Fd()):
-		fmt.Fprintf(os.Stderr, "\r\x1b[K%s", line)
-	case line != "" && (!strings.Contains(line, " of ") || strings.Contains(line, ": 0 of ")):
-		fmt.Fprintln(os.Stderr, line)
+// control runs seeds until one shows what it must. A fork that leaves too little evidence, or evidence against the innocent, is none to be
+// content with.
+func (l *line) control(p *progress) error {
+	for seed := range l.Seeds {
+		r := simulation.Run(seed, l.Options)
+		l.sum.Add(r)
+		p.ran(l, l.sum.Seeds)
+		if errors.Is(r.Violation, simulation.ErrUnpunished) || errors.Is(r.Violation, simulation.ErrInnocent) {
+			return l.failed(seed, r.Violation)
+		}
+		if errors.Is(r.Violation, l.Want) {
+			l.found = r
+			return nil
+		}
 	}
+	return fmt.Errorf("%q: %w is not seen in %d seeds: the simulator is blind", l.Name, l.Want, l.Seeds)
 }
