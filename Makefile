@@ -36,6 +36,8 @@ TESTFLAGS ?=
 # Time spent on each fuzz target: by `make fuzz`, and by the test suite.
 FUZZTIME ?= 60s
 FUZZTIME_SHORT ?= 3s
+# Only the fuzz targets whose package and name contain this.
+FUZZ ?=
 
 VALIDATORS ?= 4
 THRESHOLD ?= 3
@@ -148,7 +150,7 @@ sim: ## The simulation for long: SIM_SEEDS seeds for each promise, NODE_SEEDS fo
 
 .PHONY: fuzz-short
 fuzz-short: ## Every fuzz target for FUZZTIME_SHORT.
-	@$(PHASE) 'fuzz targets, $(FUZZTIME_SHORT) each' hack/fuzz.sh $(FUZZTIME_SHORT)
+	@$(PHASE) 'fuzz targets, $(FUZZTIME_SHORT) each' $(GO) run ./hack/fuzz -time $(FUZZTIME_SHORT)
 
 .PHONY: integration
 integration: ## The operator and its API against a real API server, whose programs hack/kind builds.
@@ -181,8 +183,12 @@ chart: tools-helm ## The Helm chart: linted, rendered, held to config/. HELM is 
 	@$(PHASE) 'Helm chart' env HELM=$(HELM) $(GO) test -count=1 -timeout 20m $(TESTFLAGS) ./test/chart
 
 .PHONY: fuzz
-fuzz: ## Every fuzz target for FUZZTIME.
-	@$(PHASE) 'fuzz targets, $(FUZZTIME) each' hack/fuzz.sh $(FUZZTIME)
+fuzz: ## Every fuzz target for FUZZTIME, one for each core, with a table at the end. FUZZ=node/chain.FuzzDecode: those with that in the name.
+	@$(PHASE) 'fuzz targets, $(FUZZTIME) each' $(GO) run ./hack/fuzz -time $(FUZZTIME) -only '$(FUZZ)'
+
+.PHONY: fuzz-corpus
+fuzz-corpus: ## Select, of what was found so far, what testdata/fuzz holds: the least that reaches the same code. FUZZ as above.
+	@$(PHASE) 'fuzz corpora' $(GO) run ./hack/fuzz -corpus -only '$(FUZZ)'
 
 .PHONY: kind-smoke
 kind-smoke: ## What a workload relies on in a cluster of hack/kind, and that nothing is left of it.

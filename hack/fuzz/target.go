@@ -1,0 +1,231 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// module is the module whose targets run.
+type module struct {
+	root string
+	// time is for how long each target runs.
+	time string
+	// binaries is where the test binaries are put, cache where go test -fuzz keeps what it found.
+	binaries, cache string
+	progress        func(string)
+}
+
+// target is a fuzz target: the directory of its package below the module's root, with slashes, and its name.
+type target struct{ dir, name string }
+
+func (t target) String() string { return t.dir + "." + t.name }
+
+// result is how far a target has come, or what became of it.
+type result struct {
+	target
+	// took is for how long it runs, execs how many inputs it has had; of them interesting reached what none of the corpus did before.
+	took        time.Duration
+	execs       int64
+	interesting int
+	corpus      int
+	// begun: it runs. With a large corpus and little time that may be all.
+	begun bool
+	err   error
+	// output is what it printed, failing the path of the input that failed, rerunning the command that runs that one alone.
+	output             string
+	failing, rerunning string
+}
+
+var declaration = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(\w+ \*testing\.F\)`)
+
+// discover lists the targets of a module in order; modules inside it are not its own.
+func discover(root, only string) ([]target, error) {
+	var found []target
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			_, notOurs := os.Stat(filepath.Join(path, "go.mod"))
+			if name := entry.Name(); path != root && (strings.HasPrefix(name, ".") || name == "testdata" || notOurs == nil) {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		source, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		dir, err := filepath.Rel(root, filepath.Dir(path))
+		if err != nil {
+			return err
+		}
+		for _, match := range declaration.FindAllSubmatch(source, -1) {
+			if t := (target{filepath.ToSlash(dir), string(match[1])}); strings.Contains(t.String(), only) {
+				found = append(found, t)
+			}
+		}
+		return nil
+	})
+	slices.SortFunc(found, func(a, b target) int { return strings.Compare(a.String(), b.String()) })
+	return found, err
+}
+
+// compile builds the test binary of each package once: linking is what takes long.
+func (m *module) compile(ctx context.Context, targets []target, flags ...string) error {
+	dirs := make([]string, len(targets))
+	for i, t := range targets {
+		dirs[i] = t.dir
+	}
+	for _, dir := range slices.Compact(dirs) {
+		m.progress("compiling " + dir)
+		args := append(append([]string{"test", "-c"}, flags...), "-o", m.binary(dir), "./"+dir)
+		c := exec.CommandContext(ctx, "go", args...)
+		c.Dir = m.root
+		if out, err := c.CombinedOutput(); err != nil {
+			return fmt.Errorf("compiling %s: %w\n%s", dir, err, out)
+		}
+	}
+	return nil
+}
+
+func (m *module) binary(dir string) string {
+	return filepath.Join(m.binaries, strings.ReplaceAll(dir, "/", "-")+".test")
+}
+
+// found is the directory of what was found for a package.
+func (m *module) found(ctx context.Context, dir string) (string, error) {
+	c := exec.CommandContext(ctx, "go", "list", "-f", "{{.ImportPath}}", "./"+dir)
+	c.Dir = m.root
+	path, err := c.Output()
+	if err != nil {
+		return "", fmt.Errorf("go list ./%s: %w", dir, err)
+	}
+	return filepath.Join(m.cache, filepath.FromSlash(strings.TrimSpace(string(path)))), nil
+}
+
+// deadlines is how often a target is run again because the fuzzer took the end of its time for a failure of the target.
+const deadlines = 5
+
+// fuzz runs one target.
+func (m *module) fuzz(ctx context.Context, t target, show *board) result {
+	r := result{target: t}
+	cache, err := m.found(ctx, t.dir)
+	if err != nil {
+		r.err = err
+		return r
+	}
+	for range deadlines {
+		r = result{target: t}
+		m.once(ctx, &r, cache, show)
+		if r.err == nil || r.failing != "" || !strings.Contains(r.output, "context deadline exceeded") {
+			break
+		}
+	}
+	return r
+}
+
+func (m *module) once(ctx context.Context, r *result, cache string, show *board) {
+	// The test binary runs where go test would run it; paths in it are relative to there.
+	binary, err := filepath.Abs(m.binary(r.dir))
+	if err != nil {
+		r.err = err
+		return
+	}
+	c := exec.CommandContext(ctx, binary, "-test.run=^$", "-test.fuzz=^"+r.name+"$", "-test.fuzztime="+m.time,
+		"-test.fuzzminimizetime=10x", "-test.fuzzcachedir="+cache, "-test.parallel=1")
+	c.Dir = filepath.Join(m.root, filepath.FromSlash(r.dir))
+	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) }
+	c.WaitDelay = 10 * time.Second
+	out, in := io.Pipe()
+	c.Stdout, c.Stderr = in, in
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		r.read(out, show)
+	}()
+	start := time.Now()
+	r.err = c.Run()
+	_ = in.Close() // a pipe in memory
+	<-read
+	r.took = time.Since(start)
+	if r.err == nil && !r.begun {
+		r.err = errors.New("nothing was run")
+	}
+}
+
+var (
+	fuzzing = regexp.MustCompile(`^fuzz: elapsed: (\S+), execs: (\d+) \(\d+/sec\), new interesting: (\d+) \(total: (\d+)\)`)
+	written = regexp.MustCompile(`Failing input written to (\S+)`)
+	// corpus is an input of testdata/fuzz or of the source that fails; it has no number there but seed#N.
+	corpus = regexp.MustCompile(`failure while testing seed corpus entry: (\S+)`)
+	rerun  = regexp.MustCompile(`^\s+(go test -run=\S+)\s*$`)
+)
+
+// maxOutput is how much of what a target printed is kept: a failure says the important things first.
+const maxOutput = 16 << 10
+
+// read takes in what the fuzzer prints.
+func (r *result) read(from io.Reader, show *board) {
+	var kept bytes.Buffer
+	in := bufio.NewReader(from)
+	for {
+		line, err := in.ReadString('\n')
+		if match := fuzzing.FindStringSubmatch(line); match != nil {
+			r.execs, _ = strconv.ParseInt(match[2], 10, 64) // digits
+			r.interesting, _ = strconv.Atoi(match[3])
+			r.corpus, _ = strconv.Atoi(match[4])
+			r.took, _ = time.ParseDuration(match[1])
+			r.begun = true
+			show.update(r)
+		} else if strings.HasPrefix(line, "fuzz: elapsed: ") {
+			r.begun = true
+		} else if kept.Len() < maxOutput {
+			kept.WriteString(line)
+		}
+		if match := written.FindStringSubmatch(line); match != nil {
+			r.failing = r.dir + "/" + match[1]
+		}
+		if match := corpus.FindStringSubmatch(line); match != nil {
+			r.rerunning = "go test -run=" + match[1]
+			if r.failing = "the code, f.Add " + match[1]; !strings.Contains(match[1], "seed#") {
+				r.failing = r.dir + "/testdata/fuzz/" + match[1]
+			}
+		}
+		if match := rerun.FindStringSubmatch(line); match != nil {
+			r.rerunning = match[1]
+		}
+		if err != nil {
+			r.output = kept.String()
+			return
+		}
+	}
+}
+
+// advice is what to do about a failure.
+func (r *result) advice() string {
+	text := r.output
+	if r.failing != "" {
+		text += "failing input: " + r.failing + "\n"
+	}
+	if r.rerunning != "" {
+		text += "run it alone:  " + r.rerunning + " ./" + r.dir + "\n"
+	}
+	return text
+}
