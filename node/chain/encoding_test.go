@@ -7,6 +7,8 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -82,7 +84,8 @@ func TestEveryEncodingIsReadBackAndRefusedWhenCutOrExtended(t *testing.T) {
 	}
 }
 
-// FuzzDecode holds that no decoder panics and that each accepts the canonical encoding only.
+// FuzzDecode holds that no decoder panics, that each accepts the canonical encoding only, and that none takes more memory than what it
+// was given warrants: a length is believed only as far as there are bytes behind it.
 func FuzzDecode(f *testing.F) {
 	n := newNetwork(f, 4, 3)
 	all := encodings(n)
@@ -90,31 +93,73 @@ func FuzzDecode(f *testing.F) {
 		f.Add(e.example)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		before := allocated()
 		for name, e := range all {
 			if got, err := e.recode(b); err == nil && !bytes.Equal(got, b) {
 				t.Fatalf("%s accepts %x, which it would write as %x", name, b, got)
 			}
 		}
+		if took, limit := allocated()-before, uint64(len(all)*(16<<10+16*len(b))); took > limit {
+			t.Errorf("%d bytes allocated to decode %d, want at most %d", took, len(b), limit)
+		}
 	})
 }
 
+// allocated is the number of bytes that were ever allocated.
+func allocated() uint64 {
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return stats.TotalAlloc
+}
+
+// FuzzReadJSON reads anything as each of the documents that are JSON: none but what was signed verifies, and what is read is read again as
+// the same from what is written of it.
 func FuzzReadJSON(f *testing.F) {
 	n := newNetwork(f, 4, 3)
-	r := n.receipt(f, n.finalBlock(3), 1)
-	receipt, _ := json.Marshal(r)
+	block := n.finalBlock(3)
+	receipt, _ := json.Marshal(n.receipt(f, block, 1))
+	changed, _ := json.Marshal(changedReceipt(f, n))
 	genesis, _ := json.Marshal(n.Genesis)
-	f.Add(receipt)
-	f.Add(genesis)
+	guilty, _ := NewEvidence(n.ChainID, n.set, n.vote(Nullify, 1, 2, Hash{}, 3), n.vote(Finalize, 1, 2, block.Hash(), 3))
+	evidence, _ := json.Marshal(guilty)
+	for _, document := range [][]byte{receipt, changed, genesis, evidence, []byte("null"), []byte("{}"), []byte(`{"evidence":[]}`)} {
+		f.Add(document)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if r, err := ReadReceipt(bytes.NewReader(b)); err == nil && r.Verify(n.Genesis, 0) == nil {
-			if want := n.finalBlock(3).Messages[1]; !bytes.Equal(r.Message.Data, want.Data) {
+		if r, err := ReadReceipt(bytes.NewReader(b)); err == nil {
+			again(t, r, func(b []byte) (*Receipt, error) { return ReadReceipt(bytes.NewReader(b)) })
+			if r.Verify(n.Genesis, 0) == nil && !bytes.Equal(r.Message.Data, block.Messages[1].Data) {
 				t.Fatalf("a receipt for %q verifies", r.Message.Data)
 			}
 		}
-		if g, err := ReadGenesis(bytes.NewReader(b)); err == nil && g.Set().Validate() != nil {
-			t.Fatal("accepted a genesis document with a bad validator set")
+		if g, err := ReadGenesis(bytes.NewReader(b)); err == nil {
+			if err := g.Set().Validate(); err != nil {
+				t.Fatalf("accepted a genesis document with a bad validator set: %v", err)
+			}
+			other := again(t, g, func(b []byte) (*Genesis, error) { return ReadGenesis(bytes.NewReader(b)) })
+			if other != nil && other.Hash() != g.Hash() {
+				t.Fatalf("hash %v, read again %v", g.Hash(), other.Hash())
+			}
+		}
+		var e Evidence
+		if json.Unmarshal(b, &e) == nil && e.Verify(n.ChainID, n.set) == nil && e != guilty {
+			t.Fatalf("evidence of what nobody signed verifies: %+v", e)
 		}
 	})
+}
+
+// again fails if a document that was read, and can be written, is read otherwise from that.
+func again[T any](t *testing.T, document T, read func([]byte) (T, error)) T {
+	written, err := json.Marshal(document)
+	if err != nil {
+		var none T
+		return none // a vote of no kind has no name
+	}
+	other, err := read(written)
+	if err != nil || !reflect.DeepEqual(other, document) {
+		t.Fatalf("%s is read as %+v, want %+v: %v", written, other, document, err)
+	}
+	return other
 }
 
 func TestDecodersRefuseWhatIsNotCanonical(t *testing.T) {

@@ -79,7 +79,7 @@ func addOrder(t *testing.T, s []byte) string {
 }
 
 // changedReceipt is a receipt whose set follows from the genesis document's by one change.
-func changedReceipt(t *testing.T, n *network) *Receipt {
+func changedReceipt(t testing.TB, n *network) *Receipt {
 	t.Helper()
 	next := newNetwork(t, 7, 5)
 	change := n.finalBlock(1)
