@@ -3,6 +3,7 @@ package nodes
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -37,6 +38,17 @@ func (w *world) newLoad(pause time.Duration) *load {
 		}
 		l.ended.Go(func() { l.run(ctx, rand.New(rand.NewPCG(w.seed, uint64(i+1))), m.name, c, others, pause) })
 	}
+	return l
+}
+
+// goOn begins another load, which answers for what was accepted by one that has ended too.
+func (w *world) goOn(ended *load, pause time.Duration) *load {
+	l := w.newLoad(pause)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	maps.Copy(l.submitted, ended.submitted)
+	maps.Copy(l.accepted, ended.accepted)
+	l.answers += ended.answers
 	return l
 }
 

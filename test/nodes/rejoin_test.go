@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/store"
 )
 
 // A validator whose vote store is gone, alone or with all else, is Rejoining: it needs the word of t others, casts no vote below the
@@ -25,49 +26,85 @@ func TestAWipedValidatorVotesAgainOnlyAboveWhatTheOthersReport(t *testing.T) {
 }
 
 func rejoins(w *world, wiped string) {
-	v := w.nodes[3]
+	all, others, v := w.nodes, w.nodes[:3], w.nodes[3]
 	g := w.invite("g0", w.guests[0])
-	w.start(w.nodes...)
+	w.start(all...)
 	l := w.newLoad(100 * time.Millisecond)
 	time.Sleep(2 * time.Second)
 	w.kill(v)
 	killed := w.highest()
 	w.wipe(v, wiped)
 	time.Sleep(time.Second)
-	w.kill(w.nodes[0])
-	stopped := w.highest()
+	w.nodes = others
+	reported := w.idle(l)
+	w.kill(others[0])
 	g.forget()
 
-	// Three of four have to answer: two do.
+	// Three have to answer: two do.
 	w.launch(v)
 	time.Sleep(20 * time.Second)
-	if s := v.status(); s.Role != "rejoining" {
-		w.Errorf("with the word of two others the validator is %s, want rejoining", s.Role)
+	if w.hasVotes(v) {
+		w.Error("the validator has a vote store again with the word of two others")
 	}
-	w.launch(w.nodes[0])
+	w.start(others[0])
+	w.eventually(time.Minute, "the validator has a vote store again", func() error {
+		if !w.hasVotes(v) {
+			return fmt.Errorf("it is %s", v.status().Role)
+		}
+		return nil
+	})
+	if now := w.highest(); now != reported || v.status().Role != "rejoining" {
+		w.Errorf("height %d after %d while nobody said anything; the validator is %s", now, reported, v.status().Role)
+	}
+
+	w.nodes = all
+	l = w.goOn(l, 100*time.Millisecond)
 	w.eventually(time.Minute, "the validator votes again", func() error {
 		if s := v.status(); s.Role != "validator" || len(g.heardOf(v, chain.Finalize)) < 10 {
 			return fmt.Errorf("it is %s at height %d, %d votes were heard", s.Role, s.Height, len(g.heardOf(v, chain.Finalize)))
 		}
 		return nil
 	})
-	first := stopped + 3
+	first := reported + 3
 	for _, kind := range []chain.Kind{chain.Notarize, chain.Nullify, chain.Finalize, chain.Propose} {
 		for _, vote := range g.heardOf(v, kind) {
 			if vote.Height < first {
-				w.Errorf("%v vote at height %d: height %d was final when it asked, so it may vote from %d", kind, vote.Height, stopped, first)
+				w.Errorf("%v vote at height %d: the others reported height %d, so it may vote from %d", kind, vote.Height, reported, first)
 			}
 		}
 	}
 	height := w.audit(l)
 	w.count(l, height)
-	for h := killed + 2; h < first && h <= height; h++ {
+	for h := killed + 2; h < first; h++ {
 		for _, s := range w.history.blocks[h].Certificate.Votes {
 			if int(s.Validator) == v.index {
 				w.Errorf("the certificate of height %d has its signature: it was killed at height %d and may vote from %d", h, killed, first)
 			}
 		}
 	}
+}
+
+// idle ends a load, waits until there is nothing left to do, and returns the height of that.
+func (w *world) idle(l *load) uint64 {
+	w.Helper()
+	height := w.settle(l)
+	w.eventually(time.Minute, "the network is idle", func() error {
+		before := height
+		time.Sleep(3 * time.Second)
+		if height = w.highest(); height != before {
+			return fmt.Errorf("height %d after %d", height, before)
+		}
+		return nil
+	})
+	return height
+}
+
+// hasVotes reports whether a member has a vote store.
+func (w *world) hasVotes(m *member) bool {
+	w.Helper()
+	has, err := store.VotesExist(m.config.Data)
+	w.must(err)
+	return has
 }
 
 // highest returns the highest final height of the nodes that are up.

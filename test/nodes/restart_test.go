@@ -38,13 +38,7 @@ func allDie(w *world) {
 
 	w.nodes = all
 	w.start(dead)
-	second := w.newLoad(20 * time.Millisecond)
-	for id := range first.submitted {
-		second.submitted[id] = true
-	}
-	for id := range first.accepted {
-		second.accepted[id] = true
-	}
+	second := w.goOn(first, 20*time.Millisecond)
 	time.Sleep(time.Second)
 	w.kill(all...)
 	for _, i := range w.rng.Perm(len(all)) {
