@@ -133,6 +133,11 @@ func (tr *transcript) format(actions []Action) []string {
 	return out
 }
 
+// timerNames are by kind.
+var timerNames = []string{
+	RoundTimer: "round", RetryTimer: "retry", IntervalTimer: "interval", WaitTimer: "wait", ProposeTimer: "propose", SettleTimer: "settle",
+}
+
 func (tr *transcript) formatAction(a Action) string {
 	switch a := a.(type) {
 	case Persist:
@@ -147,8 +152,8 @@ func (tr *transcript) formatAction(a Action) string {
 	case Send:
 		return "send to " + tr.peer(a.To) + " " + tr.formatBundle(&a.Bundle)
 	case SetTimer:
-		name := map[TimerKind]string{RoundTimer: "round", RetryTimer: "retry", IntervalTimer: "interval"}[a.Timer.Kind]
-		if a.Timer.Kind == RoundTimer {
+		name := timerNames[a.Timer.Kind]
+		if a.Timer.Kind != RetryTimer && a.Timer.Kind != IntervalTimer {
 			name += fmt.Sprintf(" %d", a.Timer.Round)
 		}
 		return fmt.Sprintf("timer %s in %v", name, a.After)
@@ -169,6 +174,8 @@ func (tr *transcript) formatAction(a Action) string {
 			s += ", justified by " + tr.formatCertificate(c)
 		}
 		return s
+	case AskAgain:
+		return "ask the others again"
 	case Strengthen:
 		return "strengthen " + tr.formatCertificate(a.Finalization)
 	case AnswerFinalization:

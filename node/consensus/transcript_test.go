@@ -125,8 +125,10 @@ func (tr *transcript) command(line string) []string {
 	case "pool":
 		return tr.step(Pool{Pending: slices.Contains(args, "pending"), Full: slices.Contains(args, "full")})
 	case "timer":
-		kind := map[string]TimerKind{"round": RoundTimer, "retry": RetryTimer, "interval": IntervalTimer}[args[0]]
+		kind := TimerKind(slices.Index(timerNames, args[0]))
 		return tr.step(TimerFired{Timer{Kind: kind, Height: tr.number(opt, "h", tr.height), Round: uint32(tr.number(opt, "r", 0))}})
+	case "health":
+		return tr.step(Health{OK: args[0] == "well"})
 	case "link":
 		return tr.step(LinkUp{tr.key(tr.int(args[0]))})
 	case "built":
@@ -187,6 +189,7 @@ func fakeSignature(v *chain.Vote) {
 func (tr *transcript) start(opt map[string]string) []string {
 	n := int(tr.number(opt, "n", 4))
 	tr.set = testSet(n, int(tr.number(opt, "t", 3)))
+	tr.set.SynchronyDeltaMS = uint32(tr.number(opt, "delta", 0))
 	tr.order = nil
 	for i := range n {
 		tr.order = append(tr.order, i)
@@ -212,6 +215,7 @@ func (tr *transcript) restart(args []string) []string {
 	}
 	tr.core = core
 	core.Step(Pool{Pending: slices.Contains(args, "pending")})
+	core.Step(Health{OK: slices.Contains(args, "well")})
 	return tr.begin()
 }
 
