@@ -73,11 +73,18 @@ func (e *early) proposal(h *height, p *chain.Proposal) {
 	e.vote(h, p.Statement)
 }
 
-func (e *early) vote(h *height, v chain.Vote) {
-	if int64(v.Validator) < int64(h.n()) && uint64(v.Round) <= 2*uint64(h.n()) &&
-		e.add(h, voteKey(v), v.Block) {
+// vote reports whether there was room, or no need of any: only statements are relayed just so that others know them.
+func (e *early) vote(h *height, v chain.Vote) bool {
+	if int64(v.Validator) >= int64(h.n()) {
+		return true
+	}
+	if uint64(v.Round) > 2*uint64(h.n()) {
+		return v.Kind != chain.Propose
+	}
+	if e.add(h, voteKey(v), v.Block) {
 		e.bundle.Votes = append(e.bundle.Votes, v)
 	}
+	return true
 }
 
 // fits reports whether what is held can be taken in at a height.

@@ -37,6 +37,8 @@ type round struct {
 	number uint32
 	// statements are the leader's, at most two: the second is only kept as evidence and to show others.
 	statements []chain.Vote
+	// ahead: one of them came before the round was current.
+	ahead bool
 	// votes holds one vote of each kind and validator, in slices of n by kind, nil until the first comes.
 	votes [chain.Finalize + 1][]chain.Vote
 	// own are the votes that this validator cast, by kind. They stay when votes is let go.

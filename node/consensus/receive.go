@@ -38,8 +38,8 @@ func (c *Core) received(from chain.PublicKey, b Bundle) {
 				// A message of a committed height may only have met ours on the way; who says the same again is stuck there.
 				c.answer(from, v.Height)
 			}
-		} else if c.isNext(v.Height) {
-			c.early.vote(c.height, v)
+		} else if c.isNext(v.Height) && !c.early.vote(c.height, v) {
+			c.dropped = max(c.dropped, v.Height)
 		}
 	}
 }
@@ -148,6 +148,7 @@ func (c *Core) receiveStatement(h *height, s chain.Vote) bool {
 		return false
 	}
 	rd.statements = append(rd.statements, s)
+	rd.ahead = rd.ahead || s.Round > h.current
 	c.relay(h, s)
 	if len(rd.statements) == 2 {
 		c.report(h, rd, rd.statements[0], s)

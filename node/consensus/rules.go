@@ -167,6 +167,7 @@ func (c *Core) notarize(h *height) bool {
 	if !ok || fresh && int64(b.Header.Proposer) != int64(h.leader(rd.number)) || !c.check(h, rd.number, b, fresh) || h.self < 0 {
 		return false
 	}
+	c.relayAgain(h, rd, hash)
 	c.cast(h, chain.Notarize, rd.number, hash)
 	return true
 }

@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"slices"
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
@@ -22,6 +23,14 @@ func (c *Core) strict(h *height) bool { return h.delta() > 0 && !c.cfg.Mutation.
 func (c *Core) relay(h *height, s chain.Vote) {
 	if h.delta() > 0 && h.self >= 0 && !c.restoring && !c.cfg.Mutation.NoRelay {
 		c.out.bundle.Votes = append(c.out.bundle.Votes, s)
+	}
+}
+
+// relayAgain is R2 for a statement that came rounds ahead: some of those to whom it was relayed then may have been a round behind and had
+// no place for it. What is voted for has to be known to all.
+func (c *Core) relayAgain(h *height, rd *round, block chain.Hash) {
+	if i := slices.IndexFunc(rd.statements, func(s chain.Vote) bool { return s.Block == block }); rd.ahead && i >= 0 {
+		c.relay(h, rd.statements[i])
 	}
 }
 
