@@ -92,6 +92,7 @@ func (p *pass) act(ctx context.Context, pods membership.Decision) error {
 		p.applyAddresses,
 		p.createKeys,
 		p.createGenesis,
+		p.recordVoteStores,
 		p.applyShared,
 		p.applyMembers,
 		p.applyKeyMetadata,

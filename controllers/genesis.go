@@ -146,7 +146,7 @@ func (p *pass) createGenesis(ctx context.Context) error {
 func (p *pass) known() []resources.Member {
 	members := make([]resources.Member, 0, len(p.members))
 	for _, m := range p.members {
-		members = append(members, resources.Member{Serial: m.serial, Validator: m.keys})
+		members = append(members, resources.Member{Serial: m.serial, VoteStore: m.voteStore, Validator: m.keys})
 	}
 	return members
 }

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/diseq/diseq/controllers/nodeclient"
 	"github.com/diseq/diseq/controllers/resources"
 	"github.com/diseq/diseq/controllers/status"
 	"github.com/diseq/diseq/node/chain"
@@ -98,20 +100,34 @@ func (p *pass) readKey(ctx context.Context, m *member) error {
 	return nil
 }
 
-// remember takes the UID of the member's first volume from where it was recorded: the Secret, which outlives the resource, or else the
-// resource's status.
+// remember takes the UID of the member's first volume, and whether its vote store was made, from where they were recorded: the Secret,
+// which outlives the resource, or else the resource's status.
 func (p *pass) remember(m *member) {
 	if m.secret != nil {
 		m.first = types.UID(m.secret.Annotations[resources.FirstVolumeAnnotation])
-	}
-	if m.first != "" {
-		return
+		m.voteStore = resources.MadeVoteStore(m.secret)
 	}
 	for _, old := range p.network.Status.Members {
 		if old.Name == m.name {
-			m.first = types.UID(old.VolumeUID)
+			m.first = cmp.Or(m.first, types.UID(old.VolumeUID))
+			m.voteStore = m.voteStore || old.VoteStore
 		}
 	}
+}
+
+// recordVoteStores records of each validator that is seen with its vote store that it has made it. The Secret comes first, then the
+// peers file, by which the node knows, and the status at the end: whatever is lost after that, another one has it.
+func (p *pass) recordVoteStores(ctx context.Context) error {
+	for _, m := range p.members {
+		if m.voteStore || m.secret == nil || m.answer.Status == nil || m.answer.Status.Role != nodeclient.RoleValidator {
+			continue
+		}
+		m.voteStore = true
+		if err := p.tolerate(p.record(ctx, m, m.first)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // createKeys makes the identities that are missing, before there is a genesis document. Afterwards a missing one is lost, and a new
@@ -147,11 +163,11 @@ func (p *pass) createKeys(ctx context.Context) error {
 	return nil
 }
 
-// applyKeyMetadata keeps labels, owner and first volume of the key Secrets.
+// applyKeyMetadata keeps labels, owner and records of the key Secrets.
 func (p *pass) applyKeyMetadata(ctx context.Context) error {
 	for _, m := range p.members {
 		if m.secret != nil {
-			if err := p.recordFirst(ctx, m, m.first); err != nil {
+			if err := p.record(ctx, m, m.first); err != nil {
 				return err
 			}
 		}
@@ -159,9 +175,9 @@ func (p *pass) applyKeyMetadata(ctx context.Context) error {
 	return nil
 }
 
-// recordFirst writes the UID of the member's first volume to its key Secret.
-func (p *pass) recordFirst(ctx context.Context, m *member, first types.UID) error {
-	wanted, err := resources.KeySecretMetadata(p.network, &corev1.Secret{ObjectMeta: m.secret.ObjectMeta}, first)
+// record writes to the member's key Secret the UID of its first volume, and that its vote store was made if it was.
+func (p *pass) record(ctx context.Context, m *member, first types.UID) error {
+	wanted, err := resources.KeySecretMetadata(p.network, &corev1.Secret{ObjectMeta: m.secret.ObjectMeta}, first, m.voteStore)
 	if err != nil {
 		return problemf(status.KeyMismatch, "%v", err)
 	}

@@ -56,7 +56,9 @@ type member struct {
 	volume *corev1.PersistentVolumeClaim
 	// first is the UID of the first volume that it ever had.
 	first types.UID
-	set   *appsv1.StatefulSet
+	// voteStore says that its node was seen with its vote store, at any time.
+	voteStore bool
+	set       *appsv1.StatefulSet
 	// wanted is what its StatefulSet is to be, with the volume that it has; nil before there is a genesis document.
 	wanted *appsv1ac.StatefulSetApplyConfiguration
 	pod    *corev1.Pod
@@ -201,7 +203,7 @@ func (p *pass) membership() membership.Network {
 		if seen.PublicKey == (chain.PublicKey{}) {
 			seen.PublicKey = p.validatorInGenesis(m.name).PublicKey
 		}
-		seen.Volume.FirstUID = m.first
+		seen.Volume.FirstUID, seen.VoteStore = m.first, m.voteStore
 		if m.volume != nil {
 			seen.Volume.Exists, seen.Volume.UID = true, m.volume.UID
 			seen.Volume.Terminating = m.volume.DeletionTimestamp != nil

@@ -38,8 +38,11 @@ func (p *pass) applyShared(ctx context.Context) error {
 	}
 	// The set in force is the target as long as this version cannot change it: a budget for more than there are would block every drain.
 	threshold := int(p.genesis.Threshold)
+	// An operator that hung must not take back what another one has recorded of vote stores since.
+	file := one(p, &corev1.ConfigMap{}, resources.PeersName(p.network.Name), peers)
+	file.guard = asObserved
 	steps := []step{
-		one(p, &corev1.ConfigMap{}, resources.PeersName(p.network.Name), peers),
+		file,
 		one(p, &policyv1.PodDisruptionBudget{}, resources.BudgetName(p.network.Name),
 			resources.PodDisruptionBudget(p.network, threshold, threshold)),
 	}
@@ -49,10 +52,11 @@ func (p *pass) applyShared(ctx context.Context) error {
 	return p.applyAll(ctx, steps)
 }
 
-// step is one object to be applied: what is there, and what is wanted.
+// step is one object to be applied: what is there, what is wanted, and what applying it depends on.
 type step struct {
 	live   client.Object
 	wanted any
+	guard  guard
 }
 
 func one(p *pass, kind client.Object, name string, wanted any) step {
@@ -61,7 +65,7 @@ func one(p *pass, kind client.Object, name string, wanted any) step {
 
 func (p *pass) applyAll(ctx context.Context, steps []step) error {
 	for _, s := range steps {
-		if _, err := p.apply(ctx, s.wanted, s.live, ofAnyVersion); p.tolerate(err) != nil {
+		if _, err := p.apply(ctx, s.wanted, s.live, s.guard); p.tolerate(err) != nil {
 			return err
 		}
 	}

@@ -27,6 +27,9 @@ import (
 //   - A template with the statement is written only after the claim was read from the API server, and only if the StatefulSet is
 //     the version that was observed, or does not exist. A cache that lags, or an operator that hung and wakes up after another has
 //     been elected and replaced the volume, fails there.
+//
+// What is on the volume none of this sees. That the vote store was made is therefore recorded as well (recordVoteStores), and told to the
+// node in a file that changes while its pod runs.
 
 // readVolume finds the claim of a member. Its absence is believed of the API server alone: a cache that lags would make a member look as
 // if it had lost its volume.
@@ -98,7 +101,7 @@ func (p *pass) applyVolume(ctx context.Context, m *member) (bool, error) {
 		return false, err
 	}
 	m.volume = claim
-	return true, p.recordFirst(ctx, m, claim.UID)
+	return true, p.record(ctx, m, claim.UID)
 }
 
 // keepVolume applies what may change of a claim: its owner and its size.

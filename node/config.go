@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -40,7 +41,8 @@ type Config struct {
 	PProf bool `json:"pprof"`
 	// CreateVoteStore states that the data directory is this validator's first one, so that the node may make its vote store
 	// there if the directory is empty. Where this cannot be known, leave it out: a validator without its vote store
-	// rejoins, one that votes from an empty store can break agreement (consensus.md). `diseq init` makes the store by itself.
+	// rejoins, one that votes from an empty store can break agreement (consensus.md). `diseq init` makes the store by itself. It has
+	// no effect once the node's entry of the peers file says that the store was made.
 	CreateVoteStore bool `json:"createVoteStore"`
 }
 
@@ -232,6 +234,9 @@ type PeerEntry struct {
 	PublicKey chain.PublicKey `json:"public_key"`
 	// Address is the host:port of the peer's peer listener; empty for one that is only let in.
 	Address string `json:"address,omitempty"`
+	// VoteStore says that the peer has made its vote store. It never makes one again: read in its own entry, this goes before
+	// CreateVoteStore.
+	VoteStore bool `json:"vote_store,omitempty"`
 }
 
 // PeersFile is the peers file, JSON or YAML. It may name the node itself, so that all nodes can share one.
@@ -244,6 +249,30 @@ const maxPeers = 1000
 
 // LoadPeers reads a peers file; the node leaves out itself.
 func LoadPeers(path string, self chain.PublicKey) ([]peer.Peer, error) {
+	entries, err := readPeers(path)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]peer.Peer, 0, len(entries))
+	for _, p := range entries {
+		if p.PublicKey != self {
+			out = append(out, peer.Peer{Key: p.PublicKey, Name: p.Name, Address: p.Address})
+		}
+	}
+	return out, nil
+}
+
+// madeVoteStore reports whether the peers file says of the node itself that it has made its vote store.
+func madeVoteStore(path string, self chain.PublicKey) (bool, error) {
+	entries, err := readPeers(path)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(entries, func(p PeerEntry) bool { return p.PublicKey == self && p.VoteStore }), nil
+}
+
+// readPeers reads a peers file and checks every entry.
+func readPeers(path string) ([]PeerEntry, error) {
 	raw, err := readLimited(path)
 	if err != nil {
 		return nil, fmt.Errorf("peers: %w", err)
@@ -256,7 +285,6 @@ func LoadPeers(path string, self chain.PublicKey) ([]peer.Peer, error) {
 		return nil, fmt.Errorf("peers %s: %d peers, allowed are %d", path, len(file.Peers), maxPeers)
 	}
 	seen := map[chain.PublicKey]int{}
-	out := make([]peer.Peer, 0, len(file.Peers))
 	for i, p := range file.Peers {
 		if p.Name == "" || len(p.Name) > 63 {
 			return nil, fmt.Errorf("peers %s: peers[%d].name %q: want 1 to 63 bytes", path, i, p.Name)
@@ -270,11 +298,8 @@ func LoadPeers(path string, self chain.PublicKey) ([]peer.Peer, error) {
 				return nil, fmt.Errorf("peers %s: peers[%d].address: %w", path, i, err)
 			}
 		}
-		if p.PublicKey != self {
-			out = append(out, peer.Peer{Key: p.PublicKey, Name: p.Name, Address: p.Address})
-		}
 	}
-	return out, nil
+	return file.Peers, nil
 }
 
 func readLimited(path string) (out []byte, err error) {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -238,6 +239,34 @@ func TestAVoteStoreIsMadeOnlyOnAFirstVolume(t *testing.T) {
 		if got := n.openNode(0).role(); got != c.role {
 			t.Errorf("%s: the node is %s, want %s", c.name, got, c.role)
 		}
+	}
+}
+
+// An emptied data directory looks like a first one, and the statement may be there still. The peers file knows who had a vote store.
+func TestAVoteStoreIsNotMadeAgainInAnEmptiedDirectory(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		made []int // by the peers file
+		role string
+	}{
+		{"the peers file does not know", nil, roleValidator},
+		{"others have made theirs", []int{1, 2, 3}, roleValidator},
+		{"it was made before", []int{0}, roleRejoining},
+	} {
+		n := newTestNetwork(t, 4, 3)
+		cfg := &n.configs[0]
+		cfg.Data, cfg.CreateVoteStore = t.TempDir(), true
+		var peers PeersFile
+		for i, v := range n.genesis.Validators {
+			peers.Peers = append(peers.Peers, PeerEntry{Name: v.Name, PublicKey: v.PublicKey, VoteStore: slices.Contains(c.made, i)})
+		}
+		writeJSON(t, cfg.Peers, peers)
+		if got := n.openNode(0).role(); got != c.role {
+			t.Errorf("%s: the node is %s, want %s", c.name, got, c.role)
+		}
+	}
+	if _, err := madeVoteStore(filepath.Join(t.TempDir(), "none.json"), chain.PublicKey{}); err == nil {
+		t.Error("without a peers file it is known that none was made")
 	}
 }
 

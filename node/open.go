@@ -87,7 +87,7 @@ func open(ctx context.Context, machine Machine, cfg Config, version string, logg
 }
 
 // createVotes makes the vote store where the configuration states that the data directory is this validator's first, and
-// the directory bears it out: nothing is in it.
+// the directory bears it out: nothing is in it. What the peers file says goes before both.
 func (n *Node) createVotes() error {
 	if !n.cfg.CreateVoteStore || n.set.Index(n.self) < 0 {
 		return nil
@@ -101,6 +101,16 @@ func (n *Node) createVotes() error {
 		if name := e.Name(); name != "lost+found" && name != "LOCK" && !strings.HasPrefix(name, "votes.db.new") {
 			return nil
 		}
+	}
+	// An emptied directory looks like a first one. Whoever wrote the peers file may know better.
+	made, err := madeVoteStore(n.cfg.Peers, n.self)
+	if err != nil {
+		return err
+	}
+	if made {
+		n.log.Warn("the data directory is empty, and by the peers file this validator made its vote store before: it is not made again",
+			"data", n.cfg.Data, "peers", n.cfg.Peers)
+		return nil
 	}
 	n.log.Info("first start in this data directory: the vote store is made", "data", n.cfg.Data)
 	return store.CreateVotes(n.cfg.Data, n.self)

@@ -354,6 +354,10 @@ type Member struct {
 	// +optional
 	VolumeUID string `json:"volumeUID,omitempty"`
 
+	// VoteStore says that its node made its vote store: it never makes another one, whatever becomes of the volume.
+	// +optional
+	VoteStore bool `json:"voteStore,omitempty"`
+
 	// Phase is where it is in its life.
 	// +optional
 	// +kubebuilder:validation:Enum=Observer;Joining;Validator;Rejoining;Leaving;Retired

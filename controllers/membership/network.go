@@ -52,6 +52,8 @@ type Member struct {
 	PublicKey chain.PublicKey
 	// Secret says that its key Secret exists.
 	Secret bool
+	// VoteStore says that its node was seen with its vote store, at any time.
+	VoteStore bool
 	// Volume is its volume claim.
 	Volume Volume
 	// StatefulSet is the one that runs its pod.

@@ -89,15 +89,18 @@ type peerEntry struct {
 	Name      string          `json:"name"`
 	PublicKey chain.PublicKey `json:"public_key"`
 	Address   string          `json:"address"`
+	VoteStore bool            `json:"vote_store,omitempty"`
 }
 
-// PeersConfigMap is the ConfigMap with the peers file, of all members: nodes leave themselves out.
+// PeersConfigMap is the ConfigMap with the peers file, of all members: nodes leave themselves out, but for learning whether they have
+// made their vote store.
 func PeersConfigMap(network *v1alpha1.DiseqNetwork, members []Member) (*corev1ac.ConfigMapApplyConfiguration, error) {
 	file := peersFile{Peers: []peerEntry{}}
 	for _, m := range bySerial(members) {
 		name := ValidatorName(network.Name, m.Serial)
 		file.Peers = append(file.Peers, peerEntry{
 			Name: name, PublicKey: m.PublicKey, Address: PeerAddress(network.Name, network.Namespace, name),
+			VoteStore: m.VoteStore,
 		})
 	}
 	text, err := json.MarshalIndent(file, "", "  ")

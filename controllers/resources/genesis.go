@@ -20,6 +20,8 @@ import (
 type Member struct {
 	// Serial is the number in its name, see ValidatorName.
 	Serial int
+	// VoteStore says that its node made its vote store.
+	VoteStore bool
 	chain.Validator
 }
 

@@ -148,6 +148,7 @@ func TestAllValidatorsShareConfigurationAndPeers(t *testing.T) {
 		t.Errorf("node.yaml is %v", got)
 	}
 	members := newMembers(11)
+	members[3].VoteStore = true
 	slices.Reverse(members)
 	o, err := PeersConfigMap(network, members)
 	if err != nil {
@@ -159,5 +160,10 @@ func TestAllValidatorsShareConfigurationAndPeers(t *testing.T) {
 	}
 	if len(file.Peers) != 11 || file.Peers[10] != (peerEntry{Name: "demo-v10", PublicKey: members[0].PublicKey, Address: "demo-v10-0.demo-peers.ns.svc:7700"}) {
 		t.Errorf("peers %+v", file.Peers)
+	}
+	for i, p := range file.Peers {
+		if p.VoteStore != (i == 3) {
+			t.Errorf("%s made its vote store: %v", p.Name, p.VoteStore)
+		}
 	}
 }

@@ -24,11 +24,12 @@ func KeySecret(network *v1alpha1.DiseqNetwork, serial int, files map[string][]by
 	}
 }
 
-// KeySecretMetadata is what the operator applies to a key Secret that exists: labels, owner, and the UID of the validator's first
-// volume claim (empty if there was none yet). It names the Secret by its UID, so that applying it never makes one without keys. It
-// fails if the Secret has another first volume already.
+// KeySecretMetadata is what the operator applies to a key Secret that exists: labels, owner, the UID of the validator's first
+// volume claim (empty if there was none yet), and whether its vote store was made. It names the Secret by its UID, so that applying it
+// never makes one without keys. It fails if the Secret has another first volume already, and never takes back that a vote store was
+// made.
 func KeySecretMetadata(
-	network *v1alpha1.DiseqNetwork, secret *corev1.Secret, firstVolume types.UID,
+	network *v1alpha1.DiseqNetwork, secret *corev1.Secret, firstVolume types.UID, voteStore bool,
 ) (*corev1ac.SecretApplyConfiguration, error) {
 	known := types.UID(secret.Annotations[FirstVolumeAnnotation])
 	if known != "" && firstVolume != "" && known != firstVolume {
@@ -41,5 +42,15 @@ func KeySecretMetadata(
 	if firstVolume != "" {
 		out.WithAnnotations(map[string]string{FirstVolumeAnnotation: string(firstVolume)})
 	}
+	if voteStore || MadeVoteStore(secret) {
+		out.WithAnnotations(map[string]string{VoteStoreAnnotation: VoteStoreMade})
+	}
 	return retained(network, validatorLabels(network.Name, secret.Name), out), nil
+}
+
+// MadeVoteStore says whether a key Secret records that its validator's vote store was made. Any value does: only the operator has a reason
+// to write it, and a value that it does not know is no reason to make a second store.
+func MadeVoteStore(secret metav1.Object) bool {
+	_, ok := secret.GetAnnotations()[VoteStoreAnnotation]
+	return ok
 }

@@ -47,6 +47,11 @@ const (
 	// FirstVolumeAnnotation is on key Secrets: the UID of the validator's first volume claim, the only one on which its node may make
 	// a vote store. Once set it never changes.
 	FirstVolumeAnnotation = "diseq.io/first-volume"
+	// VoteStoreAnnotation is on key Secrets once the validator's node was seen with its vote store, with the value VoteStoreMade. From
+	// then on none is made, on whatever volume.
+	VoteStoreAnnotation = "diseq.io/vote-store"
+	// VoteStoreMade is the one value of VoteStoreAnnotation.
+	VoteStoreMade = "made"
 )
 
 // Ports of a node's pod, and their names.

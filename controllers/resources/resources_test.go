@@ -94,7 +94,7 @@ func allObjects(t *testing.T, network *v1alpha1.DiseqNetwork, members []Member) 
 	for _, m := range members {
 		secret := KeySecret(network, m.Serial, nil)
 		secret.UID = "5ec2e700-0000-4000-8000-000000000000"
-		metadata, err := KeySecretMetadata(network, secret, "70100000-0000-4000-8000-000000000000")
+		metadata, err := KeySecretMetadata(network, secret, "70100000-0000-4000-8000-000000000000", true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +176,7 @@ func TestKeySecretsAreMadeOnceAndOnlyTheirMetadataChanges(t *testing.T) {
 		{"", "", "", false}, {"", "u", "u", false}, {"u", "u", "u", false}, {"u", "", "u", false}, {"u", "w", "", true},
 	} {
 		secret.Annotations = map[string]string{FirstVolumeAnnotation: tt.known}
-		configuration, err := KeySecretMetadata(network, secret, types.UID(tt.given))
+		configuration, err := KeySecretMetadata(network, secret, types.UID(tt.given), false)
 		if (err != nil) != tt.fails {
 			t.Errorf("%q, then %q: error %v", tt.known, tt.given, err)
 		}
@@ -188,6 +188,31 @@ func TestKeySecretsAreMadeOnceAndOnlyTheirMetadataChanges(t *testing.T) {
 		}
 		if *configuration.UID != "s" || configuration.Data != nil || configuration.StringData != nil || configuration.Immutable != nil {
 			t.Errorf("metadata of a secret applies %+v", configuration)
+		}
+	}
+}
+
+func TestThatAVoteStoreWasMadeIsNeverTakenBack(t *testing.T) {
+	network := newNetwork("demo")
+	for _, tt := range []struct {
+		name        string
+		annotations map[string]string
+		made, want  bool
+	}{
+		{"not made", nil, false, false},
+		{"made just now", nil, true, true},
+		{"made before", map[string]string{VoteStoreAnnotation: VoteStoreMade}, false, true},
+		{"made before, by another hand", map[string]string{VoteStoreAnnotation: ""}, false, true},
+		{"made, on a volume that is known", map[string]string{FirstVolumeAnnotation: "u"}, true, true},
+	} {
+		secret := KeySecret(network, 0, nil)
+		secret.Annotations = tt.annotations
+		configuration, err := KeySecretMetadata(network, secret, "u", tt.made)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := configuration.Annotations[VoteStoreAnnotation]; (got == VoteStoreMade) != tt.want || configuration.Annotations[FirstVolumeAnnotation] != "u" {
+			t.Errorf("%s: annotations %v", tt.name, configuration.Annotations)
 		}
 	}
 }

@@ -86,6 +86,7 @@ func members(standings membership.Standings, old []v1alpha1.Member) []v1alpha1.M
 		m := v1alpha1.Member{
 			Name:      s.Name,
 			VolumeUID: string(s.Volume.FirstUID),
+			VoteStore: s.VoteStore,
 			Phase:     phase(s, last[s.Name].Phase),
 			Height:    last[s.Name].Height,
 			Ready:     s.CaughtUp,

@@ -36,6 +36,7 @@ func TestWhatIsTakenFromANetworkComesBackAndNothingIsLost(t *testing.T) {
 		{"a process is killed", processKilled},
 		{"a worker is drained", workerDrained},
 		{"a volume is deleted with its pod", volumeDeleted},
+		{"a volume is emptied under its claim", volumeEmptied},
 	} {
 		begun := time.Now()
 		if !t.Run(step.name, func(t *testing.T) { step.run(t, n.For(t)) }) {
@@ -60,8 +61,15 @@ func podDeleted(t *testing.T, n *Network) {
 func processKilled(t *testing.T, n *Network) {
 	pod := n.MustPod(1)
 	n.Host(t, pod.Spec.NodeName, "kill", "-9", n.Process(t, pod, "diseq"))
+	n.awaitRestartInPlace(t, 1, pod)
+	n.AwaitConverged()
+}
+
+// awaitRestartInPlace waits until the container of a pod that was just killed runs again, in the same pod.
+func (n *Network) awaitRestartInPlace(t *testing.T, k int, pod *corev1.Pod) {
+	t.Helper()
 	Eventually(t, soon, pod.Name+": its container was killed and runs again", func(ctx context.Context) error {
-		now, err := n.Pod(ctx, 1)
+		now, err := n.Pod(ctx, k)
 		if err != nil {
 			return err
 		}
@@ -74,7 +82,6 @@ func processKilled(t *testing.T, n *Network) {
 		}
 		return nil
 	})
-	n.AwaitConverged()
 }
 
 // A volume of the cluster's own disks keeps its pod on its worker, so that the pod comes back when the worker does.
@@ -186,6 +193,41 @@ func volumeDeleted(t *testing.T, n *Network) {
 	must(t, n.Get(t.Context(), n.key(n.ValidatorName(k)), &secret))
 	if first := secret.Annotations["diseq.io/first-volume"]; first != string(old.UID) {
 		t.Errorf("the first volume of %s is recorded as %q, it was %s", n.ValidatorName(k), first, old.UID)
+	}
+}
+
+// Somebody empties the disk under a claim that stays, and the kubelet starts the container again, with all the arguments that it had:
+// the claim is the validator's first one still. The node must not make itself a second vote store.
+func volumeEmptied(t *testing.T, n *Network) {
+	const k = 0
+	pod := n.MustPod(k)
+	if !slices.Contains(pod.Spec.Containers[0].Args, "--create-vote-store") {
+		t.Fatalf("%s is not on its validator's first volume: %v", pod.Name, pod.Spec.Containers[0].Args)
+	}
+	claim, err := n.Volume(t.Context(), k)
+	must(t, err)
+	volume := &corev1.PersistentVolume{}
+	must(t, n.Get(t.Context(), ctrl.ObjectKey{Name: claim.Spec.VolumeName}, volume))
+	var path string
+	switch s := volume.Spec; {
+	case s.HostPath != nil:
+		path = s.HostPath.Path
+	case s.Local != nil:
+		path = s.Local.Path
+	default:
+		t.Skipf("SKIPPED: %s is no directory of a worker", volume.Name)
+	}
+	timeline := n.Timeline()
+	n.Host(t, pod.Spec.NodeName, "sh", "-c", fmt.Sprintf("find '%s' -mindepth 1 -delete; kill -9 %s", path, n.Process(t, pod, "diseq")))
+	n.awaitRestartInPlace(t, k, pod)
+	n.AwaitConverged()
+	timeline.stop()
+	timeline.Log(t)
+	if phases := timeline.Phases(n.ValidatorName(k)); !ordered(phases, v1alpha1.MemberValidator, v1alpha1.MemberRejoining, v1alpha1.MemberValidator) {
+		t.Errorf("%s was %v, want it Rejoining in between", n.ValidatorName(k), phases)
+	}
+	if log := n.log(t.Context(), n.MustPod(k), false); !strings.Contains(log, "it is not made again") || strings.Contains(log, "first start") {
+		t.Errorf("%s did not start on the emptied volume as a validator that lost its vote store:\n%s", n.PodName(k), log)
 	}
 }
 

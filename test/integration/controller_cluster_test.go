@@ -22,6 +22,7 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 	"github.com/diseq/diseq/controllers/membership"
 	"github.com/diseq/diseq/controllers/nodeclient"
+	"github.com/diseq/diseq/node"
 	"github.com/diseq/diseq/test/integration/harness"
 )
 
@@ -61,6 +62,8 @@ type cluster struct {
 	age    map[types.UID]int
 	// statements are the volumes that pods with --create-vote-store came up on.
 	statements map[string][]types.UID
+	// made counts the vote stores that a validator's node made because of it.
+	made map[string]int
 	// started are pods that came up, in order: name and image.
 	started []string
 	ips     int
@@ -77,7 +80,8 @@ func newCluster(t testing.TB) *cluster {
 		t: t, client: harness.Client(t), namespace: harness.Namespace(t), nodes: &nodeclient.Fake{},
 		badImage: func(image string) bool { return strings.Contains(image, "bad") },
 		held:     map[string]bool{}, silent: map[string]bool{}, behind: map[string]uint64{}, deaf: map[string]bool{}, evidence: map[string]uint64{},
-		height: 10, disks: map[types.UID]*disk{}, age: map[types.UID]int{}, statements: map[string][]types.UID{}, rejoins: true,
+		height: 10, disks: map[types.UID]*disk{}, age: map[types.UID]int{}, statements: map[string][]types.UID{}, made: map[string]int{},
+		rejoins: true,
 	}
 }
 
@@ -264,9 +268,9 @@ func (c *cluster) runPod(ctx context.Context, pod *corev1.Pod) error {
 	return c.client.Status().Update(ctx, pod)
 }
 
-// start is a node's first moment on a volume: the vote store is made if the pod states that the volume is the first one, and nothing is
-// on it.
-func (c *cluster) start(_ context.Context, pod *corev1.Pod, claim *corev1.PersistentVolumeClaim) error {
+// start is a node's first moment on a volume: the vote store is made if the pod states that the volume is the first one, nothing is on it,
+// and the peers file does not know better.
+func (c *cluster) start(ctx context.Context, pod *corev1.Pod, claim *corev1.PersistentVolumeClaim) error {
 	image := pod.Spec.Containers[0].Image
 	c.started = append(c.started, pod.Name+" "+image)
 	if states(pod.Spec.Containers) && !slices.Contains(c.statements[claim.Name], claim.UID) {
@@ -280,9 +284,42 @@ func (c *cluster) start(_ context.Context, pod *corev1.Pod, claim *corev1.Persis
 		d = &disk{}
 		c.disks[claim.UID] = d
 	}
-	d.votes = d.votes || (states(pod.Spec.Containers) && !d.used)
+	if states(pod.Spec.Containers) && !d.used && !c.peersFile(ctx, pod.Labels["diseq.io/network"])[claim.Name] {
+		d.votes = true
+		c.made[claim.Name]++
+	}
 	d.used = true
 	return nil
+}
+
+// peersFile says of each validator whether the peers file has it that its vote store was made.
+func (c *cluster) peersFile(ctx context.Context, network string) map[string]bool {
+	c.t.Helper()
+	held := &corev1.ConfigMap{}
+	if err := c.client.Get(ctx, types.NamespacedName{Namespace: c.namespace, Name: network + "-peers"}, held); err != nil {
+		return nil
+	}
+	var file node.PeersFile
+	if err := json.Unmarshal([]byte(held.Data["peers.json"]), &file); err != nil {
+		c.t.Fatal(err)
+	}
+	made := map[string]bool{}
+	for _, p := range file.Peers {
+		made[p.Name] = p.VoteStore
+	}
+	return made
+}
+
+// empty removes what is on a validator's volume and restarts its node in place, as the kubelet does: with the arguments that it had.
+func (c *cluster) empty(name string) {
+	c.t.Helper()
+	claim, pod := &corev1.PersistentVolumeClaim{}, &corev1.Pod{}
+	c.get(name, claim)
+	c.get(name+"-0", pod)
+	delete(c.disks, claim.UID)
+	if err := c.start(c.t.Context(), pod, claim); err != nil {
+		c.t.Fatal(err)
+	}
 }
 
 func states(containers []corev1.Container) bool {

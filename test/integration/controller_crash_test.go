@@ -46,6 +46,9 @@ func TestTheOperatorMayDieAtAnyWrite(t *testing.T) {
 					t.Errorf("killed at %s (before: %v): Secret %s was %s, is %s", write, before, name, uid, c.keys()[name])
 				}
 			}
+			for _, name := range []string{"demo-v0", "demo-v1"} {
+				c.empty(name)
+			}
 			c.checkStatements()
 		}
 	}
@@ -103,6 +106,11 @@ func (c *cluster) checkStatements() {
 		c.get(name, secret)
 		if first := types.UID(secret.Annotations["diseq.io/first-volume"]); len(volumes) != 1 || volumes[0] != first {
 			c.t.Errorf("%s was told to make a vote store on the volumes %v, its first one is %s", name, volumes, first)
+		}
+	}
+	for name, n := range c.made {
+		if n != 1 {
+			c.t.Errorf("%s made %d vote stores", name, n)
 		}
 	}
 }

@@ -145,7 +145,7 @@ func TestAnOperatorThatWakesUpLateChangesNothing(t *testing.T) {
 	// It has read from the API server that demo-v1 is on its first volume, and hangs right before it writes the StatefulSet that says so.
 	asleep, wake := make(chan struct{}), make(chan struct{})
 	sleeper := newOperatorReading(t, c, func(inner client.Client) client.Client {
-		return &sleeping{Client: inner, asleep: asleep, wake: wake}
+		return &sleeping{Client: inner, kind: "StatefulSet", name: "demo-v1", asleep: asleep, wake: wake}
 	})
 	c.edit("demo", toImage("diseq:next"))
 	done := make(chan struct{})
@@ -196,9 +196,10 @@ func (c *cluster) templates() map[string]string {
 	return templates
 }
 
-// sleeping stops before it writes the StatefulSet of demo-v1 until it is woken.
+// sleeping stops before it writes one object until it is woken.
 type sleeping struct {
 	client.Client
+	kind, name   string
 	once         sync.Once
 	asleep, wake chan struct{}
 }
@@ -211,7 +212,7 @@ func (s *sleeping) sleep() {
 }
 
 func (s *sleeping) Apply(ctx context.Context, o runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
-	if object, ok := o.(client.Object); ok && object.GetName() == "demo-v1" && object.GetObjectKind().GroupVersionKind().Kind == "StatefulSet" {
+	if object, ok := o.(client.Object); ok && object.GetName() == s.name && object.GetObjectKind().GroupVersionKind().Kind == s.kind {
 		s.sleep()
 	}
 	return s.Client.Apply(ctx, o, opts...)

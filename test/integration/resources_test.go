@@ -69,7 +69,7 @@ func objectsOf(t *testing.T, network *v1alpha1.DiseqNetwork, secret *corev1.Secr
 	if err != nil {
 		t.Fatal(err)
 	}
-	metadata, err := resources.KeySecretMetadata(network, secret, "70100000-0000-4000-8000-000000000000")
+	metadata, err := resources.KeySecretMetadata(network, secret, "70100000-0000-4000-8000-000000000000", true)
 	add(metadata, err)
 	config, err := resources.ConfigMap(network)
 	add(config, err)
@@ -206,7 +206,7 @@ func TestMetadataNeverMakesASecretWithoutKeys(t *testing.T) {
 	k := harness.Client(t)
 	network := createNetwork(t, k, "demo", v1alpha1.DiseqNetworkSpec{Validators: 1})
 	secret, _ := createKeys(t, k, network)
-	metadata, err := resources.KeySecretMetadata(network, secret, "")
+	metadata, err := resources.KeySecretMetadata(network, secret, "", true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +228,7 @@ func TestOwnersFollowTheRetentionPolicyBothWays(t *testing.T) {
 	keys := secret.DeepCopy().Data
 	for _, policy := range []v1alpha1.RetentionPolicy{v1alpha1.RetainPolicy, v1alpha1.DeletePolicy, v1alpha1.RetainPolicy} {
 		network.Spec.Storage.Retention.OnDelete = policy
-		metadata, err := resources.KeySecretMetadata(network, secret, "")
+		metadata, err := resources.KeySecretMetadata(network, secret, "", true)
 		if err != nil {
 			t.Fatal(err)
 		}

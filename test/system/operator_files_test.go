@@ -1,6 +1,7 @@
 package system
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
@@ -55,9 +56,19 @@ func TestANodeReadsTheFilesThatTheOperatorWrites(t *testing.T) {
 		}
 		members = append(members, resources.Member{Serial: serial, Validator: id.Public()})
 	}
+	members[1].VoteStore = true
 	configMap, err := resources.PeersConfigMap(network, members)
 	if err != nil {
 		t.Fatal(err)
+	}
+	var file node.PeersFile
+	if err := json.Unmarshal([]byte(configMap.Data[resources.PeersKey]), &file); err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range file.Peers {
+		if p.VoteStore != (i == 1) {
+			t.Errorf("%s made its vote store, as a node reads it: %v", p.Name, p.VoteStore)
+		}
 	}
 	peers, err := node.LoadPeers(write("peers.json", configMap.Data[resources.PeersKey]), members[1].PublicKey)
 	if err != nil {

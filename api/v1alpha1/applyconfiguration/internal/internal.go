@@ -192,6 +192,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: volumeUID
       type:
         scalar: string
+    - name: voteStore
+      type:
+        scalar: boolean
 - name: com.github.diseq.diseq.api.v1alpha1.MemberPhase
   scalar: string
 - name: com.github.diseq.diseq.api.v1alpha1.Messages

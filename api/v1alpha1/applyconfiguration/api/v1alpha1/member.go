@@ -17,6 +17,8 @@ type MemberApplyConfiguration struct {
 	PublicKey *string `json:"publicKey,omitempty"`
 	// VolumeUID is the UID of the validator's first volume, the only one on which its node may make its vote store.
 	VolumeUID *string `json:"volumeUID,omitempty"`
+	// VoteStore says that its node made its vote store: it never makes another one, whatever becomes of the volume.
+	VoteStore *bool `json:"voteStore,omitempty"`
 	// Phase is where it is in its life.
 	Phase *apiv1alpha1.MemberPhase `json:"phase,omitempty"`
 	// Height is the last final height that it reported, of about the time of status.finalizedTime.
@@ -54,6 +56,14 @@ func (b *MemberApplyConfiguration) WithPublicKey(value string) *MemberApplyConfi
 // If called multiple times, the VolumeUID field is set to the value of the last call.
 func (b *MemberApplyConfiguration) WithVolumeUID(value string) *MemberApplyConfiguration {
 	b.VolumeUID = &value
+	return b
+}
+
+// WithVoteStore sets the VoteStore field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the VoteStore field is set to the value of the last call.
+func (b *MemberApplyConfiguration) WithVoteStore(value bool) *MemberApplyConfiguration {
+	b.VoteStore = &value
 	return b
 }
 
