@@ -7,6 +7,6 @@
 // as it was seen, a pod is deleted only if it is still the one that was judged.
 //
 // It promises never to change or remove a key, never to let a node make a vote store on another volume than its validator's first one, nor
-// there again once it was seen voting, never to take a vote away that the chain needs, and never to touch what is not the network's own. It does not change the set of
-// validators, and it does not create namespaces, volumes or images.
+// there again once it was seen voting, never to take a vote away that the chain needs, and never to touch what is not the network's own.
+// It does not change the set of validators, and it does not create namespaces, volumes or images.
 package controllers
