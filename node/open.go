@@ -31,8 +31,8 @@ func open(ctx context.Context, machine Machine, cfg Config, version string, logg
 		return nil, err
 	}
 	n := &Node{
-		cfg: cfg, machine: machine, log: logger, genesis: genesis, set: genesis.Set(), identity: own, self: own.Public().PublicKey, version: version,
-		now: time.Now, names: map[chain.PublicKey]string{}, next: make(chan struct{}),
+		cfg: cfg, machine: machine, log: logger, genesis: genesis, set: genesis.Set(), identity: own, self: own.Public().PublicKey,
+		version: version, now: time.Now, names: map[chain.PublicKey]string{}, next: make(chan struct{}),
 	}
 	if machine.Now != nil {
 		n.now = machine.Now

@@ -24,7 +24,7 @@ func (w *world) trouble(steps int) {
 	}
 	for range steps {
 		time.Sleep(time.Duration(100+w.rng.IntN(1500)) * time.Millisecond)
-		for i := len(faults) - 1; i >= 0; i-- {
+		for i := range slices.Backward(faults) {
 			if w.rng.IntN(3) == 0 {
 				end(i)
 			}

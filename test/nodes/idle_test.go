@@ -28,10 +28,12 @@ func TestAnIdleNetworkSleepsForAnHourAndWakesAtOnce(t *testing.T) {
 		if testing.Short() {
 			asleep = time.Minute
 		}
-		time.Sleep(asleep)
-		for _, m := range w.nodes {
-			if s := m.status(); s.Height != before.Height || !s.Ready {
-				w.Errorf("%s is at height %d, %v ago it was %d; ready: %v %s", m.name, s.Height, asleep, before.Height, s.Ready, s.Reason)
+		for _, pause := range []time.Duration{10 * time.Second, asleep} {
+			time.Sleep(pause)
+			for _, m := range w.nodes {
+				if s := m.status(); s.Height != before.Height || !s.Ready {
+					w.Fatalf("%s is at height %d, %v ago it was %d; ready: %v %s", m.name, s.Height, pause, before.Height, s.Ready, s.Reason)
+				}
 			}
 		}
 		say("after")
