@@ -131,7 +131,7 @@ func TestACheckOfAHeightThatIsOverSaysNothing(t *testing.T) {
 		cancel()
 		select {
 		case e := <-n.seq.events:
-			if over || e.(consensus.BlockChecked).Verdict != consensus.Invalid {
+			if over || e.event.(consensus.BlockChecked).Verdict != consensus.Invalid {
 				t.Errorf("over: %v, answered %+v", over, e)
 			}
 		default:

@@ -25,7 +25,7 @@ type sequencer struct {
 	voting *store.Votes // nil while this node may not vote
 	// events come from peers, timers, checks and fetches; finals from catching up; rejoined brings the height from which a
 	// node that lost its vote store may vote again.
-	events   chan consensus.Event
+	events   chan posted
 	finals   chan *chain.FinalBlock
 	rejoined chan uint64
 
@@ -39,6 +39,12 @@ type sequencer struct {
 	pool     consensus.Pool
 	// view is what other goroutines may know of the height being decided.
 	view atomic.Pointer[view]
+}
+
+// posted is an event and when it came: what waits for longer than the synchrony wait can do with makes the node unhealthy.
+type posted struct {
+	event consensus.Event
+	at    time.Time
 }
 
 // view is the round that the node is in.
@@ -56,7 +62,7 @@ const (
 
 func newSequencer(n *Node) *sequencer {
 	return &sequencer{
-		n: n, events: make(chan consensus.Event, eventQueue), finals: make(chan *chain.FinalBlock, 16), rejoined: make(chan uint64),
+		n: n, events: make(chan posted, eventQueue), finals: make(chan *chain.FinalBlock, 16), rejoined: make(chan uint64),
 		timers: map[consensus.Timer]*time.Timer{},
 	}
 }
@@ -64,7 +70,7 @@ func newSequencer(n *Node) *sequencer {
 // post queues an event for the core; it blocks while the queue is full, which slows down whoever sends.
 func (s *sequencer) post(e consensus.Event) {
 	select {
-	case s.events <- e:
+	case s.events <- posted{e, time.Now()}:
 	case <-s.n.ctx.Done():
 	}
 }
@@ -116,8 +122,8 @@ func (s *sequencer) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case e := <-s.events:
-			err = s.step(e)
+		case p := <-s.events:
+			err = s.step(p)
 		case f := <-s.finals:
 			err = s.follow(f)
 		case first := <-s.rejoined:
@@ -131,22 +137,24 @@ func (s *sequencer) run(ctx context.Context) error {
 	}
 }
 
-// step handles an event and those already waiting behind it, so that they share an fsync.
-func (s *sequencer) step(e consensus.Event) error {
+// step handles an event and those already waiting behind it, so that they share an fsync. The first of them has waited longest: for what
+// was handled before it, for blocks that catching up brought, or behind a flood.
+func (s *sequencer) step(p posted) error {
+	s.n.synchrony.held(time.Since(p.at))
 	began := time.Now()
-	defer func() { s.n.synchrony.handled(time.Since(began)) }()
+	defer func() { s.n.synchrony.held(time.Since(began)) }()
 	var actions []consensus.Action
 	if s.n.synchrony.breached() {
 		actions = s.core.Step(consensus.Health{})
 	}
 	for range groupedEvents {
-		next := s.core.Step(e)
+		next := s.core.Step(p.event)
 		actions = append(actions, next...)
 		if commits(next) {
 			break
 		}
 		select {
-		case e = <-s.events:
+		case p = <-s.events:
 			continue
 		default:
 		}
@@ -310,7 +318,7 @@ func (s *sequencer) poolChanged() error {
 		return nil
 	}
 	s.pool = state
-	return s.step(state)
+	return s.step(posted{state, time.Now()})
 }
 
 // commit makes the block that the core decided final.

@@ -100,9 +100,10 @@ func (s *synchrony) late() bool {
 	return elapsed > s.delta/4+s.delta/2
 }
 
-// handled is told how long the sequencer took over a group of events: while it writes to a slow disk nothing is relayed.
-func (s *synchrony) handled(took time.Duration) {
-	if s.delta > 0 && took > s.delta/2 {
+// held is told how long an event waited for the sequencer, and how long the sequencer took over a group of them: while it writes to a slow
+// disk, or is behind with what peers flood it with, nothing is relayed, and what it handles then is old.
+func (s *synchrony) held(d time.Duration) {
+	if s.delta > 0 && d > s.delta/2 {
 		s.stalled.Store(true)
 		s.slow.Store(true)
 	}

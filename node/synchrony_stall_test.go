@@ -1,0 +1,41 @@
+package node
+
+import (
+	"testing"
+	"time"
+
+	"github.com/diseq/diseq/node/consensus"
+)
+
+// What has waited for the sequencer for more than Delta/2, behind a flood, a slow disk or blocks that catching up brought, is handled by a
+// node that abstains: others relied on its being relayed long before.
+func TestEventsThatWaitedForTheSequencerMakeTheNodeAbstain(t *testing.T) {
+	const delta = time.Minute // no clock of the test comes near it
+	for _, c := range []struct {
+		name    string
+		waited  time.Duration
+		settled bool
+	}{{"handled at once", 0, true}, {"after a third of Delta", delta / 3, true}, {"after two thirds of Delta", 2 * delta / 3, false}} {
+		net := newTestNetwork(t, 1, 1)
+		net.genesis.SynchronyDeltaMS = uint32(delta / time.Millisecond)
+		writeJSON(t, net.configs[0].Genesis, net.genesis)
+		n := net.openNode(0)
+		if err := n.seq.restart(n.votes.Load(), 0); err != nil {
+			t.Fatal(err)
+		}
+		n.seq.core.Step(consensus.Health{OK: true})
+		n.seq.core.Step(consensus.TimerFired{Timer: consensus.Timer{Kind: consensus.SettleTimer, Height: 1, Round: 1}})
+		if !n.seq.core.Settled() {
+			t.Fatal("the core does not vote to begin with")
+		}
+		n.seq.post(consensus.Pool{})
+		p := <-n.seq.events
+		p.at = p.at.Add(-c.waited)
+		if err := n.seq.step(p); err != nil {
+			t.Fatal(err)
+		}
+		if n.seq.core.Settled() != c.settled {
+			t.Errorf("%s: the core may vote: %v, want %v", c.name, n.seq.core.Settled(), c.settled)
+		}
+	}
+}
