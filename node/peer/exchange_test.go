@@ -66,6 +66,28 @@ func TestAPongTellsOfLosses(t *testing.T) {
 	}
 }
 
+// A link that is replaced, because the peer's address changed, goes on counting: what was queued on the old one is lost, and the peer, whose own
+// link stayed up, learns of it in no other way.
+func TestAPongTellsOfLossesOnALinkThatWasReplaced(t *testing.T) {
+	genesis := testGenesis(2)
+	a, b := newNode(t, 0, genesis), newNode(t, 1, genesis)
+	start(t, a, b)
+	a.Ping(publicKey(1), 1)
+	before := receive(t, a.pongs)
+	renamed := a.peer
+	renamed.Name = "moved"
+	b.SetPeers([]Peer{renamed, b.peer})
+	receive(t, b.downs)
+	receive(t, b.ups)
+	a.Ping(publicKey(1), 2)
+	if after := receive(t, a.pongs); after.number != 2 || after.lost != before.lost+1 {
+		t.Errorf("pong %+v after %+v, want one loss more", after, before)
+	}
+	if len(a.downs) > 0 {
+		t.Error("the other link went down: the test shows nothing")
+	}
+}
+
 func TestFourNodesExchangeBundles(t *testing.T) {
 	genesis := testGenesis(4)
 	var nodes []*node

@@ -60,6 +60,7 @@ func (t *Transport) newLink(p Peer, old *link) *link {
 		defer close(l.done)
 		if old != nil {
 			<-old.done
+			l.items.count(old.items.losses())
 		}
 		l.run(ctx)
 	})

@@ -49,6 +49,13 @@ func (q *itemQueue) losses() uint64 {
 	return q.lost
 }
 
+// count goes on counting losses from where the queue of the link before stood.
+func (q *itemQueue) count(lost uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.lost = lost
+}
+
 // push appends items and returns what had to give way.
 func (q *itemQueue) push(items ...item) (dropped []item) {
 	q.mu.Lock()
