@@ -95,31 +95,51 @@ func (m *module) corpus(t target) string {
 	return filepath.Join(m.root, filepath.FromSlash(t.dir), "testdata", "fuzz", t.name)
 }
 
-// choose takes each input that covers something that those before it do not, within the bounds. One that the target does not take, such as
-// one of the cache from before its arguments changed, is left out, as is one that it skips.
+// choose takes the inputs that are named by hand, and then, as long as the bounds allow, the one that covers most of what those taken do
+// not, the smaller of two that cover as much. One that the target does not take, such as one of the cache from before its arguments
+// changed, is left out, as is one that it skips.
 func (m *module) choose(ctx context.Context, t target, inputs []input) ([]input, error) {
 	scratch, err := m.scratch(t)
 	if err != nil {
 		return nil, err
 	}
-	var chosen []input
-	size := 0
-	seen := make(map[string]bool)
+	lacking := make([][]string, len(inputs))
 	for i, in := range inputs {
 		m.progress(fmt.Sprintf("%s: %d of %d inputs", t, i, len(inputs)))
-		blocks, err := m.covered(ctx, t, scratch, in)
+		lacking[i], err = m.covered(ctx, t, scratch, in)
 		if err != nil && (in.named || ctx.Err() != nil) {
 			return nil, err
 		}
-		news := slices.ContainsFunc(blocks, func(b string) bool { return !seen[b] })
-		if !in.named && (!news || len(chosen) >= maxInputs || size+len(in.content) > maxBytes) {
-			continue
+	}
+	var chosen []input
+	size := 0
+	seen := make(map[string]bool)
+	take := func(i int) {
+		chosen = append(chosen, inputs[i])
+		size += len(inputs[i].content)
+		for _, block := range lacking[i] {
+			seen[block] = true
 		}
-		for _, b := range blocks {
-			seen[b] = true
+		for j := range lacking {
+			lacking[j] = slices.DeleteFunc(lacking[j], func(block string) bool { return seen[block] })
 		}
-		chosen = append(chosen, in)
-		size += len(in.content)
+	}
+	for i, in := range inputs {
+		if in.named {
+			take(i)
+		}
+	}
+	for len(chosen) < maxInputs {
+		best := -1
+		for i, in := range inputs {
+			if len(lacking[i]) > 0 && size+len(in.content) <= maxBytes && (best < 0 || len(lacking[i]) > len(lacking[best])) {
+				best = i
+			}
+		}
+		if best < 0 {
+			break
+		}
+		take(best)
 	}
 	return chosen, nil
 }

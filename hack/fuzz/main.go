@@ -183,11 +183,11 @@ func (b *board) done(r *result) {
 }
 
 func (b *board) draw() {
-	line := fmt.Sprintf("%d/%d", b.ended, b.planned)
+	parts := []string{fmt.Sprintf("%d/%d", b.ended, b.planned)}
 	for _, r := range b.running {
-		line += fmt.Sprintf("  %s %v %d execs %d new", r.target, r.took.Round(time.Second), r.execs, r.interesting)
+		parts = append(parts, fmt.Sprintf("%s %v %d execs %d new", r.target, r.took.Round(time.Second), r.execs, r.interesting))
 	}
-	b.show(line)
+	b.show(strings.Join(parts, "  "))
 }
 
 // progress returns what shows a line. One that ends in a newline is for a log, where nothing can be drawn over; a terminal has the others.

@@ -295,18 +295,26 @@ func (l *law) votes(v chain.Vote, commit bool) {
 	case chain.Notarize:
 		l.notarizes(v)
 	case chain.Finalize:
-		if !l.has(chain.Notarize, r, v.Block) && !(commit && l.has(chain.Finalize, r, v.Block)) {
-			l.breaks("rests on", "a vote to finalize in round %d, and the notarization is not durable", r)
+		// What is final already is voted for only to make it stronger.
+		if l.valid(v); !commit || !l.has(chain.Finalize, r, v.Block) {
+			l.finalizes(v)
 		}
-		if l.delta() > 0 && !(commit && l.has(chain.Finalize, r, v.Block)) {
-			if !l.waits[at{chain.Finalize, r}] {
-				l.breaks("2*Delta", "a vote to finalize in round %d without a wait", r)
-			}
-			if l.rival(v) || len(l.certificates[at{chain.Nullify, r}]) > 0 {
-				l.breaks("against", "a vote to finalize in round %d, and something is known that speaks against it", r)
-			}
-		}
-		l.valid(v)
+	}
+}
+
+func (l *law) finalizes(v chain.Vote) {
+	r := v.Round
+	if !l.has(chain.Notarize, r, v.Block) {
+		l.breaks("rests on", "a vote to finalize in round %d, and the notarization is not durable", r)
+	}
+	if l.delta() == 0 {
+		return
+	}
+	if !l.waits[at{chain.Finalize, r}] {
+		l.breaks("2*Delta", "a vote to finalize in round %d without a wait", r)
+	}
+	if l.rival(v) || len(l.certificates[at{chain.Nullify, r}]) > 0 {
+		l.breaks("against", "a vote to finalize in round %d, and something is known that speaks against it", r)
 	}
 }
 
