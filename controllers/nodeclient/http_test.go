@@ -298,8 +298,8 @@ func TestTheFieldsAreTheNodes(t *testing.T) {
 	if _, ok := synchrony["delta_ms"]; !ok || len(synchrony) != reflect.TypeFor[Synchrony]().NumField() {
 		t.Errorf("the node's synchrony has the fields %v", synchrony)
 	}
-	for i := range reflect.TypeFor[Synchrony]().NumField() {
-		if name := reflect.TypeFor[Synchrony]().Field(i).Tag.Get("json"); synchrony[name] == nil {
+	for field := range reflect.TypeFor[Synchrony]().Fields() {
+		if name := field.Tag.Get("json"); synchrony[name] == nil {
 			t.Errorf("the node's synchrony has no field %s", name)
 		}
 	}

@@ -147,8 +147,8 @@ type Status struct {
 	// Evidence is how many pieces of evidence of broken rules the node holds.
 	Evidence int          `json:"evidence"`
 	Peers    []PeerStatus `json:"peers"`
-	Pool      PoolStatus   `json:"pool"`
-	Versions  Versions     `json:"versions"`
+	Pool     PoolStatus   `json:"pool"`
+	Versions Versions     `json:"versions"`
 }
 
 // Synchrony is the state of the synchrony wait.
