@@ -33,7 +33,8 @@ type synchrony struct {
 	number uint64
 	links  map[chain.PublicKey]*pulse
 	fences map[uint64]*fence
-	asked  map[chain.PublicKey]time.Time
+	// asked is until when the answers to each peer that asks again are paid for, at four a Delta.
+	asked map[chain.PublicKey]time.Time
 }
 
 // pulse is what is known of the way to a validator and back.
@@ -280,22 +281,28 @@ func (s *synchrony) fall(number uint64, f *fence) {
 	s.n.seq.post(consensus.TimerFired{Timer: f.timer})
 }
 
-// asks answers a peer that asks for what is sent when a link opens, four times a Delta at most.
+// asks answers a peer that asks for what is sent when a link opens: up to four times a Delta at once, for the peer counts on it; who asks more
+// often waits.
 func (s *synchrony) asks(from chain.PublicKey) {
 	if s.delta == 0 {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
-	next := s.asked[from].Add(s.delta / 4)
-	switch {
-	case next.After(now.Add(s.delta / 4)): // one is to be answered already
-	case next.After(now):
-		s.asked[from] = next
-		time.AfterFunc(next.Sub(now), func() { s.n.seq.post(consensus.LinkUp{Peer: from}) })
-	default:
-		s.asked[from] = now
-		s.n.seq.post(consensus.LinkUp{Peer: from})
+	now, each := time.Now(), s.delta/4
+	paid := s.asked[from]
+	if paid.Before(now) {
+		paid = now
 	}
+	wait := paid.Add(-3 * each).Sub(now)
+	if wait > each {
+		return // one is to be answered already
+	}
+	s.asked[from] = paid.Add(each)
+	answer := func() { s.n.seq.post(consensus.LinkUp{Peer: from}) }
+	if wait <= 0 {
+		answer()
+		return
+	}
+	time.AfterFunc(wait, answer)
 }

@@ -39,3 +39,18 @@ func TestEventsThatWaitedForTheSequencerMakeTheNodeAbstain(t *testing.T) {
 		}
 	}
 }
+
+// Who settles counts on an answer within Delta of having been asked: the limit on how often a peer is answered does not delay the first.
+func TestWhoAsksAgainIsAnsweredAtOnceUnlessItAsksTooOften(t *testing.T) {
+	net := newTestNetwork(t, 2, 2)
+	net.genesis.SynchronyDeltaMS = uint32(time.Minute / time.Millisecond)
+	writeJSON(t, net.configs[0].Genesis, net.genesis)
+	n := net.openNode(0)
+	peer := net.genesis.Validators[1].PublicKey
+	for asked := 1; asked <= 8; asked++ {
+		n.synchrony.asks(peer)
+		if answered := len(n.seq.events); answered != min(asked, 4) {
+			t.Fatalf("asked %d times, answered at once %d times, want %d", asked, answered, min(asked, 4))
+		}
+	}
+}
