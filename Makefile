@@ -146,6 +146,7 @@ simulation: ## Consensus against an adversary in virtual time, a few hundred see
 .PHONY: sim
 sim: ## The simulation for long: SIM_SEEDS seeds for each promise, NODE_SEEDS for whole nodes, with tables at the end.
 	@$(PHASE) 'simulation, $(SIM_SEEDS) seeds each' $(GO) run ./test/sim -seeds $(SIM_SEEDS)
+	@$(PHASE) 'small model, long searches' env DISEQ_LONG_MODEL=1 $(GO) test -count=1 -v -timeout 0 -run SmallModel ./node/consensus
 	@$(PHASE) 'whole nodes, $(NODE_SEEDS) seeds each' $(GO) test -count=1 -v -timeout 0 ./test/nodes -seeds $(NODE_SEEDS)
 
 .PHONY: fuzz-short

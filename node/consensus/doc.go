@@ -30,7 +30,8 @@
 // between r and w, which w being the first excludes. So C is B; and so on upward. No other block becomes final.
 //
 // E1 to E3 hold over a crash because what a vote says, and what it rests on, is durable before it leaves ([Persist]), and
-// because a validator that lost its records does not vote (Config.VoteFrom).
+// because a validator that lost its records does not vote (Config.VoteFrom). Tests search every state of a small model
+// that runs this very code, crashes included (docs/concepts.md, agreement).
 //
 // # Why the synchrony wait is safe
 //

@@ -1,378 +1,236 @@
 package consensus
 
 import (
-	"fmt"
+	"maps"
+	"os"
+	"reflect"
 	"slices"
-	"strings"
 	"testing"
+	"time"
 
-	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/internal/mutation"
 )
 
-// A small model, searched in full: one height and two rounds of the very Core that nodes run. Messages are a growing set, of which the
-// adversary delivers what it likes to whom it likes in whatever order, and lets T_round fire when it likes. It may assemble every
-// certificate that the votes cast amount to, with those that Byzantine validators add to all of them; a Byzantine leader proposes two blocks in
-// round 0, and these or another in round 1.
+// modelCases are searched in full, a small model: one height and two rounds of the very Core that nodes run.
 //
-// Three validators are searched. Of four, one of them Byzantine, each has too many states of its own for a test; they are the
-// simulator's.
+// Messages are a growing set. The adversary delivers what it likes of it, to whom it likes, in whatever order and as often as it
+// likes, and lets T_round fire when it likes. It assembles every certificate that the votes cast amount to, with those of all
+// Byzantine validators for everything. A Byzantine leader proposes two blocks of its own in its round, and in round 1 those of round 0
+// as well, justified or not. It crashes validators whenever they have made a record durable or have sent a message, also while they
+// start again.
 //
-// Votes travel in certificates alone, since a vote does nothing by itself; blocks that are asked for come at once; nobody crashes.
+// In every state of all honest validators together no two certificates that can be formed contradict each other, by the argument
+// for safety (addContradictions), and none of them has broken E1 to E3. The adversary can do more than any network: it delivers
+// proposals without what justifies them, and each certificate alone.
 //
-// What one validator does next follows from what it holds, so its states are made once, by running a Core, and numbered; states from which
-// the same votes follow, whatever is delivered, count as one. The search is over all honest validators together, in any order among those
-// that lead no round.
-type model struct {
-	t          *testing.T
-	n, t0      int
-	byzantine  int
-	order      []int
-	mutation   mutation.Rules
-	blocks     map[string]*chain.Block
-	names      map[chain.Hash]string
-	events     []modelEvent
-	validators []*automaton
-	// votes that a state of a validator has cast are bits: of each kind, round and block.
-	votes map[string]uint
+// What one validator does next follows from what it holds. So its states are found once, by running Cores, and those of the same future
+// are made one class (model_local_test.go); the search is over classes (model_search_test.go). Validators that lead no round are alike.
+//
+// Searched apart, as there is no need of it together: bundles of two messages, single votes, and answers about blocks that come late, or
+// withhold a vote, with statements that come without their block.
+//
+// Not in the model: more rounds and heights; invalid blocks, of which no Core votes for one; more than two blocks of a Byzantine
+// leader in a round; the synchrony wait. node/simulation has them.
+var modelCases = []struct {
+	modelCase
+	// states is how many all validators together have. docs/concepts.md says so too.
+	states int
+	// long cases are those of make sim.
+	long bool
+}{
+	{three.with(crashes), 32612, false},
+	{fourHonest.with(crashes), 269276, false},
+	{leads0.with(crashes), 81986, false},
+	{leads1.with(crashes), 172905, false},
+	{leadsNone.with(crashes), 32612, false},
+	{leadBoth.with(crashes), 549876, false},
+	{leads0.with(crashes).with(pairs), 147605, false},
+	{leads1.with(crashes).with(pairs), 174507, false},
+	// E3 makes evidence; agreement does not rest on it.
+	{leads0.without("E3", mutation.Rules{FinalizeAnother: true}), 83742, false},
+	{three.with(votes), 120297, false},
+	{three.with(late), 137027, true},
 }
 
-// modelEvent is something that the adversary may do to a validator.
-type modelEvent struct {
-	name  string
-	event Event
-	// certificate is the votes that it takes, 0 for none; proposal, what an honest leader must have sent.
-	certificate, proposal uint64
-	kind                  chain.Kind
-	round                 uint32
-	block                 chain.Hash
+// The worlds of n, t and b validators.
+var (
+	three      = modelCase{name: "n 3, t 2", n: 3, threshold: 2, order: []int{0, 1, 2}}
+	fourHonest = modelCase{name: "n 4, t 3", n: 4, threshold: 3, order: []int{0, 1, 2, 3}}
+	leads0     = modelCase{name: "n 4, t 3, b 1 leads round 0", n: 4, threshold: 3, byzantine: 1, order: []int{0, 1, 2, 3}}
+	leads1     = modelCase{name: "n 4, t 3, b 1 leads round 1", n: 4, threshold: 3, byzantine: 1, order: []int{1, 0, 2, 3}}
+	leadsNone  = modelCase{name: "n 4, t 3, b 1 leads no round", n: 4, threshold: 3, byzantine: 1, order: []int{1, 2, 0, 3}}
+	leadBoth   = modelCase{name: "n 5, t 4, b 2 lead both rounds", n: 5, threshold: 4, byzantine: 2, order: []int{0, 1, 2, 3, 4}}
+)
+
+func crashes(c *modelCase)  { c.name, c.crashes = c.name+", crashes", true }
+func pairs(c *modelCase)    { c.name, c.pairs = c.name+", two messages at once", true }
+func votes(c *modelCase)    { c.name, c.votes = c.name+", single votes", true }
+func late(c *modelCase)     { c.name, c.late = c.name+", late answers", true }
+func whole(c *modelCase)    { c.whole = true }
+func plain(c *modelCase)    { c.plain = true }
+func oneRound(c *modelCase) { c.rounds = 1 }
+
+func (c modelCase) with(change func(*modelCase)) modelCase {
+	change(&c)
+	return c
 }
 
-// automaton is all that an honest validator may come to.
-type automaton struct {
-	m       *model
-	self    int
-	ids     map[string]int
-	paths   [][]int
-	sent    []uint64
-	targets [][]int
-	// class is the number of what the validator does from a state on, by state.
-	class []int
-	// votes and next are by class.
-	votes []uint64
-	next  [][]int
+func (c modelCase) without(rule string, rules mutation.Rules) modelCase {
+	c.name, c.rules = c.name+" without "+rule, rules
+	return c
 }
 
-const modelRounds = 2
-
-// bit numbers what may be sent: votes and proposals, by kind, round and block.
-func (m *model) bit(kind chain.Kind, round uint32, block chain.Hash) uint64 {
-	key := fmt.Sprint(kind, round, m.names[block])
-	if _, ok := m.votes[key]; !ok {
-		m.votes[key] = uint(len(m.votes))
-	}
-	return 1 << m.votes[key]
-}
-
-func newModel(t *testing.T, n, threshold, byzantine int, order []int, rules mutation.Rules) *model {
-	m := &model{
-		t: t, n: n, t0: threshold, byzantine: byzantine, order: order, mutation: rules,
-		blocks: make(map[string]*chain.Block), names: map[chain.Hash]string{{}: "-"}, votes: make(map[string]uint),
-	}
-	for r := range uint32(modelRounds) {
-		names := []string{fmt.Sprintf("%dA", r)}
-		if order[r] < byzantine && r == 0 {
-			names = append(names, "0B")
-		}
-		for i, name := range names {
-			b := &chain.Block{Header: chain.Header{ChainID: "test", Height: 1, Proposer: uint32(order[r]), Timestamp: uint64(10*r) + uint64(i)}}
-			m.blocks[name], m.names[b.Hash()] = b, name
-		}
-	}
-	add := func(name string, e Event, certificate, proposal uint64) {
-		m.events = append(m.events, modelEvent{name: name, event: e, certificate: certificate, proposal: proposal})
-	}
-	names := make([]string, 0, len(m.blocks))
-	for name := range m.blocks {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	certificate := func(kind chain.Kind, r uint32, hash chain.Hash) {
-		m.events = append(m.events, modelEvent{
-			name: fmt.Sprint(kind, r, m.names[hash]), certificate: m.bit(kind, r, hash), kind: kind, round: r, block: hash,
+func TestSmallModelHasNoFork(t *testing.T) {
+	for _, c := range modelCases {
+		t.Run(c.name, func(t *testing.T) {
+			skipModel(t, c.long)
+			start := time.Now()
+			m := newModel(t, c.modelCase)
+			var formed voteSet
+			states, found := m.search(func(_ joint, f voteSet) { formed |= f })
+			m.log(states, start)
+			switch {
+			case found != "":
+				t.Errorf("certificates that contradict each other:\n%s", found)
+			case states != c.states:
+				t.Errorf("%d states, want %d (docs/concepts.md says so too)", states, c.states)
+			case formed != m.certificates:
+				t.Errorf("the search is blind: it never forms %s", m.words(m.certificates&^formed))
+			}
 		})
 	}
-	for r := range uint32(modelRounds) {
-		certificate(chain.Nullify, r, chain.Hash{})
-		for _, name := range names {
-			b := m.blocks[name]
-			if name[0] > byte('0'+r) {
-				continue
-			}
-			certificate(chain.Notarize, r, b.Hash())
-			m.bit(chain.Finalize, r, b.Hash())
-			s := chain.Vote{Kind: chain.Propose, Height: 1, Round: r, Block: b.Hash(), Validator: uint32(order[r])}
-			fakeSignature(&s)
-			var sent uint64
-			if order[r] >= byzantine {
-				sent = m.bit(chain.Propose, r, b.Hash())
-			}
-			add("propose "+fmt.Sprint(r, name), Received{Bundle: Bundle{Proposals: []*chain.Proposal{{Statement: s, Block: *b}}}}, 0, sent)
-		}
-		add(fmt.Sprint("T_round ", r), TimerFired{Timer{Kind: RoundTimer, Height: 1, Round: r}}, 0, 0)
-	}
-	var free *automaton
-	for v := byzantine; v < n; v++ {
-		a := &automaton{m: m, self: v, ids: make(map[string]int)}
-		leads := slices.Contains(order[:modelRounds], v)
-		if !leads && free != nil {
-			m.validators = append(m.validators, free)
-			continue
-		}
-		a.explore()
-		if !leads {
-			free = a
-		}
-		m.validators = append(m.validators, a)
-	}
-	return m
 }
 
-// run has a Core live through events.
-func (a *automaton) run(path []int) (c *Core, sent uint64) {
-	set := testSet(a.m.n, a.m.t0)
-	cfg := testConfig(set, a.self)
-	cfg.MinBlockInterval, cfg.Mutation = 0, a.m.mutation
-	c, err := New(cfg, nil)
-	if err != nil {
-		a.m.t.Fatal(err)
-	}
-	c.Step(Pool{Pending: true})
-	actions, err := c.StartHeight(Height{Height: 1, Set: set, Order: a.m.order})
-	if err != nil {
-		a.m.t.Fatal(err)
-	}
-	do := func(actions []Action) {
-		for len(actions) > 0 {
-			var next []Action
-			switch act := actions[0].(type) {
-			case CheckBlock:
-				next = c.Step(BlockChecked{Height: 1, Round: act.Round, Block: act.Block.Hash(), Fresh: act.Fresh, Verdict: Valid})
-			case FetchBlock:
-				next = c.Step(BlockFetched{Block: a.m.blocks[a.m.names[act.Block]]})
-			case RequestBlock:
-				if act.Round < modelRounds {
-					next = c.Step(BlockBuilt{Round: act.Round, Block: a.m.blocks[fmt.Sprintf("%dA", act.Round)]})
-				}
-			case Broadcast:
-				for _, v := range act.Bundle.Votes {
-					if v.Round < modelRounds && int(v.Validator) == a.self {
-						sent |= a.m.bit(v.Kind, v.Round, v.Block)
-					}
-				}
-				for _, p := range act.Bundle.Proposals {
-					if p.Statement.Round < modelRounds {
-						sent |= a.m.bit(chain.Propose, p.Statement.Round, p.Statement.Block)
-					}
-				}
-			}
-			actions = append(actions[1:], next...)
-		}
-	}
-	do(actions)
-	var others []int
-	for v := 0; len(others) < a.m.t0; v++ {
-		if v != a.self {
-			others = append(others, v)
-		}
-	}
-	for _, i := range path {
-		e := a.m.events[i]
-		if e.certificate != 0 {
-			e.event = Received{Bundle: Bundle{Certificates: []*chain.Certificate{fakeCertificate(e.kind, 1, e.round, e.block, others...)}}}
-		}
-		do(c.Step(e.event))
-	}
-	return c, sent
-}
-
-// state numbers what a validator is after events.
-func (a *automaton) state(path []int) int {
-	c, sent := a.run(path)
-	h := c.height
-	var b strings.Builder
-	fmt.Fprint(&b, sent, h.current, h.awake, h.final != nil)
-	for _, rd := range h.rounds {
-		fmt.Fprint(&b, "|", rd.number, rd.timedOut, rd.requested, rd.asked, rd.freshness)
-		for _, s := range rd.statements {
-			fmt.Fprint(&b, " s", a.m.names[s.Block])
-		}
-		for kind := range rd.own {
-			if v := rd.own[kind]; v != nil {
-				fmt.Fprint(&b, " o", kind, a.m.names[v.Block])
-			}
-			if cert := rd.certificates[kind]; cert != nil {
-				fmt.Fprint(&b, " c", kind, a.m.names[cert.Block])
-			}
-		}
-		for _, cert := range rd.others {
-			fmt.Fprint(&b, " x", a.m.names[cert.Block])
-		}
-	}
-	for _, name := range []string{"0A", "0B", "1A"} {
-		if held := a.m.blocks[name]; held != nil && h.blocks[held.Hash()] != nil {
-			fmt.Fprint(&b, " b", name, h.blocks[held.Hash()].Block != nil)
-		}
-	}
-	key := b.String()
-	id, ok := a.ids[key]
-	if !ok {
-		id = len(a.paths)
-		a.ids[key] = id
-		a.paths, a.sent = append(a.paths, path), append(a.sent, sent)
-	}
-	return id
-}
-
-// explore makes every state that any events lead to, and the classes of those that do the same.
-func (a *automaton) explore() {
-	a.state(nil)
-	for s := 0; s < len(a.paths); s++ {
-		targets := make([]int, len(a.m.events))
-		for e := range targets {
-			targets[e] = a.state(append(slices.Clone(a.paths[s]), e))
-		}
-		a.targets = append(a.targets, targets)
-	}
-	a.class = make([]int, len(a.paths))
-	for classes := 0; ; {
-		numbers := make(map[string]int)
-		refined := make([]int, len(a.paths))
-		for s := range a.paths {
-			key := fmt.Sprint(a.sent[s], a.class[s])
-			for _, target := range a.targets[s] {
-				key += fmt.Sprint(" ", a.class[target])
-			}
-			if _, ok := numbers[key]; !ok {
-				numbers[key] = len(numbers)
-			}
-			refined[s] = numbers[key]
-		}
-		a.class = refined
-		if len(numbers) == classes {
-			break
-		}
-		classes = len(numbers)
-	}
-	a.votes, a.next = make([]uint64, len(a.paths)), make([][]int, len(a.paths))
-	for s, class := range a.class {
-		a.votes[class], a.next[class] = a.sent[s], make([]int, len(a.m.events))
-		for e, target := range a.targets[s] {
-			a.next[class][e] = a.class[target]
-		}
+// skipModel leaves searches out of the race detector's run, and long ones out of make test.
+func skipModel(t *testing.T, long bool) {
+	switch {
+	case testing.Short():
+		t.Skip("the searches take seconds of a processor, and ten times that under the race detector")
+	case long && os.Getenv("DISEQ_LONG_MODEL") == "":
+		t.Skip("a long search, for make sim: DISEQ_LONG_MODEL is not set")
 	}
 }
 
-// search visits every state and returns their number and, if there is a fork, how it comes about.
-func (m *model) search() (states int, fork string) {
-	type joint [4]uint16
-	votes := make([]uint64, 0, len(m.votes))
-	var finals [][2]uint64
-	for a, i := range m.votes {
-		for b, j := range m.votes {
-			// The last two characters name the block.
-			if strings.HasPrefix(a, fmt.Sprint(chain.Finalize)) && strings.HasPrefix(b, fmt.Sprint(chain.Finalize)) && a[len(a)-2:] < b[len(b)-2:] {
-				finals = append(finals, [2]uint64{1 << i, 1 << j})
-			}
-		}
+func (m *model) log(states int, start time.Time) {
+	for _, a := range m.validators {
+		m.t.Logf("validator %d: %d states, %d classes, %d steps of a Core", a.self, len(a.class), len(a.moves), a.steps)
 	}
-	free := 0 // the first honest validator that leads no round
-	for i := range m.validators {
-		if slices.Contains(m.order[:modelRounds], i+m.byzantine) {
-			free = i + 1
-		}
-	}
-	var start joint
-	for i, a := range m.validators {
-		start[i] = uint16(a.class[0])
-	}
-	seen := map[joint]bool{start: true}
-	queue := []joint{start}
-	for len(queue) > 0 {
-		s := queue[len(queue)-1]
-		queue = queue[:len(queue)-1]
-		votes = votes[:0]
-		for i, a := range m.validators {
-			votes = append(votes, a.votes[s[i]])
-		}
-		enough := func(bit uint64) bool {
-			count := m.byzantine
-			for _, v := range votes {
-				if v&bit != 0 {
-					count++
-				}
-			}
-			return count >= m.t0
-		}
-		for _, pair := range finals {
-			if enough(pair[0]) && enough(pair[1]) {
-				return len(seen), m.explain(s[:len(m.validators)])
-			}
-		}
-		for i, a := range m.validators {
-			for e, event := range m.events {
-				if event.certificate != 0 && !enough(event.certificate) || event.proposal != 0 && !slices.ContainsFunc(votes, func(v uint64) bool { return v&event.proposal != 0 }) {
-					continue
-				}
-				next := s
-				next[i] = uint16(a.next[s[i]][e])
-				// The validators that lead no round are alike: sorted, their states stand for every order of them.
-				slices.Sort(next[free:len(m.validators)])
-				if !seen[next] {
-					seen[next] = true
-					queue = append(queue, next)
-				}
-			}
-		}
-	}
-	return len(seen), ""
+	m.t.Logf("%d states of all together, %v", states, time.Since(start).Round(time.Millisecond))
 }
 
-func (m *model) explain(state []uint16) string {
-	var b strings.Builder
-	for i, a := range m.validators {
-		fmt.Fprintf(&b, "validator %d:", a.self)
-		for _, e := range a.paths[slices.Index(a.class, int(state[i]))] {
-			fmt.Fprintf(&b, " %s;", m.events[e].name)
-		}
-		b.WriteByte('\n')
-	}
-	return b.String()
-}
-
-// TestSmallModelHasNoFork searches the model of three validators, two of which sign, in full. With E2 taken away it finds a fork.
-func TestSmallModelHasNoFork(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		rules mutation.Rules
-		forks bool
-	}{
-		{"all rules", mutation.Rules{}, false},
-		{"E2 off", mutation.Rules{NullifyAndFinalize: true}, true},
+// With a rule taken away, or with 2t-n Byzantine validators, the same search finds a fork, a shortest one, and new Cores live through it.
+func TestSmallModelSeesForks(t *testing.T) {
+	for _, c := range []modelCase{
+		leads0.with(oneRound).without("E1", mutation.Rules{NotarizeTwice: true}),
+		three.without("E2", mutation.Rules{NullifyAndFinalize: true}),
+		fourHonest.without("the last vote of a certificate", mutation.Rules{VotesMissing: 1}),
+		leads1.without("justification", mutation.Rules{VoteUnjustified: true}),
+		three.with(crashes).without("durable before sent", mutation.Rules{SendFirst: true}),
+		{name: "n 4, t 3, b 2 leads round 0", n: 4, threshold: 3, byzantine: 2, order: []int{0, 2, 1, 3}},
+		{name: "n 4, t 3, b 2 leads round 1", n: 4, threshold: 3, byzantine: 2, order: []int{2, 0, 1, 3}},
+		{name: "n 4, t 3, b 2 leads no round", n: 4, threshold: 3, byzantine: 2, order: []int{2, 3, 0, 1}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if testing.Short() {
-				t.Skip("the search takes 4 s of a processor, and ten times that under the race detector")
+			skipModel(t, false)
+			start := time.Now()
+			c.forks = true
+			m := newModel(t, c)
+			states, found := m.search(func(joint, voteSet) {})
+			m.log(states, start)
+			if found == "" {
+				t.Fatal("no fork")
 			}
-			m := newModel(t, 3, 2, 0, []int{0, 1, 2}, c.rules)
-			states, fork := m.search()
-			if c.forks != (fork != "") {
-				t.Fatalf("fork: %v, want %v\n%s", fork != "", c.forks, fork)
-			}
-			for _, a := range m.validators {
-				t.Logf("validator %d: %d states, %d classes", a.self, len(a.paths), slices.Max(a.class)+1)
-			}
-			t.Logf("%d states of all together\n%s", states, fork)
+			t.Log("\n" + found)
 		})
 	}
+}
+
+// TestSmallModelLeavesOutNothing compares what validators together come to have sent with what they come to without the reductions:
+// states told apart by all that a validator holds, of which there must be as many classes; no classes at all, and no validators alike.
+func TestSmallModelLeavesOutNothing(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		reduced, whole modelCase
+		long           bool
+	}{
+		{"n 3, all that is held", three, three.with(whole), false},
+		{"n 3, all that is held, crashes", three, three.with(whole).with(crashes), true},
+		{"n 3, no classes", three, three.with(plain), false},
+		{"n 4, no classes, none alike", leads1, leads1.with(plain), true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			skipModel(t, c.long)
+			reduced, classes := c.reduced.comesTo(t)
+			whole, wholeClasses := c.whole.comesTo(t)
+			if !maps.Equal(reduced, whole) {
+				t.Errorf("%d combinations of what is sent, without reductions %d", len(reduced), len(whole))
+			}
+			if !c.whole.plain && !slices.Equal(classes, wholeClasses) {
+				t.Errorf("%d classes, by all that is held %d", classes, wholeClasses)
+			}
+			t.Logf("%d combinations of what is sent", len(reduced))
+		})
+	}
+}
+
+// comesTo is what all validators together come to have sent, those that lead no round in order, and how many classes each has.
+func (c modelCase) comesTo(t *testing.T) (sent map[[maxHonest]voteSet]bool, classes []int) {
+	start := time.Now()
+	m := newModel(t, c)
+	sent = make(map[[maxHonest]voteSet]bool)
+	states, found := m.search(func(s joint, _ voteSet) {
+		var all [maxHonest]voteSet
+		for i, a := range m.validators {
+			all[i] = a.classSent[s[i]]
+		}
+		leaders := slices.IndexFunc(m.validators, func(a *automaton) bool { return !slices.Contains(m.order[:modelRounds], a.self) })
+		slices.Sort(all[leaders:len(m.validators)])
+		sent[all] = true
+	})
+	m.log(states, start)
+	if found != "" {
+		t.Errorf("certificates that contradict each other:\n%s", found)
+	}
+	for _, a := range m.validators {
+		classes = append(classes, len(a.moves))
+	}
+	return sent, classes
+}
+
+// A copy of a Core shares with it nothing that changes. Who adds a field with a reference in it looks at copyCore, then adds it here.
+func TestCopiedCoreSharesNothingThatChanges(t *testing.T) {
+	want := map[reflect.Type][]string{
+		reflect.TypeFor[Core]():   {"cfg", "height", "recent", "early", "restored", "answered", "hinted", "out"},
+		reflect.TypeFor[height](): {"Height", "rounds", "blocks", "final", "presence"},
+		reflect.TypeFor[round]():  {"statements", "votes", "own", "certificates", "others", "proposal", "accused"},
+		reflect.TypeFor[block]():  {"Block"},
+	}
+	for of, fields := range want {
+		var found []string
+		for _, f := range reflect.VisibleFields(of) {
+			if len(f.Index) == 1 && refers(f.Type) {
+				found = append(found, f.Name)
+			}
+		}
+		if !slices.Equal(found, fields) {
+			t.Errorf("%v has references %v, want %v", of, found, fields)
+		}
+	}
+}
+
+// refers reports whether a value of a type shares something with its copy that may change.
+func refers(of reflect.Type) bool {
+	switch of.Kind() {
+	case reflect.Map, reflect.Slice, reflect.Pointer, reflect.Func, reflect.Interface, reflect.Chan:
+		return true
+	case reflect.Array:
+		return refers(of.Elem())
+	case reflect.Struct:
+		for i := range of.NumField() {
+			if refers(of.Field(i).Type) {
+				return true
+			}
+		}
+	}
+	return false
 }
