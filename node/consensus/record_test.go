@@ -107,6 +107,9 @@ func TestConfigAndHeightAreChecked(t *testing.T) {
 	for name, h := range map[string]Height{
 		"genesis":           {Height: 0, Set: set, Order: order(4)},
 		"no finalization":   {Height: 2, Set: set, Order: order(4)},
+		"a nullification":   {Height: 2, Set: set, Order: order(4), Last: fakeCertificate(chain.Nullify, 1, 0, chain.Hash{}, 0, 1, 2)},
+		"of another height": {Height: 2, Set: set, Order: order(4), Last: fakeCertificate(chain.Finalize, 2, 0, chain.Hash{}, 0, 1, 2)},
+		"of another block":  {Height: 2, Set: set, Order: order(4), Last: fakeCertificate(chain.Finalize, 1, 0, chain.Hash{1}, 0, 1, 2)},
 		"short order":       {Height: 1, Set: set, Order: order(3)},
 		"no permutation":    {Height: 1, Set: set, Order: []int{0, 1, 1, 3}},
 		"threshold of half": {Height: 1, Set: testSet(4, 2), Order: order(4)},
