@@ -12,20 +12,20 @@ import (
 )
 
 // kill ends members at one instant, in the midst of their work if they do any: after some writes to the wire from now, the last of which
-// does not leave. The copies of their files, as the kill left them, are what they start from next.
+// does not leave, as nothing does from then on. The copies of their files, as the kill left them, are what they start from next.
 func (w *world) kill(members ...*member) {
 	w.Helper()
 	names := make([]string, len(members))
-	cut := make(chan struct{})
+	struck := make(chan struct{})
 	strike := func() {
 		for _, m := range members {
-			m.life.machine.cut()
+			m.life.machine.mute()
 		}
-		// Only now: what is on the disks at this moment is there before anything could have left after it.
+		// Only now: what comes onto the disks from this moment on, nothing rests on that left the node.
 		for _, m := range members {
 			m.life.marks = marks(m.config.Data)
 		}
-		close(cut)
+		close(struck)
 	}
 	for i, m := range members {
 		names[i] = m.name
@@ -33,15 +33,20 @@ func (w *world) kill(members ...*member) {
 	writes := 1 + w.rng.Int64N(300)
 	members[0].life.machine.arm(writes, strike)
 	select {
-	case <-cut:
+	case <-struck:
 	case <-time.After(time.Second):
 		if members[0].life.machine.disarm() {
 			strike()
 		} else {
-			<-cut
+			<-struck
 		}
 	}
-	synctest.Wait() // the dead work on what they had; nothing of it leaves
+	// They hear and write for a moment yet, so that there is something to tear.
+	time.Sleep(time.Duration(w.rng.IntN(100)) * time.Millisecond)
+	for _, m := range members {
+		m.life.machine.cut()
+	}
+	synctest.Wait()
 	var torn []string
 	for _, m := range members {
 		torn = append(torn, w.bury(m))
@@ -50,19 +55,22 @@ func (w *world) kill(members ...*member) {
 	w.note("killed %s; %s", strings.Join(names, ", "), strings.Join(torn, ", "))
 }
 
-// bury copies a dead member's files for its next life and ends the last one.
+// bury copies a dead member's files for its next life and ends the last one. It says what the copy lacks.
 func (w *world) bury(m *member) string {
 	w.Helper()
 	l, old := m.life, m.config.Data
 	m.lives++
 	m.config.Data = filepath.Join(w.dir, m.name, fmt.Sprintf("data%d", m.lives))
-	torn, err := copyTorn(old, m.config.Data, l.marks, w.rng.IntN(tearings), w.rng.Int64())
+	cut, err := copyTorn(old, m.config.Data, l.marks, w.rng.IntN(tearings), w.rng.Int64())
 	w.must(err)
 	m.life = nil
 	l.stop()
 	<-l.ended
 	w.must(os.RemoveAll(old))
-	return torn
+	if cut != [3]int64{} {
+		w.torn++
+	}
+	return fmt.Sprintf("cut off the logs of %s: votes %d, state %d, blocks %d bytes", m.name, cut[0], cut[1], cut[2])
 }
 
 // mark is what a database was at the moment of a kill.
@@ -135,14 +143,14 @@ func tear(before, now []mark, how int, draw int64) (cut [3]int64) {
 }
 
 // copyTorn copies a data directory that nothing writes to, without what tear cuts off.
-func copyTorn(from, to string, before []mark, how int, draw int64) (string, error) {
-	cut := tear(before, marks(from), how, draw)
+func copyTorn(from, to string, before []mark, how int, draw int64) (cut [3]int64, err error) {
+	cut = tear(before, marks(from), how, draw)
 	if err := os.MkdirAll(to, 0o700); err != nil {
-		return "", err
+		return cut, err
 	}
 	entries, err := os.ReadDir(from)
 	if err != nil {
-		return "", err
+		return cut, err
 	}
 	for _, e := range entries {
 		name := e.Name()
@@ -151,16 +159,16 @@ func copyTorn(from, to string, before []mark, how int, draw int64) (string, erro
 		}
 		content, err := os.ReadFile(filepath.Join(from, name))
 		if err != nil {
-			return "", err
+			return cut, err
 		}
 		if i := slices.Index(databases, strings.TrimSuffix(name, "-wal")); i >= 0 && strings.HasSuffix(name, "-wal") {
 			content = content[:int64(len(content))-cut[i]]
 		}
 		if err := os.WriteFile(filepath.Join(to, name), content, 0o600); err != nil {
-			return "", err
+			return cut, err
 		}
 	}
-	return fmt.Sprintf("cut off the logs: votes %d, state %d, blocks %d bytes", cut[0], cut[1], cut[2]), nil
+	return cut, nil
 }
 
 // arm makes the machine call strike at a write to the wire, before it leaves.

@@ -3,9 +3,9 @@
 // is not real is the clock, which moves on when every goroutine waits for it, and the wire between the nodes, on which a test delays, holds
 // back and cuts what it likes.
 //
-// A node is killed by cutting all its connections at one instant, often in the midst of its work, and copying its files once it has come
-// to rest: nothing left it after the cut, so what it wrote after the cut may stay, be lost or be torn in the copy, and all three occur.
-// The next start is on the copy.
+// A node is killed by letting nothing leave it from one instant on, often in the midst of its work, and copying its files a moment later:
+// what it wrote in between nobody has heard of, so it may stay, be lost or be torn in the copy, and all three occur. The next start is on
+// the copy.
 //
 // Faults are drawn from a seed, which a failure prints together with the faults and the nodes' last lines. The seed fixes the faults and
 // not the interleaving: the goroutines of a bubble run in parallel, keys and VRF proofs are random. So a seed tried again may pass; what

@@ -37,17 +37,18 @@ type summary struct {
 }
 
 type row struct {
-	name                                  string
-	nodes, runs, accepted, answers, kills int
-	heights                               uint64
-	virtual                               time.Duration
+	name                                        string
+	nodes, runs, accepted, answers, kills, torn int
+	heights                                     uint64
+	virtual                                     time.Duration
 }
 
 // count adds a run to the summary and logs it.
 func (w *world) count(l *load, height uint64) {
 	name, _, _ := strings.Cut(w.Name(), "/")
 	virtual := time.Since(w.began)
-	w.Logf("%d heights, %d messages, %d answers, %d kills, %v of virtual time", height, l.count(), l.answers, w.kills, virtual.Round(time.Second))
+	w.Logf("%d heights, %d messages, %d answers, %d kills (%d torn), %v of virtual time",
+		height, l.count(), l.answers, w.kills, w.torn, virtual.Round(time.Second))
 	rows.mu.Lock()
 	defer rows.mu.Unlock()
 	var r *row
@@ -64,6 +65,7 @@ func (w *world) count(l *load, height uint64) {
 	r.accepted += l.count()
 	r.answers += l.answers
 	r.kills += w.kills
+	r.torn += w.torn
 	r.heights += height
 	r.virtual += virtual
 	if long() {
@@ -75,9 +77,9 @@ func (s *summary) print() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	table := tabwriter.NewWriter(os.Stdout, 2, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "\ntest\tnodes\truns\theights\tmessages\tanswers\tkills\tvirtual time")
+	fmt.Fprintln(table, "\ntest\tnodes\truns\theights\tmessages\tanswers\tkills\ttorn\tvirtual time")
 	for _, r := range s.rows {
-		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%v\n", r.name, r.nodes, r.runs, r.heights, r.accepted, r.answers, r.kills,
+		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%v\n", r.name, r.nodes, r.runs, r.heights, r.accepted, r.answers, r.kills, r.torn,
 			r.virtual.Round(time.Second))
 	}
 	_ = table.Flush() // to standard output

@@ -98,6 +98,14 @@ type machine struct {
 	// strike, if there is one, is called before the write to the wire that uses up the fuse (see kill).
 	fuse   int64
 	strike func()
+	muted  bool
+}
+
+// mute lets nothing leave the machine any more, though it does not know.
+func (m *machine) mute() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.muted = true
 }
 
 // cut takes the machine off the wire: from now on nothing leaves it, and nothing new arrives. The other ends see resets.
@@ -117,6 +125,12 @@ func (m *machine) cut() {
 	for _, c := range m.connsOf(func(c *conn) bool { return c.machine == m }) {
 		c.reset()
 	}
+}
+
+func (m *machine) silent() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.muted
 }
 
 func (m *machine) off() bool {
@@ -167,7 +181,7 @@ func (m *machine) Dial(ctx context.Context, _, at string) (net.Conn, error) {
 			break
 		}
 	}
-	if m.off() {
+	if m.off() || m.silent() {
 		return nil, refused("dial", at, syscall.ENETDOWN)
 	}
 	m.mu.Lock()
@@ -251,13 +265,15 @@ func (c *conn) Write(b []byte) (int, error) {
 	if c.machine.off() || !c.in.open() {
 		return 0, &net.OpError{Op: "write", Net: "tcp", Addr: address(c.remote), Err: syscall.EPIPE}
 	}
-	c.peer.in.put(parcel{data: append([]byte(nil), b...)}) // the other end may be closed; word of that is on its way
+	if !c.machine.silent() {
+		c.peer.in.put(parcel{data: append([]byte(nil), b...)}) // the other end may be closed; word of that is on its way
+	}
 	return len(b), nil
 }
 
 // Close ends this side at once, and the other when it has read what was written.
 func (c *conn) Close() error {
-	if !c.machine.off() {
+	if !c.machine.silent() {
 		c.peer.in.put(parcel{end: io.EOF})
 	}
 	c.in.fail(net.ErrClosed)

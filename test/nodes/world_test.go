@@ -51,8 +51,9 @@ type world struct {
 	ctx     context.Context
 	tasks   sync.WaitGroup
 	history history
-	kills   int
-	leave   []func() // takes guests off the wire
+	// kills counts the nodes killed; torn those whose copy lacks something that was written after the kill.
+	kills, torn int
+	leave       []func() // takes guests off the wire
 
 	mu      sync.Mutex
 	journal []string
