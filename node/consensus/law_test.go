@@ -34,6 +34,9 @@ type law struct {
 	heard, rivals, shown map[uint32][]chain.Hash
 	waits                map[at]bool
 
+	// troubled are those that were answered, or made us ask, since T_retry or the start of the height.
+	troubled map[troubled]bool
+
 	// The wait after a start: dropped is the highest height of which a message was passed over.
 	settled, settling bool
 	settles           uint32
@@ -44,6 +47,20 @@ type law struct {
 type breach struct{ rule, what string }
 
 func (b *breach) Error() string { return b.rule + ": " + b.what }
+
+// troubled is a peer and what was done for it.
+type troubled struct {
+	what string
+	peer chain.PublicKey
+}
+
+// once: nobody makes the node do a thing for it again and again.
+func (l *law) once(what string, peer chain.PublicKey) {
+	if l.troubled[troubled{what, peer}] {
+		l.breaks("bounded", "%s for %v again", what, peer)
+	}
+	l.troubled[troubled{what, peer}] = true
+}
 
 // at names the certificates of a kind in a round.
 type at struct {
@@ -96,7 +113,7 @@ func (l *law) begins(h Height) {
 	l.sets[h.Height] = h.Set
 	l.told, l.fresh = make(map[chain.Hash]bool), make(map[uint32][]chain.Hash)
 	l.heard, l.rivals, l.shown = make(map[uint32][]chain.Hash), make(map[uint32][]chain.Hash), make(map[uint32][]chain.Hash)
-	l.waits = make(map[at]bool)
+	l.waits, l.troubled = make(map[at]bool), make(map[troubled]bool)
 	if h.Height <= l.dropped {
 		l.settled, l.settling = false, false
 	}
@@ -172,6 +189,9 @@ func (l *law) happens(e Event) {
 		of := at{waitsFor[e.Timer.Kind], e.Timer.Round}
 		if _, waiting := l.waits[of]; waiting && e.Timer.Height == l.Height.Height {
 			l.waits[of] = true
+		}
+		if e.Timer.Kind == RetryTimer && e.Timer.Height == l.Height.Height {
+			clear(l.troubled)
 		}
 		if e.Timer.Kind == SettleTimer && l.settling && e.Timer.Round == l.settles {
 			l.settled, l.settling = true, false
@@ -447,10 +467,12 @@ func (l *law) done(a Action) {
 			l.breaks("evidence", "%+v", e)
 		}
 	case CatchUp:
+		l.once("catch up", a.From)
 		if a.Height <= l.Height.Height {
 			l.breaks("catch up", "to height %d at %d", a.Height, l.Height.Height)
 		}
 	case AnswerFinalization:
+		l.once("answer", a.To)
 		if a.Height >= l.Height.Height {
 			l.breaks("answer", "about height %d at %d", a.Height, l.Height.Height)
 		}
