@@ -86,7 +86,7 @@ type Store struct {
 	// evidence counts the pieces held.
 	evidence atomic.Int64
 	closing  sync.Once
-	closed  error
+	closed   error
 
 	strengthening sync.Mutex
 	stronger      map[uint64]*chain.Certificate // by height, not yet written
