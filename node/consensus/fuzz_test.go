@@ -310,6 +310,8 @@ func (p *hostile) checkBounds() {
 	for _, rd := range h.rounds {
 		if rd.closed() {
 			certified++
+		} else if uint64(rd.number) > uint64(h.current)+2*uint64(p.n()) {
+			p.law.breaks("bounded", "round %d is held at round %d", rd.number, h.current)
 		}
 		if len(rd.statements) > 2 {
 			p.law.breaks("bounded", "%d statements of a round", len(rd.statements))
