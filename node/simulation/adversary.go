@@ -12,8 +12,8 @@ import (
 // is for, and gives its own to whom it likes. Its validators also run as two processes each (world.nodes), which do as they
 // should towards those they reach: an equivocation that looks honest from both sides. What the coalition does besides is here.
 //
-// At every height it splits the honest validators in two sides, or three, and keeps to it, for an attack that changes its mind gets nowhere: each
-// side is shown a chain of its own for as long as there are votes to show.
+// At every height it splits the honest validators in two sides, or three, and keeps to it, for an attack that changes its mind gets
+// nowhere: each side is shown a chain of its own for as long as there are votes to show.
 type coalition struct {
 	w       *world
 	members []int

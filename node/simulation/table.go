@@ -3,6 +3,7 @@ package simulation
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/diseq/diseq/node/internal/mutation"
@@ -50,22 +51,23 @@ func Promises() []Case {
 
 // String names what is simulated: the set, and what happens to it.
 func (o *Options) String() string {
-	s := fmt.Sprintf("n=%d t=%d b=%d", o.N, o.T, o.Byzantine)
+	var s strings.Builder
+	fmt.Fprintf(&s, "n=%d t=%d b=%d", o.N, o.T, o.Byzantine)
 	for _, v := range []struct {
 		name  string
 		count int
 	}{{"dead", o.Dead}, {"partitioned", o.Partitioned}, {"paused", o.Paused}, {"killed", o.Killed}} {
 		if v.count > 0 {
-			s += fmt.Sprintf(" %s=%d", v.name, v.count)
+			fmt.Fprintf(&s, " %s=%d", v.name, v.count)
 		}
 	}
 	if o.Delta > 0 {
-		s += " wait"
+		s.WriteString(" wait")
 	}
 	if o.Asynchronous {
-		s += " any network"
+		s.WriteString(" any network")
 	}
-	return s
+	return s.String()
 }
 
 // delta is the synchrony wait of the table.

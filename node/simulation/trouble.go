@@ -176,7 +176,8 @@ func (w *world) mend(s *node) {
 	}
 }
 
-// handleMissed handles what a node missed, one thing after the other, each with all that follows from it; what arrives meanwhile comes after.
+// handleMissed handles what a node missed, one thing after the other, each with all that follows from it; what arrives meanwhile comes
+// after.
 func (w *world) handleMissed(s *node) {
 	if s.core == nil || s.trouble.paused || len(s.trouble.missed) == 0 {
 		return

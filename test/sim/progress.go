@@ -27,7 +27,9 @@ type progress struct {
 }
 
 func newProgress(to *os.File, lines []*line, seeds uint64) *progress {
-	p := &progress{to: to, terminal: isatty.IsTerminal(to.Fd()), every: 10 * time.Second, now: time.Now, lines: make(map[*line]int), seeds: seeds}
+	p := &progress{
+		to: to, terminal: isatty.IsTerminal(to.Fd()), every: 10 * time.Second, now: time.Now, lines: make(map[*line]int), seeds: seeds,
+	}
 	if p.terminal {
 		p.every = 200 * time.Millisecond
 	}

@@ -31,8 +31,9 @@ func printTable(to io.Writer, lines []*line, took time.Duration) error {
 				all.Faults[kind] += times
 			}
 		}
-		fmt.Fprintf(table, "%d\t%d\t%d\t%s\t%d\t%d\t%s\t%.2f\t%d\t%d\t%d\t%.0f\t%s\n", l.N, l.T, l.Byzantine, wait(l.Delta), s.Seeds, s.Forks, seen,
-			s.MeanRounds(), s.Rounds, s.CalmRounds, s.Faults[simulation.Crash], float64(s.Seeds)/max(l.took.Minutes(), 1e-9), l.Name)
+		fmt.Fprintf(table, "%d\t%d\t%d\t%s\t%d\t%d\t%s\t", l.N, l.T, l.Byzantine, wait(l.Delta), s.Seeds, s.Forks, seen)
+		fmt.Fprintf(table, "%.2f\t%d\t%d\t%d\t%.0f\t%s\n", s.MeanRounds(), s.Rounds, s.CalmRounds, s.Faults[simulation.Crash],
+			float64(s.Seeds)/max(l.took.Minutes(), 1e-9), l.Name)
 	}
 	if err := table.Flush(); err != nil {
 		return err
