@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/diseq/diseq/node/simulation"
 )
@@ -15,8 +16,12 @@ import (
 // Forks that a coalition brought about in the simulator, with real keys: the command convicts at least 2t-n validators of each, all of
 // them Byzantine, from the evidence and the genesis document alone.
 func TestEvidenceOfForksConvicts(t *testing.T) {
-	for _, o := range []simulation.Options{{N: 4, T: 3, Byzantine: 2, Keys: true}, {N: 5, T: 3, Byzantine: 1, Keys: true}, {N: 7, T: 5, Byzantine: 3, Keys: true}} {
-		t.Run(fmt.Sprintf("n=%d t=%d b=%d", o.N, o.T, o.Byzantine), func(t *testing.T) {
+	for _, o := range []simulation.Options{
+		{N: 4, T: 3, Byzantine: 2, Keys: true}, {N: 5, T: 3, Byzantine: 1, Keys: true}, {N: 7, T: 5, Byzantine: 3, Keys: true},
+		// With the synchrony wait, and messages that take longer than its Delta.
+		{N: 4, T: 3, Byzantine: 2, Delta: 100 * time.Millisecond, Lateness: 250, Keys: true},
+	} {
+		t.Run(o.String(), func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			genesis, path := filepath.Join(dir, "genesis.json"), filepath.Join(dir, "evidence.json")
