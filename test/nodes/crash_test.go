@@ -42,7 +42,7 @@ func (w *world) kill(members ...*member) {
 		}
 	}
 	// They hear and write for a moment yet, so that there is something to tear.
-	time.Sleep(time.Duration(w.rng.IntN(100)) * time.Millisecond)
+	time.Sleep(time.Duration(w.rng.IntN(400)) * time.Millisecond)
 	for _, m := range members {
 		m.life.machine.cut()
 	}
