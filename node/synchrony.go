@@ -281,8 +281,8 @@ func (s *synchrony) fall(number uint64, f *fence) {
 	s.n.seq.post(consensus.TimerFired{Timer: f.timer})
 }
 
-// asks answers a peer that asks for what is sent when a link opens: up to four times a Delta at once, for the peer counts on it; who asks more
-// often waits.
+// asks answers a peer that asks for what is sent when a link opens: up to four times a Delta at once, for the peer counts on it; who asks
+// more often waits.
 func (s *synchrony) asks(from chain.PublicKey) {
 	if s.delta == 0 {
 		return
