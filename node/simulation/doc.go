@@ -21,7 +21,8 @@
 //
 // The oracle (oracle.go) holds every run to: one final block a height, for ever; certificates of t votes that their signers
 // cast; rules that honest validators never break; evidence against the guilty only, and against at least 2t-n of them if there is a
-// fork; votes on disk before they leave; heights that go on in the calm. A run that breaks one of them ends with a violation ([Result].Violation).
+// fork; votes on disk before they leave; heights that go on in the calm. A run that breaks one of them ends with a violation
+// ([Result].Violation).
 //
 // # What is not
 //
