@@ -219,10 +219,10 @@ func (a *automaton) number(v local) int32 {
 // height: who was heard and who was silent (a leader is skipped once it has led twice), that the height is awake, evidence, the votes
 // in certificates, and of the rounds above all but that they were entered.
 //
-// It also leaves out what follows from the rest. Certificates that are held are durable, and so are own votes, which have been sent
-// when an event is over. T_round that has fired has left its vote to nullify, or the round. A statement counts while its round is not
-// passed, and of two the first. Blocks that are held, asked for and valid need not be known while answers come at once. A final block
-// ends everything. TestSmallModelLeavesOutNothing compares with the whole.
+// It also leaves out what follows from the rest. Certificates that are held are durable, and so are own votes, which have been sent when an
+// event is over. T_round that has fired has left its vote to nullify, or the round. A statement counts while its round is not passed, and
+// of two the first. Blocks that are held, asked for and valid need not be known while answers come at once and nobody crashes: votes leave
+// together or one after the other. A final block ends everything. TestSmallModelLeavesOutNothing compares with the whole.
 func (a *automaton) key(v *local) []byte {
 	h, m := v.core.height, a.m
 	b := binary.LittleEndian.AppendUint32(make([]byte, 0, 96), uint32(v.sent))
@@ -264,7 +264,7 @@ func (a *automaton) key(v *local) []byte {
 			b = m.appendTally(b, rd, a.self)
 		}
 	}
-	if m.late || m.whole {
+	if m.late || m.whole || m.crashes && m.rules == (mutation.Rules{}) {
 		for _, hash := range m.hashes {
 			if held := h.blocks[hash]; held != nil {
 				b = append(b, truth(true, held.Block != nil, held.fetching, held.checking, held.persisted), byte(held.verdict))

@@ -38,14 +38,15 @@ var modelCases = []struct {
 	// long cases are those of make sim.
 	long bool
 }{
-	{three.with(crashes), 32612, false},
-	{fourHonest.with(crashes), 269276, false},
-	{leads0.with(crashes), 81986, false},
-	{leads1.with(crashes), 172905, false},
-	{leadsNone.with(crashes), 32612, false},
-	{leadBoth.with(crashes), 549876, false},
-	{leads0.with(crashes).with(pairs), 147605, false},
-	{leads1.with(crashes).with(pairs), 174507, false},
+	{three.with(crashes), 34238, false},
+	{fourHonest.with(crashes), 288851, false},
+	{leads0.with(crashes), 100695, false},
+	{leads1.with(crashes), 191225, false},
+	{leadsNone.with(crashes), 34238, false},
+	{leadBoth, 476738, false},
+	{leadBoth.with(crashes), 849397, true},
+	{leads0.with(pairs), 98027, false},
+	{leads1.with(pairs), 174507, false},
 	// E3 makes evidence; agreement does not rest on it.
 	{leads0.without("E3", mutation.Rules{FinalizeAnother: true}), 83742, false},
 	{three.with(votes), 120297, false},
