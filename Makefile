@@ -151,7 +151,7 @@ sim: ## The simulation for long: SIM_SEEDS seeds for each promise, NODE_SEEDS fo
 
 .PHONY: fuzz-short
 fuzz-short: ## Every fuzz target for FUZZTIME_SHORT.
-	@$(PHASE) 'fuzz targets, $(FUZZTIME_SHORT) each' $(GO) run ./hack/fuzz -time $(FUZZTIME_SHORT)
+	@$(PHASE) 'fuzz targets, $(FUZZTIME_SHORT) each' $(GO) run ./hack/fuzz -fresh -time $(FUZZTIME_SHORT)
 
 .PHONY: integration
 integration: ## The operator and its API against a real API server, whose programs hack/kind builds.

@@ -19,7 +19,7 @@ func aModule(t *testing.T) *module {
 		"inner/go.mod":      "module example.com/another\n",
 		"inner/x_test.go":   "package inner\n\nfunc FuzzElsewhere(f *testing.F) {}\n",
 		"a/testdata/x.go":   "package x\n\nfunc FuzzNone(f *testing.F) {}\n",
-		"a/a_test.go":       "package a\n\nimport \"testing\"\n\n// FuzzNot is a comment: func FuzzNot(f *testing.F)\n" + holds,
+		"a/a_test.go":       "package a\n\nimport \"testing\"\n\nconst text = `\nfunc FuzzNot(f *testing.F) {}\n`\n" + holds,
 		"a/a.go":            "package a\n\n" + reached,
 		"a/b/b_test.go":     "package b\n\nimport \"testing\"\n" + breaks,
 		"a/b/b_test.go.bak": "func FuzzBackup(f *testing.F) {}",

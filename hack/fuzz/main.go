@@ -31,6 +31,7 @@ func main() {
 	atOnce := flag.Int("at-once", runtime.NumCPU(), "targets at a time, each with one worker")
 	only := flag.String("only", "", "only targets whose package and name, such as node/chain.FuzzDecode, contain this")
 	corpus := flag.Bool("corpus", false, "select what testdata/fuzz holds from it and the cache, instead of fuzzing")
+	fresh := flag.Bool("fresh", false, "begin with testdata/fuzz alone, whatever the cache holds: running the cache may take longer than -time")
 	flag.Parse()
 	if flag.NArg() > 0 || *atOnce < 1 {
 		fmt.Fprintln(os.Stderr, "fuzz: want flags only, -at-once of at least 1 (see fuzz -help)")
@@ -39,14 +40,14 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	m := &module{root: ".", time: *long, progress: progress(os.Stderr)}
-	if err := run(ctx, m, *only, *atOnce, *corpus); err != nil {
+	if err := run(ctx, m, *only, *atOnce, *corpus, *fresh); err != nil {
 		m.progress("")
 		fmt.Fprintln(os.Stderr, "fuzz:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, m *module, only string, atOnce int, corpus bool) error {
+func run(ctx context.Context, m *module, only string, atOnce int, corpus, fresh bool) error {
 	targets, err := discover(m.root, only)
 	if err != nil {
 		return err
@@ -63,6 +64,9 @@ func run(ctx context.Context, m *module, only string, atOnce int, corpus bool) e
 		return err
 	}
 	defer func() { _ = os.RemoveAll(m.binaries) }() // a temporary directory
+	if fresh {
+		m.cache = filepath.Join(m.binaries, "found")
+	}
 	if corpus {
 		return m.selectAll(ctx, targets)
 	}

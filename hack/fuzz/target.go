@@ -6,6 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
 	"io/fs"
 	"os"
@@ -49,8 +52,6 @@ type result struct {
 	failing, rerunning string
 }
 
-var declaration = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(\w+ \*testing\.F\)`)
-
 // discover lists the targets of a module in order; modules inside it are not its own.
 func discover(root, only string) ([]target, error) {
 	var found []target
@@ -68,7 +69,7 @@ func discover(root, only string) ([]target, error) {
 		if !strings.HasSuffix(path, "_test.go") {
 			return nil
 		}
-		source, err := os.ReadFile(path)
+		source, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
 		if err != nil {
 			return err
 		}
@@ -76,8 +77,12 @@ func discover(root, only string) ([]target, error) {
 		if err != nil {
 			return err
 		}
-		for _, match := range declaration.FindAllSubmatch(source, -1) {
-			if t := (target{filepath.ToSlash(dir), string(match[1])}); strings.Contains(t.String(), only) {
+		for _, declared := range source.Decls {
+			f, ok := declared.(*ast.FuncDecl)
+			if !ok || f.Recv != nil || !strings.HasPrefix(f.Name.Name, "Fuzz") {
+				continue
+			}
+			if t := (target{filepath.ToSlash(dir), f.Name.Name}); strings.Contains(t.String(), only) {
 				found = append(found, t)
 			}
 		}
