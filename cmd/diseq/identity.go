@@ -246,6 +246,9 @@ func readPublic(path string) (v chain.GenesisValidator, err error) {
 	if err := d.Decode(&v); err != nil {
 		return v, fmt.Errorf("%s: want the public.json of an identity: %w", path, err)
 	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return v, fmt.Errorf("%s: want the public.json of one identity: something follows the identity", path)
+	}
 	return v, nil
 }
 

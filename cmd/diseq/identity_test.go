@@ -169,6 +169,9 @@ func TestGenesisIsMadeOfIdentities(t *testing.T) {
 	fails(t, exitFailure, "public.json", "genesis", "--chain-id", "c", "--threshold", "1", out)
 	public, err := os.ReadFile(files[0])
 	must(t, err)
+	two := filepath.Join(dir, "two.json")
+	must(t, os.WriteFile(two, append(public, public...), 0o600))
+	fails(t, exitFailure, "something follows the identity", "genesis", "--chain-id", "c", "--threshold", "1", two)
 	var v chain.GenesisValidator
 	must(t, json.Unmarshal(public, &v))
 	for i := range v.VRFKey {

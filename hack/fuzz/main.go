@@ -31,7 +31,7 @@ func main() {
 	atOnce := flag.Int("at-once", runtime.NumCPU(), "targets at a time, each with one worker")
 	only := flag.String("only", "", "only targets whose package and name, such as node/chain.FuzzDecode, contain this")
 	corpus := flag.Bool("corpus", false, "select what testdata/fuzz holds from it and the cache, instead of fuzzing")
-	fresh := flag.Bool("fresh", false, "begin with testdata/fuzz alone, whatever the cache holds: running the cache may take longer than -time")
+	fresh := flag.Bool("fresh", false, "begin with testdata/fuzz alone: running all that the cache holds may take longer than -time")
 	flag.Parse()
 	if flag.NArg() > 0 || *atOnce < 1 {
 		fmt.Fprintln(os.Stderr, "fuzz: want flags only, -at-once of at least 1 (see fuzz -help)")
@@ -187,7 +187,8 @@ func (b *board) done(r *result) {
 }
 
 func (b *board) draw() {
-	parts := []string{fmt.Sprintf("%d/%d", b.ended, b.planned)}
+	parts := make([]string, 1, 1+len(b.running))
+	parts[0] = fmt.Sprintf("%d/%d", b.ended, b.planned)
 	for _, r := range b.running {
 		parts = append(parts, fmt.Sprintf("%s %v %d execs %d new", r.target, r.took.Round(time.Second), r.execs, r.interesting))
 	}
