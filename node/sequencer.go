@@ -137,17 +137,18 @@ func (s *sequencer) run(ctx context.Context) error {
 	}
 }
 
-// step handles an event and those already waiting behind it, so that they share an fsync. The first of them has waited longest: for what
+// step handles an event and those already waiting behind it, so that they share an fsync. Each may have waited for too long: for what
 // was handled before it, for blocks that catching up brought, or behind a flood.
 func (s *sequencer) step(p posted) error {
-	s.n.synchrony.held(time.Since(p.at))
 	began := time.Now()
 	defer func() { s.n.synchrony.held(time.Since(began)) }()
 	var actions []consensus.Action
-	if s.n.synchrony.breached() {
-		actions = s.core.Step(consensus.Health{})
-	}
 	for range groupedEvents {
+		s.n.synchrony.held(time.Since(p.at))
+		// Before each event, not each group: that all is well again is an event, too, and the breach comes before it.
+		if s.n.synchrony.breached() {
+			actions = append(actions, s.core.Step(consensus.Health{})...)
+		}
 		next := s.core.Step(p.event)
 		actions = append(actions, next...)
 		if commits(next) {

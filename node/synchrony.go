@@ -110,20 +110,27 @@ func (s *synchrony) held(d time.Duration) {
 	}
 }
 
-// breached reports, once, that the core has to be told of ill health before anything else.
+// breached reports, once, that the core has to be told of ill health before anything else. The watchdog takes note in any case: it is what
+// says that all is well again.
 func (s *synchrony) breached() bool {
-	return s.delta > 0 && (s.stalled.Swap(false) || s.late())
+	if s.delta == 0 || s.stalled.Swap(false) {
+		return s.delta > 0
+	}
+	late := s.late()
+	if late {
+		s.slow.Store(true)
+	}
+	return late
 }
 
 func (s *synchrony) watch() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	late := s.late() || s.slow.Swap(false)
 	now := time.Now()
-	s.beat.Store(&now)
-	if late {
-		s.breach()
+	if slow := s.slow.Swap(false); s.late() || slow {
+		s.breach() // before the beat: what the sequencer takes between the two is not timely
 	}
+	s.beat.Store(&now)
 	for to, p := range s.links {
 		if p.number != 0 && now.Sub(p.sent) > 2*s.delta {
 			p.number, p.good = 0, time.Time{}

@@ -16,18 +16,7 @@ func TestEventsThatWaitedForTheSequencerMakeTheNodeAbstain(t *testing.T) {
 		waited  time.Duration
 		settled bool
 	}{{"handled at once", 0, true}, {"after a third of Delta", delta / 3, true}, {"after two thirds of Delta", 2 * delta / 3, false}} {
-		net := newTestNetwork(t, 1, 1)
-		net.genesis.SynchronyDeltaMS = uint32(delta / time.Millisecond)
-		writeJSON(t, net.configs[0].Genesis, net.genesis)
-		n := net.openNode(0)
-		if err := n.seq.restart(n.votes.Load(), 0); err != nil {
-			t.Fatal(err)
-		}
-		n.seq.core.Step(consensus.Health{OK: true})
-		n.seq.core.Step(consensus.TimerFired{Timer: consensus.Timer{Kind: consensus.SettleTimer, Height: 1, Round: 1}})
-		if !n.seq.core.Settled() {
-			t.Fatal("the core does not vote to begin with")
-		}
+		n := openSettled(t, delta)
 		n.seq.post(consensus.Pool{})
 		p := <-n.seq.events
 		p.at = p.at.Add(-c.waited)
@@ -38,6 +27,89 @@ func TestEventsThatWaitedForTheSequencerMakeTheNodeAbstain(t *testing.T) {
 			t.Errorf("%s: the core may vote: %v, want %v", c.name, n.seq.core.Settled(), c.settled)
 		}
 	}
+}
+
+// Events of the pool do not come through the queue. What is handled together with one may have waited all the same.
+func TestEventsThatWaitedBehindAChangeOfThePoolMakeTheNodeAbstain(t *testing.T) {
+	const delta = time.Minute
+	n := openSettled(t, delta)
+	n.seq.events <- posted{consensus.Pool{}, time.Now().Add(-2 * delta / 3)}
+	if err := n.seq.step(posted{consensus.Pool{}, time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	if n.seq.core.Settled() {
+		t.Error("the core may vote on what waited for two thirds of Delta")
+	}
+}
+
+// What the watchdog says once all is well again comes behind the breach, also when both meet the sequencer amid a group of events: told the
+// other way round, the core abstains for ever.
+func TestTheEndOfABreachIsToldAfterTheBreach(t *testing.T) {
+	const delta = time.Minute
+	n := openSettled(t, delta)
+	n.seq.events <- posted{consensus.Pool{}, time.Now().Add(-2 * delta / 3)}
+	n.seq.post(consensus.Health{OK: true})
+	for range 2 {
+		if err := n.seq.step(posted{consensus.Pool{}, time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.seq.core.Step(consensus.TimerFired{Timer: consensus.Timer{Kind: consensus.SettleTimer, Height: 1, Round: 2}})
+	if !n.seq.core.Settled() {
+		t.Error("the core abstains although it was told last that all is well")
+	}
+}
+
+// However a breach and its end meet a sequencer that is at work, a node that takes itself for healthy votes again.
+func TestABreachAmidAGroupOfEventsEnds(t *testing.T) {
+	n := openSettled(t, time.Minute)
+	n.ctx = t.Context()
+	n.synchrony.ok.Store(true)
+	for i := range 100 {
+		n.synchrony.slow.Store(true)
+		told := make(chan struct{})
+		go func() { n.synchrony.watch(); close(told) }()
+		for done := false; !done || len(n.seq.events) > 0; {
+			select {
+			case <-told:
+				done = true
+			default:
+			}
+			if err := n.seq.step(posted{consensus.Pool{}, time.Now()}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := n.seq.step(posted{consensus.Pool{}, time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		if !n.synchrony.ok.Load() {
+			t.Fatal("one validator of one is not healthy")
+		}
+		for settles := range uint32(2*i + 4) {
+			n.seq.core.Step(consensus.TimerFired{Timer: consensus.Timer{Kind: consensus.SettleTimer, Height: 1, Round: settles}})
+		}
+		if !n.seq.core.Settled() {
+			t.Fatalf("breach %d: the node is healthy, its core does not know", i)
+		}
+	}
+}
+
+// openSettled opens a node whose core may vote.
+func openSettled(t *testing.T, delta time.Duration) *Node {
+	t.Helper()
+	net := newTestNetwork(t, 1, 1)
+	net.genesis.SynchronyDeltaMS = uint32(delta / time.Millisecond)
+	writeJSON(t, net.configs[0].Genesis, net.genesis)
+	n := net.openNode(0)
+	if err := n.seq.restart(n.votes.Load(), 0); err != nil {
+		t.Fatal(err)
+	}
+	n.seq.core.Step(consensus.Health{OK: true})
+	n.seq.core.Step(consensus.TimerFired{Timer: consensus.Timer{Kind: consensus.SettleTimer, Height: 1, Round: 1}})
+	if !n.seq.core.Settled() {
+		t.Fatal("the core does not vote to begin with")
+	}
+	return n
 }
 
 // Who settles counts on an answer within Delta of having been asked: the limit on how often a peer is answered does not delay the first.
