@@ -63,7 +63,6 @@ func TestTheEndOfABreachIsToldAfterTheBreach(t *testing.T) {
 // However a breach and its end meet a sequencer that is at work, a node that takes itself for healthy votes again.
 func TestABreachAmidAGroupOfEventsEnds(t *testing.T) {
 	n := openSettled(t, time.Minute)
-	n.ctx = t.Context()
 	n.synchrony.ok.Store(true)
 	for i := range 100 {
 		n.synchrony.slow.Store(true)
