@@ -6,6 +6,8 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/diseq/diseq/api/v1alpha1"
 )
@@ -88,6 +90,40 @@ func TestNoPodIsRestartedWhileTheSynchronyWaitKeepsAnotherFromVoting(t *testing.
 	for pod, image := range c.images() {
 		if image != "diseq:next" {
 			t.Errorf("%s runs %s", pod, image)
+		}
+	}
+}
+
+// That a validator votes again is no event in the API server: as long as one abstains, the network is looked at every few seconds, with
+// something to do and without.
+func TestANetworkInWhichAValidatorAbstainsIsLookedAtSoonAgain(t *testing.T) {
+	c := newCluster(t)
+	c.apply("demo", waiting(100*time.Millisecond))
+	o := newOperator(t, c)
+	o.settle("demo")
+	again := func() time.Duration {
+		result, err := o.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Namespace: c.namespace, Name: "demo"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.step(t.Context())
+		return result.RequeueAfter
+	}
+	if after := again(); after < 10*time.Second || after > 12*time.Second {
+		t.Errorf("with nothing to wait for, again after %v", after)
+	}
+	c.deaf["demo-v1"] = true
+	c.step(t.Context())
+	for _, change := range []func(){
+		func() {},
+		func() { c.edit("demo", toImage("diseq:next")) },
+		func() { c.deaf["demo-v2"], c.deaf["demo-v3"] = true, true },
+	} {
+		change()
+		for range 4 {
+			if after := again(); after <= 0 || after > 3*time.Second {
+				t.Errorf("again after %v:\n%s", after, describe(c.network("demo")))
+			}
 		}
 	}
 }

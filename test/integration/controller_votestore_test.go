@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/diseq/diseq/api/v1alpha1"
@@ -74,20 +75,32 @@ func TestARecordedVoteStoreRestartsNoPod(t *testing.T) {
 // Neither a node that does not vote yet nor one that is silent has shown that it made its vote store.
 func TestOnlyWhoIsSeenVotingHasMadeItsVoteStore(t *testing.T) {
 	c := newCluster(t)
-	c.silent["demo-v1"] = true
+	c.silent["demo-v1"], c.rejoins = true, false
 	c.apply("demo")
 	o := newOperator(t, c)
-	o.until("demo", "available", func(n *v1alpha1.DiseqNetwork) bool { return n.Status.ReadyValidators == 3 })
+	for range 10 {
+		o.reconcile("demo")
+		claim := &corev1.PersistentVolumeClaim{}
+		if err := c.client.Get(t.Context(), types.NamespacedName{Namespace: c.namespace, Name: "demo-v2"}, claim); err == nil {
+			c.disks[claim.UID] = &disk{used: true} // something is on it, and no vote store
+			break
+		}
+	}
+	n := o.until("demo", "started", func(n *v1alpha1.DiseqNetwork) bool {
+		return n.Status.ReadyValidators == 2 && member(n, "demo-v2").Phase == v1alpha1.MemberRejoining
+	})
 	for range 3 {
 		o.reconcile("demo")
 		c.step(t.Context())
 	}
-	if file := c.peersFile(t.Context(), "demo"); file["demo-v1"] || !file["demo-v0"] {
-		t.Errorf("peers file %v", file)
+	file := c.peersFile(t.Context(), "demo")
+	if file["demo-v1"] || file["demo-v2"] || !file["demo-v0"] || member(n, "demo-v2").VoteStore {
+		t.Errorf("peers file %v, member %+v", file, member(n, "demo-v2"))
 	}
 	delete(c.silent, "demo-v1")
+	c.rejoins = true
 	o.settle("demo")
-	if file := c.peersFile(t.Context(), "demo"); !file["demo-v1"] {
+	if file := c.peersFile(t.Context(), "demo"); !file["demo-v1"] || !file["demo-v2"] {
 		t.Errorf("peers file %v", file)
 	}
 }
