@@ -52,6 +52,13 @@ func TestPausedValidatorAbstainsFromTheSynchronyWait(t *testing.T) {
 		return err
 	})
 	awaitHealth(t, paused, true)
+	system.Eventually(t, soon, "who was paused votes again", func() error {
+		s, err := paused.Status()
+		if err == nil && (s.Synchrony == nil || !s.Synchrony.Settled) {
+			err = fmt.Errorf("%+v", s.Synchrony)
+		}
+		return err
+	})
 	h.Await(t, soon, h.Highest()+3, n.Nodes...)
 	load.Stop()
 	n.Audit(h, load)

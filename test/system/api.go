@@ -34,7 +34,8 @@ type Status struct {
 		Name      string
 		Connected bool
 	}
-	Pool struct{ Messages int }
+	Pool      struct{ Messages int }
+	Synchrony *struct{ Healthy, Settled bool }
 }
 
 // Result is the answer to one submitted message.
