@@ -133,6 +133,8 @@ func (p *plan) restart() Decision {
 	switch {
 	case flight != nil && left >= t:
 		return decide(waitFor(flight), nil, "restarting %s waits for %s, which %s", victim.Name, flight.Name, lacks)
+	case flight != nil && flight.CaughtUp: // because names only those who do not count
+		return decide(waitFor(flight), nil, "%s%s; %s %s", short, p.because(victim), flight.Name, lacks)
 	case flight != nil:
 		return decide(waitFor(flight), nil, "%s%s", short, p.because(victim))
 	case left >= t:

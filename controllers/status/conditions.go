@@ -229,7 +229,11 @@ func evidenceFound(v view) verdict {
 		case s.Answer == nil:
 			silent = true
 		case s.Answer.Evidence > 0:
-			held = append(held, fmt.Sprintf("%s holds %d pieces of evidence", s.Name, s.Answer.Evidence))
+			pieces := "pieces"
+			if s.Answer.Evidence == 1 {
+				pieces = "piece"
+			}
+			held = append(held, fmt.Sprintf("%s holds %d %s of evidence", s.Name, s.Answer.Evidence, pieces))
 		}
 	}
 	old := meta.FindStatusCondition(v.Old.Conditions, v1alpha1.ConditionEvidenceFound)

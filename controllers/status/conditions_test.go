@@ -201,6 +201,8 @@ var cases = []struct {
 		available: "True AllValidatorsReady", degraded: "False AsExpected",
 		evidence: "True ValidatorsMisbehaved: a validator broke the rules of voting, or runs twice: demo-v0 holds 2 pieces of evidence; " +
 			"demo-v2 holds 2 pieces of evidence; `diseq get evidence` at one of them has it"}},
+	{"a node holds one piece of evidence", observed(4, 3, of(func(m *membership.Member) { m.Answer.Evidence = 1 }, 1)), verdicts{
+		evidence: "True ValidatorsMisbehaved: a validator broke the rules of voting, or runs twice: demo-v1 holds 1 piece of evidence; `diseq get"}},
 	{"who held the evidence does not answer", observed(4, 3, found, of(silent, 0)), verdicts{
 		evidence: "True ValidatorsMisbehaved: as it was found"}},
 	{"all answer, and nobody holds it any more", observed(4, 3, found), verdicts{evidence: "False NoEvidence"}},
