@@ -213,18 +213,17 @@ func (s *synchrony) pong(from chain.PublicKey, number, lost uint64) {
 	if p == nil {
 		return
 	}
-	if p.told && lost != p.lost {
-		p.good = time.Time{}
-	}
+	well := !p.told || lost == p.lost
 	p.told, p.lost = true, lost
 	if number == p.number {
 		p.number = 0
-		switch inTime := time.Since(p.sent) <= 2*s.delta; {
-		case !inTime:
-			p.good = time.Time{}
-		case p.good.IsZero():
+		well = well && time.Since(p.sent) <= 2*s.delta
+		if well && p.good.IsZero() {
 			p.good = time.Now()
 		}
+	}
+	if !well {
+		p.good = time.Time{}
 	}
 	s.judge()
 	if f := s.fences[number]; f != nil {

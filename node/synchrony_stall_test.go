@@ -125,3 +125,26 @@ func TestWhoAsksAgainIsAnsweredAtOnceUnlessItAsksTooOften(t *testing.T) {
 		}
 	}
 }
+
+// A ping that comes back in time, with word that something was lost, is none with nothing lost: the node settles anew, and asks.
+func TestALossThatAPongTellsOfMakesTheNodeAbstain(t *testing.T) {
+	net := newTestNetwork(t, 2, 2)
+	net.genesis.SynchronyDeltaMS = uint32(time.Minute / time.Millisecond)
+	writeJSON(t, net.configs[0].Genesis, net.genesis)
+	n := net.openNode(0)
+	s, peer := n.synchrony, net.genesis.Validators[1].PublicKey
+	s.linkUp(peer)
+	for i, c := range []struct {
+		lost    uint64
+		healthy bool
+	}{{7, true}, {7, true}, {8, false}, {8, true}} {
+		s.mu.Lock()
+		s.ping(peer, s.links[peer])
+		number := s.links[peer].number
+		s.mu.Unlock()
+		s.pong(peer, number, c.lost)
+		if s.ok.Load() != c.healthy {
+			t.Errorf("pong %d tells of %d losses: healthy %v, want %v", i, c.lost, s.ok.Load(), c.healthy)
+		}
+	}
+}
