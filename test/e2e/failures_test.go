@@ -218,7 +218,9 @@ func volumeEmptied(t *testing.T, n *Network) {
 		t.Skipf("SKIPPED: %s is no directory of a worker", volume.Name)
 	}
 	timeline := n.Timeline()
-	n.Host(t, pod.Spec.NodeName, "sh", "-c", fmt.Sprintf("find '%s' -mindepth 1 -delete; kill -9 %s", path, n.Process(t, pod, "diseq")))
+	// It stands still first: what it wrote after its files were gone would make the volume look used.
+	n.Host(t, pod.Spec.NodeName, "sh", "-c",
+		fmt.Sprintf("kill -STOP %[1]s && find '%[2]s' -mindepth 1 -delete; kill -9 %[1]s", n.Process(t, pod, "diseq"), path))
 	n.awaitRestartInPlace(t, k, pod)
 	n.AwaitConverged()
 	timeline.stop()
