@@ -29,13 +29,13 @@ func rejoins(w *world, wiped string) {
 	all, others, v := w.nodes, w.nodes[:3], w.nodes[3]
 	g := w.invite("g0", w.guests[0])
 	w.start(all...)
+	w.nodes = others // what only the wiped one had accepted would be ordered when it is back, and it is to come back to an idle network
 	l := w.newLoad(100 * time.Millisecond)
 	time.Sleep(2 * time.Second)
 	w.kill(v)
 	killed := w.highest()
 	w.wipe(v, wiped)
 	time.Sleep(time.Second)
-	w.nodes = others
 	reported := w.idle(l)
 	w.kill(others[0])
 	g.forget()
