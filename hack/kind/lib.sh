@@ -7,7 +7,7 @@ shopt -s inherit_errexit
 kind_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 kind_cache=${DISEQ_KIND_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/diseq-kind}
 mkdir -p "$kind_cache"
-kind_cache=$(cd "$kind_cache" && pwd)
+kind_cache=$(cd "$kind_cache" && pwd -P)
 kind_bin=$kind_cache/bin
 kind_logs=$kind_cache/logs
 mkdir -p "$kind_bin" "$kind_logs"
