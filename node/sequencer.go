@@ -93,17 +93,22 @@ func (s *sequencer) restart(voting *store.Votes, voteFrom uint64) error {
 			return err
 		}
 		for _, r := range stored {
-			if next := s.n.store.Height() + 1; r.Height > next {
-				return fmt.Errorf("the vote store has votes of height %d, the blocks end at height %d: blocks.db was removed or is an older copy, "+
-					"and votes in between are forgotten; put back the whole data directory, or remove votes.db and this validator rejoins",
-					r.Height, next-1)
-			}
 			records = append(records, consensus.Record{Height: r.Height, Round: r.Round, Kind: consensus.RecordKind(r.Kind), Data: r.Data})
 		}
 	}
 	core, err := consensus.New(cfg, records)
+	if errors.Is(err, consensus.ErrForgotten) {
+		return fmt.Errorf("%w; see to it that no other process uses this identity, then remove votes.db and this validator rejoins", err)
+	}
 	if err != nil {
 		return err
+	}
+	for _, r := range records {
+		if next := s.n.store.Height() + 1; r.Height > next {
+			return fmt.Errorf("the vote store has votes of height %d, the blocks end at height %d: blocks.db was removed or is an older copy, "+
+				"and votes in between are forgotten; put back the whole data directory, or remove votes.db and this validator rejoins",
+				r.Height, next-1)
+		}
 	}
 	core.Step(consensus.Health{OK: s.n.synchrony.ok.Load()})
 	s.core, s.voting = core, voting

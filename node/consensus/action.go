@@ -118,10 +118,11 @@ type CatchUp struct {
 type EvidenceFound struct{ Evidence chain.Evidence }
 
 // Contradiction says that the assumptions of this package do not hold: more validators are faulty than tolerated, or this
-// node computes something else than the others. The node tells its operator and does not continue.
+// node computes something else than the others, or it has forgotten what it voted for ([ErrForgotten]). The node tells its operator and
+// does not continue.
 type Contradiction struct {
 	Reason string
-	// Certificates are the finalizations that show it.
+	// Certificates are the finalizations that show it, if any do.
 	Certificates []*chain.Certificate
 }
 

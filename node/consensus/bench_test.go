@@ -46,14 +46,8 @@ func BenchmarkHeight(b *testing.B) {
 				for len(queue) > 0 {
 					x := queue[0]
 					queue = queue[1:]
-					if r, ok := x.e.(Received); ok {
-						rest, actions := cores[x.to].Screen(r.From, r.Bundle)
+					if _, ok := x.e.(Received); ok {
 						messages++
-						x.actions = actions
-						x.e = nil
-						if !rest.Empty() {
-							x.e = Received{From: r.From, Bundle: rest}
-						}
 					}
 					if x.e != nil {
 						x.actions = append(x.actions, cores[x.to].Step(x.e)...)

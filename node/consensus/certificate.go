@@ -29,6 +29,7 @@ func (c *Core) receiveVote(h *height, v chain.Vote) bool {
 	if int64(v.Validator) >= int64(h.n()) || v.Kind < chain.Notarize || v.Kind > chain.Propose || uint64(v.Round) > h.horizon() {
 		return false
 	}
+	c.remembers(h, v)
 	c.hear(h, int(v.Validator))
 	if v.Kind == chain.Propose {
 		return c.receiveStatement(h, v)
@@ -130,14 +131,19 @@ func (c *Core) learn(h *height, cert *chain.Certificate) {
 	rd := h.round(cert.Round)
 	held := rd.certificates[cert.Kind]
 	for i := range cert.Votes {
-		if v := cert.Vote(i); c.tally(h, v) {
+		v := cert.Vote(i)
+		c.remembers(h, v)
+		if c.tally(h, v) {
 			c.hear(h, int(v.Validator))
 		}
 	}
 	if held == nil || cert.Kind == chain.Notarize && rd.certificate(cert.Kind, cert.Block) == nil {
-		if held == nil || c.cfg.Mutation.NotarizeTwice {
+		switch {
+		case held == nil:
 			rd.certificates[cert.Kind] = cert
-		} else {
+		case c.cfg.Mutation.NotarizeTwice:
+			rd.certificates[cert.Kind], rd.others = cert, append(rd.others, held)
+		default:
 			rd.others = append(rd.others, cert)
 		}
 		if !h.committed {

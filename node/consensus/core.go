@@ -20,13 +20,15 @@ type Core struct {
 	// restored holds the records of heights not yet started.
 	restored  map[uint64][]Record
 	restoring bool
+	// forgotten is a vote that was signed with this validator's key and that it does not hold: it stops.
+	forgotten *chain.Vote
 	// entries counts the rounds entered, of all heights.
 	entries uint64
 	// healthy is what the node says of itself; settled, whether 2*Delta have passed since, settling, whether they are passing. settles
-	// counts the times that it began to. dropped is the highest height of which a message had to be dropped. All of it is about
-	// the synchrony wait.
+	// counts the times that it began to. All of it is about the synchrony wait.
 	healthy, settled, settling bool
-	settles, dropped           uint64
+	settles                    uint64
+	dropped                    dropped
 	// answered and hinted are the peers that were answered, and that made us ask for CatchUp, since the last T_retry or height.
 	answered map[chain.PublicKey]bool
 	hinted   map[chain.PublicKey]bool
@@ -42,7 +44,8 @@ type Core struct {
 const recentHeights = 4
 
 // New returns a Core that has not started a height. records are all that Persist asked for and that was not removed since, in
-// any order. It fails if one of them cannot be read: a validator that has forgotten a vote must not vote.
+// any order. It fails if one of them cannot be read, or if they are known not to be all: a validator that has forgotten a vote must
+// not vote.
 func New(cfg Config, records []Record) (*Core, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("consensus: %w", err)
@@ -54,6 +57,10 @@ func New(cfg Config, records []Record) (*Core, error) {
 	for _, r := range records {
 		if err := r.check(); err != nil {
 			return nil, fmt.Errorf("consensus: %w", err)
+		}
+		if r.Kind == RecordForgotten {
+			v, _ := chain.DecodeVote(r.Data)
+			return nil, fmt.Errorf("consensus: %w: %v", ErrForgotten, forgotten(v))
 		}
 		c.restored[r.Height] = append(c.restored[r.Height], r)
 	}
@@ -84,7 +91,7 @@ func (c *Core) StartHeight(p Height) ([]Action, error) {
 	maps.DeleteFunc(c.restored, func(number uint64, _ []Record) bool { return number <= p.Height })
 	c.newPeriod()
 	c.emit(SetTimer{Timer: Timer{Kind: RetryTimer, Height: p.Height}, After: c.cfg.RetryInterval})
-	if p.Height <= c.dropped || c.early.set != nil && c.early.height == p.Height && !c.early.fits(h) {
+	if p.Height <= c.dropped.height || c.early.set != nil && c.early.height == p.Height && !c.early.fits(h) {
 		c.settled, c.settling = false, false
 	}
 	c.settle(h)
@@ -134,8 +141,12 @@ func (c *Core) newPeriod() {
 	}
 }
 
-// Step takes an event in and returns what is to be done. Before the first StartHeight only Pool has an effect.
+// Step takes an event in and returns what is to be done. Before the first StartHeight only Pool has an effect, after a
+// Contradiction about forgotten votes nothing has.
 func (c *Core) Step(e Event) []Action {
+	if c.forgotten != nil {
+		return nil
+	}
 	if pool, ok := e.(Pool); ok {
 		c.pool = pool
 	}
@@ -156,6 +167,7 @@ func (c *Core) Step(e Event) []Action {
 	case LinkUp:
 		b := c.everything(h)
 		b.Votes = append(b.Votes, h.statements()...)
+		b.Votes = append(b.Votes, h.votesOf(e.Peer)...)
 		if !b.Empty() {
 			c.emit(Send{To: e.Peer, Bundle: b})
 		}
@@ -184,8 +196,11 @@ func (c *Core) persist(h *height, r uint32, kind RecordKind, encode func() []byt
 }
 
 // flush returns the actions of a call: the records first, as nothing leaves before all that it rests on is durable, then the
-// messages, in one bundle.
+// messages, in one bundle. Nothing leaves a validator that finds out that it has forgotten votes.
 func (c *Core) flush() []Action {
+	if c.forgotten != nil {
+		return c.stop()
+	}
 	var actions []Action
 	if len(c.out.records) > 0 {
 		actions = append(actions, Persist{c.out.records})

@@ -49,8 +49,9 @@ type round struct {
 	others []*chain.Certificate
 	// The synchrony wait after the notarization was held with its block, and the leader's before it proposes.
 	wait, leaderWait wait
-	// proposal is this validator's own.
+	// proposal is this validator's own, proposed the statement of it, which stays.
 	proposal *chain.Proposal
+	proposed *chain.Vote
 	// accused marks the validators of which evidence was reported.
 	accused   []bool
 	requested bool
@@ -193,6 +194,24 @@ func (h *height) bundle() Bundle {
 		}
 	}
 	return b
+}
+
+// votesOf returns the votes held of a peer: one that has forgotten some of them (ErrForgotten) is to find that out from the first that it
+// is linked to.
+func (h *height) votesOf(peer chain.PublicKey) []chain.Vote {
+	i := h.Set.Index(peer)
+	if i < 0 || i == h.self {
+		return nil
+	}
+	var out []chain.Vote
+	for _, rd := range h.rounds {
+		for _, votes := range rd.votes {
+			if votes != nil && votes[i].Kind != 0 {
+				out = append(out, votes[i])
+			}
+		}
+	}
+	return out
 }
 
 // statements returns the known statements of the rounds from the current one on; under the synchrony wait, of all rounds.

@@ -77,6 +77,11 @@ func (p *hostile) vote() chain.Vote {
 	return v
 }
 
+// strange reports whether a vote is made with the core's key, and is none that left it. All is over with one, so that few are drawn.
+func (p *hostile) strange(v chain.Vote) bool {
+	return p.law.self >= 0 && p.set.Validators[v.Validator].PublicKey == p.cfg.PublicKey && !p.law.disk[v]
+}
+
 // certificate is one of almost all validators, or of just enough.
 func (p *hostile) certificate() *chain.Certificate {
 	v := p.vote()
@@ -90,14 +95,17 @@ func (p *hostile) certificate() *chain.Certificate {
 	return p.signed(v, signers)
 }
 
-// signed is a certificate of some validators that stand next to each other.
+// signed is a certificate of some validators that stand next to each other, less the core if it has not signed: one too few, if there
+// are no others.
 func (p *hostile) signed(v chain.Vote, signers int) *chain.Certificate {
 	cert := &chain.Certificate{Kind: v.Kind, Height: v.Height, Round: v.Round, Block: v.Block}
 	first := p.pick(p.n() - signers + 1)
-	for i := range signers {
-		v.Validator = uint32(first + i)
+	for i := first; i < p.n() && len(cert.Votes) < signers; i++ {
+		v.Validator = uint32(i)
 		fakeSignature(&v)
-		cert.Votes = append(cert.Votes, chain.VoteSignature{Validator: v.Validator, Signature: v.Signature})
+		if !p.strange(v) || p.pick(64) == 63 {
+			cert.Votes = append(cert.Votes, chain.VoteSignature{Validator: v.Validator, Signature: v.Signature})
+		}
 	}
 	return cert
 }
@@ -105,6 +113,9 @@ func (p *hostile) signed(v chain.Vote, signers int) *chain.Certificate {
 // broken is no certificate: a vote too few, or one twice.
 func (p *hostile) broken() *chain.Certificate {
 	cert := p.certificate()
+	if len(cert.Votes) == 0 {
+		return cert
+	}
 	if p.pick(2) == 0 {
 		return p.signed(cert.Vote(0), int(p.set.Threshold)-1)
 	}
@@ -141,9 +152,13 @@ func (p *hostile) bundle() Bundle {
 				b.Certificates = append(b.Certificates, p.broken())
 			}
 		case 3, 4:
-			b.Votes = append(b.Votes, p.vote())
+			if v := p.vote(); !p.strange(v) || p.pick(16) == 15 {
+				b.Votes = append(b.Votes, v)
+			}
 		default:
-			b.Proposals = append(b.Proposals, p.proposal())
+			if proposal := p.proposal(); !p.strange(proposal.Statement) || p.pick(16) == 15 {
+				b.Proposals = append(b.Proposals, proposal)
+			}
 		}
 	}
 	return b

@@ -37,10 +37,15 @@ type law struct {
 	// troubled are those that were answered, or made us ask, since T_retry or the start of the height.
 	troubled map[troubled]bool
 
-	// The wait after a start: dropped is the highest height of which a message was passed over.
+	// The wait after a start: dropped is the highest height of which a message was passed over, again the highest since the others were
+	// asked last.
 	settled, settling bool
 	settles           uint32
-	dropped           uint64
+	dropped, again    uint64
+
+	// strange is a vote that somebody made with our key: nothing more is done after it. stopped says that nothing is.
+	strange *chain.Vote
+	stopped bool
 }
 
 // breach is a rule that was broken.
@@ -90,7 +95,7 @@ func (l *law) final(height uint64) *chain.Certificate { return l.finals[height] 
 
 // crash forgets what a process forgets. Who does not vote has nothing on the disk: its node fetches the height again.
 func (l *law) crash() {
-	l.settled, l.settling, l.dropped = false, false, 0
+	l.settled, l.settling, l.dropped, l.again = false, false, 0, 0
 	if l.self < 0 {
 		delete(l.finals, l.Height.Height)
 	}
@@ -139,7 +144,7 @@ func (l *law) knows(cert *chain.Certificate) {
 func (l *law) passes(b Bundle) {
 	note := func(height uint64) {
 		if height > l.Height.Height+1 {
-			l.dropped = max(l.dropped, height)
+			l.dropped, l.again = max(l.dropped, height), max(l.again, height)
 		}
 	}
 	for _, cert := range b.Certificates {
@@ -194,7 +199,8 @@ func (l *law) happens(e Event) {
 			clear(l.troubled)
 		}
 		if e.Timer.Kind == SettleTimer && l.settling && e.Timer.Round == l.settles {
-			l.settled, l.settling = true, false
+			// What was said of heights still to come was said again, or is not true.
+			l.settled, l.settling, l.dropped = true, false, l.again
 		}
 	case BlockChecked:
 		if e.Height != l.Height.Height {
@@ -214,6 +220,10 @@ func (l *law) happens(e Event) {
 
 func (l *law) hears(v chain.Vote) {
 	l.received[v] = true
+	near := v.Height == l.Height.Height && int64(v.Round) <= 2*int64(len(l.Set.Validators))
+	if near && l.self >= 0 && !l.cfg.Mutation.NotarizeTwice && int64(v.Validator) == int64(l.self) && !l.own[v] {
+		l.strange = &v
+	}
 	if v.Kind == chain.Propose && v.Height == l.Height.Height && int(v.Validator) == l.leader(v.Round) {
 		l.heard[v.Round] = append(l.heard[v.Round], v.Block)
 	}
@@ -242,7 +252,16 @@ func (l *law) asked(e Event, actions []Action) {
 			asks = true
 		case Commit:
 			commit = true
+		case Contradiction:
+			l.stopped = l.stopped || len(a.Certificates) == 0
 		}
+	}
+	if l.stopped {
+		l.stops(actions)
+		return
+	}
+	if l.strange != nil {
+		l.breaks("forgotten", "%+v was made with our key by another, and we go on", l.strange)
 	}
 	if settles != asks {
 		l.breaks("settled", "the others are asked: %v, and waited for: %v", asks, settles)
@@ -273,6 +292,19 @@ func (l *law) asked(e Event, actions []Action) {
 		if int64(r) <= 2*int64(len(l.Set.Validators)) {
 			l.rivals[r] = slices.Clone(blocks)
 		}
+	}
+}
+
+// stops holds a core that finds a vote of its own that it does not know to doing nothing else but keep that vote.
+func (l *law) stops(actions []Action) {
+	persist, ok := actions[0].(Persist)
+	if len(actions) != 2 || !ok || len(persist.Records) != 1 || persist.Records[0].Kind != RecordForgotten {
+		l.breaks("forgotten", "it stops with %+v", actions)
+		return
+	}
+	v, err := chain.DecodeVote(persist.Records[0].Data)
+	if err != nil || !l.received[v] || l.disk[v] {
+		l.breaks("forgotten", "it stops for %+v, which is durable or never came: %v", v, err)
 	}
 }
 
@@ -449,7 +481,7 @@ func (l *law) done(a Action) {
 	case Broadcast:
 		l.leaves(a.Bundle)
 	case Send:
-		l.leaves(a.Bundle)
+		l.leaves(l.without(a.Bundle, a.To))
 	case SetTimer:
 		l.timer(a)
 	case Commit:
@@ -519,8 +551,17 @@ func (l *law) timer(a SetTimer) {
 	case WaitTimer, ProposeTimer:
 		l.waits[at{waitsFor[a.Timer.Kind], a.Timer.Round}] = false
 	case SettleTimer:
-		l.settling, l.settles = true, a.Timer.Round
+		l.settling, l.settles, l.again = true, a.Timer.Round, 0
 	}
+}
+
+// without is a bundle without the votes that were heard of the one it is for: they are told what they voted for.
+func (l *law) without(b Bundle, peer chain.PublicKey) Bundle {
+	b.Votes = slices.DeleteFunc(slices.Clone(b.Votes), func(v chain.Vote) bool {
+		set := l.sets[v.Height]
+		return set != nil && set.Index(peer) == int(v.Validator) && l.received[v]
+	})
+	return b
 }
 
 // leaves holds what is sent to E1 to E3, and to being durable before.

@@ -201,9 +201,9 @@ func (c modelCase) comesTo(t *testing.T) (sent map[[maxHonest]voteSet]bool, clas
 // A copy of a Core shares with it nothing that changes. Who adds a field with a reference in it looks at copyCore, then adds it here.
 func TestCopiedCoreSharesNothingThatChanges(t *testing.T) {
 	want := map[reflect.Type][]string{
-		reflect.TypeFor[Core]():   {"cfg", "height", "recent", "early", "restored", "answered", "hinted", "out"},
+		reflect.TypeFor[Core]():   {"cfg", "height", "recent", "early", "restored", "forgotten", "answered", "hinted", "out"},
 		reflect.TypeFor[height](): {"Height", "rounds", "blocks", "final", "presence"},
-		reflect.TypeFor[round]():  {"statements", "votes", "own", "certificates", "others", "proposal", "accused"},
+		reflect.TypeFor[round]():  {"statements", "votes", "own", "certificates", "others", "proposal", "proposed", "accused"},
 		reflect.TypeFor[block]():  {"Block"},
 	}
 	for of, fields := range want {

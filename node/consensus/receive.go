@@ -14,7 +14,7 @@ func (c *Core) received(from chain.PublicKey, b Bundle) {
 			c.learn(h, cert)
 		} else if c.isNext(cert.Height) {
 			if !c.early.certificate(c.height, cert) {
-				c.dropped = max(c.dropped, cert.Height)
+				c.dropped.add(cert.Height)
 			}
 			if !c.height.committed {
 				c.hint(from, cert.Height)
@@ -39,7 +39,7 @@ func (c *Core) received(from chain.PublicKey, b Bundle) {
 				c.answer(from, v.Height)
 			}
 		} else if c.isNext(v.Height) && !c.early.vote(c.height, v) {
-			c.dropped = max(c.dropped, v.Height)
+			c.dropped.add(v.Height)
 		}
 	}
 }
@@ -60,7 +60,7 @@ func (c *Core) place(from chain.PublicKey, number uint64) *height {
 		return c.height
 	case number > now+1:
 		if !c.cfg.Mutation.ForgetDrops {
-			c.dropped = max(c.dropped, number)
+			c.dropped.add(number)
 		}
 		c.hint(from, number)
 		return nil
@@ -104,7 +104,11 @@ func (c *Core) hint(from chain.PublicKey, number uint64) {
 func (c *Core) receiveProposal(h *height, p *chain.Proposal) {
 	s := p.Statement
 	hash := p.Block.Hash()
-	if h.committed || s.Kind != chain.Propose || s.Block != hash || int64(s.Validator) != int64(h.leader(s.Round)) {
+	if s.Kind != chain.Propose || s.Block != hash || int64(s.Validator) != int64(h.leader(s.Round)) {
+		return
+	}
+	c.remembers(h, s)
+	if h.committed {
 		return
 	}
 	c.wakeBy(h)

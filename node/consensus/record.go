@@ -19,6 +19,9 @@ const (
 	RecordBlock
 	// RecordProposal is a proposal of this validator, whole.
 	RecordProposal
+	// RecordForgotten is a vote that was signed with this validator's key and is not among its records. It is of a height that no chain
+	// reaches, so that it is never removed, and it is the last one: New takes none with it.
+	RecordForgotten
 )
 
 // Record is one piece of what must outlive a crash; the store keeps it and need not understand it. Records of a height may be
@@ -67,6 +70,9 @@ func (r Record) check() error {
 		if cert, err = chain.DecodeCertificate(r.Data); err == nil {
 			height, round = cert.Height, cert.Round
 		}
+	case RecordForgotten:
+		_, err = chain.DecodeVote(r.Data)
+		height, round = r.Height, r.Round
 	case RecordBlock:
 		var b *chain.Block
 		if b, err = chain.DecodeBlock(r.Data); err == nil {

@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,11 @@ func testConfig(set *chain.ValidatorSet, self int) Config {
 		ChainID: "test", PublicKey: set.Validators[self].PublicKey, Sign: fakeSignature,
 		RoundTimeout: 500 * time.Millisecond, MaxRoundTimeout: 10 * time.Second, RetryInterval: time.Second,
 	}
+}
+
+// others are all of four validators but one: it has not signed what they have.
+func others(self int) []int {
+	return slices.DeleteFunc(order(4), func(i int) bool { return i == self })
 }
 
 func testSet(n, t int) *chain.ValidatorSet {
@@ -122,7 +128,7 @@ func TestConfigAndHeightAreChecked(t *testing.T) {
 	if actions := c.Step(Pool{Pending: true}); actions != nil {
 		t.Errorf("before the first height: %+v", actions)
 	}
-	if _, actions := c.Screen(chain.PublicKey{}, Bundle{Votes: []chain.Vote{{Height: 9}}}); actions != nil {
+	if actions := c.Step(Received{Bundle: Bundle{Votes: []chain.Vote{{Height: 9}}}}); actions != nil {
 		t.Errorf("before the first height: %+v", actions)
 	}
 }

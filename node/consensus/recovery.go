@@ -1,7 +1,9 @@
 package consensus
 
 import (
+	"errors"
 	"fmt"
+	"math"
 
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/internal/mutation"
@@ -16,7 +18,7 @@ func (c *Core) readOwn(h *height, records []Record) ([]chain.Vote, error) {
 			return fmt.Errorf("restored %v vote at height %d is of validator %d, not of %v", v.Kind, v.Height, v.Validator, c.cfg.PublicKey)
 		}
 		for _, o := range own {
-			if rule := chain.Conflict(o, v); rule != "" && c.cfg.Mutation == (mutation.Rules{}) {
+			if rule := chain.Conflict(o, v); rule != "" && c.cfg.Mutation == (mutation.Rules{VoteForgetful: c.cfg.Mutation.VoteForgetful}) {
 				return fmt.Errorf("restored votes at height %d round %d break %s together", v.Height, v.Round, rule)
 			}
 		}
@@ -44,6 +46,37 @@ func (c *Core) readOwn(h *height, records []Record) ([]chain.Vote, error) {
 		}
 	}
 	return own, nil
+}
+
+// ErrForgotten is wrapped by the error of New when the records are known not to be all that this validator has signed.
+var ErrForgotten = errors.New("these records have forgotten a vote of this validator")
+
+// remembers looks for a vote of this validator that it does not hold. It never forgets one that has left, so that its records are an
+// older copy, put back, or another process signs with its key. Either way it may break E1 to E3 and be none the wiser: it stops
+// before anything else leaves.
+func (c *Core) remembers(h *height, v chain.Vote) {
+	if h.self < 0 || int64(v.Validator) != int64(h.self) || c.restoring || c.forgotten != nil ||
+		c.cfg.Mutation.VoteForgetful || c.cfg.Mutation.NotarizeTwice {
+		return
+	}
+	held := h.peek(v.Round).proposed
+	if v.Kind != chain.Propose {
+		held = h.peek(v.Round).own[v.Kind]
+	}
+	if held == nil || held.Block != v.Block {
+		c.forgotten = &v
+	}
+}
+
+// stop keeps the vote that this validator has forgotten, so that nobody votes on top of these records again.
+func (c *Core) stop() []Action {
+	record := Record{Height: math.MaxInt64, Kind: RecordForgotten, Data: c.forgotten.Encode()}
+	return []Action{Persist{[]Record{record}}, Contradiction{Reason: forgotten(*c.forgotten)}}
+}
+
+func forgotten(v chain.Vote) string {
+	return fmt.Sprintf("a %v vote at height %d round %d is signed with this validator's key, and it does not hold it: the vote store is "+
+		"an older copy, or another process uses the key", v.Kind, v.Height, v.Round)
 }
 
 // restore takes the records of a height back in: the blocks and certificates as if they had just been learned, but without sending
@@ -75,7 +108,7 @@ func (c *Core) restore(h *height, records []Record, own []chain.Vote) {
 		h.current = max(h.current, v.Round)
 		rd := h.round(v.Round)
 		if v.Kind == chain.Propose {
-			rd.statements = append(rd.statements, v)
+			rd.statements, rd.proposed = append(rd.statements, v), &v
 			continue
 		}
 		if h.self >= 0 {

@@ -102,7 +102,8 @@ func (h *height) forget() {
 				statements = nil
 			}
 			*rd = round{
-				number: rd.number, own: rd.own, certificates: rd.certificates, timedOut: rd.timedOut, old: true, statements: statements,
+				number: rd.number, own: rd.own, proposed: rd.proposed, certificates: rd.certificates, timedOut: rd.timedOut, old: true,
+				statements: statements,
 			}
 		}
 	}
@@ -244,7 +245,7 @@ func (c *Core) sendProposal(h *height, b *block) {
 	for _, cert := range nullifications[max(0, len(nullifications)-chain.MaxJustification):] {
 		p.Nullifications = append(p.Nullifications, *cert)
 	}
-	rd.proposal = p
+	rd.proposal, rd.proposed = p, &s
 	rd.statements = append(rd.statements, s)
 	b.persisted = true
 	c.persist(h, rd.number, RecordProposal, p.Encode)

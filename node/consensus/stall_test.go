@@ -33,7 +33,9 @@ func TestHeightThatFailsForHoursStillDecides(t *testing.T) {
 	set := testSet(4, 3)
 	cores := make([]*Core, 3)
 	for i := range cores {
-		c, err := New(testConfig(set, i), nil)
+		cfg := testConfig(set, i)
+		cfg.Mutation.VoteForgetful = true // they are shown votes of their own that they have not cast
+		c, err := New(cfg, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,7 +72,9 @@ func TestHeightThatFailsForHoursStillDecides(t *testing.T) {
 		t.Fatal("a proposal whose older certificates are held is not taken up")
 	}
 	// Somebody who was away gets the rest at T_retry.
-	away, err := New(testConfig(set, 3), nil)
+	cfg := testConfig(set, 3)
+	cfg.Mutation.VoteForgetful = true
+	away, err := New(cfg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -102,6 +102,19 @@ func (c *Core) feels(h *height, ok bool) {
 	}
 }
 
+// dropped is what had to be dropped because this node was too far behind: the highest height of it, and the highest since the others were
+// last asked what they had said.
+type dropped struct{ height, again uint64 }
+
+func (d *dropped) add(height uint64) {
+	d.height, d.again = max(d.height, height), max(d.again, height)
+}
+
+// heardAgain: each of the others has said once more what it says at the height that it is at, which is never below one that it was at. What
+// it said before of heights still to come it has said again, or it was a lie: one message of a height that no chain reaches must not
+// make every height begin with a wait.
+func (d *dropped) heardAgain() { d.height = d.again }
+
 // Settled reports whether this node has been healthy for long enough to notarize: since 2*Delta, with all heard again that was said
 // before. Always false without the synchrony wait, where nothing waits for it.
 func (c *Core) Settled() bool { return c.settled }
@@ -116,6 +129,7 @@ func (c *Core) settle(h *height) {
 	}
 	c.settling = true
 	c.settles++
+	c.dropped.again = 0
 	if !c.cfg.Mutation.AskNobody {
 		c.emit(AskAgain{})
 	}

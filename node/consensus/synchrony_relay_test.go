@@ -45,7 +45,7 @@ func TestVoteLeavesWithItsStatement(t *testing.T) {
 	}
 	shown, waitedFor := block(1), block(2)
 	pass := func(c *Core, round uint32) {
-		c.Step(Received{Bundle: Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Nullify, 1, round, chain.Hash{}, 0, 1, 2)}}})
+		c.Step(Received{Bundle: Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Nullify, 1, round, chain.Hash{}, others(c.height.self)...)}}})
 	}
 	check := func(b *chain.Block) Event {
 		return BlockChecked{Height: 1, Round: far, Block: b.Hash(), Fresh: true, Verdict: Valid}
@@ -98,8 +98,8 @@ func TestStatementTooFarAheadOfTheNextHeightCountsAsDropped(t *testing.T) {
 		v := chain.Vote{Kind: c.kind, Height: 2, Round: c.round, Block: chain.Hash{1}, Validator: c.round % 4}
 		fakeSignature(&v)
 		core.Step(Received{Bundle: Bundle{Votes: []chain.Vote{v}}})
-		if core.dropped != c.dropped {
-			t.Errorf("%s: dropped up to height %d, want %d", c.name, core.dropped, c.dropped)
+		if core.dropped.height != c.dropped {
+			t.Errorf("%s: dropped up to height %d, want %d", c.name, core.dropped.height, c.dropped)
 		}
 	}
 }

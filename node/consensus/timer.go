@@ -41,6 +41,7 @@ func (c *Core) fired(t Timer) {
 	if t.Kind == SettleTimer {
 		if c.settling && t.Round == uint32(c.settles) {
 			c.settled, c.settling = true, false
+			c.dropped.heardAgain()
 		}
 		return
 	}

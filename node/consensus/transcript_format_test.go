@@ -103,6 +103,10 @@ func (tr *transcript) record(r Record) string {
 		var v chain.Vote
 		v, err = chain.DecodeVote(r.Data)
 		s = tr.vote(v)
+	case RecordForgotten:
+		var v chain.Vote
+		v, err = chain.DecodeVote(r.Data)
+		s = "forgotten(" + tr.vote(v) + ")"
 	case RecordCertificate:
 		var c *chain.Certificate
 		if c, err = chain.DecodeCertificate(r.Data); err == nil {

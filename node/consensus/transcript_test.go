@@ -143,10 +143,6 @@ func (tr *transcript) command(line string) []string {
 		})
 	case "vote", "certificate", "proposal":
 		return tr.step(Received{From: from, Bundle: tr.bundle(fields[0], args, opt)})
-	case "screen":
-		rest, actions := tr.core.Screen(from, tr.bundle(args[0], args[1:], opt))
-		out := tr.format(actions)
-		return append(out, "worth checking: "+tr.formatBundle(&rest))
 	}
 	tr.t.Fatalf("unknown command %q", line)
 	return nil
@@ -204,6 +200,8 @@ func (tr *transcript) start(opt map[string]string) []string {
 		RoundTimeout: 500 * time.Millisecond, MaxRoundTimeout: 10 * time.Second, RetryInterval: time.Second,
 		MinBlockInterval: 20 * time.Millisecond,
 	}
+	// With forgetful=1 the others may show certificates with votes of this core that it has not cast.
+	tr.cfg.Mutation.VoteForgetful = tr.number(opt, "forgetful", 0) == 1
 	return tr.restart(nil)
 }
 

@@ -216,6 +216,7 @@ func (a *waitAutomaton) run(path []int) (c *Core, votes uint64, emits uint32) {
 	}
 	cfg := testConfig(set, a.self)
 	cfg.MinBlockInterval, cfg.Mutation = 0, a.m.rules
+	cfg.Mutation.VoteForgetful = true // as in the model without the wait
 	c, err := New(cfg, nil)
 	if err != nil {
 		a.m.t.Fatal(err)

@@ -34,10 +34,14 @@ type coalition struct {
 	// sign is known to those alone to whom it is shown.
 	eagerness, boldness, unity float64
 	liesLow                    bool
-	// schemes are how it may attack the synchrony wait, scheme is how it does at this height; prey is the validator that an ambush is for.
+	// noisy: under the synchrony wait it also does what no plot needs, at any moment: garbage, replays, double votes.
+	noisy bool
+	// schemes are how it may attack the synchrony wait, scheme is how it does at this height; prey is the validator that it is for, if it
+	// is for one, and heights how many it has gone on for.
 	schemes []scheme
 	scheme  scheme
 	prey    *node
+	heights int
 	// concludes: the height will be let go.
 	concludes bool
 }
@@ -67,8 +71,9 @@ func newCoalition(w *world) *coalition {
 	if w.Delta > 0 {
 		// What the coalition would say by its processes gives its plots away.
 		c.boldness, c.unity, c.liesLow = pick(0, 0, 0.1), pick(0, 0, 0, 0.5), w.rng.IntN(10) != 0
+		c.noisy = w.sound() && w.rng.IntN(4) == 0
 	}
-	c.schemes = []scheme{improvise, divide, overtake, ladder}
+	c.schemes = []scheme{improvise, divide, overtake, ladder, strand}
 	if w.Paused+w.Killed > 0 {
 		c.schemes = append(c.schemes, ambush, ambush, ambush)
 	}
@@ -105,7 +110,7 @@ func (c *coalition) overhear(s *node, b consensus.Bundle) {
 	if len(c.hoard) < 64 {
 		c.hoard = append(c.hoard, b)
 	}
-	if !s.byzantine && c.height != 0 && !c.w.synchronous() && c.w.rng.Float64() < c.eagerness {
+	if !s.byzantine && c.height != 0 && (!c.w.synchronous() || c.noisy) && c.w.rng.Float64() < c.eagerness {
 		c.strike()
 	}
 }
@@ -131,13 +136,19 @@ func (c *coalition) begin(height uint64) {
 	c.order = c.w.order(height)
 	c.rounds = make(map[uint32]*scene)
 	c.blocks = make(map[chain.Hash]*chain.Block)
-	c.split(2)
-	if c.w.synchronous() && len(c.victims) > 1 {
-		c.scheme = c.schemes[c.w.rng.IntN(len(c.schemes))]
+	switch {
+	case !c.w.synchronous() || len(c.victims) < 2:
+		c.split(2)
+	case c.scheme == strand && c.heights < strandHeights:
+		c.heights++
+	default:
+		c.scheme, c.heights, c.prey = c.schemes[c.w.rng.IntN(len(c.schemes))], 1, nil
 		c.split(2 + c.w.rng.IntN(min(maxParts, len(c.victims))-1))
-		c.prey = nil
-		if c.scheme == ambush {
-			c.pickPrey()
+		switch c.scheme {
+		case ambush:
+			c.pickPrey(func(s *node) bool { return c.w.pausable(s) || c.w.killable(s) })
+		case strand:
+			c.pickPrey(func(*node) bool { return true })
 		}
 	}
 	if height > 0 {
@@ -339,7 +350,7 @@ func (c *coalition) proposal(r, leader uint32, on func(r uint32, block chain.Has
 // newBlock is of the present, or a time that no clock shows; now and then one that lacks its commitment, or that no one may vote for.
 func (c *coalition) newBlock(leader uint32, below []stored) *chain.Block {
 	w := c.w
-	if w.synchronous() {
+	if w.synchronous() && !c.noisy {
 		return w.newBlock(c.height, leader, below, uint64(began+w.now.Milliseconds()))
 	}
 	at := w.now + []time.Duration{0, 0, 0, -time.Hour, 2500 * time.Millisecond, time.Hour}[w.rng.IntN(6)]

@@ -15,6 +15,7 @@ const (
 	Crash Fault = iota
 	TornWrite
 	PowerCut
+	LostVotes
 	Pause
 	CutOff
 	Partition
@@ -33,7 +34,7 @@ const (
 )
 
 var faultNames = [kindsOfFault]string{
-	"crashes", "torn writes", "power cuts", "pauses", "cut off", "partitions", "lost", "repeated", "withheld votes",
+	"crashes", "torn writes", "power cuts", "vote stores lost", "pauses", "cut off", "partitions", "lost", "repeated", "withheld votes",
 	"equivocations", "double votes", "nullify+finalize", "unjustified", "invalid blocks", "released", "replayed", "garbage",
 }
 

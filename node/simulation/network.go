@@ -120,10 +120,10 @@ func (w *world) send(from, to *node, b consensus.Bundle) {
 			w.faults[Loss]++
 			return
 		}
-		if w.rng.IntN(20) == 0 {
-			w.faults[Repetition]++
-			copies = 2
-		}
+	}
+	if !w.calm && (!w.synchronous() || w.sound()) && w.rng.IntN(20) == 0 {
+		w.faults[Repetition]++
+		copies = 2
 	}
 	for range copies {
 		w.deliver(w.key(from), to, b, w.links.between(from, to), 0)
@@ -134,14 +134,6 @@ func (w *world) send(from, to *node, b consensus.Bundle) {
 func (w *world) deliver(from chain.PublicKey, to *node, b consensus.Bundle, after time.Duration, rank int) {
 	w.onRanked(to, after, rank, func() {
 		rest := w.verified(b)
-		if w.weather.Screen {
-			var actions []consensus.Action
-			rest, actions = to.core.Screen(from, rest)
-			w.perform(to, actions)
-			if to.core == nil {
-				return
-			}
-		}
 		if !rest.Empty() {
 			w.trace("  %v receives %v", to, text(rest))
 			w.step(to, consensus.Received{From: from, Bundle: rest})

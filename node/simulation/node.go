@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -29,6 +30,9 @@ type node struct {
 	known   map[chain.Hash]*chain.Block
 	pending bool
 	trouble trouble
+	// wiped: it has lost its vote store; voteFrom is the first height that it may vote at.
+	wiped    bool
+	voteFrom uint64
 }
 
 type stored struct {
@@ -79,11 +83,18 @@ func (w *world) start(s *node) {
 	if s.core != nil {
 		return
 	}
+	if s.wiped && !w.rejoins(s) {
+		w.after(200*time.Millisecond, func() { w.start(s) })
+		return
+	}
 	s.life++
 	s.store = s.store[:s.durable]
 	config := consensus.Config{
 		ChainID: chainID, PublicKey: w.key(s), Sign: w.sign, RoundTimeout: w.weather.RoundTimeout, MaxRoundTimeout: 2 * time.Second,
-		RetryInterval: w.retry(), MinBlockInterval: 20 * time.Millisecond, Mutation: w.Mutation,
+		RetryInterval: w.retry(), MinBlockInterval: 20 * time.Millisecond, Mutation: w.Mutation, VoteFrom: s.voteFrom,
+	}
+	if s.byzantine { // two nodes with one key
+		config.Mutation.VoteForgetful = true
 	}
 	core, err := consensus.New(config, slices.Clone(s.records))
 	if err != nil {
@@ -99,6 +110,40 @@ func (w *world) start(s *node) {
 		if o != s && o.core != nil && w.links.linked(s, o) && w.rng.IntN(2) == 0 {
 			w.linkUp(s, o)
 		}
+	}
+}
+
+// rejoins asks the others for their final heights, and takes the word of the t that report least.
+func (w *world) rejoins(s *node) bool {
+	reported := make(map[int]uint64)
+	for _, o := range w.nodes {
+		switch {
+		case o.validator == s.validator:
+		case o.byzantine:
+			reported[o.validator] = 0
+		case o.core != nil:
+			reported[o.validator] = uint64(o.durable)
+		}
+	}
+	if len(reported) < w.T {
+		return false
+	}
+	heights := slices.Sorted(maps.Values(reported))
+	s.wiped, s.voteFrom = false, heights[w.T-1]+w.Rejoin
+	w.trace("%v rejoins: the others report %v, it votes from height %d", s, heights, s.voteFrom)
+	return true
+}
+
+// wipe kills a node and takes its vote store away.
+func (w *world) wipe(s *node) {
+	if w.calm || s.core == nil || s.wiped {
+		return
+	}
+	w.crashFor(s, time.Duration(w.rng.IntN(300))*time.Millisecond)
+	w.faults[LostVotes]++
+	s.records, s.wiped = nil, true
+	if w.rng.IntN(2) == 0 {
+		s.store, s.durable = nil, 0
 	}
 }
 
@@ -183,7 +228,7 @@ func (w *world) act(s *node, a consensus.Action) {
 			w.sendTo(s, a.To, consensus.Bundle{Certificates: []*chain.Certificate{s.store[a.Height-1].cert}})
 		}
 	case consensus.CatchUp:
-		w.on(s, w.links.delay(), func() { w.catchUp(s, a) })
+		w.on(s, w.fetching(), func() { w.catchUp(s, a) })
 	case consensus.EvidenceFound:
 		w.sawEvidence(s, a.Evidence)
 	case consensus.Contradiction:
@@ -218,11 +263,6 @@ func (w *world) persist(s *node, a consensus.Persist) {
 			return
 		}
 		fresh = append(fresh, r)
-		if r.Kind == consensus.RecordCertificate && !s.byzantine {
-			if cert, err := chain.DecodeCertificate(r.Data); err == nil {
-				w.held[r.Height] = append(w.held[r.Height], cert)
-			}
-		}
 	}
 	s.records = append(s.records, fresh...)
 	s.lastWrite = len(fresh)
@@ -331,6 +371,14 @@ func (w *world) strengthen(s *node, cert *chain.Certificate) {
 		}
 		s.store[i].cert = cert
 	}
+}
+
+// fetching is how long it takes to have the blocks up to a height far above: what is said meanwhile about that height is dropped.
+func (w *world) fetching() time.Duration {
+	if w.synchronous() && !w.calm {
+		return w.some(8)
+	}
+	return w.links.delay()
 }
 
 // catchUp takes final blocks from a peer, which the node verifies.

@@ -100,6 +100,9 @@ func (w *world) sawSent(s *node, b consensus.Bundle) {
 	votes := b.Votes
 	for _, p := range b.Proposals {
 		votes = append(slices.Clip(votes), p.Statement)
+		if p.Notarization != nil {
+			w.sawCertificate(s, p.Notarization)
+		}
 		for i := range p.Nullifications {
 			w.sawCertificate(s, &p.Nullifications[i])
 		}
@@ -137,6 +140,55 @@ func (w *world) sawVote(s *node, v chain.Vote) {
 	}) {
 		w.violate("%w: %v sends %s", ErrDurable, s, voteText(v))
 	}
+	if lacking := w.lacking(s, v); lacking != "" {
+		w.violate("%w: %v sends %s, which rests on %s", ErrDurable, s, voteText(v), lacking)
+	}
+}
+
+// lacking is what a vote rests on and is not on the disk of its validator, "" if nothing: the block, the notarization, a certificate by
+// which the round before was left, the finalization of the height below.
+func (w *world) lacking(s *node, v chain.Vote) string {
+	if w.Mutation.ForgetCertificates || w.Mutation.SendFirst || w.Amnesia || w.LastWriteLost {
+		return "" // what is missing there is looked for by other means
+	}
+	block, entered, below := v.Kind == chain.Nullify, v.Round == 0, uint64(s.durable)+1 >= v.Height || v.Height == s.voteFrom
+	notarized := false
+	for _, r := range s.records {
+		switch r.Kind {
+		case consensus.RecordBlock:
+			if b, err := chain.DecodeBlock(r.Data); err == nil && b.Hash() == v.Block {
+				block = true
+			}
+		case consensus.RecordProposal:
+			if p, err := chain.DecodeProposal(r.Data); err == nil && p.Statement.Block == v.Block {
+				block = true
+			}
+		case consensus.RecordCertificate:
+			c, err := chain.DecodeCertificate(r.Data)
+			switch {
+			case err != nil:
+			case c.Height == v.Height-1 && c.Kind == chain.Finalize:
+				below = true
+			case c.Height != v.Height:
+			case c.Kind != chain.Finalize && c.Round+1 == v.Round || c.Kind == chain.Notarize && c.Round == v.Round:
+				entered = true
+				notarized = notarized || c.Kind == chain.Notarize && c.Round == v.Round && c.Block == v.Block
+			case c.Kind == chain.Finalize && c.Block == v.Block && c.Round == v.Round:
+				notarized, entered = true, true
+			}
+		}
+	}
+	switch {
+	case !below:
+		return "the finalization below"
+	case !block:
+		return "the block"
+	case !entered:
+		return "a certificate of the round before"
+	case v.Kind == chain.Finalize && !notarized:
+		return "the notarization"
+	}
+	return ""
 }
 
 func (w *world) sawCommit(s *node, a consensus.Commit) {
@@ -148,6 +200,7 @@ func (w *world) sawCommit(s *node, a consensus.Commit) {
 	if hash := a.Block.Hash(); a.Finalization.Block != hash || height != uint64(len(s.store)+1) {
 		w.violate("%v commits block %v above height %d by %s", s, hash, len(s.store), certificateText(a.Finalization))
 	}
+	w.held[height] = append(w.held[height], a.Justification...)
 	w.sawFinal(s, a.Finalization)
 	rounds := int(a.Finalization.Round) + 1
 	if w.counted < height {

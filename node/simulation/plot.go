@@ -24,7 +24,13 @@ const (
 	// ambush waits for a validator that was paused or killed, and shows it another block than the others hold when it comes back; or has one
 	// stop just before it forwards a notarization.
 	ambush
+	// strand keeps a block from a validator until the others are two heights on. When it has caught up, it is shown another block than the
+	// others were, whose messages it had no place for.
+	strand
 )
+
+// strandHeights is how many heights strand takes: who is one behind keeps what it hears.
+const strandHeights = 3
 
 // at has something happen at this height. What happens at a time does so by rank: certificates are made last, of the votes that a
 // proposal shown at that time brings.
@@ -71,6 +77,8 @@ func (c *coalition) plot(r uint32) {
 		c.at(begin, 0, func() { c.ladder(r) })
 	case c.scheme == ambush && c.fits(r):
 		c.at(begin, 0, func() { c.ambush(r) })
+	case c.scheme == strand && r == 0:
+		c.at(begin, 0, c.strand)
 	}
 }
 
@@ -167,11 +175,40 @@ func (c *coalition) ladder(r uint32) {
 	}
 }
 
-// pickPrey puts one validator that may be paused or killed on a side of its own.
-func (c *coalition) pickPrey() {
+// strand hurries: what an honest leader proposes is made final as well. Only of the last height the finalization is kept.
+func (c *coalition) strand() {
+	const others, prey = 0, 1
+	if c.leads(0) {
+		c.lure(0, others)
+	}
+	for halves := range 12 {
+		c.at(c.grid(halves), 2, func() {
+			c.certify(chain.Notarize, 0, others, others)
+			if c.heights < strandHeights {
+				c.certify(chain.Finalize, 0, others, others)
+			}
+		})
+	}
+	if c.heights < strandHeights || !c.leads(0) {
+		return
+	}
+	var arrives func()
+	arrives = func() {
+		if uint64(len(c.prey.store))+1 < c.height {
+			c.at(c.w.Delta/4, 0, arrives)
+			return
+		}
+		c.lure(0, prey)
+		c.at(0, 2, func() { c.certify(chain.Notarize, 0, prey, prey) })
+	}
+	arrives()
+}
+
+// pickPrey puts one validator of those that may be it on a side of its own.
+func (c *coalition) pickPrey(fits func(*node) bool) {
 	var may []int
 	for i, s := range c.victims {
-		if c.w.pausable(s) || c.w.killable(s) {
+		if fits(s) {
 			may = append(may, i)
 		}
 	}

@@ -43,6 +43,10 @@ type Options struct {
 	CrashAll bool
 	// Mutation takes rules away from the honest validators.
 	Mutation mutation.Rules
+	// Wiped validators, the first honest ones, lose their vote store at times, and their blocks too at half of them: they rejoin, and vote
+	// from the Rejoin-th height above what the t lowest of the others report, Byzantine ones nothing.
+	Wiped  int
+	Rejoin uint64
 	// Weather, if set, overrides what the seed chooses.
 	Weather *Weather
 	// Keys signs with real Ed25519 keys. Slower; the evidence then verifies as it does anywhere.
@@ -89,8 +93,6 @@ type Weather struct {
 	Loss, Crash float64
 	// RoundTimeout is T_round of round 0.
 	RoundTimeout time.Duration
-	// Screen puts what arrives through Core.Screen first, as a node does.
-	Screen bool
 	// Skew is by how much a validator's timers run too fast or too slow at most, in hundredths; Offset, by how much its clock is wrong.
 	Skew   int
 	Offset time.Duration
@@ -108,7 +110,6 @@ func weather(rng *rand.Rand) Weather {
 		Loss:         []float64{0, 0.05, 0.2, 0.4}[rng.IntN(4)],
 		Crash:        []float64{0, 0.002, 0.01}[rng.IntN(3)],
 		RoundTimeout: 200 * time.Millisecond,
-		Screen:       rng.IntN(2) == 0,
 		Skew:         []int{0, 10, 50}[rng.IntN(3)],
 		Offset:       []time.Duration{0, 500 * time.Millisecond, 5 * time.Second}[rng.IntN(3)],
 		Pauses:       []time.Duration{0, 0, 3 * time.Second}[rng.IntN(3)],
@@ -161,6 +162,9 @@ type Result struct {
 func Run(seed uint64, o Options) Result {
 	w := newWorld(seed, o)
 	w.play()
+	if strength := w.disagreement(); strength > 0 && w.sound() && !w.Graded {
+		w.violate("%w that nobody was shown: two blocks of a height have %d votes to finalize each", ErrFork, strength)
+	}
 	r := Result{
 		Seed: seed, Heights: len(w.final), AllRounds: w.allRounds, Rounds: w.rounds, CalmRounds: w.calmRounds, Fork: w.forked,
 		Steps: w.steps, Faults: w.faults,
@@ -241,7 +245,7 @@ func newWorld(seed uint64, o Options) *world {
 	}
 	if o.synchronous() {
 		w.weather = Weather{
-			Storm: 50 * o.Delta, RoundTimeout: 3 * o.Delta, Screen: w.weather.Screen, Skew: []int{0, 0, 10, 20}[w.rng.IntN(4)],
+			Storm: 50 * o.Delta, RoundTimeout: 3 * o.Delta, Skew: []int{0, 0, 10, 20}[w.rng.IntN(4)],
 		}
 	}
 	w.set, w.signers = validators(o.N, o.T, o.Keys)
@@ -367,7 +371,7 @@ func (w *world) calmDown() {
 
 // live reports whether enough honest validators are there for heights to go on.
 func (w *world) live() bool {
-	return w.N-w.Byzantine-w.Dead >= w.T && (w.sound() || w.Byzantine == 0 || w.Mutation != mutation.Rules{})
+	return w.N-w.Byzantine-w.Dead-w.Wiped >= w.T && (w.sound() || w.Byzantine == 0 || w.Mutation != mutation.Rules{})
 }
 
 // height is the lowest last final height of the honest validators that are there.

@@ -29,6 +29,7 @@ func Promises() []Case {
 		{N: 5, T: 3, Dead: 2}, {N: 5, T: 4, Byzantine: 1}, {N: 5, T: 4, Byzantine: 2},
 		{N: 7, T: 4, Dead: 3}, {N: 7, T: 5, Byzantine: 2}, {N: 7, T: 5, Byzantine: 1, Dead: 1}, {N: 7, T: 6, Byzantine: 4},
 		{N: 10, T: 7, Byzantine: 3},
+		{N: 4, T: 3, Wiped: 1, Rejoin: rejoinSkip}, {N: 7, T: 5, Byzantine: 1, Wiped: 1, Rejoin: rejoinSkip},
 	} {
 		out = append(out, Case{Options: o})
 	}
@@ -56,7 +57,7 @@ func (o *Options) String() string {
 	for _, v := range []struct {
 		name  string
 		count int
-	}{{"dead", o.Dead}, {"partitioned", o.Partitioned}, {"paused", o.Paused}, {"killed", o.Killed}} {
+	}{{"dead", o.Dead}, {"partitioned", o.Partitioned}, {"paused", o.Paused}, {"killed", o.Killed}, {"wiped", o.Wiped}} {
 		if v.count > 0 {
 			fmt.Fprintf(&s, " %s=%d", v.name, v.count)
 		}
@@ -73,6 +74,9 @@ func (o *Options) String() string {
 // delta is the synchrony wait of the table.
 const delta = 100 * time.Millisecond
 
+// rejoinSkip is what package node adds to the highest height that others report to a validator that has lost its vote store.
+const rejoinSkip = 3
+
 // Controls take one rule away each, or exceed what is tolerated: what the rule prevents must be seen.
 func Controls() []Case {
 	four := func(m mutation.Rules) Options { return Options{N: 4, T: 3, Mutation: m} }
@@ -84,6 +88,8 @@ func Controls() []Case {
 	killed := func(m mutation.Rules) Options {
 		return Options{N: 4, T: 3, Byzantine: 2, Killed: 1, Delta: delta, Mutation: m}
 	}
+	// Who finds that it has forgotten a vote stops: not here.
+	forgetful := mutation.Rules{VoteForgetful: true}
 	return []Case{
 		{"R1 off: certificates are not forwarded", hasty(mutation.Rules{Hoard: true}), ErrFork, 100},
 		{"R2 off: statements are not relayed", hasty(mutation.Rules{NoRelay: true}), ErrFork, 100},
@@ -93,10 +99,12 @@ func Controls() []Case {
 		{"the timer before the messages", hasty(mutation.Rules{TimerFirst: true}), ErrFork, 100},
 		{"dropped messages forgotten", Options{
 			N: 5, T: 3, Byzantine: 2, Delta: delta, Mutation: mutation.Rules{ForgetDrops: true},
-		}, ErrFork, 6000},
+		}, ErrFork, 100},
 		{"a nullification does not stop the vote", hasty(mutation.Rules{FinalizeNullified: true}), ErrFork, 100},
 		{"a second block does not stop the vote", hasty(mutation.Rules{FinalizeInConflict: true}), ErrFork, 100},
-		{"ill health does not stop the vote", paused(mutation.Rules{KeepWaiting: true}), ErrFork, 100},
+		{"ill health does not stop the vote", Options{
+			N: 5, T: 3, Byzantine: 2, Paused: 3, Delta: delta, Mutation: mutation.Rules{KeepWaiting: true},
+		}, ErrFork, 600},
 		{"ill health ignored", paused(mutation.Rules{IgnoreHealth: true}), ErrFork, 100},
 		{"no settling after ill health", paused(mutation.Rules{VoteUnsettled: true}), ErrFork, 100},
 		{"no settling after a start", killed(mutation.Rules{VoteUnsettled: true}), ErrFork, 100},
@@ -104,9 +112,9 @@ func Controls() []Case {
 		{"messages take longer than Delta", Options{N: 4, T: 3, Byzantine: 2, Delta: delta, Lateness: 250}, ErrFork, 100},
 		{"b = 2t-n, four", Options{N: 4, T: 3, Byzantine: 2}, ErrFork, 150},
 		{"b = 2t-n, five", Options{N: 5, T: 3, Byzantine: 1}, ErrFork, 200},
-		{"b = 2t-n, seven", Options{N: 7, T: 5, Byzantine: 3}, ErrFork, 60},
-		{"E1 off: two notarizations allowed", traitor(mutation.Rules{NotarizeTwice: true}), ErrFork, 150},
-		{"E2 off: nullify and finalize", four(mutation.Rules{NullifyAndFinalize: true}), ErrFork, 50},
+		{"b = 2t-n, seven", Options{N: 7, T: 5, Byzantine: 3}, ErrFork, 100},
+		{"E1 off: two notarizations allowed", traitor(mutation.Rules{NotarizeTwice: true}), ErrFork, 600},
+		{"E2 off: nullify and finalize", four(mutation.Rules{NullifyAndFinalize: true}), ErrFork, 150},
 		{"E3 off: finalize another block", traitor(mutation.Rules{FinalizeAnother: true}), ErrRule, 25},
 		{"t-1 votes make a certificate", four(mutation.Rules{VotesMissing: 1}), ErrFork, 25},
 		{"a vote counted twice", four(mutation.Rules{CountTwice: true}), ErrCertificate, 10},
@@ -115,11 +123,12 @@ func Controls() []Case {
 		{"certificates forgotten in a crash", Options{N: 4, T: 3, Dead: 1, Mutation: mutation.Rules{ForgetCertificates: true}}, ErrStalled, 400},
 		{"nothing is sent again", four(mutation.Rules{KeepSilent: true}), ErrStalled, 400},
 		{"a disk that loses its last write", Options{
-			N: 4, T: 3, LastWriteLost: true, Weather: &Weather{Storm: 5 * time.Second, Loss: 0.2, Crash: 0.02, RoundTimeout: 200 * time.Millisecond},
+			N: 4, T: 3, LastWriteLost: true, Mutation: forgetful, Weather: &Weather{Storm: 5 * time.Second, Loss: 0.2, Crash: 0.02, RoundTimeout: 200 * time.Millisecond},
 		}, ErrRule, 100},
 		{"vote stores lost in crashes", Options{
-			N: 4, T: 3, Amnesia: true, Weather: &Weather{Storm: 5 * time.Second, Loss: 0.2, Crash: 0.02, RoundTimeout: 200 * time.Millisecond},
+			N: 4, T: 3, Amnesia: true, Mutation: forgetful, Weather: &Weather{Storm: 5 * time.Second, Loss: 0.2, Crash: 0.02, RoundTimeout: 200 * time.Millisecond},
 		}, ErrFork, 1500},
+		{"a lost vote store, and votes at the next height", Options{N: 4, T: 3, Wiped: 1, Rejoin: 1, Mutation: forgetful}, ErrRule, 25},
 	}
 }
 

@@ -46,6 +46,13 @@ func (w *world) trouble() {
 				w.after(at, func() { w.feel(s, w.rng.IntN(2) == 0) }) // true or not: on any network nothing rests on it
 			}
 		}
+		for _, s := range w.nodes {
+			if !s.byzantine && s.validator < w.Byzantine+w.Wiped {
+				for at := w.within(time.Second); at < w.weather.Storm; at += w.within(2 * time.Second) {
+					w.after(at, func() { w.wipe(s) })
+				}
+			}
+		}
 		for at := time.Duration(0); w.weather.PowerCuts && at < w.weather.Storm; {
 			at += w.within(3 * time.Second)
 			w.after(at, w.powerCut)

@@ -67,6 +67,7 @@ func (o *options) run() error {
 		return o.again(lines)
 	}
 	p := newProgress(os.Stderr, lines, o.seeds)
+	var failed []error
 	for _, l := range lines {
 		start := time.Now()
 		err := l.promise(o, p)
@@ -74,13 +75,12 @@ func (o *options) run() error {
 			err = l.control(p)
 		}
 		if err != nil {
-			p.end()
-			return err
+			failed = append(failed, err)
 		}
 		l.took = time.Since(start)
 	}
 	p.end()
-	return printTable(os.Stdout, lines, p.since())
+	return errors.Join(append([]error{printTable(os.Stdout, lines, p.since())}, failed...)...)
 }
 
 // again prints the transcript of a seed.

@@ -25,6 +25,8 @@ type Rules struct {
 	Hoard bool
 	// SendFirst lets votes leave before they are persisted.
 	SendFirst bool
+	// VoteForgetful goes on although a vote of this validator turns up that it does not hold.
+	VoteForgetful bool
 
 	// Rules of the synchrony wait.
 
