@@ -134,12 +134,14 @@ func (n *Node) run(ctx context.Context) error {
 		listen = new(net.ListenConfig).Listen
 	}
 	var listeners []net.Listener
+	defer func() {
+		for _, l := range listeners {
+			_ = l.Close() // who served on it has closed it already
+		}
+	}()
 	for _, address := range []string{n.cfg.Listen.Peer, n.cfg.Listen.Public, n.cfg.Listen.Operations} {
 		l, err := listen(ctx, "tcp", address)
 		if err != nil {
-			for _, open := range listeners {
-				_ = open.Close() // nothing was served on it
-			}
 			return err
 		}
 		listeners = append(listeners, l)
@@ -287,7 +289,7 @@ func (n *Node) waitFinal(ctx context.Context, height uint64) error {
 }
 
 func (n *Node) keepEvidence(e chain.Evidence) {
-	added, err := n.store.AddEvidence(n.ctx, e)
+	added, err := n.store.AddEvidence(context.WithoutCancel(n.ctx), e)
 	if err != nil {
 		n.log.Error("evidence not kept", "err", err)
 		return

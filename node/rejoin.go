@@ -27,7 +27,8 @@ func (n *Node) rejoin(ctx context.Context) error {
 			"others", others, "wanted", n.set.Threshold)
 	}
 	heights := map[chain.PublicKey]uint64{}
-	for len(heights) < int(n.set.Threshold) {
+	highest, shown := uint64(0), 0
+	for shown < int(n.set.Threshold) {
 		for _, p := range n.transport.Peers() {
 			if _, ok := heights[p.Key]; ok || !p.Up || n.set.Index(p.Key) < 0 {
 				continue
@@ -44,8 +45,16 @@ func (n *Node) rejoin(ctx context.Context) error {
 				n.sync.hint(s.Height, p.Key)
 			}
 		}
-		if len(heights) < int(n.set.Threshold) {
-			n.log.Info("rejoining", "answers", len(heights), "wanted", n.set.Threshold)
+		// An answer counts once this node has the block that it tells of: one that nobody can show is none, and would silence this
+		// validator for ever, or, at the end of the numbers, not at all.
+		highest, shown = 0, 0
+		for _, h := range heights {
+			if h <= n.tip.Load().block.Header.Height {
+				highest, shown = max(highest, h), shown+1
+			}
+		}
+		if shown < int(n.set.Threshold) {
+			n.log.Info("rejoining", "answers", len(heights), "shown", shown, "wanted", n.set.Threshold)
 			t := time.NewTimer(time.Second)
 			select {
 			case <-ctx.Done():
@@ -54,10 +63,6 @@ func (n *Node) rejoin(ctx context.Context) error {
 			case <-t.C:
 			}
 		}
-	}
-	highest := uint64(0)
-	for _, h := range heights {
-		highest = max(highest, h)
 	}
 	select {
 	case n.seq.rejoined <- highest + rejoinSkip:

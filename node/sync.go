@@ -4,12 +4,12 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/consensus"
 )
 
 // syncer catches up: when a peer's message shows that others are further, it fetches ranges of final blocks, verifies each by
@@ -106,17 +106,34 @@ func (s *syncer) hint(height uint64, from chain.PublicKey) {
 	}
 }
 
-// behind returns by how many heights more than one peer seems to be ahead: one alone may lie.
+// behind returns by how many heights more validators seem to be ahead than may lie.
 func (s *syncer) behind() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	heights := slices.Sorted(maps.Values(s.peers))
-	if len(heights) < 2 {
+	return behind(s.peers, s.n.set, s.n.tip.Load().block.Header.Height+1)
+}
+
+// behind is by how many heights one honest validator at least is ahead of the one that is being decided here. As many are taken for liars
+// as heights go on with and are agreed on: what they say of themselves must not take a node out of service.
+func behind(peers map[chain.PublicKey]uint64, set *chain.ValidatorSet, deciding uint64) uint64 {
+	tolerance := consensus.Tolerance(len(set.Validators), int(set.Threshold))
+	withstood := tolerance.Byzantine
+	if set.SynchronyDeltaMS > 0 {
+		withstood = tolerance.ByzantineWithSynchrony
+	}
+	liars := max(1, min(withstood, tolerance.Crash))
+	var heights []uint64
+	for k, h := range peers {
+		if set.Index(k) >= 0 {
+			heights = append(heights, h)
+		}
+	}
+	slices.Sort(heights)
+	if len(heights) <= liars {
 		return 0
 	}
-	deciding := s.n.tip.Load().block.Header.Height + 1
-	second := heights[len(heights)-2]
-	return second - min(second, deciding)
+	said := heights[len(heights)-1-liars]
+	return said - min(said, deciding)
 }
 
 func (s *syncer) run(ctx context.Context) {

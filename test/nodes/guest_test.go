@@ -16,6 +16,11 @@ import (
 type guest struct {
 	*peer.Transport
 
+	// says is what it answers to the question for its final height.
+	says *chain.Status
+	id   *identity.Identity
+	of   *chain.Genesis
+
 	mu    sync.Mutex
 	votes []heard
 }
@@ -30,7 +35,7 @@ type heard struct {
 // invite brings a guest onto the wire.
 func (w *world) invite(name string, id *identity.Identity) *guest {
 	w.Helper()
-	g := &guest{}
+	g := &guest{id: id, of: w.genesis}
 	m := &machine{network: w.wire, host: name}
 	var err error
 	g.Transport, err = peer.New(peer.Config{Key: id.Signing, Genesis: w.genesis, Name: name, Version: "test", Dial: m.Dial}, g)
@@ -77,11 +82,19 @@ func (g *guest) OnAsk(chain.PublicKey)                  {}
 func (g *guest) OnCommitment(context.Context, chain.PublicKey, *chain.Commitment) error {
 	return errGuest
 }
-func (g *guest) OnBatch(context.Context, chain.PublicKey, []byte) error    { return errGuest }
-func (g *guest) OnAck(chain.PublicKey, chain.Hash, error)                  {}
-func (g *guest) LinkUp(chain.PublicKey)                                    {}
-func (g *guest) LinkDown(chain.PublicKey)                                  {}
-func (g *guest) Batch(context.Context, chain.Hash) ([]byte, error)         { return nil, peer.ErrNotHeld }
-func (g *guest) FinalBlock(context.Context, uint64) ([]byte, error)        { return nil, peer.ErrNotHeld }
-func (g *guest) Block(context.Context, chain.Hash) ([]byte, error)         { return nil, peer.ErrNotHeld }
-func (g *guest) Status(context.Context, chain.Hash) (*chain.Status, error) { return nil, errGuest }
+func (g *guest) OnBatch(context.Context, chain.PublicKey, []byte) error { return errGuest }
+func (g *guest) OnAck(chain.PublicKey, chain.Hash, error)               {}
+func (g *guest) LinkUp(chain.PublicKey)                                 {}
+func (g *guest) LinkDown(chain.PublicKey)                               {}
+func (g *guest) Batch(context.Context, chain.Hash) ([]byte, error)      { return nil, peer.ErrNotHeld }
+func (g *guest) FinalBlock(context.Context, uint64) ([]byte, error)     { return nil, peer.ErrNotHeld }
+func (g *guest) Block(context.Context, chain.Hash) ([]byte, error)      { return nil, peer.ErrNotHeld }
+func (g *guest) Status(_ context.Context, nonce chain.Hash) (*chain.Status, error) {
+	if g.says == nil {
+		return nil, errGuest
+	}
+	s := *g.says
+	s.Nonce = nonce
+	s.Sign(g.id.Signing, g.of.ChainID)
+	return &s, nil
+}

@@ -72,6 +72,7 @@ type member struct {
 	client    *client.Client
 	lives     int
 	life      *life // nil while it is down
+	stops     bool  // it is to end by itself
 }
 
 // life is one run of a node.
@@ -247,7 +248,7 @@ func (w *world) launch(m *member) {
 	log := slog.New(slog.NewTextHandler(m.log, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	go func() {
 		defer close(l.ended)
-		if l.err = real.Run(ctx, m.config, "test", log); l.err != nil && !l.machine.off() {
+		if l.err = real.Run(ctx, m.config, "test", log); l.err != nil && !l.machine.off() && !m.stops {
 			w.Errorf("%s ended by itself: %v", m.name, l.err)
 		}
 	}()

@@ -1,0 +1,120 @@
+package nodes
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/peer"
+	"github.com/diseq/diseq/node/store"
+	"github.com/diseq/diseq/node/vrf"
+)
+
+// Two of four validators with threshold three are more than are withstood: they show the others, which do not hear each other, a final
+// block each. Whoever hears of both stops, and holds evidence against both, though it learns of all of it as it stops.
+func TestWhoeverMeetsAForkStopsAndHoldsTheEvidence(t *testing.T) {
+	for seed := *firstSeed; ; seed++ {
+		led := false
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			bubble(t, seed, spec{validators: 4, threshold: 3}, func(w *world) {
+				leader := vrf.LeaderOrder(w.genesis.ChainID, w.genesis.Hash(), 1, 4)[0]
+				if led = leader >= 2; led {
+					w.forks(leader)
+				}
+			})
+		})
+		if led || t.Failed() {
+			return
+		}
+	}
+}
+
+// forks has validators 2 and 3, of which one leads height 1, show 0 and 1 another block each.
+func (w *world) forks(leader int) {
+	all, thief := w.nodes, w.nodes[leader]
+	w.nodes = all[:2]
+	guests := []*guest{w.invite(all[2].name, all[2].identity), w.invite(all[3].name, all[3].identity)}
+	apart := w.hold("apart", []way{{"v0", "v1"}, {"v1", "v0"}})
+	w.start(w.nodes...)
+	for _, m := range w.nodes {
+		m.stops = true
+	}
+	time.Sleep(3 * time.Second)
+	var shown []*chain.Proposal
+	for i, m := range w.nodes {
+		p := w.proposal(thief, &chain.FinalBlock{Block: chain.Block{Header: w.genesis.Header()}}, time.Duration(1+i)*time.Millisecond)
+		p.Block.Header.Beacon = w.genesis.Hash()
+		p.Block.Sign(thief.identity.Signing)
+		p.Statement.Block = p.Block.Hash()
+		p.Statement.Sign(thief.identity.Signing, w.genesis.ChainID)
+		shown = append(shown, p)
+		guests[leader-2].Send(m.key(), &peer.Bundle{Proposals: []*chain.Proposal{p}})
+	}
+	for _, kind := range []chain.Kind{chain.Notarize, chain.Finalize} {
+		for i, m := range w.nodes {
+			var own []heard
+			w.eventually(time.Minute, fmt.Sprintf("%s votes to %v", m.name, kind), func() error {
+				for _, g := range guests {
+					own = append(own, g.heardOf(m, kind)...)
+				}
+				if len(own) == 0 {
+					return fmt.Errorf("no vote")
+				}
+				return nil
+			})
+			cert := &chain.Certificate{
+				Kind: kind, Height: 1, Block: shown[i].Statement.Block,
+				Votes: []chain.VoteSignature{{Validator: uint32(m.index), Signature: own[0].Signature}},
+			}
+			for _, k := range []int{2, 3} {
+				v := chain.Vote{Kind: kind, Height: 1, Block: cert.Block, Validator: uint32(k)}
+				v.Sign(all[k].identity.Signing, w.genesis.ChainID)
+				cert.Votes = append(cert.Votes, chain.VoteSignature{Validator: v.Validator, Signature: v.Signature})
+			}
+			guests[0].Send(m.key(), &peer.Bundle{Certificates: []*chain.Certificate{cert}})
+		}
+	}
+	w.eventually(time.Minute, "each holds a final block", func() error {
+		for _, m := range w.nodes {
+			if m.status().Height == 0 {
+				return fmt.Errorf("%s has none", m.name)
+			}
+		}
+		return nil
+	})
+	apart.end()
+
+	stopped := 0
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline) && stopped == 0; time.Sleep(time.Second) {
+		for _, m := range w.nodes {
+			select {
+			case <-m.life.ended:
+				stopped++
+				w.convicts(m)
+			default:
+			}
+		}
+	}
+	if stopped == 0 {
+		w.Error("nobody stops at a fork")
+	}
+}
+
+// convicts looks for evidence against both on the disk of a member that has stopped.
+func (w *world) convicts(m *member) {
+	w.Logf("%s ended with %v", m.name, m.life.err)
+	s, err := store.Open(m.config.Data, w.genesis, store.Options{})
+	w.must(err)
+	defer func() { w.must(s.Close()) }()
+	evidence, err := s.Evidence(w.ctx, 100)
+	w.must(err)
+	guilty := map[uint32]bool{}
+	for _, e := range evidence {
+		w.must(e.Verify(w.genesis.ChainID, w.genesis.Set()))
+		guilty[e.First.Validator] = true
+	}
+	if len(guilty) != 2 || !guilty[2] || !guilty[3] {
+		w.Errorf("%s holds evidence against %v, want 2 and 3; its log:\n%s", m.name, guilty, m.log)
+	}
+}
