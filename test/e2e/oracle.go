@@ -2,7 +2,10 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -214,17 +217,22 @@ func (o *Oracle) Check(tb testing.TB, ledgers ...*Ledger) {
 		tb.Errorf("height %d was seen final, the highest that any node has now is %d", highest, height)
 	}
 	for k := range n.Validators {
-		for next := uint64(1); next <= height; {
-			blocks, err := readPage(tb.Context(), n.Node(k), next)
-			if err != nil || len(blocks) == 0 {
-				tb.Fatalf("%s has no block %d of %d: %v", n.PodName(k), next, height, err)
+		next, held := uint64(1), []chain.Evidence(nil)
+		// Asked again is who does not answer; what is answered is held to what was seen at once.
+		Eventually(tb, soon, n.PodName(k)+" shows all its blocks again", func(ctx context.Context) (err error) {
+			for next <= height {
+				blocks, err := readPage(ctx, n.Node(k), next)
+				o.observe(n.PodName(k), next, blocks)
+				next += uint64(len(blocks))
+				if err != nil || len(blocks) == 0 {
+					return fmt.Errorf("it has no block %d of %d: %w", next, height, err)
+				}
 			}
-			o.observe(n.PodName(k), next, blocks)
-			next += uint64(len(blocks))
-		}
-		held, err := n.Node(k).Evidence(tb.Context())
-		if err != nil || len(held) > 0 {
-			tb.Errorf("%s holds evidence of equivocation by honest validators: %v %v", n.PodName(k), held, err)
+			held, err = n.Node(k).Evidence(ctx)
+			return err
+		})
+		if len(held) > 0 {
+			tb.Errorf("%s holds evidence of equivocation by honest validators: %v", n.PodName(k), held)
 		}
 	}
 	o.mu.Lock()
@@ -265,12 +273,22 @@ func (n *Network) settled(ctx context.Context) (uint64, error) {
 	return height, nil
 }
 
-// Receipt gets the receipt of a final message from every validator and verifies it; the same place in the chain is expected of all.
+// Receipt gets the receipt of a final message from every validator and verifies it; the same place in the chain is expected of all. Who
+// does not answer yet, or does not have it yet, is waited for; the first receipt that a validator gives is the one that counts.
 func (o *Oracle) Receipt(tb testing.TB, want *chain.Receipt) {
 	tb.Helper()
 	n := o.network
 	for k := range n.Validators {
-		got, err := n.Node(k).Receipt(tb.Context(), want.Message.ID)
+		var got *chain.Receipt
+		var err error
+		Eventually(tb, soon, n.PodName(k)+" has the receipt", func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+			defer cancel()
+			if got, err = n.Node(k).Receipt(ctx, want.Message.ID); wrong(err) {
+				return nil // told below
+			}
+			return err
+		})
 		if err == nil {
 			err = got.Verify(o.genesis, 0)
 		}
@@ -283,4 +301,15 @@ func (o *Oracle) Receipt(tb testing.TB, want *chain.Receipt) {
 				n.PodName(k), want.Message.ID, got.Height, got.Index, want.Height, want.Index)
 		}
 	}
+}
+
+// wrong reports whether an error is of an answer that waiting does not mend, and not of a node that cannot be reached or does not have yet
+// what was asked for.
+func wrong(err error) bool {
+	var refused *client.Error
+	if errors.As(err, &refused) {
+		return refused.Status < http.StatusInternalServerError && refused.Status != http.StatusTooManyRequests &&
+			refused.Status != http.StatusNotFound && refused.Status != http.StatusConflict
+	}
+	return err != nil && strings.Contains(err.Error(), "the answer is not what was expected")
 }
