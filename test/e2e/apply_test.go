@@ -49,10 +49,10 @@ func TestTheSampleIsAvailableWithinTwoMinutesAndOrdersMessages(t *testing.T) {
 // checkColumns holds `kubectl get dsq` to what is the case: it is the first thing that a user looks at.
 func (n *Network) checkColumns(t *testing.T) {
 	t.Helper()
-	Eventually(t, soon, n.Name+" shows its height", func(ctx context.Context) error {
+	Eventually(t, soon, n.Name+" shows its height, with all ready", func(ctx context.Context) error {
 		d, err := n.Resource(ctx)
-		if err == nil && (d.Status.Height == 0 || d.Status.FinalizedTime == nil) {
-			err = fmt.Errorf("height %d, final at %v", d.Status.Height, d.Status.FinalizedTime)
+		if err == nil && (d.Status.Height == 0 || d.Status.FinalizedTime == nil || int(d.Status.ReadyValidators) != n.Validators) {
+			err = fmt.Errorf("height %d, final at %v, %d ready", d.Status.Height, d.Status.FinalizedTime, d.Status.ReadyValidators)
 		}
 		return err
 	})

@@ -35,9 +35,16 @@ func TestTwoNetworksInANamespaceDoNotSeeEachOther(t *testing.T) {
 	for i, n := range both {
 		o, other := n.Watch(), both[1-i]
 		receipt := n.Finalize("for " + n.Name)
-		if _, err := other.Service().Message(t.Context(), receipt.Message.ID); !client.NotFound(err) {
-			t.Errorf("%s knows a message that %s got: %v", other.Name, n.Name, err)
-		}
+		Eventually(t, soon, other.Name+" answers", func(ctx context.Context) error {
+			_, err := other.Service().Message(ctx, receipt.Message.ID)
+			switch {
+			case err == nil:
+				t.Errorf("%s knows a message that %s got", other.Name, n.Name)
+			case !client.NotFound(err):
+				return err
+			}
+			return nil
+		})
 		if err := receipt.Verify(other.MustGenesis(), 0); err == nil {
 			t.Errorf("a receipt of %s verifies with the genesis document of %s", n.Name, other.Name)
 		}
@@ -72,25 +79,35 @@ func TestAnObjectOfSomebodyElseIsToldOfAndLeftAlone(t *testing.T) {
 	n.Finalize("once the name is free")
 }
 
-// checkEndpoints fails the test unless the Service has the addresses of the network's own pods, all of them.
+// checkEndpoints fails the test unless the Service has the addresses of the network's own pods, all of them soon and no other ever.
 func (n *Network) checkEndpoints(t *testing.T) {
 	t.Helper()
-	var want, got []string
+	var want []string
 	for k := range n.Validators {
 		want = append(want, n.MustPod(k).Status.PodIP)
 	}
-	var slicesOf discoveryv1.EndpointSliceList
-	must(t, n.List(t.Context(), &slicesOf, ctrl.InNamespace(n.Namespace), ctrl.MatchingLabels{discoveryv1.LabelServiceName: n.Name}))
-	for _, s := range slicesOf.Items {
-		for _, e := range s.Endpoints {
-			got = append(got, e.Addresses...)
-		}
-	}
 	slices.Sort(want)
-	slices.Sort(got)
-	if !slices.Equal(got, want) {
-		t.Errorf("Service %s leads to %v, the pods are %v", n.Name, got, want)
-	}
+	Eventually(t, soon, "Service "+n.Name+" leads to all pods", func(ctx context.Context) error {
+		var slicesOf discoveryv1.EndpointSliceList
+		err := n.List(ctx, &slicesOf, ctrl.InNamespace(n.Namespace), ctrl.MatchingLabels{discoveryv1.LabelServiceName: n.Name})
+		if err != nil {
+			return err
+		}
+		var got []string
+		for _, s := range slicesOf.Items {
+			for _, e := range s.Endpoints {
+				got = append(got, e.Addresses...)
+			}
+		}
+		slices.Sort(got)
+		if slices.ContainsFunc(got, func(address string) bool { return !slices.Contains(want, address) }) {
+			t.Fatalf("Service %s leads to %v, the pods are %v", n.Name, got, want)
+		}
+		if !slices.Equal(got, want) {
+			return fmt.Errorf("it leads to %v, the pods are %v", got, want)
+		}
+		return nil
+	})
 }
 
 func TestOnlyClientsPortsAreReachedWhereNetworkPoliciesAreEnforced(t *testing.T) {
