@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -107,7 +108,7 @@ func runManager(t testing.TB, c *cluster, config *rest.Config, change ...func(*c
 // wait lets the cluster work until the network is as wanted.
 func (c *cluster) wait(name, what string, is func(*v1alpha1.DiseqNetwork) bool) *v1alpha1.DiseqNetwork {
 	c.t.Helper()
-	deadline := time.Now().Add(2 * time.Minute)
+	deadline := time.Now().Add(patience)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for time.Now().Before(deadline) {
@@ -156,6 +157,9 @@ func asServiceAccount(t testing.TB, c *cluster) *rest.Config {
 		UserName: "system:serviceaccount:" + c.namespace + ":diseq-operator",
 		Groups:   []string{"system:serviceaccounts", "system:serviceaccounts:" + c.namespace, "system:authenticated"},
 	}
+	harness.AwaitRight(t, config, authorizationv1.ResourceAttributes{
+		Namespace: c.namespace, Group: v1alpha1.GroupVersion.Group, Resource: "diseqnetworks", Verb: "list",
+	})
 	return config
 }
 
@@ -264,7 +268,8 @@ func TestAnotherOperatorTakesOver(t *testing.T) {
 	elected := func(o *ctrl.Options) {
 		o.LeaderElection, o.LeaderElectionID, o.LeaderElectionNamespace = true, "diseq-operator", c.namespace
 		o.LeaderElectionReleaseOnCancel = true
-		o.LeaseDuration, o.RenewDeadline, o.RetryPeriod = ptr.To(20*time.Second), ptr.To(15*time.Second), ptr.To(200*time.Millisecond)
+		// Who waited for the lease to run out would be too late; who renews it late, as on a machine that is busy, has not lost it.
+		o.LeaseDuration, o.RenewDeadline, o.RetryPeriod = ptr.To(5*patience), ptr.To(4*patience), ptr.To(200*time.Millisecond)
 	}
 	one, two := &traffic{}, &traffic{}
 	first, second := harness.Config(), harness.Config()
@@ -279,13 +284,9 @@ func TestAnotherOperatorTakesOver(t *testing.T) {
 	if writes := two.writes(); len(writes) > 0 {
 		t.Errorf("the second operator works beside the first: %v", writes)
 	}
-	began := time.Now()
 	stop()
 	c.edit("demo", toImage("diseq:after"))
 	c.wait("demo", "settled", settled)
-	if took := time.Since(began); took > 60*time.Second {
-		t.Errorf("it took %s", took)
-	}
 	for pod, image := range c.images() {
 		if image != "diseq:after" {
 			t.Errorf("%s runs %s", pod, image)

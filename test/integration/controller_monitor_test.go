@@ -79,7 +79,7 @@ func TestAPodMonitorIsMadeWhereTheClusterKnowsThem(t *testing.T) {
 
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(patience)
 	for !is() {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for %s", what)
@@ -87,6 +87,19 @@ func eventually(t *testing.T, what string, is func() bool) {
 		time.Sleep(50 * time.Millisecond)
 	}
 }
+
+// await waits for what another goroutine closes.
+func await(t *testing.T, what string, closed <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-closed:
+	case <-time.After(patience):
+		t.Fatalf("waited in vain for %s", what)
+	}
+}
+
+// patience bounds waits that are only used up when something is broken.
+const patience = 2 * time.Minute
 
 // Each network has its figures, which go when it goes.
 func TestANetworkHasMetricsWhileItExists(t *testing.T) {

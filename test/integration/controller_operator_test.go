@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -268,12 +269,15 @@ func (c *cluster) apply(name string, change ...func(*v1alpha1.DiseqNetwork)) *v1
 	return n
 }
 
-// edit changes a network.
+// edit changes a network, whose status an operator may be writing.
 func (c *cluster) edit(name string, change func(*v1alpha1.DiseqNetwork)) {
 	c.t.Helper()
-	n := c.network(name)
-	change(n)
-	if err := c.client.Update(c.t.Context(), n); err != nil {
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		n := c.network(name)
+		change(n)
+		return c.client.Update(c.t.Context(), n)
+	})
+	if err != nil {
 		c.t.Fatal(err)
 	}
 }

@@ -153,7 +153,7 @@ func TestAnOperatorThatWakesUpLateChangesNothing(t *testing.T) {
 		defer close(done)
 		sleeper.reconcile("demo")
 	}()
-	<-asleep
+	await(t, "the operator to hang", asleep)
 	c.edit("demo", toImage("diseq:after"))
 	o := newOperator(t, c)
 	o.settle("demo")
@@ -165,7 +165,7 @@ func TestAnOperatorThatWakesUpLateChangesNothing(t *testing.T) {
 	})
 	before, templates := uids(t, c), c.templates()
 	close(wake)
-	<-done
+	await(t, "the operator that hung to end", done)
 	for range 3 {
 		c.step(t.Context())
 	}

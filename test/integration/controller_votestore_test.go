@@ -231,14 +231,14 @@ func TestAnOperatorThatHungTakesNoRecordBack(t *testing.T) {
 		defer close(done)
 		sleeper.reconcile("demo")
 	}()
-	<-asleep
+	await(t, "the operator to hang", asleep)
 	delete(c.silent, "demo-v1")
 	newOperator(t, c).settle("demo")
 	if !c.peersFile(t.Context(), "demo")["demo-v1"] {
 		t.Fatal("demo-v1 is not recorded")
 	}
 	close(wake)
-	<-done
+	await(t, "the operator that hung to end", done)
 	if !c.peersFile(t.Context(), "demo")["demo-v1"] {
 		t.Error("the peers file forgot demo-v1")
 	}

@@ -3,7 +3,9 @@ package integration
 import (
 	"bytes"
 	"crypto/tls"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -120,19 +122,24 @@ func startOperator(t *testing.T, flags ...string) (stop func()) {
 			if err != nil {
 				t.Errorf("the operator ended with %v", err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			t.Error("the operator does not end on SIGTERM")
 		}
 	}
 }
 
-// freeAddress is one of loopback that nobody listens on.
+// freeAddress is one of loopback that nobody listens on, below the ports that the kernel gives to outgoing connections: of one of those a
+// connection could take hold until the operator is built and listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000)))
+		if err != nil {
+			continue
+		}
+		defer func() { _ = l.Close() }() // nothing was accepted
+		return l.Addr().String()
 	}
-	defer func() { _ = l.Close() }() // nothing was accepted
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
