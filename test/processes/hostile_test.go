@@ -72,7 +72,7 @@ func (i *intruder) call(target *system.Node, hello *peerpb.Hello, f func(context
 	}
 	defer func() { _ = conn.Close() }()
 	client := peerpb.NewPeerClient(conn)
-	ctx, cancel := context.WithTimeout(i.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(i.t.Context(), 2*soon) // to be let in, and for f
 	defer cancel()
 	if hello == nil {
 		system.Eventually(i.t, soon, "the intruder is let in by "+target.Name, func() error {

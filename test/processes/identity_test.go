@@ -67,7 +67,7 @@ func TestFourthValidatorThatFirstStartsAfterAThousandBlocksJoinsAndVotes(t *test
 	late := n.Nodes[3]
 	// Blocks follow one another at their shortest interval as long as there is something to order.
 	load := system.Load{Nodes: n.Nodes[:3], Rate: 300, Batch: 1, Size: 64}.Start(t)
-	h.Await(t, 3*time.Minute, 1000, n.Nodes[:3]...)
+	h.Await(t, 10*time.Minute, 1000, n.Nodes[:3]...)
 	late.Start()
 	joined := h.Highest()
 	h.Await(t, soon, joined, late)

@@ -7,6 +7,7 @@
 package processes
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -20,7 +21,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(system.Main(m)) }
 
 // soon is how long anything may take that is a matter of a moment on a machine with time to spare.
-const soon = time.Minute
+const soon = 2 * time.Minute
 
 // rounds returns base, multiplied by PROCESSES_ROUNDS.
 func rounds(t *testing.T, base int) int {
@@ -47,9 +48,11 @@ func except(nodes []*system.Node, dead ...*system.Node) []*system.Node {
 	return slices.DeleteFunc(slices.Clone(nodes), func(n *system.Node) bool { return slices.Contains(dead, n) })
 }
 
+// finalize submits a message until it is final: equal bytes are one message.
 func finalize(t *testing.T, n *system.Node, message string) {
 	t.Helper()
-	if _, err := n.Finalize(message); err != nil {
-		t.Fatalf("%s does not finalize: %v", n.Name, err)
-	}
+	system.Eventually(t, soon, fmt.Sprintf("%s: %q is final", n.Name, message), func() error {
+		_, err := n.Finalize(message)
+		return err
+	})
 }

@@ -26,8 +26,8 @@ const (
 	// readyWithin bounds a start. It is generous on purpose: how long a start takes is measured by test/bench.
 	readyWithin = time.Minute
 	// stopWithin bounds an orderly stop, deadWithin the end after SIGKILL.
-	stopWithin = 30 * time.Second
-	deadWithin = 10 * time.Second
+	stopWithin = time.Minute
+	deadWithin = 30 * time.Second
 )
 
 // Options is how a network is started. The zero value means four validators, three of which must sign, all started.
