@@ -316,6 +316,19 @@ func TestBlockIsEncodedOnceForAllReaders(t *testing.T) {
 	}
 }
 
+// patience bounds waits that are only used up when something is broken.
+const patience = time.Minute
+
+// take takes a place, once there is one.
+func take(t *testing.T, places chan<- struct{}) {
+	t.Helper()
+	select {
+	case places <- struct{}{}:
+	case <-time.After(patience):
+		t.Fatal("no place is given back")
+	}
+}
+
 func TestStreamsAreBoundedAndGivenBack(t *testing.T) {
 	f := newFake(t)
 	s := New(Options{Backend: f, Limits: Limits{Streams: 2}})
@@ -332,7 +345,7 @@ func TestStreamsAreBoundedAndGivenBack(t *testing.T) {
 	if err := first.Body.Close(); err != nil { // the client goes away
 		t.Fatal(err)
 	}
-	s.streams <- struct{}{} // blocks until the place is given back
+	take(t, s.streams) // blocks until the place is given back
 	<-s.streams
 	if again := open(t, url+"/v1/stream", nil); again.StatusCode != 200 {
 		t.Errorf("after one ended: %d", again.StatusCode)
@@ -362,7 +375,7 @@ func (brokenBlocks) Header(context.Context, uint64) (*chain.Header, *chain.Certi
 
 func TestStoppingEndsStreamsAndWaits(t *testing.T) {
 	f := newFake(t)
-	url, stop := listen(t, New(Options{Backend: f}))
+	url, stop := listen(t, New(Options{Backend: f, Limits: Limits{Drain: time.Minute}}))
 	stream := open(t, url+"/v1/stream", nil)
 	type result struct {
 		status int
@@ -383,13 +396,16 @@ func TestStoppingEndsStreamsAndWaits(t *testing.T) {
 		}
 		waited <- result{resp.StatusCode, resp.Body.Close()}
 	}()
-	for { // until the message is submitted
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) { // until the message is submitted
 		pending, err := f.Pending(t.Context(), 1, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if len(pending) == 1 {
 			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the message is not submitted")
 		}
 	}
 	start := time.Now()
@@ -400,7 +416,7 @@ func TestStoppingEndsStreamsAndWaits(t *testing.T) {
 	if got := <-waited; got.err != nil || got.status != http.StatusAccepted {
 		t.Errorf("wait: %+v", got)
 	}
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > 30*time.Second { // it would wait for a minute, for either
 		t.Errorf("stopping took %v", took)
 	}
 }
