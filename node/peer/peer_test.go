@@ -22,7 +22,7 @@ import (
 )
 
 // patience bounds every wait of these tests: it is only used up when something is broken.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // TestMain fails if goroutines are left when every test has closed what it opened.
 func TestMain(m *testing.M) {
@@ -69,8 +69,9 @@ func testGenesis(n int) *chain.Genesis {
 func testSettings() settings {
 	s := defaultSettings()
 	s.minBackoff, s.maxBackoff, s.refusedBackoff = 5*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
-	s.handshakeTimeout = 2 * time.Second
-	s.minPenalty, s.maxPenalty = time.Hour, time.Hour // no test waits for one to end
+	s.handshakeTimeout, s.callTimeout = patience, patience // no peer is slow, only the machine may be
+	s.minPenalty, s.maxPenalty = time.Hour, time.Hour      // no test waits for one to end
+	s.logInterval = time.Hour
 	return s
 }
 
