@@ -101,7 +101,7 @@ func (n *fakeNode) stream(w http.ResponseWriter, r *http.Request) {
 
 func bench(t *testing.T, url string, args ...string) (result, outcome) {
 	t.Helper()
-	o := diseq(t, "", append([]string{"bench", "-u", url, "--json", "--batch", "10", "--connections", "2", "--rate", "0", "--duration", "100ms"}, args...)...)
+	o := diseq(t, "", append([]string{"bench", "-u", url, "--json", "--batch", "10", "--connections", "2", "--rate", "0", "--duration", "300ms"}, args...)...)
 	var r result
 	if err := json.Unmarshal([]byte(o.stdout), &r); err != nil {
 		t.Fatalf("bench printed %q, %q: %v", o.stdout, o.stderr, err)
@@ -133,7 +133,7 @@ func TestBenchCountsWhatBecameFinal(t *testing.T) {
 
 func TestBenchFailsWhenAcceptedMessagesAreLost(t *testing.T) {
 	_, url := startFake(t, func(request int) (int, bool) { return http.StatusAccepted, request == 3 })
-	r, o := bench(t, url, "--drain", "100ms")
+	r, o := bench(t, url, "--rate", "1000", "--duration", "1s", "--drain", "3s") // blocks may be read a little later than they are made
 	if o.code != exitFailure || r.Lost != 10 || !strings.Contains(o.stderr, "10 accepted messages are not final") {
 		t.Errorf("exit code %d, lost %d: %s", o.code, r.Lost, o.stderr)
 	}
@@ -146,7 +146,7 @@ func TestBenchTellsRefusalsFromLosses(t *testing.T) {
 		}
 		return http.StatusAccepted, false
 	})
-	r, o := bench(t, url)
+	r, o := bench(t, url, "--rate", "1000", "--duration", "1s")
 	if o.code != 0 || r.Refused != 10 || r.Lost != 0 || r.Sent != r.Accepted+10 {
 		t.Errorf("exit code %d: %+v", o.code, r)
 	}
