@@ -227,10 +227,12 @@ func newNode(t testing.TB, i int, genesis *chain.Genesis, options ...option) *no
 
 func newNodeAt(t testing.TB, i int, address string, genesis *chain.Genesis, options ...option) *node {
 	t.Helper()
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var listener net.Listener
+	eventually(t, "nobody else has "+address, func() bool { // of a port that was let go a connection may have taken hold
+		var err error
+		listener, err = net.Listen("tcp", address)
+		return err == nil
+	})
 	log := &syncBuffer{}
 	name := fmt.Sprintf("node-%d", i)
 	registry := prometheus.NewRegistry()
