@@ -222,11 +222,11 @@ func (o *Oracle) Check(tb testing.TB, ledgers ...*Ledger) {
 		Eventually(tb, soon, n.PodName(k)+" shows all its blocks again", func(ctx context.Context) (err error) {
 			for next <= height {
 				blocks, err := readPage(ctx, n.Node(k), next)
+				if err != nil || len(blocks) == 0 {
+					return fmt.Errorf("it has no block %d of %d: %v", next, height, err)
+				}
 				o.observe(n.PodName(k), next, blocks)
 				next += uint64(len(blocks))
-				if err != nil || len(blocks) == 0 {
-					return fmt.Errorf("it has no block %d of %d: %w", next, height, err)
-				}
 			}
 			held, err = n.Node(k).Evidence(ctx)
 			return err
