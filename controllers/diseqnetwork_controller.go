@@ -42,9 +42,11 @@ type Reconciler struct {
 	operator resources.Operator
 	resync   time.Duration
 
+	now      func() time.Time
 	metrics  *metrics
 	keys     publicKeys
 	monitors monitors
+	memories memories
 }
 
 // New makes a Reconciler. c reads from a cache and live from the API server; live may be asked for Secrets, by name.
@@ -55,8 +57,13 @@ func New(
 	if err != nil {
 		return nil, fmt.Errorf("metrics of networks: %w", err)
 	}
+	now := o.Now
+	if now == nil {
+		now = time.Now
+	}
 	return &Reconciler{
 		client: c, live: live, mapper: mapper, events: recorder, nodes: o.Nodes, operator: o.Operator, resync: o.Resync, metrics: metrics,
+		now: now,
 	}, nil
 }
 
@@ -65,17 +72,17 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	network := &v1alpha1.DiseqNetwork{}
 	if err := r.client.Get(ctx, request.NamespacedName, network); err != nil {
 		if apierrors.IsNotFound(err) {
-			r.metrics.forget(request.NamespacedName)
+			r.forget(request.NamespacedName)
 			return ctrl.Result{}, nil
 		}
 		return ctrl.Result{}, fmt.Errorf("get network: %w", err)
 	}
 	if network.DeletionTimestamp != nil {
 		// The garbage collector takes what has the network for its owner; there is nothing to wait for.
-		r.metrics.forget(request.NamespacedName)
+		r.forget(request.NamespacedName)
 		return ctrl.Result{}, nil
 	}
-	p := &pass{Reconciler: r, network: network, now: time.Now()}
+	p := &pass{Reconciler: r, network: network, now: r.now()}
 	err := p.observe(ctx)
 	observed := p.membership()
 	pods, set := membership.PlanPods(observed), membership.PlanSet(observed)
@@ -83,6 +90,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		err = p.act(ctx, pods)
 	}
 	return p.finish(ctx, pods, set, err)
+}
+
+// forget is for a network that is gone.
+func (r *Reconciler) forget(network types.NamespacedName) {
+	r.metrics.forget(network)
+	r.memories.forget(network)
 }
 
 // act does what is to be done, in the order in which a network is born: addresses, identities, the genesis document of all of them, and

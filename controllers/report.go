@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -45,12 +47,41 @@ func (p *pass) finish(ctx context.Context, pods, set membership.Decision, err er
 	return ctrl.Result{RequeueAfter: jittered(p.next(wanted, wait))}, nil
 }
 
+// memories hold what networks are still shown with. They are lost with the operator: the next one shows what it sees.
+type memories struct {
+	mu sync.Mutex
+	by map[types.NamespacedName]*membership.Memory
+}
+
+// of is the memory of a network, which is reconciled once at a time.
+func (m *memories) of(network types.NamespacedName) *membership.Memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.by == nil {
+		m.by = map[types.NamespacedName]*membership.Memory{}
+	}
+	if m.by[network] == nil {
+		m.by[network] = &membership.Memory{}
+	}
+	return m.by[network]
+}
+
+func (m *memories) forget(network types.NamespacedName) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.by, network)
+}
+
 func (p *pass) status(pods, set membership.Decision) v1alpha1.DiseqNetworkStatus {
+	shown := p.memories.of(p.at()).Hold(p.membership(), p.now)
+	if waits := membership.PlanPods(shown); len(pods.Victims) == 0 && len(waits.Victims) == 0 {
+		pods = waits // whom nothing is done for is waited for as long as is shown
+	}
 	o := status.Observation{
 		Generation: p.network.Generation,
 		Now:        p.now,
 		Old:        p.network.Status,
-		Network:    p.membership(),
+		Network:    shown,
 		Pods:       pods,
 		Set:        set,
 		Problem:    p.problem,

@@ -38,6 +38,8 @@ type Options struct {
 	Resync time.Duration
 	// Nodes answers for the nodes.
 	Nodes nodeclient.Client
+	// Now is the clock that networks are looked at by; time.Now if nil. Requests and waits between two looks go by package time.
+	Now func() time.Time
 	// Registerer takes the metrics of the networks.
 	Registerer prometheus.Registerer
 }

@@ -17,6 +17,10 @@
 // pod that was seen well and has failed since. Nothing that looks from outside can close that race; the chain then waits for the pod
 // that is on its way back.
 //
+// What is decided and what is shown are two things. A validator that votes at every other look counts when it does, and is shown as one
+// that does not until it has for a while: [Memory.Hold] makes the one network of the other. The planner is never given the second one to
+// act on.
+//
 // The set of validators changes only through the chain. This version does not do that: [PlanSet] refuses, and pods are rolled
 // according to the set that is in force. Joining and leaving belong into PlanSet: one step in flight, a target frozen until it is
 // reached, and victims by name and key as here.

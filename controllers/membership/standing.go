@@ -2,6 +2,7 @@ package membership
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,7 +31,24 @@ type Standing struct {
 	CaughtUp bool
 	// Why says why it is not caught up, as the end of a sentence that begins with its name. Empty if it is.
 	Why string
+	// Trouble is what keeps it from counting, if its pod is well and its node alone tells of it; else empty.
+	Trouble Trouble
 }
+
+// Trouble is one that only a node's answers tell of. It may come and go with every look.
+type Trouble string
+
+// Troubles of a validator whose pod is ready.
+const (
+	// Silent: its node does not answer.
+	Silent Trouble = "Silent"
+	// Unready: its node says that it is not ready.
+	Unready Trouble = "Unready"
+	// Behind: its node believes itself ready and is more than Slack heights behind.
+	Behind Trouble = "Behind"
+	// Abstaining: the synchrony wait keeps it from voting.
+	Abstaining Trouble = "Abstaining"
+)
 
 // Standings are the members of a network, by serial number.
 type Standings []Standing
@@ -66,6 +84,12 @@ func (n Network) Standings() Standings {
 			s.Abstains = s.Why != ""
 			s.CaughtUp = !s.Abstains
 			counted[m.PublicKey] = true
+		}
+		s.Trouble = s.trouble()
+		if h := m.Held; h.Trouble != "" && (s.CaughtUp || s.Trouble != "") {
+			s.Trouble, s.Why, s.CaughtUp = h.Trouble, h.Why, false
+			s.Abstains = h.Trouble == Abstaining
+			s.Back = s.Abstains
 		}
 		standings[i] = s
 	}
@@ -113,6 +137,24 @@ func (m *Member) absence(top uint64) string {
 	return ""
 }
 
+// trouble is what keeps the member from counting that its node alone tells of.
+func (s *Standing) trouble() Trouble {
+	_, other := errors.AsType[*nodeclient.IdentityError](s.Silence)
+	switch {
+	case s.Pod == nil || !s.Pod.Ready || s.Pod.Terminating:
+		return ""
+	case s.Abstains:
+		return Abstaining
+	case s.Back, other, s.Answer == nil && s.Silence == nil:
+		return ""
+	case s.Answer == nil:
+		return Silent
+	case s.Answer.Ready:
+		return Behind
+	}
+	return Unready
+}
+
 // abstention says why the synchrony wait keeps a validator from voting; empty if it does not. Who does not tell counts as kept.
 func (s Set) abstention(answer *nodeclient.Status) string {
 	switch w := answer.Synchrony; {
@@ -121,11 +163,15 @@ func (s Set) abstention(answer *nodeclient.Status) string {
 	case w == nil:
 		return "does not tell whether it hears the others in time, as the synchrony wait takes"
 	case !w.Healthy:
-		return fmt.Sprintf("abstains: it does not hear enough of the others within %v", s.Delta)
+		return s.deaf()
 	case !w.Settled:
 		return fmt.Sprintf("abstains: it has to hear the others within %v for a while first", s.Delta)
 	}
 	return ""
+}
+
+func (s Set) deaf() string {
+	return fmt.Sprintf("abstains: it does not hear enough of the others within %v", s.Delta)
 }
 
 // CaughtUp is how many count for a quorum.

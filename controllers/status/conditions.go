@@ -15,8 +15,7 @@ import (
 // Conditions returns all conditions of a network, each with its status, reason, message, the generation that it is about and the time
 // of the observation.
 func Conditions(o Observation) []metav1.Condition {
-	v := view{Observation: o, standings: o.Network.Standings(), n: len(o.Network.Set.Keys), t: o.Network.Set.Threshold}
-	v.caughtUp, v.up = v.standings.CaughtUp(), v.standings.Up()
+	v := o.view()
 	return []metav1.Condition{
 		v.condition(v1alpha1.ConditionAvailable, available(v)),
 		v.condition(v1alpha1.ConditionProgressing, progressing(v)),
@@ -34,6 +33,17 @@ type view struct {
 	n, t      int
 	// caughtUp are those that count for the quorum; up are those that would if the synchrony wait let them.
 	caughtUp, up int
+}
+
+// view counts. Of a quorum that was there at every look the threshold counted each time, if not the same ones, whoever else is named.
+func (o Observation) view() view {
+	v := view{Observation: o, standings: o.Network.Standings(), n: len(o.Network.Set.Keys), t: o.Network.Set.Threshold}
+	v.caughtUp, v.up = v.standings.CaughtUp(), v.standings.Up()
+	if o.Network.Steady {
+		v.caughtUp = max(v.caughtUp, v.t)
+	}
+	v.up = max(v.up, v.caughtUp)
+	return v
 }
 
 // verdict is what a condition says.

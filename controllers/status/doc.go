@@ -5,5 +5,8 @@
 // waited for. What each reason means and what to do about it is in docs/operations.md, "Kubernetes: conditions and reasons"; a test
 // holds that table complete.
 //
+// A condition turns at the first look that shows a reason for it. That validators come and go with every look is not told here:
+// [membership.Memory] holds what is shown.
+//
 // It does not write anything. [WriteDue] says when that is worth an API request.
 package status

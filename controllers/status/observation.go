@@ -15,9 +15,9 @@ type Observation struct {
 	Now time.Time
 	// Old is the status that the resource has.
 	Old v1alpha1.DiseqNetworkStatus
-	// Network is what was seen.
+	// Network is what is to be shown: what was seen, and what of before is held.
 	Network membership.Network
-	// Pods and Set are what the planner decided on it.
+	// Pods and Set are what the planner decided.
 	Pods, Set membership.Decision
 	// Problem is why the reconcile did not go on; nil if it did.
 	Problem *Problem

@@ -73,7 +73,7 @@ var rules = []rule{
 		return ""
 	}),
 	each(NotAnswering, func(_ view, s membership.Standing) string {
-		if _, other := errors.AsType[*nodeclient.IdentityError](s.Silence); other || s.Silence == nil || !running(s) {
+		if s.Trouble != membership.Silent {
 			return ""
 		}
 		return s.Why
@@ -85,13 +85,13 @@ var rules = []rule{
 		return s.Why
 	}),
 	each(Behind, func(_ view, s membership.Standing) string {
-		if !running(s) || s.Answer == nil || !s.Answer.Ready || s.Back {
-			return ""
+		if s.Trouble != membership.Behind || s.Pod.Fresh {
+			return "" // who has just been started may fall behind once more
 		}
 		return s.Why
 	}),
 	each(Abstaining, func(v view, s membership.Standing) string {
-		if !s.Abstains || s.Pod.Fresh || v.up < v.t {
+		if s.Trouble != membership.Abstaining || s.Pod.Fresh || v.up < v.t {
 			return "" // it has just been started, or there are too few to hear
 		}
 		return s.Why
@@ -112,9 +112,6 @@ func set(t, n int, delta time.Duration) string {
 	}
 	return text
 }
-
-// running says that the pod is one that should answer.
-func running(s membership.Standing) bool { return s.Pod != nil && s.Pod.Ready && !s.Pod.Terminating }
 
 // each is the rule that is broken when wrong has something to say of a member. The sentence begins with the member's name.
 func each(reason string, wrong func(view, membership.Standing) string) rule {

@@ -17,20 +17,20 @@ import (
 // Of returns the status of the observation. Conditions keep their transition times as long as their status stays, and what nobody
 // answers for any more stays as it was last seen: height, time, and each member's height and phase.
 func Of(o Observation) v1alpha1.DiseqNetworkStatus {
-	standings := o.Network.Standings()
-	n, t := len(o.Network.Set.Keys), o.Network.Set.Threshold
+	v := o.view()
+	n, t := v.n, v.t
 	status := v1alpha1.DiseqNetworkStatus{
 		ObservedGeneration: o.Generation,
 		ChainID:            o.ChainID,
 		GenesisHash:        o.GenesisHash,
 		Threshold:          int32(t),
 		Validators:         int32(n),
-		ReadyValidators:    int32(standings.CaughtUp()),
-		DisruptionsAllowed: int32(max(0, standings.CaughtUp()-t)),
+		ReadyValidators:    int32(v.caughtUp),
+		DisruptionsAllowed: int32(max(0, v.caughtUp-t)),
 		Selector:           o.Selector,
 		Height:             max(o.Old.Height, height(o.Network.Height())),
 		FinalizedTime:      o.Old.FinalizedTime,
-		Members:            members(standings, o.Old.Members),
+		Members:            members(v.standings, o.Old.Members),
 	}
 	if n > 0 {
 		tolerance := consensus.Tolerance(n, t)
