@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/diseq/diseq/api/v1alpha1"
+	"github.com/diseq/diseq/controllers/membership"
 )
 
 func waiting(delta time.Duration) func(*v1alpha1.DiseqNetwork) {
@@ -86,6 +87,8 @@ func TestNoPodIsRestartedWhileTheSynchronyWaitKeepsAnotherFromVoting(t *testing.
 		return a.Status == metav1.ConditionFalse && a.Reason == "SynchronyLost"
 	})
 	clear(c.deaf)
+	c.step(t.Context())
+	o.skip(membership.Hold)
 	o.settle("demo")
 	for pod, image := range c.images() {
 		if image != "diseq:next" {
@@ -125,6 +128,32 @@ func TestANetworkInWhichAValidatorAbstainsIsLookedAtSoonAgain(t *testing.T) {
 				t.Errorf("again after %v:\n%s", after, describe(c.network("demo")))
 			}
 		}
+	}
+}
+
+// A validator that hears the others in time at every other look is told of once, and is well when it has been for a while.
+func TestAFlappingValidatorCostsNoWriteALook(t *testing.T) {
+	c := newCluster(t)
+	c.apply("demo", waiting(100*time.Millisecond))
+	o := newOperator(t, c)
+	o.settle("demo")
+	before, told := o.journal.count(), len(o.events.events)
+	for i := range 20 {
+		c.deaf["demo-v1"] = i%2 == 0
+		c.step(t.Context())
+		o.skip(2 * time.Second)
+		o.reconcile("demo")
+	}
+	n := c.network("demo")
+	if d := condition(n, v1alpha1.ConditionDegraded); d.Reason != "Abstaining" || settled(n) {
+		t.Errorf("Degraded %+v", d)
+	}
+	if wrote, told := o.journal.count()-before, len(o.events.events)-told; wrote != 1 || told > 3 {
+		t.Errorf("%d writes, events %v", wrote, o.events.events)
+	}
+	o.skip(membership.Hold)
+	if o.settle("demo"); o.journal.count()-before != 2 {
+		t.Errorf("%d writes", o.journal.count()-before)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/diseq/diseq/api/v1alpha1"
+	"github.com/diseq/diseq/controllers/membership"
 )
 
 const voteStoreAnnotation = "diseq.io/vote-store"
@@ -99,6 +100,8 @@ func TestOnlyWhoIsSeenVotingHasMadeItsVoteStore(t *testing.T) {
 	}
 	delete(c.silent, "demo-v1")
 	c.rejoins = true
+	c.step(t.Context())
+	o.skip(membership.Hold)
 	o.settle("demo")
 	if file := c.peersFile(t.Context(), "demo"); !file["demo-v1"] || !file["demo-v2"] {
 		t.Errorf("peers file %v", file)
@@ -164,6 +167,8 @@ func TestTheRecordOfAVoteStoreNeverGoesBack(t *testing.T) {
 				c.empty(name)
 			}
 			clear(c.silent)
+			c.step(t.Context())
+			o.skip(membership.Hold)
 			o.settle("demo")
 			c.checkStatements()
 		})
