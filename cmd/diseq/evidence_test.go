@@ -8,52 +8,52 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/simulation"
 )
 
-// Forks that a coalition brought about in the simulator, with real keys: the command convicts at least 2t-n validators of each, all of
-// them Byzantine, from the evidence and the genesis document alone.
+// Forks of the simulator, with real keys, of every control that must fork: the command convicts at least 2t-n validators of each, and no
+// others than the simulator, from the evidence and the genesis document alone.
 func TestEvidenceOfForksConvicts(t *testing.T) {
-	for _, o := range []simulation.Options{
-		{N: 4, T: 3, Byzantine: 2, Keys: true}, {N: 5, T: 3, Byzantine: 1, Keys: true}, {N: 7, T: 5, Byzantine: 3, Keys: true},
-		// With the synchrony wait, and messages that take longer than its Delta.
-		{N: 4, T: 3, Byzantine: 2, Delta: 100 * time.Millisecond, Lateness: 250, Keys: true},
-	} {
-		t.Run(o.String(), func(t *testing.T) {
+	for _, c := range simulation.Controls() {
+		if !c.Convicts() || testing.Short() && c.Seeds > 1000 {
+			continue
+		}
+		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
+			r, _ := c.Found()
+			o := c.Options
+			o.Keys = true
+			if r = simulation.Run(r.Seed, o); !errors.Is(r.Violation, simulation.ErrFork) {
+				t.Fatalf("seed %d: %v, want a fork", r.Seed, r.Violation)
+			}
+			accused := map[chain.PublicKey]bool{}
+			for _, e := range r.Evidence {
+				accused[e.PublicKey] = true
+			}
 			dir := t.TempDir()
-			genesis, path := filepath.Join(dir, "genesis.json"), filepath.Join(dir, "evidence.json")
-			b, err := json.Marshal(simulation.Genesis(o))
-			must(t, err)
-			must(t, os.WriteFile(genesis, b, 0o600))
-			forks := 0
-			for seed := uint64(0); seed < 200 && forks < 3; seed++ {
-				r := simulation.Run(seed, o)
-				if !errors.Is(r.Violation, simulation.ErrFork) {
-					continue
-				}
-				forks++
-				b, err := json.Marshal(r.Evidence)
+			write := func(name string, v any) string {
+				b, err := json.Marshal(v)
 				must(t, err)
+				path := filepath.Join(dir, name)
 				must(t, os.WriteFile(path, b, 0o600))
-				out := succeeds(t, "evidence", "verify", path, "--genesis", genesis)
-				guilty := 0
-				for i, v := range simulation.Genesis(o).Validators {
-					if !strings.Contains(out, fmt.Sprintf("validator %d (%s, %v) broke rule", i, v.Name, v.PublicKey)) {
-						continue
-					}
-					if guilty++; i >= o.Byzantine {
-						t.Errorf("seed %d: honest validator %d is convicted:\n%s", seed, i, out)
-					}
+				return path
+			}
+			genesis := simulation.Genesis(o)
+			out := succeeds(t, "evidence", "verify", write("evidence.json", r.Evidence), "--genesis", write("genesis.json", genesis))
+			guilty := 0
+			for i, v := range genesis.Validators {
+				convicted := strings.Contains(out, fmt.Sprintf("validator %d (%s, %v) broke rule", i, v.Name, v.PublicKey))
+				if convicted != accused[v.PublicKey] {
+					t.Errorf("validator %d is accused: %v, convicted: %v:\n%s", i, accused[v.PublicKey], convicted, out)
 				}
-				if guilty < 2*o.T-o.N {
-					t.Errorf("seed %d: %d validators are convicted, want at least %d:\n%s", seed, guilty, 2*o.T-o.N, out)
+				if convicted {
+					guilty++
 				}
 			}
-			if forks == 0 {
-				t.Error("no fork to judge in 200 seeds")
+			if guilty < 2*o.T-o.N {
+				t.Errorf("seed %d: %d validators are convicted, want at least %d:\n%s", r.Seed, guilty, 2*o.T-o.N, out)
 			}
 		})
 	}

@@ -29,8 +29,12 @@
 // nullifications of every round between; it could not pass over r, so that round was r, where only B was notarized, or one
 // between r and w, which w being the first excludes. So C is B; and so on upward. No other block becomes final.
 //
+// Should two blocks be final all the same, with b < t, at least 2t-n validators have signed two votes that break E1, E2 or E3 together:
+// that pair is the evidence against them. The certificates of the rounds below the one that decided are kept with the block for it.
+//
 // E1 to E3 hold over a crash because what a vote says, and what it rests on, is durable before it leaves ([Persist]), and
-// because a validator that lost its records does not vote (Config.VoteFrom). Tests search every state of a small model
+// because a validator that lost its records does not vote (Config.VoteFrom), nor one that finds out that they are not all
+// ([ErrForgotten]). Tests search every state of a small model
 // that runs this very code, crashes included (docs/concepts.md, agreement).
 //
 // # Why the synchrony wait is safe

@@ -260,7 +260,7 @@ func (l *law) asked(e Event, actions []Action) {
 		l.stops(actions)
 		return
 	}
-	if l.strange != nil {
+	if l.strange != nil && !l.own[*l.strange] { // the very same vote may have been cast in this call
 		l.breaks("forgotten", "%+v was made with our key by another, and we go on", l.strange)
 	}
 	if settles != asks {

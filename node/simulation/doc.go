@@ -8,9 +8,11 @@
 // crash before any action, between what they persist and what they send, in the middle of a broadcast, alone or all at once, and start
 // again from what they persisted; of a write that a crash tears a part remains, from nothing to all of it. They stand still, as in a
 // long garbage collection. Their timers run at different rates, and their clocks are wrong, which withholds votes. Then the network
-// calms down, and heights have to go on: each within n + 8 rounds. Every fault is counted ([Faults]), and has to happen.
+// calms down, and heights have to go on: the first within a minute, each after it within n + 8 rounds. Validators lose their vote stores
+// and rejoin ([Options].Wiped). Every fault is counted ([Faults]), and has to happen.
 //
-// Under the synchrony wait messages take up to Delta by the fastest clock. Validators that count to the Byzantine ones are cut off,
+// Under the synchrony wait messages take up to Delta by the fastest clock, none is lost, and no write is torn: of anything else it
+// promises nothing. Blocks that others are ahead take longer to be had. Validators that count to the Byzantine ones are cut off,
 // paused or killed, and need not know ([Options].Partitioned). Beyond what the wait promises, any number may be paused, or one
 // killed, that count to nobody, as long as what they said before has left ([Options].Paused, [Options].Killed): they abstain.
 //
@@ -19,9 +21,10 @@
 //
 // # What is checked
 //
-// The oracle (oracle.go) holds every run to: one final block a height, for ever; certificates of t votes that their signers
-// cast; rules that honest validators never break; evidence against the guilty only, and against at least 2t-n of them if there is a
-// fork; votes on disk before they leave; heights that go on in the calm. A run that breaks one of them ends with a violation
+// The oracle (oracle.go) holds every run to: one final block a height, for ever, also if nobody was shown the other; certificates of t
+// votes that their signers cast; rules that honest validators never break; evidence against the guilty only, and against at least 2t-n
+// of them if there is a fork, by what nodes keep; votes on disk before they leave, with all that they rest on; heights that go on in the
+// calm. A run that breaks one of them ends with a violation
 // ([Result].Violation).
 //
 // # What is not

@@ -132,7 +132,7 @@ func TestForkConvicts(t *testing.T) {
 // certificate is none or a vote rests on none.
 func TestForksOfControlsConvict(t *testing.T) {
 	for _, c := range Controls() {
-		if c.Want != ErrFork || !c.judged() || testing.Short() && c.Seeds > 1000 {
+		if !c.Convicts() || testing.Short() && c.Seeds > 1000 {
 			continue
 		}
 		t.Run(c.Name, func(t *testing.T) {

@@ -132,6 +132,10 @@ func Controls() []Case {
 	}
 }
 
+// Convicts reports whether the forks of a control convict: of all that fork, but for those in which a certificate is none or a vote rests
+// on none.
+func (c *Case) Convicts() bool { return c.Want == ErrFork && c.judged() }
+
 // Found looks for what a control must show: the first seed that does, and what else was seen before it.
 func (c *Case) Found() (r Result, ok bool) {
 	for seed := range c.Seeds {
