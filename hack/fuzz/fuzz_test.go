@@ -127,6 +127,50 @@ func TestAFailingTargetIsReportedAndTheOthersRun(t *testing.T) {
 	}
 }
 
+const slow = `package a
+
+import (
+	"testing"
+	"time"
+)
+
+func FuzzSlow(f *testing.F) {
+	f.Add(true)
+	f.Fuzz(func(*testing.T, bool) { time.Sleep(time.Minute) })
+}
+`
+
+// A target whose time is over before an input has run says nothing about the code.
+func TestATargetThatRanNothingFails(t *testing.T) {
+	m := aModule(t)
+	m.time = "1s"
+	if err := os.WriteFile(filepath.Join(m.root, "a", "a_test.go"), []byte(slow), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	of := target{"a", "FuzzSlow"}
+	if err := m.compile(t.Context(), []target{of}, "-fuzz=."); err != nil {
+		t.Fatal(err)
+	}
+	r := m.fuzz(t.Context(), of, newBoard(m.progress, 1))
+	if r.err == nil || r.err.Error() != "ran no input in 1s: of the corpus 0/1" {
+		t.Errorf("error %v", r.err)
+	}
+}
+
+// What a target found is run every time only where it is committed.
+func TestEveryTargetOfTheRepositoryHasACorpus(t *testing.T) {
+	m := &module{root: filepath.Join("..", "..")}
+	targets, err := discover(m.root, "")
+	if err != nil || len(targets) == 0 {
+		t.Fatalf("found %d targets: %v", len(targets), err)
+	}
+	for _, of := range targets {
+		if inputs, err := os.ReadDir(m.corpus(of)); err != nil || len(inputs) == 0 {
+			t.Errorf("%s has a corpus of %d inputs, %v: go run ./hack/fuzz -time 10s -only %[1]s, then with -corpus", of, len(inputs), err)
+		}
+	}
+}
+
 // Of inputs that reach the same the smallest stays; one that is named by hand stays whatever it reaches, one that is not taken or
 // skipped goes.
 func TestTheCorpusIsASmallSelectionWithTheSameCoverage(t *testing.T) {

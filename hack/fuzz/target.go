@@ -3,8 +3,8 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -44,9 +44,9 @@ type result struct {
 	execs       int64
 	interesting int
 	corpus      int
-	// begun: it runs. With a large corpus and little time that may be all.
-	begun bool
-	err   error
+	// baseline is how much of the corpus ran, such as "3/30", while inputs of the fuzzer's own are not counted yet.
+	baseline string
+	err      error
 	// output is what it printed, failing the path of the input that failed, rerunning the command that runs that one alone.
 	output             string
 	failing, rerunning string
@@ -166,18 +166,20 @@ func (m *module) once(ctx context.Context, r *result, cache string, show *board)
 		r.read(out, show)
 	}()
 	start := time.Now()
-	r.err = c.Run()
+	err = c.Run()
 	_ = in.Close() // a pipe in memory
-	<-read
-	r.took = time.Since(start)
-	if r.err == nil && !r.begun {
-		r.err = errors.New("nothing was run")
+	<-read         // until here the result is the reader's, which the board copies
+	r.err, r.took = err, time.Since(start)
+	if r.err == nil && r.execs == 0 {
+		r.err = fmt.Errorf("ran no input in %s: of the corpus %s", m.time, cmp.Or(r.baseline, "none"))
 	}
 }
 
 var (
 	fuzzing = regexp.MustCompile(`^fuzz: elapsed: (\S+), execs: (\d+) \(\d+/sec\), new interesting: (\d+) \(total: (\d+)\)`)
-	written = regexp.MustCompile(`Failing input written to (\S+)`)
+	// gathering is said until the corpus has run; with a large one and little time nothing else is.
+	gathering = regexp.MustCompile(`^fuzz: elapsed: .* (\d+/\d+) completed`)
+	written   = regexp.MustCompile(`Failing input written to (\S+)`)
 	// corpus is an input of testdata/fuzz or of the source that fails; it has no number there but seed#N.
 	corpus = regexp.MustCompile(`failure while testing seed corpus entry: (\S+)`)
 	rerun  = regexp.MustCompile(`^\s+(go test -run=\S+)\s*$`)
@@ -197,10 +199,9 @@ func (r *result) read(from io.Reader, show *board) {
 			r.interesting, _ = strconv.Atoi(match[3])
 			r.corpus, _ = strconv.Atoi(match[4])
 			r.took, _ = time.ParseDuration(match[1])
-			r.begun = true
 			show.update(r)
-		} else if strings.HasPrefix(line, "fuzz: elapsed: ") {
-			r.begun = true
+		} else if match := gathering.FindStringSubmatch(line); match != nil {
+			r.baseline = match[1]
 		} else if kept.Len() < maxOutput {
 			kept.WriteString(line)
 		}
