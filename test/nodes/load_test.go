@@ -202,6 +202,10 @@ type history struct {
 func (h *history) fail(format string, args ...any) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.note(format, args...)
+}
+
+func (h *history) note(format string, args ...any) {
 	h.broken = append(h.broken, fmt.Sprintf(format, args...))
 }
 
@@ -214,27 +218,26 @@ func (h *history) report(w *world) {
 	}
 }
 
-// add takes a block in that a node showed: checked in full when it is new, else compared with what was shown before.
+// add takes a block in that a node showed: checked in full when it is new, else compared with what was shown before. Two that show a
+// height at once come one after the other: the second would be compared with nothing.
 func (h *history) add(w *world, by string, b *client.Block) {
-	height := b.Header.Height
-	h.mu.Lock()
-	before := h.blocks[height]
-	h.mu.Unlock()
-	if before == nil {
-		if err := w.verify(b); err != nil {
-			h.fail("%s, height %d: %v", by, height, err)
-		}
-	} else if before.HeaderHash != b.HeaderHash || !slices.EqualFunc(before.Messages, b.Messages, func(x, y chain.ReceiptMessage) bool { return x.ID == y.ID }) {
-		h.fail("%s shows block %v of %d messages at height %d, where block %v of %d was shown before",
-			by, b.HeaderHash, len(b.Messages), height, before.HeaderHash, len(before.Messages))
-	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.blocks == nil {
-		h.blocks = map[uint64]*client.Block{}
-	}
+	height := b.Header.Height
+	before := h.blocks[height]
 	if before == nil {
+		if err := w.verify(b); err != nil {
+			h.note("%s, height %d: %v", by, height, err)
+		}
+		if h.blocks == nil {
+			h.blocks = map[uint64]*client.Block{}
+		}
 		h.blocks[height] = b
+		return
+	}
+	if before.HeaderHash != b.HeaderHash || !slices.EqualFunc(before.Messages, b.Messages, func(x, y chain.ReceiptMessage) bool { return x.ID == y.ID }) {
+		h.note("%s shows block %v of %d messages at height %d, where block %v of %d was shown before",
+			by, b.HeaderHash, len(b.Messages), height, before.HeaderHash, len(before.Messages))
 	}
 }
 
@@ -258,6 +261,11 @@ func (h *history) places(w *world, height uint64) map[chain.Hash]uint64 {
 	w.Helper()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	for at := range h.blocks {
+		if at > height {
+			w.Errorf("height %d was shown, and the chain ends at %d", at, height)
+		}
+	}
 	genesis := w.genesis.Header()
 	parent, last := genesis.Hash(), genesis.Timestamp
 	out := map[chain.Hash]uint64{}

@@ -76,6 +76,19 @@ func (w *world) count(l *load, height uint64) {
 	}
 }
 
+// kills returns how many nodes a test has killed, and of how many something was torn.
+func (s *summary) kills(test string) (kills, torn int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.rows {
+		if r.name == test {
+			kills += r.kills
+			torn += r.torn
+		}
+	}
+	return kills, torn
+}
+
 func (s *summary) print() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -38,7 +38,7 @@ type spec struct {
 
 // world is a network of whole nodes in a bubble. Its methods are for the test's own goroutine.
 type world struct {
-	*testing.T
+	testing.TB
 	seed    uint64
 	rng     *rand.Rand
 	wire    *network
@@ -91,7 +91,7 @@ func bubble(t *testing.T, seed uint64, s spec, test func(*world)) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		w := &world{
-			T: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), wire: newNetwork(), dir: dir, began: time.Now(), ctx: ctx,
+			TB: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), wire: newNetwork(), dir: dir, began: time.Now(), ctx: ctx,
 		}
 		defer func() {
 			cancel()
