@@ -2,15 +2,19 @@ package node
 
 import (
 	"encoding/json"
+	"net"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"sigs.k8s.io/yaml"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/peer"
 )
 
 func TestAConfigurationReadsBackAsItWasWritten(t *testing.T) {
@@ -89,21 +93,57 @@ func TestPeersAreCheckedAndTheNodeItselfIsLeftOut(t *testing.T) {
 	}
 }
 
+// FuzzLoadPeersTakesOnlyWhatItChecked reads any peers file: the peers that are taken have names, keys of their own and addresses that can
+// be dialled; written as JSON, which encoding/json reads as the same, they are read as the same; each leaves out itself alone.
 func FuzzLoadPeersTakesOnlyWhatItChecked(f *testing.F) {
-	f.Add([]byte(`{"peers":[{"name":"a","public_key":"` + strings.Repeat("0a", 32) + `","address":"127.0.0.1:1"}]}`))
+	a, b := strings.Repeat("0a", 32), strings.Repeat("0b", 32)
+	f.Add([]byte(`{"peers":[{"name":"a","public_key":"` + a + `","address":"127.0.0.1:1"}]}`))
+	f.Add([]byte("peers:\n- {name: a, public_key: " + a + ", address: 'a.example:1', vote_store: true}\n- {name: b, public_key: " + b + "}\n"))
+	f.Add([]byte("peers: [{name: a, public_key: " + a + "}, {name: b, public_key: " + a + "}]"))
 	f.Add([]byte("peers: &a [*a]"))
-	path := filepath.Join(f.TempDir(), "peers")
+	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, content []byte) {
-		if err := os.WriteFile(path, content, 0o600); err != nil {
+		load := func(content []byte, self chain.PublicKey) ([]peer.Peer, error) {
+			path := filepath.Join(dir, "peers")
+			if err := os.WriteFile(path, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return LoadPeers(path, self)
+		}
+		peers, err := load(content, chain.PublicKey{})
+		if err != nil {
+			if peers != nil {
+				t.Errorf("%d peers and the error %v", len(peers), err)
+			}
+			return
+		}
+		var file PeersFile
+		keys := map[chain.PublicKey]bool{{}: true}
+		for _, p := range peers {
+			_, port, err := net.SplitHostPort(p.Address)
+			if _, portErr := strconv.ParseUint(port, 10, 16); p.Address != "" && (err != nil || portErr != nil) {
+				t.Errorf("address %q", p.Address)
+			}
+			if p.Name == "" || len(p.Name) > 63 || keys[p.Key] {
+				t.Errorf("%q gives peer %+v", content, p)
+			}
+			keys[p.Key] = true
+			file.Peers = append(file.Peers, PeerEntry{Name: p.Name, PublicKey: p.Key, Address: p.Address})
+		}
+		written, err := json.Marshal(file)
+		if err != nil {
 			t.Fatal(err)
 		}
-		peers, err := LoadPeers(path, chain.PublicKey{})
-		if err != nil && peers != nil {
-			t.Errorf("%d peers and the error %v", len(peers), err)
+		var read PeersFile
+		if err := json.Unmarshal(written, &read); err != nil || !slices.Equal(read.Peers, file.Peers) {
+			return // a name that is no UTF-8
 		}
-		for _, p := range peers {
-			if p.Name == "" || p.Key == (chain.PublicKey{}) {
-				t.Errorf("peer %+v", p)
+		if again, err := load(written, chain.PublicKey{}); err != nil || !slices.Equal(again, peers) {
+			t.Errorf("%s is read as %+v, want %+v: %v", written, again, peers, err)
+		}
+		for i, p := range peers[:min(len(peers), 3)] {
+			if others, err := load(content, p.Key); err != nil || !slices.Equal(others, slices.Delete(slices.Clone(peers), i, i+1)) {
+				t.Errorf("%q is to peer %d %+v: %v", content, i, others, err)
 			}
 		}
 	})

@@ -1,14 +1,19 @@
 package server
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -101,13 +106,18 @@ func checkRefusal(t *testing.T, w *httptest.ResponseRecorder, path string, said 
 	}
 }
 
-// FuzzDecodeBatch: what is accepted encodes to messages of the same bytes, and nothing is read beyond the body.
+// FuzzDecodeBatch: what is accepted are the messages that encoding/binary reads, and the same when they are encoded again; what is refused
+// it does not read either, or is too many.
 func FuzzDecodeBatch(f *testing.F) {
 	f.Add([]byte(batchOf("a", "", strings.Repeat("b", 200))))
 	f.Add([]byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01a"))
 	f.Add([]byte("\x80\x00"))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		messages, err := decodeBatch(body)
+		want, wrong := modelBatch(body)
+		if accepted := wrong == nil && len(want) <= maxBatchMessages; (err == nil) != accepted || accepted && !slices.EqualFunc(messages, want, bytes.Equal) {
+			t.Errorf("%q is read as %q (%v), want %q (%v)", body, messages, err, want, wrong)
+		}
 		var answer *apiError
 		if err != nil {
 			if !errors.As(err, &answer) || answer.status != 400 && answer.status != 413 {
@@ -115,19 +125,28 @@ func FuzzDecodeBatch(f *testing.F) {
 			}
 			return
 		}
-		size, texts := 0, make([]string, len(messages))
+		texts := make([]string, len(messages))
 		for i, m := range messages {
-			size += len(m)
 			texts[i] = string(m)
 		}
-		if size > len(body) || len(messages) > maxBatchMessages {
-			t.Errorf("%d messages of %d bytes from a body of %d", len(messages), size, len(body))
-		}
-		again, err := decodeBatch([]byte(batchOf(texts...)))
-		if err != nil || len(again) != len(messages) {
-			t.Errorf("encoded again: %d messages, %v", len(again), err)
+		if again, err := decodeBatch([]byte(batchOf(texts...))); err != nil || !slices.EqualFunc(again, messages, bytes.Equal) {
+			t.Errorf("%q encoded again is %q: %v", messages, again, err)
 		}
 	})
+}
+
+// modelBatch reads a batch as encoding/binary reads a stream.
+func modelBatch(body []byte) (messages [][]byte, err error) {
+	for in := bytes.NewReader(body); in.Len() > 0; {
+		length, err := binary.ReadUvarint(in)
+		if err != nil || length > uint64(in.Len()) {
+			return nil, fmt.Errorf("length %d of %d bytes: %w", length, in.Len(), err)
+		}
+		m := make([]byte, length)
+		_, _ = io.ReadFull(in, m) // it holds as many
+		messages = append(messages, m)
+	}
+	return messages, nil
 }
 
 // FuzzDecodeLegacyMessage: what is accepted is what encoding/json reads, and what is refused as syntax is no JSON.
@@ -180,25 +199,126 @@ func appendLegacy(m chain.Message) []byte {
 	return fmt.Appendf(b, `,"timestamp":%d}`, m.Timestamp)
 }
 
-// FuzzDecodeSubmission: any body is answered with messages or the client's mistake, and what is accepted is JSON.
+// modelSubmission reads a submission with encoding/json.
+func modelSubmission(body []byte) (messages [][]byte, ok bool) {
+	if !json.Valid(body) {
+		return nil, false
+	}
+	object := func(raw []byte, each func(key string, value json.RawMessage) bool) bool {
+		d := json.NewDecoder(bytes.NewReader(raw))
+		if start, _ := d.Token(); start != json.Delim('{') {
+			return false
+		}
+		for d.More() {
+			key, _ := d.Token()
+			var value json.RawMessage
+			if d.Decode(&value) != nil || !each(key.(string), value) {
+				return false
+			}
+		}
+		return true
+	}
+	data := func(value json.RawMessage) (b []byte, ok bool) {
+		var text *string
+		if json.Unmarshal(value, &text) != nil || text == nil {
+			return nil, false
+		}
+		b, err := base64.StdEncoding.Strict().DecodeString(*text)
+		return b, err == nil
+	}
+	one, many := false, false
+	ok = object(body, func(key string, value json.RawMessage) bool {
+		switch key {
+		case "data":
+			one = true
+			b, ok := data(value)
+			messages = [][]byte{b}
+			return ok
+		case "messages":
+			many, messages = true, nil
+			var list []json.RawMessage
+			if json.Unmarshal(value, &list) != nil || list == nil || len(list) > maxBatchMessages {
+				return false
+			}
+			for _, m := range list {
+				var b []byte
+				has, right := false, true
+				isObject := object(m, func(key string, value json.RawMessage) bool {
+					if key == "data" {
+						has = true
+						b, right = data(value)
+					}
+					return right
+				})
+				if !isObject || !has {
+					return false
+				}
+				messages = append(messages, b)
+			}
+		}
+		return true
+	})
+	return messages, ok && one != many
+}
+
+// FuzzDecodeSubmission: any body is answered with the messages that encoding/json reads in it, or the client's mistake, and then
+// encoding/json reads none either.
 func FuzzDecodeSubmission(f *testing.F) {
-	for _, body := range []string{`{"data":"YQ=="}`, `{"messages":[{"data":"YQ=="},{"x":{},"data":""}]}`, `{"messages":[{}]}`, `{"data":"\u0059Q=="}`} {
+	for _, body := range []string{
+		`{"data":"YQ=="}`, `{"messages":[{"data":"YQ=="},{"x":{},"data":""}]}`, `{"messages":[{}]}`, `{"data":"\u0059Q=="}`,
+		`{"data":"YQ==","data":"Yg=="}`, `{"data":"YQ==","messages":[]}`, `{"messages":null}`, `{"Data":"YQ=="}`, `{"messages":[{"data":"YR=="}]}`,
+	} {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		messages, err := decodeSubmission(body)
+		want, ok := modelSubmission(body)
 		var answer *apiError
 		if err != nil {
 			if !errors.As(err, &answer) || answer.status < 400 || answer.status > 422 {
-				t.Errorf("error %v is not the client's", err)
+				t.Fatalf("error %v is not the client's", err)
+			}
+			// What encoding/json lets pass and RFC 8259 or a number's range does not.
+			if lenient := strings.Contains(answer.message, "code point") || strings.Contains(answer.message, "out of range"); ok && !lenient {
+				t.Errorf("%q is a submission of %q: %v", body, want, err)
 			}
 			return
 		}
-		if !json.Valid(body) {
-			t.Errorf("%q is no JSON", body)
+		if !ok || !slices.EqualFunc(messages, want, bytes.Equal) {
+			t.Errorf("%q is read as %q, want %q (%v)", body, messages, want, ok)
 		}
-		if len(messages) > maxBatchMessages {
-			t.Errorf("%d messages", len(messages))
+	})
+}
+
+// FuzzDecodeLegacyKey: a key is an array of 256 numbers that encoding/json reads as 0 or 1; no other body is.
+func FuzzDecodeLegacyKey(f *testing.F) {
+	key := func(bits ...string) []byte {
+		all := slices.Repeat([]string{"0"}, keyBits)
+		copy(all[keyBits-len(bits):], bits)
+		return []byte("[" + strings.Join(all, ",") + "]")
+	}
+	for _, body := range [][]byte{
+		key(), key("1", "0", " 1\n"), key("2"), key("1e0"), key("-0"), key("null"), key("\"1\""), append(key(), 'x'), key()[:100], []byte("[]"), []byte("{}"),
+		key("1,1"),
+	} {
+		f.Add(body)
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		got, err := decodeLegacyKey(body)
+		var wrong *jsonError
+		if err != nil && (!errors.As(err, &wrong) || wrong.line < 1 || wrong.column < 0 || wrong.column > len(body)) {
+			t.Fatalf("%q: error %#v", body, err)
+		}
+		var bits []json.RawMessage
+		fit := json.Unmarshal(body, &bits) == nil && len(bits) == keyBits
+		var want chain.Hash
+		for i := 0; fit && i < len(bits); i++ {
+			if fit = string(bits[i]) == "0" || string(bits[i]) == "1"; string(bits[i]) == "1" {
+				want[i/8] |= 0x80 >> (i % 8)
+			}
+		}
+		if (err == nil) != fit || fit && got != want {
+			t.Errorf("%q is read as %v (%v), want %v (%v)", body, got, err, want, fit)
 		}
 	})
 }
