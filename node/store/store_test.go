@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/diseq/diseq/hack/skipped"
 	"github.com/diseq/diseq/node/chain"
 )
 
@@ -437,7 +438,7 @@ func TestCloseLeavesNoFileOpenAndNoLog(t *testing.T) {
 	}
 	open, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		t.Skipf("no list of open files here: %v", err)
+		skipped.Test(t, "no list of open files here: %v", err)
 	}
 	for _, fd := range open {
 		if to, err := os.Readlink(filepath.Join("/proc/self/fd", fd.Name())); err == nil && strings.HasPrefix(to, dir) {
@@ -744,11 +745,11 @@ func TestAFullDiskLosesNothing(t *testing.T) {
 // On a file system that is really full, which SQLite learns from the kernel in other ways.
 func TestAFullFileSystemLosesNothing(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("mounting a small file system takes root")
+		skipped.Test(t, "mounting a small file system takes root")
 	}
 	dir := t.TempDir()
 	if out, err := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", dir).CombinedOutput(); err != nil {
-		t.Skipf("cannot mount a tmpfs here: %v: %s", err, out)
+		skipped.Test(t, "cannot mount a tmpfs here: %v: %s", err, out)
 	}
 	t.Cleanup(func() {
 		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/diseq/diseq/hack/skipped"
 	"github.com/diseq/diseq/test/system"
 )
 
@@ -127,7 +128,7 @@ func smallDisk(t *testing.T, node *system.Node) *disk {
 	t.Helper()
 	d := &disk{t: t, path: t.TempDir()}
 	if err := unix.Mount("tmpfs", d.path, "tmpfs", 0, fmt.Sprintf("size=%d", roomy)); err != nil {
-		t.Skipf("a disk cannot be filled here: mounting a small file system: %v", err)
+		skipped.Test(t, "a disk cannot be filled here: mounting a small file system: %v", err)
 	}
 	t.Cleanup(func() {
 		// Lazily: the node ends only after this.
