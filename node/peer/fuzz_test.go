@@ -186,7 +186,7 @@ type served struct {
 }
 
 // call makes a call with those bytes as the request. It reports whether they were fit for it, by the protocol's rules, and the call's error.
-func (s *served) call(t *testing.T, ctx context.Context, w *wire, call uint8, b []byte) (fit bool, err error) {
+func (s *served) call(ctx context.Context, t *testing.T, w *wire, call uint8, b []byte) (fit bool, err error) {
 	read := func(m proto.Message) bool { return proto.Unmarshal(b, m) == nil }
 	hash := func(b []byte) chain.Hash { return chain.Hash(append(b, make([]byte, 32)...)[:32]) }
 	same := func(what string, got, want [][]byte) {
@@ -366,7 +366,7 @@ func FuzzCalls(f *testing.F) {
 		in.admitted.Store(true)
 		g.connections = []*inbound{in}
 		ctx := peer.NewContext(t.Context(), &peer.Peer{AuthInfo: in})
-		fit, err := s.call(t, ctx, w, call, b)
+		fit, err := s.call(ctx, t, w, call, b)
 		if out := len(g.connections) == 0; fit == out || g.strikes > 1 {
 			t.Errorf("call %d with %x: fit %v, put out %v with %d strikes", call, b, fit, out, g.strikes)
 		}
