@@ -32,7 +32,7 @@ func aModule(t *testing.T) *module {
 			t.Fatal(err)
 		}
 	}
-	return &module{root: root, time: "2000x", binaries: t.TempDir(), cache: t.TempDir(), progress: func(string) {}}
+	return &module{root: root, time: "2000x", patience: "1m", binaries: t.TempDir(), cache: t.TempDir(), progress: func(string) {}}
 }
 
 const holds = `
@@ -143,7 +143,7 @@ func FuzzSlow(f *testing.F) {
 // A target whose time is over before an input has run says nothing about the code.
 func TestATargetThatRanNothingFails(t *testing.T) {
 	m := aModule(t)
-	m.time = "1s"
+	m.time, m.patience = "1s", "2s"
 	if err := os.WriteFile(filepath.Join(m.root, "a", "a_test.go"), []byte(slow), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func TestATargetThatRanNothingFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := m.fuzz(t.Context(), of, newBoard(m.progress, 1))
-	if r.err == nil || r.err.Error() != "ran no input in 1s: of the corpus 0/1" {
+	if r.err == nil || r.err.Error() != "ran no input in 2s: of the corpus 0/1" {
 		t.Errorf("error %v", r.err)
 	}
 }

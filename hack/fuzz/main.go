@@ -39,7 +39,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	m := &module{root: ".", time: *long, progress: progress(os.Stderr)}
+	m := &module{root: ".", time: *long, patience: "1m", progress: progress(os.Stderr)}
 	if err := run(ctx, m, *only, *atOnce, *corpus, *fresh); err != nil {
 		m.progress("")
 		fmt.Fprintln(os.Stderr, "fuzz:", err)

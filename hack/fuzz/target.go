@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -24,8 +25,8 @@ import (
 // module is the module whose targets run.
 type module struct {
 	root string
-	// time is for how long each target runs.
-	time string
+	// time is for how long each target runs, patience for how long one that had no time for anything but its corpus runs again.
+	time, patience string
 	// binaries is where the test binaries are put, cache where go test -fuzz keeps what it found.
 	binaries, cache string
 	progress        func(string)
@@ -136,24 +137,31 @@ func (m *module) fuzz(ctx context.Context, t target, show *board) result {
 		r.err = err
 		return r
 	}
+	limit := m.time
 	for range deadlines {
 		r = result{target: t}
-		m.once(ctx, &r, cache, show)
-		if r.err == nil || r.failing != "" || !strings.Contains(r.output, "context deadline exceeded") {
-			break
+		m.once(ctx, &r, limit, cache, show)
+		switch {
+		case errors.Is(r.err, errRanNothing) && limit != m.patience:
+			limit = m.patience // on a busy machine the corpus alone may take longer
+		case r.err == nil || r.failing != "" || !strings.Contains(r.output, "context deadline exceeded"):
+			return r
 		}
 	}
 	return r
 }
 
-func (m *module) once(ctx context.Context, r *result, cache string, show *board) {
+// errRanNothing: a target whose time was over before its corpus had run has shown nothing.
+var errRanNothing = errors.New("ran no input")
+
+func (m *module) once(ctx context.Context, r *result, limit, cache string, show *board) {
 	// The test binary runs where go test would run it; paths in it are relative to there.
 	binary, err := filepath.Abs(m.binary(r.dir))
 	if err != nil {
 		r.err = err
 		return
 	}
-	c := exec.CommandContext(ctx, binary, "-test.run=^$", "-test.fuzz=^"+r.name+"$", "-test.fuzztime="+m.time,
+	c := exec.CommandContext(ctx, binary, "-test.run=^$", "-test.fuzz=^"+r.name+"$", "-test.fuzztime="+limit,
 		"-test.fuzzminimizetime=10x", "-test.fuzzcachedir="+cache, "-test.parallel=1")
 	c.Dir = filepath.Join(m.root, filepath.FromSlash(r.dir))
 	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) }
@@ -171,7 +179,7 @@ func (m *module) once(ctx context.Context, r *result, cache string, show *board)
 	<-read         // until here the result is the reader's, which the board copies
 	r.err, r.took = err, time.Since(start)
 	if r.err == nil && r.execs == 0 {
-		r.err = fmt.Errorf("ran no input in %s: of the corpus %s", m.time, cmp.Or(r.baseline, "none"))
+		r.err = fmt.Errorf("%w in %s: of the corpus %s", errRanNothing, limit, cmp.Or(r.baseline, "none"))
 	}
 }
 
