@@ -23,11 +23,12 @@ type sequencer struct {
 	n      *Node
 	core   *consensus.Core
 	voting *store.Votes // nil while this node may not vote
-	// events come from peers, timers, checks and fetches; finals from catching up; rejoined brings the height from which a
-	// node that lost its vote store may vote again.
-	events   chan posted
-	finals   chan *chain.FinalBlock
-	rejoined chan uint64
+	// events come from peers, timers, checks and fetches; finals from catching up, and contradictions if they do not fit; rejoined brings the
+	// height from which a node that lost its vote store may vote again.
+	events         chan posted
+	finals         chan *chain.FinalBlock
+	contradictions chan error
+	rejoined       chan uint64
 
 	// timers are those of the height, by kind; of synchrony waits there is one for each round.
 	timers map[consensus.Timer]*time.Timer
@@ -62,7 +63,8 @@ const (
 
 func newSequencer(n *Node) *sequencer {
 	return &sequencer{
-		n: n, events: make(chan posted, eventQueue), finals: make(chan *chain.FinalBlock, 16), rejoined: make(chan uint64),
+		n: n, events: make(chan posted, eventQueue), finals: make(chan *chain.FinalBlock, 16),
+		contradictions: make(chan error), rejoined: make(chan uint64),
 		timers: map[consensus.Timer]*time.Timer{},
 	}
 }
@@ -131,6 +133,7 @@ func (s *sequencer) run(ctx context.Context) error {
 			err = s.step(p)
 		case f := <-s.finals:
 			err = s.follow(f)
+		case err = <-s.contradictions:
 		case first := <-s.rejoined:
 			err = s.voteAgain(first)
 		case <-s.n.pool.Ready():

@@ -213,10 +213,20 @@ func (s *syncer) fetch(ctx context.Context, from chain.PublicKey, height uint64)
 		return 0, nil
 	}
 	err = s.n.transport.Blocks(ctx, from, height+1, syncRange, func(f *chain.FinalBlock) error {
-		if f.Header.Height != height+1 || f.Header.ParentHash != parent {
-			return fmt.Errorf("block at height %d on %v, want height %d on %v", f.Header.Height, f.Header.ParentHash, height+1, parent)
+		if f.Header.Height != height+1 {
+			return fmt.Errorf("block at height %d, want height %d", f.Header.Height, height+1)
 		}
 		if err := s.n.verifier.final(f); err != nil {
+			return err
+		}
+		if f.Header.ParentHash != parent {
+			// Whoever signed it calls another block final at the height below: a fork that has grown while its sides did not hear each other.
+			err := fmt.Errorf("contradiction: block %v is final at height %d on %v, the final block below it is %v here",
+				f.Hash(), f.Header.Height, f.Header.ParentHash, parent)
+			select {
+			case s.n.seq.contradictions <- err:
+			case <-ctx.Done():
+			}
 			return err
 		}
 		height, parent = f.Header.Height, f.Hash()

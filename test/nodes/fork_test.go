@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -117,4 +118,67 @@ func (w *world) convicts(m *member) {
 	if len(guilty) != 2 || !guilty[2] || !guilty[3] {
 		w.Errorf("%s holds evidence against %v, want 2 and 3; its log:\n%s", m.name, guilty, m.log)
 	}
+}
+
+// A fork that was made while two sides did not hear each other, and that has grown since, shows when one of them catches up: a final block
+// on another than the final one here. Who meets it stops. A block that is not final says nothing.
+func TestAFinalBlockOnAnotherThanOursIsAContradiction(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		signers []int
+		stops   bool
+	}{{"final", []int{1, 2, 3}, true}, {"not final", []int{1, 2}, false}} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, *firstSeed, spec{validators: 4, threshold: 3}, func(w *world) { w.meetsAnother(c.signers, c.stops) })
+		})
+	}
+}
+
+func (w *world) meetsAnother(signers []int, stops bool) {
+	all, v := w.nodes, w.nodes[0]
+	w.start(all...)
+	_, err := v.client.SubmitWait(w.ctx, []byte("here"))
+	w.must(err)
+	time.Sleep(3 * time.Second)
+	tip := v.tip()
+	for _, m := range all[1:] {
+		m.halt()
+	}
+	v.stops = stops
+	w.nodes = all[:1]
+
+	tip.Header.Timestamp-- // another block of that height
+	p := w.proposal(all[1], tip, 0)
+	f := &chain.FinalBlock{Block: p.Block}
+	f.Certificate = chain.Certificate{Kind: chain.Finalize, Height: f.Header.Height, Block: f.Hash()}
+	for _, k := range signers {
+		vote := chain.Vote{Kind: chain.Finalize, Height: f.Header.Height, Block: f.Hash(), Validator: uint32(k)}
+		vote.Sign(all[k].identity.Signing, w.genesis.ChainID)
+		f.Certificate.Votes = append(f.Certificate.Votes, chain.VoteSignature{Validator: uint32(k), Signature: vote.Signature})
+	}
+	g := w.invite(all[1].name, all[1].identity)
+	g.shows = map[uint64]*chain.FinalBlock{f.Header.Height: f}
+	ahead := chain.Vote{Kind: chain.Nullify, Height: f.Header.Height + 5, Validator: 1}
+	ahead.Sign(all[1].identity.Signing, w.genesis.ChainID)
+	for range 30 {
+		g.Send(v.key(), &peer.Bundle{Votes: []chain.Vote{ahead}})
+		select {
+		case <-v.life.ended:
+			if want := "contradiction: "; !strings.Contains(fmt.Sprint(v.life.err), want) {
+				w.Errorf("it ended with %v, want %q", v.life.err, want)
+			}
+			return
+		case <-time.After(time.Second):
+		}
+	}
+	if stops {
+		w.Errorf("it goes on at height %d; its log:\n%s", v.status().Height, v.log)
+	}
+}
+
+// tip returns the last final block, without its messages.
+func (m *member) tip() *chain.FinalBlock {
+	b, err := m.client.LatestBlock(m.world.ctx)
+	m.world.must(err)
+	return &chain.FinalBlock{Block: chain.Block{Header: b.Header}}
 }

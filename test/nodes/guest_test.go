@@ -18,8 +18,10 @@ type guest struct {
 
 	// says is what it answers to the question for its final height.
 	says *chain.Status
-	id   *identity.Identity
-	of   *chain.Genesis
+	// shows are the final blocks that it gives to who catches up.
+	shows map[uint64]*chain.FinalBlock
+	id    *identity.Identity
+	of    *chain.Genesis
 
 	mu    sync.Mutex
 	votes []heard
@@ -87,8 +89,13 @@ func (g *guest) OnAck(chain.PublicKey, chain.Hash, error)               {}
 func (g *guest) LinkUp(chain.PublicKey)                                 {}
 func (g *guest) LinkDown(chain.PublicKey)                               {}
 func (g *guest) Batch(context.Context, chain.Hash) ([]byte, error)      { return nil, peer.ErrNotHeld }
-func (g *guest) FinalBlock(context.Context, uint64) ([]byte, error)     { return nil, peer.ErrNotHeld }
-func (g *guest) Block(context.Context, chain.Hash) ([]byte, error)      { return nil, peer.ErrNotHeld }
+func (g *guest) FinalBlock(_ context.Context, height uint64) ([]byte, error) {
+	if f := g.shows[height]; f != nil {
+		return f.Encode(), nil
+	}
+	return nil, peer.ErrNotHeld
+}
+func (g *guest) Block(context.Context, chain.Hash) ([]byte, error) { return nil, peer.ErrNotHeld }
 func (g *guest) Status(_ context.Context, nonce chain.Hash) (*chain.Status, error) {
 	if g.says == nil {
 		return nil, errGuest
