@@ -151,44 +151,53 @@ func (w *world) lacking(s *node, v chain.Vote) string {
 	if w.Mutation.ForgetCertificates || w.Mutation.SendFirst || w.Amnesia || w.LastWriteLost {
 		return "" // what is missing there is looked for by other means
 	}
-	block, entered, below := v.Kind == chain.Nullify, v.Round == 0, uint64(s.durable)+1 >= v.Height || v.Height == s.voteFrom
-	notarized := false
+	durable := ground{
+		block: v.Kind == chain.Nullify, entered: v.Round == 0, below: uint64(s.durable)+1 >= v.Height || v.Height == s.voteFrom,
+	}
 	for _, r := range s.records {
-		switch r.Kind {
-		case consensus.RecordBlock:
-			if b, err := chain.DecodeBlock(r.Data); err == nil && b.Hash() == v.Block {
-				block = true
-			}
-		case consensus.RecordProposal:
-			if p, err := chain.DecodeProposal(r.Data); err == nil && p.Statement.Block == v.Block {
-				block = true
-			}
-		case consensus.RecordCertificate:
-			c, err := chain.DecodeCertificate(r.Data)
-			switch {
-			case err != nil:
-			case c.Height == v.Height-1 && c.Kind == chain.Finalize:
-				below = true
-			case c.Height != v.Height:
-			case c.Kind != chain.Finalize && c.Round+1 == v.Round || c.Kind == chain.Notarize && c.Round == v.Round:
-				entered = true
-				notarized = notarized || c.Kind == chain.Notarize && c.Round == v.Round && c.Block == v.Block
-			case c.Kind == chain.Finalize && c.Block == v.Block && c.Round == v.Round:
-				notarized, entered = true, true
-			}
-		}
+		durable.record(r, v)
 	}
 	switch {
-	case !below:
+	case !durable.below:
 		return "the finalization below"
-	case !block:
+	case !durable.block:
 		return "the block"
-	case !entered:
+	case !durable.entered:
 		return "a certificate of the round before"
-	case v.Kind == chain.Finalize && !notarized:
+	case v.Kind == chain.Finalize && !durable.notarized:
 		return "the notarization"
 	}
 	return ""
+}
+
+// ground is what of that is there: the block, a certificate that leads into the round, the finalization below, the notarization.
+type ground struct{ block, entered, below, notarized bool }
+
+func (g *ground) record(r consensus.Record, v chain.Vote) {
+	switch r.Kind {
+	case consensus.RecordBlock:
+		b, err := chain.DecodeBlock(r.Data)
+		g.block = g.block || err == nil && b.Hash() == v.Block
+	case consensus.RecordProposal:
+		p, err := chain.DecodeProposal(r.Data)
+		g.block = g.block || err == nil && p.Statement.Block == v.Block
+	case consensus.RecordCertificate:
+		if c, err := chain.DecodeCertificate(r.Data); err == nil {
+			g.certificate(c, v)
+		}
+	}
+}
+
+func (g *ground) certificate(c *chain.Certificate, v chain.Vote) {
+	switch {
+	case c.Height == v.Height-1 && c.Kind == chain.Finalize:
+		g.below = true
+	case c.Height != v.Height:
+	case c.Kind != chain.Nullify && c.Round == v.Round && c.Block == v.Block: // a finalization of it as well
+		g.notarized, g.entered = true, true
+	case c.Kind == chain.Notarize && c.Round == v.Round, c.Kind != chain.Finalize && c.Round+1 == v.Round:
+		g.entered = true
+	}
 }
 
 func (w *world) sawCommit(s *node, a consensus.Commit) {

@@ -90,6 +90,7 @@ func Controls() []Case {
 	}
 	// Who finds that it has forgotten a vote stops: not here.
 	forgetful := mutation.Rules{VoteForgetful: true}
+	crashing := &Weather{Storm: 5 * time.Second, Loss: 0.2, Crash: 0.02, RoundTimeout: 200 * time.Millisecond}
 	return []Case{
 		{"R1 off: certificates are not forwarded", hasty(mutation.Rules{Hoard: true}), ErrFork, 100},
 		{"R2 off: statements are not relayed", hasty(mutation.Rules{NoRelay: true}), ErrFork, 100},
@@ -122,12 +123,8 @@ func Controls() []Case {
 		{"votes leave before the disk", four(mutation.Rules{SendFirst: true}), ErrDurable, 10},
 		{"certificates forgotten in a crash", Options{N: 4, T: 3, Dead: 1, Mutation: mutation.Rules{ForgetCertificates: true}}, ErrStalled, 400},
 		{"nothing is sent again", four(mutation.Rules{KeepSilent: true}), ErrStalled, 400},
-		{"a disk that loses its last write", Options{
-			N: 4, T: 3, LastWriteLost: true, Mutation: forgetful, Weather: &Weather{Storm: 5 * time.Second, Loss: 0.2, Crash: 0.02, RoundTimeout: 200 * time.Millisecond},
-		}, ErrRule, 100},
-		{"vote stores lost in crashes", Options{
-			N: 4, T: 3, Amnesia: true, Mutation: forgetful, Weather: &Weather{Storm: 5 * time.Second, Loss: 0.2, Crash: 0.02, RoundTimeout: 200 * time.Millisecond},
-		}, ErrFork, 1500},
+		{"a disk that loses its last write", Options{N: 4, T: 3, LastWriteLost: true, Mutation: forgetful, Weather: crashing}, ErrRule, 100},
+		{"vote stores lost in crashes", Options{N: 4, T: 3, Amnesia: true, Mutation: forgetful, Weather: crashing}, ErrFork, 1500},
 		{"a lost vote store, and votes at the next height", Options{N: 4, T: 3, Wiped: 1, Rejoin: 1, Mutation: forgetful}, ErrRule, 25},
 	}
 }

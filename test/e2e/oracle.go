@@ -306,8 +306,7 @@ func (o *Oracle) Receipt(tb testing.TB, want *chain.Receipt) {
 // wrong reports whether an error is of an answer that waiting does not mend, and not of a node that cannot be reached or does not have yet
 // what was asked for.
 func wrong(err error) bool {
-	var refused *client.Error
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*client.Error](err); ok {
 		return refused.Status < http.StatusInternalServerError && refused.Status != http.StatusTooManyRequests &&
 			refused.Status != http.StatusNotFound && refused.Status != http.StatusConflict
 	}

@@ -18,7 +18,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -271,7 +270,7 @@ func TestAnotherOperatorTakesOver(t *testing.T) {
 		o.LeaderElection, o.LeaderElectionID, o.LeaderElectionNamespace = true, "diseq-operator", c.namespace
 		o.LeaderElectionReleaseOnCancel = true
 		// Who waited for the lease to run out would be too late; who renews it late, as on a machine that is busy, has not lost it.
-		o.LeaseDuration, o.RenewDeadline, o.RetryPeriod = ptr.To(5*patience), ptr.To(4*patience), ptr.To(200*time.Millisecond)
+		o.LeaseDuration, o.RenewDeadline, o.RetryPeriod = new(5*patience), new(4*patience), new(200*time.Millisecond)
 	}
 	one, two := &traffic{}, &traffic{}
 	first, second := harness.Config(), harness.Config()
