@@ -259,18 +259,20 @@ func TestControlsAreListed(t *testing.T) {
 	}
 }
 
-// A seed is a run: the same transcript, byte for byte; with tracing or without, the same result.
+// A seed is a run, of every promise and control: the same transcript, byte for byte; with tracing or without, the same result.
 func TestSeedReplays(t *testing.T) {
-	o := Options{N: 5, T: 4, Byzantine: 2, Trace: true}
-	for seed := range uint64(20) {
-		a, b := Run(seed, o), Run(seed, o)
-		if a.Transcript != b.Transcript || len(a.Transcript) < 1000 {
-			t.Fatalf("seed %d: two transcripts, of %d and %d bytes", seed, len(a.Transcript), len(b.Transcript))
-		}
-		quiet := o
-		quiet.Trace = false
-		if c := Run(seed, quiet); c.Events != a.Events || c.Heights != a.Heights || c.Virtual != a.Virtual {
-			t.Fatalf("seed %d: traced %d events, %d heights, untraced %d and %d", seed, a.Events, a.Heights, c.Events, c.Heights)
+	for _, c := range append(Promises(), Controls()...) {
+		traced := c.Options
+		traced.Trace = true
+		for seed := range uint64(3) {
+			a, b, quiet := Run(seed, traced), Run(seed, traced), Run(seed, c.Options)
+			if a.Transcript != b.Transcript || len(a.Transcript) < 300 {
+				t.Fatalf("%s, seed %d: two transcripts, of %d and %d bytes", c.Name, seed, len(a.Transcript), len(b.Transcript))
+			}
+			if quiet.Events != a.Events || quiet.Heights != a.Heights || quiet.Virtual != a.Virtual {
+				t.Fatalf("%s, seed %d: traced %d events, %d heights, untraced %d and %d",
+					c.Name, seed, a.Events, a.Heights, quiet.Events, quiet.Heights)
+			}
 		}
 	}
 }
