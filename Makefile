@@ -1,5 +1,5 @@
-# `make help` lists the targets. Every target installs what it needs: Go tools from the pinned modules in hack/tools,
-# Debian packages through hack/setup.sh.
+# `make help` lists the targets. Every target installs what it needs: Go tools from the pinned
+# modules in hack/tools, Debian packages through hack/setup.sh.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -12,8 +12,9 @@ BIN ?= $(CURDIR)/bin
 TOOLS_BIN ?= $(BIN)/tools
 HELM ?= $(TOOLS_BIN)/helm
 
-# One way to compile for tests, linters, tools and images: then each package is compiled once, not once for each of them, which is half
-# of the time of a build with cold caches. (The race detector needs cgo, and a second time.)
+# One way to compile for tests, linters, tools and images: then each package is compiled once, not
+# once for each of them, which is half of the time of a build with cold caches. (The race detector
+# needs cgo, and a second time.)
 export CGO_ENABLED ?= 0
 export GOFLAGS ?= -trimpath
 
@@ -44,7 +45,8 @@ THRESHOLD ?= 3
 HTTP ?= 127.0.0.1:18080
 DEVNET_DIR ?= $(CURDIR)/.devnet
 
-# For go test, such as -run TestImageUpdates; -run NONE -bench . -benchtime 1x is the operator's footprint.
+# For go test, such as -run TestImageUpdates; -run NONE -bench . -benchtime 1x is the operator's
+# footprint.
 E2E_ARGS ?=
 
 BENCH ?= .

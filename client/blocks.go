@@ -40,7 +40,8 @@ func (c *Client) block(ctx context.Context, height string) (*Block, error) {
 	return out, nil
 }
 
-// Blocks returns a page of at most limit final blocks from a height on, and the height at which the next page starts.
+// Blocks returns a page of at most limit final blocks from a height on, and the height at which the
+// next page starts.
 func (c *Client) Blocks(ctx context.Context, from uint64, limit int) (blocks []Block, next uint64, err error) {
 	var page struct {
 		Blocks []Block `json:"blocks"`
@@ -55,9 +56,9 @@ func (c *Client) Blocks(ctx context.Context, from uint64, limit int) (blocks []B
 // Live is the height to stream from for new blocks only.
 const Live = math.MaxUint64
 
-// Stream calls each with the final blocks from a height on, in order and without a gap, then with each new one as it becomes
-// final. It ends with the error of each, or of ctx. A connection that breaks is made again, where it broke; but the node
-// must be reached once.
+// Stream calls each with the final blocks from a height on, in order and without a gap, then with
+// each new one as it becomes final. It ends with the error of each, or of ctx. A connection that
+// breaks is made again, where it broke; but the node must be reached once.
 func (c *Client) Stream(ctx context.Context, from uint64, each func(*Block) error) error {
 	return c.Lines(ctx, from, func(_ uint64, line []byte) error {
 		b := &Block{}
@@ -68,8 +69,8 @@ func (c *Client) Stream(ctx context.Context, from uint64, each func(*Block) erro
 	})
 }
 
-// Lines is Stream for those who want the blocks as the lines of JSON that they come as, without the line feed. A line is
-// only valid until each returns.
+// Lines is Stream for those who want the blocks as the lines of JSON that they come as, without the
+// line feed. A line is only valid until each returns.
 func (c *Client) Lines(ctx context.Context, from uint64, each func(height uint64, line []byte) error) error {
 	s := &stream{client: c, next: from, each: each}
 	for {
@@ -143,7 +144,8 @@ func (s *stream) follow(ctx context.Context) (err error) {
 	}
 }
 
-// readLine reads up to a line feed and leaves it out. The end of the connection is an error, also inside a line.
+// readLine reads up to a line feed and leaves it out. The end of the connection is an error, also
+// inside a line.
 func readLine(in *bufio.Reader, line []byte) ([]byte, error) {
 	for {
 		part, err := in.ReadSlice('\n')
@@ -162,7 +164,8 @@ func readLine(in *bufio.Reader, line []byte) ([]byte, error) {
 	}
 }
 
-// lineHeight finds the height of a block in JSON. A node writes the header first, so that there is no need to read on.
+// lineHeight finds the height of a block in JSON. A node writes the header first, so that there is
+// no need to read on.
 func lineHeight(line []byte) (uint64, error) {
 	if bytes.HasPrefix(line, []byte(`{"header":{"protocol_version":`)) {
 		head := line[:min(len(line), 512)]

@@ -1,12 +1,14 @@
-// Package client talks to a DISEQ node over its HTTP interface (/v1): it submits messages, reads what became of them and
-// follows the chain.
+// Package client talks to a DISEQ node over its HTTP interface (/v1): it submits messages, reads
+// what became of them and follows the chain.
 //
-// A message's identity is its content. Submitting the same bytes again is therefore always safe, and answers with what is
-// known of them; whoever means two messages adds a nonce. Requests that a node refuses for the moment (429, 503) are
-// tried again after the time that it asks for, within [Client.RetryFor].
+// A message's identity is its content. Submitting the same bytes again is therefore always safe,
+// and answers with what is known of them; whoever means two messages adds a nonce. Requests that a
+// node refuses for the moment (429, 503) are tried again after the time that it asks for, within
+// [Client.RetryFor].
 //
-// The package believes the node: answers are checked for their form only. A receipt is proof against anyone, the node
-// included, once [chain.Receipt.Verify] has accepted it with a genesis document that did not come from that node.
+// The package believes the node: answers are checked for their form only. A receipt is proof
+// against anyone, the node included, once [chain.Receipt.Verify] has accepted it with a genesis
+// document that did not come from that node.
 package client
 
 import (
@@ -29,9 +31,11 @@ import (
 // DefaultURL is where the first node of a local network serves clients.
 const DefaultURL = "http://127.0.0.1:18080"
 
-// Client is a client of one node. Its methods may be called from any goroutine; its fields are set before.
+// Client is a client of one node. Its methods may be called from any goroutine; its fields are set
+// before.
 type Client struct {
-	// HTTP sends the requests. It has no overall timeout, which would end streams; contexts bound requests.
+	// HTTP sends the requests. It has no overall timeout, which would end streams; contexts bound
+	// requests.
 	HTTP *http.Client
 	// RetryFor is how long a request that was answered 429 or 503 is tried again; 0 for never.
 	RetryFor time.Duration
@@ -39,7 +43,8 @@ type Client struct {
 	base string
 }
 
-// New returns a client of the node at a base URL such as http://127.0.0.1:18080. A bare host:port stands for http.
+// New returns a client of the node at a base URL such as http://127.0.0.1:18080. A bare host:port
+// stands for http.
 func New(base string) (*Client, error) {
 	if !strings.Contains(base, "://") {
 		base = "http://" + base
@@ -92,13 +97,15 @@ func NotFound(err error) bool {
 	return errors.As(err, &e) && e.Status == http.StatusNotFound
 }
 
-// The most that is read of an answer. A block of messages of one byte is the largest thing a node sends.
+// The most that is read of an answer. A block of messages of one byte is the largest thing a node
+// sends.
 const (
 	maxAnswer = 256 << 20
 	maxError  = 64 << 10
 )
 
-// do sends a request and decodes the answer into out; it returns the status. Requests are tried again as RetryFor allows.
+// do sends a request and decodes the answer into out; it returns the status. Requests are tried
+// again as RetryFor allows.
 func (c *Client) do(ctx context.Context, method, path, contentType string, body []byte, out any) (int, error) {
 	begun := time.Now()
 	for attempt := 0; ; attempt++ {
@@ -170,7 +177,8 @@ func (c *Client) send(ctx context.Context, method, path, contentType, accept str
 // readError makes an Error of an answer, whoever between here and the node gave it.
 func readError(response *http.Response) error {
 	e := &Error{Status: response.StatusCode, RetryAfter: retryAfter(response.Header.Get("Retry-After"))}
-	content, _ := io.ReadAll(io.LimitReader(response.Body, maxError)) // what came is better than nothing
+	// what came is better than nothing
+	content, _ := io.ReadAll(io.LimitReader(response.Body, maxError))
 	var body struct {
 		Error struct{ Code, Message string }
 	}
@@ -219,7 +227,8 @@ func (c *Client) get(ctx context.Context, path string, out any) error {
 	return err
 }
 
-// Genesis returns the genesis document that the node has. What is verified with it is no better than the node's word.
+// Genesis returns the genesis document that the node has. What is verified with it is no better
+// than the node's word.
 func (c *Client) Genesis(ctx context.Context) (*chain.Genesis, error) {
 	out := &chain.Genesis{}
 	if err := c.get(ctx, "/v1/genesis", out); err != nil {
@@ -228,7 +237,8 @@ func (c *Client) Genesis(ctx context.Context) (*chain.Genesis, error) {
 	return out, out.Validate()
 }
 
-// Ready returns nil if the node is caught up and able to serve, or an error that says what is missing.
+// Ready returns nil if the node is caught up and able to serve, or an error that says what is
+// missing.
 func (c *Client) Ready(ctx context.Context) error {
 	_, err := c.once(ctx, http.MethodGet, "/readyz", "", nil, nil)
 	return err

@@ -30,8 +30,9 @@ func (a answering) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// FuzzAnswers takes whatever a node, or something between, answers to each call: it is taken as JSON says it, or refused with an error
-// that is no longer than what was answered, and never waits longer than it may.
+// FuzzAnswers takes whatever a node, or something between, answers to each call: it is taken as
+// JSON says it, or refused with an error that is no longer than what was answered, and never waits
+// longer than it may.
 func FuzzAnswers(f *testing.F) {
 	f.Add(200, "", []byte(`{"header":{"height":3},"messages":[]}`))
 	f.Add(200, "", []byte(`{"blocks":[],"next":7}`))
@@ -72,7 +73,8 @@ func FuzzAnswers(f *testing.F) {
 	})
 }
 
-// FuzzStream reads any bytes as a stream: the blocks come in order and without a gap, each as the line that it came as.
+// FuzzStream reads any bytes as a stream: the blocks come in order and without a gap, each as the
+// line that it came as.
 func FuzzStream(f *testing.F) {
 	f.Add(uint64(3), []byte(line(3)+line(4)+"\n"+line(5)))
 	f.Add(uint64(3), []byte(line(3)+line(5)))
@@ -128,7 +130,8 @@ func FuzzALineOfAStreamIsTakenAsWhatJSONSays(f *testing.F) {
 				Height  uint64 `json:"height"`
 			} `json:"header"`
 		}
-		// What the short way finds and a full reading does not bear out is caught by Stream, which reads in full.
+		// What the short way finds and a full reading does not bear out is caught by Stream, which
+		// reads in full.
 		if json.Unmarshal(in, &strict) == nil && strings.Count(string(in), "height") == 1 && strict.Header.Height != height {
 			t.Errorf("height %d of %q, JSON says %d", height, in, strict.Header.Height)
 		}

@@ -30,9 +30,10 @@ type Result struct {
 // Final reports whether the message has its place in the chain.
 func (r *Result) Final() bool { return r.Status == "final" }
 
-// Submit submits messages in their order, result i for messages[i]. When it returns without error all of them are durable.
-// As many as fit share a request, and a request is accepted whole or not at all: after an error the results are those of the
-// requests before it, and messages[len(results):] may be submitted again.
+// Submit submits messages in their order, result i for messages[i]. When it returns without error
+// all of them are durable. As many as fit share a request, and a request is accepted whole or not
+// at all: after an error the results are those of the requests before it, and
+// messages[len(results):] may be submitted again.
 func (c *Client) Submit(ctx context.Context, messages ...[]byte) ([]Result, error) {
 	return c.submit(ctx, false, messages)
 }
@@ -40,8 +41,8 @@ func (c *Client) Submit(ctx context.Context, messages ...[]byte) ([]Result, erro
 const (
 	// waitAtATime is how long one request waits: proxies cut off what is silent for longer.
 	waitAtATime = 20 * time.Second
-	// waitMargin is what is left of a deadline for the answer: it says that the messages are accepted, which a request that
-	// is cut off does not.
+	// waitMargin is what is left of a deadline for the answer: it says that the messages are
+	// accepted, which a request that is cut off does not.
 	waitMargin = 200 * time.Millisecond
 )
 
@@ -53,8 +54,9 @@ func waitFor(ctx context.Context) time.Duration {
 	return waitAtATime
 }
 
-// SubmitWait submits messages and waits until all are final, or ctx ends. Every result has its receipt. After an error the
-// results are what was known by then: those without a receipt are accepted, and may be submitted again to wait on.
+// SubmitWait submits messages and waits until all are final, or ctx ends. Every result has its
+// receipt. After an error the results are what was known by then: those without a receipt are
+// accepted, and may be submitted again to wait on.
 func (c *Client) SubmitWait(ctx context.Context, messages ...[]byte) ([]Result, error) {
 	results, err := c.submit(ctx, true, messages)
 	for err == nil {
@@ -126,7 +128,8 @@ func (c *Client) submit(ctx context.Context, wait bool, messages [][]byte) ([]Re
 	return results, nil
 }
 
-// encodeBatch encodes as many messages as fit in a request, at least one: repeated uvarint length and that many bytes.
+// encodeBatch encodes as many messages as fit in a request, at least one: repeated uvarint length
+// and that many bytes.
 func encodeBatch(messages [][]byte) (body []byte, count int) {
 	for _, m := range messages {
 		if count > 0 && (count == maxRequestMessages || len(body)+binary.MaxVarintLen64+len(m) > maxRequestBytes) {
@@ -159,8 +162,8 @@ func (c *Client) Message(ctx context.Context, id chain.Hash) (*Message, error) {
 	return out, nil
 }
 
-// Receipt returns the receipt of a final message, not verified. While the message is pending the error is an [Error] of
-// status 409.
+// Receipt returns the receipt of a final message, not verified. While the message is pending the
+// error is an [Error] of status 409.
 func (c *Client) Receipt(ctx context.Context, id chain.Hash) (*chain.Receipt, error) {
 	out := &chain.Receipt{}
 	if err := c.get(ctx, "/v1/messages/"+id.String()+"/receipt", out); err != nil {

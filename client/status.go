@@ -7,7 +7,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// Status is a node's view of itself and of the chain. The fields are described in the node's /openapi.yaml.
+// Status is a node's view of itself and of the chain. The fields are described in the node's
+// /openapi.yaml.
 type Status struct {
 	ChainID   string          `json:"chain_id"`
 	Node      string          `json:"node"`
@@ -16,7 +17,8 @@ type Status struct {
 	Role   string `json:"role"`
 	Ready  bool   `json:"ready"`
 	Reason string `json:"reason,omitempty"`
-	// Height is the last final height. BlockTimestamp and FinalizedTimestamp are in Unix milliseconds.
+	// Height is the last final height. BlockTimestamp and FinalizedTimestamp are in Unix
+	// milliseconds.
 	Height             uint64     `json:"height"`
 	BlockHash          chain.Hash `json:"block_hash"`
 	BlockTimestamp     uint64     `json:"block_timestamp"`
@@ -31,7 +33,8 @@ type Status struct {
 	Tolerance Tolerance `json:"tolerance"`
 	// Synchrony is nil on a chain without the synchrony wait.
 	Synchrony *Synchrony `json:"synchrony,omitempty"`
-	// Evidence is how many pieces of evidence of broken rules the node holds; Client.Evidence returns them.
+	// Evidence is how many pieces of evidence of broken rules the node holds; Client.Evidence
+	// returns them.
 	Evidence int      `json:"evidence"`
 	Peers    []Peer   `json:"peers"`
 	Pool     Pool     `json:"pool"`
@@ -42,14 +45,15 @@ type Status struct {
 type Synchrony struct {
 	// DeltaMS is Delta in milliseconds.
 	DeltaMS uint32 `json:"delta_ms"`
-	// Healthy says whether the node hears within Delta what enough validators say; while it does not, it does not vote to finalize.
+	// Healthy says whether the node hears within Delta what enough validators say; while it does
+	// not, it does not vote to finalize.
 	Healthy bool `json:"healthy"`
 	// Settled says whether it has done so for 2 Delta; until then it does not vote to notarize.
 	Settled bool `json:"settled"`
 }
 
-// Tolerance is how many validators may fail: crash with the chain still making blocks, be Byzantine with agreement on any
-// network, and with the synchrony wait.
+// Tolerance is how many validators may fail: crash with the chain still making blocks, be Byzantine
+// with agreement on any network, and with the synchrony wait.
 type Tolerance struct {
 	Crash                  int `json:"crash"`
 	Byzantine              int `json:"byzantine"`

@@ -20,9 +20,10 @@ import (
 // fieldOwner owns every field that the operator writes.
 const fieldOwner = client.FieldOwner(resources.FieldOwner)
 
-// neverVersion is a resource version that no object has: etcd's first revision is older than the first object. An apply that carries it
-// creates the object or fails with a conflict. Without it an apply would take over an object of the same name that somebody else made
-// a moment ago, or bring back what another operator, elected while this one hung, has changed since.
+// neverVersion is a resource version that no object has: etcd's first revision is older than the
+// first object. An apply that carries it creates the object or fails with a conflict. Without it an
+// apply would take over an object of the same name that somebody else made a moment ago, or bring
+// back what another operator, elected while this one hung, has changed since.
 const neverVersion = "1"
 
 // errLater ends a reconcile that went by something old; the next one sees more.
@@ -32,14 +33,15 @@ var errLater = errors.New("observed too early")
 type guard bool
 
 const (
-	// ofAnyVersion applies in any case: only the operator's own fields are written, and always to what the spec says.
+	// ofAnyVersion applies in any case: only the operator's own fields are written, and always to
+	// what the spec says.
 	ofAnyVersion guard = false
 	// asObserved applies only if the object is still the version that was observed.
 	asObserved guard = true
 )
 
-// apply makes an object what is wanted, and returns it if it was written, nil if that was not necessary. live is what is in the cache; nil
-// if it is not there.
+// apply makes an object what is wanted, and returns it if it was written, nil if that was not
+// necessary. live is what is in the cache; nil if it is not there.
 func (p *pass) apply(ctx context.Context, wanted any, live client.Object, g guard) (client.Object, error) {
 	object, err := untyped(wanted)
 	if err != nil {
@@ -47,7 +49,8 @@ func (p *pass) apply(ctx context.Context, wanted any, live client.Object, g guar
 	}
 	kind, name := object.GetKind(), object.GetName()
 	if live == nil {
-		// The cache may lag, and it never holds what lacks our label. What there is decides, not what the cache shows.
+		// The cache may lag, and it never holds what lacks our label. What there is decides, not
+		// what the cache shows.
 		if live, err = p.look(ctx, object); err != nil {
 			return nil, err
 		}
@@ -98,8 +101,9 @@ func (p *pass) look(ctx context.Context, object *unstructured.Unstructured) (cli
 	return live, nil
 }
 
-// foreign says why an object is not the network's own: it lacks the label, or something else controls it. It is empty for the
-// network's own, and for what has the label and no controller: that is what an earlier network of the name left behind.
+// foreign says why an object is not the network's own: it lacks the label, or something else
+// controls it. It is empty for the network's own, and for what has the label and no controller:
+// that is what an earlier network of the name left behind.
 func (p *pass) foreign(object metav1.Object) string {
 	if object.GetLabels()[resources.NetworkLabel] != p.network.Name {
 		return fmt.Sprintf("it has no label %s=%s", resources.NetworkLabel, p.network.Name)
@@ -125,7 +129,8 @@ func problemf(reason, format string, args ...any) *status.Problem {
 	return &status.Problem{Reason: reason, Message: fmt.Sprintf(format, args...)}
 }
 
-// refused tells an API server that will say the same again from one that may not. A conflict says that what the write went by is old.
+// refused tells an API server that will say the same again from one that may not. A conflict says
+// that what the write went by is old.
 func refused(err error, verb, kind, name string) error {
 	switch {
 	case err == nil:

@@ -49,7 +49,8 @@ type Reconciler struct {
 	memories memories
 }
 
-// New makes a Reconciler. c reads from a cache and live from the API server; live may be asked for Secrets, by name.
+// New makes a Reconciler. c reads from a cache and live from the API server; live may be asked for
+// Secrets, by name.
 func New(
 	o Options, c client.Client, live client.Reader, mapper meta.RESTMapper, recorder events.EventRecorder,
 ) (*Reconciler, error) {
@@ -78,7 +79,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, fmt.Errorf("get network: %w", err)
 	}
 	if network.DeletionTimestamp != nil {
-		// The garbage collector takes what has the network for its owner; there is nothing to wait for.
+		// The garbage collector takes what has the network for its owner; there is nothing to wait
+		// for.
 		r.forget(request.NamespacedName)
 		return ctrl.Result{}, nil
 	}
@@ -98,8 +100,8 @@ func (r *Reconciler) forget(network types.NamespacedName) {
 	r.memories.forget(network)
 }
 
-// act does what is to be done, in the order in which a network is born: addresses, identities, the genesis document of all of them, and
-// only then what runs.
+// act does what is to be done, in the order in which a network is born: addresses, identities, the
+// genesis document of all of them, and only then what runs.
 func (p *pass) act(ctx context.Context, pods membership.Decision) error {
 	for _, do := range []func(context.Context) error{
 		p.applyAddresses,
@@ -119,8 +121,8 @@ func (p *pass) act(ctx context.Context, pods membership.Decision) error {
 	return nil
 }
 
-// applyMembers makes volumes, records which were the first, and then makes what runs on them. A member that the API server refuses
-// something for holds up no other.
+// applyMembers makes volumes, records which were the first, and then makes what runs on them. A
+// member that the API server refuses something for holds up no other.
 func (p *pass) applyMembers(ctx context.Context) error {
 	var ready []*member
 	for _, m := range p.members {

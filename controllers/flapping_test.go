@@ -26,8 +26,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// watchedNetwork is a network with the synchrony wait whose pods are all well, and an operator that looks at it and reports. What the nodes
-// answer is up to the test, and so is the time.
+// watchedNetwork is a network with the synchrony wait whose pods are all well, and an operator that
+// looks at it and reports. What the nodes answer is up to the test, and so is the time.
 type watchedNetwork struct {
 	t       *testing.T
 	now     time.Time
@@ -121,7 +121,8 @@ func (w *watchedNetwork) look(ill map[int]func(*nodeclient.Answer)) *v1alpha1.Di
 	if err := w.client.Get(w.t.Context(), types.NamespacedName{Namespace: "ns", Name: "demo"}, network); err != nil {
 		w.t.Fatal(err)
 	}
-	network.ManagedFields = []metav1.ManagedFieldsEntry{ // which the API server keeps, by its own clock
+	// which the API server keeps, by its own clock
+	network.ManagedFields = []metav1.ManagedFieldsEntry{
 		{Manager: resources.FieldOwner, Subresource: "status", Time: &metav1.Time{Time: w.written}}}
 	p := &pass{Reconciler: w.operator, network: network, now: w.now, genesis: w.genesis, members: w.members}
 	seen := p.membership()
@@ -151,7 +152,8 @@ func says(n *v1alpha1.DiseqNetwork, kind string) string {
 	return fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message)
 }
 
-// A validator whose answers change with every look is told of once; it is well again when it has been well for a while.
+// A validator whose answers change with every look is told of once; it is well again when it has
+// been well for a while.
 func TestAFlappingValidatorIsToldOfOnce(t *testing.T) {
 	for name, tt := range map[string]struct {
 		ill      func(look int) map[int]func(*nodeclient.Answer)
@@ -186,7 +188,8 @@ func TestAFlappingValidatorIsToldOfOnce(t *testing.T) {
 			w.forgetAll()
 			n := w.looks(10*time.Minute, tt.ill)
 			t.Logf("in ten minutes: %d writes, %d events", w.writes, len(w.events))
-			if w.writes > 3+tt.moves || len(w.events) > 3 { // of another one each time three validators are told of
+			// of another one each time three validators are told of
+			if w.writes > 3+tt.moves || len(w.events) > 3 {
 				t.Errorf("%d writes, %d events: %s", w.writes, len(w.events), strings.Join(w.events[:min(len(w.events), 9)], "\n"))
 			}
 			if d := says(n, v1alpha1.ConditionDegraded); !strings.Contains(d, tt.degraded) {
@@ -219,7 +222,8 @@ func TestAFlappingValidatorIsToldOfOnce(t *testing.T) {
 	}
 }
 
-// That nothing becomes final is told at once, and once; that messages do again when the quorum has been there for a while.
+// That nothing becomes final is told at once, and once; that messages do again when the quorum has
+// been there for a while.
 func TestAQuorumThatComesAndGoesIsLostUntilItStays(t *testing.T) {
 	w := watchNetwork(t, 4, 3)
 	w.looks(time.Minute, nothing)
@@ -265,15 +269,16 @@ func TestAnUpdateThatWaitsForAFlappingValidatorIsToldOfOnce(t *testing.T) {
 	}
 }
 
-// A validator that was restarted counts as soon as it votes, whatever was shown of the pod that it had, and so do the others that it was
-// waited for with.
+// A validator that was restarted counts as soon as it votes, whatever was shown of the pod that it
+// had, and so do the others that it was waited for with.
 func TestARestartIsNotHeldAgainstAValidator(t *testing.T) {
 	w := watchNetwork(t, 4, 3)
 	w.looks(time.Minute, nothing)
 	w.looks(10*time.Second, func(int) map[int]func(*nodeclient.Answer) { return map[int]func(*nodeclient.Answer){1: deaf} })
 	w.restart(1)
 	w.restart(2)
-	n := w.looks(4*time.Second, func(int) map[int]func(*nodeclient.Answer) { // too few of the others have been there for long
+	// too few of the others have been there for long
+	n := w.looks(4*time.Second, func(int) map[int]func(*nodeclient.Answer) {
 		return map[int]func(*nodeclient.Answer){0: deaf, 1: behind, 2: unsettled, 3: unsettled}
 	})
 	if d := says(n, v1alpha1.ConditionDegraded); !strings.HasPrefix(d, "False AsExpected") && !strings.Contains(d, "Abstaining: demo-v0") {
@@ -284,7 +289,8 @@ func TestARestartIsNotHeldAgainstAValidator(t *testing.T) {
 	}
 }
 
-// An operator that was started anew does not know for how long somebody has been well. It shows what it sees: two writes at most.
+// An operator that was started anew does not know for how long somebody has been well. It shows
+// what it sees: two writes at most.
 func TestAnOperatorThatWasStartedAnewShowsWhatItSees(t *testing.T) {
 	w := watchNetwork(t, 4, 3)
 	flaps := func(look int) map[int]func(*nodeclient.Answer) {

@@ -14,8 +14,9 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// readGenesis takes the genesis document from its ConfigMap, if there is one. Whether there is decides whether keys are still made; so
-// its absence is believed of the API server alone, not of the cache.
+// readGenesis takes the genesis document from its ConfigMap, if there is one. Whether there is
+// decides whether keys are still made; so its absence is believed of the API server alone, not of
+// the cache.
 func (p *pass) readGenesis(ctx context.Context) error {
 	held, ok := seen[*corev1.ConfigMap](p, resources.GenesisName(p.network.Name))
 	if !ok {
@@ -41,8 +42,9 @@ func (p *pass) readGenesis(ctx context.Context) error {
 	return nil
 }
 
-// compareGenesis checks the genesis document against the keys, the spec, and what the status says of it. A document that the operator
-// did not make for this resource is what an earlier network of the name left behind: it is adopted if it is what the spec asks for.
+// compareGenesis checks the genesis document against the keys, the spec, and what the status says
+// of it. A document that the operator did not make for this resource is what an earlier network of
+// the name left behind: it is adopted if it is what the spec asks for.
 func (p *pass) compareGenesis() error {
 	if p.genesis == nil {
 		return p.compareOrphans()
@@ -101,8 +103,8 @@ func constants(g *chain.Genesis) string {
 	return fmt.Sprintf("%+v, synchrony delta %d ms", g.Parameters, g.SynchronyDeltaMS)
 }
 
-// compareOrphans refuses to begin a chain where one was. A key whose validator had a volume has signed; the document that says what is
-// lost.
+// compareOrphans refuses to begin a chain where one was. A key whose validator had a volume has
+// signed; the document that says what is lost.
 func (p *pass) compareOrphans() error {
 	name := resources.GenesisName(p.network.Name)
 	if known := p.network.Status.GenesisHash; known != "" {
@@ -118,8 +120,8 @@ func (p *pass) compareOrphans() error {
 	return nil
 }
 
-// createGenesis makes the genesis document once all identities exist. Its content depends on nothing but them and the resource, so
-// that making it again, after a crash, makes the same.
+// createGenesis makes the genesis document once all identities exist. Its content depends on
+// nothing but them and the resource, so that making it again, after a crash, makes the same.
 func (p *pass) createGenesis(ctx context.Context) error {
 	if p.genesis == nil {
 		genesis, err := resources.Genesis(p.network, resources.ChainID(p.network), p.network.CreationTimestamp.Time, p.known())

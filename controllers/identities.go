@@ -22,8 +22,9 @@ import (
 // atOnce bounds the requests of one network that are open at the same time.
 const atOnce = 8
 
-// publicKeys remembers the public keys of key Secrets by UID, so that the secret ones are read once in the life of an operator, and not
-// every few seconds. A key Secret is immutable: another content has another UID.
+// publicKeys remembers the public keys of key Secrets by UID, so that the secret ones are read once
+// in the life of an operator, and not every few seconds. A key Secret is immutable: another content
+// has another UID.
 type publicKeys struct {
 	mu   sync.Mutex
 	keys map[types.UID]chain.Validator
@@ -100,8 +101,8 @@ func (p *pass) readKey(ctx context.Context, m *member) error {
 	return nil
 }
 
-// remember takes the UID of the member's first volume, and whether its vote store was made, from where they were recorded: the Secret,
-// which outlives the resource, or else the resource's status.
+// remember takes the UID of the member's first volume, and whether its vote store was made, from
+// where they were recorded: the Secret, which outlives the resource, or else the resource's status.
 func (p *pass) remember(m *member) {
 	if m.secret != nil {
 		m.first = types.UID(m.secret.Annotations[resources.FirstVolumeAnnotation])
@@ -115,8 +116,9 @@ func (p *pass) remember(m *member) {
 	}
 }
 
-// recordVoteStores records of each validator that is seen with its vote store that it has made it. The Secret comes first, then the
-// peers file, by which the node knows, and the status at the end: whatever is lost after that, another one has it.
+// recordVoteStores records of each validator that is seen with its vote store that it has made it.
+// The Secret comes first, then the peers file, by which the node knows, and the status at the end:
+// whatever is lost after that, another one has it.
 func (p *pass) recordVoteStores(ctx context.Context) error {
 	for _, m := range p.members {
 		if m.voteStore || m.secret == nil || m.answer.Status == nil || m.answer.Status.Role != nodeclient.RoleValidator {
@@ -130,11 +132,11 @@ func (p *pass) recordVoteStores(ctx context.Context) error {
 	return nil
 }
 
-// createKeys makes the identities that are missing, before there is a genesis document. Afterwards a missing one is lost, and a new
-// one would be a stranger to the chain.
+// createKeys makes the identities that are missing, before there is a genesis document. Afterwards
+// a missing one is lost, and a new one would be a stranger to the chain.
 //
-// A Secret is created, never updated: if it exists by now, because an answer was lost or another operator was faster, then that one
-// is the identity, and the next reconcile reads it.
+// A Secret is created, never updated: if it exists by now, because an answer was lost or another
+// operator was faster, then that one is the identity, and the next reconcile reads it.
 func (p *pass) createKeys(ctx context.Context) error {
 	if p.genesis != nil {
 		return nil
@@ -175,7 +177,8 @@ func (p *pass) applyKeyMetadata(ctx context.Context) error {
 	return nil
 }
 
-// record writes to the member's key Secret the UID of its first volume, and that its vote store was made if it was.
+// record writes to the member's key Secret the UID of its first volume, and that its vote store was
+// made if it was.
 func (p *pass) record(ctx context.Context, m *member, first types.UID) error {
 	wanted, err := resources.KeySecretMetadata(p.network, &corev1.Secret{ObjectMeta: m.secret.ObjectMeta}, first, m.voteStore)
 	if err != nil {

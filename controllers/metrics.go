@@ -9,8 +9,8 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 )
 
-// metrics are the operator's view of each network. A network that is gone has none: a gauge that nobody sets any more would look like
-// a network that stands still.
+// metrics are the operator's view of each network. A network that is gone has none: a gauge that
+// nobody sets any more would look like a network that stands still.
 type metrics struct {
 	height, finalized, validators, ready, threshold, disruptions, available *prometheus.GaugeVec
 	restarts, replaced, writes                                              *prometheus.CounterVec
@@ -51,7 +51,8 @@ func counter(name, help string) *prometheus.CounterVec {
 		[]string{"namespace", "name"})
 }
 
-// set shows the status of a network. Counters are there from the start, so that the first event is an increase.
+// set shows the status of a network. Counters are there from the start, so that the first event is
+// an increase.
 func (m *metrics) set(network types.NamespacedName, s *v1alpha1.DiseqNetworkStatus, available bool) {
 	values := []string{network.Namespace, network.Name}
 	m.height.WithLabelValues(values...).Set(float64(s.Height))

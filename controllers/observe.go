@@ -50,7 +50,8 @@ type pass struct {
 type member struct {
 	name   string
 	serial int
-	// secret is the metadata of its key Secret, nil if there is none; keys are the public half of what is in it.
+	// secret is the metadata of its key Secret, nil if there is none; keys are the public half of
+	// what is in it.
 	secret *metav1.PartialObjectMetadata
 	keys   chain.Validator
 	volume *corev1.PersistentVolumeClaim
@@ -59,15 +60,16 @@ type member struct {
 	// voteStore says that its node was seen with its vote store, at any time.
 	voteStore bool
 	set       *appsv1.StatefulSet
-	// wanted is what its StatefulSet is to be, with the volume that it has; nil before there is a genesis document.
+	// wanted is what its StatefulSet is to be, with the volume that it has; nil before there is a
+	// genesis document.
 	wanted *appsv1ac.StatefulSetApplyConfiguration
 	pod    *corev1.Pod
 	answer nodeclient.Answer
 	asked  bool
 }
 
-// observe gathers all that the reconcile goes by. Where somebody has to help it notes the problem and goes on: nodes that run are to be
-// seen whatever is wrong.
+// observe gathers all that the reconcile goes by. Where somebody has to help it notes the problem
+// and goes on: nodes that run are to be seen whatever is wrong.
 func (p *pass) observe(ctx context.Context) error {
 	if err := p.list(ctx); err != nil {
 		return err
@@ -93,8 +95,9 @@ func (p *pass) observe(ctx context.Context) error {
 	return p.noted(p.compareGenesis())
 }
 
-// podOf is the pod that the member's StatefulSet made; nil if there is none. A pod of that name that somebody else made is none of ours,
-// whatever its labels say: it is neither counted nor deleted.
+// podOf is the pod that the member's StatefulSet made; nil if there is none. A pod of that name
+// that somebody else made is none of ours, whatever its labels say: it is neither counted nor
+// deleted.
 func (p *pass) podOf(m *member) *corev1.Pod {
 	pod, ok := seen[*corev1.Pod](p, resources.PodName(m.name))
 	if !ok {
@@ -148,14 +151,15 @@ func (p *pass) nameMembers() {
 		return
 	}
 	for _, v := range p.genesis.Validators {
-		serial, _ := resources.SerialOf(p.network.Name, v.Name) // a name that is not ours is refused by compareGenesis
+		// a name that is not ours is refused by compareGenesis
+		serial, _ := resources.SerialOf(p.network.Name, v.Name)
 		p.members = append(p.members, &member{name: v.Name, serial: serial})
 	}
 	slices.SortFunc(p.members, func(a, b *member) int { return cmp.Or(cmp.Compare(a.serial, b.serial), cmp.Compare(a.name, b.name)) })
 }
 
-// ask asks the nodes how they are. It comes last of what is observed, so that a decision rests on answers that are younger than the
-// pods that it is about.
+// ask asks the nodes how they are. It comes last of what is observed, so that a decision rests on
+// answers that are younger than the pods that it is about.
 func (p *pass) ask(ctx context.Context) {
 	if p.genesis == nil {
 		return
@@ -182,8 +186,8 @@ func (p *pass) ask(ctx context.Context) {
 	}
 }
 
-// membership is what the planner sees. Whether a pod is outdated is told by the template that is wanted now, not by the StatefulSet's
-// revisions: those are old for a moment after every change.
+// membership is what the planner sees. Whether a pod is outdated is told by the template that is
+// wanted now, not by the StatefulSet's revisions: those are old for a moment after every change.
 func (p *pass) membership() membership.Network {
 	n := membership.Network{
 		Name:          p.network.Name,

@@ -14,8 +14,9 @@ import (
 	"github.com/diseq/diseq/controllers/resources"
 )
 
-// probeInterval is how often it is asked whether the cluster knows PodMonitors by now, and whether each network's is as it should be. The
-// kind is not watched: a watch on a kind that is not there fails for ever, and one that is removed breaks the cache.
+// probeInterval is how often it is asked whether the cluster knows PodMonitors by now, and whether
+// each network's is as it should be. The kind is not watched: a watch on a kind that is not there
+// fails for ever, and one that is removed breaks the cache.
 const probeInterval = 5 * time.Minute
 
 // monitors remembers when the API server was last asked about PodMonitors.
@@ -23,7 +24,8 @@ type monitors struct {
 	mu sync.Mutex
 	// absent is when the kind was last not there.
 	absent time.Time
-	// checked is when a network's PodMonitor was last seen to be right, and for which generation of the network.
+	// checked is when a network's PodMonitor was last seen to be right, and for which generation of
+	// the network.
 	checked map[types.UID]checked
 }
 

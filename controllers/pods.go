@@ -12,10 +12,11 @@ import (
 	"github.com/diseq/diseq/controllers/resources"
 )
 
-// deletePods deletes the pods that the planner chose; their StatefulSets make them anew with the wanted template.
+// deletePods deletes the pods that the planner chose; their StatefulSets make them anew with the
+// wanted template.
 //
-// Each must be the very pod that was judged: the same UID, or a pod that has just come back would go, and the same version, or one that
-// has become ready since would.
+// Each must be the very pod that was judged: the same UID, or a pod that has just come back would
+// go, and the same version, or one that has become ready since would.
 func (p *pass) deletePods(ctx context.Context, d membership.Decision) error {
 	if d.Action != membership.Restart && d.Action != membership.Replace {
 		return nil

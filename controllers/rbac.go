@@ -1,10 +1,11 @@
 package controllers
 
-// What the operator may do, and no more. Each line is a rule of config/rbac/role.yaml, which `make generate` writes. Server-side
-// apply needs create beside patch. What goes with its owner is deleted by the garbage collector, not by the operator.
+// What the operator may do, and no more. Each line is a rule of config/rbac/role.yaml, which `make
+// generate` writes. Server-side apply needs create beside patch. What goes with its owner is
+// deleted by the garbage collector, not by the operator.
 //
-// A network is read, and only its status written. The finalizers right lets objects name a network as their owner with
-// blockOwnerDeletion where the cluster enforces permissions on that.
+// A network is read, and only its status written. The finalizers right lets objects name a network
+// as their owner with blockOwnerDeletion where the cluster enforces permissions on that.
 //
 // +kubebuilder:rbac:groups=diseq.io,resources=diseqnetworks,verbs=get;list;watch
 // +kubebuilder:rbac:groups=diseq.io,resources=diseqnetworks/status,verbs=patch

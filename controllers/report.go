@@ -21,13 +21,15 @@ import (
 	"github.com/diseq/diseq/controllers/status"
 )
 
-// finish reports what was seen and done, and says when to look again. err is why the reconcile did not go on.
+// finish reports what was seen and done, and says when to look again. err is why the reconcile did
+// not go on.
 func (p *pass) finish(ctx context.Context, pods, set membership.Decision, err error) (ctrl.Result, error) {
 	if problem, ok := errors.AsType[*status.Problem](err); ok {
 		p.problem, err = problem, nil // what ended the reconcile goes before what did not
 	}
 	if err != nil {
-		// What was observed may be half of what there is; the status waits for the next reconcile, which comes at once.
+		// What was observed may be half of what there is; the status waits for the next reconcile,
+		// which comes at once.
 		if errors.Is(err, errLater) {
 			log.FromContext(ctx).V(1).Info("observed too early, looking again", "why", err.Error())
 			return ctrl.Result{RequeueAfter: jittered(changing / 10)}, nil
@@ -47,7 +49,8 @@ func (p *pass) finish(ctx context.Context, pods, set membership.Decision, err er
 	return ctrl.Result{RequeueAfter: jittered(p.next(wanted, wait))}, nil
 }
 
-// memories hold what networks are still shown with. They are lost with the operator: the next one shows what it sees.
+// memories hold what networks are still shown with. They are lost with the operator: the next one
+// shows what it sees.
 type memories struct {
 	mu sync.Mutex
 	by map[types.NamespacedName]*membership.Memory
@@ -96,7 +99,8 @@ func (p *pass) status(pods, set membership.Decision) v1alpha1.DiseqNetworkStatus
 	return status.Of(o)
 }
 
-// adopted says that the genesis document is the network's: nothing in it is at odds with the spec or with the keys.
+// adopted says that the genesis document is the network's: nothing in it is at odds with the spec
+// or with the keys.
 func (p *pass) adopted() bool {
 	if p.problem == nil {
 		return true
@@ -108,8 +112,8 @@ func (p *pass) adopted() bool {
 	return true
 }
 
-// writeStatus writes the status if it is time to, and tells of the conditions that changed. It returns when it has to be
-// written otherwise; 0 if there is nothing to write.
+// writeStatus writes the status if it is time to, and tells of the conditions that changed. It
+// returns when it has to be written otherwise; 0 if there is nothing to write.
 func (p *pass) writeStatus(ctx context.Context, wanted v1alpha1.DiseqNetworkStatus) (time.Duration, error) {
 	old := p.network.Status
 	due, wait := status.WriteDue(old, wanted, status.LastWrite(p.network, resources.FieldOwner), p.now)
@@ -136,8 +140,9 @@ func (p *pass) patchStatus(ctx context.Context, wanted v1alpha1.DiseqNetworkStat
 	return nil
 }
 
-// recordVolumes writes the UIDs of first volumes to the status before anything runs on them. The key Secrets have them as well; the
-// status is the second place, so that losing one of the two does not make a volume look like a first one.
+// recordVolumes writes the UIDs of first volumes to the status before anything runs on them. The
+// key Secrets have them as well; the status is the second place, so that losing one of the two does
+// not make a volume look like a first one.
 func (p *pass) recordVolumes(ctx context.Context) error {
 	recorded := map[string]v1alpha1.Member{}
 	for _, m := range p.network.Status.Members {
@@ -156,7 +161,8 @@ func (p *pass) recordVolumes(ctx context.Context) error {
 	return p.patchStatus(ctx, wanted)
 }
 
-// tell makes an event of each condition whose status or reason changed; what is the reason of several is told once.
+// tell makes an event of each condition whose status or reason changed; what is the reason of
+// several is told once.
 func (p *pass) tell(old, now []metav1.Condition) {
 	told := map[string]bool{}
 	for _, c := range now {

@@ -30,15 +30,18 @@ import (
 
 // Options are what an operator is started with.
 type Options struct {
-	// Operator is what networks' objects say of the operator: the image of nodes that none is named for, and who may ask them.
+	// Operator is what networks' objects say of the operator: the image of nodes that none is named
+	// for, and who may ask them.
 	Operator resources.Operator
 	// Concurrency is how many networks are reconciled at the same time.
 	Concurrency int
-	// Resync is how often a network is looked at that nothing happens to: its nodes' answers are no events.
+	// Resync is how often a network is looked at that nothing happens to: its nodes' answers are no
+	// events.
 	Resync time.Duration
 	// Nodes answers for the nodes.
 	Nodes nodeclient.Client
-	// Now is the clock that networks are looked at by; time.Now if nil. Requests and waits between two looks go by package time.
+	// Now is the clock that networks are looked at by; time.Now if nil. Requests and waits between
+	// two looks go by package time.
 	Now func() time.Time
 	// Registerer takes the metrics of the networks.
 	Registerer prometheus.Registerer
@@ -52,7 +55,8 @@ func Scheme() *runtime.Scheme {
 	return scheme
 }
 
-// watched are the kinds of a network's objects that are cached and whose changes start a reconcile. Secrets are not among them.
+// watched are the kinds of a network's objects that are cached and whose changes start a reconcile.
+// Secrets are not among them.
 func watched() []client.Object {
 	return []client.Object{
 		&appsv1.StatefulSet{}, &corev1.Pod{}, &corev1.PersistentVolumeClaim{}, &corev1.ConfigMap{}, &corev1.Service{},
@@ -60,8 +64,8 @@ func watched() []client.Object {
 	}
 }
 
-// CacheOptions returns what is to be cached: networks, and of the other kinds the objects with the label of a network. Without
-// namespaces it is all of them.
+// CacheOptions returns what is to be cached: networks, and of the other kinds the objects with the
+// label of a network. Without namespaces it is all of them.
 func CacheOptions(namespaces []string) cache.Options {
 	exists, err := labels.Parse(resources.NetworkLabel)
 	utilruntime.Must(err) // a constant
@@ -82,12 +86,14 @@ func CacheOptions(namespaces []string) cache.Options {
 	return options
 }
 
-// ClientOptions keep Secrets out of the cache: a cached kind is listed and watched, and the operator has no right to.
+// ClientOptions keep Secrets out of the cache: a cached kind is listed and watched, and the
+// operator has no right to.
 func ClientOptions() client.Options {
 	return client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}}
 }
 
-// Setup adds the controller to a manager whose cache and client were made with [CacheOptions] and [ClientOptions].
+// Setup adds the controller to a manager whose cache and client were made with [CacheOptions] and
+// [ClientOptions].
 func Setup(mgr ctrl.Manager, o Options) error {
 	r, err := New(o, mgr.GetClient(), mgr.GetAPIReader(), mgr.GetRESTMapper(), mgr.GetEventRecorder("diseq-operator"))
 	if err != nil {
@@ -100,7 +106,8 @@ func Setup(mgr ctrl.Manager, o Options) error {
 			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, predicate.LabelChangedPredicate{}))).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: o.Concurrency,
-			// Names are unique in a process only where two managers in one share a registry of metrics; tests run several.
+			// Names are unique in a process only where two managers in one share a registry of
+			// metrics; tests run several.
 			SkipNameValidation: new(true),
 		})
 	for _, kind := range watched() {

@@ -12,8 +12,8 @@ import (
 	"github.com/diseq/diseq/controllers/status"
 )
 
-// applyAddresses makes what needs no identity: Services, network policies, the configuration of the nodes. They come first, so that a
-// name that is taken is met before there is a key.
+// applyAddresses makes what needs no identity: Services, network policies, the configuration of the
+// nodes. They come first, so that a name that is taken is met before there is a key.
 func (p *pass) applyAddresses(ctx context.Context) error {
 	config, err := resources.ConfigMap(p.network)
 	if err != nil {
@@ -30,13 +30,15 @@ func (p *pass) applyAddresses(ctx context.Context) error {
 	return p.applyAll(ctx, steps)
 }
 
-// applyShared makes what follows from the genesis document: the peers file, the disruption budget, the validators' accounts.
+// applyShared makes what follows from the genesis document: the peers file, the disruption budget,
+// the validators' accounts.
 func (p *pass) applyShared(ctx context.Context) error {
 	peers, err := resources.PeersConfigMap(p.network, p.known())
 	if err != nil {
 		return problemf(status.InvalidSpec, "%v", err)
 	}
-	// The set in force is the target as long as this version cannot change it: a budget for more than there are would block every drain.
+	// The set in force is the target as long as this version cannot change it: a budget for more
+	// than there are would block every drain.
 	threshold := int(p.genesis.Threshold)
 	// An operator that hung must not take back what another one has recorded of vote stores since.
 	file := one(p, &corev1.ConfigMap{}, resources.PeersName(p.network.Name), peers)

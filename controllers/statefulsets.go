@@ -12,8 +12,8 @@ import (
 	"github.com/diseq/diseq/controllers/status"
 )
 
-// readSet finds the StatefulSet of a member, and what it is to be. Its absence is believed of the API server alone: one that exists may
-// make a pod with the statement at any moment.
+// readSet finds the StatefulSet of a member, and what it is to be. Its absence is believed of the
+// API server alone: one that exists may make a pod with the statement at any moment.
 func (p *pass) readSet(ctx context.Context, m *member) error {
 	if p.genesis == nil {
 		return nil
@@ -47,13 +47,15 @@ func (p *pass) want(m *member) error {
 	return nil
 }
 
-// applySet brings the member's StatefulSet to what is wanted with the volume that the member has now, and says whether it wrote.
+// applySet brings the member's StatefulSet to what is wanted with the volume that the member has
+// now, and says whether it wrote.
 func (p *pass) applySet(ctx context.Context, m *member) (bool, error) {
 	if err := p.want(m); err != nil {
 		return false, err
 	}
 	if m.set == nil {
-		// Without a StatefulSet in the cache apply looks for one, and creates it only if there is none.
+		// Without a StatefulSet in the cache apply looks for one, and creates it only if there is
+		// none.
 		if err := p.stateOnlyOfFirst(ctx, m); err != nil {
 			return false, err
 		}

@@ -14,25 +14,30 @@ import (
 	"github.com/diseq/diseq/controllers/status"
 )
 
-// A validator that votes with an empty vote store may vote twice. So its node makes one only when it is told that the volume is the
-// validator's first (--create-vote-store, the statement), and the statement is right only as long as nothing slips between the volume
-// that was judged and the volume that a pod mounts: a pod names its claim, not the claim's UID. The order in which things are done
-// closes the ways in which it could:
+// A validator that votes with an empty vote store may vote twice. So its node makes one only when
+// it is told that the volume is the validator's first (--create-vote-store, the statement), and the
+// statement is right only as long as nothing slips between the volume that was judged and the
+// volume that a pod mounts: a pod names its claim, not the claim's UID. The order in which things
+// are done closes the ways in which it could:
 //
-//   - The UID of the first volume is recorded before a StatefulSet exists. A crash in between leaves a volume that no pod has ever used,
-//     and that is recorded next time. Recorded after the first start, a volume lost before would be forgotten.
-//   - A claim that is gone is made anew only when no pod can be made with the statement: the StatefulSet's template is without it, its
-//     controller has seen that (status.observedGeneration), and of the pods that exist none has it (listed from the API server). Any
-//     other order lets a pod with the statement, made a moment before, mount the new volume.
-//   - A template with the statement is written only after the claim was read from the API server, and only if the StatefulSet is
-//     the version that was observed, or does not exist. A cache that lags, or an operator that hung and wakes up after another has
-//     been elected and replaced the volume, fails there.
+//   - The UID of the first volume is recorded before a StatefulSet exists. A crash in between
+//     leaves a volume that no pod has ever used, and that is recorded next time. Recorded after the
+//     first start, a volume lost before would be forgotten.
+//   - A claim that is gone is made anew only when no pod can be made with the statement: the
+//     StatefulSet's template is without it, its controller has seen that
+//     (status.observedGeneration), and of the pods that exist none has it (listed from the API
+//     server). Any other order lets a pod with the statement, made a moment before, mount the new
+//     volume.
+//   - A template with the statement is written only after the claim was read from the API server,
+//     and only if the StatefulSet is the version that was observed, or does not exist. A cache that
+//     lags, or an operator that hung and wakes up after another has been elected and replaced the
+//     volume, fails there.
 //
-// What is on the volume none of this sees. That the vote store was made is therefore recorded as well (recordVoteStores), and told to the
-// node in a file that changes while its pod runs.
+// What is on the volume none of this sees. That the vote store was made is therefore recorded as
+// well (recordVoteStores), and told to the node in a file that changes while its pod runs.
 
-// readVolume finds the claim of a member. Its absence is believed of the API server alone: a cache that lags would make a member look as
-// if it had lost its volume.
+// readVolume finds the claim of a member. Its absence is believed of the API server alone: a cache
+// that lags would make a member look as if it had lost its volume.
 func (p *pass) readVolume(ctx context.Context, m *member) error {
 	var ok bool
 	if m.volume, ok = seen[*corev1.PersistentVolumeClaim](p, m.name); !ok && p.genesis != nil {
@@ -63,13 +68,14 @@ func (p *pass) liveVolume(ctx context.Context, m *member) (*corev1.PersistentVol
 	return claim, nil
 }
 
-// onFirstVolume says whether the member's volume is its first one, on which its node may make its vote store.
+// onFirstVolume says whether the member's volume is its first one, on which its node may make its
+// vote store.
 func (m *member) onFirstVolume() bool {
 	return m.volume != nil && m.first != "" && m.volume.UID == m.first
 }
 
-// applyVolume sees to it that the member has a volume claim, and that its first one is recorded. It returns false, and nothing must be
-// started, as long as there is no claim.
+// applyVolume sees to it that the member has a volume claim, and that its first one is recorded. It
+// returns false, and nothing must be started, as long as there is no claim.
 func (p *pass) applyVolume(ctx context.Context, m *member) (bool, error) {
 	if m.volume == nil {
 		if m.first != "" || m.set != nil {
@@ -91,8 +97,8 @@ func (p *pass) applyVolume(ctx context.Context, m *member) (bool, error) {
 		}
 	}
 	if m.first != "" || m.set != nil {
-		// A StatefulSet without a record is one whose record somebody took away. Which volume was the first is not known any more, so
-		// that no volume is.
+		// A StatefulSet without a record is one whose record somebody took away. Which volume was
+		// the first is not known any more, so that no volume is.
 		return true, nil
 	}
 	// The claim in the cache may be one that was deleted before any pod had used it.
@@ -118,8 +124,9 @@ func (p *pass) keepVolume(ctx context.Context, m *member) error {
 	return p.tolerate(err)
 }
 
-// withoutStatement sees to it that no pod of the member can come up with the statement, and says whether that is so yet. The pods that
-// have it are the planner's to delete: their template is outdated.
+// withoutStatement sees to it that no pod of the member can come up with the statement, and says
+// whether that is so yet. The pods that have it are the planner's to delete: their template is
+// outdated.
 func (p *pass) withoutStatement(ctx context.Context, m *member) (bool, error) {
 	if m.set != nil {
 		if wrote, err := p.applySet(ctx, m); wrote || err != nil {

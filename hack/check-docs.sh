@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# check-docs.sh: fail when a document names a test that does not exist or a relative link, or the heading it points to, that
-# is not there. Tests are named as `package.Test`, such as `node/chain.TestVectors`; links in code are not looked at.
+# check-docs.sh: fail when a document names a test that does not exist or a relative link, or the
+# heading it points to, that is not there. Tests are named as `package.Test`, such as
+# `node/chain.TestVectors`; links in code are not looked at.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -12,7 +13,8 @@ wrong() {
 	status=1
 }
 
-# headings prints the anchors of a document as GitHub makes them; prose prints it without fenced code and code spans.
+# headings prints the anchors of a document as GitHub makes them; prose prints it without fenced
+# code and code spans.
 headings() {
 	awk '/^```/ { code = !code } !code && /^#+ / { sub(/^#+ /, ""); print tolower($0) }' "$1" | sed 's/[^a-z0-9 _-]//g; s/ /-/g'
 }

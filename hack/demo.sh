@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# demo.sh [up|down]: the whole round on Kubernetes: a cluster, the operator, a network by one kubectl apply, messages through its
-# Service, a receipt verified with nothing but the genesis document, a forged one refused. What was made stays, to be tried; `up`
-# again takes it as it is, `down` removes it. `make demo` and `make demo-down` build what this needs first.
+# demo.sh [up|down]: the whole round on Kubernetes: a cluster, the operator, a network by one
+# kubectl apply, messages through its Service, a receipt verified with nothing but the genesis
+# document, a forged one refused. What was made stays, to be tried; `up` again takes it as it is,
+# `down` removes it. `make demo` and `make demo-down` build what this needs first.
 #
 #   DISEQ, HELM                   the binaries
 #   USE_CONTEXT=1                 take the current context of kubectl instead of a cluster made by hack/kind
@@ -13,7 +14,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly cluster=diseq namespace=diseq-demo operator_namespace=diseq-system release=diseq-operator
 readonly sample=config/samples/v1alpha1_diseqnetwork.yaml
 use_context=${USE_CONTEXT:-}
-# The demonstration goes on in a second process, where the cluster can be reached, and so does its clock.
+# The demonstration goes on in a second process, where the cluster can be reached, and so does its
+# clock.
 export DEMO_STARTED=${DEMO_STARTED:-$(date +%s)}
 
 elapsed() { printf '[%3ds]' $(($(date +%s) - DEMO_STARTED)); }
@@ -43,7 +45,8 @@ install_operator() {
 	kubectl --namespace "$operator_namespace" get deployments
 }
 
-# standing prints what can be said of the network in one line: its condition Available, and how many pods are ready.
+# standing prints what can be said of the network in one line: its condition Available, and how many
+# pods are ready.
 standing() {
 	local condition ready
 	condition=$(k get "$network" -o 'jsonpath={range .status.conditions[?(@.type=="Available")]}Available={.status} {.reason}: {.message}{end}') &&

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# devnet-demo.sh: the whole round on a network of four processes, without a cluster: start, submit, verify a receipt with nothing but
-# the genesis document, see a forged one refused, follow the stream, stop. DISEQ is the binary; `make devnet-demo` builds it first.
+# devnet-demo.sh: the whole round on a network of four processes, without a cluster: start, submit,
+# verify a receipt with nothing but the genesis document, see a forged one refused, follow the
+# stream, stop. DISEQ is the binary; `make devnet-demo` builds it first.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=hack/devnet.sh

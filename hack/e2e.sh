@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# e2e.sh [ARG...]: run test/e2e on a kind cluster of its own, made before and taken down after; ARGs are for go test, such as
-# -run TestWhatIsTaken or -bench . The images are built from this tree.
+# e2e.sh [ARG...]: run test/e2e on a kind cluster of its own, made before and taken down after; ARGs
+# are for go test, such as -run TestWhatIsTaken or -bench . The images are built from this tree.
 #
 #   E2E_KEEP=1       leave the cluster, and the namespaces of failed tests: the next run takes it as it is
 #   E2E_NAME         the cluster's name, e2e
@@ -30,12 +30,14 @@ down() {
 trap down EXIT
 
 hack/image/build.sh --out bin/images
-# An update needs two images; that the second is the first under another name is all the same to the operator.
+# An update needs two images; that the second is the first under another name is all the same to the
+# operator.
 TAG=dev2 hack/image/build.sh --out bin/images/next node
 kind up
 kind load bin/images/diseq.tar bin/images/diseq-operator.tar bin/images/next/diseq.tar
 
 KUBECONFIG=$(kind kubeconfig)
 export KUBECONFIG
-# Modules are fetched here and the tests run where the cluster is: there may be no way from there to anything else.
+# Modules are fetched here and the tests run where the cluster is: there may be no way from there to
+# anything else.
 "${tests[@]:0:2}" -exec "$PWD/hack/kind/kind.sh run --name $name --" "${tests[@]:2}"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# generate-api.sh: from the types in api/, write their deep copies, their apply configurations and the CRD; from the RBAC
-# markers in controllers/, the operator's role. TOOLS_BIN holds controller-gen (make builds it there).
+# generate-api.sh: from the types in api/, write their deep copies, their apply configurations and
+# the CRD; from the RBAC markers in controllers/, the operator's role. TOOLS_BIN holds
+# controller-gen (make builds it there).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

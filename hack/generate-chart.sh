@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# generate-chart.sh: copy into charts/diseq-operator/files what its templates read of config/: the CRD and the rules of the roles. A
-# chart can read its own files alone.
+# generate-chart.sh: copy into charts/diseq-operator/files what its templates read of config/: the
+# CRD and the rules of the roles. A chart can read its own files alone.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# generate-proto.sh: compile every .proto file under node/ and write its Go code beside it. TOOLS_BIN holds protogen and
-# the two plugins (make builds them there).
+# generate-proto.sh: compile every .proto file under node/ and write its Go code beside it.
+# TOOLS_BIN holds protogen and the two plugins (make builds them there).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

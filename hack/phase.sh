@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# phase.sh HEADING COMMAND [ARG...]: run one phase of the build under a one-line heading and say how long it took, and which tests were
-# left out because this machine lacks something (see hack/skipped).
+# phase.sh HEADING COMMAND [ARG...]: run one phase of the build under a one-line heading and say how
+# long it took, and which tests were left out because this machine lacks something (see
+# hack/skipped).
 set -euo pipefail
 
 heading=$1

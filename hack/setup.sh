@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# setup.sh [--optional] COMMAND=PACKAGE...: make sure that each command exists, installing its Debian package if it does
-# not. Quick when there is nothing to do. With --optional a command that cannot be had is exit status 3, not an error
+# setup.sh [--optional] COMMAND=PACKAGE...: make sure that each command exists, installing its
+# Debian package if it does not. Quick when there is nothing to do. With --optional a command that
+# cannot be had is exit status 3, not an error
 # message: the caller says what it leaves out.
 set -euo pipefail
 

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# test-arrows.sh LINTER: hold .golangci.yml to the arrows of the architecture. Makes a module of empty packages with, for
-# each arrow below, a package under its origin that does nothing but import its target; lints it with the repository's
-# rules; and compares what is reported with what must be.
+# test-arrows.sh LINTER: hold .golangci.yml to the arrows of the architecture. Makes a module of
+# empty packages with, for each arrow below, a package under its origin that does nothing but import
+# its target; lints it with the repository's rules; and compares what is reported with what must be.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 linter=$1
 module=github.com/diseq/diseq
 
-# From, what it imports, and whether the rules must refuse it. A path without a dot is a package of this module, one that
-# begins with std: of the standard library.
+# From, what it imports, and whether the rules must refuse it. A path without a dot is a package of
+# this module, one that begins with std: of the standard library.
 arrows() {
 	cat <<-'END'
 		node/chain          node/vrf                          refused

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# verify-generated.sh: generate everything again in a copy of the working tree and compare. A dirty tree is fine: what
-# counts is that the generated files are those of the sources beside them.
+# verify-generated.sh: generate everything again in a copy of the working tree and compare. A dirty
+# tree is fine: what counts is that the generated files are those of the sources beside them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -224,8 +224,8 @@ func (b *backend) Prove(ctx context.Context, id chain.Hash, height *uint64) (*se
 	return out, err
 }
 
-// certifier returns the first final header that certifies the root of a height, if there is one: states may be certified some
-// heights later, and not each of them is.
+// certifier returns the first final header that certifies the root of a height, if there is one:
+// states may be certified some heights later, and not each of them is.
 func (b *backend) certifier(ctx context.Context, state uint64, root chain.Hash) (*chain.Header, *chain.Certificate, error) {
 	top := b.n.tip.Load().block.Header.Height
 	for height := state + 1; height <= min(top, state+chain.MaxStateLag); height++ {
@@ -321,7 +321,8 @@ func (b *backend) Ready() error {
 	return nil
 }
 
-// headroom returns the number of validators connected or heard from lately, this one included, minus the threshold.
+// headroom returns the number of validators connected or heard from lately, this one included,
+// minus the threshold.
 func (n *Node) headroom() int {
 	heard := 0
 	if n.set.Index(n.self) >= 0 {

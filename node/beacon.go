@@ -10,9 +10,10 @@ import (
 	"github.com/diseq/diseq/node/vrf"
 )
 
-// beacon follows the ZK-VRF chain: the randomness of each beacon epoch, the outputs that final blocks carried, and the
-// verified commitments held for the current and the next epoch (consensus.md, heights, rounds, leaders). It is derived from
-// the final blocks alone; the store keeps a row an epoch so that a start does not read them all again.
+// beacon follows the ZK-VRF chain: the randomness of each beacon epoch, the outputs that final
+// blocks carried, and the verified commitments held for the current and the next epoch
+// (consensus.md, heights, rounds, leaders). It is derived from the final blocks alone; the store
+// keeps a row an epoch so that a start does not read them all again.
 type beacon struct {
 	chainID  string
 	genesis  chain.Hash
@@ -45,7 +46,8 @@ func newBeacon(g *chain.Genesis) *beacon {
 	}
 	b.value[0] = b.genesis
 	b.current = b.epochOf(1)
-	if b.current > 0 { // epochs of one height: epoch 0 is genesis alone, and nothing can be revealed in it
+	// epochs of one height: epoch 0 is genesis alone, and nothing can be revealed in it
+	if b.current > 0 {
 		b.value[1] = vrf.NextBeacon(b.genesis, 0, nil)
 		b.missed[0]++
 	}
@@ -169,7 +171,8 @@ func (b *beacon) counts() (made, missed []uint64) {
 	return slices.Clone(b.made), slices.Clone(b.missed)
 }
 
-// wanted returns the epochs, of the current and the next, whose commitment is neither held nor carried by a final block.
+// wanted returns the epochs, of the current and the next, whose commitment is neither held nor
+// carried by a final block.
 func (b *beacon) wanted() []uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -188,8 +191,9 @@ func (b *beacon) wantsLocked(e uint64) bool {
 	return !carried && !held && e >= b.current && e <= b.current+1
 }
 
-// verify checks a commitment's proof. The checks that cost nothing come first: a peer can make us verify a wrong proof, but
-// only for the committing validator of an epoch whose commitment is still wanted.
+// verify checks a commitment's proof. The checks that cost nothing come first: a peer can make us
+// verify a wrong proof, but only for the committing validator of an epoch whose commitment is still
+// wanted.
 func (b *beacon) verify(c *chain.Commitment) error {
 	b.mu.Lock()
 	x, ok := b.inputLocked(c.Epoch)
@@ -206,7 +210,8 @@ func (b *beacon) verify(c *chain.Commitment) error {
 	return nil
 }
 
-// offer takes in a commitment from a peer or our own prover; it returns true if it was wanted and is now held.
+// offer takes in a commitment from a peer or our own prover; it returns true if it was wanted and
+// is now held.
 func (b *beacon) offer(c *chain.Commitment) (bool, error) {
 	b.mu.Lock()
 	wanted := b.wantsLocked(c.Epoch)
@@ -237,7 +242,8 @@ func (b *beacon) commitments() []chain.Commitment {
 	return out
 }
 
-// forBlock returns the commitment that a block at height should carry; nil if none is held or the epoch's is final already.
+// forBlock returns the commitment that a block at height should carry; nil if none is held or the
+// epoch's is final already.
 func (b *beacon) forBlock(height uint64) *chain.Commitment {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -252,7 +258,8 @@ func (b *beacon) forBlock(height uint64) *chain.Commitment {
 	return &c
 }
 
-// check holds a block's beacon and commitment against the rules (docs/protocol.md, what makes a block valid).
+// check holds a block's beacon and commitment against the rules (docs/protocol.md, what makes a
+// block valid).
 func (b *beacon) check(block *chain.Block) error {
 	h := &block.Header
 	want, err := b.at(h.Height)

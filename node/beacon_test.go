@@ -21,7 +21,8 @@ func beaconGenesis(interval uint32, validators int) *chain.Genesis {
 	return g
 }
 
-// TestTheBeaconIsTheSameAfterARestart compares a beacon that saw every block with one restored from the rows it left.
+// TestTheBeaconIsTheSameAfterARestart compares a beacon that saw every block with one restored from
+// the rows it left.
 func TestTheBeaconIsTheSameAfterARestart(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		g := beaconGenesis(uint32(rapid.IntRange(1, 5).Draw(t, "interval")), rapid.IntRange(1, 4).Draw(t, "validators"))

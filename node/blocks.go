@@ -15,9 +15,11 @@ import (
 )
 
 const (
-	// maxClockDrift is how far ahead of our clock a block's time may be before we withhold our vote.
+	// maxClockDrift is how far ahead of our clock a block's time may be before we withhold our
+	// vote.
 	maxClockDrift = 2 * time.Second
-	// commitmentGrace is how long a leader must have been able to have a commitment before its lack withholds our vote.
+	// commitmentGrace is how long a leader must have been able to have a commitment before its lack
+	// withholds our vote.
 	commitmentGrace = time.Second
 	// fetchTimeout bounds one attempt to get something from one peer.
 	fetchTimeout = 5 * time.Second
@@ -53,7 +55,8 @@ func (n *Node) buildBlock(ctx context.Context, height uint64) (*chain.Block, err
 		return nil, err
 	}
 	stateHeight, stateRoot := n.follower.newest()
-	if stateHeight < parent.StateHeight { // others are further: what is certified already is certified again
+	// others are further: what is certified already is certified again
+	if stateHeight < parent.StateHeight {
 		stateHeight, stateRoot = parent.StateHeight, parent.StateRoot
 	}
 	beacon, err := n.beacon.at(height)
@@ -85,15 +88,16 @@ func (n *Node) buildBlock(ctx context.Context, height uint64) (*chain.Block, err
 	return b, nil
 }
 
-// checkKey names a check: a block may be checked as a fresh proposal of a round and, later, as proposed again.
+// checkKey names a check: a block may be checked as a fresh proposal of a round and, later, as
+// proposed again.
 type checkKey struct {
 	block chain.Hash
 	round uint32
 	fresh bool
 }
 
-// check is one under way, or answered. One that failed for a reason of this node's own has ended without an answer: the
-// core asks again at T_retry.
+// check is one under way, or answered. One that failed for a reason of this node's own has ended
+// without an answer: the core asks again at T_retry.
 type check struct {
 	holders chan []chain.PublicKey
 	failed  atomic.Bool
@@ -157,8 +161,8 @@ func (s *sequencer) runCheck(ctx context.Context, c *check, a consensus.CheckBlo
 	s.post(answer)
 }
 
-// withhold returns why a vote for a valid, fresh block is withheld, if it is, and after what time that passes (0: not in
-// this round).
+// withhold returns why a vote for a valid, fresh block is withheld, if it is, and after what time
+// that passes (0: not in this round).
 func (n *Node) withhold(a consensus.CheckBlock) (reason string, lift time.Duration) {
 	h := &a.Block.Header
 	if c := n.beacon.forBlock(h.Height); c != nil && a.Block.Commitment == nil {
@@ -166,8 +170,9 @@ func (n *Node) withhold(a consensus.CheckBlock) (reason string, lift time.Durati
 			return reasonCommitment, 0
 		}
 	}
-	// Where the chain itself is ahead of our clock (set back, perhaps everywhere) a block may be the least bit later than its
-	// parent, which an honest leader makes it, and no more: the chain's time must not run away.
+	// Where the chain itself is ahead of our clock (set back, perhaps everywhere) a block may be
+	// the least bit later than its parent, which an honest leader makes it, and no more: the
+	// chain's time must not run away.
 	if h.Timestamp == n.tip.Load().block.Header.Timestamp+1 {
 		return "", 0
 	}
@@ -177,8 +182,9 @@ func (n *Node) withhold(a consensus.CheckBlock) (reason string, lift time.Durati
 	return "", 0
 }
 
-// checkBlock returns nil for a block that follows the final chain in every rule (docs/protocol.md, what makes a block
-// valid) and whose messages are durable here; an invalidError for one that breaks a rule. It waits for what is missing.
+// checkBlock returns nil for a block that follows the final chain in every rule (docs/protocol.md,
+// what makes a block valid) and whose messages are durable here; an invalidError for one that
+// breaks a rule. It waits for what is missing.
 func (n *Node) checkBlock(ctx context.Context, c *check, a consensus.CheckBlock) error {
 	b := a.Block
 	if n.prepared.get(b.Hash()) != nil {
@@ -238,7 +244,8 @@ func (n *Node) checkHeader(tip *tip, b *chain.Block) error {
 	return nil
 }
 
-// checkProposer checks the first proposer's signature and, of a fresh block, that it is the round's leader.
+// checkProposer checks the first proposer's signature and, of a fresh block, that it is the round's
+// leader.
 func (n *Node) checkProposer(a consensus.CheckBlock) error {
 	if err := a.Block.VerifySignature(n.set); err != nil {
 		return invalid("%w", err)
@@ -256,11 +263,12 @@ func (n *Node) checkProposer(a consensus.CheckBlock) error {
 	return nil
 }
 
-// batchesOnTheWay is how long batches that are not held are waited for before they are asked for: mostly they were pushed
-// before the block that refers to them and arrive a moment after it.
+// batchesOnTheWay is how long batches that are not held are waited for before they are asked for:
+// mostly they were pushed before the block that refers to them and arrive a moment after it.
 const batchesOnTheWay = 30 * time.Millisecond
 
-// resolve returns a block's messages, fetching the batches that are not held from whoever voted for the block.
+// resolve returns a block's messages, fetching the batches that are not held from whoever voted for
+// the block.
 func (n *Node) resolve(ctx context.Context, c *check, b *chain.Block) (*preparedBlock, error) {
 	holders := <-c.holders
 	for {
@@ -300,7 +308,8 @@ func (n *Node) resolveNow(ctx context.Context, b *chain.Block) (mempool.Body, []
 	return body, missing, err
 }
 
-// askable returns whom to ask for something: the holders named, this node left out, or every peer if there are none.
+// askable returns whom to ask for something: the holders named, this node left out, or every peer
+// if there are none.
 func (n *Node) askable(holders []chain.PublicKey) []chain.PublicKey {
 	holders = slices.DeleteFunc(slices.Clone(holders), func(k chain.PublicKey) bool { return k == n.self })
 	if len(holders) > 0 {
@@ -314,7 +323,8 @@ func (n *Node) askable(holders []chain.PublicKey) []chain.PublicKey {
 	return holders
 }
 
-// fetchBatches gets batches from one peer and takes them into the pool; false if there were none to be had.
+// fetchBatches gets batches from one peer and takes them into the pool; false if there were none to
+// be had.
 func (n *Node) fetchBatches(ctx context.Context, from chain.PublicKey, refs []chain.BatchRef) bool {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
@@ -333,8 +343,8 @@ func (n *Node) fetchBatches(ctx context.Context, from chain.PublicKey, refs []ch
 	return err == nil && count > 0
 }
 
-// fetch gets a block that others have certified. If no one has it as a proposal any more it is final there: then catching
-// up brings it.
+// fetch gets a block that others have certified. If no one has it as a proposal any more it is
+// final there: then catching up brings it.
 func (s *sequencer) fetch(a consensus.FetchBlock) {
 	ctx := s.deciding
 	s.n.tasks.Go(func() {

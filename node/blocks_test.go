@@ -31,7 +31,8 @@ func (n *testNetwork) openNode(i int) *Node {
 	return node
 }
 
-// checkOf returns the outcome of checking a block as a fresh proposal of the round that its proposer leads.
+// checkOf returns the outcome of checking a block as a fresh proposal of the round that its
+// proposer leads.
 func checkOf(t *testing.T, n *Node, b *chain.Block) error {
 	t.Helper()
 	order, err := n.beacon.leaders(1)
@@ -112,8 +113,8 @@ func TestABlockThatBreaksARuleIsInvalid(t *testing.T) {
 	}
 }
 
-// A check that runs while its height becomes final sees a part of what that changes, and once called the final block
-// invalid: the node then stopped over the contradiction.
+// A check that runs while its height becomes final sees a part of what that changes, and once
+// called the final block invalid: the node then stopped over the contradiction.
 func TestACheckOfAHeightThatIsOverSaysNothing(t *testing.T) {
 	n := newTestNetwork(t, 2, 2).openNode(0)
 	b, err := n.buildBlock(t.Context(), 1)
@@ -169,7 +170,8 @@ func TestAClockThatIsOffWithholdsVotesOnly(t *testing.T) {
 	}
 }
 
-// TestALeaderThatLeavesOutACommitmentItHasIsNotVotedFor holds that only an acknowledgement of some age speaks against it.
+// TestALeaderThatLeavesOutACommitmentItHasIsNotVotedFor holds that only an acknowledgement of some
+// age speaks against it.
 func TestALeaderThatLeavesOutACommitmentItHasIsNotVotedFor(t *testing.T) {
 	network := newTestNetwork(t, 2, 2)
 	n := network.openNode(0)
@@ -222,8 +224,8 @@ func TestABlockIsLaterThanItsParentWhateverTheClockSays(t *testing.T) {
 	}
 }
 
-// A node whose trie is behind the state that its parent certifies once built blocks with that height and its own, older
-// root: all others refused them.
+// A node whose trie is behind the state that its parent certifies once built blocks with that
+// height and its own, older root: all others refused them.
 func TestALeaderBehindTheCertifiedStateRepeatsIt(t *testing.T) {
 	network := newTestNetwork(t, 2, 2)
 	n := network.openNode(0)

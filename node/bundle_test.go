@@ -66,7 +66,8 @@ func (s *signers) block(b *chain.Block) {
 	}
 }
 
-// holds reports whether everything in a bundle was signed by whom it names, and each certificate by a threshold.
+// holds reports whether everything in a bundle was signed by whom it names, and each certificate by
+// a threshold.
 func (s *signers) holds(b *peer.Bundle) bool {
 	certificates, votes := slices.Clone(b.Certificates), slices.Clone(b.Votes)
 	for _, p := range b.Proposals {
@@ -94,8 +95,9 @@ func (s *signers) holds(b *peer.Bundle) bool {
 	return !slices.ContainsFunc(votes, func(v chain.Vote) bool { return !s.votes[v] })
 }
 
-// FuzzOnBundle has a peer send a certificate, a proposal and a vote, each with the validators' signatures or without. What nobody signed
-// does not reach the core, nor moves what is known of how far the peer is; what they signed does, as it was sent.
+// FuzzOnBundle has a peer send a certificate, a proposal and a vote, each with the validators'
+// signatures or without. What nobody signed does not reach the core, nor moves what is known of how
+// far the peer is; what they signed does, as it was sent.
 func FuzzOnBundle(f *testing.F) {
 	s := newSigners()
 	n := &Node{ctx: f.Context(), genesis: s.genesis, verifier: newVerifier(s.genesis)}

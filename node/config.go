@@ -21,13 +21,16 @@ import (
 	"github.com/diseq/diseq/node/peer"
 )
 
-// Config is a node's configuration: node.yaml. What the whole chain has to agree on is not here but in the genesis document.
+// Config is a node's configuration: node.yaml. What the whole chain has to agree on is not here but
+// in the genesis document.
 type Config struct {
-	// Name is what people know the node by: 1 to 63 bytes. It appears in logs, metrics and /v1/status.
+	// Name is what people know the node by: 1 to 63 bytes. It appears in logs, metrics and
+	// /v1/status.
 	Name string `json:"name"`
-	// Genesis is the file of the genesis document, Keys the directory of the identity (see identity.Load), Data the directory of
-	// all that the node remembers, Peers the file that says where its peers are (see LoadPeers). Relative paths are relative
-	// to the directory of the configuration file.
+	// Genesis is the file of the genesis document, Keys the directory of the identity (see
+	// identity.Load), Data the directory of all that the node remembers, Peers the file that says
+	// where its peers are (see LoadPeers). Relative paths are relative to the directory of the
+	// configuration file.
 	Genesis string `json:"genesis"`
 	Keys    string `json:"keys"`
 	Data    string `json:"data"`
@@ -39,16 +42,18 @@ type Config struct {
 	LogFormat string `json:"logFormat"`
 	// PProf serves /debug/pprof on the operations listener.
 	PProf bool `json:"pprof"`
-	// CreateVoteStore states that the data directory is this validator's first one, so that the node may make its vote store
-	// there if the directory is empty. Where this cannot be known, leave it out: a validator without its vote store
-	// rejoins, one that votes from an empty store can break agreement (consensus.md). `diseq init` makes the store by itself. It has
-	// no effect once the node's entry of the peers file says that the store was made.
+	// CreateVoteStore states that the data directory is this validator's first one, so that the
+	// node may make its vote store there if the directory is empty. Where this cannot be known,
+	// leave it out: a validator without its vote store rejoins, one that votes from an empty store
+	// can break agreement (consensus.md). `diseq init` makes the store by itself. It has no effect
+	// once the node's entry of the peers file says that the store was made.
 	CreateVoteStore bool `json:"createVoteStore"`
 }
 
 // Listen are the addresses of the three listeners, host:port. Port 0 takes a free one.
 type Listen struct {
-	// Public serves clients, Peer the other nodes, Operations metrics and probes: the last one belongs on a private network.
+	// Public serves clients, Peer the other nodes, Operations metrics and probes: the last one
+	// belongs on a private network.
 	Public     string `json:"public"`
 	Peer       string `json:"peer"`
 	Operations string `json:"operations"`
@@ -62,7 +67,8 @@ type Limits struct {
 	HistoryHeights uint32 `json:"historyHeights"`
 }
 
-// Bytes is a number of bytes: in YAML a number, or a string with one of the suffixes Ki, Mi, Gi, k, M, G.
+// Bytes is a number of bytes: in YAML a number, or a string with one of the suffixes Ki, Mi, Gi, k,
+// M, G.
 type Bytes int64
 
 var byteSuffixes = []struct {
@@ -112,8 +118,9 @@ const maxHistoryHeights = 1 << 16
 // maxConfigBytes bounds the configuration and the peers file.
 const maxConfigBytes = 1 << 20
 
-// LoadConfig reads a configuration file. Unknown fields are refused, and the error names the field that is wrong. Paths in
-// the result are absolute. The overrides change what the file says before it is checked, so that it may leave those fields out.
+// LoadConfig reads a configuration file. Unknown fields are refused, and the error names the field
+// that is wrong. Paths in the result are absolute. The overrides change what the file says before
+// it is checked, so that it may leave those fields out.
 func LoadConfig(path string, overrides ...func(*Config)) (Config, error) {
 	raw, err := readLimited(path)
 	if err != nil {
@@ -234,12 +241,13 @@ type PeerEntry struct {
 	PublicKey chain.PublicKey `json:"public_key"`
 	// Address is the host:port of the peer's peer listener; empty for one that is only let in.
 	Address string `json:"address,omitempty"`
-	// VoteStore says that the peer has made its vote store. It never makes one again: read in its own entry, this goes before
-	// CreateVoteStore.
+	// VoteStore says that the peer has made its vote store. It never makes one again: read in its
+	// own entry, this goes before CreateVoteStore.
 	VoteStore bool `json:"vote_store,omitempty"`
 }
 
-// PeersFile is the peers file, JSON or YAML. It may name the node itself, so that all nodes can share one.
+// PeersFile is the peers file, JSON or YAML. It may name the node itself, so that all nodes can
+// share one.
 type PeersFile struct {
 	Peers []PeerEntry `json:"peers"`
 }
@@ -262,7 +270,8 @@ func LoadPeers(path string, self chain.PublicKey) ([]peer.Peer, error) {
 	return out, nil
 }
 
-// madeVoteStore reports whether the peers file says of the node itself that it has made its vote store.
+// madeVoteStore reports whether the peers file says of the node itself that it has made its vote
+// store.
 func madeVoteStore(path string, self chain.PublicKey) (bool, error) {
 	entries, err := readPeers(path)
 	if err != nil {
@@ -323,7 +332,8 @@ var (
 	types     = regexp.MustCompile(`of type [a-z]+\.(\w+)`)
 )
 
-// plainer takes the names of this program's Go types out of an error about YAML: the reader knows fields.
+// plainer takes the names of this program's Go types out of an error about YAML: the reader knows
+// fields.
 func plainer(err error) error {
 	text := wrappedBy.ReplaceAllString(err.Error(), "")
 	return errors.New(types.ReplaceAllString(structs.ReplaceAllString(text, "field "), "of type $1"))

@@ -8,8 +8,8 @@ import (
 	"github.com/diseq/diseq/node/store"
 )
 
-// finals gives access to final blocks, the newest from memory: streams, receipts and the trie all read them just after
-// they were written.
+// finals gives access to final blocks, the newest from memory: streams, receipts and the trie all
+// read them just after they were written.
 type finals struct {
 	store *store.Store
 
@@ -63,7 +63,8 @@ func (f *finals) put(hash chain.Hash, b *chain.FinalBlock, ids []chain.Hash) {
 	}
 }
 
-// block returns a final block. Its certificate is the one that made it final; the store may hold a stronger one by now.
+// block returns a final block. Its certificate is the one that made it final; the store may hold a
+// stronger one by now.
 func (f *finals) block(ctx context.Context, height uint64) (*chain.FinalBlock, error) {
 	f.mu.Lock()
 	b, ok := f.blocks[height]

@@ -12,9 +12,9 @@ import (
 	"github.com/diseq/diseq/node/trie"
 )
 
-// follower brings the trie up to the final blocks, off the way to finality: headers certify its roots some heights later.
-// It compares its root with the one that each header certifies, so that a node whose state is wrong stops
-// rather than vote on it.
+// follower brings the trie up to the final blocks, off the way to finality: headers certify its
+// roots some heights later. It compares its root with the one that each header certifies, so that a
+// node whose state is wrong stops rather than vote on it.
 type follower struct {
 	n    *Node
 	open func(context.Context) (*trie.Trie, error)
@@ -25,7 +25,8 @@ type follower struct {
 	changed    chan struct{} // closed and renewed when height changes
 	height     uint64
 	newestRoot chain.Hash
-	// indexed is the highest height that the pool was told is covered: after a failed write the trie is behind it again.
+	// indexed is the highest height that the pool was told is covered: after a failed write the
+	// trie is behind it again.
 	indexed uint64
 }
 
@@ -130,7 +131,8 @@ func (f *follower) run(ctx context.Context) error {
 	}
 }
 
-// minFreeForState is the free disk space, in bytes, that the trie wants after a write failed for lack of it.
+// minFreeForState is the free disk space, in bytes, that the trie wants after a write failed for
+// lack of it.
 const minFreeForState = 64 << 20
 
 func (f *follower) spaceIsLow() bool {
@@ -138,8 +140,8 @@ func (f *follower) spaceIsLow() bool {
 	return err == nil && free < minFreeForState
 }
 
-// reopen waits for space on the disk and goes on from what the trie's file has. Until the trie is where it was, Lookup
-// fails: neither it nor the pool knows the messages between.
+// reopen waits for space on the disk and goes on from what the trie's file has. Until the trie is
+// where it was, Lookup fails: neither it nor the pool knows the messages between.
 func (f *follower) reopen(ctx context.Context, cause error) error {
 	f.n.log.Error("the disk is full: the state waits for space", "err", cause)
 	if err := f.current().Close(); err != nil {
@@ -186,7 +188,8 @@ func (f *follower) append(ctx context.Context, height uint64) error {
 	return nil
 }
 
-// check compares the root that a final header certifies with ours. A root that is no longer kept was compared before a restart.
+// check compares the root that a final header certifies with ours. A root that is no longer kept
+// was compared before a restart.
 func (f *follower) check(h *chain.Header) error {
 	root, ok := f.root(h.StateHeight)
 	if ok && root != h.StateRoot {

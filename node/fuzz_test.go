@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// FuzzLoadConfig reads any node.yaml: what is taken is valid and has absolute paths, and what it says, written as JSON, is read as the
-// same.
+// FuzzLoadConfig reads any node.yaml: what is taken is valid and has absolute paths, and what it
+// says, written as JSON, is read as the same.
 func FuzzLoadConfig(f *testing.F) {
 	defaults, err := json.Marshal(DefaultConfig())
 	if err != nil {

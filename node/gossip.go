@@ -10,8 +10,9 @@ import (
 	"github.com/diseq/diseq/node/vrf"
 )
 
-// commitments makes this validator's VRF commitments an epoch ahead, in the background, and spreads its own and others'. It
-// notes when each peer acknowledged one: only then does its lack speak against a leader.
+// commitments makes this validator's VRF commitments an epoch ahead, in the background, and spreads
+// its own and others'. It notes when each peer acknowledged one: only then does its lack speak
+// against a leader.
 type commitments struct {
 	n      *Node
 	prover *vrf.Prover
@@ -27,8 +28,8 @@ func newCommitments(n *Node) *commitments {
 	return c
 }
 
-// advance asks for the proof of an epoch whose committing validator we are. The current epoch, needed sooner, comes before
-// the next one, which is asked for when the current one's is done.
+// advance asks for the proof of an epoch whose committing validator we are. The current epoch,
+// needed sooner, comes before the next one, which is asked for when the current one's is done.
 func (c *commitments) advance() {
 	self := c.n.set.Index(c.n.self)
 	for _, e := range c.n.beacon.wanted() {

@@ -13,13 +13,14 @@ import (
 	"github.com/diseq/diseq/node/vrf"
 )
 
-// handler is what the peer transport delivers to: it checks signatures on the peers' own goroutines and passes on what
-// holds.
+// handler is what the peer transport delivers to: it checks signatures on the peers' own goroutines
+// and passes on what holds.
 type handler struct{ n *Node }
 
 var _ peer.Handler = (*handler)(nil)
 
-// reject counts input whose signature or form is wrong; the transport tells of it, with a limit on how often.
+// reject counts input whose signature or form is wrong; the transport tells of it, with a limit on
+// how often.
 func (h *handler) reject(what string, err error) error {
 	if err != nil && h.n.ctx.Err() == nil {
 		h.n.metrics.rejected.WithLabelValues(what).Inc()
@@ -27,8 +28,8 @@ func (h *handler) reject(what string, err error) error {
 	return err
 }
 
-// OnBundle checks every signature in a bundle and hands it to the core. An honest peer passes on only what it has
-// checked itself.
+// OnBundle checks every signature in a bundle and hands it to the core. An honest peer passes on
+// only what it has checked itself.
 func (h *handler) OnBundle(from chain.PublicKey, b *peer.Bundle) error {
 	height := uint64(0)
 	for _, c := range b.Certificates {
@@ -137,8 +138,8 @@ func (h *handler) Status(_ context.Context, nonce chain.Hash) (*chain.Status, er
 	return s, nil
 }
 
-// pushes brings to each peer the batches that it is not known to hold: all of them when its link opens, what was refused
-// or found no room later.
+// pushes brings to each peer the batches that it is not known to hold: all of them when its link
+// opens, what was refused or found no room later.
 type pushes struct {
 	n  *Node
 	mu sync.Mutex

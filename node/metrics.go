@@ -20,7 +20,8 @@ const (
 	reasonCommitment = "missing commitment"
 )
 
-// metrics are what this package adds to those of the parts: the chain's progress as this node sees it.
+// metrics are what this package adds to those of the parts: the chain's progress as this node sees
+// it.
 type metrics struct {
 	registry     *prometheus.Registry
 	finality     prometheus.Histogram

@@ -1,9 +1,10 @@
-// Package node is a DISEQ node: it puts the parts together and runs them. A message's way through it is
+// Package node is a DISEQ node: it puts the parts together and runs them. A message's way through
+// it is
 //
 //	server -> mempool -> peers' mempools -> a leader's block -> votes -> store -> stream, waiting clients; trie
 //
-// The parts know nothing of each other; what one needs of another it is given here. The sequencer's goroutine owns the
-// consensus core and is the only one that makes the chain grow.
+// The parts know nothing of each other; what one needs of another it is given here. The sequencer's
+// goroutine owns the consensus core and is the only one that makes the chain grow.
 package node
 
 import (
@@ -38,7 +39,8 @@ type Node struct {
 	version  string
 	now      func() time.Time
 
-	// ctx ends when the node stops; tasks are the goroutines that run on it without being waited for one by one.
+	// ctx ends when the node stops; tasks are the goroutines that run on it without being waited
+	// for one by one.
 	ctx   context.Context
 	tasks tasks
 
@@ -58,7 +60,8 @@ type Node struct {
 	seq         *sequencer
 	synchrony   *synchrony
 
-	// voteFrom is the height from which this node may vote: never while it is rejoining, 0 if it always could.
+	// voteFrom is the height from which this node may vote: never while it is rejoining, 0 if it
+	// always could.
 	voteFrom atomic.Uint64
 	tip      atomic.Pointer[tip]
 	names    map[chain.PublicKey]string
@@ -100,19 +103,23 @@ func (t *tasks) wait() {
 	t.wg.Wait()
 }
 
-// Run runs a node until ctx ends; then it returns nil when everything is closed. It returns early with an error if a part of
-// it cannot go on: a damaged database, a full disk under the vote store, a state that differs from the network's.
+// Run runs a node until ctx ends; then it returns nil when everything is closed. It returns early
+// with an error if a part of it cannot go on: a damaged database, a full disk under the vote store,
+// a state that differs from the network's.
 func Run(ctx context.Context, cfg Config, version string, logger *slog.Logger) error {
 	return Machine{}.Run(ctx, cfg, version, logger)
 }
 
-// Machine is what a node takes from the machine that it runs on, besides files: what is nil is taken from the real one. Whole nodes in
-// one process, on a network that a test makes, are given theirs by it.
+// Machine is what a node takes from the machine that it runs on, besides files: what is nil is
+// taken from the real one. Whole nodes in one process, on a network that a test makes, are given
+// theirs by it.
 type Machine struct {
-	// Listen opens the node's listeners, as net.ListenConfig.Listen does; Dial reaches peers, as net.Dialer.DialContext does.
+	// Listen opens the node's listeners, as net.ListenConfig.Listen does; Dial reaches peers, as
+	// net.Dialer.DialContext does.
 	Listen func(ctx context.Context, network, address string) (net.Listener, error)
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
-	// Now is the clock that blocks get their time from and are held to. Timers and pauses go by package time all the same.
+	// Now is the clock that blocks get their time from and are held to. Timers and pauses go by
+	// package time all the same.
 	Now func() time.Time
 }
 
@@ -221,7 +228,8 @@ func (n *Node) apply(f *chain.FinalBlock, ids []chain.Hash, justification []byte
 	if err := n.pool.Committed(height, f.Body, ids); err != nil {
 		return err
 	}
-	n.tip.Store(&tip{hash: hash, block: f, lastNonEmpty: last, seen: now}) // after the pool: the trie follows the tip
+	// after the pool: the trie follows the tip
+	n.tip.Store(&tip{hash: hash, block: f, lastNonEmpty: last, seen: now})
 	if v := n.votes.Load(); v != nil {
 		v.Prune(height)
 	}
@@ -238,8 +246,8 @@ func (n *Node) apply(f *chain.FinalBlock, ids []chain.Hash, justification []byte
 // diskRetry is how often a write is tried again while the disk is full.
 const diskRetry = time.Second
 
-// written carries out a write that the node cannot go on without. While the disk is full it waits for space: nothing leaves
-// this node meanwhile, the others go on without it.
+// written carries out a write that the node cannot go on without. While the disk is full it waits
+// for space: nothing leaves this node meanwhile, the others go on without it.
 func (n *Node) written(what string, write func() error) error {
 	for told := false; ; {
 		err := write()
@@ -266,7 +274,8 @@ func (n *Node) written(what string, write func() error) error {
 	}
 }
 
-// finalHeight returns the last final height and a channel that is closed when a higher one is final.
+// finalHeight returns the last final height and a channel that is closed when a higher one is
+// final.
 func (n *Node) finalHeight() (uint64, <-chan struct{}) {
 	n.finality.Lock()
 	defer n.finality.Unlock()

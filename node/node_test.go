@@ -31,8 +31,9 @@ type testNetwork struct {
 	stops   []func()
 }
 
-// nextPort counts through ports below those that the kernel gives to outgoing connections: of one that it gave us, and
-// that we let go until the node listens, another node's connection could take hold meanwhile.
+// nextPort counts through ports below those that the kernel gives to outgoing connections: of one
+// that it gave us, and that we let go until the node listens, another node's connection could take
+// hold meanwhile.
 var nextPort = 10_000 + rand.IntN(1_000)
 
 func freeAddress(t *testing.T) string {
@@ -211,7 +212,8 @@ func TestFourNodesOrderAMessageAndItsReceiptVerifies(t *testing.T) {
 	}
 }
 
-// A validator whose blocks are older than its votes has forgotten the votes in between: it must not vote there again.
+// A validator whose blocks are older than its votes has forgotten the votes in between: it must not
+// vote there again.
 func TestVotesAheadOfTheBlocksAreRefused(t *testing.T) {
 	n := newTestNetwork(t, 1, 1)
 	n.start(0)
@@ -258,7 +260,8 @@ func TestAVoteStoreIsMadeOnlyOnAFirstVolume(t *testing.T) {
 	}
 }
 
-// An emptied data directory looks like a first one, and the statement may be there still. The peers file knows who had a vote store.
+// An emptied data directory looks like a first one, and the statement may be there still. The peers
+// file knows who had a vote store.
 func TestAVoteStoreIsNotMadeAgainInAnEmptiedDirectory(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -286,7 +289,8 @@ func TestAVoteStoreIsNotMadeAgainInAnEmptiedDirectory(t *testing.T) {
 	}
 }
 
-// TestAnIdleNetworkMakesNoBlocks submits one message and sees the blocks that certify its state, and none after them.
+// TestAnIdleNetworkMakesNoBlocks submits one message and sees the blocks that certify its state,
+// and none after them.
 func TestAnIdleNetworkMakesNoBlocks(t *testing.T) {
 	n := newTestNetwork(t, 4, 3)
 	for i := range 4 {

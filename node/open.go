@@ -86,8 +86,9 @@ func open(ctx context.Context, machine Machine, cfg Config, version string, logg
 	return n, err
 }
 
-// createVotes makes the vote store where the configuration states that the data directory is this validator's first, and
-// the directory bears it out: nothing is in it. What the peers file says goes before both.
+// createVotes makes the vote store where the configuration states that the data directory is this
+// validator's first, and the directory bears it out: nothing is in it. What the peers file says
+// goes before both.
 func (n *Node) createVotes() error {
 	if !n.cfg.CreateVoteStore || n.set.Index(n.self) < 0 {
 		return nil
@@ -97,7 +98,8 @@ func (n *Node) createVotes() error {
 		return fmt.Errorf("data directory: %w", err)
 	}
 	for _, e := range entries {
-		// A new volume may have the first of these; the others are left when a start is cut off before the vote store is there.
+		// A new volume may have the first of these; the others are left when a start is cut off
+		// before the vote store is there.
 		if name := e.Name(); name != "lost+found" && name != "LOCK" && !strings.HasPrefix(name, "votes.db.new") {
 			return nil
 		}
@@ -116,7 +118,8 @@ func (n *Node) createVotes() error {
 	return store.CreateVotes(n.cfg.Data, n.self)
 }
 
-// openVotes opens the vote store. A validator without one has lost it: it is Rejoining and may not vote.
+// openVotes opens the vote store. A validator without one has lost it: it is Rejoining and may not
+// vote.
 func (n *Node) openVotes() error {
 	if n.set.Index(n.self) < 0 {
 		return nil
@@ -159,7 +162,8 @@ func (n *Node) restore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Of the heights that the last header's state does not cover, the last with messages: at most MaxStateLag to look at.
+	// Of the heights that the last header's state does not cover, the last with messages: at most
+	// MaxStateLag to look at.
 	last := uint64(0)
 	for h := height; h > b.Header.StateHeight && last == 0; h-- {
 		header, err := n.store.Header(ctx, h)

@@ -12,7 +12,8 @@ import (
 	"github.com/diseq/diseq/node/store"
 )
 
-// poolStorage keeps the pool's batches in the store: the two packages know nothing of each other, but mean the same.
+// poolStorage keeps the pool's batches in the store: the two packages know nothing of each other,
+// but mean the same.
 type poolStorage struct{ *store.Store }
 
 // AddBatches makes batches durable.
@@ -46,7 +47,8 @@ func freeDisk(dir string) func() (uint64, error) {
 	}
 }
 
-// repushInterval is how often batches that a peer refused, or that found no room on the way, are pushed again.
+// repushInterval is how often batches that a peer refused, or that found no room on the way, are
+// pushed again.
 const repushInterval = time.Second
 
 func (n *Node) repush(ctx context.Context) {

@@ -6,8 +6,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// prepared holds the blocks of the height being decided that this node built or found valid, with their messages: what it
-// commits when one of them is final, and serves to peers that ask for it.
+// prepared holds the blocks of the height being decided that this node built or found valid, with
+// their messages: what it commits when one of them is final, and serves to peers that ask for it.
 type prepared struct {
 	mu     sync.Mutex
 	height uint64
@@ -22,7 +22,8 @@ type preparedBlock struct {
 	ids      []chain.Hash
 }
 
-// maxPrepared bounds the blocks held of a height; each was proposed by a round's leader, so that few are ever seen.
+// maxPrepared bounds the blocks held of a height; each was proposed by a round's leader, so that
+// few are ever seen.
 const maxPrepared = 64
 
 func (p *prepared) put(b *preparedBlock) {

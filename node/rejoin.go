@@ -9,14 +9,14 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// rejoinSkip is how many heights above the highest reported one a validator that lost its vote store stays silent: it
-// voted at most at F+1 (F: the highest final height then), and one honest of the t that answer reports at least F-1
-// (consensus.md, Rejoining).
+// rejoinSkip is how many heights above the highest reported one a validator that lost its vote
+// store stays silent: it voted at most at F+1 (F: the highest final height then), and one honest of
+// the t that answer reports at least F-1 (consensus.md, Rejoining).
 const rejoinSkip = 3
 
-// rejoin asks the other validators how far they are, until as many as the threshold have answered, and gives this
-// node a vote store again that it may use from the third height above the highest answer on. Answers are taken only of
-// this one process's question: each carries our fresh nonce.
+// rejoin asks the other validators how far they are, until as many as the threshold have answered,
+// and gives this node a vote store again that it may use from the third height above the highest
+// answer on. Answers are taken only of this one process's question: each carries our fresh nonce.
 func (n *Node) rejoin(ctx context.Context) error {
 	var nonce chain.Hash
 	if _, err := rand.Read(nonce[:]); err != nil {
@@ -45,8 +45,9 @@ func (n *Node) rejoin(ctx context.Context) error {
 				n.sync.hint(s.Height, p.Key)
 			}
 		}
-		// An answer counts once this node has the block that it tells of: one that nobody can show is none, and would silence this
-		// validator for ever, or, at the end of the numbers, not at all.
+		// An answer counts once this node has the block that it tells of: one that nobody can show
+		// is none, and would silence this validator for ever, or, at the end of the numbers, not at
+		// all.
 		highest, shown = 0, 0
 		for _, h := range heights {
 			if h <= n.tip.Load().block.Header.Height {
@@ -74,7 +75,8 @@ func (n *Node) rejoin(ctx context.Context) error {
 // peersInterval is how often the peers file is looked at.
 const peersInterval = 2 * time.Second
 
-// watchPeers takes in changes of the peers file without a restart. A file that cannot be read changes nothing.
+// watchPeers takes in changes of the peers file without a restart. A file that cannot be read
+// changes nothing.
 func (n *Node) watchPeers(ctx context.Context) {
 	t := time.NewTicker(peersInterval)
 	defer t.Stop()

@@ -16,15 +16,16 @@ import (
 	"github.com/diseq/diseq/node/store"
 )
 
-// sequencer is the goroutine that owns the consensus core: it feeds it events and carries out its actions in their order,
-// records fsynced before anything that rests on them leaves. Blocks that catching up brings pass through it as well, so
-// that there is one place where the chain grows.
+// sequencer is the goroutine that owns the consensus core: it feeds it events and carries out its
+// actions in their order, records fsynced before anything that rests on them leaves. Blocks that
+// catching up brings pass through it as well, so that there is one place where the chain grows.
 type sequencer struct {
 	n      *Node
 	core   *consensus.Core
 	voting *store.Votes // nil while this node may not vote
-	// events come from peers, timers, checks and fetches; finals from catching up, and contradictions if they do not fit; rejoined brings the
-	// height from which a node that lost its vote store may vote again.
+	// events come from peers, timers, checks and fetches; finals from catching up, and
+	// contradictions if they do not fit; rejoined brings the height from which a node that lost its
+	// vote store may vote again.
 	events         chan posted
 	finals         chan *chain.FinalBlock
 	contradictions chan error
@@ -42,7 +43,8 @@ type sequencer struct {
 	view atomic.Pointer[view]
 }
 
-// posted is an event and when it came: what waits for longer than the synchrony wait can do with makes the node unhealthy.
+// posted is an event and when it came: what waits for longer than the synchrony wait can do with
+// makes the node unhealthy.
 type posted struct {
 	event consensus.Event
 	at    time.Time
@@ -69,7 +71,8 @@ func newSequencer(n *Node) *sequencer {
 	}
 }
 
-// post queues an event for the core; it blocks while the queue is full, which slows down whoever sends.
+// post queues an event for the core; it blocks while the queue is full, which slows down whoever
+// sends.
 func (s *sequencer) post(e consensus.Event) {
 	select {
 	case s.events <- posted{e, time.Now()}:
@@ -77,7 +80,8 @@ func (s *sequencer) post(e consensus.Event) {
 	}
 }
 
-// restart makes a new core from the vote store: at the start, and when a node that had lost it may vote again.
+// restart makes a new core from the vote store: at the start, and when a node that had lost it may
+// vote again.
 func (s *sequencer) restart(voting *store.Votes, voteFrom uint64) error {
 	p := s.n.genesis.Parameters
 	cfg := consensus.Config{
@@ -145,15 +149,17 @@ func (s *sequencer) run(ctx context.Context) error {
 	}
 }
 
-// step handles an event and those already waiting behind it, so that they share an fsync. Each may have waited for too long: for what
-// was handled before it, for blocks that catching up brought, or behind a flood.
+// step handles an event and those already waiting behind it, so that they share an fsync. Each may
+// have waited for too long: for what was handled before it, for blocks that catching up brought, or
+// behind a flood.
 func (s *sequencer) step(p posted) error {
 	began := time.Now()
 	defer func() { s.n.synchrony.held(time.Since(began)) }()
 	var actions []consensus.Action
 	for range groupedEvents {
 		s.n.synchrony.held(time.Since(p.at))
-		// Before each event, not each group: that all is well again is an event, too, and the breach comes before it.
+		// Before each event, not each group: that all is well again is an event, too, and the
+		// breach comes before it.
 		if s.n.synchrony.breached() {
 			actions = append(actions, s.core.Step(consensus.Health{})...)
 		}
@@ -269,8 +275,8 @@ func (s *sequencer) setTimer(a consensus.SetTimer) {
 		t.Stop()
 	}
 	if a.Timer.Kind == consensus.IntervalTimer {
-		// The core counts from the start of the height, which comes when the block below is final; blocks are to come at the
-		// interval, so what deciding that one took is part of it.
+		// The core counts from the start of the height, which comes when the block below is final;
+		// blocks are to come at the interval, so what deciding that one took is part of it.
 		built := time.UnixMilli(int64(min(s.n.tip.Load().block.Header.Timestamp, 1<<53)))
 		after = min(after, max(0, after-s.n.now().Sub(built)))
 	}
@@ -312,7 +318,8 @@ func (s *sequencer) startHeight() error {
 	return s.execute(append(actions, started...))
 }
 
-// poolState says whether there is something to order: messages, or a root that no header certifies yet.
+// poolState says whether there is something to order: messages, or a root that no header certifies
+// yet.
 func (s *sequencer) poolState() consensus.Pool {
 	tip := s.n.tip.Load()
 	return consensus.Pool{
@@ -355,13 +362,14 @@ func encodeJustification(certificates []*chain.Certificate) []byte {
 	return b
 }
 
-// follow takes in a final block that catching up brought, verified. The core starts again above the last of a run.
+// follow takes in a final block that catching up brought, verified. The core starts again above the
+// last of a run.
 func (s *sequencer) follow(f *chain.FinalBlock) error {
 	if f.Header.Height != s.n.tip.Load().block.Header.Height+1 {
 		return nil // decided here meanwhile
 	}
-	// Checks under way judge by the chain as it was below this block: one that saw a part of what comes now would call it
-	// invalid. They end without a word.
+	// Checks under way judge by the chain as it was below this block: one that saw a part of what
+	// comes now would call it invalid. They end without a word.
 	s.decided()
 	if err := s.n.apply(f, messageIDs(f.Messages), nil); err != nil {
 		return err
@@ -372,7 +380,8 @@ func (s *sequencer) follow(f *chain.FinalBlock) error {
 	return s.startHeight()
 }
 
-// voteAgain ends a node's time as Rejoining: it has a vote store again, that says from which height on it may vote.
+// voteAgain ends a node's time as Rejoining: it has a vote store again, that says from which height
+// on it may vote.
 func (s *sequencer) voteAgain(first uint64) error {
 	if err := s.n.store.RecreateVotes(s.n.self, first); err != nil {
 		return err
@@ -387,7 +396,8 @@ func (s *sequencer) voteAgain(first uint64) error {
 	return s.restart(voting, first)
 }
 
-// answer sends the finalization of a height long past to a peer that is still at it: the peer catches up by it.
+// answer sends the finalization of a height long past to a peer that is still at it: the peer
+// catches up by it.
 func (s *sequencer) answer(a consensus.AnswerFinalization) {
 	c, err := s.n.store.Certificate(s.n.ctx, a.Height)
 	if err != nil {

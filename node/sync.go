@@ -12,9 +12,9 @@ import (
 	"github.com/diseq/diseq/node/consensus"
 )
 
-// syncer catches up: when a peer's message shows that others are further, it fetches ranges of final blocks, verifies each by
-// its certificate, and hands them to the sequencer. A hint may be a lie: only what verifies counts, and a peer that has
-// nothing to show is left alone for a while.
+// syncer catches up: when a peer's message shows that others are further, it fetches ranges of
+// final blocks, verifies each by its certificate, and hands them to the sequencer. A hint may be a
+// lie: only what verifies counts, and a peer that has nothing to show is left alone for a while.
 type syncer struct {
 	n *Node
 
@@ -34,7 +34,8 @@ const (
 	syncTimeout = 30 * time.Second
 	// syncPause is how long a failed round of attempts is followed by nothing.
 	syncPause = 500 * time.Millisecond
-	// settling is how long a node that has just started waits for word of others before it calls itself ready all the same.
+	// settling is how long a node that has just started waits for word of others before it calls
+	// itself ready all the same.
 	settling = 1500 * time.Millisecond
 	// farBehind is the lag, in heights, from which a node does not call itself ready.
 	farBehind = 10
@@ -70,8 +71,9 @@ func (s *syncer) linkUp(to chain.PublicKey) {
 	})
 }
 
-// settled reports whether this node has had the word of two peers (or of the only one) since its start, or has waited for
-// it. It does not wait for long: readiness depends on no one else being up.
+// settled reports whether this node has had the word of two peers (or of the only one) since its
+// start, or has waited for it. It does not wait for long: readiness depends on no one else being
+// up.
 func (s *syncer) settled() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -113,8 +115,9 @@ func (s *syncer) behind() uint64 {
 	return behind(s.peers, s.n.set, s.n.tip.Load().block.Header.Height+1)
 }
 
-// behind is by how many heights one honest validator at least is ahead of the one that is being decided here. As many are taken for liars
-// as heights go on with and are agreed on: what they say of themselves must not take a node out of service.
+// behind is by how many heights one honest validator at least is ahead of the one that is being
+// decided here. As many are taken for liars as heights go on with and are agreed on: what they say
+// of themselves must not take a node out of service.
 func behind(peers map[chain.PublicKey]uint64, set *chain.ValidatorSet, deciding uint64) uint64 {
 	tolerance := consensus.Tolerance(len(set.Validators), int(set.Threshold))
 	withstood := tolerance.Byzantine
@@ -203,7 +206,8 @@ func (s *syncer) forget(from chain.PublicKey) {
 	s.peers[from] = 0
 }
 
-// fetch gets the blocks above height from a peer and hands them to the sequencer; it returns how many were good.
+// fetch gets the blocks above height from a peer and hands them to the sequencer; it returns how
+// many were good.
 func (s *syncer) fetch(ctx context.Context, from chain.PublicKey, height uint64) (count int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
 	defer cancel()
@@ -220,7 +224,8 @@ func (s *syncer) fetch(ctx context.Context, from chain.PublicKey, height uint64)
 			return err
 		}
 		if f.Header.ParentHash != parent {
-			// Whoever signed it calls another block final at the height below: a fork that has grown while its sides did not hear each other.
+			// Whoever signed it calls another block final at the height below: a fork that has
+			// grown while its sides did not hear each other.
 			err := fmt.Errorf("contradiction: block %v is final at height %d on %v, the final block below it is %v here",
 				f.Hash(), f.Header.Height, f.Header.ParentHash, parent)
 			select {
@@ -243,7 +248,8 @@ func (s *syncer) fetch(ctx context.Context, from chain.PublicKey, height uint64)
 		return nil
 	})
 	if count > 0 {
-		// The sequencer is behind by what is queued: what it has not taken in would be asked for again.
+		// The sequencer is behind by what is queued: what it has not taken in would be asked for
+		// again.
 		if waiting := s.n.waitFinal(ctx, height); waiting != nil {
 			return count, waiting
 		}

@@ -10,25 +10,29 @@ import (
 	"github.com/diseq/diseq/node/consensus"
 )
 
-// synchrony tells the core what its synchrony wait rests on: whether this node hears within Delta what t validators say, itself included.
+// synchrony tells the core what its synchrony wait rests on: whether this node hears within Delta
+// what t validators say, itself included.
 //
-// It measures the node's own pauses with a clock that beats four times a Delta, and the ways to the other validators by pings, whose
-// answers come in order with all else that those validators send. When a wait ends it asks once more: once the answers are there,
-// everything said before them has been handed over, and only then is the core told that the wait is over.
+// It measures the node's own pauses with a clock that beats four times a Delta, and the ways to the
+// other validators by pings, whose answers come in order with all else that those validators send.
+// When a wait ends it asks once more: once the answers are there, everything said before them has
+// been handed over, and only then is the core told that the wait is over.
 //
 // It does nothing on a chain without the wait.
 type synchrony struct {
 	n     *Node
 	delta time.Duration
-	// beat is when the watchdog last ran. stalled asks the sequencer to tell the core of a breach before anything else; slow tells
-	// the watchdog that the sequencer was held up.
+	// beat is when the watchdog last ran. stalled asks the sequencer to tell the core of a breach
+	// before anything else; slow tells the watchdog that the sequencer was held up.
 	beat          atomic.Pointer[time.Time]
 	stalled, slow atomic.Bool
 	ok            atomic.Bool
-	// settled is what the core says of itself: the time after ill health in which it does not notarize is over.
+	// settled is what the core says of itself: the time after ill health in which it does not
+	// notarize is over.
 	settled atomic.Bool
 
-	// mu is held while events are posted, so that they stay in order; the sequencer, which takes them, never takes it.
+	// mu is held while events are posted, so that they stay in order; the sequencer, which takes
+	// them, never takes it.
 	mu     sync.Mutex
 	number uint64
 	links  map[chain.PublicKey]*pulse
@@ -42,7 +46,8 @@ type pulse struct {
 	// number and sent are the ping's that is under way, number 0 if none is.
 	number uint64
 	sent   time.Time
-	// good is since when every ping has come back within 2*Delta and nothing was lost; zero if the last did not.
+	// good is since when every ping has come back within 2*Delta and nothing was lost; zero if the
+	// last did not.
 	good time.Time
 	// lost is what the validator last told of losses, once told.
 	lost uint64
@@ -90,8 +95,9 @@ func (s *synchrony) run(ctx context.Context) {
 	}
 }
 
-// late reports whether the process has stood still for more than Delta/2 since the watchdog last ran, by the clock that runs on
-// when the machine's is set, or by the one that runs on when the machine sleeps.
+// late reports whether the process has stood still for more than Delta/2 since the watchdog last
+// ran, by the clock that runs on when the machine's is set, or by the one that runs on when the
+// machine sleeps.
 func (s *synchrony) late() bool {
 	if s.delta == 0 {
 		return false
@@ -101,8 +107,9 @@ func (s *synchrony) late() bool {
 	return elapsed > s.delta/4+s.delta/2
 }
 
-// held is told how long an event waited for the sequencer, and how long the sequencer took over a group of them: while it writes to a slow
-// disk, or is behind with what peers flood it with, nothing is relayed, and what it handles then is old.
+// held is told how long an event waited for the sequencer, and how long the sequencer took over a
+// group of them: while it writes to a slow disk, or is behind with what peers flood it with,
+// nothing is relayed, and what it handles then is old.
 func (s *synchrony) held(d time.Duration) {
 	if s.delta > 0 && d > s.delta/2 {
 		s.stalled.Store(true)
@@ -110,8 +117,8 @@ func (s *synchrony) held(d time.Duration) {
 	}
 }
 
-// breached reports, once, that the core has to be told of ill health before anything else. The watchdog takes note in any case: it is what
-// says that all is well again.
+// breached reports, once, that the core has to be told of ill health before anything else. The
+// watchdog takes note in any case: it is what says that all is well again.
 func (s *synchrony) breached() bool {
 	if s.delta == 0 || s.stalled.Swap(false) {
 		return s.delta > 0
@@ -231,8 +238,8 @@ func (s *synchrony) pong(from chain.PublicKey, number, lost uint64) {
 	}
 }
 
-// waited says that the time of a wait that began then is over. It is posted to the core behind all that the validators said before;
-// if t of them do not answer within Delta, this node was not well.
+// waited says that the time of a wait that began then is over. It is posted to the core behind all
+// that the validators said before; if t of them do not answer within Delta, this node was not well.
 func (s *synchrony) waited(timer consensus.Timer, began time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -254,7 +261,8 @@ func (s *synchrony) waited(timer consensus.Timer, began time.Time) {
 	}
 }
 
-// answers notes that a validator has nothing more to say to a fence; well: it was heard all the time.
+// answers notes that a validator has nothing more to say to a fence; well: it was heard all the
+// time.
 func (s *synchrony) answers(number uint64, f *fence, from chain.PublicKey, well bool) {
 	if !f.waiting[from] {
 		return
@@ -287,8 +295,8 @@ func (s *synchrony) fall(number uint64, f *fence) {
 	s.n.seq.post(consensus.TimerFired{Timer: f.timer})
 }
 
-// asks answers a peer that asks for what is sent when a link opens: up to four times a Delta at once, for the peer counts on it; who asks
-// more often waits.
+// asks answers a peer that asks for what is sent when a link opens: up to four times a Delta at
+// once, for the peer counts on it; who asks more often waits.
 func (s *synchrony) asks(from chain.PublicKey) {
 	if s.delta == 0 {
 		return

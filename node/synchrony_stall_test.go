@@ -7,8 +7,9 @@ import (
 	"github.com/diseq/diseq/node/consensus"
 )
 
-// What has waited for the sequencer for more than Delta/2, behind a flood, a slow disk or blocks that catching up brought, is handled by a
-// node that abstains: others relied on its being relayed long before.
+// What has waited for the sequencer for more than Delta/2, behind a flood, a slow disk or blocks
+// that catching up brought, is handled by a node that abstains: others relied on its being relayed
+// long before.
 func TestEventsThatWaitedForTheSequencerMakeTheNodeAbstain(t *testing.T) {
 	const delta = time.Minute // no clock of the test comes near it
 	for _, c := range []struct {
@@ -29,7 +30,8 @@ func TestEventsThatWaitedForTheSequencerMakeTheNodeAbstain(t *testing.T) {
 	}
 }
 
-// Events of the pool do not come through the queue. What is handled together with one may have waited all the same.
+// Events of the pool do not come through the queue. What is handled together with one may have
+// waited all the same.
 func TestEventsThatWaitedBehindAChangeOfThePoolMakeTheNodeAbstain(t *testing.T) {
 	const delta = time.Minute
 	n := openSettled(t, delta)
@@ -42,8 +44,8 @@ func TestEventsThatWaitedBehindAChangeOfThePoolMakeTheNodeAbstain(t *testing.T) 
 	}
 }
 
-// What the watchdog says once all is well again comes behind the breach, also when both meet the sequencer amid a group of events: told the
-// other way round, the core abstains for ever.
+// What the watchdog says once all is well again comes behind the breach, also when both meet the
+// sequencer amid a group of events: told the other way round, the core abstains for ever.
 func TestTheEndOfABreachIsToldAfterTheBreach(t *testing.T) {
 	const delta = time.Minute
 	n := openSettled(t, delta)
@@ -60,7 +62,8 @@ func TestTheEndOfABreachIsToldAfterTheBreach(t *testing.T) {
 	}
 }
 
-// However a breach and its end meet a sequencer that is at work, a node that takes itself for healthy votes again.
+// However a breach and its end meet a sequencer that is at work, a node that takes itself for
+// healthy votes again.
 func TestABreachAmidAGroupOfEventsEnds(t *testing.T) {
 	n := openSettled(t, time.Minute)
 	n.synchrony.ok.Store(true)
@@ -111,7 +114,8 @@ func openSettled(t *testing.T, delta time.Duration) *Node {
 	return n
 }
 
-// Who settles counts on an answer within Delta of having been asked: the limit on how often a peer is answered does not delay the first.
+// Who settles counts on an answer within Delta of having been asked: the limit on how often a peer
+// is answered does not delay the first.
 func TestWhoAsksAgainIsAnsweredAtOnceUnlessItAsksTooOften(t *testing.T) {
 	net := newTestNetwork(t, 2, 2)
 	net.genesis.SynchronyDeltaMS = uint32(time.Minute / time.Millisecond)
@@ -126,7 +130,8 @@ func TestWhoAsksAgainIsAnsweredAtOnceUnlessItAsksTooOften(t *testing.T) {
 	}
 }
 
-// A ping that comes back in time, with word that something was lost, is none with nothing lost: the node settles anew, and asks.
+// A ping that comes back in time, with word that something was lost, is none with nothing lost: the
+// node settles anew, and asks.
 func TestALossThatAPongTellsOfMakesTheNodeAbstain(t *testing.T) {
 	net := newTestNetwork(t, 2, 2)
 	net.genesis.SynchronyDeltaMS = uint32(time.Minute / time.Millisecond)

@@ -38,8 +38,8 @@ func (n *testNetwork) healthy(i int) bool {
 	return s != nil && s.Healthy
 }
 
-// With the synchrony wait messages become final, each not before 2*Delta have passed, and with one validator less as well. Fewer than
-// the threshold know that they cannot tell what the others say.
+// With the synchrony wait messages become final, each not before 2*Delta have passed, and with one
+// validator less as well. Fewer than the threshold know that they cannot tell what the others say.
 func TestTheSynchronyWaitTakesTwoDeltaAndNoMore(t *testing.T) {
 	n := newSynchronousNetwork(t, 4, 3)
 	for i := range 4 {
@@ -67,7 +67,8 @@ func TestTheSynchronyWaitTakesTwoDeltaAndNoMore(t *testing.T) {
 	n.submit(1, "five")
 }
 
-// A node that hears the others again tells that it does not vote yet: not before 2*Delta have passed.
+// A node that hears the others again tells that it does not vote yet: not before 2*Delta have
+// passed.
 func TestANodeTellsWhetherItHasBeenHealthyForLongEnough(t *testing.T) {
 	n := newSynchronousNetwork(t, 4, 3)
 	n.start(0)

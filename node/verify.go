@@ -7,9 +7,10 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// verifier checks the signatures of what peers send before the consensus core sees it. It runs on the peers' own reading
-// goroutines, so that the peers are verified in parallel and each in order. A signature that was checked once is
-// remembered: certificates are mostly made of votes that came on their own before.
+// verifier checks the signatures of what peers send before the consensus core sees it. It runs on
+// the peers' own reading goroutines, so that the peers are verified in parallel and each in order.
+// A signature that was checked once is remembered: certificates are mostly made of votes that came
+// on their own before.
 type verifier struct {
 	chainID string
 	set     *chain.ValidatorSet
@@ -70,8 +71,8 @@ func (v *verifier) certificate(c *chain.Certificate) error {
 	return nil
 }
 
-// proposal checks every signature in a proposal: the statement's, the first proposer's and those of the justification.
-// Whether they add up to a justification is the core's to say.
+// proposal checks every signature in a proposal: the statement's, the first proposer's and those of
+// the justification. Whether they add up to a justification is the core's to say.
 func (v *verifier) proposal(p *chain.Proposal) error {
 	if err := v.vote(&p.Statement); err != nil {
 		return err
@@ -92,9 +93,9 @@ func (v *verifier) proposal(p *chain.Proposal) error {
 	return nil
 }
 
-// final checks a final block that catching up brought: what its header can be held against, its first proposer's signature
-// and its certificate. The references to batches are the sender's word: nothing but the order in which the pool expects
-// batches rests on them.
+// final checks a final block that catching up brought: what its header can be held against, its
+// first proposer's signature and its certificate. The references to batches are the sender's word:
+// nothing but the order in which the pool expects batches rests on them.
 func (v *verifier) final(f *chain.FinalBlock) error {
 	if err := f.VerifySignature(v.set); err != nil {
 		return err

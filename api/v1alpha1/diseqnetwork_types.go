@@ -11,8 +11,8 @@ import (
 // +kubebuilder:validation:XValidation:rule="!has(self.threshold) || self.threshold.policy != 'Fixed' || !has(self.threshold.value) || (2 * self.threshold.value > self.validators && self.threshold.value <= self.validators)",fieldPath=".threshold.value",message="the threshold must be more than half of spec.validators and at most all of them",messageExpression="'threshold %d with %d validators: it must be more than half of them, or two blocks could become final at one height, and at most all of them; allowed are %d to %d'.format([self.threshold.value, self.validators, self.validators / 2 + 1, self.validators])"
 // +kubebuilder:validation:XValidation:rule="!has(self.messages) || self.validators < 1 || ![self.messages.maxBytes, self.messages.maxPoolBytes].all(q, isQuantity(string(q)) && quantity(string(q)).isInteger()) || quantity(string(self.messages.maxPoolBytes)).asInteger() / self.validators >= quantity(string(self.messages.maxBytes)).asInteger() + 4096",fieldPath=".messages.maxPoolBytes",message="each validator's share of the pool must hold a message of spec.messages.maxBytes: allowed is spec.validators x (maxBytes + 4Ki) or more",messageExpression="'each of the %d validators has an equal share of the pool, which must hold a message of spec.messages.maxBytes and 4Ki beside it: allowed are %d bytes or more'.format([self.validators, self.validators * (quantity(string(self.messages.maxBytes)).asInteger() + 4096)])"
 type DiseqNetworkSpec struct {
-	// Image of the nodes, such as registry.example.com/diseq:v1. The operator's own default, given by its flag --node-image, if left
-	// out.
+	// Image of the nodes, such as registry.example.com/diseq:v1. The operator's own default, given
+	// by its flag --node-image, if left out.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="self.size() == 0 || self.matches('^[a-zA-Z0-9][^ \\t\\r\\n]*$') && !self.contains('://')",message="must be an image reference such as registry.example.com/diseq:v1, without spaces and without a scheme"
@@ -24,21 +24,24 @@ type DiseqNetworkSpec struct {
 	// +kubebuilder:default=IfNotPresent
 	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
 
-	// ImagePullSecrets are the names of Secrets in the namespace of the network that the image is pulled with. None if left out.
+	// ImagePullSecrets are the names of Secrets in the namespace of the network that the image is
+	// pulled with. None if left out.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
 	ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
 
-	// Validators is how many validators the network has, 1 to 100, 4 if left out. It is the replicas of `kubectl scale`.
+	// Validators is how many validators the network has, 1 to 100, 4 if left out. It is the
+	// replicas of `kubectl scale`.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
 	// +kubebuilder:default=4
 	Validators int32 `json:"validators,omitempty"`
 
-	// Threshold is how many of the validators must sign before a block is final: by default more than half.
+	// Threshold is how many of the validators must sign before a block is final: by default more
+	// than half.
 	// +optional
 	// +kubebuilder:default={policy: Majority}
 	Threshold Threshold `json:"threshold,omitempty"`
@@ -73,7 +76,8 @@ type DiseqNetworkSpec struct {
 	// +kubebuilder:default={}
 	PodTemplate PodTemplate `json:"podTemplate,omitempty"`
 
-	// Paused makes the operator leave everything as it is. Status is still reported. False if left out.
+	// Paused makes the operator leave everything as it is. Status is still reported. False if left
+	// out.
 	// +optional
 	Paused bool `json:"paused,omitempty"`
 }
@@ -95,14 +99,15 @@ const (
 // +kubebuilder:validation:XValidation:rule="self.policy != 'Fixed' || has(self.value)",fieldPath=".value",reason=FieldValueRequired,message="policy Fixed needs a value: more than half of spec.validators, at most all of them"
 // +kubebuilder:validation:XValidation:rule="self.policy == 'Fixed' || !has(self.value)",fieldPath=".value",reason=FieldValueForbidden,message="the value counts with policy Fixed only: set policy: Fixed, or leave the value out"
 type Threshold struct {
-	// Policy is Majority, floor(n/2)+1: the most may be down; TwoThirds, floor(2n/3)+1: fewer than a third may be Byzantine on any
-	// network; or Fixed: value. Majority if left out.
+	// Policy is Majority, floor(n/2)+1: the most may be down; TwoThirds, floor(2n/3)+1: fewer than
+	// a third may be Byzantine on any network; or Fixed: value. Majority if left out.
 	// +optional
 	// +kubebuilder:validation:Enum=Majority;TwoThirds;Fixed
 	// +kubebuilder:default=Majority
 	Policy ThresholdPolicy `json:"policy,omitempty"`
 
-	// Value is the threshold with policy Fixed, a number of validators: more than half of them, at most all. No default.
+	// Value is the threshold with policy Fixed, a number of validators: more than half of them, at
+	// most all. No default.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
@@ -115,8 +120,9 @@ type Threshold struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.minBlockInterval) || !self.minBlockInterval.matches('^0$|^([0-9]+([.][0-9]+)?(m|s|ms))+$') || duration(self.minBlockInterval) == duration(oldSelf.minBlockInterval)",fieldPath=".minBlockInterval",message="cannot be changed: it is part of the genesis document"
 // +kubebuilder:validation:XValidation:rule="[self, oldSelf].exists(c, has(c.synchrony) && !c.synchrony.delta.matches('^0$|^([0-9]+([.][0-9]+)?(m|s|ms))+$')) || (has(self.synchrony) ? duration(self.synchrony.delta) : duration('0s')) == (has(oldSelf.synchrony) ? duration(oldSelf.synchrony.delta) : duration('0s'))",fieldPath=".synchrony",message="cannot be changed: it is part of the genesis document"
 type Consensus struct {
-	// MinBlockInterval is how long a leader waits for a block to fill, a duration of whole milliseconds from 0s to 1m, such as 20ms or
-	// 1.5s: the shortest time between two blocks unless they are full. 20ms if left out. Immutable.
+	// MinBlockInterval is how long a leader waits for a block to fill, a duration of whole
+	// milliseconds from 0s to 1m, such as 20ms or 1.5s: the shortest time between two blocks unless
+	// they are full. 20ms if left out. Immutable.
 	// +optional
 	// +kubebuilder:default="20ms"
 	// +kubebuilder:validation:Type=string
@@ -124,25 +130,27 @@ type Consensus struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(0|([0-9]+m)?([0-9]+([.][0-9]{1,3})?s)?([0-9]+ms)?)$') && self.size() > 0 && duration(self) <= duration('1m')",message="must be a duration of whole milliseconds from 0s to 1m, such as 20ms or 1.5s"
 	MinBlockInterval *metav1.Duration `json:"minBlockInterval,omitempty"`
 
-	// BeaconInterval is the length of a beacon epoch in heights, 1 to 1048576: how often the validators' random numbers change the
-	// order of leaders. 1 does so with every block. 128 if left out. Immutable.
+	// BeaconInterval is the length of a beacon epoch in heights, 1 to 1048576: how often the
+	// validators' random numbers change the order of leaders. 1 does so with every block. 128 if
+	// left out. Immutable.
 	// +optional
 	// +kubebuilder:default=128
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1048576
 	BeaconInterval *int64 `json:"beaconInterval,omitempty"`
 
-	// Synchrony turns the synchrony wait on: no two blocks become final at a height with up to threshold - 1 Byzantine validators, as
-	// long as messages between the others arrive within delta, and every block takes more than twice delta longer. Off if left out.
-	// Immutable.
+	// Synchrony turns the synchrony wait on: no two blocks become final at a height with up to
+	// threshold - 1 Byzantine validators, as long as messages between the others arrive within
+	// delta, and every block takes more than twice delta longer. Off if left out. Immutable.
 	// +optional
 	Synchrony *Synchrony `json:"synchrony,omitempty"`
 }
 
 // Synchrony is the synchrony wait.
 type Synchrony struct {
-	// Delta is what a message between two validators never takes longer than, with the fsync before it leaves: a duration of whole
-	// milliseconds from 10ms to 1m, such as 100ms, or 0s for no wait. No default. Immutable.
+	// Delta is what a message between two validators never takes longer than, with the fsync before
+	// it leaves: a duration of whole milliseconds from 10ms to 1m, such as 100ms, or 0s for no
+	// wait. No default. Immutable.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(0|([0-9]+m)?([0-9]+([.][0-9]{1,3})?s)?([0-9]+ms)?)$') && self.size() > 0 && (duration(self) == duration('0s') || duration(self) >= duration('10ms') && duration(self) <= duration('1m'))",message="must be a duration of whole milliseconds from 10ms to 1m, such as 100ms, or 0s for no synchrony wait"
@@ -155,21 +163,23 @@ type Synchrony struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.maxBlockBytes) || ![self.maxBlockBytes, oldSelf.maxBlockBytes].all(q, isQuantity(string(q))) || quantity(string(self.maxBlockBytes)).compareTo(quantity(string(oldSelf.maxBlockBytes))) == 0",fieldPath=".maxBlockBytes",message="cannot be changed: it is part of the genesis document"
 // +kubebuilder:validation:XValidation:rule="!has(self.maxBytes) || ![self.maxBytes, self.maxBlockBytes].all(q, isQuantity(string(q))) || quantity(string(self.maxBlockBytes)).compareTo(quantity(string(self.maxBytes)).add(8)) >= 0",fieldPath=".maxBlockBytes",message="a block must hold the largest message and the 8 bytes beside it: allowed is maxBytes + 8 or more"
 type Messages struct {
-	// MaxBytes is the largest message in bytes, 1 to 4Mi. 65536 if left out. Part of the genesis document, immutable.
+	// MaxBytes is the largest message in bytes, 1 to 4Mi. 65536 if left out. Part of the genesis
+	// document, immutable.
 	// +optional
 	// +kubebuilder:default="65536"
 	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() >= 1 && quantity(string(self)).asInteger() <= 4194304",message="must be a whole number of bytes from 1 to 4Mi, such as 65536 or 64Ki"
 	MaxBytes *resource.Quantity `json:"maxBytes,omitempty"`
 
-	// MaxBlockBytes is the largest block in bytes of encoded messages: at least maxBytes + 8, at most 16Mi. 4Mi if left out. Part of
-	// the genesis document, immutable.
+	// MaxBlockBytes is the largest block in bytes of encoded messages: at least maxBytes + 8, at
+	// most 16Mi. 4Mi if left out. Part of the genesis document, immutable.
 	// +optional
 	// +kubebuilder:default="4Mi"
 	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() >= 9 && quantity(string(self)).asInteger() <= 16777216",message="must be a whole number of bytes from 9 to 16Mi, such as 4Mi"
 	MaxBlockBytes *resource.Quantity `json:"maxBlockBytes,omitempty"`
 
-	// MaxPoolBytes is how many bytes of messages may wait to be ordered, on each node: 1Mi to 64Gi, and at least spec.validators x
-	// (maxBytes + 4Ki). When the pool is full, clients get 429. It is memory: allow for it in podTemplate.resources. 256Mi if left out.
+	// MaxPoolBytes is how many bytes of messages may wait to be ordered, on each node: 1Mi to 64Gi,
+	// and at least spec.validators x (maxBytes + 4Ki). When the pool is full, clients get 429. It
+	// is memory: allow for it in podTemplate.resources. 256Mi if left out.
 	// +optional
 	// +kubebuilder:default="256Mi"
 	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() >= 1048576 && quantity(string(self)).asInteger() <= 68719476736",message="must be a whole number of bytes from 1Mi to 64Gi, such as 256Mi"
@@ -192,8 +202,8 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.accessMode) || self.accessMode == oldSelf.accessMode",fieldPath=".accessMode",message="cannot be changed: volumes with this mode may exist; make a new network"
 // +kubebuilder:validation:XValidation:rule="!has(self.size) || ![self.size, oldSelf.size].all(q, isQuantity(string(q))) || quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",fieldPath=".size",message="can only grow: volumes do not shrink",messageExpression="'can only grow, volumes do not shrink: allowed is ' + string(oldSelf.size) + ' or more'"
 type Storage struct {
-	// Size of each validator's volume in bytes, 64Mi or more. It can grow where the storage class allows it, and never shrinks.
-	// Blocks are kept for ever. 10Gi if left out.
+	// Size of each validator's volume in bytes, 64Mi or more. It can grow where the storage class
+	// allows it, and never shrinks. Blocks are kept for ever. 10Gi if left out.
 	// +optional
 	// +kubebuilder:default="10Gi"
 	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() >= 67108864",message="must be a whole number of bytes from 64Mi on, such as 10Gi"
@@ -206,14 +216,16 @@ type Storage struct {
 	// +kubebuilder:validation:XValidation:rule="self.size() == 0 || !format.dns1123Subdomain().validate(self).hasValue()",message="must be the name of a StorageClass: lower-case letters, digits, '-' and '.'"
 	StorageClassName string `json:"storageClassName,omitempty"`
 
-	// AccessMode of the volumes: ReadWriteOnce, or ReadWriteOncePod, which, where the storage offers it, makes sure that no second pod
-	// uses a volume; the nodes lock their directories in any case. ReadWriteOnce if left out. Immutable.
+	// AccessMode of the volumes: ReadWriteOnce, or ReadWriteOncePod, which, where the storage
+	// offers it, makes sure that no second pod uses a volume; the nodes lock their directories in
+	// any case. ReadWriteOnce if left out. Immutable.
 	// +optional
 	// +kubebuilder:validation:Enum=ReadWriteOnce;ReadWriteOncePod
 	// +kubebuilder:default=ReadWriteOnce
 	AccessMode corev1.PersistentVolumeAccessMode `json:"accessMode,omitempty"`
 
-	// Retention says what becomes of volumes and keys that are no longer used. They are kept if left out.
+	// Retention says what becomes of volumes and keys that are no longer used. They are kept if
+	// left out.
 	// +optional
 	// +kubebuilder:default={}
 	Retention Retention `json:"retention,omitempty"`
@@ -221,14 +233,16 @@ type Storage struct {
 
 // Retention says what becomes of volumes and keys.
 type Retention struct {
-	// OnScaleDown is for the volume of a validator that left: Retain or Delete. Its keys are always kept. Retain if left out.
+	// OnScaleDown is for the volume of a validator that left: Retain or Delete. Its keys are always
+	// kept. Retain if left out.
 	// +optional
 	// +kubebuilder:validation:Enum=Retain;Delete
 	// +kubebuilder:default=Retain
 	OnScaleDown RetentionPolicy `json:"onScaleDown,omitempty"`
 
-	// OnDelete is for volumes, keys and the genesis document of a network that is deleted: with Retain they stay, and a network of the
-	// same name resumes the chain; with Delete they are gone for good. Retain if left out.
+	// OnDelete is for volumes, keys and the genesis document of a network that is deleted: with
+	// Retain they stay, and a network of the same name resumes the chain; with Delete they are gone
+	// for good. Retain if left out.
 	// +optional
 	// +kubebuilder:validation:Enum=Retain;Delete
 	// +kubebuilder:default=Retain
@@ -243,7 +257,8 @@ type Service struct {
 	// +kubebuilder:default=ClusterIP
 	Type corev1.ServiceType `json:"type,omitempty"`
 
-	// Annotations of the clients' Service, for what a load balancer wants to be told. None if left out.
+	// Annotations of the clients' Service, for what a load balancer wants to be told. None if left
+	// out.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="an annotation has a name such as team or example.com/team"
@@ -252,7 +267,8 @@ type Service struct {
 
 // Monitoring makes the nodes' metrics known to Prometheus.
 type Monitoring struct {
-	// Enabled makes a PodMonitor, where the cluster knows that kind, and lets Prometheus reach the operations port. True if left out.
+	// Enabled makes a PodMonitor, where the cluster knows that kind, and lets Prometheus reach the
+	// operations port. True if left out.
 	// +optional
 	// +kubebuilder:default=true
 	Enabled *bool `json:"enabled,omitempty"`
@@ -260,8 +276,8 @@ type Monitoring struct {
 
 // PodTemplate says how the nodes' pods run.
 type PodTemplate struct {
-	// Resources of the node's container. Requests of 100m CPU and 256Mi of memory, and no limits, if left out; there is no default
-	// for a part of it.
+	// Resources of the node's container. Requests of 100m CPU and 256Mi of memory, and no limits,
+	// if left out; there is no default for a part of it.
 	// +optional
 	// +kubebuilder:default={requests: {cpu: "100m", memory: "256Mi"}}
 	// +kubebuilder:validation:XValidation:rule="['cpu', 'memory'].all(r, !(r in self.?requests.orValue({})) || !(r in self.?limits.orValue({})) || ![self.requests[r], self.limits[r]].all(q, isQuantity(string(q))) || quantity(string(self.requests[r])).compareTo(quantity(string(self.limits[r]))) <= 0)",message="a request must not be more than its limit"
@@ -282,7 +298,8 @@ type PodTemplate struct {
 	// +optional
 	Affinity *corev1.Affinity `json:"affinity,omitempty"`
 
-	// TopologySpreadConstraints of the pods. Spread over hostnames, as far as possible, if left out.
+	// TopologySpreadConstraints of the pods. Spread over hostnames, as far as possible, if left
+	// out.
 	// +optional
 	// +listType=atomic
 	TopologySpreadConstraints []corev1.TopologySpreadConstraint `json:"topologySpreadConstraints,omitempty"`
@@ -292,14 +309,16 @@ type PodTemplate struct {
 	// +kubebuilder:validation:MaxLength=253
 	PriorityClassName string `json:"priorityClassName,omitempty"`
 
-	// Labels are added to the pods. Those under diseq.io/ and app.kubernetes.io/ belong to the operator. None if left out.
+	// Labels are added to the pods. Those under diseq.io/ and app.kubernetes.io/ belong to the
+	// operator. None if left out.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('diseq.io/') && !k.startsWith('app.kubernetes.io/'))",message="labels under diseq.io/ and app.kubernetes.io/ belong to the operator: choose another prefix"
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue() && self[k].size() <= 63)",message="a label has a name such as team or example.com/team and a value of at most 63 characters"
 	Labels map[string]string `json:"labels,omitempty"`
 
-	// Annotations are added to the pods. Those under diseq.io/ belong to the operator. None if left out.
+	// Annotations are added to the pods. Those under diseq.io/ belong to the operator. None if left
+	// out.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('diseq.io/'))",message="annotations under diseq.io/ belong to the operator: choose another prefix"
@@ -309,9 +328,11 @@ type PodTemplate struct {
 
 // Conditions of a DiseqNetwork.
 const (
-	// ConditionAvailable: at least threshold validators are ready and caught up, so that messages become final.
+	// ConditionAvailable: at least threshold validators are ready and caught up, so that messages
+	// become final.
 	ConditionAvailable = "Available"
-	// ConditionProgressing: the operator is changing something; False when done, or when it cannot go on.
+	// ConditionProgressing: the operator is changing something; False when done, or when it cannot
+	// go on.
 	ConditionProgressing = "Progressing"
 	// ConditionDegraded: something is not as it should be, though the network may be available.
 	ConditionDegraded = "Degraded"
@@ -319,7 +340,8 @@ const (
 	ConditionQuorumHealthy = "QuorumHealthy"
 	// ConditionMembershipChanging: the set of validators is being changed.
 	ConditionMembershipChanging = "MembershipChanging"
-	// ConditionEvidenceFound: nodes hold evidence that a validator broke the rules of voting. It stays: evidence is kept for ever.
+	// ConditionEvidenceFound: nodes hold evidence that a validator broke the rules of voting. It
+	// stays: evidence is kept for ever.
 	ConditionEvidenceFound = "EvidenceFound"
 )
 
@@ -350,11 +372,13 @@ type Member struct {
 	// +optional
 	PublicKey string `json:"publicKey,omitempty"`
 
-	// VolumeUID is the UID of the validator's first volume, the only one on which its node may make its vote store.
+	// VolumeUID is the UID of the validator's first volume, the only one on which its node may make
+	// its vote store.
 	// +optional
 	VolumeUID string `json:"volumeUID,omitempty"`
 
-	// VoteStore says that its node made its vote store: it never makes another one, whatever becomes of the volume.
+	// VoteStore says that its node made its vote store: it never makes another one, whatever
+	// becomes of the volume.
 	// +optional
 	VoteStore bool `json:"voteStore,omitempty"`
 
@@ -381,11 +405,13 @@ type Tolerance struct {
 	// Crash is how many may be down while messages still become final: n - t.
 	Crash int32 `json:"crash"`
 
-	// Byzantine is how many may do anything while, on any network, no two blocks become final at a height: 2t - n - 1.
+	// Byzantine is how many may do anything while, on any network, no two blocks become final at a
+	// height: 2t - n - 1.
 	Byzantine int32 `json:"byzantine"`
 
-	// ByzantineWithSynchrony is the same with the synchrony wait, while messages arrive within its delta: t - 1. It holds for this
-	// network if status.synchronyDelta is there; without, it is what readers get who insist on the signatures of all validators.
+	// ByzantineWithSynchrony is the same with the synchrony wait, while messages arrive within its
+	// delta: t - 1. It holds for this network if status.synchronyDelta is there; without, it is
+	// what readers get who insist on the signatures of all validators.
 	ByzantineWithSynchrony int32 `json:"byzantineWithSynchrony"`
 }
 
@@ -395,7 +421,8 @@ type DiseqNetworkStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Available, Progressing, Degraded, QuorumHealthy, MembershipChanging, EvidenceFound.
+	// Conditions: Available, Progressing, Degraded, QuorumHealthy, MembershipChanging,
+	// EvidenceFound.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -409,7 +436,8 @@ type DiseqNetworkStatus struct {
 	// +optional
 	GenesisHash string `json:"genesisHash,omitempty"`
 
-	// Height is the last final height. Written at most once a minute while nothing else changes; the nodes' metrics are exact.
+	// Height is the last final height. Written at most once a minute while nothing else changes;
+	// the nodes' metrics are exact.
 	// +optional
 	// +kubebuilder:default=0
 	Height int64 `json:"height,omitempty"`
@@ -435,12 +463,13 @@ type DiseqNetworkStatus struct {
 	// +optional
 	Tolerance *Tolerance `json:"tolerance,omitempty"`
 
-	// SynchronyDelta is the delta of the network's synchrony wait, which tolerance.byzantineWithSynchrony rests on. It is left out where
-	// the network has none.
+	// SynchronyDelta is the delta of the network's synchrony wait, which
+	// tolerance.byzantineWithSynchrony rests on. It is left out where the network has none.
 	// +optional
 	SynchronyDelta *metav1.Duration `json:"synchronyDelta,omitempty"`
 
-	// DisruptionsAllowed is how many more validators may go down now while messages still become final.
+	// DisruptionsAllowed is how many more validators may go down now while messages still become
+	// final.
 	// +optional
 	// +kubebuilder:default=0
 	DisruptionsAllowed int32 `json:"disruptionsAllowed,omitempty"`

@@ -1,4 +1,5 @@
-// Package v1alpha1 holds the DiseqNetwork API: a network of validators that agree on one order of messages.
+// Package v1alpha1 holds the DiseqNetwork API: a network of validators that agree on one order of
+// messages.
 //
 // +kubebuilder:object:generate=true
 // +kubebuilder:ac:generate=true

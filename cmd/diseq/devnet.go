@@ -133,7 +133,8 @@ func (d *devnet) startable(g *chain.Genesis) error {
 // idleAfter is how long the nodes of a network that has just been killed have to be gone.
 const idleAfter = 2 * time.Second
 
-// awaitIdle fails if a node runs already: one restarted by hand outlives its network. New addresses would cut it off.
+// awaitIdle fails if a node runs already: one restarted by hand outlives its network. New addresses
+// would cut it off.
 func (d *devnet) awaitIdle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, idleAfter)
 	defer cancel()
@@ -173,7 +174,8 @@ func inUse(data string) (bool, error) {
 	return false, err
 }
 
-// compare refuses flags that say something else than the network that is there. Flags left out agree with anything.
+// compare refuses flags that say something else than the network that is there. Flags left out
+// agree with anything.
 func (d *devnet) compare() error {
 	g := d.genesis
 	if n := len(g.Validators); d.changed("validators") && d.validators != n {
@@ -199,7 +201,8 @@ func (d *devnet) compare() error {
 	return d.startable(g)
 }
 
-// create makes identities and the genesis document, in this order: what was cut off is taken up where it was.
+// create makes identities and the genesis document, in this order: what was cut off is taken up
+// where it was.
 func (d *devnet) create() error {
 	random := make([]byte, 4)
 	if _, err := rand.Read(random); err != nil {
@@ -209,7 +212,8 @@ func (d *devnet) create() error {
 		Version: 1, ChainID: "devnet-" + hex.EncodeToString(random), TimeMS: uint64(time.Now().UnixMilli()), Threshold: d.threshold,
 		SynchronyDeltaMS: d.deltaMS, Parameters: d.parameters, Validators: make([]chain.GenesisValidator, d.validators),
 	}
-	for i := range g.Validators { // keys that stand for those to come, so that wrong flags leave no file behind
+	// keys that stand for those to come, so that wrong flags leave no file behind
+	for i := range g.Validators {
 		g.Validators[i] = chain.GenesisValidator{
 			Name: nodeName(i), Validator: chain.Validator{PublicKey: chain.PublicKey{byte(i), 1}, VRFKey: chain.VRFKey{byte(i), 2}},
 		}
@@ -235,7 +239,8 @@ func (d *devnet) create() error {
 	return writeFile(filepath.Join(d.dir, "genesis.json"), append(out, '\n'))
 }
 
-// identity makes a validator's identity with its vote store, or takes up one that was made before the genesis document.
+// identity makes a validator's identity with its vote store, or takes up one that was made before
+// the genesis document.
 func (d *devnet) identity(i int) (chain.GenesisValidator, error) {
 	dir := d.nodeDir(i)
 	blocks := filepath.Join(dir, "data", "blocks.db")
@@ -244,7 +249,8 @@ func (d *devnet) identity(i int) (chain.GenesisValidator, error) {
 		return chain.GenesisValidator{}, err
 	}
 	if _, err := os.Lstat(filepath.Join(dir, "keys")); errors.Is(err, fs.ErrNotExist) {
-		// Without a genesis document no node can have run: a vote store without its keys has no votes in it.
+		// Without a genesis document no node can have run: a vote store without its keys has no
+		// votes in it.
 		if err := os.RemoveAll(filepath.Join(dir, "data")); err != nil {
 			return chain.GenesisValidator{}, err
 		}
@@ -267,8 +273,8 @@ func (d *devnet) nodeDir(i int) string { return filepath.Join(d.dir, fmt.Sprintf
 
 func (d *devnet) configPath(i int) string { return filepath.Join(d.nodeDir(i), "node.yaml") }
 
-// address gives every node its addresses and writes its configuration and the peers file. A node keeps the ports that it had
-// if they are still free.
+// address gives every node its addresses and writes its configuration and the peers file. A node
+// keeps the ports that it had if they are still free.
 func (d *devnet) address() error {
 	if n := len(d.genesis.Validators); d.port+n > 1<<16 {
 		return usagef("--http %q: want a port from 1 to %d", d.http, 1<<16-n)
@@ -310,15 +316,16 @@ func (d *devnet) address() error {
 	return writeFile(filepath.Join(d.dir, "peers.json"), append(out, '\n'))
 }
 
-// A portPicker finds free loopback ports outside the range [low, high). It keeps listening on those it has picked until it is
-// closed, so that it picks none twice.
+// A portPicker finds free loopback ports outside the range [low, high). It keeps listening on those
+// it has picked until it is closed, so that it picks none twice.
 type portPicker struct {
 	low, high int
 	held      []net.Listener
 }
 
-// The range to pick from lies below the ports that kernels hand out of their own accord: there, a node that dials a peer which
-// is down could be given the very port that it dials, and talk to itself.
+// The range to pick from lies below the ports that kernels hand out of their own accord: there, a
+// node that dials a peer which is down could be given the very port that it dials, and talk to
+// itself.
 const (
 	firstPort = 12000
 	lastPort  = 32000

@@ -56,9 +56,11 @@ const (
 	stopAfter = 20 * time.Second
 )
 
-// run starts the nodes and waits for ctx to end. A node that ends by itself is reported; the others go on.
+// run starts the nodes and waits for ctx to end. A node that ends by itself is reported; the others
+// go on.
 func (d *devnet) run(ctx context.Context) (err error) {
-	// A child is killed when the thread that started it ends (prctl PR_SET_PDEATHSIG), so this goroutine keeps its own.
+	// A child is killed when the thread that started it ends (prctl PR_SET_PDEATHSIG), so this
+	// goroutine keeps its own.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	d.ended = make(chan *child, d.start)
@@ -138,8 +140,8 @@ func (d *devnet) launch(i int) error {
 	return nil
 }
 
-// awaitReady returns when as many nodes as the threshold are ready and know each other, or ctx ends. It fails when so many
-// nodes have ended that this cannot come.
+// awaitReady returns when as many nodes as the threshold are ready and know each other, or ctx
+// ends. It fails when so many nodes have ended that this cannot come.
 func (d *devnet) awaitReady(ctx context.Context) error {
 	tick := time.NewTicker(readyEvery)
 	defer tick.Stop()

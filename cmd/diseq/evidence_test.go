@@ -13,8 +13,9 @@ import (
 	"github.com/diseq/diseq/node/simulation"
 )
 
-// Forks of the simulator, with real keys, of every control that must fork: the command convicts at least 2t-n validators of each, and no
-// others than the simulator, from the evidence and the genesis document alone.
+// Forks of the simulator, with real keys, of every control that must fork: the command convicts at
+// least 2t-n validators of each, and no others than the simulator, from the evidence and the
+// genesis document alone.
 func TestEvidenceOfForksConvicts(t *testing.T) {
 	for _, c := range simulation.Controls() {
 		if !c.Convicts() || testing.Short() && c.Seeds > 1000 {

@@ -100,7 +100,8 @@ func getValidators(ctx context.Context, c *client.Client, arg string) (any, erro
 
 func getStatus(ctx context.Context, c *client.Client, _ string) (any, error) { return c.Status(ctx) }
 
-// getReady fails with what the node says it lacks, so that the exit code is a health check where there is no other tool.
+// getReady fails with what the node says it lacks, so that the exit code is a health check where
+// there is no other tool.
 func getReady(ctx context.Context, c *client.Client, _ string) (any, error) {
 	return map[string]any{"ready": true}, c.Ready(ctx)
 }

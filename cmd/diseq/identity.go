@@ -60,7 +60,8 @@ copy or an empty one can break the chain's agreement. Where there is an identity
 	return cmd
 }
 
-// initValidator makes keys and vote store under dir. The vote store comes first: an identity without one could not vote.
+// initValidator makes keys and vote store under dir. The vote store comes first: an identity
+// without one could not vote.
 func initValidator(dir, name string) (chain.GenesisValidator, error) {
 	keys, data := filepath.Join(dir, "keys"), filepath.Join(dir, "data")
 	if _, err := os.Lstat(keys); !errors.Is(err, os.ErrNotExist) {

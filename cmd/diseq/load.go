@@ -52,13 +52,15 @@ type result struct {
 	Size     int     `json:"size"`
 	Sent     int     `json:"sent"`
 	Accepted int     `json:"accepted"`
-	// Refused counts messages of requests answered with an error (as when the pool is full), Failed those of requests that were not answered.
+	// Refused counts messages of requests answered with an error (as when the pool is full), Failed
+	// those of requests that were not answered.
 	Refused int `json:"refused"`
 	Failed  int `json:"failed"`
 	Final   int `json:"final"`
 	// FinalPerSecond is over the time from the first submit to the last message final.
 	FinalPerSecond float64 `json:"final_per_second"`
-	// Latency is from submit to final as the first node's stream shows it, Accept from submit to the answer, in milliseconds.
+	// Latency is from submit to final as the first node's stream shows it, Accept from submit to
+	// the answer, in milliseconds.
 	Latency quantiles `json:"latency_ms"`
 	Accept  quantiles `json:"accept_ms"`
 	// Lost counts messages accepted and not final when the drain time was over.
@@ -119,11 +121,12 @@ func (l *load) run(ctx context.Context) (*result, error) {
 	return l.result(ctx, begun, elapsed), nil
 }
 
-// nonceBytes is the part of a message that makes it unique: 16 random bytes a connection and a counter.
+// nonceBytes is the part of a message that makes it unique: 16 random bytes a connection and a
+// counter.
 const nonceBytes = 24
 
-// submit is one connection: one request at a time, at its share of the rate. Requests under way when submitting ends are
-// waited for, so that nothing accepted is missed.
+// submit is one connection: one request at a time, at its share of the rate. Requests under way
+// when submitting ends are waited for, so that nothing accepted is missed.
 func (l *load) submit(submitting, ctx context.Context, c *client.Client, index, total int) {
 	messages := make([][]byte, l.batch)
 	filler := make([]byte, l.batch*l.size)
@@ -148,7 +151,8 @@ func (l *load) submit(submitting, ctx context.Context, c *client.Client, index, 
 			return
 		}
 		if now := time.Now(); due.Add(time.Second).Before(now) {
-			due = now.Add(-time.Second) // what fell behind is made up for, but does not become a flood
+			// what fell behind is made up for, but does not become a flood
+			due = now.Add(-time.Second)
 		}
 		due = due.Add(every)
 		for i := range messages {
@@ -202,7 +206,8 @@ func (l *load) request(ctx context.Context, c *client.Client, messages [][]byte)
 	return max(refused.RetryAfter, 100*time.Millisecond)
 }
 
-// block takes the ids out of a block's line of JSON. They are the only values that follow `"id":"`: data is base64.
+// block takes the ids out of a block's line of JSON. They are the only values that follow `"id":"`:
+// data is base64.
 func (l *load) block(_ uint64, line []byte) error {
 	now := time.Now()
 	l.mu.Lock()
@@ -323,7 +328,8 @@ func (h *histogram) add(d time.Duration, count int) {
 	h.top = max(h.top, d)
 }
 
-// quantile returns the upper end, in milliseconds, of the bucket in which the q-th part of the times ends.
+// quantile returns the upper end, in milliseconds, of the bucket in which the q-th part of the
+// times ends.
 func (h *histogram) quantile(q float64) float64 {
 	left := int(math.Ceil(q * float64(h.total)))
 	for i, n := range h.buckets {

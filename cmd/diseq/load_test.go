@@ -73,7 +73,8 @@ func (n *fakeNode) submit(w http.ResponseWriter, r *http.Request) {
 		n.changed.Broadcast()
 	}
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]any{"results": results}) // a test that needs it fails without
+	// a test that needs it fails without
+	_ = json.NewEncoder(w).Encode(map[string]any{"results": results})
 }
 
 func (n *fakeNode) stream(w http.ResponseWriter, r *http.Request) {
@@ -133,7 +134,8 @@ func TestBenchCountsWhatBecameFinal(t *testing.T) {
 
 func TestBenchFailsWhenAcceptedMessagesAreLost(t *testing.T) {
 	_, url := startFake(t, func(request int) (int, bool) { return http.StatusAccepted, request == 3 })
-	r, o := bench(t, url, "--rate", "1000", "--duration", "1s", "--drain", "3s") // blocks may be read a little later than they are made
+	// blocks may be read a little later than they are made
+	r, o := bench(t, url, "--rate", "1000", "--duration", "1s", "--drain", "3s")
 	if o.code != exitFailure || r.Lost != 10 || !strings.Contains(o.stderr, "10 accepted messages are not final") {
 		t.Errorf("exit code %d, lost %d: %s", o.code, r.Lost, o.stderr)
 	}

@@ -1,7 +1,8 @@
-// Command diseq is a DISEQ node, a local network of nodes, and the tools to use them: submit messages, read the chain,
-// verify receipts and evidence offline, measure.
+// Command diseq is a DISEQ node, a local network of nodes, and the tools to use them: submit
+// messages, read the chain, verify receipts and evidence offline, measure.
 //
-// It exits with 0 on success, 1 on failure and 2 when it was called wrongly. Errors are one line on the standard error.
+// It exits with 0 on success, 1 on failure and 2 when it was called wrongly. Errors are one line on
+// the standard error.
 package main
 
 import (
@@ -49,7 +50,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return 0
 	}
 	var usage usageError
-	wrong := !running || errors.As(err, &usage) // what fails before a command runs is about how it was called
+	// what fails before a command runs is about how it was called
+	wrong := !running || errors.As(err, &usage)
 	text := oneLine(err)
 	if wrong {
 		text += fmt.Sprintf(" (see %s --help)", command.CommandPath())
@@ -71,7 +73,8 @@ func oneLine(err error) string {
 	for i := range lines {
 		lines[i] = strings.TrimSpace(lines[i])
 	}
-	return strings.ReplaceAll(strings.Join(lines, "; "), ":; ", ": ") // a heading and what stood below it
+	// a heading and what stood below it
+	return strings.ReplaceAll(strings.Join(lines, "; "), ":; ", ": ")
 }
 
 func newRoot() *cobra.Command {

@@ -42,7 +42,8 @@ func succeeds(t *testing.T, args ...string) string {
 	return o.stdout
 }
 
-// fails checks the exit code and that the error is one line that holds want; nothing is printed besides.
+// fails checks the exit code and that the error is one line that holds want; nothing is printed
+// besides.
 func fails(t *testing.T, code int, want string, args ...string) {
 	t.Helper()
 	o := diseq(t, "", args...)

@@ -107,7 +107,8 @@ func (d *devnet) place(to placement) error {
 	})
 }
 
-// configs returns what n nodes are configured with and the addresses of their peers, without names and keys.
+// configs returns what n nodes are configured with and the addresses of their peers, without names
+// and keys.
 func (p placement) configs(n int) ([]node.Config, node.PeersFile, error) {
 	var peers node.PeersFile
 	configs := make([]node.Config, n)

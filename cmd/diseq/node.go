@@ -40,8 +40,8 @@ configuration file.`,
 			if err != nil {
 				return err
 			}
-			// Memory before processor time: at 10,000 messages a second this takes a tenth off the resident memory and adds
-			// too little work to measure (make bench).
+			// Memory before processor time: at 10,000 messages a second this takes a tenth off the
+			// resident memory and adds too little work to measure (make bench).
 			if os.Getenv("GOGC") == "" {
 				debug.SetGCPercent(50)
 			}

@@ -40,7 +40,8 @@ func (r *remote) client(ctx context.Context) (*client.Client, context.Context, c
 	return c, ctx, cancel, nil
 }
 
-// The most that one message may have here (a chain may allow less), and what is submitted at a time.
+// The most that one message may have here (a chain may allow less), and what is submitted at a
+// time.
 const (
 	maxMessage  = 8<<20 - 16
 	chunkBytes  = 1 << 20

@@ -76,8 +76,8 @@ that is for the receipt at hand, and what the chain's synchrony wait adds if it 
 	return cmd
 }
 
-// withstands says how many malicious validators it would take for another block to be final in the place of one with a certificate of that
-// strength.
+// withstands says how many malicious validators it would take for another block to be final in the
+// place of one with a certificate of that strength.
 func withstands(g *chain.Genesis, strength int) string {
 	n, t := len(g.Validators), int(g.Threshold)
 	text := fmt.Sprintf("no other block can be final there unless %d or more validators are malicious", strength+t-n)

@@ -1,6 +1,8 @@
-// Command operator makes a running network of every DiseqNetwork in the cluster, or in some of its namespaces, and keeps it running.
+// Command operator makes a running network of every DiseqNetwork in the cluster, or in some of its
+// namespaces, and keeps it running.
 //
-// It exits with 0 when it was told to stop, 1 on failure and 2 when it was called wrongly. The log goes to the standard error.
+// It exits with 0 when it was told to stop, 1 on failure and 2 when it was called wrongly. The log
+// goes to the standard error.
 package main
 
 import (

@@ -28,7 +28,8 @@ const (
 	leaseName       = "diseq-operator"
 )
 
-// What the operator's own pods are known by: the labels in its Deployment, which network policies let in.
+// What the operator's own pods are known by: the labels in its Deployment, which network policies
+// let in.
 var ownLabels = map[string]string{"app.kubernetes.io/name": "diseq-operator"}
 
 // namespaceFile is where a pod finds the name of its namespace.
@@ -58,7 +59,8 @@ func start(ctx context.Context, o options) error {
 }
 
 func newManager(config *rest.Config, o options) (ctrl.Manager, error) {
-	// A burst is a network that is born: some hundred writes. The API server has its own fairness beyond that.
+	// A burst is a network that is born: some hundred writes. The API server has its own fairness
+	// beyond that.
 	config.QPS, config.Burst = 50, 200
 	timeout := 8 * time.Second // below what a Deployment gives a pod to end
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
@@ -69,7 +71,8 @@ func newManager(config *rest.Config, o options) (ctrl.Manager, error) {
 		HealthProbeBindAddress: o.probeAddress,
 		LeaderElection:         o.leaderElect,
 		LeaderElectionID:       leaseName,
-		// Given up on the way out, so that another one need not wait for the lease to expire. The process ends right after.
+		// Given up on the way out, so that another one need not wait for the lease to expire. The
+		// process ends right after.
 		LeaderElectionReleaseOnCancel: true,
 		LeaderElectionNamespace:       o.leaderNamespace,
 		GracefulShutdownTimeout:       &timeout,

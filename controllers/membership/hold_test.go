@@ -109,7 +109,8 @@ func TestAQuorumIsSteadyWhenItHasBeenThereForAWhile(t *testing.T) {
 	}
 }
 
-// Where too few are there to be heard nobody is at fault, nor just after those have come back that were not.
+// Where too few are there to be heard nobody is at fault, nor just after those have come back that
+// were not.
 func TestWhoHearsTooFewBecauseTheyWereAwayIsNotHeld(t *testing.T) {
 	var memory Memory
 	begin := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
@@ -126,8 +127,8 @@ func TestWhoHearsTooFewBecauseTheyWereAwayIsNotHeld(t *testing.T) {
 	}
 }
 
-// What is shown is one thing, what is done another: who votes counts for a restart although it is shown as abstaining, and who abstains
-// does not although it was shown as well.
+// What is shown is one thing, what is done another: who votes counts for a restart although it is
+// shown as abstaining, and who abstains does not although it was shown as well.
 func TestDecisionsAreMadeOnWhatIsSeen(t *testing.T) {
 	var memory Memory
 	begin := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)

@@ -10,8 +10,9 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// Network is one network as it was seen in one reconcile. Everything in it is of that one observation: a decision that joins the pods
-// of now with the answers of before would be about a network that never was.
+// Network is one network as it was seen in one reconcile. Everything in it is of that one
+// observation: a decision that joins the pods of now with the answers of before would be about a
+// network that never was.
 type Network struct {
 	// Name of the resource.
 	Name string
@@ -25,7 +26,8 @@ type Network struct {
 	AllowDowntime bool
 	// Paused leaves all pods alone.
 	Paused bool
-	// Steady says that the threshold of validators counted whenever it was looked at within the time of [Hold]. [Memory.Hold] says so.
+	// Steady says that the threshold of validators counted whenever it was looked at within the
+	// time of [Hold]. [Memory.Hold] says so.
 	Steady bool
 }
 
@@ -39,9 +41,11 @@ type Set struct {
 	Delta time.Duration
 }
 
-// Settling is how long a restarted validator of the set has to have been ready before the next one is restarted. A node that has just
-// caught up on a busy machine may fall behind once more, and a kubelet may think again about its probe; what minReadySeconds is for
-// elsewhere. With the synchrony wait it comes after the 2 Delta in which a node that has just been started does not vote.
+// Settling is how long a restarted validator of the set has to have been ready before the next one
+// is restarted. A node that has just caught up on a busy machine may fall behind once more, and a
+// kubelet may think again about its probe; what minReadySeconds is for elsewhere. With the
+// synchrony wait it comes after the 2 Delta in which a node that has just been started does not
+// vote.
 func (s Set) Settling() time.Duration { return settling + 2*s.Delta }
 
 // Member is a validator and what there is of it.
@@ -70,13 +74,14 @@ type Member struct {
 	Held Held
 }
 
-// Volume is a member's volume claim. Nobody waits for it to be bound: with WaitForFirstConsumer it is pending until its pod exists.
+// Volume is a member's volume claim. Nobody waits for it to be bound: with WaitForFirstConsumer it
+// is pending until its pod exists.
 type Volume struct {
 	Exists      bool
 	Terminating bool
 	UID         types.UID
-	// FirstUID is that of the first volume that the member ever had, the only one on which its node may make a vote store. Empty
-	// before there was one.
+	// FirstUID is that of the first volume that the member ever had, the only one on which its node
+	// may make a vote store. Empty before there was one.
 	FirstUID types.UID
 }
 
@@ -86,8 +91,9 @@ func (v Volume) Replaced() bool { return v.Exists && v.FirstUID != "" && v.UID !
 // StatefulSet is a member's StatefulSet.
 type StatefulSet struct {
 	Exists bool
-	// Unobserved says that the StatefulSet's controller has not seen what was applied last (status.observedGeneration below
-	// metadata.generation): a pod deleted now could come back with the old template.
+	// Unobserved says that the StatefulSet's controller has not seen what was applied last
+	// (status.observedGeneration below metadata.generation): a pod deleted now could come back with
+	// the old template.
 	Unobserved bool
 }
 
@@ -103,10 +109,11 @@ type Pod struct {
 	Outdated bool
 	// Scheduled says that it has a Kubernetes node.
 	Scheduled bool
-	// Waiting is why it does not run, in Kubernetes' words: Unschedulable, ImagePullBackOff, CrashLoopBackOff, ... Message is what
-	// Kubernetes says about it.
+	// Waiting is why it does not run, in Kubernetes' words: Unschedulable, ImagePullBackOff,
+	// CrashLoopBackOff, ... Message is what Kubernetes says about it.
 	Waiting, Message string
-	// Since is when it was last ready, or when it was created if it never was; zero while it is ready.
+	// Since is when it was last ready, or when it was created if it never was; zero while it is
+	// ready.
 	Since time.Time
 	// Fresh says that it has been ready for less than [Set.Settling].
 	Fresh bool
@@ -116,12 +123,13 @@ const (
 	settling = 5 * time.Second
 	// crashLooping is what Kubernetes calls it while it waits before it starts a container again.
 	crashLooping = "CrashLoopBackOff"
-	// crashLoop is how many restarts make that certain also between the waits: a container that has just been started once more
-	// would otherwise look well for a moment, again and again.
+	// crashLoop is how many restarts make that certain also between the waits: a container that has
+	// just been started once more would otherwise look well for a moment, again and again.
 	crashLoop = 3
 )
 
-// ObservePod takes from a pod of the set what decisions need. outdated says that its template is not the one that is wanted.
+// ObservePod takes from a pod of the set what decisions need. outdated says that its template is
+// not the one that is wanted.
 func (s Set) ObservePod(pod *corev1.Pod, outdated bool, now time.Time) *Pod {
 	p := &Pod{
 		Name:        pod.Name,
@@ -152,7 +160,8 @@ func (s Set) ObservePod(pod *corev1.Pod, outdated bool, now time.Time) *Pod {
 		case why != nil && (why.Reason == "ContainerCreating" || why.Reason == "PodInitializing"):
 			why = nil // on its way
 		case why == nil && !p.Ready && c.RestartCount >= crashLoop:
-			why = &corev1.ContainerStateWaiting{Reason: crashLooping} // it has been started once more, and will end once more
+			// it has been started once more, and will end once more
+			why = &corev1.ContainerStateWaiting{Reason: crashLooping}
 		}
 		if why == nil || why.Reason == "" {
 			continue

@@ -24,7 +24,8 @@ const (
 	WaitForMember Action = "WaitForMember"
 	// WaitForQuorum: a restart would take the last votes that the chain needs.
 	WaitForQuorum Action = "WaitForQuorum"
-	// WaitForDowntime: a restart stops the chain even if all validators are well; the annotation has to allow it.
+	// WaitForDowntime: a restart stops the chain even if all validators are well; the annotation
+	// has to allow it.
 	WaitForDowntime Action = "WaitForDowntime"
 	// Stuck: an update that only a person can help on.
 	Stuck Action = "Stuck"
@@ -37,8 +38,8 @@ const (
 // Decision is what is to be done next, and why.
 type Decision struct {
 	Action Action
-	// Victims are the pods to delete, with Replace and Restart only. Each delete has to carry the UID as its precondition: the pod
-	// of that name may be another one by then.
+	// Victims are the pods to delete, with Replace and Restart only. Each delete has to carry the
+	// UID as its precondition: the pod of that name may be another one by then.
 	Victims []Victim
 	// Message says why, with numbers. It fits a condition and an event. Empty with None.
 	Message string
@@ -55,7 +56,8 @@ type Victim struct {
 // AllowDowntime is the annotation that lets restarts stop the chain, with the value "true".
 const AllowDowntime = "diseq.io/allow-downtime"
 
-// PlanPods decides which pods are to be made anew because their template is not the one that is wanted.
+// PlanPods decides which pods are to be made anew because their template is not the one that is
+// wanted.
 func PlanPods(n Network) Decision {
 	p := plan{Network: n, standings: n.Standings()}
 	for i := range p.standings {
@@ -82,8 +84,9 @@ type plan struct {
 	outdated  []*Standing
 }
 
-// replace takes the outdated pods that take no vote away. The pod that the cache shows as not ready may have become ready since; so
-// its node is asked as well, and what the node says goes before what the cache shows.
+// replace takes the outdated pods that take no vote away. The pod that the cache shows as not ready
+// may have become ready since; so its node is asked as well, and what the node says goes before
+// what the cache shows.
 func (p *plan) replace() (Decision, bool) {
 	var victims []*Standing
 	for _, s := range p.outdated {
@@ -97,9 +100,11 @@ func (p *plan) replace() (Decision, bool) {
 	return decide(Replace, victims, "replacing %s: not ready, with an outdated template", names(victims)), true
 }
 
-// inFlight is a validator that has to come back before another one is restarted, and what it lacks; nil if there is none. A pod that
-// is deleted while the deletion before is not seen yet, or an image that never starts, must not take a second validator. One that is
-// rejoining holds nothing up: it is back, and may have to wait for messages before it votes again; the quorum is counted without it.
+// inFlight is a validator that has to come back before another one is restarted, and what it lacks;
+// nil if there is none. A pod that is deleted while the deletion before is not seen yet, or an
+// image that never starts, must not take a second validator. One that is rejoining holds nothing
+// up: it is back, and may have to wait for messages before it votes again; the quorum is counted
+// without it.
 func (p *plan) inFlight() (*Standing, string) {
 	for i := range p.standings {
 		s := &p.standings[i]
@@ -109,8 +114,9 @@ func (p *plan) inFlight() (*Standing, string) {
 		case !s.InSet, s.Back && !s.Abstains:
 		case s.Pod != nil && s.Pod.Outdated && !s.Pod.Terminating: // not restarted yet
 		case p.AllowDowntime && s.Pod != nil && !s.Pod.Terminating && s.Answer != nil:
-			// The chain may be down until the last one is restarted, as between two versions that do not understand each other. Nobody
-			// catches up before. A node that answers shows at least that the new template runs.
+			// The chain may be down until the last one is restarted, as between two versions that
+			// do not understand each other. Nobody catches up before. A node that answers shows at
+			// least that the new template runs.
 		default:
 			return s, s.Why
 		}
@@ -168,10 +174,11 @@ func waitFor(s *Standing) Action {
 	return WaitForMember
 }
 
-// candidate is the next pod to restart: first one that is not caught up, since it takes the least away; then by serial number. If
-// none may be touched it says why.
+// candidate is the next pod to restart: first one that is not caught up, since it takes the least
+// away; then by serial number. If none may be touched it says why.
 //
-// A pod whose volume is being deleted is spared: the volume, with the validator's votes, goes as soon as its pod does.
+// A pod whose volume is being deleted is spared: the volume, with the validator's votes, goes as
+// soon as its pod does.
 func (p *plan) candidate() (*Standing, Decision) {
 	var first *Standing
 	held := Decision{}
@@ -190,7 +197,8 @@ func (p *plan) candidate() (*Standing, Decision) {
 	return first, held
 }
 
-// PlanSet decides how the set of validators is to be changed. The spec may ask for another one; this version says that it cannot.
+// PlanSet decides how the set of validators is to be changed. The spec may ask for another one;
+// this version says that it cannot.
 func PlanSet(n Network) Decision {
 	have, t := len(n.Set.Keys), n.Set.Threshold
 	if have == 0 || (n.Validators == have && n.Threshold == t) {

@@ -15,7 +15,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// healthy returns a network of n caught-up validators at height 100, all of whose pods are up to date.
+// healthy returns a network of n caught-up validators at height 100, all of whose pods are up to
+// date.
 func healthy(n, t int, changes ...func(*Network)) Network {
 	net := Network{Name: "demo", Validators: n, Threshold: t, Set: Set{Threshold: t}}
 	for i := range n {

@@ -103,8 +103,9 @@ func TestNoDecisionCostsTheQuorum(t *testing.T) {
 	})
 }
 
-// The chain must not stop for an update even if nodes fail on their own meanwhile, and the planner sees that a reconcile late: what
-// it takes itself always leaves the threshold of those that it saw caught up.
+// The chain must not stop for an update even if nodes fail on their own meanwhile, and the planner
+// sees that a reconcile late: what it takes itself always leaves the threshold of those that it saw
+// caught up.
 func TestRestartsAreOneAtATimeWhateverHappensMeanwhile(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		net := healthy(rapid.IntRange(2, 10).Draw(t, "n"), 0)
@@ -136,7 +137,8 @@ func TestRestartsAreOneAtATimeWhateverHappensMeanwhile(t *testing.T) {
 	})
 }
 
-// Whatever a network went through, once all nodes that run are well every pod gets the wanted template.
+// Whatever a network went through, once all nodes that run are well every pod gets the wanted
+// template.
 func TestEveryUpdateConverges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		net := anyNetwork(t)

@@ -14,8 +14,8 @@ import (
 	"github.com/diseq/diseq/node/consensus"
 )
 
-// Slack is how many heights a validator may be behind and still count as caught up: what the nodes themselves take for their
-// readiness.
+// Slack is how many heights a validator may be behind and still count as caught up: what the nodes
+// themselves take for their readiness.
 const Slack = 10
 
 // Standing is a member as a quorum counts it.
@@ -23,15 +23,19 @@ type Standing struct {
 	Member
 	// InSet says that its key is in the set in force.
 	InSet bool
-	// Back says that its pod is ready and its node answers, is ready and is at most Slack heights behind.
+	// Back says that its pod is ready and its node answers, is ready and is at most Slack heights
+	// behind.
 	Back bool
-	// Abstains says that it is Back and may vote, and that the synchrony wait keeps it from that for the time being.
+	// Abstains says that it is Back and may vote, and that the synchrony wait keeps it from that
+	// for the time being.
 	Abstains bool
 	// CaughtUp says that it is Back and votes: it counts for a quorum.
 	CaughtUp bool
-	// Why says why it is not caught up, as the end of a sentence that begins with its name. Empty if it is.
+	// Why says why it is not caught up, as the end of a sentence that begins with its name. Empty
+	// if it is.
 	Why string
-	// Trouble is what keeps it from counting, if its pod is well and its node alone tells of it; else empty.
+	// Trouble is what keeps it from counting, if its pod is well and its node alone tells of it;
+	// else empty.
 	Trouble Trouble
 }
 
@@ -55,9 +59,10 @@ type Standings []Standing
 
 // Standings judges every member.
 //
-// How far behind it is is told by the highest answer that is to be believed. If b validators may lie with the chain safe and live, the
-// b highest answers are left aside: the next one is an honest node's or below it. Without that a single broken or stolen validator
-// that claims an absurd height would make all others look behind.
+// How far behind it is is told by the highest answer that is to be believed. If b validators may
+// lie with the chain safe and live, the b highest answers are left aside: the next one is an honest
+// node's or below it. Without that a single broken or stolen validator that claims an absurd height
+// would make all others look behind.
 func (n Network) Standings() Standings {
 	members := slices.SortedFunc(slices.Values(n.Members), func(a, b Member) int {
 		return cmp.Or(cmp.Compare(a.Serial, b.Serial), cmp.Compare(a.Name, b.Name))
@@ -96,7 +101,8 @@ func (n Network) Standings() Standings {
 	return standings
 }
 
-// Height is the last final height that is to be believed; members are measured by it. 0 without answers.
+// Height is the last final height that is to be believed; members are measured by it. 0 without
+// answers.
 func (n Network) Height() uint64 {
 	var heights []uint64
 	for _, m := range n.Members {
@@ -155,7 +161,8 @@ func (s *Standing) trouble() Trouble {
 	return Unready
 }
 
-// abstention says why the synchrony wait keeps a validator from voting; empty if it does not. Who does not tell counts as kept.
+// abstention says why the synchrony wait keeps a validator from voting; empty if it does not. Who
+// does not tell counts as kept.
 func (s Set) abstention(answer *nodeclient.Status) string {
 	switch w := answer.Synchrony; {
 	case s.Delta == 0:
@@ -196,8 +203,8 @@ func (s Standings) Up() int {
 	return n
 }
 
-// Missing tells why members of the set do not count, for messages: "demo-v1 is 14 blocks behind, demo-v3 has no pod". The one that is
-// named except is left out. Empty if all count.
+// Missing tells why members of the set do not count, for messages: "demo-v1 is 14 blocks behind,
+// demo-v3 has no pod". The one that is named except is left out. Empty if all count.
 func (s Standings) Missing(except string) string {
 	const most = 5
 	var texts []string

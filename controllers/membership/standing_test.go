@@ -60,7 +60,8 @@ func TestWhoCountsForAQuorum(t *testing.T) {
 	}
 }
 
-// As many validators as may lie, with the chain safe and live, cannot make others look behind; nor can observers.
+// As many validators as may lie, with the chain safe and live, cannot make others look behind; nor
+// can observers.
 func TestTheHeightThatMembersAreMeasuredBy(t *testing.T) {
 	const absurd = 1<<64 - 1
 	for _, tt := range []struct {
@@ -186,7 +187,8 @@ func TestObservePod(t *testing.T) {
 	}
 }
 
-// A validator that has just been started does not vote for 2 Delta: it is fresh for longer than that.
+// A validator that has just been started does not vote for 2 Delta: it is fresh for longer than
+// that.
 func TestSettlingOutlastsTheSynchronyWait(t *testing.T) {
 	ready := metav1.NewTime(time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC))
 	pod := &corev1.Pod{Status: corev1.PodStatus{Conditions: []corev1.PodCondition{

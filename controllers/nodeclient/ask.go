@@ -15,11 +15,13 @@ type Answer struct {
 	Err    error
 }
 
-// Ask asks all nodes for their status, several at a time, and returns their answers in the order of the nodes.
+// Ask asks all nodes for their status, several at a time, and returns their answers in the order of
+// the nodes.
 //
-// Answers are of different moments, and a busy chain makes dozens of blocks a second: the node that happened to answer first would
-// look behind. So a node that is more than slack heights behind the highest answer is asked once more; if its second answer has
-// reached what was the highest of the first round, it was not behind, and counts as being at that height.
+// Answers are of different moments, and a busy chain makes dozens of blocks a second: the node that
+// happened to answer first would look behind. So a node that is more than slack heights behind the
+// highest answer is asked once more; if its second answer has reached what was the highest of the
+// first round, it was not behind, and counts as being at that height.
 func Ask(ctx context.Context, c Client, nodes []Node, slack uint64) []Answer {
 	answers := make([]Answer, len(nodes))
 	all := make([]int, len(nodes))

@@ -6,8 +6,9 @@ import (
 	"sync"
 )
 
-// Fake is a Client for tests: it answers what it was told to, by the name of the node, with the identity checks of the real one.
-// Its zero value knows no node. Its methods may be called from any goroutine.
+// Fake is a Client for tests: it answers what it was told to, by the name of the node, with the
+// identity checks of the real one. Its zero value knows no node. Its methods may be called from any
+// goroutine.
 type Fake struct {
 	mu       sync.Mutex
 	statuses map[string]Status
@@ -16,8 +17,8 @@ type Fake struct {
 	asked    map[string]int
 }
 
-// Answer makes a node answer with the status. Chain id and public key that are left out are those of whom is asked; so are threshold
-// 1 and one validator.
+// Answer makes a node answer with the status. Chain id and public key that are left out are those
+// of whom is asked; so are threshold 1 and one validator.
 func (f *Fake) Answer(name string, s Status) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -13,16 +13,18 @@ import (
 )
 
 const (
-	// DefaultTimeout of one question: far more than a node needs, and little enough that a dead one does not hold up the others.
+	// DefaultTimeout of one question: far more than a node needs, and little enough that a dead one
+	// does not hold up the others.
 	DefaultTimeout = 2 * time.Second
 	// maxAnswer in bytes. The largest, the set of 100 validators, has about 40 KiB.
 	maxAnswer = 1 << 20
 	// maxValidators of a set, as the chain has it.
 	maxValidators = 100
-	// maxText is the longest text of an answer that is passed on, in bytes: it ends up in the status of the resource.
+	// maxText is the longest text of an answer that is passed on, in bytes: it ends up in the
+	// status of the resource.
 	maxText = 256
-	// idleConnections over all nodes, and how long they are kept: longer than the operator's usual interval between questions, so
-	// that asking again costs no handshake.
+	// idleConnections over all nodes, and how long they are kept: longer than the operator's usual
+	// interval between questions, so that asking again costs no handshake.
 	idleConnections = 256
 	idleTimeout     = 90 * time.Second
 )
@@ -39,10 +41,12 @@ func NewHTTP(timeout time.Duration) *HTTP {
 	}
 	return &HTTP{client: &http.Client{
 		Timeout: timeout,
-		// A node does not redirect. Whatever does is no node, and must not choose whom the operator talks to.
+		// A node does not redirect. Whatever does is no node, and must not choose whom the operator
+		// talks to.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			Proxy:                  nil, // pods are reached directly; a proxy of the environment is for elsewhere
+			// pods are reached directly; a proxy of the environment is for elsewhere
+			Proxy:                  nil,
 			DialContext:            (&net.Dialer{Timeout: timeout}).DialContext,
 			MaxIdleConns:           idleConnections,
 			MaxIdleConnsPerHost:    1,
@@ -66,8 +70,9 @@ func (h *HTTP) Status(ctx context.Context, node Node) (*Status, error) {
 	return s, nil
 }
 
-// Validators implements Client. The answer itself does not say who gave it. The node is asked for its status afterwards: an address
-// that was the pod's before and is the pod's still was so all the time.
+// Validators implements Client. The answer itself does not say who gave it. The node is asked for
+// its status afterwards: an address that was the pod's before and is the pod's still was so all the
+// time.
 func (h *HTTP) Validators(ctx context.Context, node Node) (*Set, error) {
 	set := &Set{}
 	if err := h.get(ctx, node, "/v1/validators", set); err != nil {
@@ -108,8 +113,8 @@ func (h *HTTP) ask(ctx context.Context, node Node, path string, out answer) erro
 	return decode(resp.Body, out)
 }
 
-// plain makes errors of the same cause equal: addresses and ports of this side, which change with every connection, would make a
-// status look changed that is not.
+// plain makes errors of the same cause equal: addresses and ports of this side, which change with
+// every connection, would make a status look changed that is not.
 func plain(err error) error {
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 		return errors.New("no answer in time")
@@ -123,7 +128,8 @@ func plain(err error) error {
 	return err
 }
 
-// decode reads one JSON value of at most maxAnswer bytes. Fields that it does not know are left alone: a newer node tells more.
+// decode reads one JSON value of at most maxAnswer bytes. Fields that it does not know are left
+// alone: a newer node tells more.
 func decode(r io.Reader, out answer) error {
 	body, err := io.ReadAll(io.LimitReader(r, maxAnswer+1))
 	if err != nil {

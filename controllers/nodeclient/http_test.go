@@ -193,9 +193,11 @@ func TestASlowNodeIsGivenUp(t *testing.T) {
 	}
 }
 
-// An error that names the port of this side would be another one every time, and look like a change of the network.
+// An error that names the port of this side would be another one every time, and look like a change
+// of the network.
 func TestTheSameFailureReadsTheSame(t *testing.T) {
-	refused := Node{Address: "127.0.0.1:1"} // a port that was free a moment ago may be somebody's by now
+	// a port that was free a moment ago may be somebody's by now
+	refused := Node{Address: "127.0.0.1:1"}
 	cut := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := w.(http.Hijacker).Hijack()
 		if err != nil {
@@ -214,7 +216,8 @@ func TestTheSameFailureReadsTheSame(t *testing.T) {
 	}
 }
 
-// Pods are reached directly. (Go reads the environment once a process; so the setting is looked at, and not a proxy asked.)
+// Pods are reached directly. (Go reads the environment once a process; so the setting is looked at,
+// and not a proxy asked.)
 func TestTheEnvironmentsProxyIsNotUsed(t *testing.T) {
 	if NewHTTP(0).client.Transport.(*http.Transport).Proxy != nil {
 		t.Error("there is a proxy")

@@ -1,9 +1,11 @@
 // Package nodeclient asks nodes how they are, on the operations listener of their pods.
 //
-// It is the only way from the operator to a node. An answer is believed as far as its form goes, after three checks: it came within
-// a time, it is of bounded size, and it names the chain and the key of the validator that was asked. The last one matters because
-// the address of a deleted pod may be another pod's by the time the question arrives. The package does not verify certificates:
-// whoever decides on an answer has to live with a validator that lies about itself, as consensus does.
+// It is the only way from the operator to a node. An answer is believed as far as its form goes,
+// after three checks: it came within a time, it is of bounded size, and it names the chain and the
+// key of the validator that was asked. The last one matters because the address of a deleted pod
+// may be another pod's by the time the question arrives. The package does not verify certificates:
+// whoever decides on an answer has to live with a validator that lies about itself, as consensus
+// does.
 package nodeclient
 
 import (
@@ -46,12 +48,14 @@ type Status struct {
 	PublicKey chain.PublicKey `json:"public_key"`
 	// Role is RoleValidator, RoleObserver or RoleRejoining.
 	Role string `json:"role"`
-	// Ready says that the node has caught up with its peers, by its own judgement; Reason why it has not.
+	// Ready says that the node has caught up with its peers, by its own judgement; Reason why it
+	// has not.
 	Ready  bool   `json:"ready"`
 	Reason string `json:"reason"`
 	// Height is the last final height.
 	Height uint64 `json:"height"`
-	// FinalizedTimestamp is when the node saw that block final, in Unix milliseconds; 0 if that was before its start.
+	// FinalizedTimestamp is when the node saw that block final, in Unix milliseconds; 0 if that was
+	// before its start.
 	FinalizedTimestamp uint64 `json:"finalized_timestamp"`
 	// Threshold and Validators are those of the set in force.
 	Threshold  int `json:"threshold"`
@@ -68,8 +72,9 @@ type Status struct {
 type Synchrony struct {
 	// DeltaMS is Delta in milliseconds.
 	DeltaMS uint32 `json:"delta_ms"`
-	// Healthy says that the node hears within Delta what enough validators say; Settled, that it has for so long that it votes. While
-	// one of them is not so it takes no part in making blocks final.
+	// Healthy says that the node hears within Delta what enough validators say; Settled, that it
+	// has for so long that it votes. While one of them is not so it takes no part in making blocks
+	// final.
 	Healthy bool `json:"healthy"`
 	Settled bool `json:"settled"`
 }
@@ -90,7 +95,8 @@ type Versions struct {
 
 // FinalizedTime is when the node saw its last block final; zero if it does not know.
 func (s *Status) FinalizedTime() time.Time {
-	const farthest = 253402300799999 // the end of the year 9999, the last that metav1.Time can write
+	// the end of the year 9999, the last that metav1.Time can write
+	const farthest = 253402300799999
 	if s.FinalizedTimestamp == 0 || s.FinalizedTimestamp > farthest {
 		return time.Time{}
 	}
@@ -113,7 +119,8 @@ type Validator struct {
 
 // Client asks one node. Errors name the address and what was wrong with the answer.
 type Client interface {
-	// Status returns what the node tells of itself. The error is an [IdentityError] when another node answered.
+	// Status returns what the node tells of itself. The error is an [IdentityError] when another
+	// node answered.
 	Status(ctx context.Context, node Node) (*Status, error)
 	// Validators returns the set that is in force according to the node.
 	Validators(ctx context.Context, node Node) (*Set, error)

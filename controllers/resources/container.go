@@ -53,9 +53,10 @@ func container(
 	return out, nil
 }
 
-// probes ask the operations port. A node opens its listeners when it has read its store, which after a crash may take long: it has an
-// hour. From then on it answers whatever else it does, catching up included, so that five minutes without an answer are a
-// node that hangs. Readiness says whether clients are served.
+// probes ask the operations port. A node opens its listeners when it has read its store, which
+// after a crash may take long: it has an hour. From then on it answers whatever else it does,
+// catching up included, so that five minutes without an answer are a node that hangs. Readiness
+// says whether clients are served.
 func probes(c *corev1ac.ContainerApplyConfiguration) {
 	probe := func(route string, period, timeout, failures int32) *corev1ac.ProbeApplyConfiguration {
 		return corev1ac.Probe().
@@ -82,7 +83,8 @@ func resources(network *v1alpha1.DiseqNetwork) (*corev1ac.ResourceRequirementsAp
 	}), nil
 }
 
-// memoryLimit tells Go's garbage collector to work harder before the kernel would kill the node: at nine tenths of the limit.
+// memoryLimit tells Go's garbage collector to work harder before the kernel would kill the node: at
+// nine tenths of the limit.
 func memoryLimit(limits corev1.ResourceList) []*corev1ac.EnvVarApplyConfiguration {
 	limit, ok := limits[corev1.ResourceMemory]
 	if !ok {

@@ -10,8 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// An object that somebody edited, in whatever way, is current only with the hash of what is wanted, and once all that is wanted was put
-// into it.
+// An object that somebody edited, in whatever way, is current only with the hash of what is wanted,
+// and once all that is wanted was put into it.
 func TestAnEditedObjectIsCurrentOnlyWithAllThatIsWanted(t *testing.T) {
 	wanted := GenesisConfigMap(newNetwork("a"), "{}")
 	whole, err := json.Marshal(wanted)

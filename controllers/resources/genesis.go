@@ -30,8 +30,8 @@ func bySerial(members []Member) []Member {
 	return slices.SortedFunc(slices.Values(members), func(a, b Member) int { return cmp.Compare(a.Serial, b.Serial) })
 }
 
-// Genesis makes the genesis document of a network that is born. What the spec does not say are the chain's defaults. The
-// error names the field of the document that is wrong.
+// Genesis makes the genesis document of a network that is born. What the spec does not say are the
+// chain's defaults. The error names the field of the document that is wrong.
 func Genesis(network *v1alpha1.DiseqNetwork, chainID string, at time.Time, members []Member) (*chain.Genesis, error) {
 	p := chain.DefaultParameters()
 	spec := network.Spec
@@ -99,8 +99,8 @@ func EncodeGenesis(g *chain.Genesis) ([]byte, error) {
 	return append(out, '\n'), nil
 }
 
-// GenesisConfigMap is the ConfigMap with the genesis document, which is immutable. Of a network that has one already the caller
-// passes the text that is there, not a new one.
+// GenesisConfigMap is the ConfigMap with the genesis document, which is immutable. Of a network
+// that has one already the caller passes the text that is there, not a new one.
 func GenesisConfigMap(network *v1alpha1.DiseqNetwork, document string) *corev1ac.ConfigMapApplyConfiguration {
 	return retained(network, networkLabels(network.Name),
 		corev1ac.ConfigMap(GenesisName(network.Name), network.Namespace).

@@ -13,8 +13,9 @@ import (
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 )
 
-// Hash is the hash of an apply configuration, over its JSON with sorted keys and without AppliedAnnotation: 32 hex digits. Every
-// function of this package that makes one has stamped it with its hash.
+// Hash is the hash of an apply configuration, over its JSON with sorted keys and without
+// AppliedAnnotation: 32 hex digits. Every function of this package that makes one has stamped it
+// with its hash.
 func Hash(configuration any) string {
 	tree := treeOf(configuration)
 	removeAnnotation(tree, AppliedAnnotation)
@@ -28,20 +29,23 @@ func TemplateHash(template *corev1ac.PodTemplateSpecApplyConfiguration) string {
 	return digest(tree)
 }
 
-// TemplateOf is the TemplateAnnotation of the pods that a StatefulSet makes. A pod with another one, or none, is outdated.
+// TemplateOf is the TemplateAnnotation of the pods that a StatefulSet makes. A pod with another
+// one, or none, is outdated.
 func TemplateOf(s *appsv1ac.StatefulSetApplyConfiguration) string {
 	return s.Spec.Template.Annotations[TemplateAnnotation]
 }
 
-// Current says whether a live object need not be applied: it has all that is in the configuration, the hash included. What others
-// added (defaults, status, annotations of their own) does not matter. What should no longer be there does, such as an owner: with it
-// the hash was another one. A client that applies reads the answer into the configuration: ask before.
+// Current says whether a live object need not be applied: it has all that is in the configuration,
+// the hash included. What others added (defaults, status, annotations of their own) does not
+// matter. What should no longer be there does, such as an owner: with it the hash was another one.
+// A client that applies reads the answer into the configuration: ask before.
 func Current(live metav1.Object, configuration any) bool {
 	return within(treeOf(configuration), treeOf(live), "")
 }
 
-// treeOf is any object as encoding/json reads it back. Apply configurations and API types are made for JSON, so that an
-// error is a mistake of this program; the empty tree hashes like no object and holds no configuration.
+// treeOf is any object as encoding/json reads it back. Apply configurations and API types are made
+// for JSON, so that an error is a mistake of this program; the empty tree hashes like no object and
+// holds no configuration.
 func treeOf(object any) any {
 	raw, err := json.Marshal(object)
 	if err != nil {
@@ -74,19 +78,21 @@ func removeAnnotation(tree any, name string) {
 	}
 }
 
-// atomic are the lists that are as they are wanted or not: an element that somebody added changes what the others mean. They are
-// atomic in the API too, so that applying takes it away.
+// atomic are the lists that are as they are wanted or not: an element that somebody added changes
+// what the others mean. They are atomic in the API too, so that applying takes it away.
 var atomic = map[string]bool{
 	"args": true, "command": true, "drop": true, "ingress": true, "egress": true, "from": true, "to": true, "policyTypes": true,
 }
 
-// within says whether all that is wanted is there. The elements of other lists are looked for in any order: they are sets by a key.
+// within says whether all that is wanted is there. The elements of other lists are looked for in
+// any order: they are sets by a key.
 func within(wanted, live any, field string) bool {
 	switch wanted := wanted.(type) {
 	case map[string]any:
 		live, _ := live.(map[string]any)
 		for key, value := range wanted {
-			// The API server does not show kind and version within lists, nor do typed clients at all.
+			// The API server does not show kind and version within lists, nor do typed clients at
+			// all.
 			if field == "" && (key == "kind" || key == "apiVersion") {
 				continue
 			}

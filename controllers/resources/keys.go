@@ -11,8 +11,9 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 )
 
-// KeySecret is the Secret of a new validator, to be created and never to be updated: files are those of its identity (see
-// identity.Files). It is immutable and has no owner; what may change of it is in KeySecretMetadata.
+// KeySecret is the Secret of a new validator, to be created and never to be updated: files are
+// those of its identity (see identity.Files). It is immutable and has no owner; what may change of
+// it is in KeySecretMetadata.
 func KeySecret(network *v1alpha1.DiseqNetwork, serial int, files map[string][]byte) *corev1.Secret {
 	name, immutable := ValidatorName(network.Name, serial), true
 	return &corev1.Secret{
@@ -24,10 +25,11 @@ func KeySecret(network *v1alpha1.DiseqNetwork, serial int, files map[string][]by
 	}
 }
 
-// KeySecretMetadata is what the operator applies to a key Secret that exists: labels, owner, the UID of the validator's first
-// volume claim (empty if there was none yet), and whether its vote store was made. It names the Secret by its UID, so that applying it
-// never makes one without keys. It fails if the Secret has another first volume already, and never takes back that a vote store was
-// made.
+// KeySecretMetadata is what the operator applies to a key Secret that exists: labels, owner, the
+// UID of the validator's first volume claim (empty if there was none yet), and whether its vote
+// store was made. It names the Secret by its UID, so that applying it never makes one without keys.
+// It fails if the Secret has another first volume already, and never takes back that a vote store
+// was made.
 func KeySecretMetadata(
 	network *v1alpha1.DiseqNetwork, secret *corev1.Secret, firstVolume types.UID, voteStore bool,
 ) (*corev1ac.SecretApplyConfiguration, error) {
@@ -48,8 +50,9 @@ func KeySecretMetadata(
 	return retained(network, validatorLabels(network.Name, secret.Name), out), nil
 }
 
-// MadeVoteStore says whether a key Secret records that its validator's vote store was made. Any value does: only the operator has a reason
-// to write it, and a value that it does not know is no reason to make a second store.
+// MadeVoteStore says whether a key Secret records that its validator's vote store was made. Any
+// value does: only the operator has a reason to write it, and a value that it does not know is no
+// reason to make a second store.
 func MadeVoteStore(secret metav1.Object) bool {
 	_, ok := secret.GetAnnotations()[VoteStoreAnnotation]
 	return ok

@@ -7,7 +7,8 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 )
 
-// MonitorKind is the kind of a PodMonitor, which a cluster knows if the Prometheus operator is installed.
+// MonitorKind is the kind of a PodMonitor, which a cluster knows if the Prometheus operator is
+// installed.
 var MonitorKind = schema.GroupVersionKind{Group: "monitoring.coreos.com", Version: "v1", Kind: "PodMonitor"}
 
 // Monitored says whether a network is to have a PodMonitor.
@@ -16,7 +17,8 @@ func Monitored(network *v1alpha1.DiseqNetwork) bool {
 	return enabled == nil || *enabled
 }
 
-// PodMonitor tells Prometheus to read the metrics of a network's pods, and to show network and validator with them.
+// PodMonitor tells Prometheus to read the metrics of a network's pods, and to show network and
+// validator with them.
 func PodMonitor(network *v1alpha1.DiseqNetwork) *unstructured.Unstructured {
 	out := &unstructured.Unstructured{Object: map[string]any{
 		"metadata": map[string]any{

@@ -40,15 +40,16 @@ const (
 const (
 	// AppliedAnnotation is on every object that is applied: the hash of what was applied, see Hash.
 	AppliedAnnotation = "diseq.io/applied"
-	// TemplateAnnotation is on pods: the hash of the template that they are made from, see TemplateHash.
+	// TemplateAnnotation is on pods: the hash of the template that they are made from, see
+	// TemplateHash.
 	TemplateAnnotation = "diseq.io/template"
 	// ConfigAnnotation is on pods: the hash of node.yaml, which a node reads at its start only.
 	ConfigAnnotation = "diseq.io/config"
-	// FirstVolumeAnnotation is on key Secrets: the UID of the validator's first volume claim, the only one on which its node may make
-	// a vote store. Once set it never changes.
+	// FirstVolumeAnnotation is on key Secrets: the UID of the validator's first volume claim, the
+	// only one on which its node may make a vote store. Once set it never changes.
 	FirstVolumeAnnotation = "diseq.io/first-volume"
-	// VoteStoreAnnotation is on key Secrets once the validator's node was seen with its vote store, with the value VoteStoreMade. From
-	// then on none is made, on whatever volume.
+	// VoteStoreAnnotation is on key Secrets once the validator's node was seen with its vote store,
+	// with the value VoteStoreMade. From then on none is made, on whatever volume.
 	VoteStoreAnnotation = "diseq.io/vote-store"
 	// VoteStoreMade is the one value of VoteStoreAnnotation.
 	VoteStoreMade = "made"
@@ -75,8 +76,8 @@ const (
 	PeersKey   = "peers.json"
 )
 
-// ValidatorName is the name of a validator: of its key Secret, ServiceAccount, volume claim and StatefulSet. A serial number is
-// never used again.
+// ValidatorName is the name of a validator: of its key Secret, ServiceAccount, volume claim and
+// StatefulSet. A serial number is never used again.
 func ValidatorName(network string, serial int) string { return fmt.Sprintf("%s-v%d", network, serial) }
 
 // SerialOf is the inverse of ValidatorName; ok is false for any other name.
@@ -99,7 +100,8 @@ func GenesisName(network string) string { return network + "-genesis" }
 // ConfigName is the name of the ConfigMap with node.yaml.
 func ConfigName(network string) string { return network + "-config" }
 
-// PeersName is the name of the ConfigMap with the peers file, and of the headless Service that pods find each other by.
+// PeersName is the name of the ConfigMap with the peers file, and of the headless Service that pods
+// find each other by.
 func PeersName(network string) string { return network + "-peers" }
 
 // ClientsName is the name of the Service for clients.
@@ -111,13 +113,14 @@ func BudgetName(network string) string { return network }
 // MonitorName is the name of the PodMonitor.
 func MonitorName(network string) string { return network }
 
-// PeerAddress is where a validator's node listens for the other nodes: host:port, the host by the headless Service.
+// PeerAddress is where a validator's node listens for the other nodes: host:port, the host by the
+// headless Service.
 func PeerAddress(network, namespace, validator string) string {
 	return fmt.Sprintf("%s.%s.%s.svc:%d", PodName(validator), PeersName(network), namespace, PeerPort)
 }
 
-// ChainID is the name of the chain of a network that is born: its name and the first 8 digits of its UID, so that a network of the
-// same name that is born later is another chain.
+// ChainID is the name of the chain of a network that is born: its name and the first 8 digits of
+// its UID, so that a network of the same name that is born later is another chain.
 func ChainID(network *v1alpha1.DiseqNetwork) string {
 	uid := string(network.UID)
 	return network.Name + "-" + uid[:min(8, len(uid))]

@@ -20,7 +20,8 @@ func TestNamesAndLabelsAreValidForTheLongestName(t *testing.T) {
 		if o.GetKind() == "Service" {
 			problems = validation.IsDNS1035Label(o.GetName())
 		} else {
-			problems = validation.IsDNS1123Label(o.GetName()) // 63 characters: some of the names become label values
+			// 63 characters: some of the names become label values
+			problems = validation.IsDNS1123Label(o.GetName())
 		}
 		for _, set := range []map[string]string{o.GetLabels(), o.GetAnnotations()} {
 			for key := range set {
@@ -35,7 +36,8 @@ func TestNamesAndLabelsAreValidForTheLongestName(t *testing.T) {
 		}
 	}
 	validator := ValidatorName(network.Name, 9999)
-	// The pod's name, and the label that its StatefulSet gives it: a hash of ten digits behind its own name.
+	// The pod's name, and the label that its StatefulSet gives it: a hash of ten digits behind its
+	// own name.
 	for _, value := range []string{PodName(validator), validator + "-0123456789"} {
 		if problems := validation.IsValidLabelValue(value); len(problems) > 0 {
 			t.Errorf("%s: %v", value, problems)

@@ -10,21 +10,24 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 )
 
-// The label, and its value, of namespaces whose pods may read the metrics: what kubebuilder's projects use.
+// The label, and its value, of namespaces whose pods may read the metrics: what kubebuilder's
+// projects use.
 const (
 	metricsNamespaceLabel = "metrics"
 	metricsNamespaceValue = "enabled"
 )
 
-// NetworkPolicies are what may be sent to and from the pods of a network: nothing, but DNS, peers to peers, clients from anywhere
-// to the public port, and to the operations port the operator and, with monitoring, namespaces labelled metrics=enabled. Always the
-// same five, so that none is left over when the spec changes.
+// NetworkPolicies are what may be sent to and from the pods of a network: nothing, but DNS, peers
+// to peers, clients from anywhere to the public port, and to the operations port the operator and,
+// with monitoring, namespaces labelled metrics=enabled. Always the same five, so that none is left
+// over when the spec changes.
 func NetworkPolicies(network *v1alpha1.DiseqNetwork, operator Operator) []*networkingv1ac.NetworkPolicyApplyConfiguration {
 	both := []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}
 	pods := networkingv1ac.NetworkPolicyPeer().WithPodSelector(labelSelector(NetworkSelector(network.Name)))
 	return []*networkingv1ac.NetworkPolicyApplyConfiguration{
 		policy(network, "default-deny", networkingv1ac.NetworkPolicySpec().WithPolicyTypes(both...)),
-		// To anywhere: a DNS cache on the node has no pod address. 5353 is where some clusters' DNS pods listen behind port 53.
+		// To anywhere: a DNS cache on the node has no pod address. 5353 is where some clusters' DNS
+		// pods listen behind port 53.
 		policy(network, "dns", networkingv1ac.NetworkPolicySpec().WithPolicyTypes(networkingv1.PolicyTypeEgress).
 			WithEgress(networkingv1ac.NetworkPolicyEgressRule().WithPorts(
 				policyPort(corev1.ProtocolUDP, 53), policyPort(corev1.ProtocolTCP, 53),
@@ -38,7 +41,8 @@ func NetworkPolicies(network *v1alpha1.DiseqNetwork, operator Operator) []*netwo
 	}
 }
 
-// operations has no rule at all where nobody is to be let in: a rule without peers lets in everybody.
+// operations has no rule at all where nobody is to be let in: a rule without peers lets in
+// everybody.
 func operations(network *v1alpha1.DiseqNetwork, operator Operator) *networkingv1ac.NetworkPolicySpecApplyConfiguration {
 	spec := networkingv1ac.NetworkPolicySpec().WithPolicyTypes(networkingv1.PolicyTypeIngress)
 	var from []*networkingv1ac.NetworkPolicyPeerApplyConfiguration

@@ -60,8 +60,9 @@ func matches(t *testing.T, peers []networkingv1.NetworkPolicyPeer, ports []netwo
 	})
 }
 
-// allows is what a network that enforces policies does with a connection of a pod, as the API's documentation has it: a pod that some
-// policy of that direction selects takes only what one of them names.
+// allows is what a network that enforces policies does with a connection of a pod, as the API's
+// documentation has it: a pod that some policy of that direction selects takes only what one of
+// them names.
 func allows(t *testing.T, policies []networkingv1.NetworkPolicy, direction networkingv1.PolicyType, pod, other end, port int32) bool {
 	t.Helper()
 	isolated := false

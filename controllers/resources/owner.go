@@ -18,8 +18,8 @@ func owned[T object[T]](network *v1alpha1.DiseqNetwork, labels map[string]string
 	return stamped(o.WithLabels(labels).WithOwnerReferences(owner(network)))
 }
 
-// retained completes an object that a deleted network leaves behind if its spec says so. Then it has no owner: the garbage
-// collector takes whatever has one.
+// retained completes an object that a deleted network leaves behind if its spec says so. Then it
+// has no owner: the garbage collector takes whatever has one.
 func retained[T object[T]](network *v1alpha1.DiseqNetwork, labels map[string]string, o T) T {
 	o = o.WithLabels(labels)
 	if network.Spec.Storage.Retention.OnDelete == v1alpha1.DeletePolicy {

@@ -13,13 +13,16 @@ import (
 // nonRoot is the user and group of the image.
 const nonRoot = 65532
 
-// keyMode lets the group read, which is the pod's (fsGroup): a Secret's files belong to root. A node takes no key that others could read.
+// keyMode lets the group read, which is the pod's (fsGroup): a Secret's files belong to root. A
+// node takes no key that others could read.
 const keyMode = 0o440
 
-// stopSeconds is how long a node may take to finish what it writes. It takes a fraction of a second; a slow disk may need more.
+// stopSeconds is how long a node may take to finish what it writes. It takes a fraction of a
+// second; a slow disk may need more.
 const stopSeconds = 60
 
-// podSpec is a pod of one validator without its container. It keeps to the restricted Pod Security Standard.
+// podSpec is a pod of one validator without its container. It keeps to the restricted Pod Security
+// Standard.
 func podSpec(network *v1alpha1.DiseqNetwork, validator string) (*corev1ac.PodSpecApplyConfiguration, error) {
 	t := network.Spec.PodTemplate
 	spec := corev1ac.PodSpec().

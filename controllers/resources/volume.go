@@ -12,8 +12,8 @@ import (
 // defaultVolumeSize is that of the API's schema.
 const defaultVolumeSize = 10 << 30
 
-// PersistentVolumeClaim is a validator's volume. It is no claim of the StatefulSet's template, so that its owner and its end are
-// the operator's business.
+// PersistentVolumeClaim is a validator's volume. It is no claim of the StatefulSet's template, so
+// that its owner and its end are the operator's business.
 func PersistentVolumeClaim(network *v1alpha1.DiseqNetwork, serial int) *corev1ac.PersistentVolumeClaimApplyConfiguration {
 	name, storage := ValidatorName(network.Name, serial), network.Spec.Storage
 	size := storage.Size

@@ -12,8 +12,8 @@ import (
 	"github.com/diseq/diseq/controllers/membership"
 )
 
-// Conditions returns all conditions of a network, each with its status, reason, message, the generation that it is about and the time
-// of the observation.
+// Conditions returns all conditions of a network, each with its status, reason, message, the
+// generation that it is about and the time of the observation.
 func Conditions(o Observation) []metav1.Condition {
 	v := o.view()
 	return []metav1.Condition{
@@ -31,11 +31,13 @@ type view struct {
 	Observation
 	standings membership.Standings
 	n, t      int
-	// caughtUp are those that count for the quorum; up are those that would if the synchrony wait let them.
+	// caughtUp are those that count for the quorum; up are those that would if the synchrony wait
+	// let them.
 	caughtUp, up int
 }
 
-// view counts. Of a quorum that was there at every look the threshold counted each time, if not the same ones, whoever else is named.
+// view counts. Of a quorum that was there at every look the threshold counted each time, if not the
+// same ones, whoever else is named.
 func (o Observation) view() view {
 	v := view{Observation: o, standings: o.Network.Standings(), n: len(o.Network.Set.Keys), t: o.Network.Set.Threshold}
 	v.caughtUp, v.up = v.standings.CaughtUp(), v.standings.Up()
@@ -83,7 +85,8 @@ func shorten(text string, most int) string {
 	return strings.ToValidUTF8(text[:most], "") + "..."
 }
 
-// count tells how many are caught up, and who is not. Where too few are up, the others abstain because of that, which is no news.
+// count tells how many are caught up, and who is not. Where too few are up, the others abstain
+// because of that, which is no news.
 func (v view) count() string {
 	counted, standings := v.caughtUp, v.standings
 	if v.up < v.t {
@@ -100,7 +103,8 @@ func (v view) count() string {
 // quorum says whether messages become final.
 func (v view) quorum() bool { return v.n > 0 && v.caughtUp >= v.t }
 
-// available: at least threshold validators are ready and caught up. A problem that stops the operator does not stop nodes that run.
+// available: at least threshold validators are ready and caught up. A problem that stops the
+// operator does not stop nodes that run.
 func available(v view) verdict {
 	switch {
 	case v.quorum() && v.caughtUp == v.n:
@@ -206,8 +210,8 @@ func (v view) withoutKey() []string {
 	return lost
 }
 
-// starting are the pods that are missing, stopping or not ready yet. Whom Kubernetes cannot run, or who takes longer than a start does,
-// is not on its way: Degraded tells of those.
+// starting are the pods that are missing, stopping or not ready yet. Whom Kubernetes cannot run, or
+// who takes longer than a start does, is not on its way: Degraded tells of those.
 func (v view) starting() []string {
 	var starting []string
 	for _, s := range v.standings {
@@ -229,8 +233,9 @@ func membershipChanging(v view) verdict {
 	return no(SetAsSpecified, "%d validators, threshold %d", v.n, v.t)
 }
 
-// evidenceFound: nodes hold evidence that a validator broke the rules. It is no part of degraded: evidence is kept for ever, and would
-// hide for ever what comes later. What was found stays found while whoever holds it does not answer.
+// evidenceFound: nodes hold evidence that a validator broke the rules. It is no part of degraded:
+// evidence is kept for ever, and would hide for ever what comes later. What was found stays found
+// while whoever holds it does not answer.
 func evidenceFound(v view) verdict {
 	var held []string
 	silent := false
@@ -257,8 +262,8 @@ func evidenceFound(v view) verdict {
 	return no(NoEvidence, "no validator that answers holds evidence that the rules of voting were broken")
 }
 
-// degraded: something is not as it should be. The first rule that is broken gives the reason, the most helpful one first; the message
-// tells of every broken one.
+// degraded: something is not as it should be. The first rule that is broken gives the reason, the
+// most helpful one first; the message tells of every broken one.
 func degraded(v view) verdict {
 	var reason string
 	var messages []string

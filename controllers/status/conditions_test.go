@@ -25,7 +25,8 @@ import (
 
 var now = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
-// observed is a network of n validators as the operator sees it: all are well at height 100, their last block is a minute old.
+// observed is a network of n validators as the operator sees it: all are well at height 100, their
+// last block is a minute old.
 func observed(n, t int, changes ...func(*Observation)) Observation {
 	net := membership.Network{Name: "demo", Validators: n, Threshold: t, Set: membership.Set{Threshold: t}}
 	for i := range n {
@@ -136,7 +137,8 @@ func paused(o *Observation) { o.Network.Paused = true }
 
 func scaled(o *Observation) { o.Network.Validators, o.Network.Threshold = 7, 4 }
 
-// verdicts are "status reason: message" by condition. A message may be the beginning of what is wanted.
+// verdicts are "status reason: message" by condition. A message may be the beginning of what is
+// wanted.
 type verdicts struct{ available, progressing, degraded, quorum, membership, evidence string }
 
 var cases = []struct {

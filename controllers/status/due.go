@@ -11,15 +11,18 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 )
 
-// Interval is how often a status is written whose numbers alone change: heights grow with every block.
+// Interval is how often a status is written whose numbers alone change: heights grow with every
+// block.
 const Interval = time.Minute
 
-// WriteDue says whether a status has to be written now, and otherwise, if there is something to write, in what time; 0 if there is
-// nothing. lastWrite is when it was last written, see [LastWrite].
+// WriteDue says whether a status has to be written now, and otherwise, if there is something to
+// write, in what time; 0 if there is nothing. lastWrite is when it was last written, see
+// [LastWrite].
 //
-// A change is written at once, unless it is one of heights, of the time of the last block, or of numbers within messages ("14 blocks
-// behind"): those change with the traffic, and every write comes back as an event and another reconcile. The first block is a change:
-// who has just made a network and sent it something looks for that.
+// A change is written at once, unless it is one of heights, of the time of the last block, or of
+// numbers within messages ("14 blocks behind"): those change with the traffic, and every write
+// comes back as an event and another reconcile. The first block is a change: who has just made a
+// network and sent it something looks for that.
 func WriteDue(old, wanted v1alpha1.DiseqNetworkStatus, lastWrite, now time.Time) (bool, time.Duration) {
 	if equality.Semantic.DeepEqual(old, wanted) {
 		return false, 0
@@ -50,8 +53,9 @@ func still(s v1alpha1.DiseqNetworkStatus) v1alpha1.DiseqNetworkStatus {
 	return s
 }
 
-// LastWrite is when the status of the object was last written by the field owner: the API server keeps that itself. Zero if it never
-// was, or if the managed fields were taken off the object, as some caches do.
+// LastWrite is when the status of the object was last written by the field owner: the API server
+// keeps that itself. Zero if it never was, or if the managed fields were taken off the object, as
+// some caches do.
 func LastWrite(object metav1.Object, owner string) time.Time {
 	var last time.Time
 	for _, f := range object.GetManagedFields() {

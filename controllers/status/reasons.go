@@ -6,22 +6,27 @@ const (
 	AllValidatorsReady = "AllValidatorsReady"
 	// ThresholdReady: at least the threshold of them are, not all.
 	ThresholdReady = "ThresholdReady"
-	// QuorumLost: fewer than the threshold are ready and caught up; nothing becomes final. Also of QuorumHealthy.
+	// QuorumLost: fewer than the threshold are ready and caught up; nothing becomes final. Also of
+	// QuorumHealthy.
 	QuorumLost = "QuorumLost"
-	// SynchronyLost: enough are, and fewer than the threshold of them hear the others within the Delta of the synchrony wait; nothing
-	// becomes final. Also of QuorumHealthy.
+	// SynchronyLost: enough are, and fewer than the threshold of them hear the others within the
+	// Delta of the synchrony wait; nothing becomes final. Also of QuorumHealthy.
 	SynchronyLost = "SynchronyLost"
-	// Starting: fewer than the threshold are ready, as they have been ever since the network was made. Also of QuorumHealthy.
+	// Starting: fewer than the threshold are ready, as they have been ever since the network was
+	// made. Also of QuorumHealthy.
 	Starting = "Starting"
 )
 
-// Problems: reasons why the operator cannot go on, of Progressing, Degraded, and Available unless a quorum is there all the same.
+// Problems: reasons why the operator cannot go on, of Progressing, Degraded, and Available unless a
+// quorum is there all the same.
 const (
 	// NameConflict: an object that the network needs exists and belongs to somebody else.
 	NameConflict = "NameConflict"
-	// RetainedSetMismatch: what an earlier network of the name left behind has another number of validators or another threshold.
+	// RetainedSetMismatch: what an earlier network of the name left behind has another number of
+	// validators or another threshold.
 	RetainedSetMismatch = "RetainedSetMismatch"
-	// RetainedGenesisMismatch: the genesis document is gone or not readable, or one that was left behind has other constants than the spec.
+	// RetainedGenesisMismatch: the genesis document is gone or not readable, or one that was left
+	// behind has other constants than the spec.
 	RetainedGenesisMismatch = "RetainedGenesisMismatch"
 	// KeyMismatch: the key Secret of a validator holds another key than the genesis document.
 	KeyMismatch = "KeyMismatch"
@@ -29,7 +34,8 @@ const (
 	KeyMissing = "KeyMissing"
 	// InvalidSpec: the spec asks for what the API server lets pass and the operator cannot make.
 	InvalidSpec = "InvalidSpec"
-	// WriteRefused: the API server refuses what the operator writes, for more than a moment: a quota, an admission policy, a right.
+	// WriteRefused: the API server refuses what the operator writes, for more than a moment: a
+	// quota, an admission policy, a right.
 	WriteRefused = "WriteRefused"
 )
 
@@ -43,9 +49,11 @@ const (
 	RollingUpdate = "RollingUpdate"
 	// WaitingForQuorum: the next restart would take the last votes that the chain needs.
 	WaitingForQuorum = "WaitingForQuorum"
-	// RestartNeedsDowntime: every restart stops the chain, with t = n; the annotation has to allow it.
+	// RestartNeedsDowntime: every restart stops the chain, with t = n; the annotation has to allow
+	// it.
 	RestartNeedsDowntime = "RestartNeedsDowntime"
-	// UpdateStuck: the pod that was made anew does not run, or the next one would lose its volume; somebody has to look.
+	// UpdateStuck: the pod that was made anew does not run, or the next one would lose its volume;
+	// somebody has to look.
 	UpdateStuck = "UpdateStuck"
 	// Paused: spec.paused is set.
 	Paused = "Paused"
@@ -57,9 +65,11 @@ const (
 const (
 	// WrongIdentity: another node answers where a validator should.
 	WrongIdentity = "WrongIdentity"
-	// WrongSet: a node runs with another number of validators, another threshold or another Delta than the genesis document has.
+	// WrongSet: a node runs with another number of validators, another threshold or another Delta
+	// than the genesis document has.
 	WrongSet = "WrongSet"
-	// VolumeBeingDeleted: somebody deleted the volume claim of a running validator; it goes with the pod.
+	// VolumeBeingDeleted: somebody deleted the volume claim of a running validator; it goes with
+	// the pod.
 	VolumeBeingDeleted = "VolumeBeingDeleted"
 	// ImagePullFailed: the image of a pod cannot be pulled.
 	ImagePullFailed = "ImagePullFailed"
@@ -77,7 +87,8 @@ const (
 	NotReady = "NotReady"
 	// Behind: a node that believes itself ready is behind the others.
 	Behind = "Behind"
-	// Abstaining: a validator does not hear the others within the Delta of the synchrony wait, and does not vote for that.
+	// Abstaining: a validator does not hear the others within the Delta of the synchrony wait, and
+	// does not vote for that.
 	Abstaining = "Abstaining"
 	// NotVoting: a node is well and does not vote.
 	NotVoting = "NotVoting"
@@ -99,8 +110,8 @@ const (
 	NoChainYet = "NoChainYet"
 	// SetAsSpecified: the set in force is the one that the spec asks for.
 	SetAsSpecified = "SetAsSpecified"
-	// ScalingNotSupported: the spec asks for another set; this version cannot change it. Also of Progressing, when there is nothing
-	// else to be done.
+	// ScalingNotSupported: the spec asks for another set; this version cannot change it. Also of
+	// Progressing, when there is nothing else to be done.
 	ScalingNotSupported = "ScalingNotSupported"
 )
 

@@ -13,11 +13,12 @@ import (
 	"github.com/diseq/diseq/controllers/nodeclient"
 )
 
-// startTime is how long a pod may take to become ready before that counts as wrong: pulling the image, attaching the volume, starting,
-// asking the peers.
+// startTime is how long a pod may take to become ready before that counts as wrong: pulling the
+// image, attaching the volume, starting, asking the peers.
 const startTime = 2 * time.Minute
 
-// scheduleTime is how long the scheduler may find no place for a pod before that counts as wrong: a volume may have to be made first.
+// scheduleTime is how long the scheduler may find no place for a pod before that counts as wrong: a
+// volume may have to be made first.
 const scheduleTime = 20 * time.Second
 
 // noKey ends the sentence about a validator without its Secret.
@@ -26,7 +27,8 @@ const noKey = "is in the genesis document and has lost its key Secret, which is 
 // rule is one thing that can be wrong.
 type rule func(view) (reason, message string, violated bool)
 
-// rules in the order in which they give Degraded its reason: what somebody has to do comes before what heals by itself.
+// rules in the order in which they give Degraded its reason: what somebody has to do comes before
+// what heals by itself.
 var rules = []rule{
 	func(v view) (string, string, bool) {
 		if v.Problem == nil {
@@ -113,7 +115,8 @@ func set(t, n int, delta time.Duration) string {
 	return text
 }
 
-// each is the rule that is broken when wrong has something to say of a member. The sentence begins with the member's name.
+// each is the rule that is broken when wrong has something to say of a member. The sentence begins
+// with the member's name.
 func each(reason string, wrong func(view, membership.Standing) string) rule {
 	return func(v view) (string, string, bool) {
 		var texts []string
@@ -126,7 +129,8 @@ func each(reason string, wrong func(view, membership.Standing) string) rule {
 	}
 }
 
-// causes are what Kubernetes calls the reasons why a pod does not run, by ours. Any other cause is PodFailed.
+// causes are what Kubernetes calls the reasons why a pod does not run, by ours. Any other cause is
+// PodFailed.
 var causes = map[string]string{
 	"ErrImagePull":                ImagePullFailed,
 	"ImagePullBackOff":            ImagePullFailed,

@@ -14,8 +14,9 @@ import (
 	"github.com/diseq/diseq/node/consensus"
 )
 
-// Of returns the status of the observation. Conditions keep their transition times as long as their status stays, and what nobody
-// answers for any more stays as it was last seen: height, time, and each member's height and phase.
+// Of returns the status of the observation. Conditions keep their transition times as long as their
+// status stays, and what nobody answers for any more stays as it was last seen: height, time, and
+// each member's height and phase.
 func Of(o Observation) v1alpha1.DiseqNetworkStatus {
 	v := o.view()
 	n, t := v.n, v.t
@@ -58,8 +59,9 @@ func Of(o Observation) v1alpha1.DiseqNetworkStatus {
 // height makes a height of the chain one of the API, which has no unsigned numbers.
 func height(h uint64) int64 { return int64(min(h, math.MaxInt64)) }
 
-// finalized is when the block of the network's height became final, by the clock of the first node that saw it; zero if no node
-// knows. A node's clock may be wrong: what lies in the future counts as now.
+// finalized is when the block of the network's height became final, by the clock of the first node
+// that saw it; zero if no node knows. A node's clock may be wrong: what lies in the future counts
+// as now.
 func finalized(n membership.Network, now time.Time) time.Time {
 	var first time.Time
 	for _, m := range n.Members {
@@ -103,8 +105,9 @@ func members(standings membership.Standings, old []v1alpha1.Member) []v1alpha1.M
 	return members
 }
 
-// phase is where a member is in its life. Its node knows best. When it does not answer, what was seen last stays: a validator on a new
-// volume is rejoining, and only its node knows when that is over.
+// phase is where a member is in its life. Its node knows best. When it does not answer, what was
+// seen last stays: a validator on a new volume is rejoining, and only its node knows when that is
+// over.
 func phase(s membership.Standing, last v1alpha1.MemberPhase) v1alpha1.MemberPhase {
 	switch {
 	case !s.InSet:

@@ -146,7 +146,8 @@ func TestTransitionTimesStayUntilTheStatusChanges(t *testing.T) {
 	later.Now, later.Old = now.Add(time.Hour), first
 	second := Of(later)
 	for kind, want := range map[string]time.Time{
-		v1alpha1.ConditionAvailable:     now,                // True/AllValidatorsReady, then True/ThresholdReady
+		// True/AllValidatorsReady, then True/ThresholdReady
+		v1alpha1.ConditionAvailable:     now,
 		v1alpha1.ConditionQuorumHealthy: now.Add(time.Hour), // True, then False
 	} {
 		c := meta.FindStatusCondition(second.Conditions, kind)

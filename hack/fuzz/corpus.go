@@ -56,7 +56,8 @@ func (m *module) selectAll(ctx context.Context, targets []target) error {
 	return nil
 }
 
-// inputs returns what testdata/fuzz and the cache hold for a target: those named by hand first, then the small before the large.
+// inputs returns what testdata/fuzz and the cache hold for a target: those named by hand first,
+// then the small before the large.
 func (m *module) inputs(ctx context.Context, t target) ([]input, error) {
 	found, err := m.found(ctx, t.dir)
 	if err != nil {
@@ -95,9 +96,10 @@ func (m *module) corpus(t target) string {
 	return filepath.Join(m.root, filepath.FromSlash(t.dir), "testdata", "fuzz", t.name)
 }
 
-// choose takes the inputs that are named by hand, and then, as long as the bounds allow, the one that covers most of what those taken do
-// not, the smaller of two that cover as much. One that the target does not take, such as one of the cache from before its arguments
-// changed, is left out, as is one that it skips.
+// choose takes the inputs that are named by hand, and then, as long as the bounds allow, the one
+// that covers most of what those taken do not, the smaller of two that cover as much. One that the
+// target does not take, such as one of the cache from before its arguments changed, is left out, as
+// is one that it skips.
 func (m *module) choose(ctx context.Context, t target, inputs []input) ([]input, error) {
 	scratch, err := m.scratch(t)
 	if err != nil {
@@ -144,7 +146,8 @@ func (m *module) choose(ctx context.Context, t target, inputs []input) ([]input,
 	return chosen, nil
 }
 
-// scratch makes a directory that looks like the package's to a test, but has an empty corpus: one input of another type would do for all.
+// scratch makes a directory that looks like the package's to a test, but has an empty corpus: one
+// input of another type would do for all.
 func (m *module) scratch(t target) (string, error) {
 	scratch := filepath.Join(m.binaries, t.String())
 	if err := os.MkdirAll(filepath.Join(scratch, "testdata", "fuzz", t.name), 0o755); err != nil {

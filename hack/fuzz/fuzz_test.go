@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// aModule writes a module with three targets: one that holds, one that an input breaks, and one whose own seed does.
+// aModule writes a module with three targets: one that holds, one that an input breaks, and one
+// whose own seed does.
 func aModule(t *testing.T) *module {
 	t.Helper()
 	root := t.TempDir()
@@ -171,8 +172,8 @@ func TestEveryTargetOfTheRepositoryHasACorpus(t *testing.T) {
 	}
 }
 
-// Of inputs that reach the same the smallest stays; one that is named by hand stays whatever it reaches, one that is not taken or
-// skipped goes.
+// Of inputs that reach the same the smallest stays; one that is named by hand stays whatever it
+// reaches, one that is not taken or skipped goes.
 func TestTheCorpusIsASmallSelectionWithTheSameCoverage(t *testing.T) {
 	m := aModule(t)
 	of := target{"a", "FuzzHolds"}

@@ -1,10 +1,11 @@
-// Command fuzz runs every fuzz target of the module, each for a time, some side by side. It shows how far it is, prints a table
-// at the end, and fails if a target did: the input that failed is then in the target's testdata/fuzz, and the command that runs it alone
-// is printed. The others have run all the same.
+// Command fuzz runs every fuzz target of the module, each for a time, some side by side. It shows
+// how far it is, prints a table at the end, and fails if a target did: the input that failed is
+// then in the target's testdata/fuzz, and the command that runs it alone is printed. The others
+// have run all the same.
 //
-// What the fuzzer finds interesting it keeps in Go's build cache, as go test -fuzz does, and begins there the next time. With
-// -corpus nothing is fuzzed: of the cache and of testdata/fuzz a small selection with the same coverage is written to testdata/fuzz,
-// which go test runs every time.
+// What the fuzzer finds interesting it keeps in Go's build cache, as go test -fuzz does, and begins
+// there the next time. With -corpus nothing is fuzzed: of the cache and of testdata/fuzz a small
+// selection with the same coverage is written to testdata/fuzz, which go test runs every time.
 package main
 
 import (
@@ -78,7 +79,8 @@ func run(ctx context.Context, m *module, only string, atOnce int, corpus, fresh 
 	return report(os.Stdout, results, len(targets))
 }
 
-// fuzzAll runs the targets, atOnce at a time, and returns what became of those that ran, in the order of targets.
+// fuzzAll runs the targets, atOnce at a time, and returns what became of those that ran, in the
+// order of targets.
 func (m *module) fuzzAll(ctx context.Context, targets []target, atOnce int) []result {
 	results := make([]*result, len(targets))
 	show := newBoard(m.progress, len(targets))
@@ -141,7 +143,8 @@ func report(w io.Writer, results []result, planned int) error {
 	return nil
 }
 
-// board shows all that is running in one line, and keeps what has ended as a line of its own where there is no terminal.
+// board shows all that is running in one line, and keeps what has ended as a line of its own where
+// there is no terminal.
 type board struct {
 	mu      sync.Mutex
 	show    func(string)
@@ -195,7 +198,8 @@ func (b *board) draw() {
 	b.show(strings.Join(parts, "  "))
 }
 
-// progress returns what shows a line. One that ends in a newline is for a log, where nothing can be drawn over; a terminal has the others.
+// progress returns what shows a line. One that ends in a newline is for a log, where nothing can be
+// drawn over; a terminal has the others.
 func progress(f *os.File) func(string) {
 	terminal := isatty.IsTerminal(f.Fd())
 	return func(line string) {

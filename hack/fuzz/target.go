@@ -25,14 +25,16 @@ import (
 // module is the module whose targets run.
 type module struct {
 	root string
-	// time is for how long each target runs, patience for how long one that had no time for anything but its corpus runs again.
+	// time is for how long each target runs, patience for how long one that had no time for
+	// anything but its corpus runs again.
 	time, patience string
 	// binaries is where the test binaries are put, cache where go test -fuzz keeps what it found.
 	binaries, cache string
 	progress        func(string)
 }
 
-// target is a fuzz target: the directory of its package below the module's root, with slashes, and its name.
+// target is a fuzz target: the directory of its package below the module's root, with slashes, and
+// its name.
 type target struct{ dir, name string }
 
 func (t target) String() string { return t.dir + "." + t.name }
@@ -40,15 +42,18 @@ func (t target) String() string { return t.dir + "." + t.name }
 // result is how far a target has come, or what became of it.
 type result struct {
 	target
-	// took is for how long it runs, execs how many inputs it has had; of them interesting reached what none of the corpus did before.
+	// took is for how long it runs, execs how many inputs it has had; of them interesting reached
+	// what none of the corpus did before.
 	took        time.Duration
 	execs       int64
 	interesting int
 	corpus      int
-	// baseline is how much of the corpus ran, such as "3/30", while inputs of the fuzzer's own are not counted yet.
+	// baseline is how much of the corpus ran, such as "3/30", while inputs of the fuzzer's own are
+	// not counted yet.
 	baseline string
 	err      error
-	// output is what it printed, failing the path of the input that failed, rerunning the command that runs that one alone.
+	// output is what it printed, failing the path of the input that failed, rerunning the command
+	// that runs that one alone.
 	output             string
 	failing, rerunning string
 }
@@ -126,7 +131,8 @@ func (m *module) found(ctx context.Context, dir string) (string, error) {
 	return filepath.Join(m.cache, filepath.FromSlash(strings.TrimSpace(string(path)))), nil
 }
 
-// deadlines is how often a target is run again because the fuzzer took the end of its time for a failure of the target.
+// deadlines is how often a target is run again because the fuzzer took the end of its time for a
+// failure of the target.
 const deadlines = 5
 
 // fuzz runs one target.
@@ -188,12 +194,14 @@ var (
 	// gathering is said until the corpus has run; with a large one and little time nothing else is.
 	gathering = regexp.MustCompile(`^fuzz: elapsed: .* (\d+/\d+) completed`)
 	written   = regexp.MustCompile(`Failing input written to (\S+)`)
-	// corpus is an input of testdata/fuzz or of the source that fails; it has no number there but seed#N.
+	// corpus is an input of testdata/fuzz or of the source that fails; it has no number there but
+	// seed#N.
 	corpus = regexp.MustCompile(`failure while testing seed corpus entry: (\S+)`)
 	rerun  = regexp.MustCompile(`^\s+(go test -run=\S+)\s*$`)
 )
 
-// maxOutput is how much of what a target printed is kept: a failure says the important things first.
+// maxOutput is how much of what a target printed is kept: a failure says the important things
+// first.
 const maxOutput = 16 << 10
 
 // read takes in what the fuzzer prints.

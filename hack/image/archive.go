@@ -29,7 +29,8 @@ func save(file, tag string, img v1.Image) (written bool, err error) {
 	return true, os.Rename(fresh, file)
 }
 
-// holds reports whether an archive has an image under a tag already. One that cannot be read has not: it is made again.
+// holds reports whether an archive has an image under a tag already. One that cannot be read has
+// not: it is made again.
 func holds(file, tag string, img v1.Image) (bool, error) {
 	id, err := img.ConfigName()
 	if err != nil {

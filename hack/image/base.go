@@ -18,8 +18,9 @@ const nonroot = 65532
 
 const certificates = "/etc/ssl/certs/ca-certificates.crt"
 
-// base returns an image with what a static binary expects of gcr.io/distroless/static: users, a directory for temporary
-// files, the roots that certificates are verified with. Time zones are left out: the binaries speak UTC.
+// base returns an image with what a static binary expects of gcr.io/distroless/static: users, a
+// directory for temporary files, the roots that certificates are verified with. Time zones are left
+// out: the binaries speak UTC.
 func base(arch string) (v1.Image, error) {
 	roots, err := rootCertificates()
 	if err != nil {
@@ -59,8 +60,9 @@ func base(arch string) (v1.Image, error) {
 	return mutate.ConfigFile(img, cf)
 }
 
-// rootCertificates returns Mozilla's roots as PEM, from a pinned module. Those with constraints that PEM cannot express, such as a
-// date after which they sign nothing, are left out rather than trusted without.
+// rootCertificates returns Mozilla's roots as PEM, from a pinned module. Those with constraints
+// that PEM cannot express, such as a date after which they sign nothing, are left out rather than
+// trusted without.
 func rootCertificates() ([]byte, error) {
 	var out bytes.Buffer
 	for root := range bundle.Roots() {
@@ -74,7 +76,8 @@ func rootCertificates() ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// An entry is a file of a layer, or a directory if its path ends in a slash. Group and user are the same.
+// An entry is a file of a layer, or a directory if its path ends in a slash. Group and user are the
+// same.
 type entry struct {
 	path    string
 	mode    int64
@@ -82,8 +85,8 @@ type entry struct {
 	content []byte
 }
 
-// newLayer packs entries, in their order. Without times, so that the same entries make the same layer; not deflated, because
-// these archives stay on the machine.
+// newLayer packs entries, in their order. Without times, so that the same entries make the same
+// layer; not deflated, because these archives stay on the machine.
 func newLayer(entries []entry) (v1.Layer, error) {
 	var packed bytes.Buffer
 	w := tar.NewWriter(&packed)

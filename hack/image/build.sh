@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# build.sh [--out DIR] [node|operator|base ...]: make the images diseq:dev and diseq-operator:dev of the Dockerfile as archives for
-# `docker load` and `kind load image-archive`, without an engine and without a registry: DIR/diseq.tar and
-# DIR/diseq-operator.tar. `base` is what they stand on, as DIR/diseq-base.tar; both images are made if none is named.
-# Quick when nothing changed.
+# build.sh [--out DIR] [node|operator|base ...]: make the images diseq:dev and diseq-operator:dev of
+# the Dockerfile as archives for `docker load` and `kind load image-archive`, without an engine and
+# without a registry: DIR/diseq.tar and DIR/diseq-operator.tar. `base` is what they stand on, as
+# DIR/diseq-base.tar; both images are made if none is named. Quick when nothing changed.
 #
 #   TAG      tag of the images, dev
 #   VERSION  what the binaries call themselves; git describes it

@@ -32,7 +32,8 @@ func (r *request) argument(s string) error {
 	return nil
 }
 
-// build follows the instructions of a stage on top of an image. They mean what they mean to BuildKit, or are refused.
+// build follows the instructions of a stage on top of an image. They mean what they mean to
+// BuildKit, or are refused.
 func (r *request) build(img v1.Image, dockerfile io.Reader) (v1.Image, error) {
 	stage, err := r.stage(dockerfile)
 	if err != nil {

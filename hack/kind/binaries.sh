@@ -36,7 +36,8 @@ for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
 	linker_flags+=" -X $package.gitTreeState=archive"
 done
 
-# For each module two keys: of what it pins, which foreign programs depend on, and of its own sources as well.
+# For each module two keys: of what it pins, which foreign programs depend on, and of its own
+# sources as well.
 declare -A module_key source_key
 for module in k8s etcd coredns localpath tools; do
 	module_key[$module]=$({
@@ -50,7 +51,8 @@ for module in k8s etcd coredns localpath tools; do
 	} | digest)
 done
 
-# program_path NAME: where the program is, or will be, with the key of what it is made of in the path.
+# program_path NAME: where the program is, or will be, with the key of what it is made of in the
+# path.
 program_path() {
 	local module package
 	read -r module package <<<"${program[$1]}"
@@ -61,7 +63,8 @@ program_path() {
 	fi
 }
 
-# build NAME...: build what of these is not there yet, one after the other: each link takes about 1 GB of memory.
+# build NAME...: build what of these is not there yet, one after the other: each link takes about 1
+# GB of memory.
 build() {
 	local name path module missing=() n=0
 	for name in "$@"; do

@@ -66,7 +66,8 @@ cluster_up() {
 			# shellcheck disable=SC2086 # one word a node
 			[[ -z $stopped ]] || in_engine docker start $stopped >/dev/null
 			wait_for_kubelets "$began"
-			# What the API server holds of their pods may still be of the time before; new ones cannot.
+			# What the API server holds of their pods may still be of the time before; new ones
+			# cannot.
 			kubectl_in_engine -n kube-system rollout restart deployment coredns >"$kind_logs/restart.log"
 			kubectl_in_engine -n local-path-storage rollout restart deployment local-path-provisioner >"$kind_logs/restart.log"
 		fi
@@ -85,7 +86,8 @@ age_of_engine() {
 	fi
 }
 
-# wait_for_kubelets TIME: until every node has renewed its lease after that time, so that its state is of now.
+# wait_for_kubelets TIME: until every node has renewed its lease after that time, so that its state
+# is of now.
 wait_for_kubelets() {
 	local end=$((SECONDS + 180)) renewed
 	while :; do
@@ -98,7 +100,8 @@ wait_for_kubelets() {
 	done
 }
 
-# cluster_create IMAGE: make it, trying a second time: on a loaded machine, kubeadm may lose patience with a component.
+# cluster_create IMAGE: make it, trying a second time: on a loaded machine, kubeadm may lose
+# patience with a component.
 cluster_create() {
 	local attempt
 	mkdir -p "$cluster_dir"
@@ -137,7 +140,8 @@ check_memory() {
 }
 
 # no_upstream: our own engine's network ends here, and CoreDNS would wait for an answer to each name outside the cluster. It is
-# to say at once that there is none, in a server block of its own: in one block, "template" goes before "kubernetes".
+# to say at once that there is none, in a server block of its own: in one block, "template" goes
+# before "kubernetes".
 no_upstream() {
 	{
 		kubectl_in_engine -n kube-system get configmap coredns -o json |
@@ -182,7 +186,8 @@ cluster_down() {
 	local others
 	others=$(find "$kind_cache/clusters" -mindepth 1 -maxdepth 1 ! -name "$cluster" 2>/dev/null)
 	if [[ $(engine) == none && -d $engine_dir && -d $cluster_dir ]]; then
-		# Ours was stopped, or killed. What it keeps of its last cluster goes with all that it keeps.
+		# Ours was stopped, or killed. What it keeps of its last cluster goes with all that it
+		# keeps.
 		if [[ -z $others ]]; then engine_down --purge; else engine_up; fi
 	fi
 	if [[ $(engine) != none ]]; then
@@ -194,7 +199,8 @@ cluster_down() {
 	if [[ -z $others && -d $engine_dir ]]; then engine_down; fi
 }
 
-# cluster_load ARCHIVE...: make the images known to the engine and to every node. Archives are as `docker save` writes them.
+# cluster_load ARCHIVE...: make the images known to the engine and to every node. Archives are as
+# `docker save` writes them.
 cluster_load() {
 	local archive
 	[[ $# -gt 0 ]] || die 'load: name an archive, as docker save or hack/image/build.sh writes it'
@@ -227,8 +233,9 @@ load_archive() {
 	say "loaded $(awk '{ $1 = ""; print substr($0, 2) }' <<<"$images" | xargs)"
 }
 
-# load_into NODE ARCHIVE IMAGES: straight into the node's containerd. A label on the image there tells what it was made of, so
-# that it need not be sent again; it goes when the name gets another image.
+# load_into NODE ARCHIVE IMAGES: straight into the node's containerd. A label on the image there
+# tells what it was made of, so that it need not be sent again; it goes when the name gets another
+# image.
 load_into() {
 	local node=$1 archive=$2 config tags tag name missing='' label=diseq-kind.config
 	local there
@@ -254,7 +261,8 @@ load_into() {
 	done <<<"$3"
 }
 
-# full_name NAME:TAG: as containerd calls it. The part before the first slash is a registry if it has a dot or a colon.
+# full_name NAME:TAG: as containerd calls it. The part before the first slash is a registry if it
+# has a dot or a colon.
 full_name() {
 	case $1 in
 	*.*/* | *:*/* | localhost/*) echo "$1" ;;

@@ -29,7 +29,8 @@ engine() {
 	fi
 }
 
-# in_engine COMMAND...: run it where the engine answers and the networks of its containers can be reached.
+# in_engine COMMAND...: run it where the engine answers and the networks of its containers can be
+# reached.
 in_engine() {
 	if alive dockerd; then
 		# The namespace has no way to a proxy, and kind would hand its name on to the nodes.
@@ -73,7 +74,8 @@ engine_up() {
 	fi
 
 	engine_settings
-	# Not `ip netns exec`: it mounts a new /sys, without the cgroups below it. Neither may hold the lock of this script.
+	# Not `ip netns exec`: it mounts a new /sys, without the cgroups below it. Neither may hold the
+	# lock of this script.
 	nsenter --net="$engine_netns" setsid containerd --config "$engine_dir/containerd.toml" \
 		>"$engine_dir/containerd.log" 2>&1 </dev/null 9>&- &
 	echo $! >"$engine_dir/containerd.pid"
@@ -121,7 +123,8 @@ engine_packages() {
 	trap - EXIT
 }
 
-# install_packages COMMAND=PACKAGE...: through setup.sh, which does nothing for the commands that are there.
+# install_packages COMMAND=PACKAGE...: through setup.sh, which does nothing for the commands that
+# are there.
 install_packages() {
 	local pair missing=()
 	for pair in "$@"; do
@@ -140,7 +143,8 @@ engine_settings() {
 		runtime=without-sys-resource
 		runtimes=$(jq -n --arg path "$kind_dir/runc-without-sys-resource.sh" '{"without-sys-resource": {path: $path}}')
 	fi
-	# A containerd of its own: one of the machine's would put the containers into another network namespace.
+	# A containerd of its own: one of the machine's would put the containers into another network
+	# namespace.
 	cat >"$engine_dir/containerd.toml" <<-TOML
 		version = 2
 		root = "$engine_dir/containerd/root"
@@ -214,7 +218,8 @@ engine_clean() {
 	rm -rf "$engine_dir/exec" "$engine_dir/containerd/state"
 }
 
-# engine_down [--purge]: stop our own engine. Its clusters start again with it, unless --purge forgets them and all images.
+# engine_down [--purge]: stop our own engine. Its clusters start again with it, unless --purge
+# forgets them and all images.
 engine_down() {
 	[[ $# -eq 0 || $* == --purge ]] || die "engine down: '$*' is none of its arguments; --purge is"
 	if [[ -d $engine_dir ]]; then

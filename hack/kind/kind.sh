@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# kind.sh VERB [ARGUMENT...]: clusters to try things on (https://kind.sigs.k8s.io), also where no engine runs and no registry can
-# be reached; README.md says how. Every verb may be repeated, and none needs another before it.
+# kind.sh VERB [ARGUMENT...]: clusters to try things on (https://kind.sigs.k8s.io), also where no
+# engine runs and no registry can be reached; README.md says how. Every verb may be repeated, and
+# none needs another before it.
 #
 #   up [--name NAME] [--workers N]   a cluster, one control plane and three workers, ready to use; starts an engine if none answers
 #   down [--name NAME]               the cluster gone; with the last one, an engine that we started as well

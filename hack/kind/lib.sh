@@ -20,12 +20,13 @@ die() {
 	exit 1
 }
 
-# quiet LOG COMMAND...: run COMMAND with its output in a file, shown only if it fails. Every half minute it says that it is
-# still there, with the last line of the output.
+# quiet LOG COMMAND...: run COMMAND with its output in a file, shown only if it fails. Every half
+# minute it says that it is still there, with the last line of the output.
 quiet() {
 	local log=$kind_logs/$1 status=0 ticker
 	shift
-	# The ticker ends with this descriptor, so that nothing is left of it whatever happens to the script.
+	# The ticker ends with this descriptor, so that nothing is left of it whatever happens to the
+	# script.
 	exec {ticker}> >(tick "$log")
 	"$@" >"$log" 2>&1 || status=$?
 	exec {ticker}>&-
@@ -47,7 +48,8 @@ tick() {
 # digest: the first 12 digits of the SHA-256 of what is written to it.
 digest() { sha256sum | cut -c -12; }
 
-# contents PATH...: name and SHA-256 of each file in these files and folders, in an order that no locale changes.
+# contents PATH...: name and SHA-256 of each file in these files and folders, in an order that no
+# locale changes.
 contents() { find "$@" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sed "s#$kind_dir/##"; }
 
 # need_space FOLDER GIB WHAT: fail unless FOLDER's file system has GIB free for WHAT.

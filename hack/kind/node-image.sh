@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154 # what lib.sh and binaries.sh set
-# node-image.sh: sourced by kind.sh. The image that the nodes of a cluster run: kindest/node where the engine can pull it, else
-# one made of our programs and Debian packages. Each stage is kept in the cache under a digest of what goes into it.
+# node-image.sh: sourced by kind.sh. The image that the nodes of a cluster run: kindest/node where
+# the engine can pull it, else one made of our programs and Debian packages. Each stage is kept in
+# the cache under a digest of what goes into it.
 
 readonly debian=bookworm
 readonly node_programs=(kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubeadm kubectl
@@ -76,7 +77,8 @@ build_base() {
 	[[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] || install_packages debian-archive-keyring=debian-archive-keyring
 	say "Debian $debian, $(wc -l <"$kind_dir/node/packages") packages and what they need"
 	rm -rf "$root"
-	# It mounts things in the new root: in a mount namespace of its own they go with it, killed or not.
+	# It mounts things in the new root: in a mount namespace of its own they go with it, killed or
+	# not.
 	quiet debootstrap.log unshare --mount --pid --fork --kill-child debootstrap --variant=minbase --force-check-gpg \
 		--include="$(paste -sd, "$kind_dir/node/packages")" "$debian" "$root" "${mirror[@]}"
 	chroot "$root" apt-get clean
@@ -88,7 +90,8 @@ build_base() {
 
 # --- the images of the pods that make a cluster ------------------------------------------------------------------------
 
-# pack NAME:TAG FOLDER [MKIMG-FLAG...] -- [COMMAND...]: an image of what is in the folder, which is gone afterwards.
+# pack NAME:TAG FOLDER [MKIMG-FLAG...] -- [COMMAND...]: an image of what is in the folder, which is
+# gone afterwards.
 pack() {
 	local image=$1 folder=$2 flags=()
 	shift 2
@@ -108,7 +111,8 @@ pack_program() {
 	pack "$1" "$work/image" "${@:4}" -- "$3"
 }
 
-# with_libraries FILE...: copy programs out of the Debian root into the image's, with the libraries they are linked to.
+# with_libraries FILE...: copy programs out of the Debian root into the image's, with the libraries
+# they are linked to.
 with_libraries() {
 	local file
 	{
@@ -145,8 +149,8 @@ build_images() {
 	pack diseq-kind/local-path-helper:dev "$work/image" -- /bin/sh
 }
 
-# kube-proxy calls iptables, which opens its extensions at run time, by name: many are links, and one needs a library that no
-# program needs. Without them, services work on some nodes or on none.
+# kube-proxy calls iptables, which opens its extensions at run time, by name: many are links, and
+# one needs a library that no program needs. Without them, services work on some nodes or on none.
 build_kube_proxy() {
 	local name extensions image=$work/image
 	mapfile -t extensions < <(cd "$root" && printf '/%s\n' usr/lib/*/xtables/*.so)
@@ -208,7 +212,8 @@ configure_root() {
 	: >"$root/etc/machine-id"
 }
 
-# import_images ROOT IMAGES: unpack the images into the root's own containerd, with that containerd, in namespaces that end with
+# import_images ROOT IMAGES: unpack the images into the root's own containerd, with that containerd,
+# in namespaces that end with
 # it: no mount and no process can stay.
 import_images() {
 	unshare --mount --pid --fork --kill-child bash -euo pipefail -s "$1" "$2" <<'OUTSIDE'
@@ -229,7 +234,8 @@ import_images() {
 			for archive in images/*; do
 				ctr -n k8s.io images import --snapshotter overlayfs "$archive" || { tail containerd.log; exit 1; }
 			done
-			# The packed layers are of no use any more. "content rm" forgets them, but leaves the files to a later cleaning.
+			# The packed layers are of no use any more. "content rm" forgets them, but leaves the
+			# files to a later cleaning.
 			layers=$(for manifest in $(ctr -n k8s.io images ls | awk 'NR > 1 { print $3 }' | sort -u); do
 				ctr -n k8s.io content get "$manifest" | jq -r '.layers[].digest'
 			done | sort -u)
@@ -258,7 +264,8 @@ build_node() {
 	say 'node image: archive'
 	tar -C "$root" --numeric-owner --exclude=./dev/'*' -cf "$work/layer.tar" .
 	rm -rf "$root" "$work/images"
-	# systemd ends on SIGRTMIN+3; on SIGTERM it executes itself again, and `docker stop` would wait for ten seconds.
+	# systemd ends on SIGRTMIN+3; on SIGTERM it executes itself again, and `docker stop` would wait
+	# for ten seconds.
 	"$kind_bin/mkimg" -tag "$own_image" -layer "$work/layer.tar" -out "$node_archive.new" -stop-signal SIGRTMIN+3 \
 		-env container=docker -label "$image_label=$kubernetes" /usr/local/bin/entrypoint /sbin/init
 	rm -rf "$work"

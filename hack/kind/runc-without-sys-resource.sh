@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# runc-without-sys-resource.sh: the OCI runtime of an engine that lacks CAP_SYS_RESOURCE. It takes out of each container
-# (config.json) and each exec (process.json) what only a process with that capability may set; then it is runc.
+# runc-without-sys-resource.sh: the OCI runtime of an engine that lacks CAP_SYS_RESOURCE. It takes
+# out of each container (config.json) and each exec (process.json) what only a process with that
+# capability may set; then it is runc.
 set -euo pipefail
 
 bundle='' process='' before=''

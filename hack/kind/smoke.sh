@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# smoke.sh [--workers N] [--keep]: create a cluster, check what a workload relies on, and take everything down again, looking at
-# what is left. --keep leaves the cluster up. About two minutes when the node image is there.
+# smoke.sh [--workers N] [--keep]: create a cluster, check what a workload relies on, and take
+# everything down again, looking at what is left. --keep leaves the cluster up. About two minutes
+# when the node image is there.
 set -euo pipefail
 # shellcheck source=hack/kind/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -160,7 +161,8 @@ fi
 [[ $(k logs probe-0) == *'probe-0: start 1, uid 65532'* ]] || fail "logs: $(k logs probe-0)"
 ok "logs: $(k logs probe-0 | head -n 1)"
 
-# A policy on the receiver lets one pod in, one on the sender lets it out to one pod. Tried by address: DNS is egress, too.
+# A policy on the receiver lets one pod in, one on the sender lets it out to one pod. Tried by
+# address: DNS is egress, too.
 address() { k get pod "probe-$1" -o jsonpath='{.status.podIP}'; }
 reaches() { from "probe-$1" "/get?u=http://$(address "$2"):8080/id"; }
 reaches_not() { ! reaches "$1" "$2"; }

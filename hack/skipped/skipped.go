@@ -1,6 +1,7 @@
-// Package skipped leaves a test out where the machine lacks something it takes, and has it told: of what a package that passes prints, go
-// test shows nothing without -v. hack/phase.sh names a file in DISEQ_SKIPPED and prints what is in it at the end of the phase; a
-// package that read the name is not taken from go test's cache the next time.
+// Package skipped leaves a test out where the machine lacks something it takes, and has it told: of
+// what a package that passes prints, go test shows nothing without -v. hack/phase.sh names a file
+// in DISEQ_SKIPPED and prints what is in it at the end of the phase; a package that read the name
+// is not taken from go test's cache the next time.
 package skipped
 
 import (

@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// Header is what validators sign the hash of. It names its height and not its round, so that a later round can propose
-// the very same block again.
+// Header is what validators sign the hash of. It names its height and not its round, so that a
+// later round can propose the very same block again.
 type Header struct {
 	ProtocolVersion uint32 `json:"protocol_version"`
 	ChainID         string `json:"chain_id"`
@@ -20,12 +20,14 @@ type Header struct {
 	// MessagesRoot is the RFC 6962 root over the block's messages.
 	MessagesRoot  Hash   `json:"messages_root"`
 	MessagesCount uint32 `json:"messages_count"`
-	// StateHeight is the newest height whose trie root the proposer had computed, StateRoot that root (zero: empty trie).
+	// StateHeight is the newest height whose trie root the proposer had computed, StateRoot that
+	// root (zero: empty trie).
 	StateHeight uint64 `json:"state_height"`
 	StateRoot   Hash   `json:"state_root"`
 	// Beacon is the randomness of the height's beacon epoch.
 	Beacon Hash `json:"beacon"`
-	// CommitmentHash is the hash of the VRF commitment that the block carries, zero if it carries none.
+	// CommitmentHash is the hash of the VRF commitment that the block carries, zero if it carries
+	// none.
 	CommitmentHash     Hash `json:"commitment_hash"`
 	ValidatorsHash     Hash `json:"validators_hash"`
 	NextValidatorsHash Hash `json:"next_validators_hash"`
@@ -82,7 +84,8 @@ func DecodeHeader(b []byte) (*Header, error) {
 
 func headerSigning(hash Hash) []byte { return append([]byte("diseq/header-signature"), hash[:]...) }
 
-// Commitment is what the committing validator of a beacon epoch reveals: its VRF output and the proof of it.
+// Commitment is what the committing validator of a beacon epoch reveals: its VRF output and the
+// proof of it.
 type Commitment struct {
 	Epoch uint64 `json:"epoch"`
 	// Validator is the index in the set of the epoch's first height.
@@ -125,14 +128,14 @@ func DecodeCommitment(b []byte) (*Commitment, error) {
 	return &c, nil
 }
 
-// Block is a header with what it stands for: its first proposer's signature, the commitment it carries if any, and the
-// batches whose messages it orders.
+// Block is a header with what it stands for: its first proposer's signature, the commitment it
+// carries if any, and the batches whose messages it orders.
 type Block struct {
 	Header     Header
 	Signature  Signature
 	Commitment *Commitment
-	// Body names batches in their order. The block's messages are theirs, less each id already final or earlier in the
-	// block; header.messages_root is over what is left.
+	// Body names batches in their order. The block's messages are theirs, less each id already
+	// final or earlier in the block; header.messages_root is over what is left.
 	Body []BatchRef
 }
 
@@ -234,7 +237,8 @@ func DecodeBlock(in []byte) (*Block, error) {
 	return &b, nil
 }
 
-// FinalBlock is a block with its messages in full and the finalization that makes it final. Height 0 has a zero certificate.
+// FinalBlock is a block with its messages in full and the finalization that makes it final. Height
+// 0 has a zero certificate.
 type FinalBlock struct {
 	Block
 	Messages    []Message
@@ -248,8 +252,8 @@ func (f *FinalBlock) Encode() []byte {
 	return f.Certificate.append(out)
 }
 
-// DecodeFinalBlock reads a final block of height 1 or above whose messages take at most limit bytes (max_block_bytes). Its
-// messages alias in. What it says is not checked: see Verify.
+// DecodeFinalBlock reads a final block of height 1 or above whose messages take at most limit bytes
+// (max_block_bytes). Its messages alias in. What it says is not checked: see Verify.
 func DecodeFinalBlock(in []byte, limit int) (*FinalBlock, error) {
 	d := decoder{b: in}
 	f := &FinalBlock{Block: d.block()}
@@ -261,8 +265,9 @@ func DecodeFinalBlock(in []byte, limit int) (*FinalBlock, error) {
 	return f, nil
 }
 
-// Verify checks what a reader can check of a final block without the blocks below it: the chain and height it claims,
-// the set's hash, the messages against the header, and the finalization. The caller checks the parent hash.
+// Verify checks what a reader can check of a final block without the blocks below it: the chain and
+// height it claims, the set's hash, the messages against the header, and the finalization. The
+// caller checks the parent hash.
 func (f *FinalBlock) Verify(chainID string, set *ValidatorSet) error {
 	h := &f.Header
 	if h.ChainID != chainID {
@@ -292,13 +297,16 @@ type Proposal struct {
 	// Statement is a vote of kind Propose by the round's leader.
 	Statement Vote
 	Block     Block
-	// Notarization is of the highest earlier round that has one; nil if there is none. Then the block is the one notarized.
+	// Notarization is of the highest earlier round that has one; nil if there is none. Then the
+	// block is the one notarized.
 	Notarization *Certificate
-	// Nullifications are those of every round between the Notarization's (or the start) and this one, in rising order.
+	// Nullifications are those of every round between the Notarization's (or the start) and this
+	// one, in rising order.
 	Nullifications []Certificate
 }
 
-// MaxJustification bounds the nullifications of a proposal: later rounds are reached by catching up.
+// MaxJustification bounds the nullifications of a proposal: later rounds are reached by catching
+// up.
 const MaxJustification = 4 * MaxValidators
 
 // Encode returns the canonical encoding.
@@ -316,8 +324,8 @@ func (p *Proposal) Encode() []byte {
 	return out
 }
 
-// DecodeProposal reads a proposal and checks that the statement is about the block. No signature and no justification
-// is checked.
+// DecodeProposal reads a proposal and checks that the statement is about the block. No signature
+// and no justification is checked.
 func DecodeProposal(in []byte) (*Proposal, error) {
 	d := decoder{b: in}
 	p := &Proposal{Statement: d.vote(), Block: d.block()}

@@ -55,7 +55,8 @@ func testMessages(n int) []Message {
 	return messages
 }
 
-// finalBlock returns a block at height 1 with count messages in one batch, final by validators 0, 1 and 2.
+// finalBlock returns a block at height 1 with count messages in one batch, final by validators 0, 1
+// and 2.
 func (n *network) finalBlock(count int) *FinalBlock {
 	genesis := n.Header()
 	batch := &Batch{Incarnation: 7, Number: 1, Messages: testMessages(count)}

@@ -1,14 +1,16 @@
-// Package chain holds what a DISEQ chain is made of: messages and the batches they travel in, headers and blocks, votes
-// and the certificates they add up to, the validator set, the genesis document, receipts and evidence.
+// Package chain holds what a DISEQ chain is made of: messages and the batches they travel in,
+// headers and blocks, votes and the certificates they add up to, the validator set, the genesis
+// document, receipts and evidence.
 //
-// Every type has one canonical binary encoding (docs/protocol.md states each byte): integers are big-endian and of
-// fixed width, byte strings and lists carry a 32-bit length, an optional part one byte 0 or 1, and nothing may
-// follow. What is hashed or signed starts with a domain string of its own, so that no signature means two things.
-// Decoders take foreign bytes: each is bounded before it allocates and returns an error that wraps [ErrMalformed].
+// Every type has one canonical binary encoding (docs/protocol.md states each byte): integers are
+// big-endian and of fixed width, byte strings and lists carry a 32-bit length, an optional part one
+// byte 0 or 1, and nothing may follow. What is hashed or signed starts with a domain string of its
+// own, so that no signature means two things. Decoders take foreign bytes: each is bounded before
+// it allocates and returns an error that wraps [ErrMalformed].
 //
-// A receipt is verified by this package alone, from the genesis document: [Receipt.Verify] needs no node, no
-// network and no other package of this module.
+// A receipt is verified by this package alone, from the genesis document: [Receipt.Verify] needs no
+// node, no network and no other package of this module.
 //
-// The package deliberately knows nothing of time, storage, transport or the rules of voting; those are
-// node/consensus and node/store. It keeps no state.
+// The package deliberately knows nothing of time, storage, transport or the rules of voting; those
+// are node/consensus and node/store. It keeps no state.
 package chain

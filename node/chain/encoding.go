@@ -6,7 +6,8 @@ import (
 	"fmt"
 )
 
-// ErrMalformed is wrapped by every error about bytes or JSON that are no encoding of what they claim to be.
+// ErrMalformed is wrapped by every error about bytes or JSON that are no encoding of what they
+// claim to be.
 var ErrMalformed = errors.New("malformed")
 
 func appendU32(b []byte, v uint32) []byte { return binary.BigEndian.AppendUint32(b, v) }
@@ -25,8 +26,8 @@ func appendOptional(b []byte, present bool) []byte {
 	return append(b, 0)
 }
 
-// decoder reads the canonical encoding. After the first error it returns zero values; finish reports that error, or
-// that bytes are left over. Byte strings alias the input.
+// decoder reads the canonical encoding. After the first error it returns zero values; finish
+// reports that error, or that bytes are left over. Byte strings alias the input.
 type decoder struct {
 	b   []byte
 	err error
@@ -85,8 +86,8 @@ func (d *decoder) bytes(what string, limit int) []byte {
 	return d.take(what, int(n))
 }
 
-// count reads the length of a list of at most limit elements of at least size bytes each, so that what a caller
-// allocates for it is bounded by the input.
+// count reads the length of a list of at most limit elements of at least size bytes each, so that
+// what a caller allocates for it is bounded by the input.
 func (d *decoder) count(what string, limit, size int) int {
 	n := d.u32(what)
 	if int64(n) > int64(limit) {

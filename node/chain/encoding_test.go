@@ -15,7 +15,8 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/vectors.json anew")
 
-// encodings lists every type with a binary encoding: an example, and its decoder followed by its encoder.
+// encodings lists every type with a binary encoding: an example, and its decoder followed by its
+// encoder.
 func encodings(n *network) map[string]struct {
 	example []byte
 	recode  func([]byte) ([]byte, error)
@@ -84,8 +85,9 @@ func TestEveryEncodingIsReadBackAndRefusedWhenCutOrExtended(t *testing.T) {
 	}
 }
 
-// FuzzDecode holds that no decoder panics, that each accepts the canonical encoding only, and that none takes more memory than what it
-// was given warrants: a length is believed only as far as there are bytes behind it.
+// FuzzDecode holds that no decoder panics, that each accepts the canonical encoding only, and that
+// none takes more memory than what it was given warrants: a length is believed only as far as there
+// are bytes behind it.
 func FuzzDecode(f *testing.F) {
 	n := newNetwork(f, 4, 3)
 	all := encodings(n)
@@ -112,8 +114,8 @@ func allocated() uint64 {
 	return stats.TotalAlloc
 }
 
-// FuzzReadJSON reads anything as each of the documents that are JSON: none but what was signed verifies, and what is read is read again as
-// the same from what is written of it.
+// FuzzReadJSON reads anything as each of the documents that are JSON: none but what was signed
+// verifies, and what is read is read again as the same from what is written of it.
 func FuzzReadJSON(f *testing.F) {
 	n := newNetwork(f, 4, 3)
 	block := n.finalBlock(3)
@@ -221,8 +223,9 @@ func TestDecodersRefuseWhatIsNotCanonical(t *testing.T) {
 	}
 }
 
-// TestVectors holds the encodings, hashes and signatures that docs/protocol.md points to: a second implementation that
-// reproduces them speaks this protocol. go test ./node/chain -run Vectors -update writes them anew.
+// TestVectors holds the encodings, hashes and signatures that docs/protocol.md points to: a second
+// implementation that reproduces them speaks this protocol. go test ./node/chain -run Vectors
+// -update writes them anew.
 func TestVectors(t *testing.T) {
 	n := newNetwork(t, 4, 3)
 	f := n.finalBlock(3)

@@ -19,7 +19,8 @@ const (
 	RulePropose Rule = "propose"
 )
 
-// Conflict returns the rule that two votes of one validator break together, or "" if they break none.
+// Conflict returns the rule that two votes of one validator break together, or "" if they break
+// none.
 func Conflict(a, b Vote) Rule {
 	if a.Validator != b.Validator || a.Height != b.Height || a.Round != b.Round {
 		return ""
@@ -42,7 +43,8 @@ func Conflict(a, b Vote) Rule {
 	return ""
 }
 
-// Evidence is a pair of votes by one validator that no honest validator signs. Anyone with the validator set can check it.
+// Evidence is a pair of votes by one validator that no honest validator signs. Anyone with the
+// validator set can check it.
 type Evidence struct {
 	ChainID   string    `json:"chain_id"`
 	Rule      Rule      `json:"rule"`
@@ -51,7 +53,8 @@ type Evidence struct {
 	Second    Vote      `json:"second"`
 }
 
-// NewEvidence pairs two conflicting votes, in an order that does not depend on which came first; false if they break no rule.
+// NewEvidence pairs two conflicting votes, in an order that does not depend on which came first;
+// false if they break no rule.
 func NewEvidence(chainID string, set *ValidatorSet, a, b Vote) (Evidence, bool) {
 	rule := Conflict(a, b)
 	if rule == "" || int64(a.Validator) >= int64(len(set.Validators)) {
@@ -63,7 +66,8 @@ func NewEvidence(chainID string, set *ValidatorSet, a, b Vote) (Evidence, bool) 
 	return Evidence{ChainID: chainID, Rule: rule, PublicKey: set.Validators[a.Validator].PublicKey, First: a, Second: b}, true
 }
 
-// Verify checks that the two votes break the rule named and that the validator of set with that key signed both.
+// Verify checks that the two votes break the rule named and that the validator of set with that key
+// signed both.
 func (e *Evidence) Verify(chainID string, set *ValidatorSet) error {
 	if e.ChainID != chainID {
 		return fmt.Errorf("evidence of chain %q, want %q", e.ChainID, chainID)

@@ -18,7 +18,8 @@ const MaxStateLag = 64
 
 // Parameters are the chain's constants: every node has the same, by the genesis hash.
 type Parameters struct {
-	// MinBlockIntervalMS is how long the leader of round 0 waits after the block below, in milliseconds, unless a block is full.
+	// MinBlockIntervalMS is how long the leader of round 0 waits after the block below, in
+	// milliseconds, unless a block is full.
 	MinBlockIntervalMS uint32 `json:"min_block_interval_ms"`
 	// BeaconInterval is the length of a beacon epoch in heights.
 	BeaconInterval uint32 `json:"beacon_interval"`
@@ -26,13 +27,15 @@ type Parameters struct {
 	MaxMessageBytes uint32 `json:"max_message_bytes"`
 	// MaxBlockBytes bounds the encoded messages of a block.
 	MaxBlockBytes uint32 `json:"max_block_bytes"`
-	// RoundTimeoutMS is T_round of round 0 in milliseconds; each later round takes 1.5 times as long ...
+	// RoundTimeoutMS is T_round of round 0 in milliseconds; each later round takes 1.5 times as
+	// long ...
 	RoundTimeoutMS uint32 `json:"round_timeout_ms"`
 	// MaxRoundTimeoutMS ... up to this.
 	MaxRoundTimeoutMS uint32 `json:"max_round_timeout_ms"`
 }
 
-// DefaultParameters returns the defaults of consensus.md: 20 ms, 128 heights, 64 KiB, 4 MiB, 500 ms, 10 s.
+// DefaultParameters returns the defaults of consensus.md: 20 ms, 128 heights, 64 KiB, 4 MiB, 500
+// ms, 10 s.
 func DefaultParameters() Parameters {
 	return Parameters{
 		MinBlockIntervalMS: 20, BeaconInterval: 128, MaxMessageBytes: 64 << 10, MaxBlockBytes: 4 << 20,
@@ -130,7 +133,8 @@ func (g *Genesis) Encode() []byte {
 // Hash returns the genesis hash, which is also the beacon of epochs 0 and before.
 func (g *Genesis) Hash() Hash { return digest("diseq/genesis", g.Encode()) }
 
-// Header returns the header of block 0. Its beacon is the genesis hash, so that every chain of headers leads to it.
+// Header returns the header of block 0. Its beacon is the genesis hash, so that every chain of
+// headers leads to it.
 func (g *Genesis) Header() Header {
 	set := g.Set().Hash()
 	return Header{
@@ -142,8 +146,8 @@ func (g *Genesis) Header() Header {
 // maxGenesisBytes bounds a genesis document.
 const maxGenesisBytes = 1 << 20
 
-// ReadGenesis reads and validates a JSON document of at most 1 MiB. Unknown fields are refused: a misspelt parameter
-// must not silently become its default.
+// ReadGenesis reads and validates a JSON document of at most 1 MiB. Unknown fields are refused: a
+// misspelt parameter must not silently become its default.
 func ReadGenesis(r io.Reader) (*Genesis, error) {
 	b, err := io.ReadAll(io.LimitReader(r, maxGenesisBytes+1))
 	if err != nil {

@@ -13,7 +13,8 @@ type Hash [32]byte
 // PublicKey is an Ed25519 public key (RFC 8032); in JSON and text it is 64 lower-case hex digits.
 type PublicKey [ed25519.PublicKeySize]byte
 
-// VRFKey is a validator's public VRF key: a canonical big-endian field element (docs/protocol.md, VRF).
+// VRFKey is a validator's public VRF key: a canonical big-endian field element (docs/protocol.md,
+// VRF).
 type VRFKey [32]byte
 
 // Signature is an Ed25519 signature (RFC 8032); in JSON and text it is 128 lower-case hex digits.

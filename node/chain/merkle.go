@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// The messages of a block are the leaves of an RFC 6962 Merkle tree: leaf = SHA-256(0x00 || u32 LE timestamp || data),
-// node = SHA-256(0x01 || left || right), the empty tree SHA-256("").
+// The messages of a block are the leaves of an RFC 6962 Merkle tree: leaf = SHA-256(0x00 || u32 LE
+// timestamp || data), node = SHA-256(0x01 || left || right), the empty tree SHA-256("").
 
 func merkleLeaf(m Message) Hash {
 	b := make([]byte, 0, 5+len(m.Data))
@@ -24,8 +24,8 @@ func merkleNode(left, right Hash) Hash {
 	return sha256.Sum256(b[:])
 }
 
-// messageTree holds every node of the tree over a block's messages, level by level from the leaves up. A node without a
-// sibling stands for itself one level up, which gives the shape of RFC 6962.
+// messageTree holds every node of the tree over a block's messages, level by level from the leaves
+// up. A node without a sibling stands for itself one level up, which gives the shape of RFC 6962.
 type messageTree [][]Hash
 
 func newMessageTree(messages []Message) messageTree {

@@ -11,16 +11,19 @@ import (
 type Message struct {
 	// Data is what is ordered, 1 to max_message_bytes bytes.
 	Data []byte `json:"data"`
-	// Timestamp is the submitter's, in Unix seconds; 0 when none was given. It is stored and certified but no part of
-	// the identity: of two submissions of the same data the first ordered wins.
+	// Timestamp is the submitter's, in Unix seconds; 0 when none was given. It is stored and
+	// certified but no part of the identity: of two submissions of the same data the first ordered
+	// wins.
 	Timestamp uint32 `json:"timestamp"`
 }
 
-// leafPrefix is the bincode of the trie leaf (prefix None, empty key, hash None, data Some) up to the length of its data.
+// leafPrefix is the bincode of the trie leaf (prefix None, empty key, hash None, data Some) up to
+// the length of its data.
 var leafPrefix = [11]byte{10: 1}
 
-// ID returns the message's identity, which is also its key in the trie: SHA-256 over the leaf with an empty key
-// (docs/protocol.md, message id). It depends on Data alone: equal data is the same message for ever.
+// ID returns the message's identity, which is also its key in the trie: SHA-256 over the leaf with
+// an empty key (docs/protocol.md, message id). It depends on Data alone: equal data is the same
+// message for ever.
 func (m Message) ID() Hash {
 	b := make([]byte, 0, 512)
 	b = append(b, leafPrefix[:]...)
@@ -40,7 +43,8 @@ func appendMessages(b []byte, messages []Message) []byte {
 	return b
 }
 
-// messages reads a list whose data may take limit bytes in all (its encoding is bounded by the input anyway).
+// messages reads a list whose data may take limit bytes in all (its encoding is bounded by the
+// input anyway).
 func (d *decoder) messages(limit int) []Message {
 	n := d.count("messages", limit/9+1, 9)
 	messages := make([]Message, 0, n)
@@ -63,7 +67,8 @@ func EncodeMessages(messages []Message) []byte {
 	return appendMessages(make([]byte, 0, size), messages)
 }
 
-// DecodeMessages reads a list of messages of at most limit bytes. The data of the messages aliases b.
+// DecodeMessages reads a list of messages of at most limit bytes. The data of the messages aliases
+// b.
 func DecodeMessages(b []byte, limit int) ([]Message, error) {
 	if len(b) > limit+4 {
 		return nil, fmt.Errorf("messages: %w: %d bytes, at most %d allowed", ErrMalformed, len(b), limit+4)
@@ -73,12 +78,13 @@ func DecodeMessages(b []byte, limit int) ([]Message, error) {
 	return messages, d.finish("messages")
 }
 
-// Batch is a run of messages that one node accepted, in the order of their acceptance. It is signed and numbered by
-// that node, so that everyone can order it and no one can make a hole in it unseen.
+// Batch is a run of messages that one node accepted, in the order of their acceptance. It is signed
+// and numbered by that node, so that everyone can order it and no one can make a hole in it unseen.
 type Batch struct {
 	Author PublicKey
-	// Incarnation is the Unix time in nanoseconds at which the author's pool was opened, or the one before it plus 1 where
-	// the clock was set back: numbers start again at 1 with each opening, so that none is ever given twice.
+	// Incarnation is the Unix time in nanoseconds at which the author's pool was opened, or the one
+	// before it plus 1 where the clock was set back: numbers start again at 1 with each opening, so
+	// that none is ever given twice.
 	Incarnation uint64
 	// Number counts the author's batches of this incarnation from 1, without gaps.
 	Number    uint64
@@ -111,7 +117,8 @@ func (b *Batch) Size() int {
 	return n
 }
 
-// Hash returns the hash by which blocks name the batch. It covers the chain id and all but the signature.
+// Hash returns the hash by which blocks name the batch. It covers the chain id and all but the
+// signature.
 func (b *Batch) Hash(chainID string) Hash {
 	out := make([]byte, 0, batchOverhead+len(chainID)+b.Size())
 	return digest("diseq/batch", b.appendUnsigned(appendBytes(out, chainID)))
@@ -125,8 +132,8 @@ func (b *Batch) Sign(key ed25519.PrivateKey, chainID string) {
 
 func batchSigning(hash Hash) []byte { return append([]byte("diseq/batch-signature"), hash[:]...) }
 
-// Verify checks the author's signature and that the batch has messages, none empty or above maxMessage bytes. The hash
-// is returned since it is computed on the way.
+// Verify checks the author's signature and that the batch has messages, none empty or above
+// maxMessage bytes. The hash is returned since it is computed on the way.
 func (b *Batch) Verify(chainID string, maxMessage int) (Hash, error) {
 	hash := b.Hash(chainID)
 	if b.Number == 0 || len(b.Messages) == 0 {
@@ -149,8 +156,8 @@ func (b *Batch) Encode() []byte {
 	return append(out, b.Signature[:]...)
 }
 
-// DecodeBatch reads a batch whose messages take at most limit bytes (max_block_bytes). Their data aliases b.
-// The signature is not checked: see Verify.
+// DecodeBatch reads a batch whose messages take at most limit bytes (max_block_bytes). Their data
+// aliases b. The signature is not checked: see Verify.
 func DecodeBatch(b []byte, limit int) (*Batch, error) {
 	if len(b) > limit+batchOverhead {
 		return nil, fmt.Errorf("batch: %w: %d bytes, at most %d allowed", ErrMalformed, len(b), limit+batchOverhead)

@@ -12,7 +12,8 @@ type ReceiptMessage struct {
 	Message
 }
 
-// Inclusion is the RFC 6962 audit path from the message to the block's messages root, lowest sibling first.
+// Inclusion is the RFC 6962 audit path from the message to the block's messages root, lowest
+// sibling first.
 type Inclusion struct {
 	Path []Hash `json:"path"`
 }
@@ -23,14 +24,16 @@ type ReceiptCertificate struct {
 	Strength int `json:"strength"`
 }
 
-// ValidatorSetChange is one step of a reader from a validator set to the next: a final header that names the new set's hash.
+// ValidatorSetChange is one step of a reader from a validator set to the next: a final header that
+// names the new set's hash.
 type ValidatorSetChange struct {
 	Header      Header             `json:"header"`
 	Certificate ReceiptCertificate `json:"certificate"`
 	Next        ValidatorSet       `json:"change"`
 }
 
-// Receipt proves to whoever holds the genesis document that a message is at an index of a final block.
+// Receipt proves to whoever holds the genesis document that a message is at an index of a final
+// block.
 type Receipt struct {
 	Version          uint32               `json:"version"`
 	ChainID          string               `json:"chain_id"`
@@ -43,8 +46,9 @@ type Receipt struct {
 	ValidatorChanges []ValidatorSetChange `json:"validator_changes"`
 }
 
-// NewReceipts makes the receipts of the messages at these places of a final block. changes lead from genesis to the block's
-// set. It takes time in proportion to the block, however many receipts are asked for.
+// NewReceipts makes the receipts of the messages at these places of a final block. changes lead
+// from genesis to the block's set. It takes time in proportion to the block, however many receipts
+// are asked for.
 func NewReceipts(f *FinalBlock, changes []ValidatorSetChange, indexes ...int) ([]*Receipt, error) {
 	if changes == nil {
 		changes = []ValidatorSetChange{}
@@ -66,9 +70,10 @@ func NewReceipts(f *FinalBlock, changes []ValidatorSetChange, indexes ...int) ([
 	return receipts, nil
 }
 
-// Verify checks the receipt against the genesis document: message -> messages_root -> header hash -> finalize votes of the
-// set in force, followed from genesis. strength is the least number of finalize votes that the reader insists on; 0 means
-// the threshold. Every field takes part, so that a receipt altered anywhere is refused.
+// Verify checks the receipt against the genesis document: message -> messages_root -> header hash
+// -> finalize votes of the set in force, followed from genesis. strength is the least number of
+// finalize votes that the reader insists on; 0 means the threshold. Every field takes part, so that
+// a receipt altered anywhere is refused.
 func (r *Receipt) Verify(g *Genesis, strength int) error {
 	if r.Version != 1 {
 		return fmt.Errorf("receipt version %d, want 1", r.Version)
@@ -141,7 +146,8 @@ func (c *ReceiptCertificate) verify(h *Header, chainID string, set *ValidatorSet
 	return verifyFinalization(&c.Certificate, h, chainID, set)
 }
 
-// maxReceiptBytes bounds a receipt in JSON: the largest message in base64 and certificates of many set changes.
+// maxReceiptBytes bounds a receipt in JSON: the largest message in base64 and certificates of many
+// set changes.
 const maxReceiptBytes = 64 << 20
 
 // ReadReceipt reads a JSON receipt of at most 64 MiB. It is not verified.

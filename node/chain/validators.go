@@ -5,7 +5,8 @@ import (
 	"slices"
 )
 
-// MinSynchronyDeltaMS and MaxSynchronyDeltaMS bound the synchrony wait's Delta. Below the least, a garbage collection is a breach.
+// MinSynchronyDeltaMS and MaxSynchronyDeltaMS bound the synchrony wait's Delta. Below the least, a
+// garbage collection is a breach.
 const (
 	MinSynchronyDeltaMS = 10
 	MaxSynchronyDeltaMS = 60_000
@@ -14,13 +15,15 @@ const (
 // MaxValidators is the largest size of a validator set.
 const MaxValidators = 100
 
-// Validator is one member of a validator set: an identity that signs and a key that the beacon's reveals are proved for.
+// Validator is one member of a validator set: an identity that signs and a key that the beacon's
+// reveals are proved for.
 type Validator struct {
 	PublicKey PublicKey `json:"public_key"`
 	VRFKey    VRFKey    `json:"vrf_key"`
 }
 
-// ValidatorSet is who decides a height, and how many of them it takes. Validators are named by their index in it.
+// ValidatorSet is who decides a height, and how many of them it takes. Validators are named by
+// their index in it.
 type ValidatorSet struct {
 	Validators []Validator `json:"validators"`
 	// Threshold is the number of votes of a certificate: more than half of the validators.
@@ -29,7 +32,8 @@ type ValidatorSet struct {
 	SynchronyDeltaMS uint32 `json:"synchrony_delta_ms"`
 }
 
-// Validate checks the size, the threshold (n/2 < t <= n), the synchrony wait's Delta and that no key stands twice.
+// Validate checks the size, the threshold (n/2 < t <= n), the synchrony wait's Delta and that no
+// key stands twice.
 func (s *ValidatorSet) Validate() error {
 	n := len(s.Validators)
 	if n < 1 || n > MaxValidators {
@@ -62,8 +66,8 @@ func (s *ValidatorSet) Index(key PublicKey) int {
 	return slices.IndexFunc(s.Validators, func(v Validator) bool { return v.PublicKey == key })
 }
 
-// Hash covers the keys, the VRF keys, the threshold and the synchrony delta: all that a reader needs to check a
-// certificate of the set.
+// Hash covers the keys, the VRF keys, the threshold and the synchrony delta: all that a reader
+// needs to check a certificate of the set.
 func (s *ValidatorSet) Hash() Hash { return digest("diseq/validators", s.append(nil)) }
 
 func (s *ValidatorSet) append(b []byte) []byte {

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// signatureVector is a signature that implementations of Ed25519 disagree about, and what counts here.
+// signatureVector is a signature that implementations of Ed25519 disagree about, and what counts
+// here.
 type signatureVector struct {
 	Case      string    `json:"case"`
 	PublicKey PublicKey `json:"public_key"`
@@ -15,12 +16,14 @@ type signatureVector struct {
 	Valid     bool      `json:"valid"`
 }
 
-// signatureVectors holds the choices that RFC 8032 leaves open: without cofactor, R compared as bytes, keys taken leniently.
+// signatureVectors holds the choices that RFC 8032 leaves open: without cofactor, R compared as
+// bytes, keys taken leniently.
 func signatureVectors(t *testing.T, n *network) []signatureVector {
 	t.Helper()
 	const (
-		neutral    = "0100000000000000000000000000000000000000000000000000000000000000"
-		signed     = "0100000000000000000000000000000000000000000000000000000000000080" // x = 0 with the sign bit
+		neutral = "0100000000000000000000000000000000000000000000000000000000000000"
+		// x = 0 with the sign bit
+		signed     = "0100000000000000000000000000000000000000000000000000000000000080"
 		unreduced  = "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f" // y = p + 1
 		orderFour  = "0000000000000000000000000000000000000000000000000000000000000000"
 		noPoint    = "0200000000000000000000000000000000000000000000000000000000000000"

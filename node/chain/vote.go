@@ -12,8 +12,8 @@ var ErrSignature = errors.New("signature does not verify")
 // Kind is what a vote says.
 type Kind uint8
 
-// The kinds of votes (consensus.md, votes and certificates). Propose is the leader's Statement: the signature that stands
-// for a proposal without its block.
+// The kinds of votes (consensus.md, votes and certificates). Propose is the leader's Statement: the
+// signature that stands for a proposal without its block.
 const (
 	Notarize Kind = 1
 	Nullify  Kind = 2
@@ -143,8 +143,9 @@ type VoteSignature struct {
 	Signature Signature `json:"signature"`
 }
 
-// Certificate is a set of votes of one kind, height, round and block by distinct validators, in rising order of
-// their index: a notarization, a nullification or a finalization once it holds the threshold of the height's set.
+// Certificate is a set of votes of one kind, height, round and block by distinct validators, in
+// rising order of their index: a notarization, a nullification or a finalization once it holds the
+// threshold of the height's set.
 type Certificate struct {
 	Kind   Kind            `json:"kind"`
 	Height uint64          `json:"height"`
@@ -162,8 +163,8 @@ func (c *Certificate) Vote(i int) Vote {
 	return Vote{Kind: c.Kind, Height: c.Height, Round: c.Round, Block: c.Block, Validator: s.Validator, Signature: s.Signature}
 }
 
-// Check reports whether the certificate is well-formed and holds at least threshold votes of validators below n. It
-// does not check signatures.
+// Check reports whether the certificate is well-formed and holds at least threshold votes of
+// validators below n. It does not check signatures.
 func (c *Certificate) Check(n, threshold int) error {
 	if c.Kind < Notarize || c.Kind > Finalize {
 		return fmt.Errorf("%w: certificate of %v votes", ErrMalformed, c.Kind)
@@ -188,7 +189,8 @@ func (c *Certificate) Check(n, threshold int) error {
 	return nil
 }
 
-// Verify checks the certificate's form, that it holds at least set.Threshold votes, and every signature.
+// Verify checks the certificate's form, that it holds at least set.Threshold votes, and every
+// signature.
 func (c *Certificate) Verify(chainID string, set *ValidatorSet) error {
 	if err := c.Check(len(set.Validators), int(set.Threshold)); err != nil {
 		return err
@@ -237,7 +239,8 @@ func (d *decoder) certificate() Certificate {
 	return c
 }
 
-// DecodeCertificate reads a certificate of at least one vote; neither threshold nor signatures are checked.
+// DecodeCertificate reads a certificate of at least one vote; neither threshold nor signatures are
+// checked.
 func DecodeCertificate(b []byte) (*Certificate, error) {
 	d := decoder{b: b}
 	c := d.certificate()

@@ -7,8 +7,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// BenchmarkHeight decides heights among cores that deliver to each other at once; the time is of one height on all nodes, signatures
-// apart.
+// BenchmarkHeight decides heights among cores that deliver to each other at once; the time is of
+// one height on all nodes, signatures apart.
 func BenchmarkHeight(b *testing.B) {
 	for _, s := range []struct{ n, t int }{{4, 3}, {7, 5}, {100, 51}} {
 		b.Run(fmt.Sprintf("n=%d", s.n), func(b *testing.B) {

@@ -37,7 +37,8 @@ func (c *Core) want(h *height, hash chain.Hash) *block {
 	return b
 }
 
-// check reports whether a block is held and valid and, when it is fresh, not to be withheld in round r. What is not known is asked.
+// check reports whether a block is held and valid and, when it is fresh, not to be withheld in
+// round r. What is not known is asked.
 func (c *Core) check(h *height, r uint32, b *block, fresh bool) bool {
 	switch {
 	case b.Block == nil || b.verdict == Invalid:

@@ -7,8 +7,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// cast signs a vote of this validator, keeps it, and sends it once it is durable together with the block it is for. The certificates
-// that it rests on were made durable when they were learned.
+// cast signs a vote of this validator, keeps it, and sends it once it is durable together with the
+// block it is for. The certificates that it rests on were made durable when they were learned.
 func (c *Core) cast(h *height, kind chain.Kind, r uint32, hash chain.Hash) {
 	v := chain.Vote{Kind: kind, Height: h.Height.Height, Round: r, Block: hash, Validator: uint32(h.self)}
 	c.cfg.Sign(&v)
@@ -41,8 +41,8 @@ func (c *Core) receiveVote(h *height, v chain.Vote) bool {
 	return true
 }
 
-// tally keeps a vote, one of a kind for each validator and round, and reports whether it was news. A vote that contradicts
-// one held becomes evidence.
+// tally keeps a vote, one of a kind for each validator and round, and reports whether it was news.
+// A vote that contradicts one held becomes evidence.
 func (c *Core) tally(h *height, v chain.Vote) bool {
 	rd := h.round(v.Round)
 	if rd.old {
@@ -84,7 +84,8 @@ func (c *Core) report(h *height, rd *round, a, b chain.Vote) {
 	}
 }
 
-// form makes a certificate once a vote completes one, and adds to the finalization of a block that has one.
+// form makes a certificate once a vote completes one, and adds to the finalization of a block that
+// has one.
 func (c *Core) form(h *height, v chain.Vote) {
 	rd := h.round(v.Round)
 	if held := rd.certificate(v.Kind, v.Block); held != nil {
@@ -122,8 +123,8 @@ func (c *Core) needed(h *height) int {
 	return h.threshold
 }
 
-// learn takes in a certificate: it is made durable and forwarded the first time. The votes in it count as evidence and as
-// strength, whatever else their signers said.
+// learn takes in a certificate: it is made durable and forwarded the first time. The votes in it
+// count as evidence and as strength, whatever else their signers said.
 func (c *Core) learn(h *height, cert *chain.Certificate) {
 	if cert.Height != h.Height.Height || cert.Check(h.n(), c.needed(h)) != nil {
 		return
@@ -172,7 +173,8 @@ func (c *Core) forward(cert *chain.Certificate) {
 	}
 }
 
-// strengthen makes the finalization one of all votes known: those of the one held, those of cert, and those that came alone.
+// strengthen makes the finalization one of all votes known: those of the one held, those of cert,
+// and those that came alone.
 func (c *Core) strengthen(h *height, cert *chain.Certificate) {
 	final := h.final
 	if cert.Round != final.Round || cert.Block != final.Block {
@@ -210,8 +212,8 @@ func (c *Core) strengthen(h *height, cert *chain.Certificate) {
 	}
 }
 
-// tellStrength reports votes that came after the commit: at once when all are there, otherwise with the next height or T_retry, so
-// that a large set does not write its finalizations once a vote.
+// tellStrength reports votes that came after the commit: at once when all are there, otherwise with
+// the next height or T_retry, so that a large set does not write its finalizations once a vote.
 func (c *Core) tellStrength(h *height) {
 	if h.stronger {
 		h.stronger = false

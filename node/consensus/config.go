@@ -12,19 +12,24 @@ import (
 // Config is what stays the same for a Core's life.
 type Config struct {
 	ChainID string
-	// PublicKey is this node's identity. At a height whose set holds it the node is a validator, otherwise an observer.
+	// PublicKey is this node's identity. At a height whose set holds it the node is a validator,
+	// otherwise an observer.
 	PublicKey chain.PublicKey
-	// Sign sets the signature of a vote. It is deterministic (RFC 8032) and blocks on nothing. Without it the node only observes.
+	// Sign sets the signature of a vote. It is deterministic (RFC 8032) and blocks on nothing.
+	// Without it the node only observes.
 	Sign func(*chain.Vote)
-	// VoteFrom is the lowest height that this node votes and proposes at: above 0 while it is Rejoining.
+	// VoteFrom is the lowest height that this node votes and proposes at: above 0 while it is
+	// Rejoining.
 	VoteFrom uint64
-	// RoundTimeout is T_round of round 0 after MinBlockInterval, at least three one-way delays; every later round takes 1.5 times as
-	// long, up to MaxRoundTimeout. All three are equal on all validators.
+	// RoundTimeout is T_round of round 0 after MinBlockInterval, at least three one-way delays;
+	// every later round takes 1.5 times as long, up to MaxRoundTimeout. All three are equal on all
+	// validators.
 	RoundTimeout    time.Duration
 	MaxRoundTimeout time.Duration
 	// RetryInterval is T_retry.
 	RetryInterval time.Duration
-	// MinBlockInterval is how long the leader of round 0 waits from the start of the height, unless a block is full.
+	// MinBlockInterval is how long the leader of round 0 waits from the start of the height, unless
+	// a block is full.
 	MinBlockInterval time.Duration
 	// Mutation takes rules away: for the simulator.
 	Mutation mutation.Rules
@@ -53,7 +58,8 @@ type Height struct {
 	Parent chain.Hash
 	// Set decides the height. It is not changed while the Core lives.
 	Set *chain.ValidatorSet
-	// Order is the height's permutation of the validators' indices: the leader of round r is Order[r mod n].
+	// Order is the height's permutation of the validators' indices: the leader of round r is
+	// Order[r mod n].
 	Order []int
 	// Last is the finalization of the block below, as strong as held; nil at height 1.
 	Last *chain.Certificate

@@ -20,16 +20,19 @@ type Core struct {
 	// restored holds the records of heights not yet started.
 	restored  map[uint64][]Record
 	restoring bool
-	// forgotten is a vote that was signed with this validator's key and that it does not hold: it stops.
+	// forgotten is a vote that was signed with this validator's key and that it does not hold: it
+	// stops.
 	forgotten *chain.Vote
 	// entries counts the rounds entered, of all heights.
 	entries uint64
-	// healthy is what the node says of itself; settled, whether 2*Delta have passed since, settling, whether they are passing. settles
-	// counts the times that it began to. All of it is about the synchrony wait.
+	// healthy is what the node says of itself; settled, whether 2*Delta have passed since,
+	// settling, whether they are passing. settles counts the times that it began to. All of it is
+	// about the synchrony wait.
 	healthy, settled, settling bool
 	settles                    uint64
 	dropped                    dropped
-	// answered and hinted are the peers that were answered, and that made us ask for CatchUp, since the last T_retry or height.
+	// answered and hinted are the peers that were answered, and that made us ask for CatchUp, since
+	// the last T_retry or height.
 	answered map[chain.PublicKey]bool
 	hinted   map[chain.PublicKey]bool
 	// out is what the running call asks for.
@@ -43,9 +46,9 @@ type Core struct {
 // recentHeights is how many closed heights are held: late votes still count towards their strength.
 const recentHeights = 4
 
-// New returns a Core that has not started a height. records are all that Persist asked for and that was not removed since, in
-// any order. It fails if one of them cannot be read, or if they are known not to be all: a validator that has forgotten a vote must
-// not vote.
+// New returns a Core that has not started a height. records are all that Persist asked for and that
+// was not removed since, in any order. It fails if one of them cannot be read, or if they are known
+// not to be all: a validator that has forgotten a vote must not vote.
 func New(cfg Config, records []Record) (*Core, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("consensus: %w", err)
@@ -67,8 +70,9 @@ func New(cfg Config, records []Record) (*Core, error) {
 	return c, nil
 }
 
-// StartHeight begins a height: after New with the height above the last stored block, after Commit with the next one, or higher
-// after catching up. It fails, and changes nothing, if the height does not follow or contradicts the records restored.
+// StartHeight begins a height: after New with the height above the last stored block, after Commit
+// with the next one, or higher after catching up. It fails, and changes nothing, if the height does
+// not follow or contradicts the records restored.
 func (c *Core) StartHeight(p Height) ([]Action, error) {
 	if err := p.validate(); err != nil {
 		return nil, fmt.Errorf("consensus: %w", err)
@@ -132,7 +136,8 @@ func (c *Core) closed(number uint64) *height {
 	return nil
 }
 
-// newPeriod begins at every height and every T_retry: peers may be answered again, and late votes are reported.
+// newPeriod begins at every height and every T_retry: peers may be answered again, and late votes
+// are reported.
 func (c *Core) newPeriod() {
 	clear(c.answered)
 	clear(c.hinted)
@@ -141,8 +146,8 @@ func (c *Core) newPeriod() {
 	}
 }
 
-// Step takes an event in and returns what is to be done. Before the first StartHeight only Pool has an effect, after a
-// Contradiction about forgotten votes nothing has.
+// Step takes an event in and returns what is to be done. Before the first StartHeight only Pool has
+// an effect, after a Contradiction about forgotten votes nothing has.
 func (c *Core) Step(e Event) []Action {
 	if c.forgotten != nil {
 		return nil
@@ -195,8 +200,9 @@ func (c *Core) persist(h *height, r uint32, kind RecordKind, encode func() []byt
 	}
 }
 
-// flush returns the actions of a call: the records first, as nothing leaves before all that it rests on is durable, then the
-// messages, in one bundle. Nothing leaves a validator that finds out that it has forgotten votes.
+// flush returns the actions of a call: the records first, as nothing leaves before all that it
+// rests on is durable, then the messages, in one bundle. Nothing leaves a validator that finds out
+// that it has forgotten votes.
 func (c *Core) flush() []Action {
 	if c.forgotten != nil {
 		return c.stop()

@@ -2,9 +2,10 @@ package consensus
 
 import "github.com/diseq/diseq/node/chain"
 
-// early holds messages of the height after this one until it starts: votes of each kind, validator and round up to two turns of
-// all leaders, certificates of each kind and round, one proposal of each validator. Of votes and certificates for different blocks two are
-// held: the second is evidence, or stands in the way of a vote.
+// early holds messages of the height after this one until it starts: votes of each kind, validator
+// and round up to two turns of all leaders, certificates of each kind and round, one proposal of
+// each validator. Of votes and certificates for different blocks two are held: the second is
+// evidence, or stands in the way of a vote.
 type early struct {
 	// height they are of, set they were checked against.
 	height uint64
@@ -73,7 +74,8 @@ func (e *early) proposal(h *height, p *chain.Proposal) {
 	e.vote(h, p.Statement)
 }
 
-// vote reports whether there was room, or no need of any: only statements are relayed just so that others know them.
+// vote reports whether there was room, or no need of any: only statements are relayed just so that
+// others know them.
 func (e *early) vote(h *height, v chain.Vote) bool {
 	if int64(v.Validator) >= int64(h.n()) {
 		return true
@@ -92,8 +94,8 @@ func (e *early) fits(h *height) bool {
 	return e.set != nil && e.height == h.Height.Height && e.set.Hash() == h.Set.Hash()
 }
 
-// replay takes in what came early for the height now begun. It was checked against the set of the height below: where the
-// set has changed it is let go, and T_retry brings it again.
+// replay takes in what came early for the height now begun. It was checked against the set of the
+// height below: where the set has changed it is let go, and T_retry brings it again.
 func (c *Core) replay() {
 	e := c.early
 	c.early = early{}

@@ -6,8 +6,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// Of the next height two blocks are kept of each kind, validator and round, votes up to two turns of all leaders, certificates up to eight
-// for each validator: whoever signs more fills no memory.
+// Of the next height two blocks are kept of each kind, validator and round, votes up to two turns
+// of all leaders, certificates up to eight for each validator: whoever signs more fills no memory.
 func TestWhatIsKeptOfTheNextHeightIsBounded(t *testing.T) {
 	set := testSet(4, 3)
 	h := &height{Height: Height{Height: 1, Set: set}, threshold: 3}
@@ -42,7 +42,8 @@ func TestWhatIsKeptOfTheNextHeightIsBounded(t *testing.T) {
 	}
 }
 
-// With the synchrony wait a node that had to drop certificates of the next height settles there first.
+// With the synchrony wait a node that had to drop certificates of the next height settles there
+// first.
 func TestCertificatesBeyondWhatIsKeptAreMissedAtTheNextHeight(t *testing.T) {
 	for _, c := range []struct {
 		certificates uint32

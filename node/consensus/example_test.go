@@ -9,8 +9,8 @@ import (
 	"github.com/diseq/diseq/node/consensus"
 )
 
-// A chain of one validator: it proposes, and its own votes make every certificate. The loop is what a node does, less the disk, the network
-// and the clock.
+// A chain of one validator: it proposes, and its own votes make every certificate. The loop is what
+// a node does, less the disk, the network and the clock.
 func Example() {
 	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 	set := &chain.ValidatorSet{

@@ -13,10 +13,11 @@ import (
 	"github.com/diseq/diseq/node/internal/mutation"
 )
 
-// FuzzCore feeds one core whatever any number of Byzantine validators, a bad network and a crashing process can: the bytes choose. What
-// the core does is held to the rules over its whole life, crashes and restarts from its records included, by an oracle that knows nothing
-// but what went in and what came out (law_test.go); nothing panics; what is held stays bounded; and a second core that gets the same
-// events asks for the same actions.
+// FuzzCore feeds one core whatever any number of Byzantine validators, a bad network and a crashing
+// process can: the bytes choose. What the core does is held to the rules over its whole life,
+// crashes and restarts from its records included, by an oracle that knows nothing but what went in
+// and what came out (law_test.go); nothing panics; what is held stays bounded; and a second core
+// that gets the same events asks for the same actions.
 func FuzzCore(f *testing.F) {
 	f.Add([]byte{})
 	for seed := range uint64(20) {
@@ -41,8 +42,9 @@ func TestHostileEvents(t *testing.T) {
 	}
 }
 
-// TestHostileEventsShowEveryRuleTakenAway is the fuzz target's control: with any one rule taken away its oracle must see that rule broken,
-// in the very inputs in which it sees nothing otherwise (TestHostileEvents).
+// TestHostileEventsShowEveryRuleTakenAway is the fuzz target's control: with any one rule taken
+// away its oracle must see that rule broken, in the very inputs in which it sees nothing otherwise
+// (TestHostileEvents).
 func TestHostileEventsShowEveryRuleTakenAway(t *testing.T) {
 	seen := make(map[string]bool)
 	for _, c := range []struct{ rule, broken string }{
@@ -197,7 +199,8 @@ func (p *hostile) restart() {
 	p.begin()
 }
 
-// climb goes on above a final block: the records of its height may be removed, and the set may be another.
+// climb goes on above a final block: the records of its height may be removed, and the set may be
+// another.
 func (p *hostile) climb() {
 	p.height, p.last = p.height+1, p.next
 	if p.pick(2) == 0 {
@@ -233,7 +236,8 @@ func (p *hostile) begin() {
 	})
 }
 
-// both does the same to the core and its double, compares, and carries out what is asked, up to a crash.
+// both does the same to the core and its double, compares, and carries out what is asked, up to a
+// crash.
 func (p *hostile) both(e Event, do func(*Core) []Action) {
 	p.law.happens(e)
 	actions := do(p.cores[0])

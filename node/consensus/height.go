@@ -7,8 +7,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// height is all that is held of one height. A closed one (committed) lives on for a few heights: it answers those that are
-// still at it, and collects the votes that come late.
+// height is all that is held of one height. A closed one (committed) lives on for a few heights: it
+// answers those that are still at it, and collects the votes that come late.
 type height struct {
 	Height
 	// self is this node's index in the set, -1 if it does not vote at this height.
@@ -35,19 +35,23 @@ type height struct {
 // round is what is held of one round.
 type round struct {
 	number uint32
-	// statements are the leader's, at most two: the second is only kept as evidence and to show others.
+	// statements are the leader's, at most two: the second is only kept as evidence and to show
+	// others.
 	statements []chain.Vote
 	// ahead: one of them came before the round was current.
 	ahead bool
-	// votes holds one vote of each kind and validator, in slices of n by kind, nil until the first comes.
+	// votes holds one vote of each kind and validator, in slices of n by kind, nil until the first
+	// comes.
 	votes [chain.Finalize + 1][]chain.Vote
 	// own are the votes that this validator cast, by kind. They stay when votes is let go.
 	own [chain.Finalize + 1]*chain.Vote
 	// certificates by kind.
 	certificates [chain.Finalize + 1]*chain.Certificate
-	// others are notarizations of other blocks than the first held: at least 2t-n validators are Byzantine then.
+	// others are notarizations of other blocks than the first held: at least 2t-n validators are
+	// Byzantine then.
 	others []*chain.Certificate
-	// The synchrony wait after the notarization was held with its block, and the leader's before it proposes.
+	// The synchrony wait after the notarization was held with its block, and the leader's before it
+	// proposes.
 	wait, leaderWait wait
 	// proposal is this validator's own, proposed the statement of it, which stays.
 	proposal *chain.Proposal
@@ -58,7 +62,8 @@ type round struct {
 	timedOut  bool
 	// skipped: T_round is 0 because the leader has been silent.
 	skipped bool
-	// asked and freshness are about the vote that a fresh proposal may be refused: CheckBlock was asked for, its answer.
+	// asked and freshness are about the vote that a fresh proposal may be refused: CheckBlock was
+	// asked for, its answer.
 	asked     bool
 	freshness Verdict
 	// old: far below the current round and not notarized; its votes are let go.
@@ -112,8 +117,8 @@ func (h *height) round(r uint32) *round {
 	return h.rounds[i]
 }
 
-// horizon is the highest round that votes are held of: two turns of all leaders ahead. Certificates need no bound, t validators
-// stand behind each.
+// horizon is the highest round that votes are held of: two turns of all leaders ahead. Certificates
+// need no bound, t validators stand behind each.
 func (h *height) horizon() uint64 { return uint64(h.current) + 2*uint64(h.n()) }
 
 // keys returns the public keys of validators.
@@ -125,8 +130,9 @@ func (h *height) keys(indices []int) []chain.PublicKey {
 	return keys
 }
 
-// holders returns who said to hold a block, this node excepted: those that notarized or finalized it, in a vote or a certificate, and
-// the leaders that proposed it. Every attempt begins with another.
+// holders returns who said to hold a block, this node excepted: those that notarized or finalized
+// it, in a vote or a certificate, and the leaders that proposed it. Every attempt begins with
+// another.
 func (h *height) holders(hash chain.Hash, self chain.PublicKey) []chain.PublicKey {
 	said := make([]bool, h.n())
 	for _, rd := range h.rounds {
@@ -161,9 +167,9 @@ func (h *height) holders(hash chain.Hash, self chain.PublicKey) []chain.PublicKe
 	return h.keys(indices)
 }
 
-// bundle is what a peer needs to be where we are: every certificate, our votes, the statements and our proposal of the current
-// round. After very many rounds, those that nobody can need any more are left out: below the highest notarized round
-// and more than two turns of all leaders ago.
+// bundle is what a peer needs to be where we are: every certificate, our votes, the statements and
+// our proposal of the current round. After very many rounds, those that nobody can need any more
+// are left out: below the highest notarized round and more than two turns of all leaders ago.
 func (h *height) bundle() Bundle {
 	var b Bundle
 	low := uint64(0)
@@ -196,8 +202,8 @@ func (h *height) bundle() Bundle {
 	return b
 }
 
-// votesOf returns the votes held of a peer: one that has forgotten some of them (ErrForgotten) is to find that out from the first that it
-// is linked to.
+// votesOf returns the votes held of a peer: one that has forgotten some of them (ErrForgotten) is
+// to find that out from the first that it is linked to.
 func (h *height) votesOf(peer chain.PublicKey) []chain.Vote {
 	i := h.Set.Index(peer)
 	if i < 0 || i == h.self {
@@ -214,7 +220,8 @@ func (h *height) votesOf(peer chain.PublicKey) []chain.Vote {
 	return out
 }
 
-// statements returns the known statements of the rounds from the current one on; under the synchrony wait, of all rounds.
+// statements returns the known statements of the rounds from the current one on; under the
+// synchrony wait, of all rounds.
 func (h *height) statements() []chain.Vote {
 	var out []chain.Vote
 	for _, rd := range h.rounds {
@@ -248,7 +255,8 @@ func (rd *round) certificate(kind chain.Kind, hash chain.Hash) *chain.Certificat
 	return nil
 }
 
-// conflicted reports whether two blocks are known of the round: by statements of its leader, or by notarizations, which stand for one.
+// conflicted reports whether two blocks are known of the round: by statements of its leader, or by
+// notarizations, which stand for one.
 func (rd *round) conflicted() bool {
 	notarized := rd.certificates[chain.Notarize]
 	return len(rd.statements) > 1 || len(rd.others) > 0 ||
@@ -266,12 +274,12 @@ func (h *height) highestNotarized(limit uint32) *round {
 	return nil
 }
 
-// justified reports whether a block may be proposed in round r by the certificates held: every round is nullified down to one
-// that notarized this very block, or down to the start, when it is fresh. With strict (R3 of the synchrony wait) no round that notarized
-// anything is passed over.
+// justified reports whether a block may be proposed in round r by the certificates held: every
+// round is nullified down to one that notarized this very block, or down to the start, when it is
+// fresh. With strict (R3 of the synchrony wait) no round that notarized anything is passed over.
 //
-// It does not matter which certificates the leader sent along: they are held by now, and the argument for safety asks only that
-// they exist.
+// It does not matter which certificates the leader sent along: they are held by now, and the
+// argument for safety asks only that they exist.
 func (h *height) justified(r uint32, hash chain.Hash, strict bool) (ok, fresh bool) {
 	i, _ := h.find(r)
 	for q := int64(r) - 1; q >= 0; q-- {
@@ -290,8 +298,8 @@ func (h *height) justified(r uint32, hash chain.Hash, strict bool) (ok, fresh bo
 	return true, true
 }
 
-// justification returns what a proposal in round r rests on: the notarization of the highest round below that has one and
-// the nullifications since; complete is false if one is missing.
+// justification returns what a proposal in round r rests on: the notarization of the highest round
+// below that has one and the nullifications since; complete is false if one is missing.
 func (h *height) justification(r uint32) (notarization *chain.Certificate, nullifications []*chain.Certificate, complete bool) {
 	from := int64(0)
 	if rd := h.highestNotarized(r); rd != nil {
@@ -307,7 +315,8 @@ func (h *height) justification(r uint32) (notarization *chain.Certificate, nulli
 	return notarization, nullifications, int64(len(nullifications)) == int64(r)-from
 }
 
-// history returns the notarizations and nullifications of the rounds below r: what every proposal up to r rested on.
+// history returns the notarizations and nullifications of the rounds below r: what every proposal
+// up to r rested on.
 func (h *height) history(r uint32) []*chain.Certificate {
 	var out []*chain.Certificate
 	for _, rd := range h.rounds {

@@ -2,7 +2,8 @@ package consensus
 
 import "github.com/diseq/diseq/node/chain"
 
-// The events that a hostile run draws from its bytes: most are about the height and the round that the core is in, or few could matter.
+// The events that a hostile run draws from its bytes: most are about the height and the round that
+// the core is in, or few could matter.
 
 func (p *hostile) event() Event {
 	switch p.pick(16) {
@@ -77,7 +78,8 @@ func (p *hostile) vote() chain.Vote {
 	return v
 }
 
-// strange reports whether a vote is made with the core's key, and is none that left it. All is over with one, so that few are drawn.
+// strange reports whether a vote is made with the core's key, and is none that left it. All is over
+// with one, so that few are drawn.
 func (p *hostile) strange(v chain.Vote) bool {
 	return p.law.self >= 0 && p.set.Validators[v.Validator].PublicKey == p.cfg.PublicKey && !p.law.disk[v]
 }
@@ -95,8 +97,8 @@ func (p *hostile) certificate() *chain.Certificate {
 	return p.signed(v, signers)
 }
 
-// signed is a certificate of some validators that stand next to each other, less the core if it has not signed: one too few, if there
-// are no others.
+// signed is a certificate of some validators that stand next to each other, less the core if it has
+// not signed: one too few, if there are no others.
 func (p *hostile) signed(v chain.Vote, signers int) *chain.Certificate {
 	cert := &chain.Certificate{Kind: v.Kind, Height: v.Height, Round: v.Round, Block: v.Block}
 	first := p.pick(p.n() - signers + 1)

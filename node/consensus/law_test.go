@@ -8,8 +8,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// law holds what a core does to the rules of docs/consensus.md. It sees what goes in and what comes out, over crashes, and shares
-// nothing with the core but the types of package chain.
+// law holds what a core does to the rules of docs/consensus.md. It sees what goes in and what comes
+// out, over crashes, and shares nothing with the core but the types of package chain.
 type law struct {
 	cfg    *Config
 	broken *breach
@@ -29,21 +29,24 @@ type law struct {
 	self  int
 	told  map[chain.Hash]bool
 	fresh map[uint32][]chain.Hash
-	// heard are the blocks stated in a round, rivals those heard in the calls before, shown those that we have told others of. waits are the
-	// synchrony waits before a vote to finalize or a proposal that are over (true) or running.
+	// heard are the blocks stated in a round, rivals those heard in the calls before, shown those
+	// that we have told others of. waits are the synchrony waits before a vote to finalize or a
+	// proposal that are over (true) or running.
 	heard, rivals, shown map[uint32][]chain.Hash
 	waits                map[at]bool
 
-	// troubled are those that were answered, or made us ask, since T_retry or the start of the height.
+	// troubled are those that were answered, or made us ask, since T_retry or the start of the
+	// height.
 	troubled map[troubled]bool
 
-	// The wait after a start: dropped is the highest height of which a message was passed over, again the highest since the others were
-	// asked last.
+	// The wait after a start: dropped is the highest height of which a message was passed over,
+	// again the highest since the others were asked last.
 	settled, settling bool
 	settles           uint32
 	dropped, again    uint64
 
-	// strange is a vote that somebody made with our key: nothing more is done after it. stopped says that nothing is.
+	// strange is a vote that somebody made with our key: nothing more is done after it. stopped
+	// says that nothing is.
 	strange *chain.Vote
 	stopped bool
 }
@@ -93,7 +96,8 @@ func (l *law) leader(r uint32) int { return l.Order[int(int64(r)%int64(len(l.Ord
 // final is the finalization by which a height was committed.
 func (l *law) final(height uint64) *chain.Certificate { return l.finals[height] }
 
-// crash forgets what a process forgets. Who does not vote has nothing on the disk: its node fetches the height again.
+// crash forgets what a process forgets. Who does not vote has nothing on the disk: its node fetches
+// the height again.
 func (l *law) crash() {
 	l.settled, l.settling, l.dropped, l.again = false, false, 0, 0
 	if l.self < 0 {
@@ -260,7 +264,8 @@ func (l *law) asked(e Event, actions []Action) {
 		l.stops(actions)
 		return
 	}
-	if l.strange != nil && !l.own[*l.strange] { // the very same vote may have been cast in this call
+	// the very same vote may have been cast in this call
+	if l.strange != nil && !l.own[*l.strange] {
 		l.breaks("forgotten", "%+v was made with our key by another, and we go on", l.strange)
 	}
 	if settles != asks {
@@ -287,7 +292,8 @@ func (l *law) asked(e Event, actions []Action) {
 			l.proposes(p.Statement)
 		}
 	}
-	// In one call a vote may come before what is told last. Statements of rounds far ahead need not be kept.
+	// In one call a vote may come before what is told last. Statements of rounds far ahead need not
+	// be kept.
 	for r, blocks := range l.heard {
 		if int64(r) <= 2*int64(len(l.Set.Validators)) {
 			l.rivals[r] = slices.Clone(blocks)
@@ -295,7 +301,8 @@ func (l *law) asked(e Event, actions []Action) {
 	}
 }
 
-// stops holds a core that finds a vote of its own that it does not know to doing nothing else but keep that vote.
+// stops holds a core that finds a vote of its own that it does not know to doing nothing else but
+// keep that vote.
 func (l *law) stops(actions []Action) {
 	persist, ok := actions[0].(Persist)
 	if len(actions) != 2 || !ok || len(persist.Records) != 1 || persist.Records[0].Kind != RecordForgotten {
@@ -310,7 +317,8 @@ func (l *law) stops(actions []Action) {
 
 func (l *law) shows(s chain.Vote) { l.shown[s.Round] = append(l.shown[s.Round], s.Block) }
 
-// records looks at what is to be durable: it can be read back, and a certificate is forwarded at once (R1).
+// records looks at what is to be durable: it can be read back, and a certificate is forwarded at
+// once (R1).
 func (l *law) records(r Record, sent Bundle) {
 	if err := r.check(); err != nil || r.Height != l.Height.Height || l.self < 0 {
 		l.breaks("record", "%+v at height %d: %v", r, l.Height.Height, err)
@@ -423,8 +431,8 @@ func (l *law) notarizes(v chain.Vote) {
 	}
 }
 
-// justified reports whether the durable certificates justify a block in a round, whether it is fresh there, and whether a notarization
-// is passed over.
+// justified reports whether the durable certificates justify a block in a round, whether it is
+// fresh there, and whether a notarization is passed over.
 func (l *law) justified(r uint32, block chain.Hash) (ok, fresh, over bool) {
 	for q := r; q > 0; {
 		q--
@@ -555,7 +563,8 @@ func (l *law) timer(a SetTimer) {
 	}
 }
 
-// without is a bundle without the votes that were heard of the one it is for: they are told what they voted for.
+// without is a bundle without the votes that were heard of the one it is for: they are told what
+// they voted for.
 func (l *law) without(b Bundle, peer chain.PublicKey) Bundle {
 	b.Votes = slices.DeleteFunc(slices.Clone(b.Votes), func(v chain.Vote) bool {
 		set := l.sets[v.Height]
@@ -583,7 +592,8 @@ func (l *law) leaves(b Bundle) {
 		if !l.known(v) {
 			l.breaks("who votes", "nobody cast %+v", v)
 		}
-		// Statements that were heard are relayed, one that another made with our key among them; else what leaves is our own.
+		// Statements that were heard are relayed, one that another made with our key among them;
+		// else what leaves is our own.
 		proposed := slices.ContainsFunc(b.Proposals, func(p *chain.Proposal) bool { return p.Statement == v })
 		if v.Kind == chain.Propose && l.received[v] && !proposed {
 			continue

@@ -25,7 +25,8 @@ type automaton struct {
 	// sent and targets are by state.
 	sent    []voteSet
 	targets [][]target
-	// class is the number of what the validator does from a state on, by state. classSent and moves are by class.
+	// class is the number of what the validator does from a state on, by state. classSent and moves
+	// are by class.
 	class     []int32
 	classSent []voteSet
 	moves     [][]target
@@ -38,7 +39,8 @@ type local struct {
 	remains
 }
 
-// remains is what a crash leaves of a validator: the records that are durable, a set of their places, and what it has sent, ever.
+// remains is what a crash leaves of a validator: the records that are durable, a set of their
+// places, and what it has sent, ever.
 type remains struct {
 	disk uint64
 	sent voteSet
@@ -69,7 +71,8 @@ func (a *automaton) start(r remains) (next local, crashes []remains) {
 	a.steps++
 	cfg := testConfig(a.m.set, a.self)
 	cfg.Mutation = a.m.rules
-	// A validator is looked at alone: what it meets may hold votes of its own that it casts in other runs only.
+	// A validator is looked at alone: what it meets may hold votes of its own that it casts in
+	// other runs only.
 	cfg.Mutation.VoteForgetful = true
 	var disk []Record
 	for id, record := range a.records {
@@ -90,7 +93,8 @@ func (a *automaton) start(r remains) (next local, crashes []remains) {
 	return next, a.carryOut(&next, actions)
 }
 
-// step returns what a validator is after an event, and what is left if it crashes before that is over.
+// step returns what a validator is after an event, and what is left if it crashes before that is
+// over.
 func (a *automaton) step(v *local, event int) (next local, crashes []remains) {
 	if a.events[event] == nil {
 		return a.start(v.remains)
@@ -100,9 +104,10 @@ func (a *automaton) step(v *local, event int) (next local, crashes []remains) {
 	return next, a.carryOut(&next, next.core.Step(a.events[event]))
 }
 
-// carryOut does what a Core asks for, in its order: the records of a Persist one by one. A crash may come after each of them, and
-// after each message. All blocks are valid. Rounds that are not part of the model leave nothing durable: a validator that forgets its
-// votes of them may do in those that are all that it might have done, and more.
+// carryOut does what a Core asks for, in its order: the records of a Persist one by one. A crash
+// may come after each of them, and after each message. All blocks are valid. Rounds that are not
+// part of the model leave nothing durable: a validator that forgets its votes of them may do in
+// those that are all that it might have done, and more.
 func (a *automaton) carryOut(v *local, actions []Action) (crashes []remains) {
 	for len(actions) > 0 {
 		var next []Action
@@ -161,8 +166,9 @@ func (a *automaton) answer(c *Core, action Action) []Action {
 	return nil
 }
 
-// explore finds every state that any events lead to, with a crash at any point of what an event brings about. In a world without forks
-// certificates that contradict each other are not delivered: the search shows that they cannot be formed.
+// explore finds every state that any events lead to, with a crash at any point of what an event
+// brings about. In a world without forks certificates that contradict each other are not delivered:
+// the search shows that they cannot be formed.
 func (a *automaton) explore() {
 	first, _ := a.start(remains{})
 	a.number(first)
@@ -217,14 +223,17 @@ func (a *automaton) number(v local) int32 {
 	return v.id
 }
 
-// key names a state: from states with the same key the same follows. It leaves out what makes no difference in two rounds of one
-// height: who was heard and who was silent (a leader is skipped once it has led twice), that the height is awake, evidence, the votes
-// in certificates, and of the rounds above all but that they were entered.
+// key names a state: from states with the same key the same follows. It leaves out what makes no
+// difference in two rounds of one height: who was heard and who was silent (a leader is skipped
+// once it has led twice), that the height is awake, evidence, the votes in certificates, and of the
+// rounds above all but that they were entered.
 //
-// It also leaves out what follows from the rest. Certificates that are held are durable, and so are own votes, which have been sent when an
-// event is over. T_round that has fired has left its vote to nullify, or the round. A statement counts while its round is not passed, and
-// of two the first. Blocks that are held, asked for and valid need not be known while answers come at once and nobody crashes: votes leave
-// together or one after the other. A final block ends everything. TestSmallModelLeavesOutNothing compares with the whole.
+// It also leaves out what follows from the rest. Certificates that are held are durable, and so are
+// own votes, which have been sent when an event is over. T_round that has fired has left its vote
+// to nullify, or the round. A statement counts while its round is not passed, and of two the first.
+// Blocks that are held, asked for and valid need not be known while answers come at once and nobody
+// crashes: votes leave together or one after the other. A final block ends everything.
+// TestSmallModelLeavesOutNothing compares with the whole.
 func (a *automaton) key(v *local) []byte {
 	h, m := v.core.height, a.m
 	b := binary.LittleEndian.AppendUint32(make([]byte, 0, 96), uint32(v.sent))
@@ -302,8 +311,8 @@ func (m *model) appendTally(b []byte, rd *round, self int) []byte {
 	return b
 }
 
-// minimise makes one class of the states that have sent the same and from which the same events lead to the same other classes. What a
-// class can do, each of its states can.
+// minimise makes one class of the states that have sent the same and from which the same events
+// lead to the same other classes. What a class can do, each of its states can.
 func (a *automaton) minimise() {
 	a.class = make([]int32, len(a.targets))
 	if a.m.plain {
@@ -355,7 +364,8 @@ func (a *automaton) outward(s int) []target {
 	return slices.Compact(out)
 }
 
-// copyCore returns a Core that goes on from where c is. What a Core never changes once it is made is shared.
+// copyCore returns a Core that goes on from where c is. What a Core never changes once it is made
+// is shared.
 func copyCore(c *Core) *Core {
 	d, h := *c, *c.height
 	d.height = &h

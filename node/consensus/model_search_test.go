@@ -29,8 +29,9 @@ func unpack(key uint64) (s joint) {
 	return s
 }
 
-// search visits every state that all validators together can come to, those nearest to the start first, and returns their number. It
-// ends early at a state in which certificates can be formed that must not be, and tells how it comes about.
+// search visits every state that all validators together can come to, those nearest to the start
+// first, and returns their number. It ends early at a state in which certificates can be formed
+// that must not be, and tells how it comes about.
 func (m *model) search(visit func(s joint, formed voteSet)) (states int, found string) {
 	bad := m.contradictions
 	if m.forks {
@@ -90,7 +91,8 @@ func (m *model) count(s joint, k, except int) voteSet {
 	return atLeast[k]
 }
 
-// formed is every certificate that the votes sent amount to, with those of all Byzantine validators.
+// formed is every certificate that the votes sent amount to, with those of all Byzantine
+// validators.
 func (m *model) formed(s joint) voteSet {
 	return m.certificates & m.count(s, m.threshold-m.rules.VotesMissing-m.byzantine, -1)
 }

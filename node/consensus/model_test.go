@@ -11,26 +11,31 @@ import (
 	"github.com/diseq/diseq/node/internal/mutation"
 )
 
-// modelCases are searched in full, a small model: one height and two rounds of the very Core that nodes run.
+// modelCases are searched in full, a small model: one height and two rounds of the very Core that
+// nodes run.
 //
-// Messages are a growing set. The adversary delivers what it likes of it, to whom it likes, in whatever order and as often as it
-// likes, and lets T_round fire when it likes. It assembles every certificate that the votes cast amount to, with those of all
-// Byzantine validators for everything. A Byzantine leader proposes two blocks of its own in its round, and in round 1 those of round 0
-// as well, justified or not. It crashes validators whenever they have made a record durable or have sent a message, also while they
-// start again.
+// Messages are a growing set. The adversary delivers what it likes of it, to whom it likes, in
+// whatever order and as often as it likes, and lets T_round fire when it likes. It assembles every
+// certificate that the votes cast amount to, with those of all Byzantine validators for everything.
+// A Byzantine leader proposes two blocks of its own in its round, and in round 1 those of round 0
+// as well, justified or not. It crashes validators whenever they have made a record durable or have
+// sent a message, also while they start again.
 //
-// In every state of all honest validators together no two certificates that can be formed contradict each other, by the argument
-// for safety (addContradictions), and none of them has broken E1 to E3. The adversary can do more than any network: it delivers
-// proposals without what justifies them, and each certificate alone.
+// In every state of all honest validators together no two certificates that can be formed
+// contradict each other, by the argument for safety (addContradictions), and none of them has
+// broken E1 to E3. The adversary can do more than any network: it delivers proposals without what
+// justifies them, and each certificate alone.
 //
-// What one validator does next follows from what it holds. So its states are found once, by running Cores, and those of the same future
-// are made one class (model_local_test.go); the search is over classes (model_search_test.go). Validators that lead no round are alike.
+// What one validator does next follows from what it holds. So its states are found once, by running
+// Cores, and those of the same future are made one class (model_local_test.go); the search is over
+// classes (model_search_test.go). Validators that lead no round are alike.
 //
-// Searched apart, as there is no need of it together: bundles of two messages, single votes, and answers about blocks that come late, or
-// withhold a vote, with statements that come without their block.
+// Searched apart, as there is no need of it together: bundles of two messages, single votes, and
+// answers about blocks that come late, or withhold a vote, with statements that come without their
+// block.
 //
-// Not in the model: more rounds and heights; invalid blocks, of which no Core votes for one; more than two blocks of a Byzantine
-// leader in a round; the synchrony wait. node/simulation has them.
+// Not in the model: more rounds and heights; invalid blocks, of which no Core votes for one; more
+// than two blocks of a Byzantine leader in a round; the synchrony wait. node/simulation has them.
 var modelCases = []struct {
 	modelCase
 	// states is how many all validators together have. docs/concepts.md says so too.
@@ -119,7 +124,8 @@ func (m *model) log(states int, start time.Time) {
 	m.t.Logf("%d states of all together, %v", states, time.Since(start).Round(time.Millisecond))
 }
 
-// With a rule taken away, or with 2t-n Byzantine validators, the same search finds a fork, a shortest one, and new Cores live through it.
+// With a rule taken away, or with 2t-n Byzantine validators, the same search finds a fork, a
+// shortest one, and new Cores live through it.
 func TestSmallModelSeesForks(t *testing.T) {
 	for _, c := range []modelCase{
 		leads0.with(oneRound).without("E1", mutation.Rules{NotarizeTwice: true}),
@@ -146,8 +152,9 @@ func TestSmallModelSeesForks(t *testing.T) {
 	}
 }
 
-// TestSmallModelLeavesOutNothing compares what validators together come to have sent with what they come to without the reductions:
-// states told apart by all that a validator holds, of which there must be as many classes; no classes at all, and no validators alike.
+// TestSmallModelLeavesOutNothing compares what validators together come to have sent with what they
+// come to without the reductions: states told apart by all that a validator holds, of which there
+// must be as many classes; no classes at all, and no validators alike.
 func TestSmallModelLeavesOutNothing(t *testing.T) {
 	for _, c := range []struct {
 		name           string
@@ -174,7 +181,8 @@ func TestSmallModelLeavesOutNothing(t *testing.T) {
 	}
 }
 
-// comesTo is what all validators together come to have sent, those that lead no round in order, and how many classes each has.
+// comesTo is what all validators together come to have sent, those that lead no round in order, and
+// how many classes each has.
 func (c modelCase) comesTo(t *testing.T) (sent map[[maxHonest]voteSet]bool, classes []int) {
 	start := time.Now()
 	m := newModel(t, c)
@@ -198,7 +206,8 @@ func (c modelCase) comesTo(t *testing.T) (sent map[[maxHonest]voteSet]bool, clas
 	return sent, classes
 }
 
-// A copy of a Core shares with it nothing that changes. Who adds a field with a reference in it looks at copyCore, then adds it here.
+// A copy of a Core shares with it nothing that changes. Who adds a field with a reference in it
+// looks at copyCore, then adds it here.
 func TestCopiedCoreSharesNothingThatChanges(t *testing.T) {
 	want := map[reflect.Type][]string{
 		reflect.TypeFor[Core]():   {"cfg", "height", "recent", "early", "restored", "forgotten", "answered", "hinted", "out"},

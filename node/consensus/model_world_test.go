@@ -16,14 +16,15 @@ type modelCase struct {
 	n, threshold, byzantine int
 	order                   []int
 	rules                   mutation.Rules
-	// What the adversary may do besides: crash a validator, hold up the answers about blocks, hand over two messages at once, hand over
-	// single votes.
+	// What the adversary may do besides: crash a validator, hold up the answers about blocks, hand
+	// over two messages at once, hand over single votes.
 	crashes, late, pairs, votes bool
 	// rounds are how many rounds messages are of, 0 for all of the model.
 	rounds uint32
 	// forks: two blocks can be final.
 	forks bool
-	// whole tells states of a validator apart by all that it holds; plain makes no classes of them, and takes no validators for alike.
+	// whole tells states of a validator apart by all that it holds; plain makes no classes of them,
+	// and takes no validators for alike.
 	whole, plain bool
 }
 
@@ -37,9 +38,11 @@ type model struct {
 	index      map[chain.Hash]int
 	events     []modelEvent
 	validators []*automaton
-	// alike is the first of those honest validators that lead no round: all of them are one automaton.
+	// alike is the first of those honest validators that lead no round: all of them are one
+	// automaton.
 	alike int
-	// certificates is every certificate that there may be, contradictions the pairs that must not both be, finals those of final blocks.
+	// certificates is every certificate that there may be, contradictions the pairs that must not
+	// both be, finals those of final blocks.
 	certificates           voteSet
 	contradictions, finals []voteSet
 }
@@ -49,8 +52,8 @@ type modelEvent struct {
 	name string
 	// event is what validator self is told; nil for a start from what is durable.
 	event func(self int) Event
-	// It may happen once certificates can be formed, other validators but one fewer than make a certificate have cast votes, and an
-	// honest leader has made a proposal.
+	// It may happen once certificates can be formed, other validators but one fewer than make a
+	// certificate have cast votes, and an honest leader has made a proposal.
 	certificates, votes, proposals voteSet
 }
 
@@ -59,7 +62,8 @@ type voteSet uint32
 
 const (
 	modelRounds = 2
-	// modelBlocks counts the blocks: two fresh ones of each round, 0A, 0B, 1A and 1B. An honest leader makes one.
+	// modelBlocks counts the blocks: two fresh ones of each round, 0A, 0B, 1A and 1B. An honest
+	// leader makes one.
 	modelBlocks = 2 * modelRounds
 )
 
@@ -69,7 +73,8 @@ func said(kind chain.Kind, r uint32, block int) voteSet {
 	return 1 << (((int(kind)-1)*modelRounds+int(r))*modelBlocks + block)
 }
 
-// own is what a message of validator self says, nothing if it is of another or not part of the model.
+// own is what a message of validator self says, nothing if it is of another or not part of the
+// model.
 func (m *model) own(v chain.Vote, self int) voteSet {
 	if v.Round >= modelRounds || int(v.Validator) != self {
 		return 0
@@ -109,8 +114,9 @@ func (m *model) add(name string, e Event) {
 	m.events = append(m.events, modelEvent{name: name, event: func(int) Event { return e }})
 }
 
-// addMessages makes every certificate and every proposal of the model. A Byzantine leader proposes every block that there may be, its
-// own and another's, whatever justifies it; an honest one what it has sent.
+// addMessages makes every certificate and every proposal of the model. A Byzantine leader proposes
+// every block that there may be, its own and another's, whatever justifies it; an honest one what
+// it has sent.
 func (m *model) addMessages() {
 	for r := range m.rounds {
 		m.addCertificate(chain.Nullify, r, 0)
@@ -137,8 +143,9 @@ func (m *model) addMessages() {
 	}
 }
 
-// addCertificate makes a certificate, and the votes of one validator fewer. Whose they are makes no difference to who receives them;
-// those for different blocks begin with different validators, so that they can come together.
+// addCertificate makes a certificate, and the votes of one validator fewer. Whose they are makes no
+// difference to who receives them; those for different blocks begin with different validators, so
+// that they can come together.
 func (m *model) addCertificate(kind chain.Kind, r uint32, block int) {
 	name := fmt.Sprintf("%v %d", kind, r)
 	if kind != chain.Nullify {
@@ -197,7 +204,8 @@ func (m *model) addPairs() {
 	}
 }
 
-// addAnswers makes what a Core may be told of the blocks that it asks for, and T_retry, at which it asks again.
+// addAnswers makes what a Core may be told of the blocks that it asks for, and T_retry, at which it
+// asks again.
 func (m *model) addAnswers() {
 	m.add("T_retry", TimerFired{Timer{Kind: RetryTimer, Height: 1}})
 	for i, b := range m.blocks {
@@ -240,8 +248,9 @@ func (m *model) excluded(certificates voteSet) bool {
 
 func freshBlock(r uint32) int { return int(2 * r) }
 
-// addContradictions lists the certificates that the argument for safety excludes: two notarizations in a round; with a finalization, a
-// nullification of its round, a notarization of another block in it or later, or another finalization.
+// addContradictions lists the certificates that the argument for safety excludes: two notarizations
+// in a round; with a finalization, a nullification of its round, a notarization of another block in
+// it or later, or another finalization.
 func (m *model) addContradictions() {
 	type certificate struct {
 		kind  chain.Kind
@@ -295,7 +304,8 @@ func (m *model) addValidators() {
 	}
 }
 
-// breaks returns which of E1 to E3 the votes of one validator break together, or that it proposed two blocks in a round.
+// breaks returns which of E1 to E3 the votes of one validator break together, or that it proposed
+// two blocks in a round.
 func breaks(sent voteSet) chain.Rule {
 	for r := range uint32(modelRounds) {
 		var votes []chain.Vote

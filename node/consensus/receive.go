@@ -6,7 +6,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// received takes a bundle in. Certificates come first: the rounds they lead to decide what else is near enough to be held.
+// received takes a bundle in. Certificates come first: the rounds they lead to decide what else is
+// near enough to be held.
 func (c *Core) received(from chain.PublicKey, b Bundle) {
 	for _, cert := range b.Certificates {
 		if h := c.place(from, cert.Height); h != nil {
@@ -35,7 +36,8 @@ func (c *Core) received(from chain.PublicKey, b Bundle) {
 				c.wakeBy(h)
 			}
 			if !c.receiveVote(h, v) && h.committed {
-				// A message of a committed height may only have met ours on the way; who says the same again is stuck there.
+				// A message of a committed height may only have met ours on the way; who says the
+				// same again is stuck there.
 				c.answer(from, v.Height)
 			}
 		} else if c.isNext(v.Height) && !c.early.vote(c.height, v) {
@@ -51,8 +53,8 @@ func (c *Core) wakeBy(h *height) {
 	}
 }
 
-// place returns the height that a message belongs to, if it is held. A peer at a height long past is answered with its
-// finalization; one far above makes us catch up.
+// place returns the height that a message belongs to, if it is held. A peer at a height long past
+// is answered with its finalization; one far above makes us catch up.
 func (c *Core) place(from chain.PublicKey, number uint64) *height {
 	now := c.height.Height.Height
 	switch {
@@ -136,12 +138,12 @@ func (c *Core) receiveProposal(h *height, p *chain.Proposal) {
 	}
 }
 
-// blockHorizon is how many rounds ahead the block of a proposal is held that its certificates do not lead us to. The
-// certificates of an honest leader's do.
+// blockHorizon is how many rounds ahead the block of a proposal is held that its certificates do
+// not lead us to. The certificates of an honest leader's do.
 const blockHorizon = 8
 
-// receiveStatement keeps a leader's statement and reports whether it was news. A second one of the round is evidence; it is
-// never voted for.
+// receiveStatement keeps a leader's statement and reports whether it was news. A second one of the
+// round is evidence; it is never voted for.
 func (c *Core) receiveStatement(h *height, s chain.Vote) bool {
 	if int64(s.Validator) != int64(h.leader(s.Round)) {
 		return false

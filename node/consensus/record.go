@@ -13,19 +13,21 @@ type RecordKind uint8
 const (
 	// RecordVote is a vote of this validator.
 	RecordVote RecordKind = iota + 1
-	// RecordCertificate is a certificate that a vote of this validator rests on, or the finalization of the height.
+	// RecordCertificate is a certificate that a vote of this validator rests on, or the
+	// finalization of the height.
 	RecordCertificate
 	// RecordBlock is a block that this validator voted for.
 	RecordBlock
 	// RecordProposal is a proposal of this validator, whole.
 	RecordProposal
-	// RecordForgotten is a vote that was signed with this validator's key and is not among its records. It is of a height that no chain
-	// reaches, so that it is never removed, and it is the last one: New takes none with it.
+	// RecordForgotten is a vote that was signed with this validator's key and is not among its
+	// records. It is of a height that no chain reaches, so that it is never removed, and it is the
+	// last one: New takes none with it.
 	RecordForgotten
 )
 
-// Record is one piece of what must outlive a crash; the store keeps it and need not understand it. Records of a height may be
-// removed once its final block is stored durably with a finalization.
+// Record is one piece of what must outlive a crash; the store keeps it and need not understand it.
+// Records of a height may be removed once its final block is stored durably with a finalization.
 type Record struct {
 	Height uint64
 	Round  uint32

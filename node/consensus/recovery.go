@@ -9,8 +9,9 @@ import (
 	"github.com/diseq/diseq/node/internal/mutation"
 )
 
-// readOwn returns this validator's votes among the records of a height. Votes of another validator, or votes that contradict each
-// other, mean that the records are not this validator's own: it must not vote on top of them.
+// readOwn returns this validator's votes among the records of a height. Votes of another validator,
+// or votes that contradict each other, mean that the records are not this validator's own: it must
+// not vote on top of them.
 func (c *Core) readOwn(h *height, records []Record) ([]chain.Vote, error) {
 	var own []chain.Vote
 	add := func(v chain.Vote) error {
@@ -48,12 +49,13 @@ func (c *Core) readOwn(h *height, records []Record) ([]chain.Vote, error) {
 	return own, nil
 }
 
-// ErrForgotten is wrapped by the error of New when the records are known not to be all that this validator has signed.
+// ErrForgotten is wrapped by the error of New when the records are known not to be all that this
+// validator has signed.
 var ErrForgotten = errors.New("these records have forgotten a vote of this validator")
 
-// remembers looks for a vote of this validator that it does not hold. It never forgets one that has left, so that its records are an
-// older copy, put back, or another process signs with its key. Either way it may break E1 to E3 and be none the wiser: it stops
-// before anything else leaves.
+// remembers looks for a vote of this validator that it does not hold. It never forgets one that has
+// left, so that its records are an older copy, put back, or another process signs with its key.
+// Either way it may break E1 to E3 and be none the wiser: it stops before anything else leaves.
 func (c *Core) remembers(h *height, v chain.Vote) {
 	if h.self < 0 || int64(v.Validator) != int64(h.self) || c.restoring || c.forgotten != nil ||
 		c.cfg.Mutation.VoteForgetful || c.cfg.Mutation.NotarizeTwice {
@@ -68,7 +70,8 @@ func (c *Core) remembers(h *height, v chain.Vote) {
 	}
 }
 
-// stop keeps the vote that this validator has forgotten, so that nobody votes on top of these records again.
+// stop keeps the vote that this validator has forgotten, so that nobody votes on top of these
+// records again.
 func (c *Core) stop() []Action {
 	record := Record{Height: math.MaxInt64, Kind: RecordForgotten, Data: c.forgotten.Encode()}
 	return []Action{Persist{[]Record{record}}, Contradiction{Reason: forgotten(*c.forgotten)}}
@@ -79,11 +82,12 @@ func forgotten(v chain.Vote) string {
 		"an older copy, or another process uses the key", v.Kind, v.Height, v.Round)
 }
 
-// restore takes the records of a height back in: the blocks and certificates as if they had just been learned, but without sending
-// anything; then this validator's own votes, which count again. It stands in the highest round that it voted in; the certificates lead
-// on from there.
+// restore takes the records of a height back in: the blocks and certificates as if they had just
+// been learned, but without sending anything; then this validator's own votes, which count again.
+// It stands in the highest round that it voted in; the certificates lead on from there.
 //
-// Blocks are checked anew, so that the node holds their messages in the way it does after any check.
+// Blocks are checked anew, so that the node holds their messages in the way it does after any
+// check.
 func (c *Core) restore(h *height, records []Record, own []chain.Vote) {
 	c.restoring = true
 	for _, r := range records {

@@ -34,8 +34,8 @@ func (c *Core) wake(h *height) {
 }
 
 // enterNext enters the round that the certificates held lead to, if it is above the current one:
-// the one after a nullification; the one of a notarization; the one after a notarized round that we have nullified, or that the
-// next leader has justified a proposal with.
+// the one after a nullification; the one of a notarization; the one after a notarized round that we
+// have nullified, or that the next leader has justified a proposal with.
 func (c *Core) enterNext(h *height) bool {
 	target := h.current
 	first, _ := h.find(h.current)
@@ -62,7 +62,8 @@ func (c *Core) enterNext(h *height) bool {
 	return true
 }
 
-// proposed reports whether the leader of round r has made a proposal that the certificates held justify.
+// proposed reports whether the leader of round r has made a proposal that the certificates held
+// justify.
 func (c *Core) proposed(h *height, r uint32) bool {
 	rd := h.peek(r)
 	if len(rd.statements) == 0 {
@@ -82,9 +83,9 @@ func (c *Core) enter(h *height, r uint32) {
 	c.startRound(h)
 }
 
-// forget lets go of what rounds far below can no longer add to: votes of a round without a notarization, two turns of all leaders ago, and
-// blocks proposed in a nullified round that were neither notarized nor voted for here. Statements stay while they may speak against a
-// block.
+// forget lets go of what rounds far below can no longer add to: votes of a round without a
+// notarization, two turns of all leaders ago, and blocks proposed in a nullified round that were
+// neither notarized nor voted for here. Statements stay while they may speak against a block.
 func (h *height) forget() {
 	for _, rd := range h.rounds {
 		if rd.number >= h.current {
@@ -109,12 +110,14 @@ func (h *height) forget() {
 	}
 }
 
-// passed reports whether a round far below has no use for its statements: without the wait, or once it is nullified.
+// passed reports whether a round far below has no use for its statements: without the wait, or once
+// it is nullified.
 func (h *height) passed(rd *round) bool {
 	return h.delta() == 0 || rd.certificates[chain.Nullify] != nil
 }
 
-// needs reports whether a block may still be voted for, proposed or committed, or was voted for by this validator.
+// needs reports whether a block may still be voted for, proposed or committed, or was voted for by
+// this validator.
 func (h *height) needs(hash chain.Hash) bool {
 	return h.certified(hash) || slices.ContainsFunc(h.rounds, func(rd *round) bool {
 		own := rd.own[chain.Notarize]
@@ -150,7 +153,8 @@ func (c *Core) mayFinalize(h *height, rd *round, hash chain.Hash) bool {
 		(notarized == nil || notarized.Block == hash || c.cfg.Mutation.FinalizeAnother)
 }
 
-// notarize votes for the proposal of the current round. A round that we nullified may still be notarized.
+// notarize votes for the proposal of the current round. A round that we nullified may still be
+// notarized.
 func (c *Core) notarize(h *height) bool {
 	rd := h.peek(h.current)
 	if len(rd.statements) == 0 || rd.own[chain.Notarize] != nil && !c.notarizesAgain(rd) || rd.own[chain.Finalize] != nil {
@@ -173,7 +177,8 @@ func (c *Core) notarize(h *height) bool {
 	return true
 }
 
-// candidate is the block that a vote of the round may be for: that of the first statement known. With mutations it may be the second.
+// candidate is the block that a vote of the round may be for: that of the first statement known.
+// With mutations it may be the second.
 func (c *Core) candidate(rd *round) chain.Hash {
 	if len(rd.statements) == 2 && (rd.own[chain.Notarize] != nil || c.cfg.Mutation.VoteInConflict) {
 		return rd.statements[1].Block
@@ -186,7 +191,8 @@ func (c *Core) notarizesAgain(rd *round) bool {
 	return c.cfg.Mutation.NotarizeTwice && len(rd.statements) == 2 && rd.own[chain.Notarize].Block == rd.statements[0].Block
 }
 
-// propose makes this validator's proposal of the current round: the block notarized last, or a new one.
+// propose makes this validator's proposal of the current round: the block notarized last, or a new
+// one.
 func (c *Core) propose(h *height) bool {
 	rd := h.peek(h.current)
 	if h.self < 0 || !h.awake || h.leader(h.current) != h.self || len(rd.statements) != 0 || rd.closed() {
@@ -252,7 +258,8 @@ func (c *Core) sendProposal(h *height, b *block) {
 	c.out.bundle.Proposals = append(c.out.bundle.Proposals, p)
 }
 
-// commit goes from a finalization to its block. This validator's own vote to finalize still counts towards the strength.
+// commit goes from a finalization to its block. This validator's own vote to finalize still counts
+// towards the strength.
 func (c *Core) commit(h *height) {
 	cert := h.final
 	b := c.want(h, cert.Block)

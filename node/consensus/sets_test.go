@@ -6,8 +6,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// The set may change from one height to the next: indices are those of the height, what was learned of a validator follows its
-// key, and what came early, checked against the old set, is let go.
+// The set may change from one height to the next: indices are those of the height, what was learned
+// of a validator follows its key, and what came early, checked against the old set, is let go.
 func TestSetChangesBetweenHeights(t *testing.T) {
 	old := testSet(4, 3)
 	c, err := New(testConfig(old, 1), nil)

@@ -26,15 +26,17 @@ func find[T Action](actions []Action) (found T, ok bool) {
 	return found, false
 }
 
-// Hours of rounds that fail do not end a chain: a proposal cannot carry more than chain.MaxJustification nullifications, so what it leaves
-// out is what every validator already holds. The votes of rounds long past are let go.
+// Hours of rounds that fail do not end a chain: a proposal cannot carry more than
+// chain.MaxJustification nullifications, so what it leaves out is what every validator already
+// holds. The votes of rounds long past are let go.
 func TestHeightThatFailsForHoursStillDecides(t *testing.T) {
 	const rounds = chain.MaxJustification + 101 // its leader is validator 1
 	set := testSet(4, 3)
 	cores := make([]*Core, 3)
 	for i := range cores {
 		cfg := testConfig(set, i)
-		cfg.Mutation.VoteForgetful = true // they are shown votes of their own that they have not cast
+		// they are shown votes of their own that they have not cast
+		cfg.Mutation.VoteForgetful = true
 		c, err := New(cfg, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -90,7 +92,8 @@ func TestHeightThatFailsForHoursStillDecides(t *testing.T) {
 	}
 }
 
-// After a notarization late in a long height, T_retry sends what can still matter, not everything since the start.
+// After a notarization late in a long height, T_retry sends what can still matter, not everything
+// since the start.
 func TestRetryAfterManyRoundsIsShort(t *testing.T) {
 	set := testSet(4, 3)
 	c, err := New(testConfig(set, 0), nil)

@@ -7,9 +7,10 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// The synchrony wait (docs/consensus.md): while messages between correct validators arrive within Delta, agreement holds with fewer
-// than t Byzantine validators. A Finalize vote then says more than that its signer holds a notarization: that for more than 2*Delta it
-// heard of nothing that speaks against the block, and would have. R1, each certificate is forwarded once, is in learn.
+// The synchrony wait (docs/consensus.md): while messages between correct validators arrive within
+// Delta, agreement holds with fewer than t Byzantine validators. A Finalize vote then says more
+// than that its signer holds a notarization: that for more than 2*Delta it heard of nothing that
+// speaks against the block, and would have. R1, each certificate is forwarded once, is in learn.
 
 // delta is the chain's Delta; 0 turns the wait off.
 func (h *height) delta() time.Duration {
@@ -26,15 +27,17 @@ func (c *Core) relay(h *height, s chain.Vote) {
 	}
 }
 
-// relayAgain is R2 for a statement that came rounds ahead: some of those to whom it was relayed then may have been a round behind and had
-// no place for it. What is voted for has to be known to all.
+// relayAgain is R2 for a statement that came rounds ahead: some of those to whom it was relayed
+// then may have been a round behind and had no place for it. What is voted for has to be known to
+// all.
 func (c *Core) relayAgain(h *height, rd *round, block chain.Hash) {
 	if i := slices.IndexFunc(rd.statements, func(s chain.Vote) bool { return s.Block == block }); rd.ahead && i >= 0 {
 		c.relay(h, rd.statements[i])
 	}
 }
 
-// mayNotarize is R4, no second statement is known, and the wait after a start or a time of ill health.
+// mayNotarize is R4, no second statement is known, and the wait after a start or a time of ill
+// health.
 func (c *Core) mayNotarize(h *height, rd *round) bool {
 	if h.delta() == 0 {
 		return true
@@ -42,8 +45,9 @@ func (c *Core) mayNotarize(h *height, rd *round) bool {
 	return (c.settled || c.cfg.Mutation.VoteUnsettled) && (!rd.conflicted() || c.cfg.Mutation.VoteInConflict)
 }
 
-// waitedFor reports whether the synchrony wait after the notarization of a round is over, with nothing heard that speaks against
-// it. The wait begins when the notarization and its block are held, which is never before the notarization was first held.
+// waitedFor reports whether the synchrony wait after the notarization of a round is over, with
+// nothing heard that speaks against it. The wait begins when the notarization and its block are
+// held, which is never before the notarization was first held.
 func (c *Core) waitedFor(h *height, rd *round) bool {
 	if h.delta() == 0 {
 		return true
@@ -67,8 +71,8 @@ func (c *Core) waitedFor(h *height, rd *round) bool {
 	return rd.wait == waited
 }
 
-// leaderWaited reports whether the leader of the current round may propose: on a round of which it holds no notarization it first gives
-// every validator's the time to arrive.
+// leaderWaited reports whether the leader of the current round may propose: on a round of which it
+// holds no notarization it first gives every validator's the time to arrive.
 func (c *Core) leaderWaited(h *height) bool {
 	if h.delta() == 0 || h.current == 0 || h.peek(h.current - 1).certificates[chain.Notarize] != nil {
 		return true
@@ -81,8 +85,8 @@ func (c *Core) leaderWaited(h *height) bool {
 	return rd.leaderWait == waited
 }
 
-// feels takes in what the node says of its health. Whatever was being waited for in a time of ill health is lost: something may have
-// been said and not heard.
+// feels takes in what the node says of its health. Whatever was being waited for in a time of ill
+// health is lost: something may have been said and not heard.
 func (c *Core) feels(h *height, ok bool) {
 	if !ok && c.cfg.Mutation.IgnoreHealth {
 		return
@@ -102,26 +106,29 @@ func (c *Core) feels(h *height, ok bool) {
 	}
 }
 
-// dropped is what had to be dropped because this node was too far behind: the highest height of it, and the highest since the others were
-// last asked what they had said.
+// dropped is what had to be dropped because this node was too far behind: the highest height of it,
+// and the highest since the others were last asked what they had said.
 type dropped struct{ height, again uint64 }
 
 func (d *dropped) add(height uint64) {
 	d.height, d.again = max(d.height, height), max(d.again, height)
 }
 
-// heardAgain: each of the others has said once more what it says at the height that it is at, which is never below one that it was at. What
-// it said before of heights still to come it has said again, or it was a lie: one message of a height that no chain reaches must not
-// make every height begin with a wait.
+// heardAgain: each of the others has said once more what it says at the height that it is at, which
+// is never below one that it was at. What it said before of heights still to come it has said
+// again, or it was a lie: one message of a height that no chain reaches must not make every height
+// begin with a wait.
 func (d *dropped) heardAgain() { d.height = d.again }
 
-// Settled reports whether this node has been healthy for long enough to notarize: since 2*Delta, with all heard again that was said
-// before. Always false without the synchrony wait, where nothing waits for it.
+// Settled reports whether this node has been healthy for long enough to notarize: since 2*Delta,
+// with all heard again that was said before. Always false without the synchrony wait, where nothing
+// waits for it.
 func (c *Core) Settled() bool { return c.settled }
 
-// settle begins the wait before the first Notarize after a start, after a time of ill health, or at a height of which messages were
-// dropped because this node was too far behind: what others said meanwhile has to be heard first, so they are asked to say it again.
-// Without that a coalition that keeps a block from a validator until the others are two heights on has it vote for what they know
+// settle begins the wait before the first Notarize after a start, after a time of ill health, or at
+// a height of which messages were dropped because this node was too far behind: what others said
+// meanwhile has to be heard first, so they are asked to say it again. Without that a coalition that
+// keeps a block from a validator until the others are two heights on has it vote for what they know
 // better.
 func (c *Core) settle(h *height) {
 	if h.delta() == 0 || !c.healthy || c.settled || c.settling {

@@ -7,7 +7,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// settledCore returns a validator of four that is healthy and settled at height 1 under the synchrony wait.
+// settledCore returns a validator of four that is healthy and settled at height 1 under the
+// synchrony wait.
 func settledCore(t *testing.T, self int) *Core {
 	t.Helper()
 	set := testSet(4, 3)
@@ -35,10 +36,12 @@ func sent(actions []Action) (out []Event) {
 	return out
 }
 
-// A Statement that came rounds ahead was relayed when it came, to validators that may have been a round behind and had no place for it. So it
-// leaves again with the vote: whoever waits for another block of the round hears of it in time.
+// A Statement that came rounds ahead was relayed when it came, to validators that may have been a
+// round behind and had no place for it. So it leaves again with the vote: whoever waits for another
+// block of the round hears of it in time.
 func TestVoteLeavesWithItsStatement(t *testing.T) {
-	const far = 1 + 2*4 // led by validator 1; the horizon of who is in round 1, and beyond that of who is in round 0
+	// led by validator 1; the horizon of who is in round 1, and beyond that of who is in round 0
+	const far = 1 + 2*4
 	voter, waiter := settledCore(t, 2), settledCore(t, 3)
 	block := func(stamp uint64) *chain.Block {
 		return &chain.Block{Header: chain.Header{ChainID: "test", Height: 1, Proposer: 1, Timestamp: stamp}}
@@ -82,7 +85,8 @@ func TestVoteLeavesWithItsStatement(t *testing.T) {
 	}
 }
 
-// A Statement of the next height that there is no place for counts as dropped: who starts that height asks again.
+// A Statement of the next height that there is no place for counts as dropped: who starts that
+// height asks again.
 func TestStatementTooFarAheadOfTheNextHeightCountsAsDropped(t *testing.T) {
 	for _, c := range []struct {
 		name    string

@@ -9,8 +9,8 @@ import (
 
 const testDelta = 100 * time.Millisecond
 
-// inWait returns validator 2 of four, healthy and settled at height 1 under the synchrony wait, with a notarization of round 0 and its
-// block: it waits.
+// inWait returns validator 2 of four, healthy and settled at height 1 under the synchrony wait,
+// with a notarization of round 0 and its block: it waits.
 func inWait(t *testing.T) (c *Core, block *chain.Block) {
 	t.Helper()
 	set := testSet(4, 3)
@@ -79,7 +79,8 @@ func timerOf(t *testing.T, actions []Action, kind TimerKind) Timer {
 	return Timer{}
 }
 
-// What speaks against a block while its finalize vote waits stops the vote; without it the vote leaves when the wait is over.
+// What speaks against a block while its finalize vote waits stops the vote; without it the vote
+// leaves when the wait is over.
 func TestFinalizeVoteWaitsAndWhatSpeaksAgainstItStopsIt(t *testing.T) {
 	other := &chain.Block{Header: chain.Header{ChainID: "test", Height: 1, Proposer: 0, Timestamp: 1}}
 	for _, c := range []struct {
@@ -111,7 +112,8 @@ func TestFinalizeVoteWaitsAndWhatSpeaksAgainstItStopsIt(t *testing.T) {
 	}
 }
 
-// Whoever drops a message of a height because it is too far behind asks again there, and votes for nothing before 2*Delta have passed.
+// Whoever drops a message of a height because it is too far behind asks again there, and votes for
+// nothing before 2*Delta have passed.
 func TestWhoDroppedMessagesAsksAgainBeforeItVotes(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -137,8 +139,9 @@ func TestWhoDroppedMessagesAsksAgainBeforeItVotes(t *testing.T) {
 	}
 }
 
-// Two blocks were stated in a round that others led us past; what one of them was is not forgotten when the other turns out to be
-// notarized there, and it is taken in and relayed when it comes late.
+// Two blocks were stated in a round that others led us past; what one of them was is not forgotten
+// when the other turns out to be notarized there, and it is taken in and relayed when it comes
+// late.
 func TestWhatSpeaksAgainstABlockIsRememberedInRoundsLongPast(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		c, block := inWait(t)

@@ -6,11 +6,12 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// roundTimeout is T_round: a function of the round alone. Round 0 takes the minimum block interval longer, because its leader waits
-// that long: a chain that is slow on purpose must not lose every first round.
+// roundTimeout is T_round: a function of the round alone. Round 0 takes the minimum block interval
+// longer, because its leader waits that long: a chain that is slow on purpose must not lose every
+// first round.
 //
-// Under the synchrony wait it is at least 7*Delta: two for the leader, one each for proposal, votes and finalize votes to arrive, two
-// for the wait.
+// Under the synchrony wait it is at least 7*Delta: two for the leader, one each for proposal, votes
+// and finalize votes to arrive, two for the wait.
 func (c *Config) roundTimeout(r uint32, delta time.Duration) time.Duration {
 	d := max(c.RoundTimeout, 7*delta)
 	if r == 0 {
@@ -68,7 +69,8 @@ func (c *Core) fired(t Timer) {
 	}
 }
 
-// timeout gives the current round up: by its notarization, if there is one, or by a vote to nullify it.
+// timeout gives the current round up: by its notarization, if there is one, or by a vote to nullify
+// it.
 func (c *Core) timeout(h *height) {
 	rd := h.round(h.current)
 	if !h.awake || h.self < 0 || h.final != nil || rd.timedOut {
@@ -113,7 +115,8 @@ func (c *Core) retry(h *height) {
 	}
 }
 
-// everything is what others may miss: the highest finalization, and all that takes part in deciding this height.
+// everything is what others may miss: the highest finalization, and all that takes part in deciding
+// this height.
 func (c *Core) everything(h *height) Bundle {
 	b := h.bundle()
 	if last := c.last(); last != nil {
@@ -134,7 +137,8 @@ func (c *Core) last() *chain.Certificate {
 type presence struct {
 	// heard is the count of rounds entered when a message of it was last heard, 0 for never.
 	heard uint64
-	// missed counts the rounds it led, up to the last, in which nothing was heard of it until T_round.
+	// missed counts the rounds it led, up to the last, in which nothing was heard of it until
+	// T_round.
 	missed int
 }
 
@@ -153,8 +157,8 @@ func (c *Core) hear(h *height, i int) {
 // silentLedRounds is how many rounds led in silence make a leader be skipped.
 const silentLedRounds = 2
 
-// skips reports whether a leader is skipped at once: it was silent in the last rounds it led, while enough others to decide
-// without it have been heard since the round before the last.
+// skips reports whether a leader is skipped at once: it was silent in the last rounds it led, while
+// enough others to decide without it have been heard since the round before the last.
 func (c *Core) skips(h *height, leader int) bool {
 	if leader == h.self || h.presence[leader].missed < silentLedRounds {
 		return false

@@ -15,10 +15,11 @@ import (
 
 var update = flag.Bool("update", false, "write the transcripts anew")
 
-// TestTranscripts plays testdata/*.txt: what goes into one core, and after ---- what has to come out.
+// TestTranscripts plays testdata/*.txt: what goes into one core, and after ---- what has to come
+// out.
 //
-// A transcript is a list of stanzas between empty lines; # begins a comment. Blocks are named by letters. The commands are
-// the cases of transcript.command.
+// A transcript is a list of stanzas between empty lines; # begins a comment. Blocks are named by
+// letters. The commands are the cases of transcript.command.
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -200,7 +201,8 @@ func (tr *transcript) start(opt map[string]string) []string {
 		RoundTimeout: 500 * time.Millisecond, MaxRoundTimeout: 10 * time.Second, RetryInterval: time.Second,
 		MinBlockInterval: 20 * time.Millisecond,
 	}
-	// With forgetful=1 the others may show certificates with votes of this core that it has not cast.
+	// With forgetful=1 the others may show certificates with votes of this core that it has not
+	// cast.
 	tr.cfg.Mutation.VoteForgetful = tr.number(opt, "forgetful", 0) == 1
 	return tr.restart(nil)
 }
@@ -234,7 +236,8 @@ func (tr *transcript) parent(height uint64) chain.Hash {
 
 func (tr *transcript) step(e Event) []string { return tr.format(tr.core.Step(e)) }
 
-// block returns the block of a name, made on first use: of this height and, unless said otherwise, by the leader of round 0.
+// block returns the block of a name, made on first use: of this height and, unless said otherwise,
+// by the leader of round 0.
 func (tr *transcript) block(name string, opt map[string]string) *chain.Block {
 	if b := tr.blocks[name]; b != nil {
 		return b
@@ -279,7 +282,8 @@ func (tr *transcript) certificate(kind chain.Kind, r uint32, name string, opt ma
 	return cert
 }
 
-// bundle reads "vote notarize 0 A from=1,2", "certificate nullification 0 from=1,2,3" or "proposal 1 A just=nullification:0,notarization:0:A".
+// bundle reads "vote notarize 0 A from=1,2", "certificate nullification 0 from=1,2,3" or "proposal
+// 1 A just=nullification:0,notarization:0:A".
 func (tr *transcript) bundle(word string, args []string, opt map[string]string) Bundle {
 	var b Bundle
 	name := ""

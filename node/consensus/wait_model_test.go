@@ -12,31 +12,39 @@ import (
 	"github.com/diseq/diseq/node/internal/mutation"
 )
 
-// The synchrony wait, searched in full in a small model: n = 3, t = 2, one Byzantine validator, so 2t-n = 1 and only the wait is left to
-// prevent a fork. One height and two rounds of the very Core that nodes run, with virtual time on a grid of Delta/2.
+// The synchrony wait, searched in full in a small model: n = 3, t = 2, one Byzantine validator, so
+// 2t-n = 1 and only the wait is left to prevent a fork. One height and two rounds of the very Core
+// that nodes run, with virtual time on a grid of Delta/2.
 //
-// The Byzantine validator hears all at once and signs what it likes: whatever an honest one has voted for, it makes a certificate of. As a
-// leader it proposes two blocks, and those of the round before again. It shows what it has to whom it likes at any time. Between the
-// honest it holds back what they pass on (R1, R2) for 0 to Delta. T_round, the leader's wait and the building of a block end whenever it
-// likes, and a synchrony wait as late as it likes: safety rests on none of these. The one thing it cannot do is to have a wait end before
-// 2*Delta have passed, or before what the other said Delta ago was handled.
+// The Byzantine validator hears all at once and signs what it likes: whatever an honest one has
+// voted for, it makes a certificate of. As a leader it proposes two blocks, and those of the round
+// before again. It shows what it has to whom it likes at any time. Between the honest it holds back
+// what they pass on (R1, R2) for 0 to Delta. T_round, the leader's wait and the building of a block
+// end whenever it likes, and a synchrony wait as late as it likes: safety rests on none of these.
+// The one thing it cannot do is to have a wait end before 2*Delta have passed, or before what the
+// other said Delta ago was handled.
 //
-// Three pairs of leaders are searched: the Byzantine validator in no round (40,954 states of the honest together), in the first (1,088,399),
-// in the second (2,593,497). The pairs that are left out are those that differ in the names of the honest, and those where one validator
-// leads both, which would be rounds 0 and 3.
+// Three pairs of leaders are searched: the Byzantine validator in no round (40,954 states of the
+// honest together), in the first (1,088,399), in the second (2,593,497). The pairs that are left
+// out are those that differ in the names of the honest, and those where one validator leads both,
+// which would be rounds 0 and 3.
 //
-// What is left out because it gives the adversary nothing: finalizations on their way (they end the height where they arrive), single votes
-// (a certificate can be shown as soon as there is one), and what is repeated. What is left out and is for other tests to show: crashes,
-// pauses, lost messages, other heights, more validators. Without R2 or R4 a fork takes a coalition that leads two rounds and takes the second
-// block of one into the other. For R2 one is found from a given beginning; for R4 the simulator finds it with n = 4.
+// What is left out because it gives the adversary nothing: finalizations on their way (they end the
+// height where they arrive), single votes (a certificate can be shown as soon as there is one), and
+// what is repeated. What is left out and is for other tests to show: crashes, pauses, lost
+// messages, other heights, more validators. Without R2 or R4 a fork takes a coalition that leads
+// two rounds and takes the second block of one into the other. For R2 one is found from a given
+// beginning; for R4 the simulator finds it with n = 4.
 //
-// What a validator comes to follows from what it was given, so its states are made once each, by running a Core when they are first
-// needed. The search is over both honest validators together, and is made smaller in four ways, none of which takes a fork away:
+// What a validator comes to follows from what it was given, so its states are made once each, by
+// running a Core when they are first needed. The search is over both honest validators together,
+// and is made smaller in four ways, none of which takes a fork away:
 //
-//   - what changes nothing that can be seen is delivered when it has to be, or right before the event whose outcome it changes, at most
-//     three such at a time;
+//   - what changes nothing that can be seen is delivered when it has to be, or right before the
+//     event whose outcome it changes, at most three such at a time;
 //   - the first block of a Byzantine leader that anybody sees is called A;
-//   - a state in which the votes to finalize that are cast or still possible are for one block only is not followed;
+//   - a state in which the votes to finalize that are cast or still possible are for one block only
+//     is not followed;
 //   - nor one that differs from one seen in nothing but less time left to the adversary.
 //
 // TestWaitSmallModelHasNoForkUngathered does without the first two, on the smallest pair.
@@ -44,7 +52,8 @@ type waitModel struct {
 	t     *testing.T
 	order [2]int
 	rules mutation.Rules
-	// off: the chain has no synchrony wait. ungathered: what cannot be seen is delivered at any time.
+	// off: the chain has no synchrony wait. ungathered: what cannot be seen is delivered at any
+	// time.
 	off, ungathered bool
 	blocks          map[string]*chain.Block
 	names           map[chain.Hash]string
@@ -75,10 +84,11 @@ type waitEvent struct {
 	event func(c *Core) Event
 	// needs is the vote or proposal that one of the honest must have sent.
 	needs uint64
-	// item is the number of what arrives, -1 if the honest do not pass it on; wait, the round whose wait ends, or -1; second, the round of
-	// which it is the second block, or -1.
+	// item is the number of what arrives, -1 if the honest do not pass it on; wait, the round whose
+	// wait ends, or -1; second, the round of which it is the second block, or -1.
 	item, wait, second int
-	// bare is a Statement without its block. It only stands in the way: it is delivered when it has to be.
+	// bare is a Statement without its block. It only stands in the way: it is delivered when it has
+	// to be.
 	bare bool
 }
 
@@ -94,7 +104,8 @@ type waitState struct {
 	path    []int
 	votes   uint64
 	current uint32
-	// waiting are the rounds whose wait is under way, opened those of which block A was proposed: a bit for each.
+	// waiting are the rounds whose wait is under way, opened those of which block A was proposed: a
+	// bit for each.
 	waiting, opened uint8
 	// may are the blocks that the validator has voted to finalize or still may.
 	may   uint8
@@ -156,7 +167,8 @@ func (m *waitModel) item(kind chain.Kind, round uint32, block chain.Hash) int {
 	return m.number(m.items, kind, round, block)
 }
 
-// add adds an event. It is no item's arrival and ends no wait unless it says so: here item, wait and second count from 1.
+// add adds an event. It is no item's arrival and ends no wait unless it says so: here item, wait
+// and second count from 1.
 func (m *waitModel) add(e waitEvent) {
 	e.item, e.wait, e.second = e.item-1, e.wait-1, e.second-1
 	m.events = append(m.events, e)
@@ -237,7 +249,8 @@ func (a *waitAutomaton) run(path []int) (c *Core, votes uint64, emits uint32) {
 		a.m.t.Fatal(err)
 	}
 	do(actions)
-	// No order of three has the same leader twice in a row; the rounds between two turns are left out.
+	// No order of three has the same leader twice in a row; the rounds between two turns are left
+	// out.
 	c.height.Order = []int{a.m.order[0], a.m.order[1], 0}
 	do(c.Step(Pool{Pending: true}))
 	for _, i := range path {
@@ -247,7 +260,8 @@ func (a *waitAutomaton) run(path []int) (c *Core, votes uint64, emits uint32) {
 	return c, votes, emits
 }
 
-// answer is what the node does at once; the first wait, after the start, is over when the search begins.
+// answer is what the node does at once; the first wait, after the start, is over when the search
+// begins.
 func (a *waitAutomaton) answer(c *Core, action Action) []Action {
 	switch act := action.(type) {
 	case CheckBlock:
@@ -336,7 +350,8 @@ func (a *waitAutomaton) state(path []int) (id int32, emits uint32) {
 	return id, emits
 }
 
-// may are the blocks that a validator has voted to finalize, or may still vote to finalize: a bit for each.
+// may are the blocks that a validator has voted to finalize, or may still vote to finalize: a bit
+// for each.
 func (m *waitModel) may(h *height) (blocks uint8) {
 	bit := func(v chain.Hash) uint8 { return 1 << slices.Index(waitBlocks[:], m.names[v]) }
 	for r := range uint32(waitRounds) {
@@ -374,13 +389,15 @@ func (a *waitAutomaton) apply(state int32, events ...int) (end waitMove) {
 	return end
 }
 
-// silent reports whether nothing can be seen of a step: no vote, no proposal, no wait that begins, no round entered.
+// silent reports whether nothing can be seen of a step: no vote, no proposal, no wait that begins,
+// no round entered.
 func (a *waitAutomaton) silent(from, to int32) bool {
 	x, y := &a.states[from], &a.states[to]
 	return x.votes == y.votes && x.current == y.current && y.waiting&^x.waiting == 0
 }
 
-// commutes reports whether it makes no difference for event e, the last, whether event number i comes before or after it.
+// commutes reports whether it makes no difference for event e, the last, whether event number i
+// comes before or after it.
 func (a *waitAutomaton) commutes(from int32, events []int, i int) bool {
 	return a.apply(from, events...) == a.apply(from, append(slices.Delete(slices.Clone(events), i, i+1), events[i])...)
 }
@@ -398,7 +415,8 @@ type waitJoint struct {
 
 type waitPlace struct {
 	state [2]int32
-	// who, unless -1, has been given the silent events since it stood at base: what they are for comes next.
+	// who, unless -1, has been given the silent events since it stood at base: what they are for
+	// comes next.
 	base   int32
 	who    int8
 	silent [waitSilent]int8
@@ -407,7 +425,8 @@ type waitPlace struct {
 type waitTimes struct {
 	// age is how long a wait has lasted.
 	age [2][waitRounds]uint8
-	// due has four bits for each item on its way to a validator: 0 for none, else 1 and the steps since it was sent.
+	// due has four bits for each item on its way to a validator: 0 for none, else 1 and the steps
+	// since it was sent.
 	due [2]uint64
 }
 
@@ -469,7 +488,8 @@ func (m *waitModel) tick(j waitJoint) waitJoint {
 	return j
 }
 
-// gather decides about an event of a validator in a row of silent ones: whether it is worth following, and what the row is then.
+// gather decides about an event of a validator in a row of silent ones: whether it is worth
+// following, and what the row is then.
 func (m *waitModel) gather(next *waitJoint, v, event int, silent, forced bool) bool {
 	a := m.validators[v]
 	var row []int
@@ -542,7 +562,8 @@ func (m *waitModel) moves(s waitJoint, visit func(next waitJoint, v, event int))
 	}
 }
 
-// forked reports whether two blocks have votes to finalize: with the Byzantine validator's, two are final.
+// forked reports whether two blocks have votes to finalize: with the Byzantine validator's, two are
+// final.
 func (m *waitModel) forked(s *waitPlace) bool {
 	votes, blocks := m.validators[0].states[s.state[0]].votes|m.validators[1].states[s.state[1]].votes, 0
 	for _, mask := range m.finals {
@@ -553,9 +574,9 @@ func (m *waitModel) forked(s *waitPlace) bool {
 	return blocks > 1
 }
 
-// search visits every state and returns their number and, if there is a fork, how it comes about. A fork that is there is found sooner by
-// following each state to its end first.
-// The search begins behind what begins with are: moves as explain tells them.
+// search visits every state and returns their number and, if there is a fork, how it comes about. A
+// fork that is there is found sooner by following each state to its end first. The search begins
+// behind what begins with are: moves as explain tells them.
 func (m *waitModel) search(deep bool, begin ...string) (states int, fork string) {
 	type step struct {
 		waitJoint
@@ -645,7 +666,8 @@ func withoutFork(t *testing.T, m *waitModel) {
 	}
 }
 
-// TestWaitSmallModelSeesForks takes the wait, or a rule of it, away: a search that sees no fork then is blind.
+// TestWaitSmallModelSeesForks takes the wait, or a rule of it, away: a search that sees no fork
+// then is blind.
 func TestWaitSmallModelSeesForks(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -661,7 +683,8 @@ func TestWaitSmallModelSeesForks(t *testing.T) {
 		{"Delta/2 instead of 2*Delta, two blocks of a round", [2]int{0, 1}, mutation.Rules{QuarterWait: true}, false, false, nil},
 		{"the timer before the messages", [2]int{1, 2}, mutation.Rules{TimerFirst: true}, false, true, nil},
 		{"R1 off", [2]int{1, 2}, mutation.Rules{Hoard: true}, false, true, nil},
-		// Here the coalition leads both rounds, which is too much to search in full: how it begins is given.
+		// Here the coalition leads both rounds, which is too much to search in full: how it begins
+		// is given.
 		{"R2 off", [2]int{0, 0}, mutation.Rules{NoRelay: true}, false, false, []string{
 			"validator 1: proposal 0 0A", "validator 1: notarize 0 0A", "validator 2: proposal 0 0B",
 			"validator 2: notarize 0 0A", "validator 2: proposal 1 0B", "validator 2: T_round", "Delta/2 passes", "Delta/2 passes",

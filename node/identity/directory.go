@@ -9,8 +9,9 @@ import (
 	"syscall"
 )
 
-// Write writes the identity's files (see Files) to a new directory (0700), each with mode 0600. It fails if the directory
-// exists, changing nothing, and leaves no part of itself behind if it is cut off.
+// Write writes the identity's files (see Files) to a new directory (0700), each with mode 0600. It
+// fails if the directory exists, changing nothing, and leaves no part of itself behind if it is cut
+// off.
 func (id *Identity) Write(dir, name string) error {
 	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
 		return errors.Join(fmt.Errorf("identity: %s: %w", dir, os.ErrExist), err)
@@ -57,8 +58,8 @@ func syncDirectory(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Load reads the two secret keys of a directory; public.json is for people and not read. Files that others than the node may
-// read are refused. No error shows what is in them.
+// Load reads the two secret keys of a directory; public.json is for people and not read. Files that
+// others than the node may read are refused. No error shows what is in them.
 func Load(dir string) (*Identity, error) {
 	files := map[string][]byte{}
 	for _, name := range []string{SigningKeyFile, VRFKeyFile} {
@@ -74,8 +75,9 @@ func Load(dir string) (*Identity, error) {
 // maxKeyBytes bounds a key file.
 const maxKeyBytes = 4096
 
-// readSecret reads a file that no one but its owner may read. One that belongs to another user, as in a mounted Kubernetes
-// Secret, may be readable by its group: that is how the node itself gets to read it.
+// readSecret reads a file that no one but its owner may read. One that belongs to another user, as
+// in a mounted Kubernetes Secret, may be readable by its group: that is how the node itself gets to
+// read it.
 func readSecret(path string) (out []byte, err error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// FuzzParse reads what a disk, or whoever edits a Secret, may hold: what is taken is written again as what is read back, the public file
-// is of the secret ones, and no error shows a secret.
+// FuzzParse reads what a disk, or whoever edits a Secret, may hold: what is taken is written again
+// as what is read back, the public file is of the secret ones, and no error shows a secret.
 func FuzzParse(f *testing.F) {
 	id, err := New()
 	if err != nil {

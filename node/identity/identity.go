@@ -1,11 +1,13 @@
-// Package identity is who a node is: the key that it signs votes, batches and connections with, and the key that its part of
-// the beacon is proved with.
+// Package identity is who a node is: the key that it signs votes, batches and connections with, and
+// the key that its part of the beacon is proved with.
 //
-// It makes an identity, writes it as files, and reads it back. The same three files are a directory of a node (see Write and
-// Load) and the data of a Kubernetes Secret (see Files and Parse). It promises that a secret key is shown by nothing but Files
-// and Write: not by printing or logging an identity, and by no error.
+// It makes an identity, writes it as files, and reads it back. The same three files are a directory
+// of a node (see Write and Load) and the data of a Kubernetes Secret (see Files and Parse). It
+// promises that a secret key is shown by nothing but Files and Write: not by printing or logging an
+// identity, and by no error.
 //
-// It does not make vote stores: an identity may exist before anybody knows where its node will keep them.
+// It does not make vote stores: an identity may exist before anybody knows where its node will keep
+// them.
 package identity
 
 import (
@@ -69,8 +71,9 @@ var errMarshal = errors.New("identity: an identity is not encoded whole, use Fil
 // MarshalJSON fails: a structured log would show the secret keys.
 func (Identity) MarshalJSON() ([]byte, error) { return nil, errMarshal }
 
-// Files returns the content of the identity's files by their names: signing.key (Ed25519, PKCS #8 in PEM), vrf.key (64 hex digits)
-// and public.json ({"name","public_key","vrf_key"}), where name is what people call the node.
+// Files returns the content of the identity's files by their names: signing.key (Ed25519, PKCS #8
+// in PEM), vrf.key (64 hex digits) and public.json ({"name","public_key","vrf_key"}), where name is
+// what people call the node.
 func (id *Identity) Files(name string) (map[string][]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(id.Signing)
 	if err != nil {
@@ -88,8 +91,9 @@ func (id *Identity) Files(name string) (map[string][]byte, error) {
 	}, nil
 }
 
-// Parse is the inverse of Files. public.json may be missing; if it is there its keys must be those of the secret files, so that
-// files of two identities are not taken for one. No error shows what is in the secret files.
+// Parse is the inverse of Files. public.json may be missing; if it is there its keys must be those
+// of the secret files, so that files of two identities are not taken for one. No error shows what
+// is in the secret files.
 func Parse(files map[string][]byte) (*Identity, error) {
 	return parse(files, func(name string) string { return name })
 }

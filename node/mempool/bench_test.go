@@ -38,7 +38,8 @@ func large(c *Config) {
 	c.Replicator = pushes(func(chain.Hash, []byte) {})
 }
 
-// meter adds up the processor time of all threads while it runs, which other work on the machine does not change.
+// meter adds up the processor time of all threads while it runs, which other work on the machine
+// does not change.
 type meter struct {
 	b     *testing.B
 	total int64

@@ -8,9 +8,9 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// Removable returns the stored batches that have no message left to order once the messages with these ids are final: those
-// that the transaction of their block removes from storage. It changes nothing that shows; [Pool.Committed] has
-// to follow when the transaction is durable.
+// Removable returns the stored batches that have no message left to order once the messages with
+// these ids are final: those that the transaction of their block removes from storage. It changes
+// nothing that shows; [Pool.Committed] has to follow when the transaction is durable.
 func (p *Pool) Removable(ids []chain.Hash) []chain.Hash {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -44,10 +44,11 @@ func (p *Pool) Removable(ids []chain.Hash) []chain.Hash {
 	return removable
 }
 
-// Committed takes note of the next final block, whose body is refs and whose messages have these ids, in their order: they are
-// pending no more, whoever waits for them is told, and batches without a message left are let go. It is called when the
-// block is durable, with each height once and in order, however the block was obtained, and before the index is given
-// the block's messages. The pool keeps ids. The error is [ErrHeight] if height is not the next.
+// Committed takes note of the next final block, whose body is refs and whose messages have these
+// ids, in their order: they are pending no more, whoever waits for them is told, and batches
+// without a message left are let go. It is called when the block is durable, with each height once
+// and in order, however the block was obtained, and before the index is given the block's messages.
+// The pool keeps ids. The error is [ErrHeight] if height is not the next.
 func (p *Pool) Committed(height uint64, refs []chain.BatchRef, ids []chain.Hash) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -97,8 +98,8 @@ func (p *Pool) Committed(height uint64, refs []chain.BatchRef, ids []chain.Hash)
 	return nil
 }
 
-// ordered notes that the message at a place is final. The batch is drained with the last: then it leaves its queue, and
-// the pool once it is off the disk.
+// ordered notes that the message at a place is final. The batch is drained with the last: then it
+// leaves its queue, and the pool once it is off the disk.
 func (p *Pool) ordered(at place) {
 	e := p.slots[at.slot]
 	e.setFinal(int(at.index))
@@ -123,7 +124,8 @@ func (p *Pool) Indexed(height uint64) {
 	for _, b := range covered {
 		p.filter.add(b.ids)
 	}
-	// Whoever looked in the index before the block was in it looks in recent before it is taken off there.
+	// Whoever looked in the index before the block was in it looks in recent before it is taken off
+	// there.
 	p.finality.Lock()
 	defer p.finality.Unlock()
 	p.mu.Lock()

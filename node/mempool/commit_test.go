@@ -187,7 +187,8 @@ func testOpenContinues(t *testing.T) {
 	n.receive(t, 2, 1, 1, message("gone"))
 	n.Close()
 
-	// One batch is of an author that is none any more; one was indexed, one only committed, before the node went down.
+	// One batch is of an author that is none any more; one was indexed, one only committed, before
+	// the node went down.
 	index.add(1, ids(message("gone")))
 	index.add(2, ids(message("older")))
 	n = openNode(t, 0, 2, storage, index, func(c *Config) { c.Height = 2 })

@@ -9,8 +9,9 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// Three nodes at once take submissions that partly repeat each other's, push to each other, order, commit, index and wait:
-// for the race detector, and for what only shows when nothing waits for anything.
+// Three nodes at once take submissions that partly repeat each other's, push to each other, order,
+// commit, index and wait: for the race detector, and for what only shows when nothing waits for
+// anything.
 func TestConcurrentUse(t *testing.T) {
 	const nodes, clients, requests = 3, 4, 25
 	type push struct {

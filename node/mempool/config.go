@@ -27,31 +27,35 @@ type StoredBatch struct {
 
 // Storage keeps the batches of the pool on disk. Its methods are called concurrently.
 type Storage interface {
-	// AddBatches makes all of batches durable or none: when it returns nil they survive the loss of power. Concurrent
-	// calls should share a sync of the disk. A batch that is stored already is left as it is.
+	// AddBatches makes all of batches durable or none: when it returns nil they survive the loss of
+	// power. Concurrent calls should share a sync of the disk. A batch that is stored already is
+	// left as it is.
 	AddBatches(ctx context.Context, batches []StoredBatch) error
-	// PendingBatches calls yield with every batch stored, in the order in which they were added, and stops at its first error.
-	// The data is the pool's to keep.
+	// PendingBatches calls yield with every batch stored, in the order in which they were added,
+	// and stops at its first error. The data is the pool's to keep.
 	PendingBatches(ctx context.Context, yield func(StoredBatch) error) error
 	// PutMeta durably keeps a small value under a name. Meta returns it, nil if there is none.
 	PutMeta(ctx context.Context, name string, value []byte) error
 	Meta(ctx context.Context, name string) ([]byte, error)
 }
 
-// Index knows where each message of the final blocks stands, up to some height. Its methods are called concurrently.
+// Index knows where each message of the final blocks stands, up to some height. Its methods are
+// called concurrently.
 type Index interface {
-	// Lookup returns the height and the place in the block of a message; ok is false if the index has none of that id.
+	// Lookup returns the height and the place in the block of a message; ok is false if the index
+	// has none of that id.
 	Lookup(id chain.Hash) (height uint64, index uint32, ok bool, err error)
-	// IDs calls visit with every id in the index, in any order, until visit returns false. Ids that are added
-	// meanwhile may be left out.
+	// IDs calls visit with every id in the index, in any order, until visit returns false. Ids that
+	// are added meanwhile may be left out.
 	IDs(ctx context.Context, visit func(chain.Hash) bool) error
 }
 
 // Replicator brings batches to the peers.
 type Replicator interface {
-	// Push sends a batch of this node, durable here, to every peer there is a link to, and returns at once. Each
-	// acknowledgement is reported with [Pool.Acknowledge]; what could not be sent is found with [Pool.Unacknowledged].
-	// Pushes come in the order of the batches' numbers, which a link keeps.
+	// Push sends a batch of this node, durable here, to every peer there is a link to, and returns
+	// at once. Each acknowledgement is reported with [Pool.Acknowledge]; what could not be sent is
+	// found with [Pool.Unacknowledged]. Pushes come in the order of the batches' numbers, which a
+	// link keeps.
 	Push(hash chain.Hash, encoded []byte)
 }
 
@@ -63,34 +67,38 @@ type Config struct {
 	ChainID         string
 	MaxMessageBytes int
 	MaxBlockBytes   int
-	// Authors are the nodes whose batches are taken, at most chain.MaxValidators: the validators. This node may be
-	// one of them; if it is none it can follow the chain but not accept messages.
+	// Authors are the nodes whose batches are taken, at most chain.MaxValidators: the validators.
+	// This node may be one of them; if it is none it can follow the chain but not accept messages.
 	Authors []chain.PublicKey
-	// Acknowledgements is the number of peers, this node not counted, that must hold a batch durably before its messages are
-	// acknowledged: n-t. AckWait is how long they are waited for, 0 for DefaultAckWait; ten times as long while Linked says
-	// that there are links to as many peers.
+	// Acknowledgements is the number of peers, this node not counted, that must hold a batch
+	// durably before its messages are acknowledged: n-t. AckWait is how long they are waited for, 0
+	// for DefaultAckWait; ten times as long while Linked says that there are links to as many
+	// peers.
 	Acknowledgements int
 	AckWait          time.Duration
-	// Linked returns the number of authors, this node not counted, that there is a link to; nil for none.
+	// Linked returns the number of authors, this node not counted, that there is a link to; nil for
+	// none.
 	Linked func() int
-	// MaxPoolBytes and MaxPoolMessages bound the pending batches of all authors, who have an equal share of them; 0 for
-	// the defaults. A share must hold a message of the largest size.
+	// MaxPoolBytes and MaxPoolMessages bound the pending batches of all authors, who have an equal
+	// share of them; 0 for the defaults. A share must hold a message of the largest size.
 	MaxPoolBytes    int64
 	MaxPoolMessages int
-	// MaxFilterBytes bounds the memory of the filter before the index, 0 for DefaultMaxFilterBytes. A chain with more
-	// messages than it has room for (about one in 1.5 bytes) looks up more and more new ids on disk.
+	// MaxFilterBytes bounds the memory of the filter before the index, 0 for DefaultMaxFilterBytes.
+	// A chain with more messages than it has room for (about one in 1.5 bytes) looks up more and
+	// more new ids on disk.
 	MaxFilterBytes int64
-	// Height is the last height that Index covers. The blocks above it are handed over with [Pool.Committed], in their
-	// order, before anything else.
+	// Height is the last height that Index covers. The blocks above it are handed over with
+	// [Pool.Committed], in their order, before anything else.
 	Height uint64
 
 	Storage    Storage
 	Index      Index
 	Replicator Replicator
-	// FreeDisk returns the free space of the disk that Storage writes to, in bytes; nil for no check. It is called at most
-	// once a second.
+	// FreeDisk returns the free space of the disk that Storage writes to, in bytes; nil for no
+	// check. It is called at most once a second.
 	FreeDisk func() (uint64, error)
-	// Logger is where failures and equivocations are told; nil for none. Registerer takes the metrics; nil for none.
+	// Logger is where failures and equivocations are told; nil for none. Registerer takes the
+	// metrics; nil for none.
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
@@ -103,7 +111,8 @@ const (
 	DefaultMaxFilterBytes  int64 = 256 << 20
 )
 
-// minShareRoom is what a share must hold beyond a message of the largest size: what the batches around it may take.
+// minShareRoom is what a share must hold beyond a message of the largest size: what the batches
+// around it may take.
 const minShareRoom = 32 * batchOverhead
 
 // check fills in the defaults and refuses what cannot work.

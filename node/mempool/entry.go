@@ -10,8 +10,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// batchOverhead is the size of an encoded batch without messages (docs/protocol.md, batch): author, incarnation, number,
-// count, signature.
+// batchOverhead is the size of an encoded batch without messages (docs/protocol.md, batch): author,
+// incarnation, number, count, signature.
 const batchOverhead = 32 + 8 + 8 + 4 + 64
 
 // position is a batch's place among those of its author.
@@ -28,8 +28,8 @@ func (a position) compare(b position) int {
 	}
 }
 
-// place is where an id stands in the pool: a slot and an index in it. It holds no pointer, so that a map with a million
-// of them is nothing to the garbage collector.
+// place is where an id stands in the pool: a slot and an index in it. It holds no pointer, so that
+// a map with a million of them is nothing to the garbage collector.
 type place struct{ slot, index uint32 }
 
 // nodes is a set of authors by their index.
@@ -39,8 +39,8 @@ func (s *nodes) add(i int)      { s[i/64] |= 1 << (i % 64) }
 func (s *nodes) has(i int) bool { return s[i/64]&(1<<(i%64)) != 0 }
 func (s *nodes) count() int     { return bits.OnesCount64(s[0]) + bits.OnesCount64(s[1]) }
 
-// entry is a batch in the pool. It is first formed (own batches only) and written; once it is stored it stands in its
-// author's queue until the last of its messages is final.
+// entry is a batch in the pool. It is first formed (own batches only) and written; once it is
+// stored it stands in its author's queue until the last of its messages is final.
 type entry struct {
 	author   int
 	position position
@@ -50,31 +50,33 @@ type entry struct {
 	messages []chain.Message
 	ids      []chain.Hash
 
-	// bytes is the size of all messages, liveBytes and live are of those that are not final. final is nil while none is.
+	// bytes is the size of all messages, liveBytes and live are of those that are not final. final
+	// is nil while none is.
 	bytes, liveBytes, live int
 	final                  []bool
 	// marked counts the messages that the block about to be committed makes final.
 	marked int
-	// shared says that an id of the batch stood elsewhere in the pool, or twice in it, at some time: whoever takes the batch
-	// into a body has to look for repeats.
+	// shared says that an id of the batch stood elsewhere in the pool, or twice in it, at some
+	// time: whoever takes the batch into a body has to look for repeats.
 	shared bool
 
-	// stored is set once the batch is durable; arrived and sequence are of that moment. settled is closed then, or
-	// when storing it failed with err.
+	// stored is set once the batch is durable; arrived and sequence are of that moment. settled is
+	// closed then, or when storing it failed with err.
 	stored   bool
 	arrived  time.Time
 	sequence uint64
 	settled  chan struct{}
 	err      error
 
-	// holders are the peers known to hold the batch durably. acknowledged is closed when they are enough, or when the
-	// batch is final; it is nil for batches of other authors.
+	// holders are the peers known to hold the batch durably. acknowledged is closed when they are
+	// enough, or when the batch is final; it is nil for batches of other authors.
 	holders      nodes
 	acknowledged chan struct{}
 
 	// twin is another batch of the same position: the author equivocated.
 	twin *entry
-	// drained is set when no message is left to order; leaving when the batch's removal from the disk is under way.
+	// drained is set when no message is left to order; leaving when the batch's removal from the
+	// disk is under way.
 	drained, leaving bool
 }
 
@@ -110,22 +112,25 @@ func (e *entry) ack() bool {
 	}
 }
 
-// The time for which a missing number is waited for before the batches after it are ordered without it.
+// The time for which a missing number is waited for before the batches after it are ordered without
+// it.
 const (
 	holeWait = 2 * time.Second
-	// startWait is for the first batch seen of an incarnation: it may well be that all before it are final.
+	// startWait is for the first batch seen of an incarnation: it may well be that all before it
+	// are final.
 	startWait = 200 * time.Millisecond
 )
 
 // queue holds an author's stored batches by position, and what the author takes of the pool.
 type queue struct {
-	// entries includes drained ones, which are dropped when they come to the front or are half of it.
+	// entries includes drained ones, which are dropped when they come to the front or are half of
+	// it.
 	entries []*entry
 	drained int
 	// held finds the batch of a position, whether stored or being stored.
 	held map[position]*entry
-	// bases has, by incarnation, the number that the next one has to follow. None means that no batch is known to be
-	// ordered.
+	// bases has, by incarnation, the number that the next one has to follow. None means that no
+	// batch is known to be ordered.
 	bases map[uint64]uint64
 	// bytes and messages are the author's share in use, batches the number of its batches.
 	bytes             int64
@@ -166,10 +171,12 @@ func (q *queue) compact() {
 	}
 }
 
-// maxIncarnations bounds the incarnations of an author whose numbers are followed, which are the newest.
+// maxIncarnations bounds the incarnations of an author whose numbers are followed, which are the
+// newest.
 const maxIncarnations = 64
 
-// ordered notes that a block refers to the batch at p: what is missing before it was given up by its leader.
+// ordered notes that a block refers to the batch at p: what is missing before it was given up by
+// its leader.
 func (q *queue) ordered(p position) {
 	if p.number <= q.bases[p.incarnation] {
 		return
@@ -180,16 +187,17 @@ func (q *queue) ordered(p position) {
 	}
 }
 
-// emptied notes that nothing is left to order of the batch at p, though maybe no block refers to it: its messages came by
-// other batches. That says nothing of those before it.
+// emptied notes that nothing is left to order of the batch at p, though maybe no block refers to
+// it: its messages came by other batches. That says nothing of those before it.
 func (q *queue) emptied(p position) {
 	if p.number-1 == q.bases[p.incarnation] {
 		q.ordered(p)
 	}
 }
 
-// wait returns how long e has to wait before it may be ordered when its author's last batch of the incarnation is number
-// last (0 if there is none): not at all if it is next or late, else until those between had their time to come.
+// wait returns how long e has to wait before it may be ordered when its author's last batch of the
+// incarnation is number last (0 if there is none): not at all if it is next or late, else until
+// those between had their time to come.
 func (e *entry) wait(last uint64, now time.Time) time.Duration {
 	missing := holeWait
 	switch {

@@ -14,12 +14,14 @@ const (
 	MaxSubmitBytes = 8 << 20
 )
 
-// MinFreeDisk is the free disk space, in bytes, below which nothing is accepted: what is left is kept for voting.
+// MinFreeDisk is the free disk space, in bytes, below which nothing is accepted: what is left is
+// kept for voting.
 const MinFreeDisk = 512 << 20
 
 // Errors that callers tell apart. They may be wrapped.
 var (
-	// ErrEmpty is wrapped by every [EmptyError]; alone it says that no messages were given. HTTP 400.
+	// ErrEmpty is wrapped by every [EmptyError]; alone it says that no messages were given. HTTP
+	// 400.
 	ErrEmpty = errors.New("mempool: no message")
 	// ErrTooMany: more than MaxSubmitMessages or MaxSubmitBytes in one call. HTTP 413.
 	ErrTooMany = fmt.Errorf("mempool: more than %d messages or %d bytes in one request", MaxSubmitMessages, MaxSubmitBytes)
@@ -31,9 +33,11 @@ var (
 	ErrAuthor = errors.New("mempool: unknown author")
 	// ErrEquivocation: two other batches with the same author and number are held already.
 	ErrEquivocation = errors.New("mempool: too many batches of one number")
-	// ErrHeight: the call is about another height than the one after the pool's last committed block.
+	// ErrHeight: the call is about another height than the one after the pool's last committed
+	// block.
 	ErrHeight = errors.New("mempool: wrong height")
-	// ErrBody is wrapped when a body cannot be of a valid block, by rules that are the same on every node.
+	// ErrBody is wrapped when a body cannot be of a valid block, by rules that are the same on
+	// every node.
 	ErrBody = errors.New("mempool: invalid body")
 	// ErrClosed is returned after Close.
 	ErrClosed = errors.New("mempool: closed")
@@ -53,7 +57,8 @@ func (e *EmptyError) Unwrap() error { return ErrEmpty }
 
 // TooLargeError says that a submitted message is longer than the chain allows. HTTP 413.
 type TooLargeError struct {
-	// Index is the message's place in the request, Size its length in bytes and Limit the chain's max_message_bytes.
+	// Index is the message's place in the request, Size its length in bytes and Limit the chain's
+	// max_message_bytes.
 	Index, Size, Limit int
 }
 

@@ -14,13 +14,13 @@ import (
 const (
 	// firstLayer is how many ids the first layer of the filter is made for: 1.7 MB.
 	firstLayer = 1 << 20
-	// falsePositives is the rate of a full layer. Each layer is four times as large as the one before, so that a thousand
-	// million ids take five and the rates add up to about 1 %.
+	// falsePositives is the rate of a full layer. Each layer is four times as large as the one
+	// before, so that a thousand million ids take five and the rates add up to about 1 %.
 	falsePositives = 0.002
 )
 
-// filter answers "never seen" for almost every id that is not in the index, without a read from disk. It grows with the
-// index by layers of blocked Bloom filters.
+// filter answers "never seen" for almost every id that is not in the index, without a read from
+// disk. It grows with the index by layers of blocked Bloom filters.
 type filter struct {
 	mu     sync.RWMutex
 	layers []*blobloom.Filter

@@ -19,8 +19,8 @@ type recentBlock struct {
 	ids    []chain.Hash
 }
 
-// lookup returns what the index has of ids, by their place in ids. The caller holds finality for reading and goes on
-// holding it until it has combined the answer with recent: see final.
+// lookup returns what the index has of ids, by their place in ids. The caller holds finality for
+// reading and goes on holding it until it has combined the answer with recent: see final.
 func (p *Pool) lookup(ids []chain.Hash) (map[int]standing, error) {
 	var known map[int]standing
 	lookups := 0
@@ -41,7 +41,8 @@ func (p *Pool) lookup(ids []chain.Hash) (map[int]standing, error) {
 	return known, nil
 }
 
-// final returns where the message with that id, the i-th of those looked up, is final at a height up to the pool's.
+// final returns where the message with that id, the i-th of those looked up, is final at a height
+// up to the pool's.
 func (p *Pool) final(id chain.Hash, i int, known map[int]standing) (standing, bool) {
 	if s, ok := p.recent[id]; ok {
 		return s, true
@@ -101,8 +102,9 @@ type waitCall struct {
 	done    chan struct{}
 }
 
-// Wait returns when every message is final, or with ctx's error when ctx is done; the results say where each stands either
-// way. A message is final here once its block is handed to [Pool.Committed]. Ids never seen are waited for too.
+// Wait returns when every message is final, or with ctx's error when ctx is done; the results say
+// where each stands either way. A message is final here once its block is handed to
+// [Pool.Committed]. Ids never seen are waited for too.
 func (p *Pool) Wait(ctx context.Context, ids []chain.Hash) ([]Result, error) {
 	call, err := p.startWaiting(ids)
 	if err != nil {
@@ -185,7 +187,8 @@ func (p *Pool) tell(id chain.Hash, s standing) {
 	delete(p.waiters, id)
 }
 
-// fillFilter reads the ids of the index into the filter. Until it is done every id is looked up in the index.
+// fillFilter reads the ids of the index into the filter. Until it is done every id is looked up in
+// the index.
 func (p *Pool) fillFilter(ctx context.Context) {
 	chunk := make([]chain.Hash, 0, 1024)
 	err := p.cfg.Index.IDs(ctx, func(id chain.Hash) bool {

@@ -234,8 +234,8 @@ func (n *network) checkNode(i int, node *testNode) {
 	}
 }
 
-// finish lets every batch come everywhere, and then checks that everything accepted was ordered, in the order of each
-// connection.
+// finish lets every batch come everywhere, and then checks that everything accepted was ordered, in
+// the order of each connection.
 func (n *network) finish() {
 	for i := range n.nodes {
 		for j := range n.nodes {
@@ -297,8 +297,9 @@ func (n *network) finish() {
 	}
 }
 
-// Whatever nodes do, and whatever is lost between them: every message accepted is ordered exactly once, every
-// node that resolves a block sees the same messages, and each connection's messages keep their order.
+// Whatever nodes do, and whatever is lost between them: every message accepted is ordered exactly
+// once, every node that resolves a block sees the same messages, and each connection's messages
+// keep their order.
 func TestEveryAcceptedMessageIsOrderedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		// Wrapped, since rapid asks a *testing.T for its deadline, which a bubble has none of.

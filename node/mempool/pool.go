@@ -25,15 +25,16 @@ type Pool struct {
 	filter *filter
 	disk   disk
 
-	// finality is held for reading from before an id is looked up in the index until it is registered or found final, and for
-	// writing when ids are taken off recent: an id on its way from recent to the index is never missed. It is taken
-	// before mu.
+	// finality is held for reading from before an id is looked up in the index until it is
+	// registered or found final, and for writing when ids are taken off recent: an id on its way
+	// from recent to the index is never missed. It is taken before mu.
 	finality sync.RWMutex
 
 	mu     sync.Mutex
 	closed bool
 	height uint64
-	// recent has the ids of the final blocks in recentBlocks: those from the index's height to height.
+	// recent has the ids of the final blocks in recentBlocks: those from the index's height to
+	// height.
 	recent       map[chain.Hash]standing
 	recentBlocks []recentBlock
 	lastCommit   time.Time
@@ -52,7 +53,8 @@ type Pool struct {
 	bytes    int64
 	live     int
 	sequence uint64
-	// arrivals is closed when a batch is stored or a block committed; nil while no one waits for it.
+	// arrivals is closed when a batch is stored or a block committed; nil while no one waits for
+	// it.
 	arrivals chan struct{}
 	waiters  map[chain.Hash][]waiting
 
@@ -68,9 +70,10 @@ type Pool struct {
 	running sync.WaitGroup
 }
 
-// Open loads the batches that storage holds and starts the pool. The blocks above Config.Height have to follow with
-// [Pool.Committed] before messages are submitted or received. Every opening begins a new incarnation of this node's
-// batches, so that no number is given twice whatever was lost before.
+// Open loads the batches that storage holds and starts the pool. The blocks above Config.Height
+// have to follow with [Pool.Committed] before messages are submitted or received. Every opening
+// begins a new incarnation of this node's batches, so that no number is given twice whatever was
+// lost before.
 func Open(ctx context.Context, cfg Config) (*Pool, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -152,7 +155,8 @@ func (p *Pool) restore(ctx context.Context) error {
 	return err
 }
 
-// beginIncarnation chooses this opening's incarnation: the time, but above the last one whatever the clock did meanwhile.
+// beginIncarnation chooses this opening's incarnation: the time, but above the last one whatever
+// the clock did meanwhile.
 func (p *Pool) beginIncarnation(ctx context.Context) error {
 	last, err := p.cfg.Storage.Meta(ctx, incarnationName)
 	if err != nil {
@@ -181,7 +185,8 @@ func newEntry(author int, hash chain.Hash, encoded []byte, b *chain.Batch) *entr
 	return e
 }
 
-// Close stops the pool, after what was submitted is durable; Open finds it again. Storage has to be open until then.
+// Close stops the pool, after what was submitted is durable; Open finds it again. Storage has to be
+// open until then.
 func (p *Pool) Close() {
 	p.mu.Lock()
 	if p.closed {
@@ -200,7 +205,8 @@ func (p *Pool) Close() {
 	p.running.Wait()
 }
 
-// Ready is signalled when there may be something new for a leader to order. A reader asks [Pool.HasPending] then.
+// Ready is signalled when there may be something new for a leader to order. A reader asks
+// [Pool.HasPending] then.
 func (p *Pool) Ready() <-chan struct{} { return p.ready }
 
 func (p *Pool) signal() {
@@ -222,8 +228,8 @@ func (p *Pool) HasPending() bool {
 
 // Stats is how full the pool is.
 type Stats struct {
-	// Messages is the number of messages that are not final, Batches that of the batches held, Bytes what these take of
-	// MaxBytes.
+	// Messages is the number of messages that are not final, Batches that of the batches held,
+	// Bytes what these take of MaxBytes.
 	Messages, Batches int
 	Bytes, MaxBytes   int64
 	// Authors has one element for each of Config.Authors.
@@ -249,7 +255,8 @@ func (p *Pool) Stats() Stats {
 	return s
 }
 
-// register makes e and its messages known, less those that are final: in known (what the index has of the ids) or recent.
+// register makes e and its messages known, less those that are final: in known (what the index has
+// of the ids) or recent.
 func (p *Pool) register(e *entry, known map[int]standing) {
 	p.takeSlot(e)
 	e.live, e.liveBytes = len(e.ids), e.bytes

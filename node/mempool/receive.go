@@ -7,21 +7,24 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// fetchedBlocks is how many blocks' worth of fetched batches may stand in the pool beyond MaxPoolBytes.
+// fetchedBlocks is how many blocks' worth of fetched batches may stand in the pool beyond
+// MaxPoolBytes.
 const fetchedBlocks = 8
 
-// Receive takes a batch that the peer from pushed, its own or another's. When it returns nil the batch may be acknowledged:
-// it is durable here, or every message in it is final. The pool keeps encoded, which must not be changed any more.
+// Receive takes a batch that the peer from pushed, its own or another's. When it returns nil the
+// batch may be acknowledged: it is durable here, or every message in it is final. The pool keeps
+// encoded, which must not be changed any more.
 //
-// Errors: [ErrShare] and [ErrStorageLow], after which the peer may try again later; [chain.ErrMalformed],
-// [chain.ErrSignature], [ErrAuthor] and [ErrEquivocation], which are the peer's or the author's fault; [ErrClosed], those of
-// Storage and Index.
+// Errors: [ErrShare] and [ErrStorageLow], after which the peer may try again later;
+// [chain.ErrMalformed], [chain.ErrSignature], [ErrAuthor] and [ErrEquivocation], which are the
+// peer's or the author's fault; [ErrClosed], those of Storage and Index.
 func (p *Pool) Receive(ctx context.Context, from chain.PublicKey, encoded []byte) error {
 	return p.received(p.receive(ctx, from, encoded, false))
 }
 
-// ReceiveFetched takes a batch that a proposed block refers to: like Receive, but whatever the author's share and the free
-// disk space, so that no block is held up by them. How much may be taken in this way is bounded still.
+// ReceiveFetched takes a batch that a proposed block refers to: like Receive, but whatever the
+// author's share and the free disk space, so that no block is held up by them. How much may be
+// taken in this way is bounded still.
 func (p *Pool) ReceiveFetched(ctx context.Context, from chain.PublicKey, encoded []byte) error {
 	return p.received(p.receive(ctx, from, encoded, true))
 }
@@ -99,8 +102,8 @@ func (e *entry) shown(p *Pool, from chain.PublicKey) {
 	}
 }
 
-// admit registers e, to be stored. It returns the batch that is there already if there is one; if nothing of e is left to
-// order it is not taken, which it says by an e without settled.
+// admit registers e, to be stored. It returns the batch that is there already if there is one; if
+// nothing of e is left to order it is not taken, which it says by an e without settled.
 func (p *Pool) admit(e *entry, b *chain.Batch, fetched bool) (held *entry, err error) {
 	p.finality.RLock()
 	defer p.finality.RUnlock()

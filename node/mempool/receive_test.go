@@ -182,7 +182,8 @@ func TestABatchOfFinalMessagesIsAcknowledgedAndNotKept(t *testing.T) {
 	n.receive(t, 1, 1, 2, message("c"))
 	wantTexts(t, "selected", n.selected(t).Messages, "c")
 
-	// If a block refers to such a batch everyone must find it again after a crash, until the block is final.
+	// If a block refers to such a batch everyone must find it again after a crash, until the block
+	// is final.
 	encoded, ref := batch(1, 1, 3, message("a"))
 	if err := n.ReceiveFetched(t.Context(), author(1), encoded); err != nil {
 		t.Fatal(err)

@@ -6,8 +6,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// relayAfter is how old a pending batch of another author is when it is brought to those who are not known to hold it: its
-// author had the time to do so, and may be dead.
+// relayAfter is how old a pending batch of another author is when it is brought to those who are
+// not known to hold it: its author had the time to do so, and may be dead.
 const relayAfter = time.Second
 
 // Acknowledge notes that peer holds the batch durably.
@@ -30,9 +30,10 @@ func (p *Pool) holds(e *entry, peer chain.PublicKey) {
 	}
 }
 
-// Unacknowledged returns pending batches that peer is not known to hold, oldest first and with at most maxBytes in all (one
-// at least, if there is one): this node's that are older than age, then those of other authors that have waited for more
-// than a second as well. With age 0 it is for a link that has just opened; later it finds what was refused or lost.
+// Unacknowledged returns pending batches that peer is not known to hold, oldest first and with at
+// most maxBytes in all (one at least, if there is one): this node's that are older than age, then
+// those of other authors that have waited for more than a second as well. With age 0 it is for a
+// link that has just opened; later it finds what was refused or lost.
 func (p *Pool) Unacknowledged(peer chain.PublicKey, age time.Duration, maxBytes int) []StoredBatch {
 	p.mu.Lock()
 	defer p.mu.Unlock()

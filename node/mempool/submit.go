@@ -18,13 +18,14 @@ const (
 	maxBatchMessages = 8192
 )
 
-// Submit accepts all of messages or none, and says where each stands: pending from now on, pending already, or final
-// before. When it returns nil, what is pending is durable on this node's disk, and on those of
-// Config.Acknowledgements peers unless so many are not to be had (see Config.AckWait). The pool keeps the messages: their data must
-// not be changed any more.
+// Submit accepts all of messages or none, and says where each stands: pending from now on, pending
+// already, or final before. When it returns nil, what is pending is durable on this node's disk,
+// and on those of Config.Acknowledgements peers unless so many are not to be had (see
+// Config.AckWait). The pool keeps the messages: their data must not be changed any more.
 //
-// Errors: [ErrEmpty], [EmptyError], [TooLargeError], [ErrTooMany], [FullError], [ErrStorageLow], [ErrAuthor], [ErrClosed],
-// those of Storage and Index. When ctx ends first its error is returned, and the messages may or may not have been accepted.
+// Errors: [ErrEmpty], [EmptyError], [TooLargeError], [ErrTooMany], [FullError], [ErrStorageLow],
+// [ErrAuthor], [ErrClosed], those of Storage and Index. When ctx ends first its error is returned,
+// and the messages may or may not have been accepted.
 func (p *Pool) Submit(ctx context.Context, messages []chain.Message) ([]Result, error) {
 	err := p.validate(messages)
 	if err != nil {
@@ -84,8 +85,8 @@ func (p *Pool) validate(messages []chain.Message) error {
 	return nil
 }
 
-// accept puts what is new of messages into the batches being formed. It returns the batches that have to be durable before
-// the submission may be answered.
+// accept puts what is new of messages into the batches being formed. It returns the batches that
+// have to be durable before the submission may be answered.
 func (p *Pool) accept(messages []chain.Message, ids []chain.Hash) ([]Result, []*entry, error) {
 	p.finality.RLock()
 	defer p.finality.RUnlock()
@@ -162,8 +163,8 @@ func (p *Pool) fits(messages []chain.Message, ids []chain.Hash, known map[int]st
 // spareBatches are the batches that a submission may begin beyond those that it fills.
 const spareBatches = 2
 
-// taken returns what n messages of so many bytes take of the pool at most. Two consecutive batches hold more than one
-// may.
+// taken returns what n messages of so many bytes take of the pool at most. Two consecutive batches
+// hold more than one may.
 func (p *Pool) taken(n, bytes int) int64 {
 	return int64(bytes) + int64(spareBatches+2*bytes/p.batchBytes()+n/maxBatchMessages)*batchOverhead
 }
@@ -178,9 +179,9 @@ func (p *Pool) retryAfter() time.Duration {
 	return 5 * time.Second
 }
 
-// vouching returns the batch with the message of that id by which it may be called accepted: one of this node's, or one
-// that as many peers hold as would have to acknowledge this node's. If there is none the message goes into a batch of
-// this node too, and the order skips the repeat.
+// vouching returns the batch with the message of that id by which it may be called accepted: one of
+// this node's, or one that as many peers hold as would have to acknowledge this node's. If there is
+// none the message goes into a batch of this node too, and the order skips the repeat.
 func (p *Pool) vouching(id chain.Hash) *entry {
 	at, ok := p.pending[id]
 	if !ok {
@@ -232,8 +233,8 @@ func (p *Pool) form(m chain.Message, id chain.Hash, expected int) *entry {
 // ackWaits is how many times Config.AckWait is waited for peers that there is a link to.
 const ackWaits = 10
 
-// awaitPeers waits until enough peers hold the batches: for Config.AckWait after they were stored, and again as long as
-// there are links to as many peers, which then are only slow.
+// awaitPeers waits until enough peers hold the batches: for Config.AckWait after they were stored,
+// and again as long as there are links to as many peers, which then are only slow.
 func (p *Pool) awaitPeers(ctx context.Context, awaited []*entry) error {
 	for _, e := range awaited {
 		if e.author != p.self {
@@ -277,8 +278,8 @@ func (p *Pool) awaitAcknowledgement(ctx context.Context, e *entry, left time.Dur
 	return nil
 }
 
-// write makes the batches that were formed durable, all of them at once: what is submitted meanwhile waits for the
-// next turn.
+// write makes the batches that were formed durable, all of them at once: what is submitted
+// meanwhile waits for the next turn.
 func (p *Pool) write() {
 	for closed := false; !closed; {
 		select {
@@ -311,7 +312,8 @@ func (p *Pool) store(formed []*entry) {
 		}
 	}
 	if err == nil {
-		// Not to be cancelled: an answer that is not waited for would leave open which numbers were used.
+		// Not to be cancelled: an answer that is not waited for would leave open which numbers were
+		// used.
 		err = p.cfg.Storage.AddBatches(context.Background(), stored)
 	}
 	p.mu.Lock()
@@ -320,8 +322,9 @@ func (p *Pool) store(formed []*entry) {
 			p.fail(e, err)
 		}
 		p.mu.Unlock()
-		// The batches may be on disk for all that, and come back when the pool is opened again: their numbers are used up,
-		// and the next batch waits for them as for others that are missing.
+		// The batches may be on disk for all that, and come back when the pool is opened again:
+		// their numbers are used up, and the next batch waits for them as for others that are
+		// missing.
 		p.cfg.Logger.Error("submitted messages could not be stored", "batches", len(formed), "error", err)
 		return
 	}

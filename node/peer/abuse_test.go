@@ -261,7 +261,8 @@ func TestASlowReaderLosesTheOldestFrames(t *testing.T) {
 	}
 }
 
-// TestASenderWithoutAWindowIsReadNoFurther pushes batches without waiting for acknowledgements that never come.
+// TestASenderWithoutAWindowIsReadNoFurther pushes batches without waiting for acknowledgements that
+// never come.
 func TestASenderWithoutAWindowIsReadNoFurther(t *testing.T) {
 	n := lonely(t, func(_ *Config, s *settings) { s.pushBytes, s.pushCount = 64<<10, 16 })
 	n.guard.Lock()
@@ -282,7 +283,8 @@ func TestASenderWithoutAWindowIsReadNoFurther(t *testing.T) {
 		}
 	}()
 	read := func() float64 { return n.metric(t, "diseq_peer_frames_total", "direction=in", "kind=batch") }
-	eventually(t, "the window fills", func() bool { return read() == 17 }) // 16 in the window, one waits for it
+	// 16 in the window, one waits for it
+	eventually(t, "the window fills", func() bool { return read() == 17 })
 	runtime.Gosched()
 	if got := read(); got != 17 {
 		t.Errorf("%v batches are read, want 17", got)

@@ -42,8 +42,8 @@ func clientTLS(t testing.TB, i int) *tls.Config {
 	return newTLS(certificate, func(chain.PublicKey) error { return nil })
 }
 
-// shake runs a TLS handshake with n and waits for the server's verdict on it: with TLS 1.3 that comes after the client's
-// side is done.
+// shake runs a TLS handshake with n and waits for the server's verdict on it: with TLS 1.3 that
+// comes after the client's side is done.
 func shake(t testing.TB, n *node, config *tls.Config) (tls.ConnectionState, error) {
 	t.Helper()
 	raw, err := net.Dial("tcp", n.peer.Address)
@@ -388,7 +388,8 @@ func TestARestartedPeerIsReachedAtOnce(t *testing.T) {
 	start(t, a, b)
 	b.Close()
 	receive(t, a.downs)
-	// By now a waits longer after each attempt, soon far longer than this test. Only b's own return can bring it back.
+	// By now a waits longer after each attempt, soon far longer than this test. Only b's own return
+	// can bring it back.
 	eventually(t, "some attempts fail", func() bool {
 		up, _, failure := a.links[b.peer.Key].state()
 		return !up && strings.Contains(failure, "refused")
@@ -401,7 +402,8 @@ func TestARestartedPeerIsReachedAtOnce(t *testing.T) {
 	receive(t, b.bundles)
 }
 
-// TestALinkToAnEarlierRunIsReplaced has a peer come back while the link to the run before still looks alive.
+// TestALinkToAnEarlierRunIsReplaced has a peer come back while the link to the run before still
+// looks alive.
 func TestALinkToAnEarlierRunIsReplaced(t *testing.T) {
 	a, b := pair(t)
 	hello := a.hello()

@@ -55,7 +55,8 @@ func BenchmarkProposal(b *testing.B) {
 	}
 }
 
-// BenchmarkVotes is votes of all four nodes to all, as fast as they go: CPU time for one vote sent and received.
+// BenchmarkVotes is votes of all four nodes to all, as fast as they go: CPU time for one vote sent
+// and received.
 func BenchmarkVotes(b *testing.B) {
 	nodes := network(b)
 	var arrived atomic.Int64
@@ -87,7 +88,8 @@ func BenchmarkVotes(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(sent), "ns/vote")
 }
 
-// BenchmarkPush is batches of 100 messages of 250 bytes, pushed to three peers and acknowledged by all.
+// BenchmarkPush is batches of 100 messages of 250 bytes, pushed to three peers and acknowledged by
+// all.
 func BenchmarkPush(b *testing.B) {
 	nodes := network(b)
 	for _, n := range nodes {

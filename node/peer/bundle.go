@@ -32,11 +32,11 @@ const (
 )
 
 const (
-	// maxFrameItems bounds the certificates and votes of one message. A sender puts as many into one as fit 64 KiB, at most
-	// 580 votes.
+	// maxFrameItems bounds the certificates and votes of one message. A sender puts as many into
+	// one as fit 64 KiB, at most 580 votes.
 	maxFrameItems = 1024
-	// maxProposalBytes holds the largest proposal: MaxBodyRefs references of 64 bytes and MaxJustification certificates of
-	// MaxValidators votes, 3.8 MB.
+	// maxProposalBytes holds the largest proposal: MaxBodyRefs references of 64 bytes and
+	// MaxJustification certificates of MaxValidators votes, 3.8 MB.
 	maxProposalBytes = 4 << 20
 )
 

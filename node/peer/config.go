@@ -18,9 +18,11 @@ import (
 type Config struct {
 	// Key is the node's signing key: its identity towards its peers.
 	Key ed25519.PrivateKey
-	// Genesis is the chain; its hash and chain id are compared in the handshake, its max_block_bytes bounds messages.
+	// Genesis is the chain; its hash and chain id are compared in the handshake, its
+	// max_block_bytes bounds messages.
 	Genesis *chain.Genesis
-	// Name and Version (of the software) are told to peers, for people to read: at most 64 bytes each.
+	// Name and Version (of the software) are told to peers, for people to read: at most 64 bytes
+	// each.
 	Name, Version string
 	// Logger may be nil.
 	Logger *slog.Logger
@@ -35,12 +37,13 @@ type Peer struct {
 	Key chain.PublicKey
 	// Name labels metrics and log lines.
 	Name string
-	// Address is host:port; the host is looked up at every attempt. Empty: the peer is let in and never dialled, so
-	// nothing is sent to it but answers.
+	// Address is host:port; the host is looked up at every attempt. Empty: the peer is let in and
+	// never dialled, so nothing is sent to it but answers.
 	Address string
 }
 
-// settings are the limits. They are no configuration: the defaults suit a validator set of any size, and tests shorten them.
+// settings are the limits. They are no configuration: the defaults suit a validator set of any
+// size, and tests shorten them.
 type settings struct {
 	protocolVersion uint32
 
@@ -56,8 +59,10 @@ type settings struct {
 
 	keepaliveTime, keepaliveTimeout time.Duration
 
-	maxPending     int // accepted connections that have not finished TLS, of everyone together
-	maxConnections int // authenticated connections of one peer; the newest close the oldest, so that a restart is not kept out
+	maxPending int // accepted connections that have not finished TLS, of everyone together
+	// authenticated connections of one peer; the newest close the oldest, so that a restart is not
+	// kept out
+	maxConnections int
 	maxStreams     uint32
 	maxFetches     int // Batches, Blocks, Block and Status calls served to one peer at a time
 	maxProposals   int // Propose calls to one peer at a time
@@ -65,7 +70,8 @@ type settings struct {
 	queueItems, queueBytes int // certificates and votes waiting for one peer
 	sendBytes              int // certificates and votes put together into one message
 	pushBytes, pushCount   int // batches waiting for one peer or not yet acknowledged by it
-	fetchBytes             int // bytes of one answer of Batches or Blocks, by the last element's start
+	// bytes of one answer of Batches or Blocks, by the last element's start
+	fetchBytes int
 }
 
 func defaultSettings() settings {

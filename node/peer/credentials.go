@@ -12,8 +12,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// tlsCredentials runs TLS for gRPC. gRPC's own would do for the client; the server's has to tell the gate who came, and
-// to hand every call the connection that it came on.
+// tlsCredentials runs TLS for gRPC. gRPC's own would do for the client; the server's has to tell
+// the gate who came, and to hand every call the connection that it came on.
 type tlsCredentials struct {
 	config *tls.Config
 	gate   *gate // on the server
@@ -50,7 +50,8 @@ func (c *tlsCredentials) ClientHandshake(ctx context.Context, _ string, raw net.
 	return conn, outbound{}, nil
 }
 
-// ServerHandshake implements credentials.TransportCredentials. gRPC has set the connection's deadline.
+// ServerHandshake implements credentials.TransportCredentials. gRPC has set the connection's
+// deadline.
 func (c *tlsCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	in, ok := raw.(*inbound)
 	if !ok {

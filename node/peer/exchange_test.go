@@ -66,8 +66,8 @@ func TestAPongTellsOfLosses(t *testing.T) {
 	}
 }
 
-// A link that is replaced, because the peer's address changed, goes on counting: what was queued on the old one is lost, and the peer, whose own
-// link stayed up, learns of it in no other way.
+// A link that is replaced, because the peer's address changed, goes on counting: what was queued on
+// the old one is lost, and the peer, whose own link stayed up, learns of it in no other way.
 func TestAPongTellsOfLossesOnALinkThatWasReplaced(t *testing.T) {
 	genesis := testGenesis(2)
 	a, b := newNode(t, 0, genesis), newNode(t, 1, genesis)
@@ -454,5 +454,6 @@ func TestWithoutALinkCallsFailAtOnce(t *testing.T) {
 	if _, err := a.Transport.Status(t.Context(), stranger, chain.Hash{}); !errors.Is(err, ErrLinkDown) {
 		t.Errorf("Status: %v, want ErrLinkDown", err)
 	}
-	a.Send(stranger, &Bundle{Votes: []chain.Vote{testVote(0, 1)}}) // lost, like any frame without a link
+	// lost, like any frame without a link
+	a.Send(stranger, &Bundle{Votes: []chain.Vote{testVote(0, 1)}})
 }

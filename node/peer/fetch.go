@@ -40,7 +40,8 @@ func (t *Transport) Commit(ctx context.Context, to chain.PublicKey, c *chain.Com
 	return nil
 }
 
-// Status asks a peer for its signed final height. The answer is verified: it is the peer's own, over nonce.
+// Status asks a peer for its signed final height. The answer is verified: it is the peer's own,
+// over nonce.
 func (t *Transport) Status(ctx context.Context, from chain.PublicKey, nonce chain.Hash) (*chain.Status, error) {
 	s, err := t.session(from)
 	if err != nil {
@@ -65,8 +66,8 @@ func (t *Transport) Status(ctx context.Context, from chain.PublicKey, nonce chai
 	return st, nil
 }
 
-// Block fetches a block by its hash, without messages, from a peer; the hash is checked. The error wraps ErrNotHeld if the
-// peer does not have it.
+// Block fetches a block by its hash, without messages, from a peer; the hash is checked. The error
+// wraps ErrNotHeld if the peer does not have it.
 func (t *Transport) Block(ctx context.Context, from chain.PublicKey, hash chain.Hash) (*chain.Block, error) {
 	s, err := t.session(from)
 	if err != nil {
@@ -88,9 +89,10 @@ func (t *Transport) Block(ctx context.Context, from chain.PublicKey, hash chain.
 	return b, nil
 }
 
-// Batches fetches those of the named batches that a peer holds and gives the encoding of each to yield, in the order asked
-// for. At most MaxFetchBatches may be named; the peer may end the answer after 32 MiB. Hashes are checked,
-// signatures are not. An error of yield ends the call and is returned.
+// Batches fetches those of the named batches that a peer holds and gives the encoding of each to
+// yield, in the order asked for. At most MaxFetchBatches may be named; the peer may end the answer
+// after 32 MiB. Hashes are checked, signatures are not. An error of yield ends the call and is
+// returned.
 func (t *Transport) Batches(
 	ctx context.Context, from chain.PublicKey, hashes []chain.Hash, yield func(hash chain.Hash, encoded []byte) error,
 ) error {
@@ -137,9 +139,10 @@ func (t *Transport) Batches(
 	}
 }
 
-// Blocks fetches final blocks from a height upwards, at most limit (MaxFetchBlocks if 0), and gives each to yield in turn. The
-// peer ends the answer where its chain does, or after 32 MiB. The heights follow each other without gaps; nothing else
-// about a block is checked: see chain.FinalBlock.Verify. An error of yield ends the call and is returned.
+// Blocks fetches final blocks from a height upwards, at most limit (MaxFetchBlocks if 0), and gives
+// each to yield in turn. The peer ends the answer where its chain does, or after 32 MiB. The
+// heights follow each other without gaps; nothing else about a block is checked: see
+// chain.FinalBlock.Verify. An error of yield ends the call and is returned.
 func (t *Transport) Blocks(
 	ctx context.Context, from chain.PublicKey, height uint64, limit int, yield func(*chain.FinalBlock) error,
 ) error {
@@ -205,7 +208,8 @@ func (t *Transport) wrong(call string, from chain.PublicKey, err error) error {
 	return err
 }
 
-// serving waits until the peer has fewer than maxFetches calls under way, so that it cannot keep the store busy alone.
+// serving waits until the peer has fewer than maxFetches calls under way, so that it cannot keep
+// the store busy alone.
 func (s *service) serving(ctx context.Context) (in *inbound, release func(), err error) {
 	in, err = admittedOn(ctx)
 	if err != nil {

@@ -58,7 +58,8 @@ func (p *pieces[T]) Recv() (*T, error) {
 	return p.of, nil
 }
 
-// FuzzAnswers has a peer answer anything to everything that is asked of it: nothing comes of it but what was asked for.
+// FuzzAnswers has a peer answer anything to everything that is asked of it: nothing comes of it but
+// what was asked for.
 func FuzzAnswers(f *testing.F) {
 	genesis := testGenesis(2)
 	asker, err := New(Config{Key: testKey(0), Genesis: genesis}, newRecorder(testKey(0)))
@@ -185,7 +186,8 @@ type served struct {
 	service *service
 }
 
-// call makes a call with those bytes as the request. It reports whether they were fit for it, by the protocol's rules, and the call's error.
+// call makes a call with those bytes as the request. It reports whether they were fit for it, by
+// the protocol's rules, and the call's error.
 func (s *served) call(ctx context.Context, t *testing.T, w *wire, call uint8, b []byte) (fit bool, err error) {
 	read := func(m proto.Message) bool { return proto.Unmarshal(b, m) == nil }
 	hash := func(b []byte) chain.Hash { return chain.Hash(append(b, make([]byte, 32)...)[:32]) }
@@ -314,8 +316,8 @@ func (s *served) call(ctx context.Context, t *testing.T, w *wire, call uint8, b 
 	return fit, err
 }
 
-// FuzzCalls has a peer call anything with anything: what is unfit puts it out and reaches nobody; else it has what it asked for, or what
-// it says is handed over as it was said.
+// FuzzCalls has a peer call anything with anything: what is unfit puts it out and reaches nobody;
+// else it has what it asked for, or what it says is handed over as it was said.
 func FuzzCalls(f *testing.F) {
 	s := &served{recorder: newRecorder(testKey(0))}
 	s.onBatch = func(_ context.Context, encoded []byte) error {

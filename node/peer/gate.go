@@ -13,10 +13,10 @@ import (
 
 // gate decides who may be connected to this node, and counts.
 //
-// Connections that have not finished TLS are strangers': there is room for a fixed number, and a new one pushes out the
-// oldest, because a node that means it is through in milliseconds and one that only holds the place is not. Of an
-// authenticated peer the newest connections stay for the same reason: the old ones of a peer that was cut off may
-// linger until their keepalive fails.
+// Connections that have not finished TLS are strangers': there is room for a fixed number, and a
+// new one pushes out the oldest, because a node that means it is through in milliseconds and one
+// that only holds the place is not. Of an authenticated peer the newest connections stay for the
+// same reason: the old ones of a peer that was cut off may linger until their keepalive fails.
 type gate struct {
 	settings settings
 	reports  *reports
@@ -145,8 +145,9 @@ func (g *gate) forgetLocked(in *inbound) {
 	in.guest.connections = slices.DeleteFunc(in.guest.connections, same)
 }
 
-// strike closes every connection of a peer that is at fault and keeps it out: the longer the more often it happens. Twice
-// maxPenalty without a strike clears the record. What comes on a connection closed already does not count again.
+// strike closes every connection of a peer that is at fault and keeps it out: the longer the more
+// often it happens. Twice maxPenalty without a strike clears the record. What comes on a connection
+// closed already does not count again.
 func (g *gate) strike(in *inbound) {
 	g.mu.Lock()
 	p := in.guest
@@ -167,7 +168,8 @@ func (g *gate) strike(in *inbound) {
 	}
 }
 
-// setPeers replaces who may connect; whoever no longer may is disconnected. A peer that stays keeps its penalty.
+// setPeers replaces who may connect; whoever no longer may is disconnected. A peer that stays keeps
+// its penalty.
 func (g *gate) setPeers(peers []Peer) {
 	g.mu.Lock()
 	guests := make(map[chain.PublicKey]*guest, len(peers))

@@ -16,7 +16,8 @@ import (
 	"github.com/diseq/diseq/node/peer/peerpb"
 )
 
-// errOtherChain is wrapped by what a handshake fails with when the two nodes do not belong together.
+// errOtherChain is wrapped by what a handshake fails with when the two nodes do not belong
+// together.
 var errOtherChain = errors.New("node does not belong to this network")
 
 var errRestarted = errors.New("the peer has started anew")
@@ -28,7 +29,8 @@ func (t *Transport) hello() *peerpb.Hello {
 	}
 }
 
-// checkHello compares the other side's Hello with ours. The error names both values, for both sides read it.
+// checkHello compares the other side's Hello with ours. The error names both values, for both sides
+// read it.
 func (t *Transport) checkHello(theirs *peerpb.Hello) error {
 	ours := t.hello()
 	switch {
@@ -88,8 +90,9 @@ func (s *service) Handshake(ctx context.Context, theirs *peerpb.Hello) (*peerpb.
 // instance tells two runs of a node from each other.
 type instance [16]byte
 
-// arrived dials a peer that has just come back, instead of sitting out the back-off. It ends a link to an earlier run of the
-// peer, which nobody else may have closed: a machine that loses its power says no goodbye.
+// arrived dials a peer that has just come back, instead of sitting out the back-off. It ends a link
+// to an earlier run of the peer, which nobody else may have closed: a machine that loses its power
+// says no goodbye.
 func (t *Transport) arrived(in *inbound, run instance) {
 	in.heard()
 	l, err := t.link(in.key)

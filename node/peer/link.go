@@ -46,7 +46,8 @@ type session struct {
 	consensus, bulk peerpb.PeerClient
 }
 
-// newLink starts a link, once the one that it replaces has ended, so that the peer's LinkUp and LinkDown alternate.
+// newLink starts a link, once the one that it replaces has ended, so that the peer's LinkUp and
+// LinkDown alternate.
 func (t *Transport) newLink(p Peer, old *link) *link {
 	ctx, cancel := context.WithCancel(t.ctx)
 	l := &link{
@@ -98,8 +99,9 @@ func (l *link) run(ctx context.Context) {
 	}
 }
 
-// backoff returns how long to wait after the attempt of that number, the first being 0, failed with err: doubling, a
-// fifth more or less at random so that nodes which failed together do not return together.
+// backoff returns how long to wait after the attempt of that number, the first being 0, failed with
+// err: doubling, a fifth more or less at random so that nodes which failed together do not return
+// together.
 func (s settings) backoff(attempt int, err error) time.Duration {
 	wait := min(s.maxBackoff, s.minBackoff<<min(attempt, 16))
 	if errors.Is(err, errOtherChain) {
@@ -297,8 +299,8 @@ func (l *link) send(items []item) {
 	}
 }
 
-// propose calls Propose beside the stream. A peer that answers none of the last few gets no more for now: a proposal lost
-// costs a round at worst.
+// propose calls Propose beside the stream. A peer that answers none of the last few gets no more
+// for now: a proposal lost costs a round at worst.
 func (l *link) propose(p item) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -69,8 +69,9 @@ func testGenesis(n int) *chain.Genesis {
 func testSettings() settings {
 	s := defaultSettings()
 	s.minBackoff, s.maxBackoff, s.refusedBackoff = 5*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
-	s.handshakeTimeout, s.callTimeout = patience, patience // no peer is slow, only the machine may be
-	s.minPenalty, s.maxPenalty = time.Hour, time.Hour      // no test waits for one to end
+	// no peer is slow, only the machine may be
+	s.handshakeTimeout, s.callTimeout = patience, patience
+	s.minPenalty, s.maxPenalty = time.Hour, time.Hour // no test waits for one to end
 	s.logInterval = time.Hour
 	return s
 }
@@ -228,7 +229,8 @@ func newNode(t testing.TB, i int, genesis *chain.Genesis, options ...option) *no
 func newNodeAt(t testing.TB, i int, address string, genesis *chain.Genesis, options ...option) *node {
 	t.Helper()
 	var listener net.Listener
-	eventually(t, "nobody else has "+address, func() bool { // of a port that was let go a connection may have taken hold
+	// of a port that was let go a connection may have taken hold
+	eventually(t, "nobody else has "+address, func() bool {
 		var err error
 		listener, err = net.Listen("tcp", address)
 		return err == nil
@@ -312,7 +314,8 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	t.Fatalf("%s: not within %v", what, patience)
 }
 
-// metric returns the sum over the samples of a metric that have all the labels given ("name=value").
+// metric returns the sum over the samples of a metric that have all the labels given
+// ("name=value").
 func (n *node) metric(t testing.TB, name string, labels ...string) float64 {
 	t.Helper()
 	families, err := n.registry.Gather()

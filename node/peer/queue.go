@@ -9,13 +9,14 @@ import (
 )
 
 var (
-	// ErrLinkDown is returned when there is no link to a peer at the moment, or none to that key at all.
+	// ErrLinkDown is returned when there is no link to a peer at the moment, or none to that key at
+	// all.
 	ErrLinkDown = errors.New("no link to the peer")
 	errFull     = errors.New("the peer's queue is full")
 )
 
-// itemQueue holds the certificates and votes that wait for one peer. When it is full the oldest give way: the newest are
-// worth more, and T_retry sends again what is still of use.
+// itemQueue holds the certificates and votes that wait for one peer. When it is full the oldest
+// give way: the newest are worth more, and T_retry sends again what is still of use.
 type itemQueue struct {
 	maxItems, maxBytes int
 	ready              chan struct{} // holds a token if there may be items
@@ -32,7 +33,8 @@ func newItemQueue(s settings) *itemQueue {
 	return &itemQueue{maxItems: s.queueItems, maxBytes: s.queueBytes, ready: make(chan struct{}, 1)}
 }
 
-// set opens or closes the queue, empty. A closed queue takes nothing: who opens the link says everything again.
+// set opens or closes the queue, empty. A closed queue takes nothing: who opens the link says
+// everything again.
 func (q *itemQueue) set(open bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -106,8 +108,9 @@ type pushed struct {
 	encoded  []byte
 }
 
-// pushWindow holds the batches that wait for one peer or for its acknowledgement. A full window takes no more: unlike a vote,
-// a batch does not become useless, so the node has to know that this one was not sent.
+// pushWindow holds the batches that wait for one peer or for its acknowledgement. A full window
+// takes no more: unlike a vote, a batch does not become useless, so the node has to know that this
+// one was not sent.
 type pushWindow struct {
 	maxBytes, maxCount int
 	ready              chan struct{} // holds a token if there may be batches to send
@@ -142,8 +145,8 @@ func (w *pushWindow) announceRoom() {
 	}
 }
 
-// offer takes a batch, unless it is under way already. When the window is full it returns errFull and a channel that is
-// closed when it is worth another try.
+// offer takes a batch, unless it is under way already. When the window is full it returns errFull
+// and a channel that is closed when it is worth another try.
 func (w *pushWindow) offer(hash chain.Hash, encoded []byte) (<-chan struct{}, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -102,8 +102,8 @@ func (r *reports) forget(peer string) {
 	r.dropped.DeletePartialMatch(prometheus.Labels{"peer": peer})
 }
 
-// reject counts a refusal and logs it, at most one line of a reason and a peer in each interval. p is nil for strangers,
-// who share one line.
+// reject counts a refusal and logs it, at most one line of a reason and a peer in each interval. p
+// is nil for strangers, who share one line.
 func (r *reports) reject(reason string, p *Peer, err error) {
 	r.rejected.WithLabelValues(reason).Inc()
 	name := ""
@@ -134,7 +134,8 @@ func (r *reports) providerFailed(call string, p *Peer, err error) {
 	r.logLimited(slog.LevelError, "call of a peer failed here", call, p.Name, err)
 }
 
-// logLimited logs at most one line of a kind about a peer in each interval; the next one tells how many were left out.
+// logLimited logs at most one line of a kind about a peer in each interval; the next one tells how
+// many were left out.
 func (r *reports) logLimited(level slog.Level, message, kind, peer string, err error, more ...slog.Attr) {
 	now := time.Now()
 	key := lineKey{kind, peer}

@@ -47,8 +47,8 @@ func atFault(err error) bool {
 	return errors.Is(err, chain.ErrMalformed) || errors.Is(err, chain.ErrSignature)
 }
 
-// received tells the errors of a stream that are the sender's fault: a message that is too large or no protobuf. The
-// rest are ends of connections.
+// received tells the errors of a stream that are the sender's fault: a message that is too large or
+// no protobuf. The rest are ends of connections.
 func (s *service) received(in *inbound, err error) error {
 	switch status.Code(err) {
 	case codes.ResourceExhausted, codes.Internal:
@@ -102,7 +102,8 @@ func (s *service) Consensus(stream grpc.ClientStreamingServer[peerpb.Frame, peer
 	}
 }
 
-// answer handles what a frame has besides certificates and votes, which have been handed over by then.
+// answer handles what a frame has besides certificates and votes, which have been handed over by
+// then.
 func (s *service) answer(from chain.PublicKey, frame *peerpb.Frame) {
 	if l, err := s.link(from); err == nil {
 		for _, number := range frame.GetPings() {
@@ -154,8 +155,8 @@ func (s *service) Push(stream grpc.BidiStreamingServer[peerpb.PushedBatch, peerp
 		return err
 	}
 	ctx, cancel := context.WithCancel(stream.Context())
-	// A sender that keeps to its own window never waits here; one that does not, or that leaves its acknowledgements
-	// unread, is read no further.
+	// A sender that keeps to its own window never waits here; one that does not, or that leaves its
+	// acknowledgements unread, is read no further.
 	window := semaphore.NewWeighted(int64(s.settings.pushBytes))
 	least := s.settings.pushBytes / s.settings.pushCount
 	acks := &ackQueue{ready: make(chan struct{}, 1), window: window}
@@ -189,8 +190,8 @@ func (s *service) Push(stream grpc.BidiStreamingServer[peerpb.PushedBatch, peerp
 	}
 }
 
-// ackQueue collects acknowledgements, so that those of a group commit leave together. What it holds still takes its
-// place in the window.
+// ackQueue collects acknowledgements, so that those of a group commit leave together. What it holds
+// still takes its place in the window.
 type ackQueue struct {
 	ready  chan struct{}
 	window *semaphore.Weighted

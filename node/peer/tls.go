@@ -14,8 +14,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// newCertificate wraps a signing key in a self-signed certificate. Nothing in it counts but the key: peers know each
-// other by keys, so no name, no issuer and no date is ever looked at.
+// newCertificate wraps a signing key in a self-signed certificate. Nothing in it counts but the
+// key: peers know each other by keys, so no name, no issuer and no date is ever looked at.
 func newCertificate(key ed25519.PrivateKey) (tls.Certificate, error) {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1),
@@ -34,8 +34,8 @@ func newCertificate(key ed25519.PrivateKey) (tls.Certificate, error) {
 
 // newTLS returns a configuration for either side. verify decides about the other side's key.
 //
-// The check is in VerifyConnection, since VerifyPeerCertificate is skipped when a session resumes; that none resumes is
-// ensured thrice: no tickets, no cache, and a resumed session is refused.
+// The check is in VerifyConnection, since VerifyPeerCertificate is skipped when a session resumes;
+// that none resumes is ensured thrice: no tickets, no cache, and a resumed session is refused.
 func newTLS(certificate tls.Certificate, verify func(chain.PublicKey) error) *tls.Config {
 	return &tls.Config{
 		MinVersion:             tls.VersionTLS13,

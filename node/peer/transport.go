@@ -21,8 +21,8 @@ import (
 	"github.com/diseq/diseq/node/peer/peerpb"
 )
 
-// gRPC's own log goes to standard error, and strangers can make it write. Everything in it that matters comes back as an
-// error.
+// gRPC's own log goes to standard error, and strangers can make it write. Everything in it that
+// matters comes back as an error.
 func init() { grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard)) }
 
 const (
@@ -30,7 +30,8 @@ const (
 	connectionWindowBytes = 4 << 20 // ... and each connection; fixed, so that nobody can talk it up
 	ioBufferBytes         = 32 << 10
 	maxHeaderBytes        = 16 << 10
-	encodingSlackBytes    = 16 << 10 // protobuf around a canonical encoding, headers and signatures in it
+	// protobuf around a canonical encoding, headers and signatures in it
+	encodingSlackBytes = 16 << 10
 )
 
 // Transport is a node's connection to its peers. Its methods may be called from any goroutine.
@@ -105,8 +106,8 @@ func (t *Transport) maxReceivedBytes() int {
 // maxBatchBytes bounds the messages of a batch or a block.
 func (t *Transport) maxBatchBytes() int { return int(t.config.Genesis.Parameters.MaxBlockBytes) }
 
-// Start serves peers on listener, which the Transport closes in the end, and dials those that have an address. It is called
-// once.
+// Start serves peers on listener, which the Transport closes in the end, and dials those that have
+// an address. It is called once.
 func (t *Transport) Start(listener net.Listener, peers []Peer) {
 	t.SetPeers(peers)
 	t.tasks.Go(func() {
@@ -117,8 +118,8 @@ func (t *Transport) Start(listener net.Listener, peers []Peer) {
 	})
 }
 
-// SetPeers replaces the peers. Whoever is no longer one is disconnected; links to the others go on undisturbed. The node's own
-// key among them is left out.
+// SetPeers replaces the peers. Whoever is no longer one is disconnected; links to the others go on
+// undisturbed. The node's own key among them is left out.
 func (t *Transport) SetPeers(peers []Peer) {
 	peers = slices.DeleteFunc(slices.Clone(peers), func(p Peer) bool { return p.Key == t.self })
 	t.mu.Lock()
@@ -146,8 +147,9 @@ func (t *Transport) SetPeers(peers []Peer) {
 	t.links = links
 }
 
-// Close ends every connection and waits for all goroutines; the Handler is not called after it. LinkDown comes for every
-// link that was up. A Handler's method that does not return keeps Close from returning: let them give up first.
+// Close ends every connection and waits for all goroutines; the Handler is not called after it.
+// LinkDown comes for every link that was up. A Handler's method that does not return keeps Close
+// from returning: let them give up first.
 func (t *Transport) Close() {
 	t.mu.Lock()
 	t.ended = true
@@ -177,8 +179,9 @@ func (t *Transport) allLinks() []*link {
 	return links
 }
 
-// Broadcast queues a bundle for every peer to which there is a link. It never blocks. Certificates and votes keep their
-// order; proposals travel beside them, each as a call of its own, and may overtake them.
+// Broadcast queues a bundle for every peer to which there is a link. It never blocks. Certificates
+// and votes keep their order; proposals travel beside them, each as a call of its own, and may
+// overtake them.
 func (t *Transport) Broadcast(b *Bundle) {
 	items := b.items()
 	for _, l := range t.allLinks() {
@@ -193,8 +196,9 @@ func (t *Transport) Send(to chain.PublicKey, b *Bundle) {
 	}
 }
 
-// Ping asks a peer for a pong of that number, behind what was sent to it before. Handler.OnPong brings it, after everything that the peer
-// sent before it. Nothing comes if there is no link on either way.
+// Ping asks a peer for a pong of that number, behind what was sent to it before. Handler.OnPong
+// brings it, after everything that the peer sent before it. Nothing comes if there is no link on
+// either way.
 func (t *Transport) Ping(to chain.PublicKey, number uint64) {
 	if l, err := t.link(to); err == nil {
 		l.send([]item{{kind: kindPing, number: number}})
@@ -208,9 +212,10 @@ func (t *Transport) Ask() {
 	}
 }
 
-// PushBatch queues a batch for every peer to which there is a link and returns those that were up but had no room (32 MiB
-// or 1024 batches unacknowledged): push it again, with Push, when they have acknowledged others. It never blocks.
-// Handler.OnAck tells what became of it; a peer whose link is down hears of it after LinkUp.
+// PushBatch queues a batch for every peer to which there is a link and returns those that were up
+// but had no room (32 MiB or 1024 batches unacknowledged): push it again, with Push, when they have
+// acknowledged others. It never blocks. Handler.OnAck tells what became of it; a peer whose link is
+// down hears of it after LinkUp.
 func (t *Transport) PushBatch(hash chain.Hash, encoded []byte) (full []chain.PublicKey) {
 	for _, l := range t.allLinks() {
 		if _, err := l.pushes.offer(hash, encoded); errors.Is(err, errFull) {
@@ -221,8 +226,8 @@ func (t *Transport) PushBatch(hash chain.Hash, encoded []byte) (full []chain.Pub
 	return full
 }
 
-// Push queues a batch for one peer and waits for room if there is none. A batch under way already is not queued twice.
-// The error is ErrLinkDown or the context's.
+// Push queues a batch for one peer and waits for room if there is none. A batch under way already
+// is not queued twice. The error is ErrLinkDown or the context's.
 func (t *Transport) Push(ctx context.Context, to chain.PublicKey, hash chain.Hash, encoded []byte) error {
 	l, err := t.link(to)
 	if err != nil {
@@ -244,13 +249,14 @@ func (t *Transport) Push(ctx context.Context, to chain.PublicKey, hash chain.Has
 // PeerInfo is the state of one peer, for status pages.
 type PeerInfo struct {
 	Peer
-	// Up says whether this node can send to the peer, Since the time from which that is so or not so.
+	// Up says whether this node can send to the peer, Since the time from which that is so or not
+	// so.
 	Up    bool
 	Since time.Time
 	// Error is why the last attempt to reach the peer failed; empty while Up.
 	Error string
-	// Inbound says whether the peer is connected to this node, LastHeard when it last sent something (zero: never), Version
-	// the software that it says it runs.
+	// Inbound says whether the peer is connected to this node, LastHeard when it last sent
+	// something (zero: never), Version the software that it says it runs.
 	Inbound   bool
 	LastHeard time.Time
 	Version   string

@@ -10,42 +10,48 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// Backend is what the handlers need of a node. Its methods are called concurrently. What they return is shared and
-// must not be changed by either side afterwards. Errors name what was asked for; those below are told to clients as they
-// are. Any other is answered with 500 and a generic text, and logged.
+// Backend is what the handlers need of a node. Its methods are called concurrently. What they
+// return is shared and must not be changed by either side afterwards. Errors name what was asked
+// for; those below are told to clients as they are. Any other is answered with 500 and a generic
+// text, and logged.
 type Backend interface {
 	// Genesis returns the document that the chain started from.
 	Genesis() *chain.Genesis
 
-	// Submit accepts all of messages or none. When it returns without error they are durable and result i is about
-	// messages[i]; a message already known is answered with what is known of it. The backend may keep the messages: their
-	// data is never written to again. They are neither empty nor longer than max_message_bytes. Errors: [FullError],
-	// [MessageError], [ErrStorageLow], [ErrUnavailable].
+	// Submit accepts all of messages or none. When it returns without error they are durable and
+	// result i is about messages[i]; a message already known is answered with what is known of it.
+	// The backend may keep the messages: their data is never written to again. They are neither
+	// empty nor longer than max_message_bytes. Errors: [FullError], [MessageError],
+	// [ErrStorageLow], [ErrUnavailable].
 	Submit(ctx context.Context, messages []chain.Message) ([]SubmitResult, error)
 
-	// Wait returns nil once every id is final, or ctx's error. Ids never seen are waited for like pending ones.
+	// Wait returns nil once every id is final, or ctx's error. Ids never seen are waited for like
+	// pending ones.
 	Wait(ctx context.Context, ids []chain.Hash) error
 
 	// Message returns where a message stands. Error: [ErrNotFound] if it was never seen.
 	Message(ctx context.Context, id chain.Hash) (*MessageStatus, error)
 
-	// Receipts returns one receipt for each id, in their order, nil for what is not final. Asking for the messages of a
-	// block together lets the backend build its tree once.
+	// Receipts returns one receipt for each id, in their order, nil for what is not final. Asking
+	// for the messages of a block together lets the backend build its tree once.
 	Receipts(ctx context.Context, ids []chain.Hash) ([]*chain.Receipt, error)
 
-	// Block returns the final block at height; height 0 is genesis, without messages and with a zero certificate. Error:
-	// [ErrNotFound] above the last final height.
+	// Block returns the final block at height; height 0 is genesis, without messages and with a
+	// zero certificate. Error: [ErrNotFound] above the last final height.
 	Block(ctx context.Context, height uint64) (*chain.FinalBlock, error)
 
-	// Header returns the header and the certificate of the final block at height without its messages; the certificate may
-	// be stronger than when the block was first final. Errors as for Block.
+	// Header returns the header and the certificate of the final block at height without its
+	// messages; the certificate may be stronger than when the block was first final. Errors as for
+	// Block.
 	Header(ctx context.Context, height uint64) (*chain.Header, *chain.Certificate, error)
 
-	// FinalHeight returns the last final height and a channel that is closed once a higher one is final (and readable
-	// with Block). It costs no more than a lock: every stream calls it once a block.
+	// FinalHeight returns the last final height and a channel that is closed once a higher one is
+	// final (and readable with Block). It costs no more than a lock: every stream calls it once a
+	// block.
 	FinalHeight() (height uint64, next <-chan struct{})
 
-	// Pending returns at most limit pending messages whose data takes at most maxBytes in all, oldest first.
+	// Pending returns at most limit pending messages whose data takes at most maxBytes in all,
+	// oldest first.
 	Pending(ctx context.Context, limit, maxBytes int) ([]chain.Message, error)
 
 	// Commitments returns the VRF commitments held for the current and the next beacon epoch.
@@ -54,22 +60,23 @@ type Backend interface {
 	// StateRoot returns the newest root of the trie that is computed.
 	StateRoot() StateRoot
 
-	// Prove returns the trie proof about id under the root that covers height, the newest computed one if height is nil.
-	// Error: [ErrNotFound] if no root of that height is kept.
+	// Prove returns the trie proof about id under the root that covers height, the newest computed
+	// one if height is nil. Error: [ErrNotFound] if no root of that height is kept.
 	Prove(ctx context.Context, id chain.Hash, height *uint64) (*Proof, error)
 
 	// Status returns the node's view of itself and of the chain.
 	Status() Status
 
-	// Validators returns the set in force at height, with the reveals counted up to the last final height. Error:
-	// [ErrNotFound] if the set of that height is not decided yet.
+	// Validators returns the set in force at height, with the reveals counted up to the last final
+	// height. Error: [ErrNotFound] if the set of that height is not decided yet.
 	Validators(ctx context.Context, height uint64) (*ValidatorsStatus, error)
 
 	// Evidence returns at most limit pieces of the equivocation evidence held, oldest first.
 	Evidence(ctx context.Context, limit int) ([]chain.Evidence, error)
 
-	// Ready returns nil if the node is caught up and able to serve, or what is missing. It never depends on a quorum
-	// being up: a probe that failed then would take the whole network out of service at once.
+	// Ready returns nil if the node is caught up and able to serve, or what is missing. It never
+	// depends on a quorum being up: a probe that failed then would take the whole network out of
+	// service at once.
 	Ready() error
 }
 
@@ -90,8 +97,8 @@ type MessageStatus struct {
 	Index  uint32
 }
 
-// StateRoot is the root node of the trie after the messages up to Height. Left and Right are nil where there is no
-// child, and Hash is nil for the empty trie.
+// StateRoot is the root node of the trie after the messages up to Height. Left and Right are nil
+// where there is no child, and Hash is nil for the empty trie.
 type StateRoot struct {
 	Height            uint64
 	Hash, Left, Right *chain.Hash
@@ -106,10 +113,11 @@ type Proof struct {
 	Included bool
 	// Proof is the proof as /v1/proofs shows it.
 	Proof json.Marshaler
-	// Legacy is the proof of inclusion in the form of the proof of concept; nil if Included is false.
+	// Legacy is the proof of inclusion in the form of the proof of concept; nil if Included is
+	// false.
 	Legacy json.Marshaler
-	// Header is a final header whose state_height and state_root are Height and Root, Certificate its finalization; both nil
-	// while there is none.
+	// Header is a final header whose state_height and state_root are Height and Root, Certificate
+	// its finalization; both nil while there is none.
 	Header      *chain.Header
 	Certificate *chain.Certificate
 }
@@ -125,8 +133,9 @@ type Status struct {
 	// Ready and Reason are what /readyz answers.
 	Ready  bool   `json:"ready"`
 	Reason string `json:"reason,omitempty"`
-	// Height is the last final height, BlockHash its block, BlockTimestamp that block's time in Unix milliseconds and
-	// FinalizedTimestamp when this node saw it final, in Unix milliseconds (0: before its start).
+	// Height is the last final height, BlockHash its block, BlockTimestamp that block's time in
+	// Unix milliseconds and FinalizedTimestamp when this node saw it final, in Unix milliseconds
+	// (0: before its start).
 	Height             uint64     `json:"height"`
 	BlockHash          chain.Hash `json:"block_hash"`
 	BlockTimestamp     uint64     `json:"block_timestamp"`
@@ -139,7 +148,8 @@ type Status struct {
 	Threshold   uint32 `json:"threshold"`
 	// Validators is the size of the set in force at height Height+1.
 	Validators int `json:"validators"`
-	// Headroom is the number of validators heard from lately, this node included, minus the threshold.
+	// Headroom is the number of validators heard from lately, this node included, minus the
+	// threshold.
 	Headroom  int       `json:"headroom"`
 	Tolerance Tolerance `json:"tolerance"`
 	// Synchrony is nil on a chain without the synchrony wait.
@@ -154,9 +164,11 @@ type Status struct {
 // Synchrony is the state of the synchrony wait.
 type Synchrony struct {
 	DeltaMS uint32 `json:"delta_ms"`
-	// Healthy says whether this node hears within Delta what enough validators say. While it does not, it does not vote to finalize.
+	// Healthy says whether this node hears within Delta what enough validators say. While it does
+	// not, it does not vote to finalize.
 	Healthy bool `json:"healthy"`
-	// Settled says whether it has done so for 2 Delta, and has heard again what was said before. Until then it does not vote to notarize.
+	// Settled says whether it has done so for 2 Delta, and has heard again what was said before.
+	// Until then it does not vote to notarize.
 	Settled bool `json:"settled"`
 }
 
@@ -166,8 +178,8 @@ type Tolerance struct {
 	Crash int `json:"crash"`
 	// Byzantine is the largest b with agreement on any network: 2t - n - 1.
 	Byzantine int `json:"byzantine"`
-	// ByzantineWithSynchrony is the largest b with agreement while messages arrive within Delta, or for readers who insist on
-	// certificates of all n: t - 1.
+	// ByzantineWithSynchrony is the largest b with agreement while messages arrive within Delta, or
+	// for readers who insist on certificates of all n: t - 1.
 	ByzantineWithSynchrony int `json:"byzantine_with_synchrony"`
 }
 
@@ -212,7 +224,8 @@ type ValidatorStatus struct {
 	Name      string          `json:"name"`
 	PublicKey chain.PublicKey `json:"public_key"`
 	VRFKey    chain.VRFKey    `json:"vrf_key"`
-	// RevealsMade and RevealsMissed count the beacon epochs for which it was the committing validator.
+	// RevealsMade and RevealsMissed count the beacon epochs for which it was the committing
+	// validator.
 	RevealsMade   uint64 `json:"reveals_made"`
 	RevealsMissed uint64 `json:"reveals_missed"`
 }
@@ -223,7 +236,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrStorageLow: the disk is too full to accept messages; answered with 503.
 	ErrStorageLow = errors.New("storage is low")
-	// ErrUnavailable: the node cannot serve the request now (stopping, not caught up); answered with 503.
+	// ErrUnavailable: the node cannot serve the request now (stopping, not caught up); answered
+	// with 503.
 	ErrUnavailable = errors.New("unavailable")
 )
 
@@ -238,7 +252,8 @@ func (e *FullError) Error() string {
 	return fmt.Sprintf("the pool of pending messages is full, try again in %v", e.RetryAfter)
 }
 
-// MessageError says that one message of a request cannot be accepted, as no retry will change; answered with 422.
+// MessageError says that one message of a request cannot be accepted, as no retry will change;
+// answered with 422.
 type MessageError struct {
 	// Index is the message's place in the request.
 	Index  int

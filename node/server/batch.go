@@ -10,8 +10,9 @@ const (
 	maxSubmitBytes   = 8 << 20
 )
 
-// decodeBatch splits an application/vnd.diseq.batch body: repeated uvarint length and that many bytes. The messages alias
-// body. A length in more bytes than it needs is accepted; one beyond the body is not.
+// decodeBatch splits an application/vnd.diseq.batch body: repeated uvarint length and that many
+// bytes. The messages alias body. A length in more bytes than it needs is accepted; one beyond the
+// body is not.
 func decodeBatch(body []byte) ([][]byte, error) {
 	var out [][]byte
 	for len(body) > 0 {

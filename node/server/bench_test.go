@@ -13,7 +13,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// accepting is a node that takes everything and keeps nothing: what is left is the server's own cost.
+// accepting is a node that takes everything and keeps nothing: what is left is the server's own
+// cost.
 type accepting struct{ *fake }
 
 func (accepting) Submit(_ context.Context, messages []chain.Message) ([]SubmitResult, error) {
@@ -59,7 +60,8 @@ func BenchmarkSubmit(b *testing.B) {
 	}
 }
 
-// BenchmarkSubmitOverLoopback is the whole of HTTP on one connection, client and server: 100 messages of 250 bytes a request.
+// BenchmarkSubmitOverLoopback is the whole of HTTP on one connection, client and server: 100
+// messages of 250 bytes a request.
 func BenchmarkSubmitOverLoopback(b *testing.B) {
 	l, err := (&net.ListenConfig{}).Listen(b.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

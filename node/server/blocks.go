@@ -20,7 +20,8 @@ const (
 	latest = "latest"
 )
 
-// blockJSON is a block in the shape that it has everywhere in /v1, in pieces: the large one is shared by all readers.
+// blockJSON is a block in the shape that it has everywhere in /v1, in pieces: the large one is
+// shared by all readers.
 type blockJSON struct {
 	head     []byte
 	messages []byte // nil: left out
@@ -37,8 +38,9 @@ func (b *blockJSON) appendTo(out []byte) []byte {
 	return append(out, '}')
 }
 
-// encodeBlock reads the block at height. The header and the certificate are read anew each time: finalize votes are
-// collected on after the first threshold of them, and readers shall see all that are held.
+// encodeBlock reads the block at height. The header and the certificate are read anew each time:
+// finalize votes are collected on after the first threshold of them, and readers shall see all that
+// are held.
 func (s *Server) encodeBlock(ctx context.Context, height uint64, withMessages bool) (*blockJSON, error) {
 	header, certificate, err := s.backend.Header(ctx, height)
 	if err != nil {
@@ -90,7 +92,8 @@ func (s *Server) block(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// page answers {"blocks":[...],"next":H}: next is the first height that is not in it, where the next page starts.
+// page answers {"blocks":[...],"next":H}: next is the first height that is not in it, where the
+// next page starts.
 func (s *Server) page(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	from, limit := uint64(0), uint64(defaultPage)

@@ -12,11 +12,12 @@ import (
 	"time"
 )
 
-// smallBody is how much of a body every request may hold; for more it takes one of Limits.LargeBodies places.
+// smallBody is how much of a body every request may hold; for more it takes one of
+// Limits.LargeBodies places.
 const smallBody = 64 << 10
 
-// readBody reads a body of at most limit bytes. The caller calls release once it no longer needs memory in proportion to
-// the body; it is never nil.
+// readBody reads a body of at most limit bytes. The caller calls release once it no longer needs
+// memory in proportion to the body; it is never nil.
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit int64) (body []byte, release func(), err error) {
 	release = func() {}
 	if r.ContentLength > limit {
@@ -46,12 +47,14 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit int64) (
 		return nil, release, bodyError(err)
 	}
 	if rw, ok := w.(*response); ok {
-		rw.readDeadline(time.Time{}) // what follows may take as long as the client is willing to wait
+		// what follows may take as long as the client is willing to wait
+		rw.readDeadline(time.Time{})
 	}
 	return buffer.Bytes(), release, nil
 }
 
-// bodyError tells a body that was too long or too slow from one that ended early or was badly framed: all are the client's.
+// bodyError tells a body that was too long or too slow from one that ended early or was badly
+// framed: all are the client's.
 func bodyError(err error) error {
 	var long *http.MaxBytesError
 	if errors.As(err, &long) || errors.Is(err, os.ErrDeadlineExceeded) {
@@ -60,7 +63,8 @@ func bodyError(err error) error {
 	return badRequest("the body could not be read to its end")
 }
 
-// mediaType returns the type of a request's body, lower-case and without parameters; "" if none or malformed.
+// mediaType returns the type of a request's body, lower-case and without parameters; "" if none or
+// malformed.
 func mediaType(r *http.Request) string {
 	t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil {

@@ -14,8 +14,9 @@ import (
 // cacheBytes bounds the encoded blocks that are kept.
 const cacheBytes = 16 << 20
 
-// blockCache holds the "messages" of final blocks as JSON, by height: what is large in a block and never changes. A block
-// is encoded once however many read it, also while it is being encoded. The least recently read go first.
+// blockCache holds the "messages" of final blocks as JSON, by height: what is large in a block and
+// never changes. A block is encoded once however many read it, also while it is being encoded. The
+// least recently read go first.
 type blockCache struct {
 	limit int
 
@@ -31,7 +32,8 @@ type encodedBlock struct {
 	done   chan struct{}
 	json   []byte
 	err    error
-	// size is what the entry counts in the cache: 0 until it is encoded. The cache's lock guards it.
+	// size is what the entry counts in the cache: 0 until it is encoded. The cache's lock guards
+	// it.
 	size int
 }
 
@@ -78,7 +80,8 @@ func (c *blockCache) messages(ctx context.Context, b Backend, height uint64) ([]
 	return entry.json, entry.err
 }
 
-// evict drops entries from the least recently read on until the limit holds. Entries still being encoded count nothing yet.
+// evict drops entries from the least recently read on until the limit holds. Entries still being
+// encoded count nothing yet.
 func (c *blockCache) evict() {
 	for e := c.recent.Back(); e != nil && c.size > c.limit; {
 		previous := e.Prev()

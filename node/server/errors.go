@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// apiError is an answer other than success. Its code is stable, for programs; its message is for people.
+// apiError is an answer other than success. Its code is stable, for programs; its message is for
+// people.
 type apiError struct {
 	status        int
 	code, message string
@@ -32,7 +33,8 @@ const unsupportedMediaType = "unsupported_media_type"
 // statusClientGone is recorded, never sent: the client went away before there was an answer.
 const statusClientGone = 499
 
-// answerTo finds the answer for an error of a handler or of the backend; internal is true if it says nothing that a client may see.
+// answerTo finds the answer for an error of a handler or of the backend; internal is true if it
+// says nothing that a client may see.
 func answerTo(err error) (answer *apiError, internal bool) {
 	var (
 		api     *apiError
@@ -61,7 +63,8 @@ func answerTo(err error) (answer *apiError, internal bool) {
 	return &apiError{status: http.StatusInternalServerError, code: "internal", message: "internal error"}, true
 }
 
-// handlerFunc is a handler that returns what went wrong instead of answering it. It has written nothing then.
+// handlerFunc is a handler that returns what went wrong instead of answering it. It has written
+// nothing then.
 type handlerFunc func(w http.ResponseWriter, r *http.Request) error
 
 // json answers errors in the form of /v1, text in that of the proof of concept's routes.

@@ -20,7 +20,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// fake is a node that makes a block when told to, with real signatures, so that what the server answers can be verified.
+// fake is a node that makes a block when told to, with real signatures, so that what the server
+// answers can be verified.
 type fake struct {
 	genesis *chain.Genesis
 	keys    []ed25519.PrivateKey

@@ -23,8 +23,9 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// FuzzRequests sends any request to all of the server, at either address: it must answer in the range of what a client may have done
-// wrong, briefly and, below /v1, in JSON; and only a POST changes anything.
+// FuzzRequests sends any request to all of the server, at either address: it must answer in the
+// range of what a client may have done wrong, briefly and, below /v1, in JSON; and only a POST
+// changes anything.
 func FuzzRequests(f *testing.F) {
 	for _, c := range openAPICases(f) {
 		f.Add(c.request.method, c.request.path, c.request.contentType, c.request.body[:min(len(c.request.body), 2000)], "", "", false)
@@ -48,7 +49,8 @@ func FuzzRequests(f *testing.F) {
 		if err != nil {
 			return // net/http answers these itself
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond) // streams and waits end with their client
+		// streams and waits end with their client
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
 		defer cancel()
 		r, err := http.NewRequestWithContext(ctx, method, "http://localhost/", strings.NewReader(body))
 		if err != nil {
@@ -84,7 +86,8 @@ func FuzzRequests(f *testing.F) {
 	})
 }
 
-// checkRefusal holds the answer to a mistake to its form: it may repeat what was said, but not at any length.
+// checkRefusal holds the answer to a mistake to its form: it may repeat what was said, but not at
+// any length.
 func checkRefusal(t *testing.T, w *httptest.ResponseRecorder, path string, said int) {
 	if limit := 1024 + 6*said; w.Body.Len() > limit {
 		t.Errorf("%d: %d bytes, want at most %d", w.Code, w.Body.Len(), limit)
@@ -106,8 +109,8 @@ func checkRefusal(t *testing.T, w *httptest.ResponseRecorder, path string, said 
 	}
 }
 
-// FuzzDecodeBatch: what is accepted are the messages that encoding/binary reads, and the same when they are encoded again; what is refused
-// it does not read either, or is too many.
+// FuzzDecodeBatch: what is accepted are the messages that encoding/binary reads, and the same when
+// they are encoded again; what is refused it does not read either, or is too many.
 func FuzzDecodeBatch(f *testing.F) {
 	f.Add([]byte(batchOf("a", "", strings.Repeat("b", 200))))
 	f.Add([]byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01a"))
@@ -149,7 +152,8 @@ func modelBatch(body []byte) (messages [][]byte, err error) {
 	return messages, nil
 }
 
-// FuzzDecodeLegacyMessage: what is accepted is what encoding/json reads, and what is refused as syntax is no JSON.
+// FuzzDecodeLegacyMessage: what is accepted is what encoding/json reads, and what is refused as
+// syntax is no JSON.
 func FuzzDecodeLegacyMessage(f *testing.F) {
 	for _, body := range []string{
 		`{"data":[1,2,3],"timestamp":0}`, `{"x":[{"y":[[],{}]}],"data":[0],"timestamp":1e2}`, `{"data":[256]}`, `{"timestamp":-0,"data":[]}`,
@@ -261,8 +265,8 @@ func modelSubmission(body []byte) (messages [][]byte, ok bool) {
 	return messages, ok && one != many
 }
 
-// FuzzDecodeSubmission: any body is answered with the messages that encoding/json reads in it, or the client's mistake, and then
-// encoding/json reads none either.
+// FuzzDecodeSubmission: any body is answered with the messages that encoding/json reads in it, or
+// the client's mistake, and then encoding/json reads none either.
 func FuzzDecodeSubmission(f *testing.F) {
 	for _, body := range []string{
 		`{"data":"YQ=="}`, `{"messages":[{"data":"YQ=="},{"x":{},"data":""}]}`, `{"messages":[{}]}`, `{"data":"\u0059Q=="}`,
@@ -290,7 +294,8 @@ func FuzzDecodeSubmission(f *testing.F) {
 	})
 }
 
-// FuzzDecodeLegacyKey: a key is an array of 256 numbers that encoding/json reads as 0 or 1; no other body is.
+// FuzzDecodeLegacyKey: a key is an array of 256 numbers that encoding/json reads as 0 or 1; no
+// other body is.
 func FuzzDecodeLegacyKey(f *testing.F) {
 	key := func(bits ...string) []byte {
 		all := slices.Repeat([]string{"0"}, keyBits)

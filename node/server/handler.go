@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// handler puts routes behind what every request passes: deadlines, metrics, and answers for what is not a route.
+// handler puts routes behind what every request passes: deadlines, metrics, and answers for what is
+// not a route.
 func (s *Server) handler(routes []route) http.Handler {
 	mux := http.NewServeMux()
 	for _, r := range routes {
@@ -19,8 +20,8 @@ func (s *Server) handler(routes []route) http.Handler {
 		rw := &response{ResponseWriter: w, control: http.NewResponseController(w), timeout: s.limits.WriteTimeout}
 		rw.writeDeadline() // the connection may still have the last request's, long past
 		if r.Body != nil && r.Body != http.NoBody {
-			// Also for handlers that never read the body: net/http drains it before the next request, and a client that
-			// stalls there would hold the connection for ever.
+			// Also for handlers that never read the body: net/http drains it before the next
+			// request, and a client that stalls there would hold the connection for ever.
 			rw.readDeadline(start.Add(s.limits.BodyTimeout))
 		}
 		mux.ServeHTTP(rw, r)
@@ -60,8 +61,9 @@ func (s *Server) noRoute(mux *http.ServeMux, w http.ResponseWriter, r *http.Requ
 	s.fail(w, r, err, writeTextError)
 }
 
-// response remembers the status, and gives the client a new deadline with every chunk that it accepts: an answer of any
-// length and a stream of any age live as long as their reader goes on reading.
+// response remembers the status, and gives the client a new deadline with every chunk that it
+// accepts: an answer of any length and a stream of any age live as long as their reader goes on
+// reading.
 type response struct {
 	http.ResponseWriter
 	control *http.ResponseController
@@ -104,7 +106,8 @@ func (w *response) FlushError() error {
 	return w.control.Flush()
 }
 
-// writeDeadline and readDeadline ignore writers without deadlines: those are the recorders of tests.
+// writeDeadline and readDeadline ignore writers without deadlines: those are the recorders of
+// tests.
 func (w *response) writeDeadline() { _ = w.control.SetWriteDeadline(time.Now().Add(w.timeout)) }
 
 func (w *response) readDeadline(t time.Time) { _ = w.control.SetReadDeadline(t) }

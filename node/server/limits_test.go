@@ -51,7 +51,8 @@ func closed(t *testing.T, c net.Conn) string {
 const short = 50 * time.Millisecond
 
 func TestConnectionsThatStallAreClosed(t *testing.T) {
-	// Apart, so that a client that is slow because the machine is busy is cut off for what it does on purpose.
+	// Apart, so that a client that is slow because the machine is busy is cut off for what it does
+	// on purpose.
 	header, _ := listen(t, New(Options{Backend: newFake(t), Limits: Limits{HeaderTimeout: short}}))
 	url, _ := listen(t, New(Options{Backend: newFake(t), Limits: Limits{BodyTimeout: short, IdleTimeout: short}}))
 	const body = "POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\nContent-Length: 10\r\n\r\nabc"
@@ -106,7 +107,8 @@ func TestBodyThatEndsEarlyIsTheClientsMistake(t *testing.T) {
 func TestHeadersAreBounded(t *testing.T) {
 	url, _ := listen(t, New(Options{Backend: newFake(t)}))
 	conn := dial(t, url)
-	// The server may close before it has read all of it: then writing fails, and the answer is there to read.
+	// The server may close before it has read all of it: then writing fails, and the answer is
+	// there to read.
 	_, _ = io.WriteString(conn, "GET /v1/status HTTP/1.1\r\nHost: x\r\nX-Long: "+strings.Repeat("y", 21<<10)+"\r\n\r\n")
 	line, err := bufio.NewReader(conn).ReadString('\n')
 	if err != nil || !strings.Contains(line, "431") {

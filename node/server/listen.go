@@ -14,9 +14,9 @@ import (
 // maxHeaderBytes bounds a request's line and header; net/http adds 4 KiB to it.
 const maxHeaderBytes = 16 << 10
 
-// Serve answers on both listeners (operations may be nil) until ctx ends or one of them fails, then stops accepting,
-// ends streams and waits, lets open requests finish for at most Limits.Drain, and closes the listeners. It returns
-// nil if ctx ended it. It can be called once.
+// Serve answers on both listeners (operations may be nil) until ctx ends or one of them fails, then
+// stops accepting, ends streams and waits, lets open requests finish for at most Limits.Drain, and
+// closes the listeners. It returns nil if ctx ended it. It can be called once.
 func (s *Server) Serve(ctx context.Context, public, operations net.Listener) error {
 	servers := []*http.Server{s.httpServer(s.public)}
 	listeners := []net.Listener{public}
@@ -59,7 +59,8 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 		ReadHeaderTimeout: s.limits.HeaderTimeout,
 		IdleTimeout:       s.limits.IdleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		// ReadTimeout and WriteTimeout stay off: they would end streams. Every request gets its deadlines in handler.
+		// ReadTimeout and WriteTimeout stay off: they would end streams. Every request gets its
+		// deadlines in handler.
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 }

@@ -133,7 +133,8 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) ([]SubmitResult,
 	return results, nil
 }
 
-// decodeSubmission reads {"data":"base64"} or {"messages":[{"data":"base64"},...]}; unknown fields are ignored.
+// decodeSubmission reads {"data":"base64"} or {"messages":[{"data":"base64"},...]}; unknown fields
+// are ignored.
 func decodeSubmission(body []byte) ([][]byte, error) {
 	s := &scanner{b: body}
 	var out [][]byte
@@ -206,8 +207,8 @@ func (s *scanner) base64(index int) ([]byte, error) {
 	return out[:n:n], nil
 }
 
-// answerReceipts waits until results are final, or as long as asked, and writes what is final then with its receipt: 200 if
-// that is all, else 202.
+// answerReceipts waits until results are final, or as long as asked, and writes what is final then
+// with its receipt: 200 if that is all, else 202.
 func (s *Server) answerReceipts(w http.ResponseWriter, r *http.Request, results []SubmitResult, wait time.Duration) error {
 	ids := make([]chain.Hash, len(results))
 	for i := range results {
@@ -230,7 +231,8 @@ func (s *Server) answerReceipts(w http.ResponseWriter, r *http.Request, results 
 			return fmt.Errorf("receipts: %w", err)
 		}
 		if err != nil {
-			// The messages are accepted whatever happens here: the rest is told as pending, and can be asked for.
+			// The messages are accepted whatever happens here: the rest is told as pending, and can
+			// be asked for.
 			s.log.Error("receipts", "error", err)
 			receipts = make([]*chain.Receipt, end-start)
 		}

@@ -60,7 +60,8 @@ func (d document) resolve(node map[string]any) (map[string]any, error) {
 	return out, nil
 }
 
-// check compares v with a schema. A keyword that it does not know is an error, so that none is passed over.
+// check compares v with a schema. A keyword that it does not know is an error, so that none is
+// passed over.
 func (d document) check(schema map[string]any, v any) error {
 	schema, err := d.resolve(schema)
 	if err != nil {
@@ -294,7 +295,8 @@ func openAPICases(tb testing.TB) []openAPICase {
 		{operation: "GET /v1/blocks/{height}", status: 404, request: request{path: "/v1/blocks/7"}},
 		{operation: "GET /v1/blocks", status: 200, request: request{path: "/v1/blocks"}, prepare: final},
 		{operation: "GET /v1/blocks", status: 400, request: request{path: "/v1/blocks?limit=0"}},
-		// HEAD has the header of the answer and ends; the bodies of streams have tests of their own.
+		// HEAD has the header of the answer and ends; the bodies of streams have tests of their
+		// own.
 		{operation: "GET /v1/stream", status: 200, request: request{method: http.MethodHead, path: "/v1/stream"}},
 		{operation: "GET /v1/stream", status: 200, request: request{
 			method: http.MethodHead, path: "/v1/stream", header: http.Header{"Accept": {"text/event-stream"}}}},

@@ -10,7 +10,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// The routes of the proof of concept. Its answers are texts, also where they hold JSON; its clients compare them.
+// The routes of the proof of concept. Its answers are texts, also where they hold JSON; its clients
+// compare them.
 
 const (
 	// maxLegacyBody is the proof of concept's own limit.
@@ -22,7 +23,8 @@ const (
 	keyBits = 256
 )
 
-// legacyBody reads a JSON body, decodes it, and words errors as the framework of the proof of concept does.
+// legacyBody reads a JSON body, decodes it, and words errors as the framework of the proof of
+// concept does.
 func (s *Server) legacyBody(w http.ResponseWriter, r *http.Request, decode func([]byte) error) error {
 	if !isJSON(mediaType(r)) {
 		return &apiError{
@@ -50,7 +52,8 @@ func (s *Server) legacyBody(w http.ResponseWriter, r *http.Request, decode func(
 	return nil
 }
 
-// decodeLegacyMessage reads {"data":[bytes as numbers],"timestamp":seconds}; unknown fields are ignored.
+// decodeLegacyMessage reads {"data":[bytes as numbers],"timestamp":seconds}; unknown fields are
+// ignored.
 func decodeLegacyMessage(body []byte) (m chain.Message, err error) {
 	s := &scanner{b: body}
 	var hasData, hasTimestamp bool
@@ -193,7 +196,8 @@ func (s *Server) getCommitments(w http.ResponseWriter, _ *http.Request) error {
 
 func (s *Server) getHeight(w http.ResponseWriter, _ *http.Request) error {
 	height, _ := s.backend.FinalHeight()
-	writeText(w, http.StatusOK, strconv.FormatUint(height+1, 10)) // the number of blocks, genesis included
+	// the number of blocks, genesis included
+	writeText(w, http.StatusOK, strconv.FormatUint(height+1, 10))
 	return nil
 }
 
@@ -264,7 +268,8 @@ func writeLegacyBlock(w http.ResponseWriter, block *chain.FinalBlock, set *Valid
 		}
 		out = append(out, ']')
 	}
-	_, _ = w.Write(fmt.Appendf(out, `,"timestamp":%d}`, seconds)) // the client is gone: nobody is left to tell
+	// the client is gone: nobody is left to tell
+	_, _ = w.Write(fmt.Appendf(out, `,"timestamp":%d}`, seconds))
 }
 
 func (s *Server) getStateRootHash(w http.ResponseWriter, _ *http.Request) error {

@@ -22,7 +22,8 @@ const (
 	noSuchPath = "[Warning] Requested Block that does not exist"
 )
 
-// The wording and the positions are those of the proof of concept's framework (axum 0.7 with serde_json).
+// The wording and the positions are those of the proof of concept's framework (axum 0.7 with
+// serde_json).
 func TestScheduleAnswersByteForByte(t *testing.T) {
 	for _, c := range []struct {
 		contentType, body string

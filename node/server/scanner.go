@@ -9,15 +9,17 @@ import (
 	"unicode/utf8"
 )
 
-// scanner reads JSON (RFC 8259) without reflection: requests are the hot path, and the clients of the proof of concept
-// know the wording and the positions of its framework's errors (serde_json's), which encoding/json does not give.
-// It never recurses and allocates no more than its input is long.
+// scanner reads JSON (RFC 8259) without reflection: requests are the hot path, and the clients of
+// the proof of concept know the wording and the positions of its framework's errors (serde_json's),
+// which encoding/json does not give. It never recurses and allocates no more than its input is
+// long.
 type scanner struct {
 	b []byte
 	i int
 }
 
-// jsonError is what is wrong with a document: its syntax, or, if data is set, a value of the wrong kind.
+// jsonError is what is wrong with a document: its syntax, or, if data is set, a value of the wrong
+// kind.
 type jsonError struct {
 	data         bool
 	path, what   string
@@ -85,8 +87,8 @@ func (s *scanner) end() error {
 	return nil
 }
 
-// separator reads what stands before an element: nothing before the first, a comma before the others. It returns false at
-// the closing byte, which it reads.
+// separator reads what stands before an element: nothing before the first, a comma before the
+// others. It returns false at the closing byte, which it reads.
 func (s *scanner) separator(first bool, closing byte, end string) (bool, error) {
 	c := s.peek()
 	switch {
@@ -110,7 +112,8 @@ func (s *scanner) separator(first bool, closing byte, end string) (bool, error) 
 	return true, nil
 }
 
-// array calls element before each element of an array; expected says what was asked for if there is none.
+// array calls element before each element of an array; expected says what was asked for if there is
+// none.
 func (s *scanner) array(expected string, element func(i int) error) error {
 	if s.peek() != '[' {
 		return s.unexpected(expected)
@@ -310,7 +313,8 @@ func (s *scanner) describe(text []byte, integer bool) (described string, isInteg
 	return "floating point `" + out + "`", false, nil
 }
 
-// unexpected reads a scalar that stands where expected should, and says so; or says what is wrong with the syntax there.
+// unexpected reads a scalar that stands where expected should, and says so; or says what is wrong
+// with the syntax there.
 func (s *scanner) unexpected(expected string) error {
 	found := ""
 	switch c := s.peek(); {
@@ -358,7 +362,8 @@ func (s *scanner) word() error {
 	return nil
 }
 
-// skip reads any value. What is open is kept in a list, so that deep nesting costs a byte a level and no stack.
+// skip reads any value. What is open is kept in a list, so that deep nesting costs a byte a level
+// and no stack.
 func (s *scanner) skip() error {
 	var open []byte
 	for {

@@ -25,20 +25,25 @@ type Options struct {
 
 // Limits bounds what clients can make the node hold or wait for. A zero field means its default.
 type Limits struct {
-	// Connections is the largest number of open connections of each listener (default 1024); more wait in the kernel's queue.
+	// Connections is the largest number of open connections of each listener (default 1024); more
+	// wait in the kernel's queue.
 	Connections int
 	// Streams is the largest number of open streams (default 256); more are answered with 503.
 	Streams int
-	// LargeBodies is how many requests may hold a body above 64 KiB at the same time (default 16); more wait their turn.
+	// LargeBodies is how many requests may hold a body above 64 KiB at the same time (default 16);
+	// more wait their turn.
 	LargeBodies int
-	// HeaderTimeout is how long a request's header may take (default 10 s), BodyTimeout its body (default 60 s), IdleTimeout
-	// how long a connection may wait for its next request (default 2 min).
+	// HeaderTimeout is how long a request's header may take (default 10 s), BodyTimeout its body
+	// (default 60 s), IdleTimeout how long a connection may wait for its next request (default 2
+	// min).
 	HeaderTimeout, BodyTimeout, IdleTimeout time.Duration
-	// WriteTimeout is how long a client may take to accept each 16 KiB of an answer or of a stream (default 30 s).
+	// WriteTimeout is how long a client may take to accept each 16 KiB of an answer or of a stream
+	// (default 30 s).
 	WriteTimeout time.Duration
 	// Heartbeat is the time between two comments on a silent event stream (default 15 s).
 	Heartbeat time.Duration
-	// Drain is how long open requests may take once the server is told to stop (default 10 s). Streams end at once.
+	// Drain is how long open requests may take once the server is told to stop (default 10 s).
+	// Streams end at once.
 	Drain time.Duration
 }
 
@@ -102,10 +107,12 @@ func New(o Options) *Server {
 	return s
 }
 
-// Public returns the handler of the public listener: the routes of the proof of concept, /v1, the probes and /openapi.yaml.
+// Public returns the handler of the public listener: the routes of the proof of concept, /v1, the
+// probes and /openapi.yaml.
 func (s *Server) Public() http.Handler { return s.public }
 
-// Operations returns the handler of the operations listener: metrics, probes, status, validators, and pprof if asked for.
+// Operations returns the handler of the operations listener: metrics, probes, status, validators,
+// and pprof if asked for.
 func (s *Server) Operations() http.Handler { return s.operations }
 
 func (s *Server) publicRoutes() []route {

@@ -29,7 +29,8 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) error {
 	return writeJSON(w, status)
 }
 
-// validators answers for the next height to become final if none is asked for: that is the set in force.
+// validators answers for the next height to become final if none is asked for: that is the set in
+// force.
 func (s *Server) validators(w http.ResponseWriter, r *http.Request) error {
 	last, _ := s.backend.FinalHeight()
 	height := last + 1
@@ -79,7 +80,8 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) error {
 	return nil
 }
 
-// proof answers with a trie proof and, once a final header certifies its root, that header and its certificate.
+// proof answers with a trie proof and, once a final header certifies its root, that header and its
+// certificate.
 func (s *Server) proof(w http.ResponseWriter, r *http.Request) error {
 	id, err := pathID(r)
 	if err != nil {

@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// stream sends final blocks from a height on, then each new one. It reads them by height at the pace at which the client
-// takes them, so that nothing is queued for a slow reader and nothing is skipped.
+// stream sends final blocks from a height on, then each new one. It reads them by height at the
+// pace at which the client takes them, so that nothing is queued for a slow reader and nothing is
+// skipped.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	next, err := s.streamStart(r)
 	if err != nil {
@@ -85,8 +86,9 @@ func (s *Server) isStopping() bool {
 	}
 }
 
-// streamStart returns the first height to send: after Last-Event-ID, which a reconnecting event source adds to the URL it
-// began with and which therefore wins; else ?from=; else the next block to become final.
+// streamStart returns the first height to send: after Last-Event-ID, which a reconnecting event
+// source adds to the URL it began with and which therefore wins; else ?from=; else the next block
+// to become final.
 func (s *Server) streamStart(r *http.Request) (uint64, error) {
 	if id := r.Header.Get("Last-Event-ID"); id != "" {
 		height, err := parseHeight("Last-Event-ID", id)
@@ -105,8 +107,8 @@ func (s *Server) streamStart(r *http.Request) (uint64, error) {
 	return last + 1, nil
 }
 
-// wantsEvents reports whether text/event-stream is named and not less wanted than application/x-ndjson. Whoever asks for
-// neither gets the latter.
+// wantsEvents reports whether text/event-stream is named and not less wanted than
+// application/x-ndjson. Whoever asks for neither gets the latter.
 func wantsEvents(accept []string) bool {
 	events, lines := -1.0, 0.0
 	for part := range strings.SplitSeq(strings.Join(accept, ","), ",") {
@@ -144,10 +146,13 @@ func (s *streamWriter) start() {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no") // proxies that buffer would hold back the last blocks
 	s.w.WriteHeader(http.StatusOK)
-	_ = s.control.Flush() // a client that waits for the header must not wait for a block; errors come back with the first write
+	// a client that waits for the header must not wait for a block; errors come back with the first
+	// write
+	_ = s.control.Flush()
 }
 
-// block writes the pieces one by one: the messages are shared with all readers and not copied for any.
+// block writes the pieces one by one: the messages are shared with all readers and not copied for
+// any.
 func (s *streamWriter) block(height uint64, b *blockJSON) error {
 	var before, between []byte
 	after := []byte("}\n")
@@ -169,7 +174,8 @@ func (s *streamWriter) block(height uint64, b *blockJSON) error {
 	return s.control.Flush()
 }
 
-// heartbeat keeps an event stream from looking dead. Lines of JSON have no comments: there the transport's keep-alive must do.
+// heartbeat keeps an event stream from looking dead. Lines of JSON have no comments: there the
+// transport's keep-alive must do.
 func (s *streamWriter) heartbeat() error {
 	if !s.events {
 		return nil

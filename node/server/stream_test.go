@@ -396,7 +396,8 @@ func TestStoppingEndsStreamsAndWaits(t *testing.T) {
 		}
 		waited <- result{resp.StatusCode, resp.Body.Close()}
 	}()
-	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) { // until the message is submitted
+	// until the message is submitted
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		pending, err := f.Pending(t.Context(), 1, 1)
 		if err != nil {
 			t.Fatal(err)

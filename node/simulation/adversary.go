@@ -8,12 +8,14 @@ import (
 	"github.com/diseq/diseq/node/consensus"
 )
 
-// coalition is the adversary: it holds the keys of the Byzantine validators, sees every message the moment it leaves, before those it
-// is for, and gives its own to whom it likes. Its validators also run as two processes each (world.nodes), which do as they
-// should towards those they reach: an equivocation that looks honest from both sides. What the coalition does besides is here.
+// coalition is the adversary: it holds the keys of the Byzantine validators, sees every message the
+// moment it leaves, before those it is for, and gives its own to whom it likes. Its validators also
+// run as two processes each (world.nodes), which do as they should towards those they reach: an
+// equivocation that looks honest from both sides. What the coalition does besides is here.
 //
-// At every height it splits the honest validators in two sides, or three, and keeps to it, for an attack that changes its mind gets
-// nowhere: each side is shown a chain of its own for as long as there are votes to show.
+// At every height it splits the honest validators in two sides, or three, and keeps to it, for an
+// attack that changes its mind gets nowhere: each side is shown a chain of its own for as long as
+// there are votes to show.
 type coalition struct {
 	w       *world
 	members []int
@@ -29,15 +31,17 @@ type coalition struct {
 	top    uint32
 	// hoard are bundles heard at any height, for replay.
 	hoard []consensus.Bundle
-	// What it is like in this run: eagerness is how often it acts on what it hears, boldness how often it proposes what nothing
-	// justifies, unity how often it proposes the same to both sides; if it lies low its processes do not run, and what its validators
-	// sign is known to those alone to whom it is shown.
+	// What it is like in this run: eagerness is how often it acts on what it hears, boldness how
+	// often it proposes what nothing justifies, unity how often it proposes the same to both sides;
+	// if it lies low its processes do not run, and what its validators sign is known to those alone
+	// to whom it is shown.
 	eagerness, boldness, unity float64
 	liesLow                    bool
-	// noisy: under the synchrony wait it also does what no plot needs, at any moment: garbage, replays, double votes.
+	// noisy: under the synchrony wait it also does what no plot needs, at any moment: garbage,
+	// replays, double votes.
 	noisy bool
-	// schemes are how it may attack the synchrony wait, scheme is how it does at this height; prey is the validator that it is for, if it
-	// is for one, and heights how many it has gone on for.
+	// schemes are how it may attack the synchrony wait, scheme is how it does at this height; prey
+	// is the validator that it is for, if it is for one, and heights how many it has gone on for.
 	schemes []scheme
 	scheme  scheme
 	prey    *node
@@ -57,7 +61,8 @@ type scene struct {
 	plotted, passed bool
 }
 
-// maxParts is in how many sides the honest validators are split at most; everyone stands for all of them.
+// maxParts is in how many sides the honest validators are split at most; everyone stands for all of
+// them.
 const (
 	maxParts = 3
 	everyone = -1
@@ -229,7 +234,8 @@ func (c *coalition) strike() {
 	}
 }
 
-// to hands a bundle to the victims of a side, or to everyone, now or a little later. Nothing is lost on the way.
+// to hands a bundle to the victims of a side, or to everyone, now or a little later. Nothing is
+// lost on the way.
 func (c *coalition) to(side int, b consensus.Bundle) {
 	if b.Empty() {
 		return
@@ -248,7 +254,8 @@ func (c *coalition) to(side int, b consensus.Bundle) {
 	c.w.trace("coalition to side %d: %v", side, text(b))
 }
 
-// certificate is what the votes known, and those that the coalition can add, amount to; nil if that is not enough.
+// certificate is what the votes known, and those that the coalition can add, amount to; nil if that
+// is not enough.
 func (c *coalition) certificate(kind chain.Kind, r uint32, block chain.Hash) *chain.Certificate {
 	sc := c.scene(r)
 	var votes []chain.VoteSignature
@@ -279,7 +286,8 @@ func (c *coalition) signed(kind chain.Kind, r uint32, block chain.Hash, v uint32
 	return vote
 }
 
-// lead proposes in a round that a member leads: another block to each side, with whatever justifies it.
+// lead proposes in a round that a member leads: another block to each side, with whatever justifies
+// it.
 func (c *coalition) lead(r uint32) {
 	leader := c.order[int(r)%len(c.order)]
 	if leader >= c.w.Byzantine {
@@ -301,8 +309,8 @@ func (c *coalition) lead(r uint32) {
 // either leaves it to chance whether a proposal builds on a notarization.
 func (c *coalition) either(uint32, chain.Hash) bool { return c.w.rng.IntN(2) == 0 }
 
-// proposal is one that can be justified: a new block, or one notarized below that on takes, as far as the nullifications known and made
-// reach.
+// proposal is one that can be justified: a new block, or one notarized below that on takes, as far
+// as the nullifications known and made reach.
 func (c *coalition) proposal(r, leader uint32, on func(r uint32, block chain.Hash) bool) *chain.Proposal {
 	p := &chain.Proposal{}
 	from := uint32(0)
@@ -347,7 +355,8 @@ func (c *coalition) proposal(r, leader uint32, on func(r uint32, block chain.Has
 	return p
 }
 
-// newBlock is of the present, or a time that no clock shows; now and then one that lacks its commitment, or that no one may vote for.
+// newBlock is of the present, or a time that no clock shows; now and then one that lacks its
+// commitment, or that no one may vote for.
 func (c *coalition) newBlock(leader uint32, below []stored) *chain.Block {
 	w := c.w
 	if w.synchronous() && !c.noisy {
@@ -375,7 +384,8 @@ func (c *coalition) below() (blocks []stored, ok bool) {
 	return nil, false
 }
 
-// vote says different things to the two sides: to each, votes for a block of the round, or to give it up.
+// vote says different things to the two sides: to each, votes for a block of the round, or to give
+// it up.
 func (c *coalition) vote(r uint32) {
 	sc := c.scene(r)
 	kinds := []chain.Kind{chain.Notarize, chain.Finalize, chain.Nullify}
@@ -399,7 +409,8 @@ func (c *coalition) vote(r uint32) {
 	}
 }
 
-// release shows a certificate that was held back, or that only the coalition's votes complete, to one side.
+// release shows a certificate that was held back, or that only the coalition's votes complete, to
+// one side.
 func (c *coalition) release(r uint32) {
 	sc := c.scene(r)
 	kind := chain.Kind(1 + c.w.rng.IntN(3))
@@ -425,7 +436,8 @@ func (c *coalition) replay() {
 	c.to(c.anySide(), c.hoard[c.w.rng.IntN(len(c.hoard))])
 }
 
-// babble sends what means nothing: votes of validators that are not, of kinds that are not, with signatures that do not verify.
+// babble sends what means nothing: votes of validators that are not, of kinds that are not, with
+// signatures that do not verify.
 func (c *coalition) babble(r uint32) {
 	v := chain.Vote{
 		Kind: chain.Kind(c.w.rng.IntN(7)), Height: c.height + uint64(c.w.rng.IntN(3)), Round: r + uint32(c.w.rng.IntN(1000)),

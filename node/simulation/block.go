@@ -8,7 +8,8 @@ import (
 	"github.com/diseq/diseq/node/consensus"
 )
 
-// began is what the clock of a validator that has the right time shows at the start of a run, in Unix milliseconds.
+// began is what the clock of a validator that has the right time shows at the start of a run, in
+// Unix milliseconds.
 const began = 1_700_000_000_000
 
 // clock is what a node's clock shows.
@@ -27,14 +28,16 @@ func (w *world) newBlock(height uint64, proposer uint32, below []stored, timesta
 	return b
 }
 
-// badBlock is the protocol version of blocks that are invalid, uncommitted that of blocks without their epoch's commitment.
+// badBlock is the protocol version of blocks that are invalid, uncommitted that of blocks without
+// their epoch's commitment.
 const (
 	badBlock    = 99
 	uncommitted = 1
 )
 
-// judge checks a block as package node does: what makes it invalid follows from the chain and the block alone; a clock or a missing
-// commitment withholds the vote for a fresh one. What the clock withholds is lifted when it gets there.
+// judge checks a block as package node does: what makes it invalid follows from the chain and the
+// block alone; a clock or a missing commitment withholds the vote for a fresh one. What the clock
+// withholds is lifted when it gets there.
 func (w *world) judge(s *node, a consensus.CheckBlock) (verdict consensus.Verdict, lifted time.Duration) {
 	header := &a.Block.Header
 	parent := uint64(0)

@@ -7,7 +7,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// Fault is something that goes wrong in a run, or that the coalition does. They are counted, for a fault that never happens tests nothing.
+// Fault is something that goes wrong in a run, or that the coalition does. They are counted, for a
+// fault that never happens tests nothing.
 type Fault int
 
 // Faults of machines, of the network, and of Byzantine validators.

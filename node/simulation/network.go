@@ -10,7 +10,8 @@ import (
 // links are the ways between nodes.
 type links struct {
 	w *world
-	// cut has a bit for each node: those with different bits do not reach each other, or only those with the bit the others (oneWay).
+	// cut has a bit for each node: those with different bits do not reach each other, or only those
+	// with the bit the others (oneWay).
 	cut    int
 	oneWay bool
 	// slow are the directed links on which everything takes ten times as long.
@@ -61,8 +62,8 @@ func (w *world) bound() time.Duration {
 	return bound
 }
 
-// synchronous is how long a message takes under the synchrony wait: at most Delta, and within that as the coalition likes it. Mostly
-// that is at once on a side, and exactly Delta to the other.
+// synchronous is how long a message takes under the synchrony wait: at most Delta, and within that
+// as the coalition likes it. Mostly that is at once on a side, and exactly Delta to the other.
 func (l *links) synchronous(a, b *node) time.Duration {
 	d := time.Duration(1+l.w.rng.IntN(int(l.w.bound()/time.Millisecond))) * time.Millisecond
 	if l.w.calm || l.w.rng.IntN(6) == 0 || a.byzantine || b.byzantine {

@@ -147,7 +147,8 @@ func (w *world) wipe(s *node) {
 	}
 }
 
-// retry is T_retry. Under the synchrony wait it is long: what R1 and R2 do must not be done by repetition.
+// retry is T_retry. Under the synchrony wait it is long: what R1 and R2 do must not be done by
+// repetition.
 func (w *world) retry() time.Duration {
 	if w.synchronous() {
 		return 20 * w.Delta
@@ -245,7 +246,8 @@ func (w *world) askAgain(s *node) {
 	}
 }
 
-// persist writes records: all of them or, if the process dies in it, some. (Of a transaction none remain; that is one of the cases.)
+// persist writes records: all of them or, if the process dies in it, some. (Of a transaction none
+// remain; that is one of the cases.)
 func (w *world) persist(s *node, a consensus.Persist) {
 	if w.mayCrash(s) {
 		part := torn(w.rng, a.Records)
@@ -303,7 +305,8 @@ func (w *world) checkBlock(s *node, a consensus.CheckBlock) {
 	d, rank := time.Duration(w.rng.IntN(5))*time.Millisecond, 0
 	switch {
 	case w.synchronous():
-		d, rank = 0, -1 // part of the time that the message took: before whatever else comes at this time
+		// part of the time that the message took: before whatever else comes at this time
+		d, rank = 0, -1
 	case !w.calm && w.rng.IntN(10) == 0:
 		d *= 100
 	}
@@ -373,7 +376,8 @@ func (w *world) strengthen(s *node, cert *chain.Certificate) {
 	}
 }
 
-// fetching is how long it takes to have the blocks up to a height far above: what is said meanwhile about that height is dropped.
+// fetching is how long it takes to have the blocks up to a height far above: what is said meanwhile
+// about that height is dropped.
 func (w *world) fetching() time.Duration {
 	if w.synchronous() && !w.calm {
 		return w.some(8)

@@ -32,7 +32,8 @@ var (
 type oracle struct {
 	// signed are the votes that were made: nothing else verifies.
 	signed map[chain.Vote]bool
-	// byzantine are the votes of the coalition; bad, the blocks that honest validators found invalid.
+	// byzantine are the votes of the coalition; bad, the blocks that honest validators found
+	// invalid.
 	byzantine map[sentKey][]chain.Vote
 	bad       map[chain.Hash]bool
 	// sent are the votes that left an honest validator.
@@ -145,8 +146,9 @@ func (w *world) sawVote(s *node, v chain.Vote) {
 	}
 }
 
-// lacking is what a vote rests on and is not on the disk of its validator, "" if nothing: the block, the notarization, a certificate by
-// which the round before was left, the finalization of the height below.
+// lacking is what a vote rests on and is not on the disk of its validator, "" if nothing: the
+// block, the notarization, a certificate by which the round before was left, the finalization of
+// the height below.
 func (w *world) lacking(s *node, v chain.Vote) string {
 	if w.Mutation.ForgetCertificates || w.Mutation.SendFirst || w.Amnesia || w.LastWriteLost {
 		return "" // what is missing there is looked for by other means
@@ -170,7 +172,8 @@ func (w *world) lacking(s *node, v chain.Vote) string {
 	return ""
 }
 
-// ground is what of that is there: the block, a certificate that leads into the round, the finalization below, the notarization.
+// ground is what of that is there: the block, a certificate that leads into the round, the
+// finalization below, the notarization.
 type ground struct{ block, entered, below, notarized bool }
 
 func (g *ground) record(r consensus.Record, v chain.Vote) {
@@ -193,7 +196,8 @@ func (g *ground) certificate(c *chain.Certificate, v chain.Vote) {
 	case c.Height == v.Height-1 && c.Kind == chain.Finalize:
 		g.below = true
 	case c.Height != v.Height:
-	case c.Kind != chain.Nullify && c.Round == v.Round && c.Block == v.Block: // a finalization of it as well
+	// a finalization of it as well
+	case c.Kind != chain.Nullify && c.Round == v.Round && c.Block == v.Block:
 		g.notarized, g.entered = true, true
 	case c.Kind == chain.Notarize && c.Round == v.Round, c.Kind != chain.Finalize && c.Round+1 == v.Round:
 		g.entered = true
@@ -225,7 +229,8 @@ func (w *world) sawCommit(s *node, a consensus.Commit) {
 	}
 }
 
-// sawFinal is the oracle of the fork. What a Byzantine validator takes for final counts for nothing.
+// sawFinal is the oracle of the fork. What a Byzantine validator takes for final counts for
+// nothing.
 func (w *world) sawFinal(s *node, cert *chain.Certificate) {
 	if s.byzantine {
 		return
@@ -252,8 +257,8 @@ func (w *world) sawFinal(s *node, cert *chain.Certificate) {
 // gradedPatience is for how long finalizations may grow stronger after a fork.
 const gradedPatience = 3 * time.Second
 
-// disagreement returns the greatest strength at which two blocks of a height can be shown to be final: what honest validators voted, and
-// the whole coalition for both.
+// disagreement returns the greatest strength at which two blocks of a height can be shown to be
+// final: what honest validators voted, and the whole coalition for both.
 func (w *world) disagreement() int {
 	strongest := make(map[uint64]map[chain.Hash]int)
 	for of, by := range w.finalizers {
@@ -306,8 +311,9 @@ func (w *world) sawContradiction(s *node, a consensus.Contradiction) {
 	}
 }
 
-// convict gives the certificates that honest validators kept to a judge: with the evidence that they found themselves at least 2t-n
-// validators must have broken E1, E2 or E3, and no honest one that keeps them.
+// convict gives the certificates that honest validators kept to a judge: with the evidence that
+// they found themselves at least 2t-n validators must have broken E1, E2 or E3, and no honest one
+// that keeps them.
 func (w *world) convict() error {
 	if !w.judged() {
 		return nil

@@ -7,33 +7,37 @@ import (
 	"github.com/diseq/diseq/node/consensus"
 )
 
-// scheme is how the coalition attacks the synchrony wait at a height. Each is a shape that breaks a wait without one of its rules, with
-// the moments left to chance, on a grid of Delta/2: it is at the ends of waits that something can be gained. What the coalition signs
-// is shown late or never: finalizations it keeps until two of them contradict each other.
+// scheme is how the coalition attacks the synchrony wait at a height. Each is a shape that breaks a
+// wait without one of its rules, with the moments left to chance, on a grid of Delta/2: it is at
+// the ends of waits that something can be gained. What the coalition signs is shown late or never:
+// finalizations it keeps until two of them contradict each other.
 type scheme int
 
 const (
 	// improvise draws for each round what to show to which side when.
 	improvise scheme = iota
-	// divide shows each side a block of its own in one round, and takes the second side's on into the next.
+	// divide shows each side a block of its own in one round, and takes the second side's on into
+	// the next.
 	divide
-	// overtake shows one side a block just as the other gives the round up, and takes the other past it.
+	// overtake shows one side a block just as the other gives the round up, and takes the other
+	// past it.
 	overtake
-	// ladder takes sides from round to round, each past what the others hold, for as long as members lead.
+	// ladder takes sides from round to round, each past what the others hold, for as long as
+	// members lead.
 	ladder
-	// ambush waits for a validator that was paused or killed, and shows it another block than the others hold when it comes back; or has one
-	// stop just before it forwards a notarization.
+	// ambush waits for a validator that was paused or killed, and shows it another block than the
+	// others hold when it comes back; or has one stop just before it forwards a notarization.
 	ambush
-	// strand keeps a block from a validator until the others are two heights on. When it has caught up, it is shown another block than the
-	// others were, whose messages it had no place for.
+	// strand keeps a block from a validator until the others are two heights on. When it has caught
+	// up, it is shown another block than the others were, whose messages it had no place for.
 	strand
 )
 
 // strandHeights is how many heights strand takes: who is one behind keeps what it hears.
 const strandHeights = 3
 
-// at has something happen at this height. What happens at a time does so by rank: certificates are made last, of the votes that a
-// proposal shown at that time brings.
+// at has something happen at this height. What happens at a time does so by rank: certificates are
+// made last, of the votes that a proposal shown at that time brings.
 func (c *coalition) at(d time.Duration, rank int, do func()) {
 	height := c.height
 	c.w.ranked(max(d, 0), rank, func() {
@@ -43,7 +47,8 @@ func (c *coalition) at(d time.Duration, rank int, do func()) {
 	})
 }
 
-// grid is a time on the grid; now and then it is a little before or after, for much depends on what comes first.
+// grid is a time on the grid; now and then it is a little before or after, for much depends on what
+// comes first.
 func (c *coalition) grid(halves int) time.Duration {
 	d := time.Duration(halves) * c.w.bound() / 2
 	if c.w.rng.IntN(4) == 0 {
@@ -57,7 +62,8 @@ func (c *coalition) pick(halves ...int) int { return halves[c.w.rng.IntN(len(hal
 // leads reports whether a member leads a round.
 func (c *coalition) leads(r uint32) bool { return c.order[int(r)%len(c.order)] < c.w.Byzantine }
 
-// plot draws what will be done in a round, from the first moment that an honest validator may be in it.
+// plot draws what will be done in a round, from the first moment that an honest validator may be in
+// it.
 func (c *coalition) plot(r uint32) {
 	sc := c.scene(r)
 	if sc.plotted || !c.w.synchronous() || len(c.members) == 0 || r > 12 {
@@ -66,7 +72,8 @@ func (c *coalition) plot(r uint32) {
 	sc.plotted = true
 	var begin time.Duration
 	if c.height == 1 && r == 0 {
-		begin = 2*c.w.Delta*time.Duration(100+c.w.weather.Skew)/100 + startSpread // before that nobody votes
+		// before that nobody votes
+		begin = 2*c.w.Delta*time.Duration(100+c.w.weather.Skew)/100 + startSpread
 	}
 	switch {
 	case c.scheme == improvise:
@@ -82,7 +89,8 @@ func (c *coalition) plot(r uint32) {
 	}
 }
 
-// hint is a vote that points at a round to plot for: an improvised one as soon as it can be reached, any other once it is entered.
+// hint is a vote that points at a round to plot for: an improvised one as soon as it can be
+// reached, any other once it is entered.
 func (c *coalition) hint(v chain.Vote) {
 	sc := c.scene(v.Round)
 	votes := len(sc.votes[v.Kind][v.Block]) + c.w.Byzantine
@@ -104,12 +112,14 @@ func (c *coalition) hint(v chain.Vote) {
 	}
 }
 
-// fits reports whether members lead two rounds in a row: what the second side is shown in the first goes on in the second.
+// fits reports whether members lead two rounds in a row: what the second side is shown in the first
+// goes on in the second.
 func (c *coalition) fits(r uint32) bool { return c.leads(r) && c.leads(r+1) }
 
 func (c *coalition) improvise(r uint32) {
 	rng := c.w.rng
-	// The first side is shown its block at the beginning of the round, or just before it is given up.
+	// The first side is shown its block at the beginning of the round, or just before it is given
+	// up.
 	show := c.pick(0, 0, 0, 1, 2, 11, 12, 13, 14)
 	for side := range c.parts {
 		c.at(c.grid(show), 0, func() { c.propose(r, side) })
@@ -129,8 +139,9 @@ func (c *coalition) improvise(r uint32) {
 	}
 }
 
-// divide: the first side holds its notarization from the start; the second side is shown another block up to a little more than Delta
-// later. Whether the first then hears of it before its wait is over is what R2, R4 and the length of the wait are about.
+// divide: the first side holds its notarization from the start; the second side is shown another
+// block up to a little more than Delta later. Whether the first then hears of it before its wait is
+// over is what R2, R4 and the length of the wait are about.
 func (c *coalition) divide(r uint32) {
 	first := c.w.rng.IntN(c.parts)
 	second := (first + 1) % c.parts
@@ -141,8 +152,9 @@ func (c *coalition) divide(r uint32) {
 	c.at(start+c.grid(c.pick(3, 4, 5, 6)), 2, func() { c.goOn(r, second, c.scene(r).led[second]) })
 }
 
-// overtake acts on the first honest vote to give up a round that a member leads: the other side is shown a block of that round, and the
-// one that voted is taken past it, about when the other's wait ends. R1 and R3 are what stands against it.
+// overtake acts on the first honest vote to give up a round that a member leads: the other side is
+// shown a block of that round, and the one that voted is taken past it, about when the other's wait
+// ends. R1 and R3 are what stands against it.
 func (c *coalition) overtake(v chain.Vote) bool {
 	r := v.Round
 	sc := c.scene(r)
@@ -175,7 +187,8 @@ func (c *coalition) ladder(r uint32) {
 	}
 }
 
-// strand hurries: what an honest leader proposes is made final as well. Only of the last height the finalization is kept.
+// strand hurries: what an honest leader proposes is made final as well. Only of the last height the
+// finalization is kept.
 func (c *coalition) strand() {
 	const others, prey = 0, 1
 	if c.leads(0) {
@@ -218,8 +231,9 @@ func (c *coalition) pickPrey(fits func(*node) bool) {
 	c.sides[i], c.prey = 1, c.victims[i]
 }
 
-// ambush: either the prey is struck while the others are about to finalize, and is shown another block when it comes back; or it is given
-// the notarization that the others must not hear of, and stops before it forwards it.
+// ambush: either the prey is struck while the others are about to finalize, and is shown another
+// block when it comes back; or it is given the notarization that the others must not hear of, and
+// stops before it forwards it.
 func (c *coalition) ambush(r uint32) {
 	start := c.grid(c.pick(0, 0, 1))
 	first, second, back := 0, 1, start+c.grid(c.pick(3, 4, 5, 6, 7, 8, 10))
@@ -312,8 +326,8 @@ func (c *coalition) certify(kind chain.Kind, r uint32, about, to int) {
 	}
 }
 
-// exploit shows everyone two finalizations that contradict each other, as soon as there are any. One alone it keeps for a while, then lets
-// the height go: there is a next one.
+// exploit shows everyone two finalizations that contradict each other, as soon as there are any.
+// One alone it keeps for a while, then lets the height go: there is a next one.
 func (c *coalition) exploit() {
 	var first *chain.Certificate
 	for r := range c.top + 1 {

@@ -20,31 +20,38 @@ type Options struct {
 	N, T, Byzantine int
 	// Dead validators, other than the Byzantine ones, do not come back when the network calms down.
 	Dead int
-	// Partitioned validators, the first honest ones, are at times cut off, paused or down under the synchrony wait. As a node does, they
-	// notice, and count with the Byzantine ones: agreement holds with fewer than T of both together.
+	// Partitioned validators, the first honest ones, are at times cut off, paused or down under the
+	// synchrony wait. As a node does, they notice, and count with the Byzantine ones: agreement
+	// holds with fewer than T of both together.
 	Partitioned int
-	// Paused validators, the first honest ones, stand still at times under the synchrony wait, and one may be Killed and start again,
-	// after what they said has left. They do not count: agreement holds with fewer than T Byzantine ones, for they abstain.
+	// Paused validators, the first honest ones, stand still at times under the synchrony wait, and
+	// one may be Killed and start again, after what they said has left. They do not count:
+	// agreement holds with fewer than T Byzantine ones, for they abstain.
 	Paused, Killed int
-	// Graded lets a run go on for a while after a fork: it is about readers who want finalizations stronger than T.
+	// Graded lets a run go on for a while after a fork: it is about readers who want finalizations
+	// stronger than T.
 	Graded bool
-	// Delta is the synchrony wait's, in whole milliseconds; 0 is without. The network then keeps to it: no storm, and no message
-	// between honest validators that takes longer.
+	// Delta is the synchrony wait's, in whole milliseconds; 0 is without. The network then keeps to
+	// it: no storm, and no message between honest validators that takes longer.
 	Delta time.Duration
-	// Lateness is how long messages take at most under the synchrony wait, in hundredths of Delta, if it is not 0.
+	// Lateness is how long messages take at most under the synchrony wait, in hundredths of Delta,
+	// if it is not 0.
 	Lateness int
 	// Asynchronous: the network is any network, also under the synchrony wait.
 	Asynchronous bool
-	// Amnesia: what a validator persisted is lost when it crashes; LastWriteLost: what it persisted last.
+	// Amnesia: what a validator persisted is lost when it crashes; LastWriteLost: what it persisted
+	// last.
 	Amnesia, LastWriteLost bool
-	// CrashAt, if not 0, is the step of the storm at which the process that takes it dies, with CrashAll all honest ones. Steps are
-	// between any two actions, in writes, and between any two messages.
+	// CrashAt, if not 0, is the step of the storm at which the process that takes it dies, with
+	// CrashAll all honest ones. Steps are between any two actions, in writes, and between any two
+	// messages.
 	CrashAt  int
 	CrashAll bool
 	// Mutation takes rules away from the honest validators.
 	Mutation mutation.Rules
-	// Wiped validators, the first honest ones, lose their vote store at times, and their blocks too at half of them: they rejoin, and vote
-	// from the Rejoin-th height above what the t lowest of the others report, Byzantine ones nothing.
+	// Wiped validators, the first honest ones, lose their vote store at times, and their blocks too
+	// at half of them: they rejoin, and vote from the Rejoin-th height above what the t lowest of
+	// the others report, Byzantine ones nothing.
 	Wiped  int
 	Rejoin uint64
 	// Weather, if set, overrides what the seed chooses.
@@ -55,7 +62,8 @@ type Options struct {
 	Trace bool
 }
 
-// sound reports whether the options promise anything: no rule is missing and the Byzantine validators are few enough.
+// sound reports whether the options promise anything: no rule is missing and the Byzantine
+// validators are few enough.
 func (o *Options) sound() bool {
 	tolerance := consensus.Tolerance(o.N, o.T)
 	withstood := tolerance.Byzantine
@@ -70,13 +78,15 @@ func (o *Options) intact() bool {
 	return o.Mutation == (mutation.Rules{}) && !o.Amnesia && !o.LastWriteLost
 }
 
-// lawful reports whether honest validators never break E1 to E3, whatever else they lack: they leave no evidence.
+// lawful reports whether honest validators never break E1 to E3, whatever else they lack: they
+// leave no evidence.
 func (o *Options) lawful() bool {
 	m := o.Mutation
 	return !m.NotarizeTwice && !m.NullifyAndFinalize && !m.FinalizeAnother && !m.SendFirst && !o.Amnesia && !o.LastWriteLost
 }
 
-// judged reports whether forks convict: its certificates are such, and every proposal that was voted for was justified by some.
+// judged reports whether forks convict: its certificates are such, and every proposal that was
+// voted for was justified by some.
 func (o *Options) judged() bool {
 	m := o.Mutation
 	return m.VotesMissing == 0 && !m.CountTwice && !m.VoteUnjustified && o.Byzantine < o.T
@@ -89,14 +99,17 @@ func (o *Options) synchronous() bool { return o.Delta > 0 && !o.Asynchronous }
 type Weather struct {
 	// Storm is how long the bad weather lasts.
 	Storm time.Duration
-	// Loss and Crash are probabilities: that a message is lost, that a validator dies before an action.
+	// Loss and Crash are probabilities: that a message is lost, that a validator dies before an
+	// action.
 	Loss, Crash float64
 	// RoundTimeout is T_round of round 0.
 	RoundTimeout time.Duration
-	// Skew is by how much a validator's timers run too fast or too slow at most, in hundredths; Offset, by how much its clock is wrong.
+	// Skew is by how much a validator's timers run too fast or too slow at most, in hundredths;
+	// Offset, by how much its clock is wrong.
 	Skew   int
 	Offset time.Duration
-	// Pauses is the mean time between two pauses of a process, 0 for none; PowerCuts stop all validators at once.
+	// Pauses is the mean time between two pauses of a process, 0 for none; PowerCuts stop all
+	// validators at once.
 	Pauses    time.Duration
 	PowerCuts bool
 	// SlowLinks is the share of the directed links on which everything takes ten times as long.
@@ -117,15 +130,17 @@ func weather(rng *rand.Rand) Weather {
 		SlowLinks:    []float64{0, 0, 0.2}[rng.IntN(3)],
 	}
 	if rng.IntN(5) == 0 {
-		// Shorter than a message takes: rounds fail one after the other until they have grown long enough.
+		// Shorter than a message takes: rounds fail one after the other until they have grown long
+		// enough.
 		w.RoundTimeout = 15 * time.Millisecond
 	}
 	return w
 }
 
-// calmRounds is within how many rounds, in the calm, a height is decided: the promise of liveness as the simulator holds it. A leader that
-// is there, and whose clock is not too far ahead, comes within n rounds; eight leave room for timeouts that begin shorter than a
-// message takes and have to grow.
+// calmRounds is within how many rounds, in the calm, a height is decided: the promise of liveness
+// as the simulator holds it. A leader that is there, and whose clock is not too far ahead, comes
+// within n rounds; eight leave room for timeouts that begin shorter than a message takes and have
+// to grow.
 func calmRounds(n int) int { return n + 8 }
 
 // calmHeights is how many heights have to be decided in the calm.
@@ -134,16 +149,17 @@ const calmHeights = 3
 // Result is what a run came to.
 type Result struct {
 	Seed uint64
-	// Heights is how many were decided, AllRounds how many rounds that took, Rounds the most that one of them took, CalmRounds the same
-	// of those that began in the calm.
+	// Heights is how many were decided, AllRounds how many rounds that took, Rounds the most that
+	// one of them took, CalmRounds the same of those that began in the calm.
 	Heights, AllRounds, Rounds, CalmRounds int
 	// Steps is at how many points of the storm a process could die; Faults is what went wrong.
 	Steps  int
 	Faults Faults
 	// Fork is the height with two final blocks, 0 if there is none.
 	Fork uint64
-	// Disagreement is the greatest strength at which readers see different blocks final at a height, 0 if there are none: with the
-	// finalize votes of honest validators and all that the coalition may add.
+	// Disagreement is the greatest strength at which readers see different blocks final at a
+	// height, 0 if there are none: with the finalize votes of honest validators and all that the
+	// coalition may add.
 	Disagreement int
 	// Accused are the validators that evidence was found of, in rising order.
 	Accused []uint32
@@ -216,8 +232,8 @@ type timed struct {
 	do     func()
 }
 
-// queue orders what will happen by time; what happens at one time by rank, which makes the end of a synchrony wait the last; and
-// otherwise by when it was asked for.
+// queue orders what will happen by time; what happens at one time by rank, which makes the end of a
+// synchrony wait the last; and otherwise by when it was asked for.
 type queue []timed
 
 func (q queue) Len() int { return len(q) }
@@ -262,7 +278,8 @@ func newWorld(seed uint64, o Options) *world {
 	return w
 }
 
-// order is the order in which the validators lead a height. Against the synchrony wait the coalition is often in luck.
+// order is the order in which the validators lead a height. Against the synchrony wait the
+// coalition is often in luck.
 func (w *world) order(height uint64) []int {
 	rng := rand.New(rand.NewPCG(w.seed, height))
 	order := rng.Perm(w.N)
@@ -322,7 +339,8 @@ func (w *world) play() {
 	w.calmDown()
 	patience := 60 * time.Second
 	if !w.live() {
-		patience = 5 * time.Second // nothing is promised; what the coalition began may come to its end
+		// nothing is promised; what the coalition began may come to its end
+		patience = 5 * time.Second
 	}
 	for at := time.Duration(0); at < patience; at += time.Second {
 		w.after(at, w.submit)

@@ -20,7 +20,8 @@ func explain(t *testing.T, seed uint64, o Options, err error) {
 	t.Fatalf("seed %d of %+v: %v\n%s", seed, o, err, Explain(seed, o, 120))
 }
 
-// TestPromisesHold runs the coalition against sets within their tolerance: no fork, no rule broken, heights that go on.
+// TestPromisesHold runs the coalition against sets within their tolerance: no fork, no rule broken,
+// heights that go on.
 func TestPromisesHold(t *testing.T) {
 	seeds := uint64(200)
 	if testing.Short() {
@@ -45,8 +46,8 @@ func TestPromisesHold(t *testing.T) {
 	}
 }
 
-// TestControlsAreSeen takes one rule away at a time, or exceeds the tolerance: what the rule prevents must be seen within the seeds that
-// the table gives, or the simulator is blind.
+// TestControlsAreSeen takes one rule away at a time, or exceeds the tolerance: what the rule
+// prevents must be seen within the seeds that the table gives, or the simulator is blind.
 func TestControlsAreSeen(t *testing.T) {
 	for _, c := range Controls() {
 		if testing.Short() && c.Seeds > 1000 {
@@ -67,8 +68,9 @@ func TestControlsAreSeen(t *testing.T) {
 	}
 }
 
-// TestReadersOfStrengthAgree: readers who insist on finalizations of s votes never see different blocks at a height while b < s+t-n, also
-// where those who are content with t are shown forks. A fork that only just breaks that bound must be seen, or the figure means nothing.
+// TestReadersOfStrengthAgree: readers who insist on finalizations of s votes never see different
+// blocks at a height while b < s+t-n, also where those who are content with t are shown forks. A
+// fork that only just breaks that bound must be seen, or the figure means nothing.
 func TestReadersOfStrengthAgree(t *testing.T) {
 	seeds := uint64(300)
 	if testing.Short() {
@@ -99,8 +101,9 @@ func TestReadersOfStrengthAgree(t *testing.T) {
 	}
 }
 
-// TestForkConvicts: every fork that fewer than t Byzantine validators bring about convicts at least 2t-n of them and no one else, by votes
-// with real signatures; ErrUnpunished and ErrInnocent are violations of their own.
+// TestForkConvicts: every fork that fewer than t Byzantine validators bring about convicts at least
+// 2t-n of them and no one else, by votes with real signatures; ErrUnpunished and ErrInnocent are
+// violations of their own.
 func TestForkConvicts(t *testing.T) {
 	forks := 0
 	for _, o := range []Options{{N: 4, T: 3, Byzantine: 2}, {N: 5, T: 3, Byzantine: 1}, {N: 5, T: 4, Byzantine: 3}, {N: 7, T: 5, Byzantine: 3}} {
@@ -128,8 +131,8 @@ func TestForkConvicts(t *testing.T) {
 	t.Logf("%d forks", forks)
 }
 
-// A fork that a missing rule brings about convicts as well, whatever the rule: of every control that forks, but for those in which a
-// certificate is none or a vote rests on none.
+// A fork that a missing rule brings about convicts as well, whatever the rule: of every control
+// that forks, but for those in which a certificate is none or a vote rests on none.
 func TestForksOfControlsConvict(t *testing.T) {
 	for _, c := range Controls() {
 		if !c.Convicts() || testing.Short() && c.Seeds > 1000 {
@@ -165,8 +168,8 @@ func convicted(t *testing.T, r Result, o Options) int {
 	return len(guilty)
 }
 
-// What is said to be simulated happens: each fault, in a few seeds of each promise. Under the synchrony wait those do not that it promises
-// nothing about.
+// What is said to be simulated happens: each fault, in a few seeds of each promise. Under the
+// synchrony wait those do not that it promises nothing about.
 func TestEveryFaultHappens(t *testing.T) {
 	var base, wait Summary
 	for _, c := range Promises() {
@@ -190,8 +193,9 @@ func TestEveryFaultHappens(t *testing.T) {
 	t.Logf("under the synchrony wait: %v", wait.Faults)
 }
 
-// A process may die at each of its steps: before any action, in any write, between any two messages of a broadcast; one alone, or all
-// at once. They start again from what is on their disks, nothing forks, and heights go on.
+// A process may die at each of its steps: before any action, in any write, between any two messages
+// of a broadcast; one alone, or all at once. They start again from what is on their disks, nothing
+// forks, and heights go on.
 func TestCrashAtEveryStep(t *testing.T) {
 	for _, o := range []Options{{N: 4, T: 3}, {N: 4, T: 3, Byzantine: 1}, {N: 3, T: 2}, {N: 4, T: 3, CrashAll: true}, {N: 5, T: 3, Dead: 2, CrashAll: true}} {
 		t.Run(fmt.Sprintf("%v all=%v", &o, o.CrashAll), func(t *testing.T) {
@@ -226,7 +230,8 @@ func TestEveryMutationHasAControl(t *testing.T) {
 	}
 }
 
-// docs/concepts.md lists the controls: a row for each, with what must be seen and within how many seeds.
+// docs/concepts.md lists the controls: a row for each, with what must be seen and within how many
+// seeds.
 func TestControlsAreListed(t *testing.T) {
 	document, err := os.ReadFile("../../docs/concepts.md")
 	if err != nil {
@@ -259,7 +264,8 @@ func TestControlsAreListed(t *testing.T) {
 	}
 }
 
-// A seed is a run, of every promise and control: the same transcript, byte for byte; with tracing or without, the same result.
+// A seed is a run, of every promise and control: the same transcript, byte for byte; with tracing
+// or without, the same result.
 func TestSeedReplays(t *testing.T) {
 	for _, c := range append(Promises(), Controls()...) {
 		traced := c.Options
@@ -277,8 +283,9 @@ func TestSeedReplays(t *testing.T) {
 	}
 }
 
-// The example of consensus.md: without the certificates by which rounds were left on the disk, a height can never be decided
-// again once all have been killed and one stays dead. With them it always is.
+// The example of consensus.md: without the certificates by which rounds were left on the disk, a
+// height can never be decided again once all have been killed and one stays dead. With them it
+// always is.
 func TestCertificateByWhichARoundWasLeftOutlivesAll(t *testing.T) {
 	control := Options{N: 4, T: 3, Dead: 1, Mutation: mutation.Rules{ForgetCertificates: true}}
 	for seed := range uint64(3000) {

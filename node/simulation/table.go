@@ -13,14 +13,15 @@ import (
 type Case struct {
 	Name string
 	Options
-	// Want is what must be seen within some seeds, for otherwise the simulator is blind; nil: nothing may ever be seen.
+	// Want is what must be seen within some seeds, for otherwise the simulator is blind; nil:
+	// nothing may ever be seen.
 	Want error
 	// Seeds is within how many seeds Want is seen.
 	Seeds uint64
 }
 
-// Promises are the lines of consensus.md's table that must hold: as many Byzantine validators as each set withstands on any
-// network, and as many dead ones as leave t.
+// Promises are the lines of consensus.md's table that must hold: as many Byzantine validators as
+// each set withstands on any network, and as many dead ones as leave t.
 func Promises() []Case {
 	out := make([]Case, 0, 32)
 	for _, o := range []Options{
@@ -74,10 +75,12 @@ func (o *Options) String() string {
 // delta is the synchrony wait of the table.
 const delta = 100 * time.Millisecond
 
-// rejoinSkip is what package node adds to the highest height that others report to a validator that has lost its vote store.
+// rejoinSkip is what package node adds to the highest height that others report to a validator that
+// has lost its vote store.
 const rejoinSkip = 3
 
-// Controls take one rule away each, or exceed what is tolerated: what the rule prevents must be seen.
+// Controls take one rule away each, or exceed what is tolerated: what the rule prevents must be
+// seen.
 func Controls() []Case {
 	four := func(m mutation.Rules) Options { return Options{N: 4, T: 3, Mutation: m} }
 	traitor := func(m mutation.Rules) Options { return Options{N: 4, T: 3, Byzantine: 1, Mutation: m} }
@@ -129,11 +132,12 @@ func Controls() []Case {
 	}
 }
 
-// Convicts reports whether the forks of a control convict: of all that fork, but for those in which a certificate is none or a vote rests
-// on none.
+// Convicts reports whether the forks of a control convict: of all that fork, but for those in which
+// a certificate is none or a vote rests on none.
 func (c *Case) Convicts() bool { return c.Want == ErrFork && c.judged() }
 
-// Found looks for what a control must show: the first seed that does, and what else was seen before it.
+// Found looks for what a control must show: the first seed that does, and what else was seen before
+// it.
 func (c *Case) Found() (r Result, ok bool) {
 	for seed := range c.Seeds {
 		if r = Run(seed, c.Options); errors.Is(r.Violation, c.Want) {

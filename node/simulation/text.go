@@ -8,7 +8,8 @@ import (
 	"github.com/diseq/diseq/node/consensus"
 )
 
-// String names a node in a transcript: its validator, with ' for the second process of one that runs twice.
+// String names a node in a transcript: its validator, with ' for the second process of one that
+// runs twice.
 func (s *node) String() string {
 	switch {
 	case s.id != s.validator:

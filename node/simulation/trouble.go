@@ -8,12 +8,14 @@ import (
 	"github.com/diseq/diseq/node/consensus"
 )
 
-// trouble is what keeps a node from hearing the others. A paused one stands still, as in a long garbage collection: what happens to it
-// meanwhile happens when it goes on, in order. Under the synchrony wait a node is told of its ill health as package node would: some time
-// after it was cut off, and first thing after a pause. A wait that was cut into never ends.
+// trouble is what keeps a node from hearing the others. A paused one stands still, as in a long
+// garbage collection: what happens to it meanwhile happens when it goes on, in order. Under the
+// synchrony wait a node is told of its ill health as package node would: some time after it was cut
+// off, and first thing after a pause. A wait that was cut into never ends.
 type trouble struct {
 	cut, paused bool
-	// stops is how long it will be paused from the moment that it next forwards certificates alone: they leave when it goes on.
+	// stops is how long it will be paused from the moment that it next forwards certificates alone:
+	// they leave when it goes on.
 	stops time.Duration
 	// cuts counts the times that it was cut off.
 	cuts int
@@ -43,7 +45,8 @@ func (w *world) trouble() {
 				w.after(at, func() { w.pause(s, time.Duration(w.rng.IntN(1500))*time.Millisecond) })
 			}
 			for at := w.within(time.Second); w.Delta > 0 && at < w.weather.Storm; at += w.within(time.Second) {
-				w.after(at, func() { w.feel(s, w.rng.IntN(2) == 0) }) // true or not: on any network nothing rests on it
+				// true or not: on any network nothing rests on it
+				w.after(at, func() { w.feel(s, w.rng.IntN(2) == 0) })
 			}
 		}
 		for _, s := range w.nodes {
@@ -88,9 +91,10 @@ func (w *world) powerCut() {
 	}
 }
 
-// pausable validators stand still at times, killable ones are killed and start again: they know, and abstain as the wait asks. What they
-// said before has left. Agreement under the synchrony wait holds with fewer than T Byzantine ones however many are paused, or
-// with one that is killed: they do not count.
+// pausable validators stand still at times, killable ones are killed and start again: they know,
+// and abstain as the wait asks. What they said before has left. Agreement under the synchrony wait
+// holds with fewer than T Byzantine ones however many are paused, or with one that is killed: they
+// do not count.
 func (w *world) pausable(s *node) bool {
 	return !s.byzantine && s.validator < w.Byzantine+w.Paused
 }
@@ -183,8 +187,8 @@ func (w *world) mend(s *node) {
 	}
 }
 
-// handleMissed handles what a node missed, one thing after the other, each with all that follows from it; what arrives meanwhile comes
-// after.
+// handleMissed handles what a node missed, one thing after the other, each with all that follows
+// from it; what arrives meanwhile comes after.
 func (w *world) handleMissed(s *node) {
 	if s.core == nil || s.trouble.paused || len(s.trouble.missed) == 0 {
 		return

@@ -20,7 +20,8 @@ type Batch struct {
 	Data []byte
 }
 
-// AddBatches keeps batches; they are on disk when it returns nil. A batch that is there already is no error.
+// AddBatches keeps batches; they are on disk when it returns nil. A batch that is there already is
+// no error.
 func (s *Store) AddBatches(ctx context.Context, batches []Batch) error {
 	size := 0
 	for _, b := range batches {
@@ -31,7 +32,8 @@ func (s *Store) AddBatches(ctx context.Context, batches []Batch) error {
 	}
 	return s.writer.submit(ctx, size, func(tx *transaction) error {
 		for _, b := range batches {
-			// The numbers are the author's to choose; SQLite keeps all 64 bits of them as signed ones.
+			// The numbers are the author's to choose; SQLite keeps all 64 bits of them as signed
+			// ones.
 			if _, err := tx.exec("add batch", b.Hash[:], b.Author[:], int64(b.Incarnation), int64(b.Number), b.checksum(), b.Data); err != nil {
 				return err
 			}
@@ -87,11 +89,12 @@ func (s *Store) Batch(ctx context.Context, hash chain.Hash) (Batch, error) {
 	return b, explain(s.path, "read batch", err)
 }
 
-// batchPage bounds what PendingBatches holds in memory at a time: a page ends with the batch that passes it.
+// batchPage bounds what PendingBatches holds in memory at a time: a page ends with the batch that
+// passes it.
 const batchPage = 4 << 20
 
-// PendingBatches calls yield with each batch that waits, in the order of their arrival, and stops at its first error. What
-// arrives meanwhile may or may not be among them.
+// PendingBatches calls yield with each batch that waits, in the order of their arrival, and stops
+// at its first error. What arrives meanwhile may or may not be among them.
 func (s *Store) PendingBatches(ctx context.Context, yield func(Batch) error) error {
 	for after := int64(0); ; {
 		page, last, err := s.pageOfBatches(ctx, after)
@@ -110,7 +113,8 @@ func (s *Store) PendingBatches(ctx context.Context, yield func(Batch) error) err
 	}
 }
 
-// pageOfBatches reads a page in a transaction of its own, so that a slow caller does not hold the log back.
+// pageOfBatches reads a page in a transaction of its own, so that a slow caller does not hold the
+// log back.
 func (s *Store) pageOfBatches(ctx context.Context, after int64) (page []Batch, last int64, err error) {
 	rows, err := s.reads.QueryContext(ctx, "SELECT "+batchColumns+" FROM batches WHERE arrival > ? ORDER BY arrival", after)
 	if err != nil {

@@ -6,7 +6,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// A block of 500 messages of 250 bytes, with the batch that brought them removed in the same transaction.
+// A block of 500 messages of 250 bytes, with the batch that brought them removed in the same
+// transaction.
 func BenchmarkCommit(b *testing.B) {
 	c := newChain("bench")
 	s := c.open(b, dataDir(b))
@@ -24,7 +25,8 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
-// Batches of 50 messages of 250 bytes from 4 callers at once, as 4 nodes at 10,000 messages a second bring them.
+// Batches of 50 messages of 250 bytes from 4 callers at once, as 4 nodes at 10,000 messages a
+// second bring them.
 func BenchmarkAddBatches(b *testing.B) {
 	c := newChain("bench")
 	s := c.open(b, dataDir(b))

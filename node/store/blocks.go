@@ -10,17 +10,18 @@ import (
 // Commit is what becomes durable with a final block, all or nothing.
 type Commit struct {
 	Block *chain.FinalBlock
-	// Remove names batches that no longer wait: those of the block, and those with nothing new left in them.
+	// Remove names batches that no longer wait: those of the block, and those with nothing new left
+	// in them.
 	Remove []chain.Hash
 	// Epochs are beacon epochs that begin with this block, or whose output it decides.
 	Epochs []Epoch
-	// Justification holds the certificates of earlier rounds that a block decided in a round above 0 rests on, as the caller
-	// encodes them; nil otherwise.
+	// Justification holds the certificates of earlier rounds that a block decided in a round above
+	// 0 rests on, as the caller encodes them; nil otherwise.
 	Justification []byte
 }
 
-// Commit appends a final block. Heights are strictly consecutive, a block names the hash of the one below, and what is
-// there is never overwritten.
+// Commit appends a final block. Heights are strictly consecutive, a block names the hash of the one
+// below, and what is there is never overwritten.
 func (s *Store) Commit(ctx context.Context, c Commit) error {
 	f := c.Block
 	hash := f.Hash()
@@ -86,11 +87,13 @@ func checkFinalization(c *chain.Certificate, height uint64, hash chain.Hash) err
 	return nil
 }
 
-// strongerLimit bounds the certificates that wait to be written; past it the caller's is dropped, which costs strength only.
+// strongerLimit bounds the certificates that wait to be written; past it the caller's is dropped,
+// which costs strength only.
 const strongerLimit = 1024
 
-// Strengthen replaces the certificate of a final block by one with more votes for the same block. It returns at once: the
-// certificate joins the next transaction, within 200 ms, and readers see it from then on. A weaker one changes nothing.
+// Strengthen replaces the certificate of a final block by one with more votes for the same block.
+// It returns at once: the certificate joins the next transaction, within 200 ms, and readers see it
+// from then on. A weaker one changes nothing.
 func (s *Store) Strengthen(c *chain.Certificate) {
 	s.strengthening.Lock()
 	defer s.strengthening.Unlock()
@@ -104,8 +107,8 @@ func (s *Store) Strengthen(c *chain.Certificate) {
 	}
 }
 
-// writeStronger runs at the end of each transaction. A certificate whose block is not there yet stays, and so does one
-// whose transaction fails.
+// writeStronger runs at the end of each transaction. A certificate whose block is not there yet
+// stays, and so does one whose transaction fails.
 func (s *Store) writeStronger(tx *transaction) error {
 	s.strengthening.Lock()
 	defer s.strengthening.Unlock()

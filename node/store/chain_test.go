@@ -10,7 +10,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// A testChain makes final blocks with signatures that verify, by three of four validators unless told otherwise.
+// A testChain makes final blocks with signatures that verify, by three of four validators unless
+// told otherwise.
 type testChain struct {
 	genesis *chain.Genesis
 	keys    []ed25519.PrivateKey

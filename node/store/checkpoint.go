@@ -9,15 +9,17 @@ import (
 )
 
 const (
-	// logSoft is how many bytes may be written before they are moved from the write-ahead log into the database.
+	// logSoft is how many bytes may be written before they are moved from the write-ahead log into
+	// the database.
 	logSoft = 4 << 20
 	// logHard is the size of the log from which on the writer itself does it, and waits.
 	logHard = 16 << 20
 )
 
-// A checkpointer moves pages from the write-ahead log into the database on a connection of its own, so that no commit
-// waits for it: a passive checkpoint takes no lock that a writer needs. Under unbroken writing it never catches the end of
-// the log, which then grows; past logHard it asks the writer to stop for one.
+// A checkpointer moves pages from the write-ahead log into the database on a connection of its own,
+// so that no commit waits for it: a passive checkpoint takes no lock that a writer needs. Under
+// unbroken writing it never catches the end of the log, which then grows; past logHard it asks the
+// writer to stop for one.
 type checkpointer struct {
 	path    string
 	conn    *sql.Conn
@@ -58,11 +60,13 @@ func (c *checkpointer) run() {
 	}
 }
 
-// wrote is called by the writer after each commit; it runs the checkpoint itself if the log has become too long.
+// wrote is called by the writer after each commit; it runs the checkpoint itself if the log has
+// become too long.
 func (c *checkpointer) wrote(bytes int, writer *sql.Conn) {
 	c.written += int64(bytes)
 	if c.overdue.Swap(false) {
-		// With no writer beside it the checkpoint reaches the end, and the next commit starts the log again.
+		// With no writer beside it the checkpoint reaches the end, and the next commit starts the
+		// log again.
 		if err := checkpoint(writer); err != nil {
 			c.logger.Warn("checkpoint failed", "err", explain(c.path, "checkpoint", err))
 		}

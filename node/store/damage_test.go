@@ -10,9 +10,9 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// FuzzDamagedRows puts anything into a column of a row, with the checksum that it would have or the one that was there. Whoever reads then
-// says ErrCorrupt, or what was written before where the checksum is that; other rows are read as ever, and so is the row when
-// it is as it was.
+// FuzzDamagedRows puts anything into a column of a row, with the checksum that it would have or the
+// one that was there. Whoever reads then says ErrCorrupt, or what was written before where the
+// checksum is that; other rows are read as ever, and so is the row when it is as it was.
 func FuzzDamagedRows(f *testing.F) {
 	c := newChain("store")
 	s, err := Open(dataDir(f), c.genesis, Options{})
@@ -83,7 +83,8 @@ func FuzzDamagedRows(f *testing.F) {
 		return out
 	}
 	before := read(f)
-	_, err = s.writer.conn.ExecContext(f.Context(), "PRAGMA synchronous = OFF") // no crash is looked for
+	// no crash is looked for
+	_, err = s.writer.conn.ExecContext(f.Context(), "PRAGMA synchronous = OFF")
 	must(f, err)
 	put := func(t *testing.T, i int, content []byte, sum int64) {
 		q, args := fmt.Sprintf("UPDATE %s SET %s = ?", columns[i].table, columns[i].column), []any{content}

@@ -39,7 +39,8 @@ const (
 	immutable access = "ro&immutable=1"
 )
 
-// source returns the DSN. The pragmas are part of it so that every connection has them, whenever the pool opens it.
+// source returns the DSN. The pragmas are part of it so that every connection has them, whenever
+// the pool opens it.
 func source(path string, mode access, pragmas ...string) string {
 	// Without OmitHost the first part of a relative path would be taken for a host.
 	u := url.URL{Scheme: "file", OmitHost: true, Path: path}
@@ -47,8 +48,8 @@ func source(path string, mode access, pragmas ...string) string {
 	return u.String() + "?mode=" + string(mode) + "&_pragma=" + strings.Join(all, "&_pragma=")
 }
 
-// writing are the pragmas of a connection that writes. Checkpoints are run by a checkpointer, and a log that grew is cut
-// when it starts again.
+// writing are the pragmas of a connection that writes. Checkpoints are run by a checkpointer, and a
+// log that grew is cut when it starts again.
 func writing() []string {
 	return []string{"journal_mode(WAL)", "wal_autocheckpoint(0)", "journal_size_limit(" + strconv.Itoa(logHard) + ")", "cache_size(-4096)"}
 }
@@ -65,7 +66,8 @@ func openPool(path string, mode access, limit int, pragmas ...string) (*sql.DB, 
 	return db, nil
 }
 
-// createDatabase makes a new file under another name, fills it and renames it: a crash leaves either no file or a whole one.
+// createDatabase makes a new file under another name, fills it and renames it: a crash leaves
+// either no file or a whole one.
 func createDatabase(path string, s *schema, fill func(*sql.Tx) error) error {
 	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
 		return errors.Join(fmt.Errorf("store: create %s: %w", path, os.ErrExist), err)
@@ -94,7 +96,8 @@ func fillDatabase(path string, s *schema, fill func(*sql.Tx) error) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(migrate(db, s, 0, fill), db.Close()) // closing moves the log into the file and syncs it
+	// closing moves the log into the file and syncs it
+	return errors.Join(migrate(db, s, 0, fill), db.Close())
 }
 
 // migrate runs the migrations from a version on, and fill, in one transaction.
@@ -120,11 +123,12 @@ func migrate(db *sql.DB, s *schema, from int, fill func(*sql.Tx) error) error {
 	return tx.Commit()
 }
 
-// structureLimit is the file size up to which opening walks the whole structure of a database (some 0.3 s).
+// structureLimit is the file size up to which opening walks the whole structure of a database (some
+// 0.3 s).
 const structureLimit = 64 << 20
 
-// inspect looks at an existing file without changing a byte of it: header, version, structure if it is small, and
-// whatever check looks at. It returns the version of its schema.
+// inspect looks at an existing file without changing a byte of it: header, version, structure if it
+// is small, and whatever check looks at. It returns the version of its schema.
 func inspect(path string, s *schema, check func(*sql.DB) error) (version int, err error) {
 	if err := inspectHeader(path, s); err != nil {
 		return 0, err
@@ -164,7 +168,8 @@ func inspect(path string, s *schema, check func(*sql.DB) error) (version int, er
 	return version, check(db)
 }
 
-// inspectHeader reads the first 100 bytes, by the documented file format, before SQLite sees the file.
+// inspectHeader reads the first 100 bytes, by the documented file format, before SQLite sees the
+// file.
 func inspectHeader(path string, s *schema) (err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -202,7 +207,8 @@ func sizes(path string) (size, log int64, err error) {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// checksum covers a row's number and its content, so that neither a flipped bit nor a misplaced row goes unseen.
+// checksum covers a row's number and its content, so that neither a flipped bit nor a misplaced row
+// goes unseen.
 func checksum(number uint64, parts ...[]byte) int64 {
 	sum := crc32.Update(0, castagnoli, binary.BigEndian.AppendUint64(nil, number))
 	for _, p := range parts {
@@ -226,7 +232,8 @@ func prepare(ctx context.Context, conn *sql.Conn, path string, queries map[strin
 	return out, nil
 }
 
-// close is not optional: what a connection was asked to prepare keeps its file open, even after the connection is closed.
+// close is not optional: what a connection was asked to prepare keeps its file open, even after the
+// connection is closed.
 func (s statements) close() error {
 	errs := make([]error, 0, len(s))
 	for _, stmt := range s {

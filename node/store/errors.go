@@ -20,14 +20,15 @@ var (
 	ErrWrongIdentity = errors.New("vote store belongs to another validator")
 	// ErrNewerSchema is wrapped when a file was written by a newer version of this program.
 	ErrNewerSchema = errors.New("file was written by a newer version")
-	// ErrCorrupt is wrapped, with the name of the file, when what is on disk cannot be what was written.
+	// ErrCorrupt is wrapped, with the name of the file, when what is on disk cannot be what was
+	// written.
 	ErrCorrupt = errors.New("file is damaged")
 	// ErrNoVoteStore is wrapped when a validator has no vote store: it must rejoin.
 	ErrNoVoteStore = errors.New("no vote store")
 	// ErrExists is wrapped when a vote store is to be created where there is one.
 	ErrExists = errors.New("vote store exists")
-	// ErrDiskFull is wrapped when a write did not fit. Nothing of it was kept, and nothing older was lost: the same write
-	// works once there is space.
+	// ErrDiskFull is wrapped when a write did not fit. Nothing of it was kept, and nothing older
+	// was lost: the same write works once there is space.
 	ErrDiskFull = errors.New("disk is full")
 	// ErrNotFound is wrapped when there is no such block, batch or epoch.
 	ErrNotFound = errors.New("not found")
@@ -35,10 +36,12 @@ var (
 	ErrClosed = errors.New("store is closed")
 )
 
-// freeLow is the free space below which a failed write is taken for a full disk whatever SQLite calls it.
+// freeLow is the free space below which a failed write is taken for a full disk whatever SQLite
+// calls it.
 const freeLow = 1 << 20
 
-// explain adds the operation and the file to an error of SQLite and wraps the sentinel that it amounts to.
+// explain adds the operation and the file to an error of SQLite and wraps the sentinel that it
+// amounts to.
 func explain(path, operation string, err error) error {
 	if err == nil {
 		return nil

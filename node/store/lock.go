@@ -11,8 +11,9 @@ import (
 
 const lockName = "LOCK"
 
-// lockDirectory takes the lock of a data directory; closing the file releases it, and so does the end of the process.
-// The file itself stays: removing it would let two processes hold two different locks of one name.
+// lockDirectory takes the lock of a data directory; closing the file releases it, and so does the
+// end of the process. The file itself stays: removing it would let two processes hold two different
+// locks of one name.
 func lockDirectory(dir string) (*os.File, error) {
 	path := filepath.Join(dir, lockName)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)

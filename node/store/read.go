@@ -17,8 +17,8 @@ type reader struct {
 
 func (s *Store) reader() reader { return reader{db: s.reads, path: s.path} }
 
-// encodedBlocks returns the encodings of consecutive final blocks from a height on: at most count, and only one if it alone
-// has limit bytes or more.
+// encodedBlocks returns the encodings of consecutive final blocks from a height on: at most count,
+// and only one if it alone has limit bytes or more.
 func (r reader) encodedBlocks(ctx context.Context, from uint64, count, limit int) (out [][]byte, err error) {
 	at, err := signed(from)
 	if err != nil {
@@ -76,7 +76,8 @@ func (r reader) row(ctx context.Context, what, query string, height uint64) ([]b
 
 // decode reads the encoding of a block from the file: what is wrong with it is the file's fault.
 func (s *Store) decode(height uint64, encoded []byte) (*chain.FinalBlock, error) {
-	// The sum of all messages bounds each of them: what was committed was within max_block_bytes, which decoding allows for.
+	// The sum of all messages bounds each of them: what was committed was within max_block_bytes,
+	// which decoding allows for.
 	f, err := chain.DecodeFinalBlock(encoded, len(encoded))
 	if err != nil {
 		return nil, corrupt(s.path, "block %d: %w", height, err)
@@ -134,13 +135,15 @@ func (s *Store) Certificate(ctx context.Context, height uint64) (*chain.Certific
 	return c, nil
 }
 
-// Justification returns the encoded proposal of a block decided in a round above 0; others wrap ErrNotFound.
+// Justification returns the encoded proposal of a block decided in a round above 0; others wrap
+// ErrNotFound.
 func (s *Store) Justification(ctx context.Context, height uint64) ([]byte, error) {
 	return s.reader().row(ctx, "justification", "SELECT sum, justification FROM justifications WHERE height = ?", height)
 }
 
-// EncodedBlocks returns the encodings (chain.FinalBlock) of consecutive final blocks from a height >= 1 on: at most
-// maxCount of them and maxBytes in all, but always the first one. There are none above Height.
+// EncodedBlocks returns the encodings (chain.FinalBlock) of consecutive final blocks from a height
+// >= 1 on: at most maxCount of them and maxBytes in all, but always the first one. There are none
+// above Height.
 func (s *Store) EncodedBlocks(ctx context.Context, from uint64, maxCount, maxBytes int) ([][]byte, error) {
 	if from == 0 {
 		return nil, errors.New("store: block 0 is genesis and has no encoding")
@@ -215,12 +218,12 @@ func (s *Store) Epoch(ctx context.Context, number uint64) (Epoch, error) {
 	return found[0], nil
 }
 
-// EvidencePerValidator is how many pieces of evidence are kept about one validator: one is enough to convict it, and it
-// must not be able to fill the disk with more.
+// EvidencePerValidator is how many pieces of evidence are kept about one validator: one is enough
+// to convict it, and it must not be able to fill the disk with more.
 const EvidencePerValidator = 64
 
-// AddEvidence keeps evidence, one piece for each validator, rule, height and round. added is false if there is one already,
-// or EvidencePerValidator are kept. The caller has verified it.
+// AddEvidence keeps evidence, one piece for each validator, rule, height and round. added is false
+// if there is one already, or EvidencePerValidator are kept. The caller has verified it.
 func (s *Store) AddEvidence(ctx context.Context, e chain.Evidence) (added bool, err error) {
 	encoded := e.Encode()
 	height, err := signed(e.First.Height)
@@ -295,5 +298,6 @@ func (s *Store) Meta(ctx context.Context, key string) ([]byte, error) {
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
-	return append([]byte{}, value...), explain(s.path, "read meta", err) // an empty value is not none
+	// an empty value is not none
+	return append([]byte{}, value...), explain(s.path, "read meta", err)
 }

@@ -20,7 +20,8 @@ import (
 
 const blocksName = "blocks.db"
 
-// blocksSchema: each table is read by its key only, and big columns stand last, where SQLite does not touch them unless asked.
+// blocksSchema: each table is read by its key only, and big columns stand last, where SQLite does
+// not touch them unless asked.
 var blocksSchema = schema{
 	application: 0x44495142, // "DIQB"
 	pageSize:    8192,
@@ -93,8 +94,9 @@ type Store struct {
 	written       []*chain.Certificate          // of them, by the transaction under way
 }
 
-// Open opens the data directory of a chain, creating directory and blocks.db if they do not exist. It fails, changing no
-// byte of the files, with an error that wraps [ErrLocked], [ErrWrongChain], [ErrNewerSchema] or [ErrCorrupt].
+// Open opens the data directory of a chain, creating directory and blocks.db if they do not exist.
+// It fails, changing no byte of the files, with an error that wraps [ErrLocked], [ErrWrongChain],
+// [ErrNewerSchema] or [ErrCorrupt].
 func Open(dir string, genesis *chain.Genesis, options Options) (*Store, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -262,8 +264,8 @@ func (s *Store) genesisBlock() *chain.FinalBlock {
 // Height returns the height of the newest final block on disk; 0 is genesis.
 func (s *Store) Height() uint64 { return s.tip.Load().height }
 
-// Close writes what is queued, closes the files and lets go of the directory. The vote store is closed on its own, before.
-// Closing again does nothing.
+// Close writes what is queued, closes the files and lets go of the directory. The vote store is
+// closed on its own, before. Closing again does nothing.
 func (s *Store) Close() error {
 	s.closing.Do(func() { s.closed = s.close() })
 	return s.closed
@@ -275,7 +277,8 @@ func (s *Store) close() error {
 		s.writer.close()
 		errs = append(errs, s.writer.points.close(), s.writer.stmt.close(), s.writer.conn.Close())
 	}
-	if s.reads != nil { // before the writers: the last connection to close moves the log into the file
+	// before the writers: the last connection to close moves the log into the file
+	if s.reads != nil {
 		errs = append(errs, s.reads.Close())
 	}
 	if s.writes != nil {

@@ -39,7 +39,8 @@ func TestABlockReadsBackAsItWasCommitted(t *testing.T) {
 	epochs := []Epoch{{Number: 0, Beacon: c.genesis.Hash()}, {Number: 1, Beacon: chain.Hash{1}}}
 	must(t, s.Commit(t.Context(), Commit{Block: one, Epochs: epochs, Justification: []byte("just")}))
 	must(t, s.Commit(t.Context(), Commit{Block: two, Epochs: []Epoch{{Number: 1, Beacon: chain.Hash{1}, Output: &y}}}))
-	must(t, s.Commit(t.Context(), Commit{Block: c.next(), Epochs: epochs[1:]})) // an output that is known stays
+	// an output that is known stays
+	must(t, s.Commit(t.Context(), Commit{Block: c.next(), Epochs: epochs[1:]}))
 
 	for range 2 { // before and after it is closed and opened again
 		if s.Height() != 3 {
@@ -298,7 +299,8 @@ func TestMetaIsKept(t *testing.T) {
 	}
 }
 
-// Every connection syncs each commit: a pragma set once on a pool would hold for its first connection only.
+// Every connection syncs each commit: a pragma set once on a pool would hold for its first
+// connection only.
 func TestEveryConnectionIsFullySynchronous(t *testing.T) {
 	c := newChain("store")
 	dir := dataDir(t)
@@ -309,7 +311,8 @@ func TestEveryConnectionIsFullySynchronous(t *testing.T) {
 		"blocks writer": s.writer.conn, "blocks checkpointer": s.writer.points.conn,
 		"votes writer": v.conn, "votes checkpointer": v.points.conn,
 	}
-	for _, name := range []string{"reader 1", "reader 2", "reader 3", "reader 4"} { // all at once: four connections
+	// all at once: four connections
+	for _, name := range []string{"reader 1", "reader 2", "reader 3", "reader 4"} {
 		conn, err := s.reads.Conn(t.Context())
 		must(t, err)
 		defer func() { must(t, conn.Close()) }()
@@ -461,7 +464,8 @@ func TestMetricsAreRegisteredOnce(t *testing.T) {
 	must(t, s.Close())
 }
 
-// content returns the bytes of every file of a directory but the lock and SQLite's shared memory, which holds nothing.
+// content returns the bytes of every file of a directory but the lock and SQLite's shared memory,
+// which holds nothing.
 func content(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -672,7 +676,8 @@ func TestADirectoryInUseIsRefused(t *testing.T) {
 	c.open(t, dir)
 }
 
-// A flipped bit in an old block, which opening does not look at, is reported by whoever reads the block.
+// A flipped bit in an old block, which opening does not look at, is reported by whoever reads the
+// block.
 func TestAChangedRowIsNeverServed(t *testing.T) {
 	c := newChain("store")
 	dir := dataDir(t)
@@ -799,7 +804,8 @@ func TestAFullFileSystemLosesNothing(t *testing.T) {
 }
 
 func TestTheLogDoesNotGrowWithoutBound(t *testing.T) {
-	// Where a machine is so busy that the checkpointer gets no turn while the writer gets many, one try shows nothing.
+	// Where a machine is so busy that the checkpointer gets no turn while the writer gets many, one
+	// try shows nothing.
 	const tries = 5
 	var largest int64
 	for range tries {
@@ -816,10 +822,12 @@ func largestLog(t *testing.T) (largest int64) {
 	t.Helper()
 	c := newChain("store")
 	s := c.open(t, dataDir(t))
-	must(t, s.PutMeta(t.Context(), "k", nil)) // the checkpointer is at rest: nothing has been written to speak of
+	// the checkpointer is at rest: nothing has been written to speak of
+	must(t, s.PutMeta(t.Context(), "k", nil))
 	s.writer.points.hard = 1 << 20
 	for n := range uint64(60) {
-		must(t, s.Commit(t.Context(), Commit{Block: c.next(payloads(10, 60000, n*10)...)})) // 0.6 MB each, 36 MB in all
+		// 0.6 MB each, 36 MB in all
+		must(t, s.Commit(t.Context(), Commit{Block: c.next(payloads(10, 60000, n*10)...)}))
 		_, log, err := sizes(s.path)
 		must(t, err)
 		largest = max(largest, log)

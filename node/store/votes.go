@@ -14,8 +14,8 @@ import (
 
 const votesName = "votes.db"
 
-// votesSchema keeps pages at SQLite's smallest useful size for records of some hundred bytes: what a vote waits for is
-// the fsync of the one or two pages that it changes.
+// votesSchema keeps pages at SQLite's smallest useful size for records of some hundred bytes: what
+// a vote waits for is the fsync of the one or two pages that it changes.
 var votesSchema = schema{
 	application: 0x44495156, // "DIQV"
 	pageSize:    4096,
@@ -32,7 +32,8 @@ var votesStatements = map[string]string{
 	"prune":  "DELETE FROM records WHERE height <= ?",
 }
 
-// Record is something this validator has to know after a restart: a vote it signed, or what the vote rests on.
+// Record is something this validator has to know after a restart: a vote it signed, or what the
+// vote rests on.
 type Record struct {
 	Height uint64
 	Round  uint32
@@ -45,7 +46,8 @@ func (r *Record) checksum() int64 {
 	return checksum(r.Height, []byte{byte(r.Round >> 24), byte(r.Round >> 16), byte(r.Round >> 8), byte(r.Round), r.Kind}, r.Data)
 }
 
-// Votes is an open vote store: an append-only list of records, cut at its old end as heights become final.
+// Votes is an open vote store: an append-only list of records, cut at its old end as heights become
+// final.
 type Votes struct {
 	path        string
 	firstHeight uint64
@@ -59,9 +61,9 @@ type Votes struct {
 	pruned uint64
 }
 
-// CreateVotes creates the vote store of a new validator in a data directory that no process uses; the chain it is for is
-// bound when it is first opened. It is called once in the life of an identity: a validator whose vote store is lost must
-// not get an empty one, it rejoins.
+// CreateVotes creates the vote store of a new validator in a data directory that no process uses;
+// the chain it is for is bound when it is first opened. It is called once in the life of an
+// identity: a validator whose vote store is lost must not get an empty one, it rejoins.
 func CreateVotes(dir string, key chain.PublicKey) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("store: %w", err)
@@ -82,8 +84,8 @@ func VotesExist(dir string) (bool, error) {
 	return err == nil, err
 }
 
-// RecreateVotes creates the vote store of a validator that lost its own and has rejoined (consensus.md): it may vote from
-// firstHeight on, which the store remembers.
+// RecreateVotes creates the vote store of a validator that lost its own and has rejoined
+// (consensus.md): it may vote from firstHeight on, which the store remembers.
 func (s *Store) RecreateVotes(key chain.PublicKey, firstHeight uint64) error {
 	hash := s.genesis.Hash()
 	return createVotes(s.dir, key, hash[:], firstHeight)
@@ -107,8 +109,9 @@ func createVotes(dir string, key chain.PublicKey, genesis []byte, firstHeight ui
 	})
 }
 
-// OpenVotes opens the vote store of a validator. Without one it wraps [ErrNoVoteStore], with another validator's
-// [ErrWrongIdentity], with another chain's [ErrWrongChain]; none of these, nor damage, changes the file.
+// OpenVotes opens the vote store of a validator. Without one it wraps [ErrNoVoteStore], with
+// another validator's [ErrWrongIdentity], with another chain's [ErrWrongChain]; none of these, nor
+// damage, changes the file.
 func (s *Store) OpenVotes(key chain.PublicKey) (*Votes, error) {
 	path := filepath.Join(s.dir, votesName)
 	if exists, err := VotesExist(s.dir); err != nil {
@@ -181,7 +184,8 @@ func (v *Votes) open(s *Store, bound bool) error {
 	return err
 }
 
-// FirstHeight is the lowest height that this validator may vote at; 0 unless its vote store was made again.
+// FirstHeight is the lowest height that this validator may vote at; 0 unless its vote store was
+// made again.
 func (v *Votes) FirstHeight() uint64 { return v.firstHeight }
 
 // Append keeps records, in their order and all or nothing; they are on disk when it returns nil.
@@ -199,7 +203,8 @@ func (v *Votes) Append(records ...Record) error {
 		if height, err = signed(r.Height); err != nil {
 			break
 		}
-		err = v.exec("append", height, int64(r.Round), int64(r.Kind), r.checksum(), append([]byte{}, r.Data...)) // never NULL
+		// never NULL
+		err = v.exec("append", height, int64(r.Round), int64(r.Kind), r.checksum(), append([]byte{}, r.Data...))
 		size += len(r.Data) + votesSchema.pageSize
 	}
 	if err == nil && upto > v.pruned {
@@ -224,8 +229,8 @@ func (v *Votes) exec(name string, args ...any) error {
 	return explain(v.path, name, err)
 }
 
-// Prune gives up the records of all heights up to this one. It returns at once: they are deleted with the next Append, in
-// its transaction, and until then Load still returns them.
+// Prune gives up the records of all heights up to this one. It returns at once: they are deleted
+// with the next Append, in its transaction, and until then Load still returns them.
 func (v *Votes) Prune(height uint64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -265,7 +270,8 @@ func loadRecords(db *sql.DB, path string) (out []Record, err error) {
 	return out, explain(path, "load", rows.Err())
 }
 
-// Close closes the vote store. It is closed before the Store it was opened from, whose lock covers it.
+// Close closes the vote store. It is closed before the Store it was opened from, whose lock covers
+// it.
 func (v *Votes) Close() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -48,7 +48,8 @@ type writer struct {
 	logger  *slog.Logger
 	seconds prometheus.Observer
 	points  *checkpointer
-	// lazy is run at the end of each transaction, and on its own when it has something left after lazyDelay.
+	// lazy is run at the end of each transaction, and on its own when it has something left after
+	// lazyDelay.
 	lazy func(*transaction) error
 	// settled is told the tip of each transaction on disk.
 	settled func(tip)
@@ -61,7 +62,8 @@ type writer struct {
 	done   sync.WaitGroup
 }
 
-// submit queues an operation and waits until it is on disk, or refused. When ctx ends first the outcome is unknown.
+// submit queues an operation and waits until it is on disk, or refused. When ctx ends first the
+// outcome is unknown.
 func (w *writer) submit(ctx context.Context, bytes int, run func(*transaction) error) error {
 	op := &operation{run: run, bytes: bytes, done: make(chan error, 1)}
 	if err := w.enqueue(ctx, op); err != nil {
@@ -121,7 +123,8 @@ func (w *writer) loop() {
 	}
 }
 
-// gather takes what else is queued. It never waits: while a transaction is synced the next group collects by itself.
+// gather takes what else is queued. It never waits: while a transaction is synced the next group
+// collects by itself.
 func (w *writer) gather(first *operation) []*operation {
 	group, bytes := []*operation{first}, first.bytes
 	for len(group) < groupOperations && bytes < groupBytes {
@@ -160,7 +163,8 @@ func (w *writer) commit(group []*operation) {
 	}
 }
 
-// write runs the operations between BEGIN and COMMIT. Its error is that of all of them; outcomes are of those that failed alone.
+// write runs the operations between BEGIN and COMMIT. Its error is that of all of them; outcomes
+// are of those that failed alone.
 func (w *writer) write(tx *transaction, group []*operation, outcomes []error) error {
 	if err := w.statement("BEGIN IMMEDIATE"); err != nil {
 		return err
@@ -185,8 +189,9 @@ func (w *writer) write(tx *transaction, group []*operation, outcomes []error) er
 	return nil
 }
 
-// isolated runs one operation inside a savepoint. failed is the operation's own error, rolled back alone; err means that
-// SQLite has given the whole transaction up, as it does when the disk is full.
+// isolated runs one operation inside a savepoint. failed is the operation's own error, rolled back
+// alone; err means that SQLite has given the whole transaction up, as it does when the disk is
+// full.
 func (w *writer) isolated(tx *transaction, run func(*transaction) error) (failed, err error) {
 	if err := w.statement("SAVEPOINT operation"); err != nil {
 		return nil, err
@@ -206,7 +211,8 @@ func (w *writer) statement(name string) error {
 	return explain(w.path, name, err)
 }
 
-// rollback ends a transaction that failed. SQLite may have ended it already, and says so with an error that tells nothing.
+// rollback ends a transaction that failed. SQLite may have ended it already, and says so with an
+// error that tells nothing.
 func (w *writer) rollback() error {
 	_, err := w.stmt["ROLLBACK"].ExecContext(context.Background())
 	if err == nil || noTransaction(err) {

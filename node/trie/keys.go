@@ -8,11 +8,13 @@ import (
 	"math"
 )
 
-// keyPages is how many pages are read in one transaction: one that lasts keeps the log from being cut.
+// keyPages is how many pages are read in one transaction: one that lasts keeps the log from being
+// cut.
 const keyPages = 256
 
-// Keys calls visit with every key that is on disk, in no particular order and some of them twice, until visit returns false.
-// That is every key up to the height that Open found, at least. It reads the whole file once.
+// Keys calls visit with every key that is on disk, in no particular order and some of them twice,
+// until visit returns false. That is every key up to the height that Open found, at least. It reads
+// the whole file once.
 func (t *Trie) Keys(ctx context.Context, visit func(key [32]byte) bool) error {
 	for next := int64(0); next < math.MaxInt64; {
 		pages, err := t.pagesFrom(ctx, next)
@@ -26,7 +28,8 @@ func (t *Trie) Keys(ctx context.Context, visit func(key [32]byte) bool) error {
 					return nil
 				}
 			}
-			// A page that is split meanwhile leaves some of its keys to a new one, whose id is higher: none is missed.
+			// A page that is split meanwhile leaves some of its keys to a new one, whose id is
+			// higher: none is missed.
 			next = int64(p.id) + 1
 		}
 	}

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestKeysMissesNoneThatWasThereAtOpen visits the keys while blocks are appended and flushed between the pages read.
+// TestKeysMissesNoneThatWasThereAtOpen visits the keys while blocks are appended and flushed
+// between the pages read.
 func TestKeysMissesNoneThatWasThereAtOpen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.db")
 	tr := mustOpen(t, path, Options{})

@@ -52,9 +52,10 @@ type page struct {
 	leaves   []leaf
 	children []child
 	gaps     []uint8
-	inner    [][32]byte       // of a stack page: the hash of the branch at gap i, zero until computed again
-	kept     [keptHashes]kept // of a leaf page
-	gapRoom  [maxEntries]uint8
+	// of a stack page: the hash of the branch at gap i, zero until computed again
+	inner   [][32]byte
+	kept    [keptHashes]kept // of a leaf page
+	gapRoom [maxEntries]uint8
 
 	cacheEntry
 }

@@ -11,7 +11,8 @@ import (
 const (
 	// MaxProofNodes is the longest path: the root, a branch on each bit after the first, a leaf.
 	MaxProofNodes = 1 + (keyBits - 1) + 1
-	// MaxProofBytes bounds the JSON of a proof that is decoded: 8 MiB of data as numbers, and the path.
+	// MaxProofBytes bounds the JSON of a proof that is decoded: 8 MiB of data as numbers, and the
+	// path.
 	MaxProofBytes = 34 << 20
 )
 

@@ -8,9 +8,11 @@ import (
 )
 
 const (
-	// walkPages is how many pages a proof of an older height may look at before it lets an Append in between.
+	// walkPages is how many pages a proof of an older height may look at before it lets an Append
+	// in between.
 	walkPages = 64
-	// walkAttempts is how often such a proof starts again because an Append moved pages, before it keeps appends waiting.
+	// walkAttempts is how often such a proof starts again because an Append moved pages, before it
+	// keeps appends waiting.
 	walkAttempts = 3
 )
 

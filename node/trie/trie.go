@@ -49,7 +49,8 @@ const (
 	DefaultFlushLeaves = 1 << 19
 
 	maxHistoryHeights = 1 << 16
-	// flushHeights starts a flush however few leaves there are: it bounds what is appended again after a crash.
+	// flushHeights starts a flush however few leaves there are: it bounds what is appended again
+	// after a crash.
 	flushHeights = 1024
 	// flushSteps is over how many heights a flush is spread.
 	flushSteps = 96
@@ -100,7 +101,8 @@ type Trie struct {
 	hops   []hop
 	failed error // set for good when an append could not be completed
 
-	mu         sync.RWMutex // guards all below and the pages' contents; held for writing only without I/O where possible
+	// guards all below and the pages' contents; held for writing only without I/O where possible
+	mu         sync.RWMutex
 	height     uint64
 	floor      uint64 // before it only milestones are kept: an earlier run had a shorter history
 	flushed    uint64 // height on disk

@@ -155,8 +155,9 @@ func drawKey(rt *rapid.T, known [][32]byte) [32]byte {
 
 func TestTrieIsTheModel(t *testing.T) { rapid.Check(t, likeTheModel(inMemory(t))) }
 
-// inMemory returns a directory in memory where there is one. Nearly all of the time would be spent on fsync, and the property does not
-// rest on that: a crash is a copy of the files as the program sees them.
+// inMemory returns a directory in memory where there is one. Nearly all of the time would be spent
+// on fsync, and the property does not rest on that: a crash is a copy of the files as the program
+// sees them.
 func inMemory(t testing.TB) string {
 	t.Helper()
 	if dir, err := os.MkdirTemp("/dev/shm", "diseq-trie-"); err == nil {
@@ -325,8 +326,8 @@ func TestATornLogIsHarmlessOrFound(t *testing.T) {
 	t.Logf("%d harmless, %d found", harmless, found)
 }
 
-// goOn opens a trie, appends what it lacks and asks it for everything. What it answers is compared with the model; the error is the
-// trie's own.
+// goOn opens a trie, appends what it lacks and asks it for everything. What it answers is compared
+// with the model; the error is the trie's own.
 func goOn(t *testing.T, path string, opts Options, m model, last uint64) (err error) {
 	tr, err := Open(ctx, path, Options{Chain: testChain, FlushLeaves: opts.FlushLeaves})
 	if err != nil {

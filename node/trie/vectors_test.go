@@ -20,7 +20,8 @@ type vectorTrie struct {
 	Proofs   []vectorProof `json:"proofs"`
 }
 
-// vectorProof is one proof in the two forms that HTTP has; that of the proof of concept is for inclusion only.
+// vectorProof is one proof in the two forms that HTTP has; that of the proof of concept is for
+// inclusion only.
 type vectorProof struct {
 	Key         hexHash   `json:"key"`
 	Present     bool      `json:"present"`
@@ -28,9 +29,9 @@ type vectorProof struct {
 	MerkleProof *PoCProof `json:"merkle_proof,omitempty"`
 }
 
-// TestVectors holds roots and proofs that docs/protocol.md points to. The tries of 1 to 3 messages have an empty side;
-// of the absent keys some end there, some at another key's leaf.
-// go test ./node/trie -run Vectors -update writes them anew.
+// TestVectors holds roots and proofs that docs/protocol.md points to. The tries of 1 to 3 messages
+// have an empty side; of the absent keys some end there, some at another key's leaf. go test
+// ./node/trie -run Vectors -update writes them anew.
 func TestVectors(t *testing.T) {
 	absent := []hexHash{{}, {0x40}, {0x80}, {0xc0}, Key([]byte("absent"))}
 	got := []byte("{\"tries\":[\n")

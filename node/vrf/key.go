@@ -75,7 +75,8 @@ func (SecretKey) String() string { return redacted }
 func (SecretKey) GoString() string { return redacted }
 
 // Format writes a fixed text, whatever the verb.
-func (SecretKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) } // fmt.State reports no errors
+// fmt.State reports no errors
+func (SecretKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // LogValue returns a fixed text.
 func (SecretKey) LogValue() slog.Value { return slog.StringValue(redacted) }

@@ -1,7 +1,9 @@
-// Package bench measures the speed of a whole network of processes: what `make bench` runs after the Go benchmarks.
+// Package bench measures the speed of a whole network of processes: what `make bench` runs after
+// the Go benchmarks.
 //
-// Each claim is measured, printed and set against what is wanted; nothing fails for being slow, because machines differ, but
-// a lost message fails. Everything runs on this machine, the load included, which takes its share of the processors.
+// Each claim is measured, printed and set against what is wanted; nothing fails for being slow,
+// because machines differ, but a lost message fails. Everything runs on this machine, the load
+// included, which takes its share of the processors.
 package bench
 
 import (
@@ -66,8 +68,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// result is what diseq bench says, and what share of the processors was taken by programs that have no part in it: what
-// was measured next to another program says little.
+// result is what diseq bench says, and what share of the processors was taken by programs that have
+// no part in it: what was measured next to another program says little.
 type result struct {
 	Accepted       int
 	Refused        int
@@ -107,8 +109,9 @@ func load(b *testing.B, n *system.Network, args ...string) (result result) {
 	return result
 }
 
-// busy returns for how long all processors together have been working since the machine started: the first line of
-// /proc/stat but for its columns 4 and 5, idle and waiting for disks, and from 9 on, which are counted before.
+// busy returns for how long all processors together have been working since the machine started:
+// the first line of /proc/stat but for its columns 4 and 5, idle and waiting for disks, and from 9
+// on, which are counted before.
 func busy(b *testing.B) time.Duration {
 	b.Helper()
 	stat, err := os.ReadFile("/proc/stat")

@@ -1,6 +1,7 @@
-// Package chart holds the Helm chart of the operator to what it promises, as Helm renders it: every object is one that the API
-// server would take, rights are those of config/rbac, pods are restricted, wrong values are refused with a message that helps. That
-// the chart installs, upgrades and uninstalls on a cluster is for test/e2e.
+// Package chart holds the Helm chart of the operator to what it promises, as Helm renders it: every
+// object is one that the API server would take, rights are those of config/rbac, pods are
+// restricted, wrong values are refused with a message that helps. That the chart installs, upgrades
+// and uninstalls on a cluster is for test/e2e.
 //
 // HELM is the path of a Helm, 3 or 4; `make chart` builds the pinned one and says where it is.
 package chart
@@ -30,7 +31,8 @@ const (
 	chart     = root + "/charts/diseq-operator"
 	release   = "diseq-operator"
 	namespace = "diseq-system"
-	// kubeVersion is what Helm is told of the cluster: one built from source knows of none by itself.
+	// kubeVersion is what Helm is told of the cluster: one built from source knows of none by
+	// itself.
 	kubeVersion = "1.34.0"
 )
 
@@ -63,12 +65,14 @@ func template(t *testing.T, chart string, args ...string) (stdout, stderr string
 // valuesFile writes values, in YAML, where Helm finds them.
 func valuesFile(t *testing.T, values string) string {
 	t.Helper()
-	// Not in t.TempDir, whose path has the test's name in it: Helm reads a comma as the end of the path.
+	// Not in t.TempDir, whose path has the test's name in it: Helm reads a comma as the end of the
+	// path.
 	dir, err := os.MkdirTemp("", "chart-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) }) // a leftover in the temporary directory is no reason to fail
+	// a leftover in the temporary directory is no reason to fail
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	file := filepath.Join(dir, "values.yaml")
 	if err := os.WriteFile(file, []byte(values), 0o600); err != nil {
 		t.Fatal(err)
@@ -114,8 +118,8 @@ var kinds = map[string]func() metav1.Object{
 	"v1/ServiceAccount": func() metav1.Object { return &corev1.ServiceAccount{} },
 }
 
-// render returns the objects of the chart with values, in YAML. Each is decoded strictly: a field that its kind does not have, or
-// has twice, fails the test.
+// render returns the objects of the chart with values, in YAML. Each is decoded strictly: a field
+// that its kind does not have, or has twice, fails the test.
 func render(t *testing.T, values string) []metav1.Object {
 	t.Helper()
 	stdout, stderr, err := template(t, chart, "--values", valuesFile(t, values))

@@ -14,8 +14,8 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 )
 
-// notes returns what Helm prints after an installation. Helm renders notes only where it reaches a cluster; a template that
-// includes them, in a copy of the chart, does without.
+// notes returns what Helm prints after an installation. Helm renders notes only where it reaches a
+// cluster; a template that includes them, in a copy of the chart, does without.
 func notes(t *testing.T, values string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "chart")
@@ -41,8 +41,8 @@ data:
 	return rendered.Data["notes"]
 }
 
-// TestNotesNameWhatIsThere holds the commands that are printed after an installation to the objects, resources and commands that
-// exist.
+// TestNotesNameWhatIsThere holds the commands that are printed after an installation to the
+// objects, resources and commands that exist.
 func TestNotesNameWhatIsThere(t *testing.T) {
 	t.Parallel()
 	for values, in := range map[string]string{`{}`: "default", `{fullnameOverride: other, watchNamespaces: [team-a, team-b]}`: "team-a"} {

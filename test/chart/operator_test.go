@@ -11,8 +11,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 )
 
-// TestOperatorTakesTheArgumentsOfTheChart starts the operator with every command line that the chart makes, where there is no
-// cluster: that, and not a flag, must be what it complains of.
+// TestOperatorTakesTheArgumentsOfTheChart starts the operator with every command line that the
+// chart makes, where there is no cluster: that, and not a flag, must be what it complains of.
 func TestOperatorTakesTheArgumentsOfTheChart(t *testing.T) {
 	t.Parallel()
 	operator := filepath.Join(t.TempDir(), "diseq-operator")

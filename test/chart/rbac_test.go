@@ -9,8 +9,8 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 )
 
-// rights returns the rules that a ServiceAccount has by the rendered roles and bindings, by namespace; "" is the whole cluster. A
-// binding to a role that is not rendered fails the test.
+// rights returns the rules that a ServiceAccount has by the rendered roles and bindings, by
+// namespace; "" is the whole cluster. A binding to a role that is not rendered fails the test.
 func rights(t *testing.T, values string) map[string][]rbacv1.PolicyRule {
 	t.Helper()
 	objects := render(t, values)
@@ -50,8 +50,9 @@ func rights(t *testing.T, values string) map[string][]rbacv1.PolicyRule {
 	return got
 }
 
-// TestRightsAreThoseOfConfig holds what the operator may do, and where, to the rules of config/rbac: those of the markers in
-// controllers, and those of leader election and of guarding the metrics.
+// TestRightsAreThoseOfConfig holds what the operator may do, and where, to the rules of
+// config/rbac: those of the markers in controllers, and those of leader election and of guarding
+// the metrics.
 func TestRightsAreThoseOfConfig(t *testing.T) {
 	t.Parallel()
 	operator := read[rbacv1.ClusterRole](t, "config/rbac/role.yaml").Rules
@@ -77,7 +78,8 @@ func TestRightsAreThoseOfConfig(t *testing.T) {
 	}
 }
 
-// TestConfinedMakesNothingOutsideOfNamespaces holds README.md's promise to who administers namespaces alone.
+// TestConfinedMakesNothingOutsideOfNamespaces holds README.md's promise to who administers
+// namespaces alone.
 func TestConfinedMakesNothingOutsideOfNamespaces(t *testing.T) {
 	t.Parallel()
 	for _, object := range render(t, confined) {
@@ -87,8 +89,8 @@ func TestConfinedMakesNothingOutsideOfNamespaces(t *testing.T) {
 	}
 }
 
-// TestUserRolesAreThoseOfConfig holds the roles for people to config/rbac, with the labels by which they are part of the cluster's
-// own admin, edit and view.
+// TestUserRolesAreThoseOfConfig holds the roles for people to config/rbac, with the labels by which
+// they are part of the cluster's own admin, edit and view.
 func TestUserRolesAreThoseOfConfig(t *testing.T) {
 	t.Parallel()
 	roles := map[string]*rbacv1.ClusterRole{}

@@ -75,8 +75,9 @@ topologySpreadConstraints:
 `
 )
 
-// TestEveryValueSetRendersAsItsKindsAllow holds what must be so whatever the values are: render refuses unknown fields; names are
-// unique and short enough, namespaced objects say where they belong, and all carry labels by which they are found.
+// TestEveryValueSetRendersAsItsKindsAllow holds what must be so whatever the values are: render
+// refuses unknown fields; names are unique and short enough, namespaced objects say where they
+// belong, and all carry labels by which they are found.
 func TestEveryValueSetRendersAsItsKindsAllow(t *testing.T) {
 	t.Parallel()
 	for name, values := range valueSets {
@@ -112,8 +113,8 @@ func TestEveryValueSetRendersAsItsKindsAllow(t *testing.T) {
 	}
 }
 
-// TestOperatorsPodIsRestricted holds the pods to the strictest Pod Security standard, of the latest version, and to a file system
-// that cannot be written.
+// TestOperatorsPodIsRestricted holds the pods to the strictest Pod Security standard, of the latest
+// version, and to a file system that cannot be written.
 func TestOperatorsPodIsRestricted(t *testing.T) {
 	t.Parallel()
 	checks, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
@@ -139,8 +140,8 @@ func TestOperatorsPodIsRestricted(t *testing.T) {
 	}
 }
 
-// TestSelectorsMeetTheOperatorsPod holds everything that selects the operator's pods to selecting them, also when labels are added
-// that the chart has itself.
+// TestSelectorsMeetTheOperatorsPod holds everything that selects the operator's pods to selecting
+// them, also when labels are added that the chart has itself.
 func TestSelectorsMeetTheOperatorsPod(t *testing.T) {
 	t.Parallel()
 	for _, values := range []string{

@@ -84,8 +84,8 @@ type leaf struct {
 	description string
 }
 
-// leaves walks values.yaml and its schema together: a value that is in one of them alone, and an object that takes unknown values,
-// fails the test.
+// leaves walks values.yaml and its schema together: a value that is in one of them alone, and an
+// object that takes unknown values, fails the test.
 func leaves(t *testing.T, prefix string, values map[string]any, s schema) []leaf {
 	t.Helper()
 	if s.AdditionalProperties != false {
@@ -118,7 +118,8 @@ func leaves(t *testing.T, prefix string, values map[string]any, s schema) []leaf
 	return found
 }
 
-// TestEveryValueIsDescribed holds values.yaml, values.schema.json and the table of README.md to one another.
+// TestEveryValueIsDescribed holds values.yaml, values.schema.json and the table of README.md to one
+// another.
 func TestEveryValueIsDescribed(t *testing.T) {
 	t.Parallel()
 	values := read[map[string]any](t, "charts/diseq-operator/values.yaml")

@@ -1,8 +1,9 @@
-// Package compose runs compose.yaml on a Docker engine, from an image that hack/image made, and holds it to what it says of
-// itself: four nodes on 8080 to 8083 that agree, keys that only their node sees, a chain that outlives its containers.
+// Package compose runs compose.yaml on a Docker engine, from an image that hack/image made, and
+// holds it to what it says of itself: four nodes on 8080 to 8083 that agree, keys that only their
+// node sees, a chain that outlives its containers.
 //
-// It is run by `make compose-test`, which brings up an engine where none answers and makes the image and docker compose.
-// Without them it fails; it skips nothing.
+// It is run by `make compose-test`, which brings up an engine where none answers and makes the
+// image and docker compose. Without them it fails; it skips nothing.
 package compose
 
 import (
@@ -160,7 +161,8 @@ func agree(t *testing.T, from []chain.Hash) (reached []chain.Hash) {
 	return reached
 }
 
-// submit has a message made final through a node and verifies its receipt with the genesis document alone.
+// submit has a message made final through a node and verifies its receipt with the genesis document
+// alone.
 func submit(t *testing.T, node *system.Node, genesis *chain.Genesis, message string) {
 	t.Helper()
 	system.Eventually(t, soon, fmt.Sprintf("%q is final at %s", message, node.Name), func() error {
@@ -293,7 +295,8 @@ func confined(t *testing.T) {
 	}
 }
 
-// killed kills a node's process as a crash would: docker kill would keep the container from being started again.
+// killed kills a node's process as a crash would: docker kill would keep the container from being
+// started again.
 func killed(t *testing.T, genesis *chain.Genesis) {
 	before, chain := inspect(t, "node1"), agree(t, nil)
 	if err := syscall.Kill(before.State.Pid, syscall.SIGKILL); err != nil {

@@ -46,7 +46,8 @@ func TestTheSampleIsAvailableWithinTwoMinutesAndOrdersMessages(t *testing.T) {
 	n.checkColumns(t)
 }
 
-// checkColumns holds `kubectl get dsq` to what is the case: it is the first thing that a user looks at.
+// checkColumns holds `kubectl get dsq` to what is the case: it is the first thing that a user looks
+// at.
 func (n *Network) checkColumns(t *testing.T) {
 	t.Helper()
 	Eventually(t, soon, n.Name+" shows its height, with all ready", func(ctx context.Context) error {

@@ -11,8 +11,8 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Submit submits a message from a pod of the namespace, by the name of the Service, and returns what `diseq submit --wait` printed: the
-// receipt.
+// Submit submits a message from a pod of the namespace, by the name of the Service, and returns
+// what `diseq submit --wait` printed: the receipt.
 func (n *Network) Submit(message string) string {
 	n.tb.Helper()
 	text := &corev1.ConfigMap{
@@ -33,7 +33,8 @@ func (n *Network) Submit(message string) string {
 	return out
 }
 
-// clientPod is a plain pod of the node's image that runs a command of diseq once, as restricted as the nodes are.
+// clientPod is a plain pod of the node's image that runs a command of diseq once, as restricted as
+// the nodes are.
 func (c *Cluster) clientPod(namespace, name string, args ...string) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},

@@ -66,7 +66,8 @@ func Connect() (*Cluster, error) {
 	return c, err
 }
 
-// As is the cluster with the rights of another user, whose groups are those of a ServiceAccount if it is one.
+// As is the cluster with the rights of another user, whose groups are those of a ServiceAccount if
+// it is one.
 func (c *Cluster) As(tb testing.TB, user string) ctrl.Client {
 	tb.Helper()
 	config := rest.CopyConfig(c.Config)
@@ -80,7 +81,8 @@ func (c *Cluster) As(tb testing.TB, user string) ctrl.Client {
 	return out
 }
 
-// proxy is a client of whatever serves HTTP at a resource of the API that has the subresource proxy.
+// proxy is a client of whatever serves HTTP at a resource of the API that has the subresource
+// proxy.
 func (c *Cluster) proxy(namespace, resource string) *client.Client {
 	base := c.host.JoinPath("api/v1/namespaces", namespace, resource, "proxy")
 	out, err := client.New(base.String())
@@ -91,7 +93,8 @@ func (c *Cluster) proxy(namespace, resource string) *client.Client {
 	return out
 }
 
-// Namespace makes a namespace that enforces restricted Pod Security. It ends with the test; when that failed, its state is dumped.
+// Namespace makes a namespace that enforces restricted Pod Security. It ends with the test; when
+// that failed, its state is dumped.
 func (c *Cluster) Namespace(tb testing.TB, name string) string {
 	tb.Helper()
 	const level = "pod-security.kubernetes.io/"
@@ -101,7 +104,8 @@ func (c *Cluster) Namespace(tb testing.TB, name string) string {
 	}}
 	must(tb, c.Create(tb.Context(), namespace))
 	tb.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // the test's context has ended
+		// the test's context has ended
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if tb.Failed() {
 			c.dump(ctx, tb, namespace.Name)

@@ -27,7 +27,8 @@ const (
 	eventLines    = 40
 )
 
-// dump tells the state of a namespace and of the operator in the test's output, and writes all of it to E2E_ARTIFACTS.
+// dump tells the state of a namespace and of the operator in the test's output, and writes all of
+// it to E2E_ARTIFACTS.
 func (c *Cluster) dump(ctx context.Context, tb testing.TB, namespace string) {
 	dir := filepath.Join(cmp.Or(os.Getenv("E2E_ARTIFACTS"), root("bin", "e2e")), namespace)
 	if err := os.MkdirAll(dir, 0o755); err != nil {

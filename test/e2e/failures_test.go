@@ -20,8 +20,8 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 )
 
-// One network goes through all of it, each time another validator, with a client that never stops: what was accepted before, during and
-// after is final in the end, once, on every node.
+// One network goes through all of it, each time another validator, with a client that never stops:
+// what was accepted before, during and after is final in the end, once, on every node.
 func TestWhatIsTakenFromANetworkComesBackAndNothingIsLost(t *testing.T) {
 	n := cluster.Network(t, cluster.Namespace(t, "failures"), "sturdy", 4)
 	n.Apply(n.Spec())
@@ -57,7 +57,8 @@ func podDeleted(t *testing.T, n *Network) {
 	n.AwaitConverged()
 }
 
-// SIGKILL to the first process of a pod's namespace is ignored if it comes from inside; the worker sends it.
+// SIGKILL to the first process of a pod's namespace is ignored if it comes from inside; the worker
+// sends it.
 func processKilled(t *testing.T, n *Network) {
 	pod := n.MustPod(1)
 	n.Host(t, pod.Spec.NodeName, "kill", "-9", n.Process(t, pod, "diseq"))
@@ -65,7 +66,8 @@ func processKilled(t *testing.T, n *Network) {
 	n.AwaitConverged()
 }
 
-// awaitRestartInPlace waits until the container of a pod that was just killed runs again, in the same pod.
+// awaitRestartInPlace waits until the container of a pod that was just killed runs again, in the
+// same pod.
 func (n *Network) awaitRestartInPlace(t *testing.T, k int, pod *corev1.Pod) {
 	t.Helper()
 	Eventually(t, soon, pod.Name+": its container was killed and runs again", func(ctx context.Context) error {
@@ -84,7 +86,8 @@ func (n *Network) awaitRestartInPlace(t *testing.T, k int, pod *corev1.Pod) {
 	})
 }
 
-// A volume of the cluster's own disks keeps its pod on its worker, so that the pod comes back when the worker does.
+// A volume of the cluster's own disks keeps its pod on its worker, so that the pod comes back when
+// the worker does.
 func workerDrained(t *testing.T, n *Network) {
 	worker, inside, outside := n.loneWorker(t)
 	cordon(t, worker, true)
@@ -124,7 +127,8 @@ func workerDrained(t *testing.T, n *Network) {
 	n.AwaitConverged()
 }
 
-// loneWorker returns a worker with exactly one pod of the network, that pod, and a pod of another worker.
+// loneWorker returns a worker with exactly one pod of the network, that pod, and a pod of another
+// worker.
 func (n *Network) loneWorker(t *testing.T) (worker string, inside, outside *corev1.Pod) {
 	t.Helper()
 	on := map[string][]*corev1.Pod{}
@@ -148,7 +152,8 @@ func (n *Network) loneWorker(t *testing.T) (worker string, inside, outside *core
 
 func cordon(t *testing.T, worker string, unschedulable bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // also when the test's context has ended
+	// also when the test's context has ended
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: worker}}
 	patch := fmt.Appendf(nil, `{"spec":{"unschedulable":%t}}`, unschedulable)
@@ -159,8 +164,9 @@ func (n *Network) evict(ctx context.Context, pod *corev1.Pod) error {
 	return n.SubResource("eviction").Create(ctx, pod, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace}})
 }
 
-// The claim goes when no pod uses it any more; the operator makes another. On that volume the node must not make itself a vote store, for
-// it has forgotten what it signed: it is Rejoining, and votes again when that is safe.
+// The claim goes when no pod uses it any more; the operator makes another. On that volume the node
+// must not make itself a vote store, for it has forgotten what it signed: it is Rejoining, and
+// votes again when that is safe.
 func volumeDeleted(t *testing.T, n *Network) {
 	const k = 3
 	timeline := n.Timeline()
@@ -196,8 +202,9 @@ func volumeDeleted(t *testing.T, n *Network) {
 	}
 }
 
-// Somebody empties the disk under a claim that stays, and the kubelet starts the container again, with all the arguments that it had:
-// the claim is the validator's first one still. The node must not make itself a second vote store.
+// Somebody empties the disk under a claim that stays, and the kubelet starts the container again,
+// with all the arguments that it had: the claim is the validator's first one still. The node must
+// not make itself a second vote store.
 func volumeEmptied(t *testing.T, n *Network) {
 	const k = 0
 	pod := n.MustPod(k)
@@ -218,7 +225,8 @@ func volumeEmptied(t *testing.T, n *Network) {
 		t.Skipf("SKIPPED: %s is no directory of a worker", volume.Name)
 	}
 	timeline := n.Timeline()
-	// It stands still first: what it wrote after its files were gone would make the volume look used.
+	// It stands still first: what it wrote after its files were gone would make the volume look
+	// used.
 	n.Host(t, pod.Spec.NodeName, "sh", "-c",
 		fmt.Sprintf("kill -STOP %[1]s && find '%[2]s' -mindepth 1 -delete; kill -9 %[1]s", n.Process(t, pod, "diseq"), path))
 	n.awaitRestartInPlace(t, k, pod)

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// BenchmarkOperatorWithTenNetworks tells what the operator needs: its resident memory, and of one processor while ten converged networks
-// have no traffic. One iteration is one look over lookFor.
+// BenchmarkOperatorWithTenNetworks tells what the operator needs: its resident memory, and of one
+// processor while ten converged networks have no traffic. One iteration is one look over lookFor.
 func BenchmarkOperatorWithTenNetworks(b *testing.B) {
 	const networks, lookFor = 10, time.Minute
 	namespace := cluster.Namespace(b, "ten")
@@ -54,7 +54,8 @@ func (c *Cluster) resident(b *testing.B, worker, pid string) float64 {
 	return 0
 }
 
-// processorTime is what a process has used so far, by itself and in the kernel (proc(5): fields 14 and 15, in hundredths of a second).
+// processorTime is what a process has used so far, by itself and in the kernel (proc(5): fields 14
+// and 15, in hundredths of a second).
 func (c *Cluster) processorTime(b *testing.B, worker, pid string) time.Duration {
 	b.Helper()
 	stat := c.Host(b, worker, "cat", "/proc/"+pid+"/stat")

@@ -33,7 +33,8 @@ func Helm(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// InstallOperator installs the operator's chart, or upgrades what is there to it, and waits until the operator runs.
+// InstallOperator installs the operator's chart, or upgrades what is there to it, and waits until
+// the operator runs.
 func InstallOperator(ctx context.Context, args ...string) error {
 	chart := cmp.Or(os.Getenv("E2E_CHART"), root("charts", "diseq-operator"))
 	all := []string{
@@ -61,7 +62,8 @@ func (c *Cluster) OperatorPods(ctx context.Context) ([]corev1.Pod, error) {
 	return out, nil
 }
 
-// Seen waits until an object of a namespace is as match says, by watching, and returns at that very moment.
+// Seen waits until an object of a namespace is as match says, by watching, and returns at that very
+// moment.
 func (c *Cluster) Seen(
 	tb testing.TB, what, namespace string, kind ctrl.ObjectList, match func(ctrl.Object) bool,
 ) {

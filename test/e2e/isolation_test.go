@@ -79,7 +79,8 @@ func TestAnObjectOfSomebodyElseIsToldOfAndLeftAlone(t *testing.T) {
 	n.Finalize("once the name is free")
 }
 
-// checkEndpoints fails the test unless the Service has the addresses of the network's own pods, all of them soon and no other ever.
+// checkEndpoints fails the test unless the Service has the addresses of the network's own pods, all
+// of them soon and no other ever.
 func (n *Network) checkEndpoints(t *testing.T) {
 	t.Helper()
 	var want []string

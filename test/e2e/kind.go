@@ -15,8 +15,8 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Host runs a command on a worker, outside all pods. On kind a worker is a container of the engine; on other clusters the test is
-// skipped, with the reason.
+// Host runs a command on a worker, outside all pods. On kind a worker is a container of the engine;
+// on other clusters the test is skipped, with the reason.
 func (c *Cluster) Host(tb testing.TB, worker string, command ...string) string {
 	tb.Helper()
 	if !c.onKind(tb, worker) {
@@ -43,8 +43,8 @@ func host(ctx context.Context, worker string, command ...string) (string, error)
 	return strings.TrimSpace(string(out)), nil
 }
 
-// Process returns the id of the process of a name in a pod, as its worker sees it. A process is in the pod if a volume of the pod is
-// mounted for it.
+// Process returns the id of the process of a name in a pod, as its worker sees it. A process is in
+// the pod if a volume of the pod is mounted for it.
 func (c *Cluster) Process(tb testing.TB, pod *corev1.Pod, name string) string {
 	tb.Helper()
 	script := fmt.Sprintf(`for p in /proc/[0-9]*; do
@@ -60,9 +60,10 @@ func (c *Cluster) Process(tb testing.TB, pod *corev1.Pod, name string) string {
 	return out
 }
 
-// AimAtOperator returns a function that ends the operator with SIGKILL: no chance to finish anything, or to hand its lease over. What
-// takes time is done before, for a birth takes less than finding a process. The pod goes as well, so that the next operator does not wait
-// for as long as Kubernetes lets a container wait that ended badly.
+// AimAtOperator returns a function that ends the operator with SIGKILL: no chance to finish
+// anything, or to hand its lease over. What takes time is done before, for a birth takes less than
+// finding a process. The pod goes as well, so that the next operator does not wait for as long as
+// Kubernetes lets a container wait that ended badly.
 //
 // Where the test cannot get at processes, deleting the pod without grace comes nearest.
 func (c *Cluster) AimAtOperator(tb testing.TB) (kill func()) {

@@ -43,8 +43,8 @@ func (n *Network) For(tb testing.TB) *Network {
 	return &out
 }
 
-// Spec is a network of little nodes, so that several share a small machine, changed by changes. Half of the usual number of blocks a
-// second is plenty to find a fork in, and quick to read again.
+// Spec is a network of little nodes, so that several share a small machine, changed by changes.
+// Half of the usual number of blocks a second is plenty to find a fork in, and quick to read again.
 func (n *Network) Spec(changes ...func(*v1alpha1.DiseqNetworkSpec)) v1alpha1.DiseqNetworkSpec {
 	size := resource.MustParse("1Gi")
 	out := v1alpha1.DiseqNetworkSpec{
@@ -60,7 +60,8 @@ func (n *Network) Spec(changes ...func(*v1alpha1.DiseqNetworkSpec)) v1alpha1.Dis
 	return out
 }
 
-// TryApply applies the network as `kubectl apply --server-side` does, and returns what the API server has against it.
+// TryApply applies the network as `kubectl apply --server-side` does, and returns what the API
+// server has against it.
 func (n *Network) TryApply(ctx context.Context, spec v1alpha1.DiseqNetworkSpec) error {
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&spec)
 	if err != nil {
@@ -89,7 +90,8 @@ func (n *Network) key(name string) ctrl.ObjectKey {
 	return ctrl.ObjectKey{Namespace: n.Namespace, Name: name}
 }
 
-// Await waits until a condition of the network's resource, seen at its present generation, has a status.
+// Await waits until a condition of the network's resource, seen at its present generation, has a
+// status.
 func (n *Network) Await(within time.Duration, condition string, status metav1.ConditionStatus) time.Duration {
 	n.tb.Helper()
 	return Eventually(n.tb, within, fmt.Sprintf("%s: %s=%s", n.Name, condition, status), func(ctx context.Context) error {
@@ -111,7 +113,8 @@ func (n *Network) AwaitAvailable() {
 	n.Await(soon, v1alpha1.ConditionAvailable, metav1.ConditionTrue)
 }
 
-// AwaitConverged waits until all validators vote on the template that is wanted and the operator has nothing left to do.
+// AwaitConverged waits until all validators vote on the template that is wanted and the operator
+// has nothing left to do.
 func (n *Network) AwaitConverged() {
 	n.tb.Helper()
 	Eventually(n.tb, soon, n.Name+": all validators are ready and up to date", func(ctx context.Context) error {
@@ -214,7 +217,8 @@ func (n *Network) StatefulSet(ctx context.Context, k int) (*appsv1.StatefulSet, 
 	return out, n.Get(ctx, n.key(n.ValidatorName(k)), out)
 }
 
-// ServicePath reaches the network as the Service sees it: whichever ready node the API server picks.
+// ServicePath reaches the network as the Service sees it: whichever ready node the API server
+// picks.
 func (n *Network) Service() *client.Client {
 	return n.proxy(n.Namespace, "services/"+n.Name+":http")
 }
@@ -247,7 +251,8 @@ func (n *Network) MustGenesis() *chain.Genesis {
 	return g
 }
 
-// Finalize submits a message through the Service and returns its receipt, verified with the genesis document of the cluster.
+// Finalize submits a message through the Service and returns its receipt, verified with the genesis
+// document of the cluster.
 func (n *Network) Finalize(message string) *chain.Receipt {
 	n.tb.Helper()
 	var receipt *chain.Receipt

@@ -11,7 +11,8 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 )
 
-// haltedAfter tells a network that makes blocks from one that has halted. A pod that restarts is away for longer.
+// haltedAfter tells a network that makes blocks from one that has halted. A pod that restarts is
+// away for longer.
 const haltedAfter = 10 * time.Second
 
 func TestTheOperatorIsKilledTwiceDuringABirth(t *testing.T) {

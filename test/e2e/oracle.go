@@ -14,8 +14,9 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// An Oracle holds the nodes of a network to the first answer that any of them gave about each height: every later answer, of whichever
-// node and after whatever became of it, has to be the same block, with its certificate, on top of the block below.
+// An Oracle holds the nodes of a network to the first answer that any of them gave about each
+// height: every later answer, of whichever node and after whatever became of it, has to be the same
+// block, with its certificate, on top of the block below.
 type Oracle struct {
 	network *Network
 	genesis *chain.Genesis
@@ -36,8 +37,8 @@ type sighting struct {
 	by   string
 }
 
-// Watch reads the blocks of all validators as they become final until the test ends, and fails it if they contradict each other. The
-// genesis document has to be there.
+// Watch reads the blocks of all validators as they become final until the test ends, and fails it
+// if they contradict each other. The genesis document has to be there.
 func (n *Network) Watch() *Oracle {
 	g := n.MustGenesis()
 	header := g.Header()
@@ -68,8 +69,8 @@ const (
 	pageBlocks = 100 // the most that a node gives at once
 )
 
-// follow asks a validator again and again for what comes after the blocks it told of. A pod that is away is asked again: errors say
-// nothing about what is final.
+// follow asks a validator again and again for what comes after the blocks it told of. A pod that is
+// away is asked again: errors say nothing about what is final.
 func (o *Oracle) follow(ctx context.Context, k int) {
 	tick := time.NewTicker(readEvery)
 	defer tick.Stop()
@@ -99,7 +100,8 @@ func readPage(ctx context.Context, node *client.Client, from uint64) ([]client.B
 	return blocks, err
 }
 
-// observe holds blocks that a node says are final, in order from a height on, to what was said before.
+// observe holds blocks that a node says are final, in order from a height on, to what was said
+// before.
 func (o *Oracle) observe(by string, next uint64, blocks []client.Block) {
 	for i := range blocks {
 		b, height := &blocks[i], next+uint64(i)
@@ -128,7 +130,8 @@ func (o *Oracle) observe(by string, next uint64, blocks []client.Block) {
 	}
 }
 
-// add takes a block as the one of its height, after checking all that a reader with the genesis document can check.
+// add takes a block as the one of its height, after checking all that a reader with the genesis
+// document can check.
 func (o *Oracle) add(by string, b *client.Block, hash chain.Hash) {
 	if err := o.check(b); err != nil {
 		o.fail("%s, height %d: %v", by, b.Header.Height, err)
@@ -186,7 +189,8 @@ func (o *Oracle) Height() uint64 {
 	return uint64(len(o.blocks)) - 1
 }
 
-// LongestGap is the longest time between two blocks of a span, by their timestamps; the ends of the span count as blocks.
+// LongestGap is the longest time between two blocks of a span, by their timestamps; the ends of the
+// span count as blocks.
 func (o *Oracle) LongestGap(from, to time.Time) (gap time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -203,8 +207,9 @@ func (o *Oracle) LongestGap(from, to time.Time) (gap time.Duration) {
 	return max(gap, to.Sub(last))
 }
 
-// Check waits until all validators are at one height with nothing pending, reads all their chains again from the start, and holds them
-// to all that was seen before and to the ledgers, whose clients have stopped.
+// Check waits until all validators are at one height with nothing pending, reads all their chains
+// again from the start, and holds them to all that was seen before and to the ledgers, whose
+// clients have stopped.
 func (o *Oracle) Check(tb testing.TB, ledgers ...*Ledger) {
 	tb.Helper()
 	n := o.network.For(tb)
@@ -255,7 +260,8 @@ func (o *Oracle) Check(tb testing.TB, ledgers ...*Ledger) {
 		n.Name, height, n.Validators, accepted, accepted-lost)
 }
 
-// settled returns the height of all validators, or an error that says why it is not one height or not the last.
+// settled returns the height of all validators, or an error that says why it is not one height or
+// not the last.
 func (n *Network) settled(ctx context.Context) (uint64, error) {
 	var height uint64
 	for k := range n.Validators {
@@ -273,8 +279,9 @@ func (n *Network) settled(ctx context.Context) (uint64, error) {
 	return height, nil
 }
 
-// Receipt gets the receipt of a final message from every validator and verifies it; the same place in the chain is expected of all. Who
-// does not answer yet, or does not have it yet, is waited for; the first receipt that a validator gives is the one that counts.
+// Receipt gets the receipt of a final message from every validator and verifies it; the same place
+// in the chain is expected of all. Who does not answer yet, or does not have it yet, is waited for;
+// the first receipt that a validator gives is the one that counts.
 func (o *Oracle) Receipt(tb testing.TB, want *chain.Receipt) {
 	tb.Helper()
 	n := o.network
@@ -303,8 +310,8 @@ func (o *Oracle) Receipt(tb testing.TB, want *chain.Receipt) {
 	}
 }
 
-// wrong reports whether an error is of an answer that waiting does not mend, and not of a node that cannot be reached or does not have yet
-// what was asked for.
+// wrong reports whether an error is of an answer that waiting does not mend, and not of a node that
+// cannot be reached or does not have yet what was asked for.
 func wrong(err error) bool {
 	if refused, ok := errors.AsType[*client.Error](err); ok {
 		return refused.Status < http.StatusInternalServerError && refused.Status != http.StatusTooManyRequests &&

@@ -132,7 +132,8 @@ func (n *Network) volumes() (out []metav1.ObjectMeta) {
 	return out
 }
 
-// checkVolumes fails the test unless all claims are the ones they were, and belong to nobody whose deletion would take them.
+// checkVolumes fails the test unless all claims are the ones they were, and belong to nobody whose
+// deletion would take them.
 func (n *Network) checkVolumes(before []metav1.ObjectMeta) {
 	n.tb.Helper()
 	for k, claim := range n.volumes() {

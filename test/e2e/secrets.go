@@ -37,7 +37,8 @@ func (n *Network) Secrets() []KeySecret {
 	return out
 }
 
-// CheckSecrets fails the test if any validator has other keys than before: the chain would have lost it.
+// CheckSecrets fails the test if any validator has other keys than before: the chain would have
+// lost it.
 func (n *Network) CheckSecrets(before []KeySecret) {
 	n.tb.Helper()
 	if now := n.Secrets(); !slices.Equal(now, before) {

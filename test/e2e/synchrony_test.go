@@ -17,10 +17,11 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// A network with the synchrony wait orders messages, with a pod less too, and everybody who is asked tells of it: the resource, the
-// nodes, the receipt's verification.
+// A network with the synchrony wait orders messages, with a pod less too, and everybody who is
+// asked tells of it: the resource, the nodes, the receipt's verification.
 func TestANetworkWithTheSynchronyWaitOrdersMessagesAndTellsOfIt(t *testing.T) {
-	const delta = 500 * time.Millisecond // validators that share a machine with a test stand still at times
+	// validators that share a machine with a test stand still at times
+	const delta = 500 * time.Millisecond
 	n := cluster.Network(t, cluster.Namespace(t, "synchrony"), "waits", 4)
 	n.Apply(n.Spec(func(s *v1alpha1.DiseqNetworkSpec) {
 		s.Consensus.Synchrony = &v1alpha1.Synchrony{Delta: metav1.Duration{Duration: delta}}
@@ -32,7 +33,8 @@ func TestANetworkWithTheSynchronyWaitOrdersMessagesAndTellsOfIt(t *testing.T) {
 	if took := time.Since(begun); took <= 2*delta {
 		t.Errorf("final after %v, want more than %v", took, 2*delta)
 	}
-	o.Receipt(t, first) // available is a network with a quorum: the last validator may only be starting
+	// available is a network with a quorum: the last validator may only be starting
+	o.Receipt(t, first)
 	d, err := n.Resource(t.Context())
 	must(t, err)
 	if got := d.Status.SynchronyDelta; got == nil || got.Duration != delta || d.Status.Tolerance.ByzantineWithSynchrony != 2 {
@@ -69,7 +71,8 @@ func TestANetworkWithTheSynchronyWaitOrdersMessagesAndTellsOfIt(t *testing.T) {
 	}
 }
 
-// verify runs `diseq verify` on a receipt in a pod, with the genesis document of the cluster, and returns what it printed.
+// verify runs `diseq verify` on a receipt in a pod, with the genesis document of the cluster, and
+// returns what it printed.
 func (n *Network) verify(receipt *chain.Receipt) string {
 	n.tb.Helper()
 	text, err := json.Marshal(receipt)

@@ -19,16 +19,17 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 )
 
-// A Timeline is what happened to the pods and the resource of a network, by watching them: states that last for milliseconds are seen
-// as well.
+// A Timeline is what happened to the pods and the resource of a network, by watching them: states
+// that last for milliseconds are seen as well.
 type Timeline struct {
 	network *Network
 	stop    func()
 
 	mu    sync.Mutex
 	begun time.Time
-	// down are the validators without a pod that stays and has become ready. One that is not ready for a moment afterwards, as kubelets
-	// report now and then of a pod that has just become ready, is told of and not counted: nobody took it down.
+	// down are the validators without a pod that stays and has become ready. One that is not ready
+	// for a moment afterwards, as kubelets report now and then of a pod that has just become ready,
+	// is told of and not counted: nobody took it down.
 	down   map[string]bool
 	up     map[types.UID]bool // pods that have become ready, and are so now or not
 	most   []string           // the most that were down at once
@@ -61,7 +62,8 @@ func (n *Network) Timeline() *Timeline {
 	return t
 }
 
-// on calls each with every state of the objects of a kind, and with the last one and gone when one is deleted.
+// on calls each with every state of the objects of a kind, and with the last one and gone when one
+// is deleted.
 func (t *Timeline) on(ctx context.Context, c cache.Cache, kind ctrl.Object, each func(o ctrl.Object, gone bool)) {
 	t.network.tb.Helper()
 	informer, err := c.GetInformer(ctx, kind)

@@ -6,15 +6,16 @@ import (
 	"time"
 )
 
-// pollEvery is how often a condition is looked at: often enough for times told in tenths of a second, seldom enough for a small
-// cluster.
+// pollEvery is how often a condition is looked at: often enough for times told in tenths of a
+// second, seldom enough for a small cluster.
 const pollEvery = 200 * time.Millisecond
 
-// soon is how long anything may take to come: enough for a machine that is busy with other things. What takes longer than usual is seen
-// in the times told.
+// soon is how long anything may take to come: enough for a machine that is busy with other things.
+// What takes longer than usual is seen in the times told.
 const soon = 4 * time.Minute
 
-// Eventually calls condition until it returns nil and tells how long that took. After within the test ends with its last error.
+// Eventually calls condition until it returns nil and tells how long that took. After within the
+// test ends with its last error.
 func Eventually(tb testing.TB, within time.Duration, what string, condition func(context.Context) error) time.Duration {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), within)

@@ -1,8 +1,10 @@
-// Package images builds the Dockerfile on a Docker engine and compares the images with those that hack/image makes without
-// one: the same binary, byte for byte, and the same configuration. So whichever way an image came about, it is the same thing.
+// Package images builds the Dockerfile on a Docker engine and compares the images with those that
+// hack/image makes without one: the same binary, byte for byte, and the same configuration. So
+// whichever way an image came about, it is the same thing.
 //
-// It is run by `make dockerfile-test`, which brings up an engine where none answers. The base images are made from this
-// machine, because the engine may have no registry; that the public ones exist is not tested.
+// It is run by `make dockerfile-test`, which brings up an engine where none answers. The base
+// images are made from this machine, because the engine may have no registry; that the public ones
+// exist is not tested.
 package images
 
 import (
@@ -48,8 +50,8 @@ func docker(t *testing.T, args ...string) string {
 	return out
 }
 
-// buildKit returns the start of a command that builds with BuildKit: since version 23 the client needs its plugin for that, and
-// distributions ship one without the other.
+// buildKit returns the start of a command that builds with BuildKit: since version 23 the client
+// needs its plugin for that, and distributions ship one without the other.
 func buildKit() ([]string, error) {
 	if _, err := output("docker", "buildx", "version"); err == nil {
 		return []string{"docker", "buildx", "build", "--load"}, nil

@@ -14,15 +14,17 @@ import (
 	"testing"
 )
 
-// goImage makes, under a name, what the build stages need of golang:1.26 out of this machine: the Go tree, a shell with its
-// libraries, and the modules of the packages as a module proxy in a directory, because the engine may have no way out.
+// goImage makes, under a name, what the build stages need of golang:1.26 out of this machine: the
+// Go tree, a shell with its libraries, and the modules of the packages as a module proxy in a
+// directory, because the engine may have no way out.
 func goImage(t *testing.T, name string, packages ...string) {
 	t.Helper()
 	layer, done := io.Pipe()
 	go func() { done.CloseWithError(writeMachine(done, packages)) }()
-	// A package that is compiled in includes assembler from its neighbours, and go build -trimpath leaves the paths of that in the
-	// binary: modules have to lie where they do here for the binaries to be the same. Go's cache does not tell such paths apart
-	// either, so that here it is one of its own.
+	// A package that is compiled in includes assembler from its neighbours, and go build -trimpath
+	// leaves the paths of that in the binary: modules have to lie where they do here for the
+	// binaries to be the same. Go's cache does not tell such paths apart either, so that here it is
+	// one of its own.
 	cache, err := output("go", "env", "GOMODCACHE")
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +61,8 @@ func writeMachine(w io.Writer, packages []string) (err error) {
 	if err != nil {
 		return err
 	}
-	// The go.mod files of modules of which nothing is compiled are read as well: they say which versions are chosen.
+	// The go.mod files of modules of which nothing is compiled are read as well: they say which
+	// versions are chosen.
 	return copyTree(out, filepath.Join(modules, "cache", "download"), "modules", func(path string) bool {
 		if strings.HasPrefix(path, "/sumdb/") {
 			return false
@@ -68,9 +71,11 @@ func writeMachine(w io.Writer, packages []string) (err error) {
 	})
 }
 
-// compiledModules returns the archives of the modules that packages are compiled from, by their paths in the download cache.
+// compiledModules returns the archives of the modules that packages are compiled from, by their
+// paths in the download cache.
 func compiledModules(cache string, packages []string) (map[string]bool, error) {
-	if _, err := output("go", "mod", "download"); err != nil { // an archive may be gone though what was in it is not
+	// an archive may be gone though what was in it is not
+	if _, err := output("go", "mod", "download"); err != nil {
 		return nil, err
 	}
 	list, err := output("go", append([]string{"list", "-deps", "-f", `{{with .Module}}{{if not .Main}}{{.Dir}}{{end}}{{end}}`}, packages...)...)
@@ -107,7 +112,8 @@ func copyShell(out *tar.Writer) error {
 	return nil
 }
 
-// copyTree copies the regular files under a directory of which keep says so, asked with their paths in it.
+// copyTree copies the regular files under a directory of which keep says so, asked with their paths
+// in it.
 func copyTree(out *tar.Writer, from, to string, keep func(path string) bool) error {
 	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() || !keep(strings.TrimPrefix(path, from)) {

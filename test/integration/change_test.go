@@ -75,7 +75,8 @@ func TestWhatTheGenesisDocumentHoldsCannotBeChanged(t *testing.T) {
 	}
 }
 
-// A default that a Go client leaves out and a form that it writes otherwise must not look like a change to it.
+// A default that a Go client leaves out and a form that it writes otherwise must not look like a
+// change to it.
 func TestAGoClientCanWriteBackWhatItRead(t *testing.T) {
 	for _, spec := range []string{"", "consensus: {synchrony: {delta: 0.5s}}", "consensus: {synchrony: {delta: '0'}}", "{consensus: {minBlockInterval: 60s, synchrony: {delta: 60s}}, messages: {maxBytes: 1024, maxPoolBytes: 1e8}, storage: {size: 1048576Ki}}"} {
 		u := written(t, harness.Namespace(t), "demo", spec)
@@ -174,7 +175,8 @@ func TestTheScaleSubresourceShowsTheStatus(t *testing.T) {
 	}
 }
 
-// Neither does a user write the status, nor the operator, which may write the status alone, the spec.
+// Neither does a user write the status, nor the operator, which may write the status alone, the
+// spec.
 func TestStatusIsWrittenApartFromTheSpec(t *testing.T) {
 	u := written(t, harness.Namespace(t), "demo", "")
 	k := harness.Client(t)

@@ -16,8 +16,9 @@ import (
 	"github.com/diseq/diseq/test/integration/harness"
 )
 
-// BenchmarkConvergedReconcile is how long a reconcile takes that finds nothing to do, with 50 networks of four validators in the cache:
-// one reconcile of one of them for each operation. It reads as the operator does: the cache, and the API server for key Secrets.
+// BenchmarkConvergedReconcile is how long a reconcile takes that finds nothing to do, with 50
+// networks of four validators in the cache: one reconcile of one of them for each operation. It
+// reads as the operator does: the cache, and the API server for key Secrets.
 func BenchmarkConvergedReconcile(b *testing.B) {
 	const networks = 50
 	c := newCluster(b)

@@ -21,7 +21,8 @@ func TestANetworkComesUp(t *testing.T) {
 	}
 }
 
-// Identities first, the genesis document from all of them, pods third; each volume is recorded before anything runs on it.
+// Identities first, the genesis document from all of them, pods third; each volume is recorded
+// before anything runs on it.
 func TestANetworkIsBornInTwoPhases(t *testing.T) {
 	c := newCluster(t)
 	o := newOperator(t, c)

@@ -26,14 +26,16 @@ import (
 	"github.com/diseq/diseq/test/integration/harness"
 )
 
-// cluster plays what the API server alone does not have, in one namespace: the StatefulSet controller, the scheduler and the kubelet, the
-// protection of volumes in use, the garbage collector, and the nodes of networks, which answer through Fake.
+// cluster plays what the API server alone does not have, in one namespace: the StatefulSet
+// controller, the scheduler and the kubelet, the protection of volumes in use, the garbage
+// collector, and the nodes of networks, which answer through Fake.
 //
-// Nothing happens but in step, which does one round of all of it. So a test decides what the operator meets, and in which order; what a
-// real cluster does between two reconciles is one step or several.
+// Nothing happens but in step, which does one round of all of it. So a test decides what the
+// operator meets, and in which order; what a real cluster does between two reconciles is one step
+// or several.
 //
-// What the operator may get wrong is recorded rather than asserted in the middle: statements that volumes were given, and how few votes
-// there ever were.
+// What the operator may get wrong is recorded rather than asserted in the middle: statements that
+// volumes were given, and how few votes there ever were.
 type cluster struct {
 	t         testing.TB
 	client    client.Client
@@ -50,7 +52,8 @@ type cluster struct {
 	silent map[string]bool
 	// behind are validators whose nodes are that many heights behind.
 	behind map[string]uint64
-	// deaf are validators whose nodes do not hear the others within the Delta of the synchrony wait, where the network has one.
+	// deaf are validators whose nodes do not hear the others within the Delta of the synchrony
+	// wait, where the network has one.
 	deaf map[string]bool
 	// evidence is how many pieces of it validators' nodes hold.
 	evidence map[string]uint64
@@ -165,8 +168,9 @@ func claimOf(pod *corev1.Pod) string {
 	return ""
 }
 
-// runStatefulSets makes missing pods from the template as it is now, and then says which generation was seen: what was seen is done by
-// the time that it is told. A pod of an older template stays (OnDelete).
+// runStatefulSets makes missing pods from the template as it is now, and then says which generation
+// was seen: what was seen is done by the time that it is told. A pod of an older template stays
+// (OnDelete).
 func (c *cluster) runStatefulSets(ctx context.Context) error {
 	sets := &appsv1.StatefulSetList{}
 	if err := c.client.List(ctx, sets, c.in()); err != nil {
@@ -268,8 +272,8 @@ func (c *cluster) runPod(ctx context.Context, pod *corev1.Pod) error {
 	return c.client.Status().Update(ctx, pod)
 }
 
-// start is a node's first moment on a volume: the vote store is made if the pod states that the volume is the first one, nothing is on it,
-// and the peers file does not know better.
+// start is a node's first moment on a volume: the vote store is made if the pod states that the
+// volume is the first one, nothing is on it, and the peers file does not know better.
 func (c *cluster) start(ctx context.Context, pod *corev1.Pod, claim *corev1.PersistentVolumeClaim) error {
 	image := pod.Spec.Containers[0].Image
 	c.started = append(c.started, pod.Name+" "+image)
@@ -310,7 +314,8 @@ func (c *cluster) peersFile(ctx context.Context, network string) map[string]bool
 	return made
 }
 
-// empty removes what is on a validator's volume and restarts its node in place, as the kubelet does: with the arguments that it had.
+// empty removes what is on a validator's volume and restarts its node in place, as the kubelet
+// does: with the arguments that it had.
 func (c *cluster) empty(name string) {
 	c.t.Helper()
 	claim, pod := &corev1.PersistentVolumeClaim{}, &corev1.Pod{}
@@ -341,7 +346,8 @@ func setPodCondition(pod *corev1.Pod, kind corev1.PodConditionType, status corev
 	})
 }
 
-// awhileAgo is when conditions change in this cluster: what has become ready has been so for long enough to go on.
+// awhileAgo is when conditions change in this cluster: what has become ready has been so for long
+// enough to go on.
 func awhileAgo() metav1.Time {
 	return metav1.NewTime(time.Now().Add(-membership.Set{Delta: time.Second}.Settling()))
 }

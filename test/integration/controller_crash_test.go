@@ -12,8 +12,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// The operator is killed at each of its writes in turn, once before it happens and once after, with the answer lost; another one goes on.
-// Whatever the write was, the network comes up, no key that was ever seen changes, and the vote stores are made on first volumes.
+// The operator is killed at each of its writes in turn, once before it happens and once after, with
+// the answer lost; another one goes on. Whatever the write was, the network comes up, no key that
+// was ever seen changes, and the vote stores are made on first volumes.
 func TestTheOperatorMayDieAtAnyWrite(t *testing.T) {
 	want := shape(t, bornWithout(t))
 	for _, before := range []bool{true, false} {
@@ -97,8 +98,8 @@ func shape(t *testing.T, c *cluster) string {
 	return strings.Join(lines, "\n")
 }
 
-// checkStatements holds I9: a volume that a pod with --create-vote-store came up on is the one that the key Secret records, and the
-// only one of that validator.
+// checkStatements holds I9: a volume that a pod with --create-vote-store came up on is the one that
+// the key Secret records, and the only one of that validator.
 func (c *cluster) checkStatements() {
 	c.t.Helper()
 	for name, volumes := range c.statements {

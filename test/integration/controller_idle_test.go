@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Converged and without traffic the operator writes nothing, however often it looks; an operator that has just started does not either.
+// Converged and without traffic the operator writes nothing, however often it looks; an operator
+// that has just started does not either.
 func TestAConvergedNetworkCostsNoWrite(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")

@@ -53,7 +53,8 @@ func (tr *traffic) wrap(next http.RoundTripper) http.RoundTripper {
 	})
 }
 
-// writes are the requests that change something, but those of leases and of the questions about rights.
+// writes are the requests that change something, but those of leases and of the questions about
+// rights.
 func (tr *traffic) writes() []string {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
@@ -70,7 +71,8 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// runManager runs the whole operator, queue and caches included, until the test ends or stop is called.
+// runManager runs the whole operator, queue and caches included, until the test ends or stop is
+// called.
 func runManager(t testing.TB, c *cluster, config *rest.Config, change ...func(*ctrl.Options)) (stop func()) {
 	t.Helper()
 	options := ctrl.Options{
@@ -84,7 +86,8 @@ func runManager(t testing.TB, c *cluster, config *rest.Config, change ...func(*c
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A pod of this cluster is ready a moment before its node answers. What that is held for passes thirty times as fast.
+	// A pod of this cluster is ready a moment before its node answers. What that is held for passes
+	// thirty times as fast.
 	began := time.Now()
 	err = controllers.Setup(mgr, controllers.Options{
 		Operator: resources.Operator{NodeImage: testImage}, Concurrency: 2, Resync: time.Second, Nodes: c.nodes,
@@ -123,7 +126,8 @@ func (c *cluster) wait(name, what string, is func(*v1alpha1.DiseqNetwork) bool) 
 	return nil
 }
 
-// asServiceAccount returns the configuration of a ServiceAccount that may do what config/rbac/role.yaml says, and nothing else.
+// asServiceAccount returns the configuration of a ServiceAccount that may do what
+// config/rbac/role.yaml says, and nothing else.
 func asServiceAccount(t testing.TB, c *cluster) *rest.Config {
 	t.Helper()
 	raw, err := os.ReadFile(harness.Path(t, "config", "rbac", "role.yaml"))
@@ -164,7 +168,8 @@ func asServiceAccount(t testing.TB, c *cluster) *rest.Config {
 	return config
 }
 
-// The whole life of a network under the operator's own rights: nothing is refused, and Secrets are got by name only.
+// The whole life of a network under the operator's own rights: nothing is refused, and Secrets are
+// got by name only.
 func TestTheOperatorsRightsSufficeAndSecretsAreNeverListed(t *testing.T) {
 	c := newCluster(t)
 	config := asServiceAccount(t, c)
@@ -246,7 +251,8 @@ func TestARunningOperatorIsQuietWhenThereIsNothingToDo(t *testing.T) {
 	}
 }
 
-// quiet waits until nothing has been written for a while in which the operator looked at demo again.
+// quiet waits until nothing has been written for a while in which the operator looked at demo
+// again.
 func quiet(t *testing.T, c *cluster, seen *traffic, while time.Duration) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
@@ -269,7 +275,8 @@ func TestAnotherOperatorTakesOver(t *testing.T) {
 	elected := func(o *ctrl.Options) {
 		o.LeaderElection, o.LeaderElectionID, o.LeaderElectionNamespace = true, "diseq-operator", c.namespace
 		o.LeaderElectionReleaseOnCancel = true
-		// Who waited for the lease to run out would be too late; who renews it late, as on a machine that is busy, has not lost it.
+		// Who waited for the lease to run out would be too late; who renews it late, as on a
+		// machine that is busy, has not lost it.
 		o.LeaseDuration, o.RenewDeadline, o.RetryPeriod = new(5*patience), new(4*patience), new(200*time.Millisecond)
 	}
 	one, two := &traffic{}, &traffic{}

@@ -37,7 +37,8 @@ func podMonitors() *apiextensionsv1.CustomResourceDefinition {
 	}
 }
 
-// A cluster need not know PodMonitors; when it does, an operator makes them, and removes them when they are not wanted any more.
+// A cluster need not know PodMonitors; when it does, an operator makes them, and removes them when
+// they are not wanted any more.
 func TestAPodMonitorIsMadeWhereTheClusterKnowsThem(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo", withValidators(1))

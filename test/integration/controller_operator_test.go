@@ -31,7 +31,8 @@ import (
 	"github.com/diseq/diseq/test/integration/harness"
 )
 
-func init() { ctrl.SetLogger(logr.Discard()) } // what the operator has to say is asked for in status and events
+// what the operator has to say is asked for in status and events
+func init() { ctrl.SetLogger(logr.Discard()) }
 
 // lists are the kinds that a network's objects are of, Secrets included: tests may list them.
 func lists() []client.ObjectList {
@@ -60,7 +61,8 @@ func items(t testing.TB, list client.ObjectList) []client.Object {
 type journal struct {
 	mu     sync.Mutex
 	writes []string
-	// failAt is the write, counted from 1, at which the operator is killed; before says whether the write still happens.
+	// failAt is the write, counted from 1, at which the operator is killed; before says whether the
+	// write still happens.
 	failAt int
 	before bool
 }

@@ -256,7 +256,8 @@ func TestWhatBelongsToSomebodyElseIsNotTouched(t *testing.T) {
 	}
 }
 
-// A pod that has the name and the labels of a validator's, and that no StatefulSet made, does not count for the quorum and is not deleted.
+// A pod that has the name and the labels of a validator's, and that no StatefulSet made, does not
+// count for the quorum and is not deleted.
 func TestAPodOfSomebodyElseIsNeitherCountedNorDeleted(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")

@@ -15,8 +15,9 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 )
 
-// lagging is a cache that shows the past: each kind and namespace as it was several lists ago. It starts with nothing, as a cache does
-// that has only just been filled by an API server that lags itself.
+// lagging is a cache that shows the past: each kind and namespace as it was several lists ago. It
+// starts with nothing, as a cache does that has only just been filled by an API server that lags
+// itself.
 type lagging struct {
 	client.Client
 	mu   sync.Mutex
@@ -57,8 +58,9 @@ func unstructuredOf(o runtime.Object) map[string]any {
 	return u
 }
 
-// With a cache that shows the past, the operator waits or is refused; nothing that it does is wrong. In particular an empty cache is no
-// reason to think that keys, volumes or StatefulSets are missing.
+// With a cache that shows the past, the operator waits or is refused; nothing that it does is
+// wrong. In particular an empty cache is no reason to think that keys, volumes or StatefulSets are
+// missing.
 func TestAnOldCacheMakesTheOperatorWaitNotErr(t *testing.T) {
 	for lag := 1; lag <= 3; lag++ {
 		t.Run(fmt.Sprintf("%d lists behind", lag), func(t *testing.T) {
@@ -136,13 +138,14 @@ func uids(t *testing.T, c *cluster) map[string]string {
 	return all
 }
 
-// The operator that hung while another one was elected, and wakes up with what it had observed, changes nothing: what it writes depends
-// on what it saw.
+// The operator that hung while another one was elected, and wakes up with what it had observed,
+// changes nothing: what it writes depends on what it saw.
 func TestAnOperatorThatWakesUpLateChangesNothing(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")
 	newOperator(t, c).settle("demo")
-	// It has read from the API server that demo-v1 is on its first volume, and hangs right before it writes the StatefulSet that says so.
+	// It has read from the API server that demo-v1 is on its first volume, and hangs right before
+	// it writes the StatefulSet that says so.
 	asleep, wake := make(chan struct{}), make(chan struct{})
 	sleeper := newOperatorReading(t, c, func(inner client.Client) client.Client {
 		return &sleeping{Client: inner, kind: "StatefulSet", name: "demo-v1", asleep: asleep, wake: wake}

@@ -58,7 +58,8 @@ func TestANetworkWithTheSynchronyWaitIsResumedWithTheSameDeltaOnly(t *testing.T)
 	}
 }
 
-// A validator that does not hear the others in time does not vote, whatever its pod looks like: none of the others may go.
+// A validator that does not hear the others in time does not vote, whatever its pod looks like:
+// none of the others may go.
 func TestNoPodIsRestartedWhileTheSynchronyWaitKeepsAnotherFromVoting(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo", waiting(100*time.Millisecond))
@@ -99,8 +100,8 @@ func TestNoPodIsRestartedWhileTheSynchronyWaitKeepsAnotherFromVoting(t *testing.
 	o.settle("demo")
 }
 
-// That a validator votes again is no event in the API server: as long as one abstains, the network is looked at every few seconds, with
-// something to do and without.
+// That a validator votes again is no event in the API server: as long as one abstains, the network
+// is looked at every few seconds, with something to do and without.
 func TestANetworkInWhichAValidatorAbstainsIsLookedAtSoonAgain(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo", waiting(100*time.Millisecond))
@@ -133,7 +134,8 @@ func TestANetworkInWhichAValidatorAbstainsIsLookedAtSoonAgain(t *testing.T) {
 	}
 }
 
-// A validator that hears the others in time at every other look is told of once, and is well when it has been for a while.
+// A validator that hears the others in time at every other look is told of once, and is well when
+// it has been for a while.
 func TestAFlappingValidatorCostsNoWriteALook(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo", waiting(100*time.Millisecond))
@@ -159,7 +161,8 @@ func TestAFlappingValidatorCostsNoWriteALook(t *testing.T) {
 	}
 }
 
-// What nodes found against a validator reaches the user of kubectl once, and is not forgotten while they are silent.
+// What nodes found against a validator reaches the user of kubectl once, and is not forgotten while
+// they are silent.
 func TestEvidenceIsToldOnceAndStaysTold(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")

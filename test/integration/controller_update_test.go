@@ -84,7 +84,8 @@ func TestAnImageIsRolledOneValidatorAtATime(t *testing.T) {
 	c.checkStatements()
 }
 
-// With one validator too far behind, three are just the threshold; none of them may go. The laggard itself takes no vote away.
+// With one validator too far behind, three are just the threshold; none of them may go. The laggard
+// itself takes no vote away.
 func TestNoPodIsRestartedThatTheQuorumNeeds(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")
@@ -134,7 +135,8 @@ func TestABadImageCostsOneValidatorAndIsRepaired(t *testing.T) {
 	o.settle("demo")
 }
 
-// A network that never ran, since its first image was wrong, comes up with the right one: pods that are not ready take no vote away.
+// A network that never ran, since its first image was wrong, comes up with the right one: pods that
+// are not ready take no vote away.
 func TestANetworkBornWithABadImageComesUpWithTheRightOne(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo", toImage("diseq:bad"))
@@ -234,7 +236,8 @@ func TestScalingIsReportedAndNothingIsDone(t *testing.T) {
 	}
 }
 
-// A lost quorum changes nothing but what repairs it: no pod that runs is deleted, a missing one comes back.
+// A lost quorum changes nothing but what repairs it: no pod that runs is deleted, a missing one
+// comes back.
 func TestUnderALostQuorumOnlyRepairsAreMade(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")

@@ -47,8 +47,8 @@ func TestALostVolumeIsReplacedAndItsValidatorRejoins(t *testing.T) {
 	c.checkStatements()
 }
 
-// The operator is killed at each write while a lost volume is replaced. Whatever happens, no pod comes up on the new volume with the
-// statement that it is the first.
+// The operator is killed at each write while a lost volume is replaced. Whatever happens, no pod
+// comes up on the new volume with the statement that it is the first.
 func TestTheStatementIsNeverGivenTwice(t *testing.T) {
 	for _, before := range []bool{true, false} {
 		for k := 1; ; k++ {
@@ -77,8 +77,8 @@ func TestTheStatementIsNeverGivenTwice(t *testing.T) {
 	}
 }
 
-// The StatefulSet's controller may be slow. As long as it has not seen the template without the statement there is no new volume for a
-// pod with it to come up on.
+// The StatefulSet's controller may be slow. As long as it has not seen the template without the
+// statement there is no new volume for a pod with it to come up on.
 func TestANewVolumeWaitsForTheStatefulSetController(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")
@@ -108,7 +108,8 @@ func terminating(c *cluster, claim string) bool {
 	return pvc.DeletionTimestamp != nil
 }
 
-// A claim that is being deleted is waited for as long as its pod runs: the pod still has its votes there.
+// A claim that is being deleted is waited for as long as its pod runs: the pod still has its votes
+// there.
 func TestAVolumeThatIsBeingDeletedIsWaitedFor(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")

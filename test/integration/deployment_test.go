@@ -238,7 +238,8 @@ func TestTheOperatorMayDoWhatItNeedsAndNoMore(t *testing.T) {
 	}
 }
 
-// The roles for people become part of the cluster's own, so that whoever may edit a namespace may make a network there.
+// The roles for people become part of the cluster's own, so that whoever may edit a namespace may
+// make a network there.
 func TestRolesForPeopleJoinThoseOfTheCluster(t *testing.T) {
 	harness.Install(t)
 	for role, want := range map[string]string{"admin": "*", "editor": "create", "viewer": "list"} {

@@ -26,8 +26,8 @@ func members(n int32) []resources.Member {
 	return out
 }
 
-// What the API server accepts must not stop at the operator or the node: each combination of the extremes gives a genesis document
-// and a configuration that they take.
+// What the API server accepts must not stop at the operator or the node: each combination of the
+// extremes gives a genesis document and a configuration that they take.
 func TestWhatIsAcceptedGivesAGenesisDocumentAndANodeConfiguration(t *testing.T) {
 	type size struct{ messages, block string }
 	accepted := 0
@@ -69,8 +69,8 @@ func must(text string, err error) string {
 	return text
 }
 
-// checkNodeConfig reads the configuration as a node does, and does the sum that its message pool does: a share for each validator, with
-// room for the largest message and the batches around it.
+// checkNodeConfig reads the configuration as a node does, and does the sum that its message pool
+// does: a share for each validator, with room for the largest message and the batches around it.
 func checkNodeConfig(t *testing.T, spec string, validators int32, p chain.Parameters, text string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "node.yaml")

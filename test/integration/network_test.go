@@ -14,7 +14,8 @@ import (
 	"github.com/diseq/diseq/test/integration/harness"
 )
 
-// written is a network as a user writes it: what the spec leaves out is absent, which a Go value cannot say of every field.
+// written is a network as a user writes it: what the spec leaves out is absent, which a Go value
+// cannot say of every field.
 func written(t *testing.T, namespace, name, spec string) *unstructured.Unstructured {
 	t.Helper()
 	u := &unstructured.Unstructured{Object: map[string]any{}}
@@ -50,8 +51,8 @@ func typed(t *testing.T, u *unstructured.Unstructured) *v1alpha1.DiseqNetwork {
 // strictly makes a misspelt field an error, as kubectl does.
 var strictly = client.FieldValidation(metav1.FieldValidationStrict)
 
-// expect fails unless err is what want says: nil for the empty string, else an error that has every part of want, which are
-// separated by " ... ".
+// expect fails unless err is what want says: nil for the empty string, else an error that has every
+// part of want, which are separated by " ... ".
 func expect(t *testing.T, err error, want string) {
 	t.Helper()
 	if want == "" {

@@ -19,7 +19,8 @@ import (
 	"github.com/diseq/diseq/test/integration/harness"
 )
 
-// The operator's program serves its probes to everyone, and its metrics over TLS to whom the API server allows to read them.
+// The operator's program serves its probes to everyone, and its metrics over TLS to whom the API
+// server allows to read them.
 func TestTheOperatorsMetricsAreReadByWhoMay(t *testing.T) {
 	harness.Install(t)
 	namespace := harness.Namespace(t)
@@ -45,7 +46,8 @@ func TestTheOperatorsMetricsAreReadByWhoMay(t *testing.T) {
 	stop := startOperator(t, "--watch-namespace", namespace, "--leader-elect=false", "--metrics-bind-address", metrics,
 		"--health-probe-bind-address", probes)
 	web := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // the certificate is the operator's own
+		// the certificate is the operator's own
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 	}}
 	get := func(url, token string) (int, string) {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
@@ -88,7 +90,8 @@ func TestTheOperatorsMetricsAreReadByWhoMay(t *testing.T) {
 	stop()
 }
 
-// startOperator builds and runs the operator's program. stop ends it by SIGTERM, after which it has to exit in order.
+// startOperator builds and runs the operator's program. stop ends it by SIGTERM, after which it has
+// to exit in order.
 func startOperator(t *testing.T, flags ...string) (stop func()) {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "operator")
@@ -128,8 +131,9 @@ func startOperator(t *testing.T, flags ...string) (stop func()) {
 	}
 }
 
-// freeAddress is one of loopback that nobody listens on, below the ports that the kernel gives to outgoing connections: of one of those a
-// connection could take hold until the operator is built and listens.
+// freeAddress is one of loopback that nobody listens on, below the ports that the kernel gives to
+// outgoing connections: of one of those a connection could take hold until the operator is built
+// and listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	for range 100 {

@@ -51,7 +51,8 @@ func createKeys(t *testing.T, k client.Client, network *v1alpha1.DiseqNetwork) (
 	return secret, resources.Member{Serial: 0, Validator: id.Public()}
 }
 
-// objectsOf is everything that a network of one validator has, but for the PodMonitor, whose kind this API server does not know.
+// objectsOf is everything that a network of one validator has, but for the PodMonitor, whose kind
+// this API server does not know.
 func objectsOf(t *testing.T, network *v1alpha1.DiseqNetwork, secret *corev1.Secret, member resources.Member) []runtime.ApplyConfiguration {
 	t.Helper()
 	var out []runtime.ApplyConfiguration
@@ -145,8 +146,8 @@ func everyFieldOfAPod() v1alpha1.PodTemplate {
 	}
 }
 
-// What is applied comes back so that the comparison that spares a second write finds nothing to do. It has to: applied again, some
-// objects get a new version though nothing in them changed.
+// What is applied comes back so that the comparison that spares a second write finds nothing to do.
+// It has to: applied again, some objects get a new version though nothing in them changed.
 func TestAppliedObjectsAreCurrent(t *testing.T) {
 	k := harness.Client(t)
 	for name, spec := range map[string]v1alpha1.DiseqNetworkSpec{

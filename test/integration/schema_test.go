@@ -105,7 +105,8 @@ func TestEveryFieldOfTheSpecSaysItsDefaultAndSizesTheirUnit(t *testing.T) {
 	})
 }
 
-// A default of an object replaces that of its fields where the object is absent, so that two could contradict each other.
+// A default of an object replaces that of its fields where the object is absent, so that two could
+// contradict each other.
 func TestNoDefaultContradictsAnother(t *testing.T) {
 	_, schema := schemaOf(t)
 	walk(".spec", schema.Properties["spec"], func(path string, s apiextensionsv1.JSONSchemaProps) {
@@ -132,7 +133,8 @@ func TestNoDefaultContradictsAnother(t *testing.T) {
 	})
 }
 
-// `kubectl apply` without --server-side keeps the whole object in an annotation, of at most 256 KiB with all others.
+// `kubectl apply` without --server-side keeps the whole object in an annotation, of at most 256 KiB
+// with all others.
 func TestTheDefinitionFitsInTheAnnotationOfKubectlApply(t *testing.T) {
 	text, err := os.ReadFile(harness.Path(t, crdFile))
 	if err != nil {

@@ -19,7 +19,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// The audit's own controls, as those of test/system: each promise is broken once by nodes that lie, and it must be seen.
+// The audit's own controls, as those of test/system: each promise is broken once by nodes that lie,
+// and it must be seen.
 
 // lies is a world of two nodes that answer what they are given.
 type lies struct {

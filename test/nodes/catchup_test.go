@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// behind is how many heights a node has to catch up with: more than requests, the trie's history and what may be unindexed hold.
+// behind is how many heights a node has to catch up with: more than requests, the trie's history
+// and what may be unindexed hold.
 func behind() uint64 {
 	if long() {
 		return 4000
@@ -14,7 +15,8 @@ func behind() uint64 {
 	return 700
 }
 
-// A validator that was down, and an observer that begins at genesis, catch up while the others go on.
+// A validator that was down, and an observer that begins at genesis, catch up while the others go
+// on.
 func TestANodeFarBehindCatchesUpWhileTheOthersGoOn(t *testing.T) {
 	unlessShort(t)
 	s := spec{validators: 4, threshold: 3, observers: 1, history: 64, interval: 128}

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Clocks that are seconds off: the chain goes on, its time rises, and no block is further ahead than a validator with a right clock
-// lets it be.
+// Clocks that are seconds off: the chain goes on, its time rises, and no block is further ahead
+// than a validator with a right clock lets it be.
 func TestClocksThatAreSecondsOffStopNothing(t *testing.T) {
 	unlessShort(t)
 	off := []time.Duration{4 * time.Second, -3 * time.Second, 0, time.Second}

@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// kill ends members at one instant, in the midst of their work if they do any: after some writes to the wire from now, the last of which
-// does not leave, as nothing does from then on. The copies of their files, as the kill left them, are what they start from next.
+// kill ends members at one instant, in the midst of their work if they do any: after some writes to
+// the wire from now, the last of which does not leave, as nothing does from then on. The copies of
+// their files, as the kill left them, are what they start from next.
 func (w *world) kill(members ...*member) {
 	w.Helper()
 	names := make([]string, len(members))
@@ -21,7 +22,8 @@ func (w *world) kill(members ...*member) {
 		for _, m := range members {
 			m.life.machine.mute()
 		}
-		// Only now: what comes onto the disks from this moment on, nothing rests on that left the node.
+		// Only now: what comes onto the disks from this moment on, nothing rests on that left the
+		// node.
 		for _, m := range members {
 			m.life.marks = marks(m.config.Data)
 		}
@@ -55,7 +57,8 @@ func (w *world) kill(members ...*member) {
 	w.note("killed %s; %s", strings.Join(names, ", "), strings.Join(torn, ", "))
 }
 
-// bury copies a dead member's files for its next life and ends the last one. It says what the copy lacks.
+// bury copies a dead member's files for its next life and ends the last one. It says what the copy
+// lacks.
 func (w *world) bury(m *member) string {
 	w.Helper()
 	l, old := m.life, m.config.Data
@@ -102,7 +105,8 @@ func marks(dir string) []mark {
 	return out
 }
 
-// spare returns by how many bytes the log has grown since the mark; 0 if anything else happened to it.
+// spare returns by how many bytes the log has grown since the mark; 0 if anything else happened to
+// it.
 func (m *mark) spare(now mark) int64 {
 	if m.log == 0 || now.head != m.head || now.size != m.size || !now.modified.Equal(m.modified) {
 		return 0
@@ -119,8 +123,9 @@ const (
 	tearings
 )
 
-// tear returns how many bytes to cut off the log of each database: some of those written since the marks, on which nothing rests that
-// left the node. The votes and the state are never left ahead of the blocks.
+// tear returns how many bytes to cut off the log of each database: some of those written since the
+// marks, on which nothing rests that left the node. The votes and the state are never left ahead of
+// the blocks.
 func tear(before, now []mark, how int, draw int64) (cut [3]int64) {
 	var spare [3]int64
 	behind := true

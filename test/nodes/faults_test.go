@@ -13,7 +13,8 @@ type fault struct {
 	end  func()
 }
 
-// trouble lets faults come and go for a number of steps: at most as many nodes are down as the network goes on without.
+// trouble lets faults come and go for a number of steps: at most as many nodes are down as the
+// network goes on without.
 func (w *world) trouble(steps int) {
 	w.Helper()
 	var faults []fault

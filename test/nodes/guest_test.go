@@ -11,8 +11,9 @@ import (
 	"github.com/diseq/diseq/node/peer"
 )
 
-// guest is a peer that the test plays, with a key of its own or a validator's: it hears what every node says, and says what the test
-// wants. It takes no batch and no commitment, so that nobody counts on it.
+// guest is a peer that the test plays, with a key of its own or a validator's: it hears what every
+// node says, and says what the test wants. It takes no batch and no commitment, so that nobody
+// counts on it.
 type guest struct {
 	*peer.Transport
 

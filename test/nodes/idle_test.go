@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// For an hour in which nobody says anything there is no block; the next message is final as soon as the first.
+// For an hour in which nobody says anything there is no block; the next message is final as soon as
+// the first.
 func TestAnIdleNetworkSleepsForAnHourAndWakesAtOnce(t *testing.T) {
 	bubble(t, *firstSeed, spec{validators: 4, threshold: 3}, func(w *world) {
 		w.start(w.nodes...)

@@ -14,7 +14,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// load is clients that submit messages to every node all the time, and the messages again that were not answered or that were.
+// load is clients that submit messages to every node all the time, and the messages again that were
+// not answered or that were.
 type load struct {
 	world *world
 	stop  context.CancelFunc
@@ -26,7 +27,8 @@ type load struct {
 	answers             int
 }
 
-// newLoad begins with as many clients as there are nodes that serve, each of which submits a message after pause on average.
+// newLoad begins with as many clients as there are nodes that serve, each of which submits a
+// message after pause on average.
 func (w *world) newLoad(pause time.Duration) *load {
 	ctx, stop := context.WithCancel(w.ctx)
 	l := &load{world: w, stop: stop, accepted: map[chain.Hash]bool{}, submitted: map[chain.Hash]bool{}}
@@ -119,9 +121,9 @@ func (w *world) settle(l *load) uint64 {
 // receiptsAudited is how many receipts an audit verifies.
 const receiptsAudited = 20
 
-// audit settles the world and reads the chain of each node in full: the same blocks everywhere, valid for whoever holds the genesis
-// document, every accepted message in exactly one place, none that nobody submitted, and no evidence of votes that honest validators do
-// not cast.
+// audit settles the world and reads the chain of each node in full: the same blocks everywhere,
+// valid for whoever holds the genesis document, every accepted message in exactly one place, none
+// that nobody submitted, and no evidence of votes that honest validators do not cast.
 func (w *world) audit(l *load) uint64 {
 	w.Helper()
 	height := w.settle(l)
@@ -206,7 +208,8 @@ func (w *world) verifyReceipts(l *load) {
 	}
 }
 
-// history is what was first shown of each height, by whichever node; every later word of it is held to that.
+// history is what was first shown of each height, by whichever node; every later word of it is held
+// to that.
 type history struct {
 	mu     sync.Mutex
 	blocks map[uint64]*client.Block
@@ -233,8 +236,9 @@ func (h *history) report(w *world) {
 	}
 }
 
-// add takes a block in that a node showed: checked in full when it is new, else compared with what was shown before. Two that show a
-// height at once come one after the other: the second would be compared with nothing.
+// add takes a block in that a node showed: checked in full when it is new, else compared with what
+// was shown before. Two that show a height at once come one after the other: the second would be
+// compared with nothing.
 func (h *history) add(w *world, by string, b *client.Block) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -308,7 +312,8 @@ func (h *history) places(w *world, height uint64) map[chain.Hash]uint64 {
 	return out
 }
 
-// stream follows a node's stream from height 1 on through all its lives, until the world ends: every height once, in order.
+// stream follows a node's stream from height 1 on through all its lives, until the world ends:
+// every height once, in order.
 type stream struct {
 	mu   sync.Mutex
 	next uint64
@@ -356,7 +361,8 @@ func (w *world) caughtUp(height uint64, streams ...*stream) {
 	w.Helper()
 	w.eventually(2*time.Minute, "the streams bring all", func() error {
 		for i, s := range streams {
-			if got := s.height(); got < height { // an empty block that certifies the last state may come yet
+			// an empty block that certifies the last state may come yet
+			if got := s.height(); got < height {
 				return fmt.Errorf("stream %d is at height %d of %d", i, got, height)
 			}
 		}

@@ -16,7 +16,8 @@ var (
 	firstSeed = flag.Uint64("first-seed", 1, "the first of them")
 )
 
-// long says that the tests are run for long, by make sim: then they tell how far they are, and what they did.
+// long says that the tests are run for long, by make sim: then they tell how far they are, and what
+// they did.
 func long() bool { return *seeds > 2 }
 
 func TestMain(m *testing.M) {

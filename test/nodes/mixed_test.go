@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// Partitions, slow and lost connections, kills in the midst of work of as many as may be down, then of all: what was answered 202 is
-// final exactly once, in the same order everywhere, and every stream brings every height once.
+// Partitions, slow and lost connections, kills in the midst of work of as many as may be down, then
+// of all: what was answered 202 is final exactly once, in the same order everywhere, and every
+// stream brings every height once.
 func TestWhatWasAcceptedIsFinalOnceAndInOneOrderThroughAllFaults(t *testing.T) {
 	eachSeed(t, "3 of 4", spec{validators: 4, threshold: 3}, mixed)
 	if !testing.Short() {

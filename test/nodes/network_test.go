@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// network is the wire between hosts. What is written to a connection arrives after the latency of its way, in order; while the way is
-// held, nothing arrives and nothing is lost, as TCP makes it look until a side gives up.
+// network is the wire between hosts. What is written to a connection arrives after the latency of
+// its way, in order; while the way is held, nothing arrives and nothing is lost, as TCP makes it
+// look until a side gives up.
 type network struct {
 	mu        sync.Mutex
 	listeners map[string]*listener
@@ -91,11 +92,13 @@ func (n *network) connsOf(which func(*conn) bool) (conns []*conn) {
 	return conns
 }
 
-// A machine is where one run of a node runs: it listens and dials for it, until it is cut off for ever.
+// A machine is where one run of a node runs: it listens and dials for it, until it is cut off for
+// ever.
 type machine struct {
 	*network
 	host string
-	// strike, if there is one, is called before the write to the wire that uses up the fuse (see kill).
+	// strike, if there is one, is called before the write to the wire that uses up the fuse (see
+	// kill).
 	fuse   int64
 	strike func()
 	muted  bool
@@ -108,7 +111,8 @@ func (m *machine) mute() {
 	m.muted = true
 }
 
-// cut takes the machine off the wire: from now on nothing leaves it, and nothing new arrives. The other ends see resets.
+// cut takes the machine off the wire: from now on nothing leaves it, and nothing new arrives. The
+// other ends see resets.
 func (m *machine) cut() {
 	m.mu.Lock()
 	if m.dead[m] {
@@ -244,7 +248,8 @@ func (l *listener) Close() error {
 
 func (l *listener) Addr() net.Addr { return address(l.at) }
 
-// conn is one end of a connection. A write never waits: the windows of HTTP/2 bound what is under way.
+// conn is one end of a connection. A write never waits: the windows of HTTP/2 bound what is under
+// way.
 type conn struct {
 	machine       *machine
 	local, remote string
@@ -266,7 +271,8 @@ func (c *conn) Write(b []byte) (int, error) {
 		return 0, &net.OpError{Op: "write", Net: "tcp", Addr: address(c.remote), Err: syscall.EPIPE}
 	}
 	if !c.machine.silent() {
-		c.peer.in.put(parcel{data: append([]byte(nil), b...)}) // the other end may be closed; word of that is on its way
+		// the other end may be closed; word of that is on its way
+		c.peer.in.put(parcel{data: append([]byte(nil), b...)})
 	}
 	return len(b), nil
 }
@@ -392,7 +398,8 @@ func (i *inbox) read(b []byte) (int, error) {
 	}
 }
 
-// take returns what has arrived; if nothing has, the time at which to look again, zero for not before wake.
+// take returns what has arrived; if nothing has, the time at which to look again, zero for not
+// before wake.
 func (i *inbox) take(b []byte, held bool) (n int, next time.Time, wake <-chan struct{}, err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

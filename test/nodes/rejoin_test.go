@@ -11,8 +11,8 @@ import (
 	"github.com/diseq/diseq/node/store"
 )
 
-// A validator whose vote store is gone, alone or with all else, is Rejoining: it needs the word of t others, casts no vote below the
-// third height above what they report, and votes from there on.
+// A validator whose vote store is gone, alone or with all else, is Rejoining: it needs the word of
+// t others, casts no vote below the third height above what they report, and votes from there on.
 func TestAWipedValidatorVotesAgainOnlyAboveWhatTheOthersReport(t *testing.T) {
 	unlessShort(t)
 	for _, c := range []struct {
@@ -29,7 +29,9 @@ func rejoins(w *world, wiped string) {
 	all, others, v := w.nodes, w.nodes[:3], w.nodes[3]
 	g := w.invite("g0", w.guests[0])
 	w.start(all...)
-	w.nodes = others // what only the wiped one had accepted would be ordered when it is back, and it is to come back to an idle network
+	// what only the wiped one had accepted would be ordered when it is back, and it is to come back
+	// to an idle network
+	w.nodes = others
 	l := w.newLoad(100 * time.Millisecond)
 	time.Sleep(2 * time.Second)
 	w.kill(v)

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// All nodes are killed at one instant under load, twice. The first time one of them stays dead: what was answered 202 is final without it.
+// All nodes are killed at one instant under load, twice. The first time one of them stays dead:
+// what was answered 202 is final without it.
 func TestWhatWasAcceptedSurvivesTheDeathOfAllThoughOneStaysDead(t *testing.T) {
 	eachSeed(t, "3 of 4", spec{validators: 4, threshold: 3}, allDie)
 }
@@ -15,7 +16,8 @@ func allDie(w *world) {
 	for _, a := range all {
 		for _, b := range all {
 			if a != b {
-				w.slow(a.name, b.name, 50*time.Millisecond) // what is answered before others have it has time to be lost
+				// what is answered before others have it has time to be lost
+				w.slow(a.name, b.name, 50*time.Millisecond)
 			}
 		}
 	}

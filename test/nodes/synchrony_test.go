@@ -12,8 +12,9 @@ import (
 
 const delta = 100 * time.Millisecond
 
-// With the synchrony wait blocks are final, later than 2 Delta. A validator that hears the others too late says that it is not healthy, and
-// where its vote is needed there is no block: not one that hears too late may finalize. When it hears them in time the chain goes on.
+// With the synchrony wait blocks are final, later than 2 Delta. A validator that hears the others
+// too late says that it is not healthy, and where its vote is needed there is no block: not one
+// that hears too late may finalize. When it hears them in time the chain goes on.
 func TestAValidatorBeyondDeltaAbstainsUntilItHearsInTime(t *testing.T) {
 	bubble(t, *firstSeed, spec{validators: 4, threshold: 3, delta: delta}, func(w *world) {
 		v := w.nodes[3]
@@ -66,8 +67,8 @@ func TestAValidatorBeyondDeltaAbstainsUntilItHearsInTime(t *testing.T) {
 	})
 }
 
-// A leader shows two blocks for its round. With the synchrony wait nobody votes for either once both are known; with and without, there
-// is no fork, and every node holds the evidence.
+// A leader shows two blocks for its round. With the synchrony wait nobody votes for either once
+// both are known; with and without, there is no fork, and every node holds the evidence.
 func TestALeaderOfTwoBlocksGetsNoVoteAndEveryoneHoldsTheEvidence(t *testing.T) {
 	unlessShort(t)
 	for _, c := range []struct {
@@ -112,7 +113,9 @@ func equivocates(w *world, together bool) {
 	time.Sleep(delta / 4)
 	g.Broadcast(&peer.Bundle{Votes: votes})
 
-	rule := chain.RuleE1 // everyone hears the thief's votes; of the Statements only with the wait, for then they are relayed
+	// everyone hears the thief's votes; of the Statements only with the wait, for then they are
+	// relayed
+	rule := chain.RuleE1
 	if w.genesis.SynchronyDeltaMS > 0 {
 		rule = chain.RulePropose
 	}
@@ -143,7 +146,8 @@ func equivocates(w *world, together bool) {
 	}
 }
 
-// accused returns nil if a member holds evidence that the thief broke a rule, and none against anyone else.
+// accused returns nil if a member holds evidence that the thief broke a rule, and none against
+// anyone else.
 func (w *world) accused(m, thief *member, rule chain.Rule) error {
 	all, err := m.client.Evidence(w.ctx)
 	if err != nil {
@@ -164,8 +168,8 @@ func (w *world) accused(m, thief *member, rule chain.Rule) error {
 	return found
 }
 
-// untilItLeads lets messages be ordered until the network is idle below a height whose first leader is the validator of that index, and
-// returns the block below.
+// untilItLeads lets messages be ordered until the network is idle below a height whose first leader
+// is the validator of that index, and returns the block below.
 func (w *world) untilItLeads(index int) *chain.FinalBlock {
 	w.Helper()
 	for i := range 200 {

@@ -29,7 +29,8 @@ type spec struct {
 	threshold  uint32
 	// observers are nodes without a vote, guests are peers that the test itself plays.
 	observers, guests int
-	// delta is the genesis document's, interval its beacon_interval, history the configuration's historyHeights; 0 for the usual.
+	// delta is the genesis document's, interval its beacon_interval, history the configuration's
+	// historyHeights; 0 for the usual.
 	delta             time.Duration
 	interval, history uint32
 	// clock is how far a validator's clock is off.
@@ -51,7 +52,8 @@ type world struct {
 	ctx     context.Context
 	tasks   sync.WaitGroup
 	history history
-	// kills counts the nodes killed; torn those whose copy lacks something that was written after the kill.
+	// kills counts the nodes killed; torn those whose copy lacks something that was written after
+	// the kill.
 	kills, torn int
 	leave       []func() // takes guests off the wire
 
@@ -112,7 +114,8 @@ func bubble(t *testing.T, seed uint64, s spec, test func(*world)) {
 	})
 }
 
-// scratch returns a directory in memory where there is one: what these tests hold does not rest on fsync, and the disk is slow.
+// scratch returns a directory in memory where there is one: what these tests hold does not rest on
+// fsync, and the disk is slow.
 func scratch(t *testing.T) string {
 	t.Helper()
 	if dir, err := os.MkdirTemp("/dev/shm", "diseq-nodes-"); err == nil {

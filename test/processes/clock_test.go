@@ -14,8 +14,8 @@ import (
 	"github.com/diseq/diseq/test/system"
 )
 
-// rewriteGenesis gives a network that does not run another genesis document, with vote stores that are new for it: no node
-// has signed anything on the new chain.
+// rewriteGenesis gives a network that does not run another genesis document, with vote stores that
+// are new for it: no node has signed anything on the new chain.
 func rewriteGenesis(t *testing.T, n *system.Network, change func(*chain.Genesis)) {
 	t.Helper()
 	change(n.Genesis)
@@ -37,7 +37,8 @@ func rewriteGenesis(t *testing.T, n *system.Network, change func(*chain.Genesis)
 	}
 }
 
-// A chain whose newest block is an hour ahead of every clock is what a network finds whose clocks were set back.
+// A chain whose newest block is an hour ahead of every clock is what a network finds whose clocks
+// were set back.
 func TestNetworkGoesOnWhenItsClocksAreBehindItsChain(t *testing.T) {
 	n := system.Start(t, system.Options{})
 	n.Kill(n.Nodes...)

@@ -18,8 +18,8 @@ import (
 	"github.com/diseq/diseq/test/system"
 )
 
-// fileHashes returns the content of every file below dir by its hash, but for the lock and SQLite's index of its write-ahead
-// log, which hold nothing.
+// fileHashes returns the content of every file below dir by its hash, but for the lock and SQLite's
+// index of its write-ahead log, which hold nothing.
 func fileHashes(t *testing.T, dir string) map[string][32]byte {
 	t.Helper()
 	out := map[string][32]byte{}
@@ -115,8 +115,8 @@ func TestDamagedDatabaseStopsOnlyItsNodeAndIsLeftAsItIs(t *testing.T) {
 	n.Audit(h, load)
 }
 
-// disk is a small file system of its own for a node's data directory. Its size changes while the node runs: shrinking it is
-// what filling it up looks like from inside, without writing gigabytes.
+// disk is a small file system of its own for a node's data directory. Its size changes while the
+// node runs: shrinking it is what filling it up looks like from inside, without writing gigabytes.
 type disk struct {
 	t    *testing.T
 	path string
@@ -149,7 +149,8 @@ func smallDisk(t *testing.T, node *system.Node) *disk {
 // leave changes the size so that free bytes are left.
 func (d *disk) leave(free uint64) {
 	d.t.Helper()
-	// What is used may grow between the two calls, and a disk does not shrink below that: then it is tried again.
+	// What is used may grow between the two calls, and a disk does not shrink below that: then it
+	// is tried again.
 	system.Eventually(d.t, soon, fmt.Sprintf("a disk with %d bytes free", free), func() error {
 		var fs unix.Statfs_t
 		if err := unix.Statfs(d.path, &fs); err != nil {
@@ -187,7 +188,8 @@ func TestNodeOnAFullDiskRefusesMessagesAndGoesOnOnceThereIsSpace(t *testing.T) {
 	h.Await(t, soon, h.Highest()+5, n.Nodes...)
 	awaitVote(t, others[0], h.Highest(), full.Index)
 
-	// Full: it cannot keep what it would have to keep in order to vote. It says so and waits; the others go on.
+	// Full: it cannot keep what it would have to keep in order to vote. It says so and waits; the
+	// others go on.
 	d.leave(0)
 	system.Eventually(t, soon, "the node counts writes that a full disk refuses", func() error {
 		n, err := full.Metric("diseq_disk_full_total ")

@@ -64,7 +64,8 @@ func (i *intruder) hello() *peerpb.Hello {
 	}
 }
 
-// call connects to a node, says hello and does f. A node that has just thrown the intruder out is asked again.
+// call connects to a node, says hello and does f. A node that has just thrown the intruder out is
+// asked again.
 func (i *intruder) call(target *system.Node, hello *peerpb.Hello, f func(context.Context, peerpb.PeerClient) error) error {
 	conn, err := grpc.NewClient(address(i.t, target), grpc.WithTransportCredentials(credentials.NewTLS(i.tls(i.key))))
 	if err != nil {
@@ -85,7 +86,8 @@ func (i *intruder) call(target *system.Node, hello *peerpb.Hello, f func(context
 	return f(ctx, client)
 }
 
-// raw sends bytes where TLS or HTTP/2 is expected and waits for the connection to be closed by the other side.
+// raw sends bytes where TLS or HTTP/2 is expected and waits for the connection to be closed by the
+// other side.
 func raw(dial func() (net.Conn, error)) error {
 	conn, err := dial()
 	if err != nil {
@@ -221,8 +223,9 @@ func TestPeerThatSendsGarbageIsRefusedAndCounted(t *testing.T) {
 		t.Errorf("500 connections of garbage made %d bytes of log", grown)
 	}
 
-	// What is signed correctly is heard: votes that contradict each other, or are for heights and rounds far away. Nothing is
-	// ordered meanwhile, so that the next height is the one being decided.
+	// What is signed correctly is heard: votes that contradict each other, or are for heights and
+	// rounds far away. Nothing is ordered meanwhile, so that the next height is the one being
+	// decided.
 	load.Stop()
 	n.Audit(h, load)
 	target := others[1]

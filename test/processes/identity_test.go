@@ -12,7 +12,8 @@ import (
 	"github.com/diseq/diseq/test/system"
 )
 
-// voters returns, for each height from one to another, whether the finalization that node holds has validator's vote.
+// voters returns, for each height from one to another, whether the finalization that node holds has
+// validator's vote.
 func voters(t *testing.T, node *system.Node, from, to uint64, validator int) []bool {
 	t.Helper()
 	var out []bool
@@ -30,7 +31,8 @@ func voters(t *testing.T, node *system.Node, from, to uint64, validator int) []b
 	return out
 }
 
-// awaitVote waits for a final block above from in whose certificate validator has a vote, and returns its height.
+// awaitVote waits for a final block above from in whose certificate validator has a vote, and
+// returns its height.
 func awaitVote(t *testing.T, node *system.Node, from uint64, validator int) uint64 {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
@@ -96,8 +98,8 @@ func TestWipedValidatorRejoinsAndVotesFromTheThirdHeightOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	wiped.Start()
-	// Nothing is ordered: there is no third height above, and it stays what it is. Its vote store comes back once the others
-	// have told it how far they are.
+	// Nothing is ordered: there is no third height above, and it stays what it is. Its vote store
+	// comes back once the others have told it how far they are.
 	awaitRole(t, wiped, "rejoining")
 	system.Eventually(t, soon, "it has all blocks and a vote store", func() error {
 		if _, err := os.Stat(filepath.Join(wiped.DataDir(), "votes.db")); err != nil {

@@ -82,7 +82,8 @@ func TestFrozenValidatorsAreDoneWithoutAndTakenBack(t *testing.T) {
 		one, two := n.Nodes[order[0]], n.Nodes[order[1]]
 		one.Freeze()
 		awaitRandomMoment(t, h, 30, except(n.Nodes, one)...)
-		// With two of four silent there is no quorum of three: nothing becomes final until one is back.
+		// With two of four silent there is no quorum of three: nothing becomes final until one is
+		// back.
 		two.Freeze()
 		stuck := h.AwaitQuiet(t, soon, time.Second)
 		one.Thaw()

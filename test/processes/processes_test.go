@@ -1,9 +1,10 @@
-// Package processes tests what happens to a network when the machines and disks under it fail, with real processes: they
-// are killed with SIGKILL at random moments, lose their data, find it damaged, run out of space, and meet a peer that sends
-// garbage. What must hold through all of it is in system.Network.Audit.
+// Package processes tests what happens to a network when the machines and disks under it fail, with
+// real processes: they are killed with SIGKILL at random moments, lose their data, find it damaged,
+// run out of space, and meet a peer that sends garbage. What must hold through all of it is in
+// system.Network.Audit.
 //
-// PROCESSES_ROUNDS multiplies how often the tests with random moments try. How fast a network recovers is measured by
-// test/bench; the deadlines here are only there to end.
+// PROCESSES_ROUNDS multiplies how often the tests with random moments try. How fast a network
+// recovers is measured by test/bench; the deadlines here are only there to end.
 package processes
 
 import (
@@ -37,7 +38,8 @@ func rounds(t *testing.T, base int) int {
 	return base * n
 }
 
-// awaitRandomMoment waits for a random number of further blocks, at least three and fewer than limit, on nodes.
+// awaitRandomMoment waits for a random number of further blocks, at least three and fewer than
+// limit, on nodes.
 func awaitRandomMoment(t *testing.T, h *system.History, limit uint64, nodes ...*system.Node) {
 	t.Helper()
 	h.Await(t, soon, h.Highest()+3+rand.Uint64N(limit-3), nodes...)

@@ -16,7 +16,8 @@ import (
 	"github.com/diseq/diseq/test/system"
 )
 
-// quickStart returns the blocks of commands under README.md's heading "Without Kubernetes", in their order.
+// quickStart returns the blocks of commands under README.md's heading "Without Kubernetes", in
+// their order.
 func quickStart(t *testing.T, readme string) []string {
 	t.Helper()
 	_, section, ok := strings.Cut(readme, "\n## Without Kubernetes\n")
@@ -39,8 +40,9 @@ func quickStart(t *testing.T, readme string) []string {
 	return blocks
 }
 
-// TestQuickStartOfTheReadme runs the commands of README.md as they stand, in a copy of the checkout's outline: the network's
-// files are in a temporary directory, and all but make runs there.
+// TestQuickStartOfTheReadme runs the commands of README.md as they stand, in a copy of the
+// checkout's outline: the network's files are in a temporary directory, and all but make runs
+// there.
 func TestQuickStartOfTheReadme(t *testing.T) {
 	for _, port := range []string{"18080", "18081", "18082", "18083"} {
 		l, err := net.Listen("tcp", "127.0.0.1:"+port)

@@ -48,8 +48,8 @@ func TestSecondProcessOnADataDirectoryIsRefused(t *testing.T) {
 	finalize(t, n.Nodes[0], t.Name()+", after")
 }
 
-// events reads the ids of a server-sent event stream until each returns false. last is sent as a browser does when it
-// connects again.
+// events reads the ids of a server-sent event stream until each returns false. last is sent as a
+// browser does when it connects again.
 func events(ctx context.Context, node *system.Node, last string, each func(id string) bool) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, node.URL+"/v1/stream?from=1&messages=false", nil)
 	if err != nil {

@@ -30,7 +30,8 @@ func awaitHealth(t *testing.T, node *system.Node, want bool) {
 	})
 }
 
-// A validator whose process stands still notices it itself and abstains; three of four go on, with the wait.
+// A validator whose process stands still notices it itself and abstains; three of four go on, with
+// the wait.
 func TestPausedValidatorAbstainsFromTheSynchronyWait(t *testing.T) {
 	n := synchronous(t)
 	h := n.Watch()
@@ -65,7 +66,8 @@ func TestPausedValidatorAbstainsFromTheSynchronyWait(t *testing.T) {
 	n.Stop()
 }
 
-// Where fewer than the threshold are left the others know that they hear too little: nothing becomes final until they are back.
+// Where fewer than the threshold are left the others know that they hear too little: nothing
+// becomes final until they are back.
 func TestSynchronyWaitOutlivesALostQuorum(t *testing.T) {
 	n := synchronous(t)
 	finalize(t, n.Nodes[0], t.Name())

@@ -1,6 +1,7 @@
-// Command sim runs the deterministic simulator for long: every promise of docs/concepts.md for as many seeds as asked, every
-// control until what it must show is seen. It says how far it is while it runs, prints a table at the end, and fails if a promise is
-// broken or a control sees nothing: with the transcript of the seed, and the command that has it again.
+// Command sim runs the deterministic simulator for long: every promise of docs/concepts.md for as
+// many seeds as asked, every control until what it must show is seen. It says how far it is while
+// it runs, prints a table at the end, and fails if a promise is broken or a control sees nothing:
+// with the transcript of the seed, and the command that has it again.
 package main
 
 import (
@@ -145,8 +146,8 @@ func (l *line) promise(o *options, p *progress) error {
 	return nil
 }
 
-// control runs seeds until one shows what it must. A fork that leaves too little evidence, or evidence against the innocent, is none to be
-// content with.
+// control runs seeds until one shows what it must. A fork that leaves too little evidence, or
+// evidence against the innocent, is none to be content with.
 func (l *line) control(p *progress) error {
 	for seed := range l.Seeds {
 		r := simulation.Run(seed, l.Options)

@@ -23,7 +23,8 @@ func silent(lines ...*line) *progress {
 // tooMany forks within a few seeds: with as many Byzantine validators no agreement is promised.
 var tooMany = simulation.Case{Name: "too many", Options: simulation.Options{N: 4, T: 3, Byzantine: 2}}
 
-// A promise that is broken fails with its seed, the command that has the run again, and its transcript; a whole one does not.
+// A promise that is broken fails with its seed, the command that has the run again, and its
+// transcript; a whole one does not.
 func TestABrokenPromiseFailsWithItsSeedAndTranscript(t *testing.T) {
 	broken := &line{Case: tooMany}
 	err := broken.promise(&options{first: 0, seeds: 500, parallel: 2}, silent(broken))

@@ -10,7 +10,8 @@ import (
 	"github.com/mattn/go-isatty"
 )
 
-// progress says how far the runs are: in one line of a terminal that changes, or in a line of a log every ten seconds.
+// progress says how far the runs are: in one line of a terminal that changes, or in a line of a log
+// every ten seconds.
 type progress struct {
 	to       io.Writer
 	terminal bool
@@ -67,7 +68,8 @@ func (p *progress) ran(l *line, runs int) {
 	}
 }
 
-// text is a line of progress. How long it will take is told from how long the promises took so far; controls take little.
+// text is a line of progress. How long it will take is told from how long the promises took so far;
+// controls take little.
 func (p *progress) text(l *line, runs int) string {
 	of := p.seeds
 	if l.Want != nil {

@@ -57,10 +57,12 @@ func (e *AnswerError) Error() string { return fmt.Sprintf("answered %d: %s", e.C
 // answerWithin bounds every request that is not a stream.
 const answerWithin = 15 * time.Second
 
-// plain makes a connection for each request: one that is kept open would hide that a node has just died.
+// plain makes a connection for each request: one that is kept open would hide that a node has just
+// died.
 var plain = &http.Client{Timeout: answerWithin, Transport: &http.Transport{DisableKeepAlives: true}}
 
-// Get reads the answer to a GET into out: decoded JSON, the bare text for a *string, nothing for nil.
+// Get reads the answer to a GET into out: decoded JSON, the bare text for a *string, nothing for
+// nil.
 func (n *Node) Get(path string, out any) error { return get(n.URL+path, out) }
 
 // GetOperations is Get on the private listener.
@@ -154,7 +156,8 @@ func (n *Node) Finalize(message string) (*chain.Receipt, error) {
 	return results[0].Receipt, nil
 }
 
-// Blocks calls each with the final blocks from a height on, as they come, until it returns false or ctx ends.
+// Blocks calls each with the final blocks from a height on, as they come, until it returns false or
+// ctx ends.
 func (n *Node) Blocks(ctx context.Context, from uint64, messages bool, each func(*Block) bool) error {
 	url := fmt.Sprintf("%s/v1/stream?from=%d&messages=%t", n.URL, from, messages)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -184,7 +187,8 @@ func (n *Node) Blocks(ctx context.Context, from uint64, messages bool, each func
 // streams has no timeout: a stream is as long as its reader wants.
 var streams = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
-// Metric returns the sum of the metrics whose name, labels included, starts with prefix; 0 if there is none.
+// Metric returns the sum of the metrics whose name, labels included, starts with prefix; 0 if there
+// is none.
 func (n *Node) Metric(prefix string) (float64, error) {
 	var text string
 	if err := n.GetOperations("/metrics", &text); err != nil {

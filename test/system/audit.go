@@ -37,8 +37,9 @@ const settleWithin = 90 * time.Second
 // receiptsAudited is how many receipts an audit verifies.
 const receiptsAudited = 24
 
-// Audit waits until all running nodes are at one height with nothing pending, then reads their chains in full and holds them
-// to the history and to the ledgers, whose loads have ended. The test fails with every promise that is broken.
+// Audit waits until all running nodes are at one height with nothing pending, then reads their
+// chains in full and holds them to the history and to the ledgers, whose loads have ended. The test
+// fails with every promise that is broken.
 func (n *Network) Audit(h *History, ledgers ...*Ledger) *Report {
 	n.tb.Helper()
 	running := n.Running()
@@ -150,7 +151,8 @@ func checkBlock(b *Block, parent chain.Hash, chainID string, set *chain.Validato
 	return f.Verify(chainID, set)
 }
 
-// check returns what was accepted and is not final, and what is final in another order than it was accepted in.
+// check returns what was accepted and is not final, and what is final in another order than it was
+// accepted in.
 func (l *Ledger) check(r *Report) []error {
 	var broken []error
 	type placed struct {
@@ -191,7 +193,8 @@ func (n *Network) checkTip(h *History) {
 	}
 }
 
-// checkReceipts verifies receipts of random messages, each from a random node, and that all nodes agree on them.
+// checkReceipts verifies receipts of random messages, each from a random node, and that all nodes
+// agree on them.
 func (n *Network) checkReceipts(h *History, r *Report, ledgers []*Ledger) {
 	var ids []chain.Hash
 	for _, l := range ledgers {

@@ -14,8 +14,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// The audit's own controls: each promise is broken once by nodes that lie, and it must be seen. An oracle that has never
-// cried out is no witness.
+// The audit's own controls: each promise is broken once by nodes that lie, and it must be seen. An
+// oracle that has never cried out is no witness.
 
 // lies is a network of nodes that serve what they are given.
 type lies struct {

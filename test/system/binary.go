@@ -11,7 +11,8 @@ import (
 // Binary is the path of the diseq that runs, set by [Main].
 var Binary string
 
-// Main is a TestMain: it builds diseq once for all tests of a package, unless DISEQ names a binary, and runs them.
+// Main is a TestMain: it builds diseq once for all tests of a package, unless DISEQ names a binary,
+// and runs them.
 func Main(m *testing.M) int {
 	if Binary = os.Getenv("DISEQ"); Binary != "" {
 		return m.Run()
@@ -21,7 +22,8 @@ func Main(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer func() { _ = os.RemoveAll(dir) }() // a leftover in the temporary directory is no reason to fail
+	// a leftover in the temporary directory is no reason to fail
+	defer func() { _ = os.RemoveAll(dir) }()
 	Binary = filepath.Join(dir, "diseq")
 	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", Binary, "github.com/diseq/diseq/cmd/diseq")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")

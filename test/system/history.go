@@ -11,8 +11,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// History is what the nodes said was final while it happened: the first answer about each height, whoever gave it, to which
-// every later answer, of any node and after any restart, is held.
+// History is what the nodes said was final while it happened: the first answer about each height,
+// whoever gave it, to which every later answer, of any node and after any restart, is held.
 type History struct {
 	mu      sync.Mutex
 	first   map[uint64]sighting
@@ -51,7 +51,8 @@ func (h *History) follow(ctx context.Context, node *Node) {
 	defer again.Stop()
 	for ctx.Err() == nil {
 		next := h.Height(node) + 1
-		// The error is that the node is down or was killed: then it is asked again from the same height on.
+		// The error is that the node is down or was killed: then it is asked again from the same
+		// height on.
 		_ = node.Blocks(ctx, next, false, func(b *Block) bool {
 			if b.Header.Height != next {
 				h.fail("%s streamed height %d where %d was next", node.Name, b.Header.Height, next)
@@ -148,7 +149,8 @@ func (h *History) Await(tb testing.TB, within time.Duration, height uint64, node
 	}
 }
 
-// AwaitQuiet waits until no node has told of a block for as long as quiet, and returns the highest height.
+// AwaitQuiet waits until no node has told of a block for as long as quiet, and returns the highest
+// height.
 func (h *History) AwaitQuiet(tb testing.TB, within, quiet time.Duration) uint64 {
 	tb.Helper()
 	deadline := time.After(within)

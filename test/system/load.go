@@ -16,11 +16,14 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// Load describes clients that submit messages at a bounded rate, each over one connection and one request at a time.
+// Load describes clients that submit messages at a bounded rate, each over one connection and one
+// request at a time.
 type Load struct {
-	// Nodes take the clients in turn. A client whose node does not answer goes on at the next for a second.
+	// Nodes take the clients in turn. A client whose node does not answer goes on at the next for a
+	// second.
 	Nodes []*Node
-	// Rate is in messages a second, of all clients together, Batch in messages a request, Size in bytes a message (at least 24).
+	// Rate is in messages a second, of all clients together, Batch in messages a request, Size in
+	// bytes a message (at least 24).
 	Rate, Batch, Size int
 	// Clients is how many there are, four for each node if zero.
 	Clients int
@@ -29,10 +32,12 @@ type Load struct {
 // Ledger is what became of the messages of a load.
 type Ledger struct {
 	mu sync.Mutex
-	// accepted were answered 202 or 200; uncertain were sent and not answered, so that they may be final or not.
+	// accepted were answered 202 or 200; uncertain were sent and not answered, so that they may be
+	// final or not.
 	accepted  map[chain.Hash]acceptance
 	uncertain map[chain.Hash]bool
-	// Refused counts requests answered 429 or 503, Failed those that were not answered. Errors holds other answers.
+	// Refused counts requests answered 429 or 503, Failed those that were not answered. Errors
+	// holds other answers.
 	Refused, Failed int
 	Errors          []error
 
@@ -42,8 +47,8 @@ type Ledger struct {
 // acceptance is what a client knows of a message that was accepted.
 type acceptance struct {
 	sent, answered time.Time
-	// lane is a client's unbroken sequence of requests to one node, place the message's place in it: within a lane, the
-	// order of submission is the order of the chain.
+	// lane is a client's unbroken sequence of requests to one node, place the message's place in
+	// it: within a lane, the order of submission is the order of the chain.
 	lane  [2]int
 	place int
 }
@@ -72,8 +77,9 @@ func (l Load) Start(tb testing.TB) *Ledger {
 	return ledger
 }
 
-// Latencies returns how long messages sent from one time to another took from being sent to being seen final, in rising
-// order. It is only called after Stop, with the report and the history of an audit.
+// Latencies returns how long messages sent from one time to another took from being sent to being
+// seen final, in rising order. It is only called after Stop, with the report and the history of an
+// audit.
 func (l *Ledger) Latencies(r *Report, h *History, from, to time.Time) []time.Duration {
 	var out []time.Duration
 	for id, a := range l.accepted {
@@ -88,7 +94,8 @@ func (l *Ledger) Latencies(r *Report, h *History, from, to time.Time) []time.Dur
 	return out
 }
 
-// FinalPerSecond returns how many messages of the load were seen final in each second from a time on.
+// FinalPerSecond returns how many messages of the load were seen final in each second from a time
+// on.
 func (l *Ledger) FinalPerSecond(r *Report, h *History, from time.Time, seconds int) []int {
 	out := make([]int, seconds)
 	for id := range l.accepted {
@@ -126,7 +133,8 @@ func (c *client) run(ctx context.Context) {
 	defer transport.CloseIdleConnections()
 	h := &http.Client{Transport: transport, Timeout: answerWithin}
 	every := time.Duration(float64(time.Second) * float64(c.load.Batch*c.load.Clients) / float64(c.load.Rate))
-	due := time.Now().Add(time.Duration(rand.Int64N(int64(every) + 1))) // the clients do not march in step
+	// the clients do not march in step
+	due := time.Now().Add(time.Duration(rand.Int64N(int64(every) + 1)))
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -136,7 +144,8 @@ func (c *client) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		// A client that fell behind catches up, but does not make a flood of what an outage held back.
+		// A client that fell behind catches up, but does not make a flood of what an outage held
+		// back.
 		due = due.Add(every)
 		if late := time.Now().Add(-max(time.Second, every)); due.Before(late) {
 			due = late
@@ -145,7 +154,8 @@ func (c *client) run(ctx context.Context) {
 	}
 }
 
-// loadTag starts the messages of loads, so that an audit can tell one that nobody submitted from one of the test's own.
+// loadTag starts the messages of loads, so that an audit can tell one that nobody submitted from
+// one of the test's own.
 var loadTag = []byte("load ")
 
 // messages makes messages that exist once: random, so that no other load and no other run has them.
@@ -177,7 +187,8 @@ func (c *client) request(ctx context.Context, h *http.Client) {
 	}
 	messages := c.messages()
 	sent := time.Now()
-	// Stopping the load does not break off a request: each is answered, or its messages are uncertain.
+	// Stopping the load does not break off a request: each is answered, or its messages are
+	// uncertain.
 	results, err := c.load.Nodes[i].Submit(context.WithoutCancel(ctx), h, "", messages)
 	answered := time.Now()
 	l := c.ledger

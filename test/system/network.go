@@ -23,24 +23,29 @@ import (
 )
 
 const (
-	// readyWithin bounds a start. It is generous on purpose: how long a start takes is measured by test/bench.
+	// readyWithin bounds a start. It is generous on purpose: how long a start takes is measured by
+	// test/bench.
 	readyWithin = time.Minute
 	// stopWithin bounds an orderly stop, deadWithin the end after SIGKILL.
 	stopWithin = time.Minute
 	deadWithin = 30 * time.Second
 )
 
-// Options is how a network is started. The zero value means four validators, three of which must sign, all started.
+// Options is how a network is started. The zero value means four validators, three of which must
+// sign, all started.
 type Options struct {
-	// Dir is the network's directory, a temporary one if empty. A network that was there before is continued.
+	// Dir is the network's directory, a temporary one if empty. A network that was there before is
+	// continued.
 	Dir string
-	// Validators, Threshold and Start are the flags of diseq devnet; zero leaves them at 4, 3 and all.
+	// Validators, Threshold and Start are the flags of diseq devnet; zero leaves them at 4, 3 and
+	// all.
 	Validators, Threshold, Start int
 	// Flags are further flags.
 	Flags []string
 }
 
-// Network is a devnet of real processes. Its methods end the test when something fails that is not what the test is about.
+// Network is a devnet of real processes. Its methods end the test when something fails that is not
+// what the test is about.
 type Network struct {
 	tb      testing.TB
 	Dir     string
@@ -53,7 +58,8 @@ type Network struct {
 	evidence bool
 }
 
-// Start starts a network and returns when it said that it is ready. It is killed, every process of it, when the test ends.
+// Start starts a network and returns when it said that it is ready. It is killed, every process of
+// it, when the test ends.
 func Start(tb testing.TB, o Options) *Network {
 	tb.Helper()
 	if o.Dir == "" {
@@ -121,8 +127,8 @@ func url(address string) string {
 	return "http://" + address
 }
 
-// Stop ends the network as Ctrl-C does, with the nodes that were restarted on their own, and fails the test if one does
-// not end cleanly.
+// Stop ends the network as Ctrl-C does, with the nodes that were restarted on their own, and fails
+// the test if one does not end cleanly.
 func (n *Network) Stop() {
 	n.tb.Helper()
 	for _, node := range n.Nodes {
@@ -145,7 +151,8 @@ func (n *Network) Stop() {
 	}
 }
 
-// Kill ends nodes with SIGKILL, all as close to the same moment as this machine can, and returns when they are gone.
+// Kill ends nodes with SIGKILL, all as close to the same moment as this machine can, and returns
+// when they are gone.
 func (n *Network) Kill(nodes ...*Node) {
 	n.tb.Helper()
 	for _, node := range nodes {
@@ -282,7 +289,8 @@ func (c *command) said(start string, within time.Duration) bool {
 	return false
 }
 
-// exit returns the exit code (-1 after a signal) of a command that has ended, waiting at most stopWithin for it.
+// exit returns the exit code (-1 after a signal) of a command that has ended, waiting at most
+// stopWithin for it.
 func (c *command) exit() (code int, ended bool) {
 	select {
 	case <-c.done:
@@ -310,7 +318,8 @@ func tail(path string) string {
 	return string(b[max(0, len(b)-most):])
 }
 
-// freePorts returns the first of n consecutive ports on which nothing listens, below those that the kernel hands out.
+// freePorts returns the first of n consecutive ports on which nothing listens, below those that the
+// kernel hands out.
 func freePorts(tb testing.TB, n int) int {
 	tb.Helper()
 	const low, high, attempts = 10000, 32000, 100

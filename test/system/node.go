@@ -27,7 +27,8 @@ func (n *Node) DataDir() string { return filepath.Join(n.Dir, "data") }
 // ConfigPath is what diseq node is started with.
 func (n *Node) ConfigPath() string { return filepath.Join(n.Dir, "node.yaml") }
 
-// Start starts a node that does not run, as the devnet says a killed one is to be restarted. It does not wait.
+// Start starts a node that does not run, as the devnet says a killed one is to be restarted. It
+// does not wait.
 func (n *Node) Start() {
 	n.network.tb.Helper()
 	if n.process != nil {
@@ -37,7 +38,8 @@ func (n *Node) Start() {
 	n.process = n.own.process
 }
 
-// Refuses runs a node that must not start; it returns what it printed. The test fails if it starts, or ends with success.
+// Refuses runs a node that must not start; it returns what it printed. The test fails if it starts,
+// or ends with success.
 func (n *Node) Refuses() string {
 	tb := n.network.tb
 	tb.Helper()
@@ -54,8 +56,8 @@ func (n *Node) Refuses() string {
 	return c.tail()
 }
 
-// Ended reports whether a node that this test started has ended by itself, with what it printed and its exit code. It can be
-// started again then.
+// Ended reports whether a node that this test started has ended by itself, with what it printed and
+// its exit code. It can be started again then.
 func (n *Node) Ended() (output string, code int, ended bool) {
 	if n.process == nil {
 		return "", 0, true

@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// What follows is the arithmetic of a client of the proof of concept, written from its format alone: SHA-256 over bincode 1.3
-// (little-endian u64 lengths, an option is one byte), every hash field hashed as None. It shares no code with node/trie.
+// What follows is the arithmetic of a client of the proof of concept, written from its format
+// alone: SHA-256 over bincode 1.3 (little-endian u64 lengths, an option is one byte), every hash
+// field hashed as None. It shares no code with node/trie.
 
 type bincode struct{ bytes.Buffer }
 
@@ -101,7 +102,8 @@ func (n *pocNode) hash() (hash, left, right []byte, err error) {
 	return nil, nil, nil, errors.New("a node of no kind")
 }
 
-// pocKey is the trie key of a message: the bits, most significant first, of the hash of its leaf with an empty key.
+// pocKey is the trie key of a message: the bits, most significant first, of the hash of its leaf
+// with an empty key.
 func pocKey(data []byte) octets {
 	leaf := pocNode{Leaf: &pocLeaf{Data: data}}
 	hash, _, _, _ := leaf.hash()
@@ -155,8 +157,9 @@ func pocVerify(raw, root, data []byte) error {
 	return nil
 }
 
-// ProofOfConceptFlow does on a new chain what clients of the proof of concept do: submit, wait until the proofs of the messages
-// verify, read the blocks. Threshold is how many votes a block has at least, within how long a message may take.
+// ProofOfConceptFlow does on a new chain what clients of the proof of concept do: submit, wait
+// until the proofs of the messages verify, read the blocks. Threshold is how many votes a block has
+// at least, within how long a message may take.
 func ProofOfConceptFlow(t testing.TB, node *Node, threshold uint32, within time.Duration) {
 	t.Helper()
 	var height uint64
@@ -188,7 +191,8 @@ func ProofOfConceptFlow(t testing.TB, node *Node, threshold uint32, within time.
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The client polls the root until its message is in it; root and proof are two requests, so that the trie may grow in between.
+		// The client polls the root until its message is in it; root and proof are two requests, so
+		// that the trie may grow in between.
 		Eventually(t, within, fmt.Sprintf("the proof of %v verifies", data), func() error {
 			var root struct{ Hash octets }
 			if err := node.Get("/get/state_root_hash", &root); err != nil {

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process is a process of this machine, a child of ours or of the devnet. It is held by a pidfd, which goes on meaning
-// this process when the kernel gives its pid to another.
+// process is a process of this machine, a child of ours or of the devnet. It is held by a pidfd,
+// which goes on meaning this process when the kernel gives its pid to another.
 type process struct {
 	pid, fd int
 }
@@ -32,7 +32,8 @@ func (p *process) signal(s unix.Signal) error {
 	return nil
 }
 
-// ended waits at most within for the process to have ended, which includes that its files, locks and ports are released.
+// ended waits at most within for the process to have ended, which includes that its files, locks
+// and ports are released.
 func (p *process) ended(within time.Duration) bool {
 	deadline := time.Now().Add(within)
 	for {
@@ -56,7 +57,8 @@ func (p *process) cpu() (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	// The second field is the command's name in parentheses, which may hold spaces; utime and stime are fields 14 and 15.
+	// The second field is the command's name in parentheses, which may hold spaces; utime and stime
+	// are fields 14 and 15.
 	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
 	if len(fields) < 13 {
 		return 0, fmt.Errorf("/proc/%d/stat: %q", p.pid, b)

@@ -1,10 +1,12 @@
-// Command protogen compiles protobuf schemas and runs code-generation plugins on them. It stands in for protoc: it is
-// pure Go, pinned by this module's go.sum, and needs neither a C++ toolchain nor a schema registry.
+// Command protogen compiles protobuf schemas and runs code-generation plugins on them. It stands in
+// for protoc: it is pure Go, pinned by this module's go.sum, and needs neither a C++ toolchain nor
+// a schema registry.
 //
 //	protogen -root DIR -plugin PATH[:parameter] [-plugin ...] FILE.proto ...
 //
-// FILE is relative to DIR, which is also where imports are looked up (the well-known google/protobuf types are built in)
-// and where the plugins' output lands. A file whose content would not change is not written.
+// FILE is relative to DIR, which is also where imports are looked up (the well-known
+// google/protobuf types are built in) and where the plugins' output lands. A file whose content
+// would not change is not written.
 package main
 
 import (
@@ -66,8 +68,8 @@ func run(args []string) error {
 	return nil
 }
 
-// compile parses and links the schemas and lists every file they reach, dependencies first, as a plugin expects it.
-// Comments are kept, so that they reach the generated code.
+// compile parses and links the schemas and lists every file they reach, dependencies first, as a
+// plugin expects it. Comments are kept, so that they reach the generated code.
 func compile(root string, names []string) (*pluginpb.CodeGeneratorRequest, error) {
 	compiler := protocompile.Compiler{
 		Resolver:       protocompile.WithStandardImports(&protocompile.SourceResolver{ImportPaths: []string{root}}),
@@ -122,8 +124,8 @@ func generate(path, parameter string, request *pluginpb.CodeGeneratorRequest) (
 	return response.File, nil
 }
 
-// write refuses a name that would leave root. Leaving an equal file alone keeps its modification time, and with it the
-// build's cached results.
+// write refuses a name that would leave root. Leaving an equal file alone keeps its modification
+// time, and with it the build's cached results.
 func write(root string, file *pluginpb.CodeGeneratorResponse_File) error {
 	if !filepath.IsLocal(file.GetName()) {
 		return fmt.Errorf("output %q lies outside %s", file.GetName(), root)

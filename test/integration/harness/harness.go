@@ -1,8 +1,10 @@
-// Package harness gives integration tests a real API server: kube-apiserver and etcd, started once per test binary on loopback,
-// with the CRD of config/crd/bases installed. No controller of Kubernetes runs and no node: nothing makes a pod of a
-// StatefulSet, nothing collects garbage, a deleted namespace stays Terminating. Tests play those parts where they need them.
+// Package harness gives integration tests a real API server: kube-apiserver and etcd, started once
+// per test binary on loopback, with the CRD of config/crd/bases installed. No controller of
+// Kubernetes runs and no node: nothing makes a pod of a StatefulSet, nothing collects garbage, a
+// deleted namespace stays Terminating. Tests play those parts where they need them.
 //
-// The programs are found in the folder KUBEBUILDER_ASSETS; `make integration` sets it. Without it tests fail.
+// The programs are found in the folder KUBEBUILDER_ASSETS; `make integration` sets it. Without it
+// tests fail.
 package harness
 
 import (
@@ -35,7 +37,8 @@ var (
 	kubeconfig string
 )
 
-// Main starts the API server, runs the tests and stops it: func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }.
+// Main starts the API server, runs the tests and stops it: func TestMain(m *testing.M) {
+// os.Exit(harness.Main(m)) }.
 func Main(m *testing.M) (code int) {
 	stop, err := start()
 	if err != nil {
@@ -143,7 +146,8 @@ func ClientFor(t testing.TB, c *rest.Config) client.Client {
 	return k
 }
 
-// Namespace makes a namespace of the test's own, in which the restricted Pod Security Standard is enforced.
+// Namespace makes a namespace of the test's own, in which the restricted Pod Security Standard is
+// enforced.
 func Namespace(t testing.TB) string {
 	t.Helper()
 	n := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{

@@ -21,7 +21,8 @@ var installation struct {
 	done bool
 }
 
-// Install applies config/default, once: nothing runs the Deployment here, but the rights of its ServiceAccount are there.
+// Install applies config/default, once: nothing runs the Deployment here, but the rights of its
+// ServiceAccount are there.
 func Install(t testing.TB) {
 	t.Helper()
 	installation.Lock()
@@ -42,7 +43,8 @@ func Install(t testing.TB) {
 	installation.done = true
 }
 
-// AwaitRight waits until the user of a configuration has a right: the API server learns of roles and bindings by watching them.
+// AwaitRight waits until the user of a configuration has a right: the API server learns of roles
+// and bindings by watching them.
 func AwaitRight(t testing.TB, c *rest.Config, right authorizationv1.ResourceAttributes) {
 	t.Helper()
 	k, deadline := ClientFor(t, c), time.Now().Add(2*time.Minute)
@@ -60,7 +62,8 @@ func AwaitRight(t testing.TB, c *rest.Config, right authorizationv1.ResourceAttr
 	}
 }
 
-// AsOperator returns the configuration of a client with the rights of the operator's ServiceAccount, and no other.
+// AsOperator returns the configuration of a client with the rights of the operator's
+// ServiceAccount, and no other.
 func AsOperator(t testing.TB) *rest.Config {
 	t.Helper()
 	Install(t)

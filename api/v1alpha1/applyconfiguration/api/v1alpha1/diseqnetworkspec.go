@@ -11,16 +11,19 @@ import (
 //
 // DiseqNetworkSpec is the network that is wanted.
 type DiseqNetworkSpecApplyConfiguration struct {
-	// Image of the nodes, such as registry.example.com/diseq:v1. The operator's own default, given by its flag --node-image, if left
-	// out.
+	// Image of the nodes, such as registry.example.com/diseq:v1. The operator's own default, given
+	// by its flag --node-image, if left out.
 	Image *string `json:"image,omitempty"`
 	// ImagePullPolicy of the nodes: Always, IfNotPresent or Never. IfNotPresent if left out.
 	ImagePullPolicy *v1.PullPolicy `json:"imagePullPolicy,omitempty"`
-	// ImagePullSecrets are the names of Secrets in the namespace of the network that the image is pulled with. None if left out.
+	// ImagePullSecrets are the names of Secrets in the namespace of the network that the image is
+	// pulled with. None if left out.
 	ImagePullSecrets []v1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
-	// Validators is how many validators the network has, 1 to 100, 4 if left out. It is the replicas of `kubectl scale`.
+	// Validators is how many validators the network has, 1 to 100, 4 if left out. It is the
+	// replicas of `kubectl scale`.
 	Validators *int32 `json:"validators,omitempty"`
-	// Threshold is how many of the validators must sign before a block is final: by default more than half.
+	// Threshold is how many of the validators must sign before a block is final: by default more
+	// than half.
 	Threshold *ThresholdApplyConfiguration `json:"threshold,omitempty"`
 	// Consensus holds constants of the chain. They are part of its genesis document and immutable.
 	Consensus *ConsensusApplyConfiguration `json:"consensus,omitempty"`
@@ -34,7 +37,8 @@ type DiseqNetworkSpecApplyConfiguration struct {
 	Monitoring *MonitoringApplyConfiguration `json:"monitoring,omitempty"`
 	// PodTemplate says how the nodes' pods run.
 	PodTemplate *PodTemplateApplyConfiguration `json:"podTemplate,omitempty"`
-	// Paused makes the operator leave everything as it is. Status is still reported. False if left out.
+	// Paused makes the operator leave everything as it is. Status is still reported. False if left
+	// out.
 	Paused *bool `json:"paused,omitempty"`
 }
 

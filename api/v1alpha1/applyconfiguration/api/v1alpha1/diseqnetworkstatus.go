@@ -14,13 +14,15 @@ import (
 type DiseqNetworkStatusApplyConfiguration struct {
 	// ObservedGeneration is the metadata.generation that this status is about.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// Conditions: Available, Progressing, Degraded, QuorumHealthy, MembershipChanging, EvidenceFound.
+	// Conditions: Available, Progressing, Degraded, QuorumHealthy, MembershipChanging,
+	// EvidenceFound.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// ChainID names the chain: what receipts and signatures are about.
 	ChainID *string `json:"chainID,omitempty"`
 	// GenesisHash is the hash of the genesis document, in hex.
 	GenesisHash *string `json:"genesisHash,omitempty"`
-	// Height is the last final height. Written at most once a minute while nothing else changes; the nodes' metrics are exact.
+	// Height is the last final height. Written at most once a minute while nothing else changes;
+	// the nodes' metrics are exact.
 	Height *int64 `json:"height,omitempty"`
 	// FinalizedTime is when that block became final.
 	FinalizedTime *metav1.Time `json:"finalizedTime,omitempty"`
@@ -32,10 +34,11 @@ type DiseqNetworkStatusApplyConfiguration struct {
 	ReadyValidators *int32 `json:"readyValidators,omitempty"`
 	// Tolerance is how many validators may fail.
 	Tolerance *ToleranceApplyConfiguration `json:"tolerance,omitempty"`
-	// SynchronyDelta is the delta of the network's synchrony wait, which tolerance.byzantineWithSynchrony rests on. It is left out where
-	// the network has none.
+	// SynchronyDelta is the delta of the network's synchrony wait, which
+	// tolerance.byzantineWithSynchrony rests on. It is left out where the network has none.
 	SynchronyDelta *metav1.Duration `json:"synchronyDelta,omitempty"`
-	// DisruptionsAllowed is how many more validators may go down now while messages still become final.
+	// DisruptionsAllowed is how many more validators may go down now while messages still become
+	// final.
 	DisruptionsAllowed *int32 `json:"disruptionsAllowed,omitempty"`
 	// Selector selects the validators' pods, for the scale subresource.
 	Selector *string `json:"selector,omitempty"`

@@ -15,9 +15,11 @@ type MemberApplyConfiguration struct {
 	Name *string `json:"name,omitempty"`
 	// PublicKey is its Ed25519 key, in hex.
 	PublicKey *string `json:"publicKey,omitempty"`
-	// VolumeUID is the UID of the validator's first volume, the only one on which its node may make its vote store.
+	// VolumeUID is the UID of the validator's first volume, the only one on which its node may make
+	// its vote store.
 	VolumeUID *string `json:"volumeUID,omitempty"`
-	// VoteStore says that its node made its vote store: it never makes another one, whatever becomes of the volume.
+	// VoteStore says that its node made its vote store: it never makes another one, whatever
+	// becomes of the volume.
 	VoteStore *bool `json:"voteStore,omitempty"`
 	// Phase is where it is in its life.
 	Phase *apiv1alpha1.MemberPhase `json:"phase,omitempty"`

@@ -11,13 +11,15 @@ import (
 //
 // Messages bounds what clients send.
 type MessagesApplyConfiguration struct {
-	// MaxBytes is the largest message in bytes, 1 to 4Mi. 65536 if left out. Part of the genesis document, immutable.
+	// MaxBytes is the largest message in bytes, 1 to 4Mi. 65536 if left out. Part of the genesis
+	// document, immutable.
 	MaxBytes *resource.Quantity `json:"maxBytes,omitempty"`
-	// MaxBlockBytes is the largest block in bytes of encoded messages: at least maxBytes + 8, at most 16Mi. 4Mi if left out. Part of
-	// the genesis document, immutable.
+	// MaxBlockBytes is the largest block in bytes of encoded messages: at least maxBytes + 8, at
+	// most 16Mi. 4Mi if left out. Part of the genesis document, immutable.
 	MaxBlockBytes *resource.Quantity `json:"maxBlockBytes,omitempty"`
-	// MaxPoolBytes is how many bytes of messages may wait to be ordered, on each node: 1Mi to 64Gi, and at least spec.validators x
-	// (maxBytes + 4Ki). When the pool is full, clients get 429. It is memory: allow for it in podTemplate.resources. 256Mi if left out.
+	// MaxPoolBytes is how many bytes of messages may wait to be ordered, on each node: 1Mi to 64Gi,
+	// and at least spec.validators x (maxBytes + 4Ki). When the pool is full, clients get 429. It
+	// is memory: allow for it in podTemplate.resources. 256Mi if left out.
 	MaxPoolBytes *resource.Quantity `json:"maxPoolBytes,omitempty"`
 }
 

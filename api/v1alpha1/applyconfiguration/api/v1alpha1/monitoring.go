@@ -7,7 +7,8 @@ package v1alpha1
 //
 // Monitoring makes the nodes' metrics known to Prometheus.
 type MonitoringApplyConfiguration struct {
-	// Enabled makes a PodMonitor, where the cluster knows that kind, and lets Prometheus reach the operations port. True if left out.
+	// Enabled makes a PodMonitor, where the cluster knows that kind, and lets Prometheus reach the
+	// operations port. True if left out.
 	Enabled *bool `json:"enabled,omitempty"`
 }
 

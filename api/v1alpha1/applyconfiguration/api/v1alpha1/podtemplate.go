@@ -11,8 +11,8 @@ import (
 //
 // PodTemplate says how the nodes' pods run.
 type PodTemplateApplyConfiguration struct {
-	// Resources of the node's container. Requests of 100m CPU and 256Mi of memory, and no limits, if left out; there is no default
-	// for a part of it.
+	// Resources of the node's container. Requests of 100m CPU and 256Mi of memory, and no limits,
+	// if left out; there is no default for a part of it.
 	Resources *v1.ResourceRequirements `json:"resources,omitempty"`
 	// NodeSelector of the pods: the labels of nodes that they may run on. Any node if left out.
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
@@ -20,13 +20,16 @@ type PodTemplateApplyConfiguration struct {
 	Tolerations []v1.Toleration `json:"tolerations,omitempty"`
 	// Affinity of the pods. None if left out.
 	Affinity *v1.Affinity `json:"affinity,omitempty"`
-	// TopologySpreadConstraints of the pods. Spread over hostnames, as far as possible, if left out.
+	// TopologySpreadConstraints of the pods. Spread over hostnames, as far as possible, if left
+	// out.
 	TopologySpreadConstraints []v1.TopologySpreadConstraint `json:"topologySpreadConstraints,omitempty"`
 	// PriorityClassName of the pods. The cluster's default if left out.
 	PriorityClassName *string `json:"priorityClassName,omitempty"`
-	// Labels are added to the pods. Those under diseq.io/ and app.kubernetes.io/ belong to the operator. None if left out.
+	// Labels are added to the pods. Those under diseq.io/ and app.kubernetes.io/ belong to the
+	// operator. None if left out.
 	Labels map[string]string `json:"labels,omitempty"`
-	// Annotations are added to the pods. Those under diseq.io/ belong to the operator. None if left out.
+	// Annotations are added to the pods. Those under diseq.io/ belong to the operator. None if left
+	// out.
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 

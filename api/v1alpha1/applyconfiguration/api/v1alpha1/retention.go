@@ -11,10 +11,12 @@ import (
 //
 // Retention says what becomes of volumes and keys.
 type RetentionApplyConfiguration struct {
-	// OnScaleDown is for the volume of a validator that left: Retain or Delete. Its keys are always kept. Retain if left out.
+	// OnScaleDown is for the volume of a validator that left: Retain or Delete. Its keys are always
+	// kept. Retain if left out.
 	OnScaleDown *apiv1alpha1.RetentionPolicy `json:"onScaleDown,omitempty"`
-	// OnDelete is for volumes, keys and the genesis document of a network that is deleted: with Retain they stay, and a network of the
-	// same name resumes the chain; with Delete they are gone for good. Retain if left out.
+	// OnDelete is for volumes, keys and the genesis document of a network that is deleted: with
+	// Retain they stay, and a network of the same name resumes the chain; with Delete they are gone
+	// for good. Retain if left out.
 	OnDelete *apiv1alpha1.RetentionPolicy `json:"onDelete,omitempty"`
 }
 

@@ -11,10 +11,11 @@ import (
 //
 // Threshold is how many of the validators must sign.
 type ThresholdApplyConfiguration struct {
-	// Policy is Majority, floor(n/2)+1: the most may be down; TwoThirds, floor(2n/3)+1: fewer than a third may be Byzantine on any
-	// network; or Fixed: value. Majority if left out.
+	// Policy is Majority, floor(n/2)+1: the most may be down; TwoThirds, floor(2n/3)+1: fewer than
+	// a third may be Byzantine on any network; or Fixed: value. Majority if left out.
 	Policy *apiv1alpha1.ThresholdPolicy `json:"policy,omitempty"`
-	// Value is the threshold with policy Fixed, a number of validators: more than half of them, at most all. No default.
+	// Value is the threshold with policy Fixed, a number of validators: more than half of them, at
+	// most all. No default.
 	Value *int32 `json:"value,omitempty"`
 }
 

@@ -25,13 +25,14 @@ var (
 	egress  = direction{policyType: netv1.PolicyTypeEgress, name: "egress", near: "ip saddr", far: "ip daddr"}
 )
 
-// ruleset returns the whole of our rules as nft reads it, in an order that depends on nothing but its arguments: own is the pod
-// CIDR of the node of that name, podNet that of all nodes together.
+// ruleset returns the whole of our rules as nft reads it, in an order that depends on nothing but
+// its arguments: own is the pod CIDR of the node of that name, podNet that of all nodes together.
 //
-// A packet between two pods is judged on the node of each, as it is forwarded: on its sender's by the rules for egress, on its
-// receiver's by those for ingress. "accept" ends one base chain and leaves the next to its own mind, so each direction has one. To
-// a service on its own node a pod's packet is not forwarded but taken in; what a node sends to its own pods is never judged, so
-// that the kubelet's probes pass.
+// A packet between two pods is judged on the node of each, as it is forwarded: on its sender's by
+// the rules for egress, on its receiver's by those for ingress. "accept" ends one base chain and
+// leaves the next to its own mind, so each direction has one. To a service on its own node a pod's
+// packet is not forwarded but taken in; what a node sends to its own pods is never judged, so that
+// the kubelet's probes pass.
 func ruleset(node, own, podNet string, seen observed) string {
 	var b strings.Builder
 	// A table that is not there cannot be deleted.
@@ -93,8 +94,8 @@ func hasAddress(pod *corev1.Pod) bool {
 	return pod.Status.PodIP != "" && !pod.Spec.HostNetwork && !ended
 }
 
-// rulesFor returns the rules that accept what a pod may receive or send, and whether any policy selects the pod at all: everything
-// is allowed to a pod that none selects.
+// rulesFor returns the rules that accept what a pod may receive or send, and whether any policy
+// selects the pod at all: everything is allowed to a pod that none selects.
 func (o observed) rulesFor(pod *corev1.Pod, d direction) (rules []string, selected bool) {
 	policies := slices.Clone(o.policies)
 	slices.SortFunc(policies, func(a, b *netv1.NetworkPolicy) int { return cmp.Compare(a.Name, b.Name) })
@@ -120,7 +121,8 @@ func (o observed) rulesFor(pod *corev1.Pod, d direction) (rules []string, select
 	return rules, selected
 }
 
-// accept returns the rules for one entry of a policy: what is from or to any of the peers and has any of the ports.
+// accept returns the rules for one entry of a policy: what is from or to any of the peers and has
+// any of the ports.
 func (o observed) accept(pod *corev1.Pod, d direction, peers []netv1.NetworkPolicyPeer, ports []netv1.NetworkPolicyPort) []string {
 	var rules []string
 	for _, end := range o.ends(pod.Namespace, d, peers) {
@@ -175,7 +177,8 @@ func (o observed) ends(namespace string, d direction, peers []netv1.NetworkPolic
 	return ends
 }
 
-// portMatches returns one match for each port; a name means what the server calls a port so, and nothing if it calls none so.
+// portMatches returns one match for each port; a name means what the server calls a port so, and
+// nothing if it calls none so.
 func portMatches(ports []netv1.NetworkPolicyPort, server *corev1.Pod) []string {
 	if len(ports) == 0 {
 		return []string{""}

@@ -108,7 +108,8 @@ func TestWhatAPolicyLetsThrough(t *testing.T) {
 	}
 }
 
-// The rules for a node's own pods, and for no others; nft must take them as they are, where it is installed and may be asked.
+// The rules for a node's own pods, and for no others; nft must take them as they are, where it is
+// installed and may be asked.
 func TestRulesOfANode(t *testing.T) {
 	seen := observed{
 		pods: []*corev1.Pod{pod("ns", "b", "two", "10.0.1.2"), pod("ns", "a", "one", "10.0.0.1"), pod("ns", "free", "one", "10.0.0.3")},
