@@ -253,18 +253,23 @@ func readPublic(path string) (v chain.GenesisValidator, err error) {
 	return v, nil
 }
 
-// readLimited reads a file, or stdin for "-", of at most limit bytes.
-func readLimited(path string, stdin io.Reader, limit int64) (out []byte, err error) {
-	in := stdin
-	if path != "-" || stdin == nil {
-		f, err := os.Open(path)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { _ = f.Close() }() // it was only read
-		in = f
+// openInput opens a file, or stdin for "-".
+func openInput(path string, stdin io.Reader) (io.ReadCloser, error) {
+	if path == "-" && stdin != nil {
+		return io.NopCloser(stdin), nil
 	}
-	if out, err = io.ReadAll(io.LimitReader(in, limit+1)); err != nil {
+	return os.Open(path)
+}
+
+// readLimited reads a file, or stdin for "-", of at most limit bytes.
+func readLimited(path string, stdin io.Reader, limit int64) ([]byte, error) {
+	in, err := openInput(path, stdin)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = in.Close() }() // it was only read
+	out, err := io.ReadAll(io.LimitReader(in, limit+1))
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if int64(len(out)) > limit {

@@ -253,6 +253,57 @@ func TestVerifySaysYesToAReceiptAndNoToAForgedOne(t *testing.T) {
 	}
 }
 
+func TestVerifyGivesOneVerdictForEachReceiptOfAFile(t *testing.T) {
+	dir := t.TempDir()
+	w := newNetwork(t, 4, 3)
+	genesis, path := filepath.Join(dir, "genesis.json"), filepath.Join(dir, "receipts.jsonl")
+	w.write(t, genesis)
+	messages := []chain.Message{{Data: []byte("one")}, {Data: []byte("two")}, {Data: []byte("three")}}
+	receipts, err := chain.NewReceipts(w.block(3, messages...), nil, 0, 1, 2)
+	must(t, err)
+	var lines [3]string
+	for i, r := range receipts {
+		b, err := json.Marshal(r)
+		must(t, err)
+		lines[i] = string(b)
+	}
+	var indented bytes.Buffer
+	must(t, json.Indent(&indented, []byte(lines[1]), "", "  "))
+	forged := strings.Replace(lines[1], `"height":1`, `"height":2`, 1)
+	for _, tt := range []struct {
+		name, file string
+		want       []string // each verdict holds its part
+		failure    string
+	}{
+		{"as submit prints them", lines[0] + "\n" + lines[1] + "\n" + lines[2] + "\n", []string{"number 0", "number 1", "number 2"}, ""},
+		{"blank lines, carriage returns, no last line feed", "\n" + lines[0] + "\r\n\n" + lines[1], []string{"number 0", "number 1"}, ""},
+		{"one indented", indented.String(), []string{"number 1"}, ""},
+		{"indented among lines", lines[0] + "\n" + indented.String() + "\n" + lines[2] + "\n", []string{"number 0", "number 1", "number 2"}, ""},
+		{"one forged", lines[0] + "\n" + forged + "\n" + lines[2] + "\n", []string{"number 0", "line 2: not verified", "number 2"}, "1 of 3"},
+		{"the first forged", forged + "\n\n" + lines[2] + "\n", []string{"line 1: not verified", "number 2"}, "1 of 2"},
+		{"one torn", lines[0][:50] + "\n" + lines[1] + "\n", []string{"line 1: receipt: malformed", "number 1"}, "1 of 2"},
+		{"a word in between", lines[0] + "\nword\n" + lines[2], []string{"number 0", "line 2: receipt: malformed", "number 2"}, "1 of 3"},
+		{"two on a line", lines[0] + lines[1] + "\n" + lines[2], []string{"line 1: receipt: malformed", "number 2"}, "1 of 2"},
+		{"only a forged one", forged, nil, "not verified: "},
+	} {
+		must(t, os.WriteFile(path, []byte(tt.file), 0o600))
+		o := diseq(t, "", "verify", path, "--genesis", genesis)
+		verdicts := strings.Split(strings.TrimSuffix(o.stdout, "\n"), "\n")
+		if o.stdout == "" {
+			verdicts = nil
+		}
+		if (o.code == 0) != (tt.failure == "") || !strings.Contains(o.stderr, tt.failure) || len(verdicts) != len(tt.want) {
+			t.Errorf("%s: exit code %d, %q, verdicts %q", tt.name, o.code, o.stderr, verdicts)
+			continue
+		}
+		for i, want := range tt.want {
+			if !strings.Contains(verdicts[i], want) {
+				t.Errorf("%s: verdict %q, want %q", tt.name, verdicts[i], want)
+			}
+		}
+	}
+}
+
 func TestEvidenceNamesWhoBrokeWhichRule(t *testing.T) {
 	dir := t.TempDir()
 	w := newNetwork(t, 4, 3)

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -34,16 +36,21 @@ func newVerify() *cobra.Command {
 	var genesis string
 	var strength int
 	cmd := &cobra.Command{
-		Use:   "verify RECEIPT|- --genesis FILE",
-		Short: "Verify a receipt offline",
-		Long: `Verify that a receipt proves its message to be final, with the genesis document and nothing else: no node is asked.
+		Use:   "verify RECEIPTS|- --genesis FILE",
+		Short: "Verify receipts offline",
+		Long: `Verify that a receipt proves its message to be final. The genesis document is all that it takes: no node is asked.
 
-It exits with 0 and prints one line, or with 1 and the reason. The genesis document is what you trust: take it from the chain's
-operators, not from whoever gave you the receipt. --strength insists on more signatures than the chain's threshold: with a
-certificate of all n validators finality holds on any network unless as many as the threshold are malicious. It also says how many
-that is for the receipt at hand, and what the chain's synchrony wait adds if it has one.`,
+The file holds one receipt, or several of them one after the other, as diseq submit --lines --wait prints them. The command prints one
+verdict for each. It exits with 0 if every receipt is verified, otherwise with 1.
+
+The genesis document is what you trust. Take it from the operators of the chain, not from the person who gave you the receipt.
+
+--strength asks for more signatures than the chain's threshold. With a certificate of all n validators, finality holds on any network
+unless as many validators as the threshold are malicious. The verdict says how many that is for the receipt at hand. If the chain has a
+synchrony wait, the verdict also says what the wait adds.`,
 		Example: "  diseq verify receipt.json --genesis genesis.json\n" +
-			"  diseq get receipt ID | diseq verify - --genesis genesis.json --strength 4",
+			"  diseq get receipt ID | diseq verify - --genesis genesis.json --strength 4\n" +
+			"  diseq submit --lines --wait orders.txt > receipts.jsonl && diseq verify receipts.jsonl --genesis genesis.json",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			g, err := readGenesis(genesis)
@@ -53,27 +60,111 @@ that is for the receipt at hand, and what the chain's synchrony wait adds if it 
 			if n := len(g.Validators); strength < 0 || strength > n {
 				return usagef("--strength %d: the chain has %d validators", strength, n)
 			}
-			raw, err := readLimited(args[0], cmd.InOrStdin(), maxReceiptBytes)
+			in, err := openInput(args[0], cmd.InOrStdin())
 			if err != nil {
 				return err
 			}
-			r, err := chain.ReadReceipt(bytes.NewReader(raw))
-			if err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
-			}
-			if err := r.Verify(g, strength); err != nil {
-				return fmt.Errorf("not verified: %w", err)
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(),
-				"verified: message %v is number %d of block %d of chain %s, final by %d of %d validators (threshold %d); %s\n",
-				r.Message.ID, r.Index, r.Height, r.ChainID, r.Certificate.Strength, len(g.Validators), g.Threshold,
-				withstands(g, r.Certificate.Strength))
-			return err
+			defer func() { _ = in.Close() }() // it was only read
+			return verifyAll(cmd.OutOrStdout(), g, strength, args[0], in)
 		},
 	}
 	cmd.Flags().StringVar(&genesis, "genesis", "", "the genesis document")
-	cmd.Flags().IntVar(&strength, "strength", 0, "how many signatures to insist on; 0 for the chain's threshold")
+	cmd.Flags().IntVar(&strength, "strength", 0, "the least number of signatures; 0 for the chain's threshold")
 	return cmd
+}
+
+// verifyAll prints a verdict for each receipt in the file at path. If the file has one receipt only,
+// the error says why it is not verified.
+func verifyAll(out io.Writer, g *chain.Genesis, strength int, path string, in io.Reader) error {
+	d := newDocuments(in)
+	count, failed := 0, 0
+	for more := true; more; more = d.more() {
+		line := d.line
+		text, err := d.next()
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		verdict, err := verifyOne(g, strength, text)
+		if err != nil {
+			if count == 0 && !d.more() {
+				return fmt.Errorf("%s: %w", path, err)
+			}
+			failed++
+			verdict = fmt.Sprintf("line %d: %v", line, err)
+		}
+		count++
+		if _, err := fmt.Fprintln(out, verdict); err != nil {
+			return err
+		}
+	}
+	if failed > 0 {
+		return fmt.Errorf("%s: %d of %d receipts are not verified", path, failed, count)
+	}
+	return nil
+}
+
+// documents splits a file into JSON documents. A document is one line, or begins with a line that
+// opens it with a brace and ends before the next such line, as indented JSON does. So one damaged
+// document does not hide those after it.
+type documents struct {
+	lines *bufio.Scanner
+	// head is the first line of the next document, nil at the end of the file; line is its number.
+	head []byte
+	line int
+}
+
+func newDocuments(in io.Reader) *documents {
+	d := &documents{lines: bufio.NewScanner(in)}
+	d.lines.Buffer(nil, maxReceiptBytes)
+	d.advance()
+	return d
+}
+
+// advance finds the next line that is not blank.
+func (d *documents) advance() {
+	for d.head = nil; d.head == nil && d.lines.Scan(); d.line++ {
+		if line := d.lines.Bytes(); len(bytes.TrimSpace(line)) > 0 {
+			d.head = bytes.Clone(line)
+		}
+	}
+}
+
+func (d *documents) more() bool { return d.head != nil }
+
+// next returns the next document, nothing if there is none.
+func (d *documents) next() ([]byte, error) {
+	text := d.head
+	if json.Valid(text) {
+		d.advance()
+		return text, d.lines.Err()
+	}
+	d.head = nil
+	for d.lines.Scan() {
+		d.line++
+		line := d.lines.Bytes()
+		if bytes.HasPrefix(line, []byte("{")) {
+			d.head = bytes.Clone(line)
+			break
+		}
+		if text = append(append(text, '\n'), line...); len(text) > maxReceiptBytes {
+			return nil, fmt.Errorf("a receipt is longer than %d bytes", maxReceiptBytes)
+		}
+	}
+	return text, d.lines.Err()
+}
+
+// verifyOne returns the verdict about one receipt, or why it is not verified.
+func verifyOne(g *chain.Genesis, strength int, document []byte) (string, error) {
+	r, err := chain.ReadReceipt(bytes.NewReader(document))
+	if err != nil {
+		return "", err
+	}
+	if err := r.Verify(g, strength); err != nil {
+		return "", fmt.Errorf("not verified: %w", err)
+	}
+	return fmt.Sprintf("verified: message %v is number %d of block %d of chain %s, final by %d of %d validators (threshold %d); %s",
+		r.Message.ID, r.Index, r.Height, r.ChainID, r.Certificate.Strength, len(g.Validators), g.Threshold,
+		withstands(g, r.Certificate.Strength)), nil
 }
 
 // withstands says how many malicious validators it would take for another block to be final in the
