@@ -103,7 +103,7 @@ func (s *sequencer) restart(voting *store.Votes, voteFrom uint64) error {
 		}
 	}
 	core, err := consensus.New(cfg, records)
-	if errors.Is(err, consensus.ErrForgotten) {
+	if errors.Is(err, consensus.ErrMissingVote) {
 		return fmt.Errorf("%w; see to it that no other process uses this identity, then remove votes.db and this validator rejoins", err)
 	}
 	if err != nil {
@@ -234,7 +234,7 @@ func (s *sequencer) execute(actions []consensus.Action) error {
 			committed = true
 		case consensus.Strengthen:
 			s.n.store.Strengthen(a.Finalization)
-		case consensus.AskAgain:
+		case consensus.RequestResend:
 			s.n.transport.Ask()
 		case consensus.AnswerFinalization:
 			s.n.tasks.Go(func() { s.answer(a) })
@@ -302,7 +302,7 @@ func (s *sequencer) startHeight() error {
 	if err != nil {
 		return err
 	}
-	h := consensus.Height{Height: height, Parent: tip.hash, Set: s.n.set, Order: order}
+	h := consensus.Height{Number: height, Parent: tip.hash, Set: s.n.set, Order: order}
 	if height > 1 {
 		h.Last = &tip.block.Certificate
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/consensus"
 )
 
 func readGenesis(path string) (g *chain.Genesis, err error) {
@@ -171,7 +172,8 @@ func verifyOne(g *chain.Genesis, strength int, document []byte) (string, error) 
 // place of one with a certificate of that strength.
 func withstands(g *chain.Genesis, strength int) string {
 	n, t := len(g.Validators), int(g.Threshold)
-	text := fmt.Sprintf("no other block can be final there unless %d or more validators are malicious", strength+t-n)
+	text := fmt.Sprintf("no other block can be final there unless %d or more validators are malicious",
+		consensus.Tolerance(n, t).AtStrength(strength)+1)
 	if g.SynchronyDeltaMS != 0 && strength < n {
 		text += fmt.Sprintf("; unless %d or more are while messages between the others arrive within %d ms, by the synchrony wait",
 			t, g.SynchronyDeltaMS)

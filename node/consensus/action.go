@@ -106,9 +106,9 @@ type Commit struct {
 // Strengthen brings the finalization of a committed block with more votes than before.
 type Strengthen struct{ Finalization *chain.Certificate }
 
-// AskAgain asks every peer to send what it would send to a link that opens: its answer is a LinkUp
+// RequestResend asks every peer to send what it would send to a link that opens: its answer is a LinkUp
 // there.
-type AskAgain struct{}
+type RequestResend struct{}
 
 // AnswerFinalization asks for the stored finalization of a height long past to be sent to a peer
 // that is still at it.
@@ -130,7 +130,7 @@ type EvidenceFound struct{ Evidence chain.Evidence }
 
 // Contradiction says that the assumptions of this package do not hold: more validators are faulty
 // than tolerated, or this node computes something else than the others, or it has forgotten what it
-// voted for ([ErrForgotten]). The node tells its operator and does not continue.
+// voted for ([ErrMissingVote]). The node tells its operator and does not continue.
 type Contradiction struct {
 	Reason string
 	// Certificates are the finalizations that show it, if any do.
@@ -146,7 +146,7 @@ func (FetchBlock) action()         {}
 func (RequestBlock) action()       {}
 func (Commit) action()             {}
 func (Strengthen) action()         {}
-func (AskAgain) action()           {}
+func (RequestResend) action()      {}
 func (AnswerFinalization) action() {}
 func (CatchUp) action()            {}
 func (EvidenceFound) action()      {}

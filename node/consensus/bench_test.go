@@ -33,7 +33,7 @@ func BenchmarkHeight(b *testing.B) {
 			for b.Loop() {
 				height++
 				for i, c := range cores {
-					h := Height{Height: height, Set: set, Order: order(s.n), Last: last[i]}
+					h := Height{Number: height, Set: set, Order: order(s.n), Last: last[i]}
 					if last[i] != nil {
 						h.Parent = last[i].Block
 					}

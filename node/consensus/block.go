@@ -17,7 +17,7 @@ func (c *Core) hold(h *height, in *chain.Block) *block {
 	if b.Block == nil {
 		b.Block = in
 	}
-	if in.Header.ChainID != c.cfg.ChainID || in.Header.Height != h.Height.Height || in.Header.ParentHash != h.Parent {
+	if in.Header.ChainID != c.cfg.ChainID || in.Header.Height != h.Number || in.Header.ParentHash != h.Parent {
 		b.verdict = Invalid
 	}
 	return b
@@ -32,7 +32,7 @@ func (c *Core) want(h *height, hash chain.Hash) *block {
 	}
 	if b.Block == nil && !b.fetching {
 		b.fetching = true
-		c.emit(FetchBlock{Height: h.Height.Height, Block: hash, Holders: h.holders(hash, c.cfg.PublicKey)})
+		c.emit(FetchBlock{Height: h.Number, Block: hash, Holders: h.holders(hash, c.cfg.PublicKey)})
 	}
 	return b
 }
@@ -58,12 +58,12 @@ func (c *Core) check(h *height, r uint32, b *block, fresh bool) bool {
 }
 
 func (c *Core) ask(h *height, r uint32, b *block, fresh bool) {
-	c.emit(CheckBlock{Height: h.Height.Height, Round: r, Block: b.Block, Fresh: fresh, Holders: h.holders(b.hash, c.cfg.PublicKey)})
+	c.emit(CheckBlock{Height: h.Number, Round: r, Block: b.Block, Fresh: fresh, Holders: h.holders(b.hash, c.cfg.PublicKey)})
 }
 
 func (c *Core) checked(e BlockChecked) {
 	h := c.height
-	if h == nil || e.Height != h.Height.Height || e.Verdict < Valid || e.Verdict > Invalid {
+	if h == nil || e.Height != h.Number || e.Verdict < Valid || e.Verdict > Invalid {
 		return
 	}
 	b := h.blocks[e.Block]

@@ -10,7 +10,7 @@ import (
 // cast signs a vote of this validator, keeps it, and sends it once it is durable together with the
 // block it is for. The certificates that it rests on were made durable when they were learned.
 func (c *Core) cast(h *height, kind chain.Kind, r uint32, hash chain.Hash) {
-	v := chain.Vote{Kind: kind, Height: h.Height.Height, Round: r, Block: hash, Validator: uint32(h.self)}
+	v := chain.Vote{Kind: kind, Height: h.Number, Round: r, Block: hash, Validator: uint32(h.self)}
 	c.cfg.Sign(&v)
 	h.round(r).own[kind] = &v
 	if b := h.blocks[hash]; b != nil && b.Block != nil && !b.persisted {
@@ -126,7 +126,7 @@ func (c *Core) needed(h *height) int {
 // learn takes in a certificate: it is made durable and forwarded the first time. The votes in it
 // count as evidence and as strength, whatever else their signers said.
 func (c *Core) learn(h *height, cert *chain.Certificate) {
-	if cert.Height != h.Height.Height || cert.Check(h.n(), c.needed(h)) != nil {
+	if cert.Height != h.Number || cert.Check(h.n(), c.needed(h)) != nil {
 		return
 	}
 	rd := h.round(cert.Round)

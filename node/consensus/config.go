@@ -53,7 +53,7 @@ func (c *Config) validate() error {
 
 // Height is what a height is decided under. All of it follows from the final block below.
 type Height struct {
-	Height uint64
+	Number uint64
 	// Parent is the hash of the final block below.
 	Parent chain.Hash
 	// Set decides the height. It is not changed while the Core lives.
@@ -66,7 +66,7 @@ type Height struct {
 }
 
 func (p *Height) validate() error {
-	if p.Height == 0 {
+	if p.Number == 0 {
 		return fmt.Errorf("height 0 is genesis: nothing is decided there")
 	}
 	if err := p.Set.Validate(); err != nil {
@@ -81,8 +81,8 @@ func (p *Height) validate() error {
 			return fmt.Errorf("leader order %v is no permutation of %d validators", p.Order, len(order))
 		}
 	}
-	if p.Height > 1 && (p.Last == nil || p.Last.Kind != chain.Finalize || p.Last.Height != p.Height-1 || p.Last.Block != p.Parent) {
-		return fmt.Errorf("height %d starts without the finalization of block %v below", p.Height, p.Parent)
+	if p.Number > 1 && (p.Last == nil || p.Last.Kind != chain.Finalize || p.Last.Height != p.Number-1 || p.Last.Block != p.Parent) {
+		return fmt.Errorf("height %d starts without the finalization of block %v below", p.Number, p.Parent)
 	}
 	return nil
 }

@@ -61,9 +61,9 @@ func New(cfg Config, records []Record) (*Core, error) {
 		if err := r.check(); err != nil {
 			return nil, fmt.Errorf("consensus: %w", err)
 		}
-		if r.Kind == RecordForgotten {
+		if r.Kind == RecordMissingVote {
 			v, _ := chain.DecodeVote(r.Data)
-			return nil, fmt.Errorf("consensus: %w: %v", ErrForgotten, forgotten(v))
+			return nil, fmt.Errorf("consensus: %w: %v", ErrMissingVote, forgotten(v))
 		}
 		c.restored[r.Height] = append(c.restored[r.Height], r)
 	}
@@ -77,14 +77,14 @@ func (c *Core) StartHeight(p Height) ([]Action, error) {
 	if err := p.validate(); err != nil {
 		return nil, fmt.Errorf("consensus: %w", err)
 	}
-	if c.height != nil && p.Height <= c.height.Height.Height {
-		return nil, fmt.Errorf("consensus: start of height %d at height %d", p.Height, c.height.Height.Height)
+	if c.height != nil && p.Number <= c.height.Number {
+		return nil, fmt.Errorf("consensus: start of height %d at height %d", p.Number, c.height.Number)
 	}
 	h := &height{Height: p, self: -1, threshold: int(p.Set.Threshold) - c.cfg.Mutation.VotesMissing, blocks: make(map[chain.Hash]*block)}
-	if c.cfg.Sign != nil && p.Height >= c.cfg.VoteFrom {
+	if c.cfg.Sign != nil && p.Number >= c.cfg.VoteFrom {
 		h.self = p.Set.Index(c.cfg.PublicKey)
 	}
-	records := c.restored[p.Height]
+	records := c.restored[p.Number]
 	own, err := c.readOwn(h, records)
 	if err != nil {
 		return nil, fmt.Errorf("consensus: %w", err)
@@ -92,16 +92,16 @@ func (c *Core) StartHeight(p Height) ([]Action, error) {
 	c.close()
 	h.inherit(c.height)
 	c.height = h
-	maps.DeleteFunc(c.restored, func(number uint64, _ []Record) bool { return number <= p.Height })
+	maps.DeleteFunc(c.restored, func(number uint64, _ []Record) bool { return number <= p.Number })
 	c.newPeriod()
-	c.emit(SetTimer{Timer: Timer{Kind: RetryTimer, Height: p.Height}, After: c.cfg.RetryInterval})
-	if p.Height <= c.dropped.height || c.early.set != nil && c.early.height == p.Height && !c.early.fits(h) {
+	c.emit(SetTimer{Timer: Timer{Kind: RetryTimer, Height: p.Number}, After: c.cfg.RetryInterval})
+	if p.Number <= c.dropped.height || c.early.set != nil && c.early.height == p.Number && !c.early.fits(h) {
 		c.settled, c.settling = false, false
 	}
 	c.settle(h)
 	h.intervalOver = c.cfg.MinBlockInterval == 0
 	if !h.intervalOver && h.leader(0) == h.self {
-		c.emit(SetTimer{Timer: Timer{Kind: IntervalTimer, Height: p.Height}, After: c.cfg.MinBlockInterval})
+		c.emit(SetTimer{Timer: Timer{Kind: IntervalTimer, Height: p.Number}, After: c.cfg.MinBlockInterval})
 	}
 	c.restore(h, records, own)
 	c.entries++
@@ -129,7 +129,7 @@ func (c *Core) close() {
 // closed returns a committed height that is still held, or nil.
 func (c *Core) closed(number uint64) *height {
 	for _, h := range c.recent {
-		if h.Height.Height == number {
+		if h.Number == number {
 			return h
 		}
 	}
@@ -196,7 +196,7 @@ func (c *Core) emit(a Action) { c.out.actions = append(c.out.actions, a) }
 // persist adds a record. Who does not vote has nothing to forget.
 func (c *Core) persist(h *height, r uint32, kind RecordKind, encode func() []byte) {
 	if !c.restoring && h.self >= 0 {
-		c.out.records = append(c.out.records, Record{Height: h.Height.Height, Round: r, Kind: kind, Data: encode()})
+		c.out.records = append(c.out.records, Record{Height: h.Number, Round: r, Kind: kind, Data: encode()})
 	}
 }
 

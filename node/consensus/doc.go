@@ -41,7 +41,7 @@
 //
 // E1 to E3 hold over a crash because what a vote says, and what it rests on, is durable before it
 // leaves ([Persist]), and because a validator that lost its records does not vote
-// (Config.VoteFrom), nor one that finds out that they are not all ([ErrForgotten]). Tests search
+// (Config.VoteFrom), nor one that finds out that they are not all ([ErrMissingVote]). Tests search
 // every state of a small model that runs this very code, crashes included (docs/concepts.md,
 // agreement).
 //
@@ -67,7 +67,7 @@
 // The argument takes three things from the node: that a wait ends only when everything received by
 // then was handled ([WaitTimer]), that a time without hearing spoils the wait ([Health]), and that
 // nobody votes before it has heard what was said while it could not hear: after a start, a time of
-// ill health, or heights of which it dropped messages ([AskAgain], [SettleTimer]).
+// ill health, or heights of which it dropped messages ([RequestResend], [SettleTimer]).
 //
 // # How it is built
 //

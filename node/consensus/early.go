@@ -38,7 +38,7 @@ func (e *early) lacks(k earlyKey, block chain.Hash) bool {
 // add takes the place, if there is one.
 func (e *early) add(h *height, k earlyKey, block chain.Hash) bool {
 	if e.held == nil {
-		*e = early{height: h.Height.Height + 1, set: h.Set, held: make(map[earlyKey][]chain.Hash)}
+		*e = early{height: h.Number + 1, set: h.Set, held: make(map[earlyKey][]chain.Hash)}
 	}
 	if !e.lacks(k, block) {
 		return false
@@ -91,7 +91,7 @@ func (e *early) vote(h *height, v chain.Vote) bool {
 
 // fits reports whether what is held can be taken in at a height.
 func (e *early) fits(h *height) bool {
-	return e.set != nil && e.height == h.Height.Height && e.set.Hash() == h.Set.Hash()
+	return e.set != nil && e.height == h.Number && e.set.Hash() == h.Set.Hash()
 }
 
 // replay takes in what came early for the height now begun. It was checked against the set of the

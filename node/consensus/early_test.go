@@ -10,7 +10,7 @@ import (
 // of all leaders, certificates up to eight for each validator: whoever signs more fills no memory.
 func TestWhatIsKeptOfTheNextHeightIsBounded(t *testing.T) {
 	set := testSet(4, 3)
-	h := &height{Height: Height{Height: 1, Set: set}, threshold: 3}
+	h := &height{Height: Height{Number: 1, Set: set}, threshold: 3}
 	var e early
 	vote := func(validator, round uint32, block byte) {
 		e.vote(h, chain.Vote{Kind: chain.Notarize, Height: 2, Round: round, Block: chain.Hash{block}, Validator: validator})

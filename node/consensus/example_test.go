@@ -26,7 +26,7 @@ func Example() {
 		return
 	}
 	core.Step(consensus.Pool{Pending: true})
-	actions, err := core.StartHeight(consensus.Height{Height: 1, Set: set, Order: []int{0}})
+	actions, err := core.StartHeight(consensus.Height{Number: 1, Set: set, Order: []int{0}})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -213,7 +213,7 @@ func (p *hostile) climb() {
 
 func (p *hostile) begin() {
 	p.blocks, p.timers, p.checks = nil, nil, nil
-	h := Height{Height: p.height, Set: p.set, Last: p.last, Order: rand.New(rand.NewPCG(p.height, 7)).Perm(p.n())}
+	h := Height{Number: p.height, Set: p.set, Last: p.last, Order: rand.New(rand.NewPCG(p.height, 7)).Perm(p.n())}
 	if p.last != nil {
 		h.Parent = p.last.Block
 	}
@@ -266,8 +266,8 @@ func (p *hostile) both(e Event, do func(*Core) []Action) {
 
 // stays: who has stopped for a vote that it has forgotten does not start again.
 func (p *hostile) stays() {
-	kept := slices.ContainsFunc(p.disk, func(r Record) bool { return r.Kind == RecordForgotten })
-	if _, err := New(p.cfg, slices.Clone(p.disk)); kept && !errors.Is(err, ErrForgotten) {
+	kept := slices.ContainsFunc(p.disk, func(r Record) bool { return r.Kind == RecordMissingVote })
+	if _, err := New(p.cfg, slices.Clone(p.disk)); kept && !errors.Is(err, ErrMissingVote) {
 		p.law.breaks("forgotten", "it starts again: %v", err)
 	}
 	if actions := p.cores[0].Step(TimerFired{Timer{Kind: RetryTimer, Height: p.height}}); actions != nil {

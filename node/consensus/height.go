@@ -202,7 +202,7 @@ func (h *height) bundle() Bundle {
 	return b
 }
 
-// votesOf returns the votes held of a peer: one that has forgotten some of them (ErrForgotten) is
+// votesOf returns the votes held of a peer: one that has forgotten some of them (ErrMissingVote) is
 // to find that out from the first that it is linked to.
 func (h *height) votesOf(peer chain.PublicKey) []chain.Vote {
 	i := h.Set.Index(peer)

@@ -101,7 +101,7 @@ func (l *law) final(height uint64) *chain.Certificate { return l.finals[height] 
 func (l *law) crash() {
 	l.settled, l.settling, l.dropped, l.again = false, false, 0, 0
 	if l.self < 0 {
-		delete(l.finals, l.Height.Height)
+		delete(l.finals, l.Number)
 	}
 }
 
@@ -112,26 +112,26 @@ func (l *law) below(cert *chain.Certificate, set *chain.ValidatorSet) {
 }
 
 func (l *law) begins(h Height) {
-	if h.Height != l.Height.Height {
+	if h.Number != l.Number {
 		clear(l.certificates)
 	}
 	l.Height, l.self = h, -1
-	if h.Height >= l.cfg.VoteFrom {
+	if h.Number >= l.cfg.VoteFrom {
 		l.self = h.Set.Index(l.cfg.PublicKey)
 	}
-	l.sets[h.Height] = h.Set
+	l.sets[h.Number] = h.Set
 	l.told, l.fresh = make(map[chain.Hash]bool), make(map[uint32][]chain.Hash)
 	l.heard, l.rivals, l.shown = make(map[uint32][]chain.Hash), make(map[uint32][]chain.Hash), make(map[uint32][]chain.Hash)
 	l.waits, l.troubled = make(map[at]bool), make(map[troubled]bool)
-	if h.Height <= l.dropped {
+	if h.Number <= l.dropped {
 		l.settled, l.settling = false, false
 	}
 }
 
 // signs is called for every signature that the core makes.
 func (l *law) signs(v chain.Vote) {
-	if v.Height != l.Height.Height || l.self < 0 || int(v.Validator) != l.self {
-		l.breaks("who votes", "validator %d of height %d signs %+v", l.self, l.Height.Height, v)
+	if v.Height != l.Number || l.self < 0 || int(v.Validator) != l.self {
+		l.breaks("who votes", "validator %d of height %d signs %+v", l.self, l.Number, v)
 	}
 	l.own[v] = true
 }
@@ -147,7 +147,7 @@ func (l *law) knows(cert *chain.Certificate) {
 // passes takes note of what is too far above to be kept.
 func (l *law) passes(b Bundle) {
 	note := func(height uint64) {
-		if height > l.Height.Height+1 {
+		if height > l.Number+1 {
 			l.dropped, l.again = max(l.dropped, height), max(l.again, height)
 		}
 	}
@@ -196,10 +196,10 @@ func (l *law) happens(e Event) {
 		}
 	case TimerFired:
 		of := at{waitsFor[e.Timer.Kind], e.Timer.Round}
-		if _, waiting := l.waits[of]; waiting && e.Timer.Height == l.Height.Height {
+		if _, waiting := l.waits[of]; waiting && e.Timer.Height == l.Number {
 			l.waits[of] = true
 		}
-		if e.Timer.Kind == RetryTimer && e.Timer.Height == l.Height.Height {
+		if e.Timer.Kind == RetryTimer && e.Timer.Height == l.Number {
 			clear(l.troubled)
 		}
 		if e.Timer.Kind == SettleTimer && l.settling && e.Timer.Round == l.settles {
@@ -207,7 +207,7 @@ func (l *law) happens(e Event) {
 			l.settled, l.settling, l.dropped = true, false, l.again
 		}
 	case BlockChecked:
-		if e.Height != l.Height.Height {
+		if e.Height != l.Number {
 			return
 		}
 		if e.Verdict == Valid || e.Verdict == Withheld {
@@ -224,11 +224,11 @@ func (l *law) happens(e Event) {
 
 func (l *law) hears(v chain.Vote) {
 	l.received[v] = true
-	near := v.Height == l.Height.Height && int64(v.Round) <= 2*int64(len(l.Set.Validators))
+	near := v.Height == l.Number && int64(v.Round) <= 2*int64(len(l.Set.Validators))
 	if near && l.self >= 0 && !l.cfg.Mutation.NotarizeTwice && int64(v.Validator) == int64(l.self) && !l.own[v] {
 		l.strange = &v
 	}
-	if v.Kind == chain.Propose && v.Height == l.Height.Height && int(v.Validator) == l.leader(v.Round) {
+	if v.Kind == chain.Propose && v.Height == l.Number && int(v.Validator) == l.leader(v.Round) {
 		l.heard[v.Round] = append(l.heard[v.Round], v.Block)
 	}
 }
@@ -251,8 +251,8 @@ func (l *law) asked(e Event, actions []Action) {
 			}
 		case SetTimer:
 			settles = settles || a.Timer.Kind == SettleTimer
-			retried = retried || a.Timer.Kind == RetryTimer && a.Timer.Height == l.Height.Height && a.After == l.cfg.RetryInterval
-		case AskAgain:
+			retried = retried || a.Timer.Kind == RetryTimer && a.Timer.Height == l.Number && a.After == l.cfg.RetryInterval
+		case RequestResend:
 			asks = true
 		case Commit:
 			commit = true
@@ -271,7 +271,7 @@ func (l *law) asked(e Event, actions []Action) {
 	if settles != asks {
 		l.breaks("settled", "the others are asked: %v, and waited for: %v", asks, settles)
 	}
-	if fired, ok := e.(TimerFired); ok && !retried && fired.Timer.Kind == RetryTimer && fired.Timer.Height == l.Height.Height {
+	if fired, ok := e.(TimerFired); ok && !retried && fired.Timer.Kind == RetryTimer && fired.Timer.Height == l.Number {
 		l.breaks("T_retry", "it is not asked for again")
 	}
 	for _, s := range broadcast.Bundle.Votes {
@@ -305,7 +305,7 @@ func (l *law) asked(e Event, actions []Action) {
 // keep that vote.
 func (l *law) stops(actions []Action) {
 	persist, ok := actions[0].(Persist)
-	if len(actions) != 2 || !ok || len(persist.Records) != 1 || persist.Records[0].Kind != RecordForgotten {
+	if len(actions) != 2 || !ok || len(persist.Records) != 1 || persist.Records[0].Kind != RecordMissingVote {
 		l.breaks("forgotten", "it stops with %+v", actions)
 		return
 	}
@@ -320,8 +320,8 @@ func (l *law) shows(s chain.Vote) { l.shown[s.Round] = append(l.shown[s.Round], 
 // records looks at what is to be durable: it can be read back, and a certificate is forwarded at
 // once (R1).
 func (l *law) records(r Record, sent Bundle) {
-	if err := r.check(); err != nil || r.Height != l.Height.Height || l.self < 0 {
-		l.breaks("record", "%+v at height %d: %v", r, l.Height.Height, err)
+	if err := r.check(); err != nil || r.Height != l.Number || l.self < 0 {
+		l.breaks("record", "%+v at height %d: %v", r, l.Number, err)
 		return
 	}
 	if r.Kind != RecordCertificate {
@@ -508,13 +508,13 @@ func (l *law) done(a Action) {
 		}
 	case CatchUp:
 		l.once("catch up", a.From)
-		if a.Height <= l.Height.Height {
-			l.breaks("catch up", "to height %d at %d", a.Height, l.Height.Height)
+		if a.Height <= l.Number {
+			l.breaks("catch up", "to height %d at %d", a.Height, l.Number)
 		}
 	case AnswerFinalization:
 		l.once("answer", a.To)
-		if a.Height >= l.Height.Height {
-			l.breaks("answer", "about height %d at %d", a.Height, l.Height.Height)
+		if a.Height >= l.Number {
+			l.breaks("answer", "about height %d at %d", a.Height, l.Number)
 		}
 	case RequestBlock:
 		if l.self < 0 || l.leader(a.Round) != l.self {
@@ -524,7 +524,7 @@ func (l *law) done(a Action) {
 }
 
 func (l *law) commits(a Commit) {
-	cert, height := a.Finalization, l.Height.Height
+	cert, height := a.Finalization, l.Number
 	l.certificate(cert)
 	for _, o := range a.Justification {
 		l.certificate(o)

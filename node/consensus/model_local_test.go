@@ -16,9 +16,9 @@ type automaton struct {
 	events []Event
 	// steps is how many times a Core was run.
 	steps int
-	// records are all that were ever made durable, recordIDs their places, by their encoding.
+	// records are all that were ever made durable, recordIDs their places.
 	records   []Record
-	recordIDs map[string]int
+	recordIDs map[recordKey]int
 	ids       map[string]int32
 	restarts  map[remains]int32
 	stack     []local
@@ -30,6 +30,14 @@ type automaton struct {
 	class     []int32
 	classSent []voteSet
 	moves     [][]target
+}
+
+// recordKey is a Record that can be compared.
+type recordKey struct {
+	height uint64
+	round  uint32
+	kind   RecordKind
+	data   string
 }
 
 // local is a state of a validator.
@@ -53,7 +61,7 @@ type target struct {
 }
 
 func newAutomaton(m *model, self int) *automaton {
-	a := &automaton{m: m, self: self, ids: make(map[string]int32), recordIDs: make(map[string]int), restarts: make(map[remains]int32)}
+	a := &automaton{m: m, self: self, ids: make(map[string]int32), recordIDs: make(map[recordKey]int), restarts: make(map[remains]int32)}
 	for i := range m.events {
 		if m.events[i].event == nil {
 			a.events = append(a.events, nil)
@@ -85,7 +93,7 @@ func (a *automaton) start(r remains) (next local, crashes []remains) {
 		a.m.t.Fatal(err)
 	}
 	c.Step(Pool{Pending: true})
-	actions, err := c.StartHeight(Height{Height: 1, Set: a.m.set, Order: a.m.order})
+	actions, err := c.StartHeight(Height{Number: 1, Set: a.m.set, Order: a.m.order})
 	if err != nil {
 		a.m.t.Fatal(err)
 	}
@@ -137,13 +145,13 @@ func (a *automaton) carryOut(v *local, actions []Action) (crashes []remains) {
 
 // record is the place of a record among all.
 func (a *automaton) record(r Record) int {
-	encoded := string(r.Encode())
-	id, ok := a.recordIDs[encoded]
+	key := recordKey{r.Height, r.Round, r.Kind, string(r.Data)}
+	id, ok := a.recordIDs[key]
 	if !ok {
 		if id = len(a.records); id == 64 {
 			a.m.t.Fatalf("validator %d of %s has more than 64 different records", a.self, a.m.name)
 		}
-		a.recordIDs[encoded], a.records = id, append(a.records, r)
+		a.recordIDs[key], a.records = id, append(a.records, r)
 	}
 	return id
 }

@@ -56,7 +56,7 @@ func (c *Core) wakeBy(h *height) {
 // place returns the height that a message belongs to, if it is held. A peer at a height long past
 // is answered with its finalization; one far above makes us catch up.
 func (c *Core) place(from chain.PublicKey, number uint64) *height {
-	now := c.height.Height.Height
+	now := c.height.Number
 	switch {
 	case number == now:
 		return c.height
@@ -76,7 +76,7 @@ func (c *Core) place(from chain.PublicKey, number uint64) *height {
 	return h
 }
 
-func (c *Core) isNext(number uint64) bool { return number == c.height.Height.Height+1 }
+func (c *Core) isNext(number uint64) bool { return number == c.height.Number+1 }
 
 // answer sends a finalization to a peer that is still at its height, once in a while.
 func (c *Core) answer(from chain.PublicKey, number uint64) {
@@ -85,7 +85,7 @@ func (c *Core) answer(from chain.PublicKey, number uint64) {
 	}
 	c.answered[from] = true
 	h := c.closed(number)
-	if number == c.height.Height.Height {
+	if number == c.height.Number {
 		h = c.height
 	}
 	if h == nil {

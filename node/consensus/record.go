@@ -1,7 +1,6 @@
 package consensus
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"github.com/diseq/diseq/node/chain"
@@ -20,10 +19,10 @@ const (
 	RecordBlock
 	// RecordProposal is a proposal of this validator, whole.
 	RecordProposal
-	// RecordForgotten is a vote that was signed with this validator's key and is not among its
+	// RecordMissingVote is a vote that was signed with this validator's key and is not among its
 	// records. It is of a height that no chain reaches, so that it is never removed, and it is the
 	// last one: New takes none with it.
-	RecordForgotten
+	RecordMissingVote
 )
 
 // Record is one piece of what must outlive a crash; the store keeps it and need not understand it.
@@ -34,27 +33,6 @@ type Record struct {
 	Kind   RecordKind
 	// Data is the canonical encoding of the chain type.
 	Data []byte
-}
-
-const recordHeader = 8 + 4 + 1
-
-// Encode returns height, round and kind, big-endian, followed by the data.
-func (r Record) Encode() []byte {
-	b := make([]byte, 0, recordHeader+len(r.Data))
-	b = binary.BigEndian.AppendUint64(b, r.Height)
-	b = binary.BigEndian.AppendUint32(b, r.Round)
-	b = append(b, byte(r.Kind))
-	return append(b, r.Data...)
-}
-
-// DecodeRecord reads what Encode wrote; Data aliases b. The data is checked by New.
-func DecodeRecord(b []byte) (Record, error) {
-	if len(b) < recordHeader {
-		return Record{}, fmt.Errorf("record of %d bytes, want at least %d: %w", len(b), recordHeader, chain.ErrMalformed)
-	}
-	return Record{
-		Height: binary.BigEndian.Uint64(b), Round: binary.BigEndian.Uint32(b[8:]), Kind: RecordKind(b[12]), Data: b[recordHeader:],
-	}, nil
 }
 
 // check reports whether the record can be read and belongs where it says.
@@ -72,7 +50,7 @@ func (r Record) check() error {
 		if cert, err = chain.DecodeCertificate(r.Data); err == nil {
 			height, round = cert.Height, cert.Round
 		}
-	case RecordForgotten:
+	case RecordMissingVote:
 		_, err = chain.DecodeVote(r.Data)
 		height, round = r.Height, r.Round
 	case RecordBlock:

@@ -49,9 +49,9 @@ func (c *Core) readOwn(h *height, records []Record) ([]chain.Vote, error) {
 	return own, nil
 }
 
-// ErrForgotten is wrapped by the error of New when the records are known not to be all that this
+// ErrMissingVote is wrapped by the error of New when the records are known not to be all that this
 // validator has signed.
-var ErrForgotten = errors.New("these records have forgotten a vote of this validator")
+var ErrMissingVote = errors.New("these records have forgotten a vote of this validator")
 
 // remembers looks for a vote of this validator that it does not hold. It never forgets one that has
 // left, so that its records are an older copy, put back, or another process signs with its key.
@@ -73,7 +73,7 @@ func (c *Core) remembers(h *height, v chain.Vote) {
 // stop keeps the vote that this validator has forgotten, so that nobody votes on top of these
 // records again.
 func (c *Core) stop() []Action {
-	record := Record{Height: math.MaxInt64, Kind: RecordForgotten, Data: c.forgotten.Encode()}
+	record := Record{Height: math.MaxInt64, Kind: RecordMissingVote, Data: c.forgotten.Encode()}
 	return []Action{Persist{[]Record{record}}, Contradiction{Reason: forgotten(*c.forgotten)}}
 }
 

@@ -214,7 +214,7 @@ func (c *Core) propose(h *height) bool {
 		return false
 	}
 	h.round(h.current).requested = true
-	c.emit(RequestBlock{Height: h.Height.Height, Round: h.current})
+	c.emit(RequestBlock{Height: h.Number, Round: h.current})
 	return false
 }
 
@@ -224,7 +224,7 @@ func (rd *round) closed() bool { return rd.certificates != [chain.Finalize + 1]*
 // built takes in the new block that this leader asked for, if it still stands where it stood.
 func (c *Core) built(e BlockBuilt) {
 	h := c.height
-	if h == nil || h.committed || e.Block == nil || e.Round != h.current || e.Block.Header.Height != h.Height.Height {
+	if h == nil || h.committed || e.Block == nil || e.Round != h.current || e.Block.Header.Height != h.Number {
 		return
 	}
 	rd := h.peek(h.current)
@@ -243,7 +243,7 @@ func (c *Core) built(e BlockBuilt) {
 
 func (c *Core) sendProposal(h *height, b *block) {
 	rd := h.round(h.current)
-	s := chain.Vote{Kind: chain.Propose, Height: h.Height.Height, Round: rd.number, Block: b.hash, Validator: uint32(h.self)}
+	s := chain.Vote{Kind: chain.Propose, Height: h.Number, Round: rd.number, Block: b.hash, Validator: uint32(h.self)}
 	c.cfg.Sign(&s)
 	notarization, nullifications, _ := h.justification(rd.number)
 	p := &chain.Proposal{Statement: s, Block: *b.Block, Notarization: notarization}

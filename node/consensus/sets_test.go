@@ -14,7 +14,7 @@ func TestSetChangesBetweenHeights(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.StartHeight(Height{Height: 1, Set: old, Order: order(4)}); err != nil {
+	if _, err := c.StartHeight(Height{Number: 1, Set: old, Order: order(4)}); err != nil {
 		t.Fatal(err)
 	}
 	c.height.presence[3].missed = 7
@@ -26,7 +26,7 @@ func TestSetChangesBetweenHeights(t *testing.T) {
 
 	// Validator 0 leaves: each of the others moves down by one. A new one comes.
 	set := &chain.ValidatorSet{Threshold: 3, Validators: append([]chain.Validator(nil), testSet(5, 3).Validators[1:]...)}
-	actions, err := c.StartHeight(Height{Height: 2, Set: set, Order: order(4), Parent: final.Block, Last: final})
+	actions, err := c.StartHeight(Height{Number: 2, Set: set, Order: order(4), Parent: final.Block, Last: final})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,13 +55,13 @@ func TestEarlyVoteOfTheSameSetIsTakenIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.StartHeight(Height{Height: 1, Set: set, Order: order(4)}); err != nil {
+	if _, err := c.StartHeight(Height{Number: 1, Set: set, Order: order(4)}); err != nil {
 		t.Fatal(err)
 	}
 	early := chain.Vote{Kind: chain.Nullify, Height: 2, Validator: 2}
 	c.Step(Received{Bundle: Bundle{Votes: []chain.Vote{early}}})
 	final := fakeCertificate(chain.Finalize, 1, 0, chain.Hash{1}, 1, 2, 3)
-	if _, err := c.StartHeight(Height{Height: 2, Set: testSet(4, 3), Order: order(4), Parent: final.Block, Last: final}); err != nil {
+	if _, err := c.StartHeight(Height{Number: 2, Set: testSet(4, 3), Order: order(4), Parent: final.Block, Last: final}); err != nil {
 		t.Fatal(err)
 	}
 	if !c.height.awake || c.height.peek(0).votes[chain.Nullify] == nil {

@@ -41,7 +41,7 @@ func TestHeightThatFailsForHoursStillDecides(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.StartHeight(Height{Height: 1, Set: set, Order: order(4)}); err != nil {
+		if _, err := c.StartHeight(Height{Number: 1, Set: set, Order: order(4)}); err != nil {
 			t.Fatal(err)
 		}
 		for r := range uint32(rounds) {
@@ -80,7 +80,7 @@ func TestHeightThatFailsForHoursStillDecides(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := away.StartHeight(Height{Height: 1, Set: set, Order: order(4)}); err != nil {
+	if _, err := away.StartHeight(Height{Number: 1, Set: set, Order: order(4)}); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok := find[CheckBlock](away.Step(Received{Bundle: proposed.Bundle})); ok {
@@ -100,7 +100,7 @@ func TestRetryAfterManyRoundsIsShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.StartHeight(Height{Height: 1, Set: set, Order: order(4)}); err != nil {
+	if _, err := c.StartHeight(Height{Number: 1, Set: set, Order: order(4)}); err != nil {
 		t.Fatal(err)
 	}
 	for r := range uint32(100) {
@@ -134,7 +134,7 @@ func TestEarlyProposalsAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.StartHeight(Height{Height: 1, Set: set, Order: order(100)}); err != nil {
+	if _, err := c.StartHeight(Height{Number: 1, Set: set, Order: order(100)}); err != nil {
 		t.Fatal(err)
 	}
 	big := make([]chain.BatchRef, chain.MaxBodyRefs)

@@ -66,7 +66,7 @@ func (c *Core) waitedFor(h *height, rd *round) bool {
 		if m.QuarterWait {
 			after /= 4
 		}
-		c.emit(SetTimer{Timer: Timer{Kind: WaitTimer, Height: h.Height.Height, Round: rd.number}, After: after})
+		c.emit(SetTimer{Timer: Timer{Kind: WaitTimer, Height: h.Number, Round: rd.number}, After: after})
 	}
 	return rd.wait == waited
 }
@@ -80,7 +80,7 @@ func (c *Core) leaderWaited(h *height) bool {
 	rd := h.round(h.current)
 	if rd.leaderWait == notWaited {
 		rd.leaderWait = waiting
-		c.emit(SetTimer{Timer: Timer{Kind: ProposeTimer, Height: h.Height.Height, Round: h.current}, After: 2 * h.delta()})
+		c.emit(SetTimer{Timer: Timer{Kind: ProposeTimer, Height: h.Number, Round: h.current}, After: 2 * h.delta()})
 	}
 	return rd.leaderWait == waited
 }
@@ -138,7 +138,7 @@ func (c *Core) settle(h *height) {
 	c.settles++
 	c.dropped.again = 0
 	if !c.cfg.Mutation.AskNobody {
-		c.emit(AskAgain{})
+		c.emit(RequestResend{})
 	}
-	c.emit(SetTimer{Timer: Timer{Kind: SettleTimer, Height: h.Height.Height, Round: uint32(c.settles)}, After: 2 * h.delta()})
+	c.emit(SetTimer{Timer: Timer{Kind: SettleTimer, Height: h.Number, Round: uint32(c.settles)}, After: 2 * h.delta()})
 }

@@ -18,7 +18,7 @@ func settledCore(t *testing.T, self int) *Core {
 		t.Fatal(err)
 	}
 	c.Step(Health{OK: true})
-	started, err := c.StartHeight(Height{Height: 1, Set: set, Order: order(4)})
+	started, err := c.StartHeight(Height{Number: 1, Set: set, Order: order(4)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,11 +20,11 @@ func inWait(t *testing.T) (c *Core, block *chain.Block) {
 		t.Fatal(err)
 	}
 	c.Step(Health{OK: true})
-	started, err := c.StartHeight(Height{Height: 1, Set: set, Order: order(4)})
+	started, err := c.StartHeight(Height{Number: 1, Set: set, Order: order(4)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := find[AskAgain](started); !ok {
+	if _, ok := find[RequestResend](started); !ok {
 		t.Fatal("the others are not asked what they said before the start")
 	}
 	block = &chain.Block{Header: chain.Header{ChainID: "test", Height: 1, Proposer: 0}}
@@ -126,11 +126,11 @@ func TestWhoDroppedMessagesAsksAgainBeforeItVotes(t *testing.T) {
 		}
 		core.Step(Received{Bundle: Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Finalize, 1, 0, block.Hash(), 0, 1, 3)}}})
 		last := fakeCertificate(chain.Finalize, 2, 0, chain.Hash{5}, 0, 1, 3)
-		started, err := core.StartHeight(Height{Height: 3, Parent: last.Block, Last: last, Set: core.height.Set, Order: order(4)})
+		started, err := core.StartHeight(Height{Number: 3, Parent: last.Block, Last: last, Set: core.height.Set, Order: order(4)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, asks := find[AskAgain](started); asks != c.asks {
+		if _, asks := find[RequestResend](started); asks != c.asks {
 			t.Errorf("%s: asks again: %v, want %v", c.name, asks, c.asks)
 		}
 		if core.settled == c.asks {

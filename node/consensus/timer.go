@@ -34,7 +34,7 @@ func (c *Core) startRound(h *height) {
 		rd.skipped = true
 		after = 0
 	}
-	c.emit(SetTimer{Timer: Timer{Kind: RoundTimer, Height: h.Height.Height, Round: h.current}, After: after})
+	c.emit(SetTimer{Timer: Timer{Kind: RoundTimer, Height: h.Number, Round: h.current}, After: after})
 }
 
 func (c *Core) fired(t Timer) {
@@ -46,7 +46,7 @@ func (c *Core) fired(t Timer) {
 		}
 		return
 	}
-	if h == nil || t.Height != h.Height.Height {
+	if h == nil || t.Height != h.Number {
 		return
 	}
 	switch t.Kind {
@@ -81,7 +81,7 @@ func (c *Core) timeout(h *height) {
 		// It spoke between the start of the round and now.
 		rd.skipped = false
 		after := c.cfg.roundTimeout(h.current, h.delta())
-		c.emit(SetTimer{Timer: Timer{Kind: RoundTimer, Height: h.Height.Height, Round: h.current}, After: after})
+		c.emit(SetTimer{Timer: Timer{Kind: RoundTimer, Height: h.Number, Round: h.current}, After: after})
 		return
 	}
 	rd.timedOut = true
@@ -108,7 +108,7 @@ func (c *Core) retry(h *height) {
 	}
 	h.attempt++
 	c.askAgain(h)
-	c.emit(SetTimer{Timer: Timer{Kind: RetryTimer, Height: h.Height.Height}, After: c.cfg.RetryInterval})
+	c.emit(SetTimer{Timer: Timer{Kind: RetryTimer, Height: h.Number}, After: c.cfg.RetryInterval})
 	b := c.everything(h)
 	if !b.Empty() {
 		c.emit(Broadcast{b})
@@ -127,7 +127,7 @@ func (c *Core) everything(h *height) Bundle {
 
 // last returns the finalization of the block below, as strong as known.
 func (c *Core) last() *chain.Certificate {
-	if below := c.closed(c.height.Height.Height - 1); below != nil {
+	if below := c.closed(c.height.Number - 1); below != nil {
 		return below.final
 	}
 	return c.height.Last

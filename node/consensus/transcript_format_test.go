@@ -103,7 +103,7 @@ func (tr *transcript) record(r Record) string {
 		var v chain.Vote
 		v, err = chain.DecodeVote(r.Data)
 		s = tr.vote(v)
-	case RecordForgotten:
+	case RecordMissingVote:
 		var v chain.Vote
 		v, err = chain.DecodeVote(r.Data)
 		s = "forgotten(" + tr.vote(v) + ")"
@@ -178,7 +178,7 @@ func (tr *transcript) formatAction(a Action) string {
 			s += ", justified by " + tr.formatCertificate(c)
 		}
 		return s
-	case AskAgain:
+	case RequestResend:
 		return "ask the others again"
 	case Strengthen:
 		return "strengthen " + tr.formatCertificate(a.Finalization)

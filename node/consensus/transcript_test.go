@@ -220,7 +220,7 @@ func (tr *transcript) restart(args []string) []string {
 }
 
 func (tr *transcript) begin() []string {
-	actions, err := tr.core.StartHeight(Height{Height: tr.height, Parent: tr.parent(tr.height), Set: tr.set, Order: tr.order, Last: tr.finals[tr.height-1]})
+	actions, err := tr.core.StartHeight(Height{Number: tr.height, Parent: tr.parent(tr.height), Set: tr.set, Order: tr.order, Last: tr.finals[tr.height-1]})
 	if err != nil {
 		return []string{"error: " + err.Error()}
 	}

@@ -244,7 +244,7 @@ func (a *waitAutomaton) run(path []int) (c *Core, votes uint64, emits uint32) {
 		}
 	}
 	c.Step(Health{OK: true})
-	actions, err := c.StartHeight(Height{Height: 1, Set: set, Order: order(3)})
+	actions, err := c.StartHeight(Height{Number: 1, Set: set, Order: order(3)})
 	if err != nil {
 		a.m.t.Fatal(err)
 	}

