@@ -1,0 +1,122 @@
+package prose
+
+import (
+	"regexp"
+	"strings"
+)
+
+// codeMark stands for code, a link's address or a format verb in the midst of a text: one word that
+// is nobody's English.
+const codeMark = '⌘'
+
+var (
+	codeSpan   = regexp.MustCompile("(``+)(.+?)``+|`[^`]+`")
+	link       = regexp.MustCompile(`\]\([^)\s]*\)|\]\[[^\]]*\]`)
+	address    = regexp.MustCompile(`<?https?://[^\s)>]*[^\s)>.,;:]>?`)
+	htmlTag    = regexp.MustCompile(`</?[a-z][^>]*>|<!--.*?-->`)
+	listItem   = regexp.MustCompile(`^\s*([-*+]|\d+[.)])\s+`)
+	tableRule  = regexp.MustCompile(`^[\s|:-]+$`)
+	underlined = regexp.MustCompile(`^\s*(=+|-{3,})\s*$`)
+)
+
+// plain takes the marks of Markdown out of a paragraph, line by line. A code span may go over a
+// line's end, so the lines are joined for it.
+func plain(lines []line) []line {
+	joined := make([]string, len(lines))
+	for i, l := range lines {
+		joined[i] = l.text
+	}
+	s := codeSpan.ReplaceAllStringFunc(strings.Join(joined, "\n"), func(span string) string {
+		return string(codeMark) + strings.Repeat("\n", strings.Count(span, "\n"))
+	})
+	s = htmlTag.ReplaceAllString(s, "")
+	s = link.ReplaceAllString(s, "]")
+	s = address.ReplaceAllString(s, string(codeMark))
+	s = strings.NewReplacer("**", "", "*", "", "[", "", "]", "").Replace(s)
+	result := make([]line, len(lines))
+	for i, part := range strings.Split(s, "\n") {
+		result[i] = line{lines[i].number, part}
+	}
+	return result
+}
+
+// markdown finds the texts of a document: headings, paragraphs, items and cells. base is the number
+// of the line before the first.
+func markdown(file string, base int, source string, k kind) (all []text) {
+	var current []line
+	flush := func() {
+		if len(current) > 0 {
+			all = append(all, text{file, k, plain(current)})
+			current = nil
+		}
+	}
+	lines := strings.Split(source, "\n")
+	fenced, blank, inItem, hidden := false, true, false, false
+	for i, raw := range lines {
+		number := base + i + 1
+		trimmed := strings.TrimSpace(raw)
+		if strings.HasPrefix(trimmed, "```") || strings.HasPrefix(trimmed, "~~~") {
+			flush()
+			fenced, inItem, blank = !fenced, inItem && indented(raw), true
+			continue
+		}
+		if strings.HasPrefix(trimmed, "<!--") && !strings.Contains(trimmed, "-->") {
+			hidden = true
+		}
+		switch {
+		case hidden:
+			flush()
+			hidden = !strings.Contains(trimmed, "-->")
+		case fenced:
+		case trimmed == "":
+			flush()
+			blank = true
+			continue
+		case blank && indented(raw) && !inItem: // a block of code
+			continue
+		case strings.HasPrefix(trimmed, "#"):
+			flush()
+			title := strings.TrimSpace(strings.TrimLeft(trimmed, "#"))
+			all = append(all, text{file, heading, plain([]line{{number, title}})})
+			inItem = false
+		case strings.HasPrefix(trimmed, "|"):
+			flush()
+			if tableRule.MatchString(trimmed) {
+				break
+			}
+			of := k
+			if i+1 < len(lines) && tableRule.MatchString(lines[i+1]) && strings.Contains(lines[i+1], "-") {
+				of = heading
+			}
+			inItem = false
+			for _, cell := range cells(trimmed) {
+				all = append(all, text{file, of, plain([]line{{number, cell}})})
+			}
+		case underlined.MatchString(raw):
+			flush()
+		case listItem.MatchString(raw):
+			flush()
+			current = append(current, line{number, listItem.ReplaceAllString(raw, "")})
+			inItem = true
+		default:
+			if !indented(raw) && !strings.HasPrefix(raw, " ") && blank {
+				inItem = false
+			}
+			current = append(current, line{number, strings.TrimLeft(trimmed, "> ")})
+		}
+		blank = false
+	}
+	flush()
+	return all
+}
+
+func indented(s string) bool {
+	return strings.HasPrefix(s, "    ") || strings.HasPrefix(s, "\t")
+}
+
+// cells splits a row at the bars that are neither escaped nor in a code span.
+func cells(row string) []string {
+	row = codeSpan.ReplaceAllString(row, string(codeMark))
+	row = strings.ReplaceAll(row, `\|`, " ")
+	return strings.Split(strings.Trim(row, "|"), "|")
+}
