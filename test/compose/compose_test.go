@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/diseq/diseq/client"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/test/system"
 )
@@ -122,11 +123,11 @@ func hashes(node *system.Node) (out []chain.Hash, err error) {
 		return nil, err
 	}
 	for h := range count {
-		var b system.Block
+		var b client.Block
 		if err := node.Get(fmt.Sprintf("/v1/blocks/%d?messages=false", h), &b); err != nil {
 			return nil, err
 		}
-		out = append(out, b.Hash)
+		out = append(out, b.HeaderHash)
 	}
 	return out, nil
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/diseq/diseq/client"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/identity"
 	"github.com/diseq/diseq/node/store"
@@ -65,7 +66,7 @@ func TestNetworkGoesOnWhenItsClocksAreBehindItsChain(t *testing.T) {
 	r := n.Audit(h, load)
 	// The chain's time is no faster than it must be: it waits for the clocks.
 	last := n.Genesis.TimeMS
-	err = n.Nodes[0].Blocks(t.Context(), 1, false, func(b *system.Block) bool {
+	err = n.Nodes[0].Blocks(t.Context(), 1, false, func(b *client.Block) bool {
 		if b.Header.Timestamp != last+1 {
 			t.Errorf("block %d has time %d, the block below %d: it runs away from the clocks", b.Header.Height, b.Header.Timestamp, last)
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/diseq/diseq/client"
 	"github.com/diseq/diseq/test/system"
 )
 
@@ -17,7 +18,7 @@ import (
 func voters(t *testing.T, node *system.Node, from, to uint64, validator int) []bool {
 	t.Helper()
 	var out []bool
-	err := node.Blocks(t.Context(), from, false, func(b *system.Block) bool {
+	err := node.Blocks(t.Context(), from, false, func(b *client.Block) bool {
 		voted := false
 		for _, v := range b.Certificate.Votes {
 			voted = voted || v.Validator == uint32(validator)
@@ -38,7 +39,7 @@ func awaitVote(t *testing.T, node *system.Node, from uint64, validator int) uint
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
 	var height uint64
-	err := node.Blocks(ctx, from+1, false, func(b *system.Block) bool {
+	err := node.Blocks(ctx, from+1, false, func(b *client.Block) bool {
 		for _, v := range b.Certificate.Votes {
 			if v.Validator == uint32(validator) {
 				height = b.Header.Height

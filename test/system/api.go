@@ -13,16 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/diseq/diseq/client"
 	"github.com/diseq/diseq/node/chain"
 )
-
-// Block is a final block as every route of /v1 shows it.
-type Block struct {
-	Header      chain.Header              `json:"header"`
-	Hash        chain.Hash                `json:"header_hash"`
-	Certificate *chain.ReceiptCertificate `json:"certificate"`
-	Messages    []chain.ReceiptMessage    `json:"messages"`
-}
 
 // Status is as much of /v1/status as tests look at.
 type Status struct {
@@ -113,8 +106,8 @@ func (n *Node) Status() (Status, error) {
 	return s, n.Get("/v1/status", &s)
 }
 
-// Submit submits messages with client and returns the answers to them.
-func (n *Node) Submit(ctx context.Context, client *http.Client, query string, messages [][]byte) ([]Result, error) {
+// Submit submits messages over an HTTP client and returns the answers to them.
+func (n *Node) Submit(ctx context.Context, over *http.Client, query string, messages [][]byte) ([]Result, error) {
 	var body []byte
 	for _, m := range messages {
 		body = append(binary.AppendUvarint(body, uint64(len(m))), m...)
@@ -125,7 +118,7 @@ func (n *Node) Submit(ctx context.Context, client *http.Client, query string, me
 		return nil, err
 	}
 	request.Header.Set("Content-Type", "application/vnd.diseq.batch")
-	r, err := client.Do(request)
+	r, err := over.Do(request)
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +151,7 @@ func (n *Node) Finalize(message string) (*chain.Receipt, error) {
 
 // Blocks calls each with the final blocks from a height on, as they come, until it returns false or
 // ctx ends.
-func (n *Node) Blocks(ctx context.Context, from uint64, messages bool, each func(*Block) bool) error {
+func (n *Node) Blocks(ctx context.Context, from uint64, messages bool, each func(*client.Block) bool) error {
 	url := fmt.Sprintf("%s/v1/stream?from=%d&messages=%t", n.URL, from, messages)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -174,7 +167,7 @@ func (n *Node) Blocks(ctx context.Context, from uint64, messages bool, each func
 		return answer(url, r, nil)
 	}
 	for lines := json.NewDecoder(r.Body); ; {
-		b := &Block{}
+		b := &client.Block{}
 		if err := lines.Decode(b); err != nil {
 			return fmt.Errorf("%s: %w", url, err)
 		}

@@ -1,27 +1,24 @@
 package system
 
 import (
-	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/test/oracle"
 )
 
-// The audit's own controls: each promise is broken once by nodes that lie, and it must be seen. An
-// oracle that has never cried out is no witness.
+// test/oracle shows that it names each broken promise. What follows shows that the audit passes on
+// what nodes serve: nodes that lie serve one broken promise of each kind.
 
 // lies is a network of nodes that serve what they are given.
 type lies struct {
+	*oracle.Forge
 	t        *testing.T
-	keys     []ed25519.PrivateKey
-	genesis  *chain.Genesis
 	chains   [2][]*chain.FinalBlock // of each node, from height 1
 	ledger   *Ledger
 	history  *History
@@ -30,52 +27,17 @@ type lies struct {
 }
 
 func newLies(t *testing.T) *lies {
+	f := oracle.NewForge(t)
 	l := &lies{
-		t: t, genesis: &chain.Genesis{Version: 1, ChainID: "lies", Threshold: 3, Parameters: chain.DefaultParameters()},
-		ledger:  &Ledger{accepted: map[chain.Hash]acceptance{}, uncertain: map[chain.Hash]bool{}},
-		history: newHistory(2), receipt: func(*chain.Receipt) {},
-	}
-	for i := range 4 {
-		key := ed25519.NewKeyFromSeed([]byte(strings.Repeat(string(rune('a'+i)), ed25519.SeedSize)))
-		l.keys = append(l.keys, key)
-		l.genesis.Validators = append(l.genesis.Validators, chain.GenesisValidator{
-			Name: fmt.Sprint("v", i), Validator: chain.Validator{PublicKey: chain.PublicKeyOf(key), VRFKey: chain.VRFKey{31: byte(i + 1)}},
-		})
-	}
-	if err := l.genesis.Validate(); err != nil {
-		t.Fatal(err)
+		Forge: f, t: t, ledger: &Ledger{Ledger: oracle.NewLedger()},
+		history: &History{oracle.New(f.Genesis, string(loadTag))}, receipt: func(*chain.Receipt) {},
 	}
 	for place, text := range []string{"load one", "load two", "load three"} {
 		m := chain.Message{Data: []byte(text)}
-		l.both(l.block(0, m))
-		l.ledger.accepted[m.ID()] = acceptance{place: place}
+		l.both(l.Block(l.chains[0], m))
+		l.ledger.Accepted(m.ID(), oracle.Acceptance{Place: place + 1})
 	}
 	return l
-}
-
-// block makes a final block on top of a node's chain, with the finalize votes of three validators.
-func (l *lies) block(node int, messages ...chain.Message) *chain.FinalBlock {
-	set, parent := l.genesis.Set(), l.genesis.Header()
-	if c := l.chains[node]; len(c) > 0 {
-		parent = c[len(c)-1].Header
-	}
-	f := &chain.FinalBlock{Messages: messages}
-	f.Header = chain.Header{
-		ProtocolVersion: chain.ProtocolVersion, ChainID: l.genesis.ChainID, Height: parent.Height + 1, ParentHash: parent.Hash(),
-		Timestamp: parent.Timestamp + 1, MessagesRoot: chain.MessagesRoot(messages), MessagesCount: uint32(len(messages)),
-		ValidatorsHash: set.Hash(), NextValidatorsHash: set.Hash(),
-	}
-	l.certify(f, 3)
-	return f
-}
-
-func (l *lies) certify(f *chain.FinalBlock, votes int) {
-	f.Certificate = chain.Certificate{Kind: chain.Finalize, Height: f.Header.Height, Block: f.Hash()}
-	for i, key := range l.keys[:votes] {
-		v := chain.Vote{Kind: chain.Finalize, Height: f.Header.Height, Block: f.Hash(), Validator: uint32(i)}
-		v.Sign(key, l.genesis.ChainID)
-		f.Certificate.Votes = append(f.Certificate.Votes, chain.VoteSignature{Validator: uint32(i), Signature: v.Signature})
-	}
 }
 
 func (l *lies) both(f *chain.FinalBlock) {
@@ -84,9 +46,10 @@ func (l *lies) both(f *chain.FinalBlock) {
 	}
 }
 
-// saw adds to the history that a node told of a block.
+// saw adds to the history that a node showed a block.
 func (l *lies) saw(f *chain.FinalBlock) {
-	l.history.observe(&Node{Name: "v1", Index: 1}, &Block{Header: f.Header, Hash: f.Hash()})
+	b := oracle.Shown(f)
+	l.history.Show("v1", &b)
 }
 
 // serve answers as node i.
@@ -114,12 +77,11 @@ func (l *lies) serve(i int) *Node {
 	mux.HandleFunc("GET /v1/evidence", func(w http.ResponseWriter, _ *http.Request) {
 		write(w, map[string]any{"evidence": l.evidence})
 	})
-	mux.HandleFunc("GET /v1/stream", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /v1/stream", func(w http.ResponseWriter, r *http.Request) {
 		for _, f := range own {
-			b := Block{Header: f.Header, Hash: f.Hash()}
-			b.Certificate = &chain.ReceiptCertificate{Certificate: f.Certificate, Strength: f.Certificate.Strength()}
-			for _, m := range f.Messages {
-				b.Messages = append(b.Messages, chain.ReceiptMessage{ID: m.ID(), Message: m})
+			b := oracle.Shown(f)
+			if r.FormValue("messages") == "false" {
+				b.Messages = nil
 			}
 			write(w, b)
 		}
@@ -148,31 +110,16 @@ func (l *lies) serve(i int) *Node {
 	return &Node{Index: i, Name: fmt.Sprint("v", i), URL: server.URL, process: &process{}}
 }
 
-// recorder is a test whose failures are what is looked for.
-type recorder struct {
-	testing.TB
-	said []string
-}
-
-func (r *recorder) Error(args ...any) { r.said = append(r.said, fmt.Sprint(args...)) }
-
-func (r *recorder) Fatal(args ...any) {
-	r.Error(args...)
-	runtime.Goexit()
-}
-
-func (r *recorder) Fatalf(format string, args ...any) { r.Fatal(fmt.Sprintf(format, args...)) }
-
 func (l *lies) audit() string {
-	r := &recorder{TB: l.t}
-	n := &Network{tb: r, Genesis: l.genesis, Nodes: []*Node{l.serve(0), l.serve(1)}}
+	r := &oracle.Recorder{TB: l.t}
+	n := &Network{tb: r, Genesis: l.Genesis, Nodes: []*Node{l.serve(0), l.serve(1)}}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		n.Audit(l.history, l.ledger)
 	}()
 	<-done
-	return strings.Join(r.said, "\n")
+	return r.Said()
 }
 
 func TestAuditOfAnHonestNetworkIsSilent(t *testing.T) {
@@ -192,48 +139,22 @@ func TestAuditSeesEveryBrokenPromise(t *testing.T) {
 		want string
 	}{
 		"fork": {func(l *lies) {
-			l.chains[0] = append(l.chains[0], l.block(0, extra))
-			l.chains[1] = append(l.chains[1], l.block(1))
+			below := l.chains[0]
+			l.chains[0] = append(below[:3:3], l.Block(below, extra))
+			l.chains[1] = append(below[:3:3], l.Block(below))
 		}, "FORK: height 4"},
-		"changed block": {func(l *lies) {
-			l.saw(l.block(0, extra))
-			l.both(l.block(0))
-		}, "FORK: height 4"},
-		"lost block":   {func(l *lies) { l.saw(l.block(0, extra)) }, "height 4 was seen final, the highest that any node has now is 3"},
-		"lost message": {func(l *lies) { l.ledger.accepted[extra.ID()] = acceptance{answered: time.Now()} }, "LOST: message " + extra.ID().String()},
-		"repeated message": {func(l *lies) {
-			l.both(l.block(0, extra))
-			l.both(l.block(0, extra))
-		}, "is final twice"},
-		"reordered messages": {func(l *lies) {
-			one, two := chain.Message{Data: []byte("load one")}.ID(), chain.Message{Data: []byte("load two")}.ID()
-			l.ledger.accepted[one], l.ledger.accepted[two] = l.ledger.accepted[two], l.ledger.accepted[one]
-		}, "client 0 submitted message 0 before 1"},
-		"invented message":  {func(l *lies) { l.both(l.block(0, chain.Message{Data: []byte("load of nobody")})) }, "no client submitted it"},
-		"short certificate": {func(l *lies) { l.certify(l.chains[0][1], 2) }, "2 votes"},
+		"lost block":        {func(l *lies) { l.saw(l.Block(l.chains[0], extra)) }, "the highest that any node has now is 3"},
+		"lost message":      {func(l *lies) { l.ledger.Accepted(extra.ID(), oracle.Acceptance{}) }, "LOST: message " + extra.ID().String()},
+		"invented message":  {func(l *lies) { l.both(l.Block(l.chains[0], chain.Message{Data: []byte("load of nobody")})) }, "no client submitted it"},
+		"short certificate": {func(l *lies) { l.Certify(l.chains[0][1], 2) }, "2 votes"},
 		"gap": {func(l *lies) {
 			for i := range l.chains {
 				l.chains[i] = append(l.chains[i][:1:1], l.chains[i][2])
 			}
 		}, "height 3 where 2 was next"},
-		"wrong parent": {func(l *lies) {
-			f := l.block(0)
-			f.Header.ParentHash = chain.Hash{1}
-			l.certify(f, 3)
-			l.both(f)
-		}, "its parent is"},
-		"changed message": {func(l *lies) { l.chains[0][1].Messages[0].Timestamp++ }, "messages root"},
-		"forged receipt":  {func(l *lies) { l.receipt = func(r *chain.Receipt) { r.Message.Timestamp++ } }, "does not verify"},
-		"evidence": {func(l *lies) {
-			a, b := chain.Vote{Kind: chain.Finalize, Height: 1, Block: chain.Hash{1}}, chain.Vote{Kind: chain.Finalize, Height: 1, Block: chain.Hash{2}}
-			a.Sign(l.keys[0], l.genesis.ChainID)
-			b.Sign(l.keys[0], l.genesis.ChainID)
-			e, ok := chain.NewEvidence(l.genesis.ChainID, l.genesis.Set(), a, b)
-			if !ok {
-				l.t.Fatal("two votes for two blocks are no evidence")
-			}
-			l.evidence = append(l.evidence, e)
-		}, "holds evidence"},
+		"forged receipt":            {func(l *lies) { l.receipt = func(r *chain.Receipt) { r.Message.Timestamp++ } }, "does not verify"},
+		"evidence":                  {func(l *lies) { l.evidence = append(l.evidence, l.Equivocation(l.t)) }, "holds evidence"},
+		"answer that no node gives": {func(l *lies) { l.ledger.Errors = append(l.ledger.Errors, fmt.Errorf("answered 500")) }, "answered 500"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLies(t)

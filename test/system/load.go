@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/test/oracle"
 )
 
 // Load describes clients that submit messages at a bounded rate, each over one connection and one
@@ -31,26 +32,14 @@ type Load struct {
 
 // Ledger is what became of the messages of a load.
 type Ledger struct {
+	*oracle.Ledger
 	mu sync.Mutex
-	// accepted were answered 202 or 200; uncertain were sent and not answered, so that they may be
-	// final or not.
-	accepted  map[chain.Hash]acceptance
-	uncertain map[chain.Hash]bool
 	// Refused counts requests answered 429 or 503, Failed those that were not answered. Errors
 	// holds other answers.
 	Refused, Failed int
 	Errors          []error
 
 	stop func()
-}
-
-// acceptance is what a client knows of a message that was accepted.
-type acceptance struct {
-	sent, answered time.Time
-	// lane is a client's unbroken sequence of requests to one node, place the message's place in
-	// it: within a lane, the order of submission is the order of the chain.
-	lane  [2]int
-	place int
 }
 
 // Start runs a load until the ledger's Stop is called or the test ends.
@@ -62,11 +51,11 @@ func (l Load) Start(tb testing.TB) *Ledger {
 	if l.Size < 24 || l.Rate <= 0 || l.Batch <= 0 {
 		tb.Fatalf("load without size, rate or batch: %+v", l)
 	}
-	ledger := &Ledger{accepted: map[chain.Hash]acceptance{}, uncertain: map[chain.Hash]bool{}}
+	ledger := &Ledger{Ledger: oracle.NewLedger()}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	for i := range l.Clients {
-		c := &client{load: &l, ledger: ledger, index: i, down: make([]time.Time, len(l.Nodes)), lastNode: -1}
+		c := &submitter{load: &l, ledger: ledger, index: i, down: make([]time.Time, len(l.Nodes)), lastNode: -1}
 		running.Go(func() { c.run(ctx) })
 	}
 	ledger.stop = sync.OnceFunc(func() {
@@ -78,16 +67,16 @@ func (l Load) Start(tb testing.TB) *Ledger {
 }
 
 // Latencies returns how long messages sent from one time to another took from being sent to being
-// seen final, in rising order. It is only called after Stop, with the report and the history of an
+// seen final, in rising order. It is only called after Stop, with the order and the history of an
 // audit.
-func (l *Ledger) Latencies(r *Report, h *History, from, to time.Time) []time.Duration {
+func (l *Ledger) Latencies(order *oracle.Order, h *History, from, to time.Time) []time.Duration {
 	var out []time.Duration
-	for id, a := range l.accepted {
-		if a.sent.Before(from) || !a.sent.Before(to) {
+	for id, a := range l.All() {
+		if a.Sent.Before(from) || !a.Sent.Before(to) {
 			continue
 		}
-		if at, ok := h.At(r.Positions[id].Height); ok {
-			out = append(out, at.Sub(a.sent))
+		if at, ok := h.At(order.Positions[id].Height); ok {
+			out = append(out, at.Sub(a.Sent))
 		}
 	}
 	slices.Sort(out)
@@ -96,10 +85,10 @@ func (l *Ledger) Latencies(r *Report, h *History, from, to time.Time) []time.Dur
 
 // FinalPerSecond returns how many messages of the load were seen final in each second from a time
 // on.
-func (l *Ledger) FinalPerSecond(r *Report, h *History, from time.Time, seconds int) []int {
+func (l *Ledger) FinalPerSecond(order *oracle.Order, h *History, from time.Time, seconds int) []int {
 	out := make([]int, seconds)
-	for id := range l.accepted {
-		if at, ok := h.At(r.Positions[id].Height); ok && !at.Before(from) {
+	for id := range l.All() {
+		if at, ok := h.At(order.Positions[id].Height); ok && !at.Before(from) {
 			if s := int(at.Sub(from) / time.Second); s < seconds {
 				out[s]++
 			}
@@ -111,14 +100,8 @@ func (l *Ledger) FinalPerSecond(r *Report, h *History, from time.Time, seconds i
 // Stop ends the load and returns when every request has been answered or given up.
 func (l *Ledger) Stop() { l.stop() }
 
-// submitted reports whether a client sent a message that was not refused.
-func (l *Ledger) submitted(id chain.Hash) bool {
-	_, ok := l.accepted[id]
-	return ok || l.uncertain[id]
-}
-
-// client is one connection's worth of load.
-type client struct {
+// submitter is one connection's worth of load.
+type submitter struct {
 	load     *Load
 	ledger   *Ledger
 	index    int
@@ -128,7 +111,7 @@ type client struct {
 	place    int
 }
 
-func (c *client) run(ctx context.Context) {
+func (c *submitter) run(ctx context.Context) {
 	transport := &http.Transport{MaxConnsPerHost: 1, DialContext: (&net.Dialer{Timeout: 2 * time.Second}).DialContext}
 	defer transport.CloseIdleConnections()
 	h := &http.Client{Transport: transport, Timeout: answerWithin}
@@ -159,7 +142,7 @@ func (c *client) run(ctx context.Context) {
 var loadTag = []byte("load ")
 
 // messages makes messages that exist once: random, so that no other load and no other run has them.
-func (c *client) messages() [][]byte {
+func (c *submitter) messages() [][]byte {
 	out := make([][]byte, c.load.Batch)
 	for i := range out {
 		m := append(make([]byte, 0, c.load.Size), loadTag...)
@@ -171,7 +154,7 @@ func (c *client) messages() [][]byte {
 }
 
 // node picks the client's own node, or the next that is not known to be down.
-func (c *client) node() int {
+func (c *submitter) node() int {
 	for i := range c.load.Nodes {
 		if n := (c.index + i) % len(c.load.Nodes); time.Now().After(c.down[n]) {
 			return n
@@ -180,7 +163,7 @@ func (c *client) node() int {
 	return c.index % len(c.load.Nodes)
 }
 
-func (c *client) request(ctx context.Context, h *http.Client) {
+func (c *submitter) request(ctx context.Context, h *http.Client) {
 	i := c.node()
 	if i != c.lastNode {
 		c.lastNode, c.lane, c.place = i, c.lane+1, 0
@@ -196,8 +179,10 @@ func (c *client) request(ctx context.Context, h *http.Client) {
 	defer l.mu.Unlock()
 	if err == nil {
 		for _, r := range results {
-			l.accepted[r.ID] = acceptance{sent: sent, answered: answered, lane: [2]int{c.index, c.lane}, place: c.place}
 			c.place++
+			l.Accepted(r.ID, oracle.Acceptance{
+				Sent: sent, Answered: answered, Lane: oracle.Lane{Client: c.index, Sequence: c.lane}, Place: c.place,
+			})
 		}
 		return
 	}
@@ -215,7 +200,7 @@ func (c *client) request(ctx context.Context, h *http.Client) {
 		l.Errors = append(l.Errors, err)
 	}
 	for _, m := range messages {
-		l.uncertain[chain.Message{Data: m}.ID()] = true
+		l.Sent(chain.Message{Data: m}.ID())
 	}
 	c.down[i] = time.Now().Add(time.Second)
 }
@@ -224,6 +209,6 @@ func (c *client) request(ctx context.Context, h *http.Client) {
 func (l *Ledger) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return fmt.Sprintf("%d messages accepted, %d uncertain, %d requests refused, %d not answered",
-		len(l.accepted), len(l.uncertain), l.Refused, l.Failed)
+	accepted, uncertain := l.Count()
+	return fmt.Sprintf("%d messages accepted, %d uncertain, %d requests refused, %d not answered", accepted, uncertain, l.Refused, l.Failed)
 }

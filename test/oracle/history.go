@@ -1,0 +1,261 @@
+package oracle
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/diseq/diseq/client"
+	"github.com/diseq/diseq/node/chain"
+)
+
+// History is what nodes showed as final while a test ran. The first block that any node shows at a
+// height is the one: History compares every later showing with it, of any node and after any
+// restart. Its methods may be called from several goroutines.
+type History struct {
+	genesis *chain.Genesis
+	set     *chain.ValidatorSet
+	tag     []byte
+
+	mu     sync.Mutex
+	blocks map[uint64]*Sighting
+	shown  map[string]uint64 // the last height that each node showed
+	top    uint64            // the highest height that any node showed
+	broken []string
+	news   chan struct{} // closed at every block
+}
+
+// Sighting is the first showing of a height.
+type Sighting struct {
+	Header      chain.Header
+	Hash        chain.Hash
+	By          string
+	At          time.Time
+	Certificate *chain.Certificate // nil if the block was shown without one
+	// messages is nil until a node shows the block in full.
+	messages []message
+}
+
+// message is a final message; own means that a ledger of the test must know it.
+type message struct {
+	id  chain.Hash
+	own bool
+}
+
+// Position is a message's place in the order: a height, and its index in the block from 0 on.
+type Position struct {
+	Height uint64
+	Index  int
+}
+
+func (p Position) compare(q Position) int {
+	return cmp.Or(cmp.Compare(p.Height, q.Height), cmp.Compare(p.Index, q.Index))
+}
+
+// Order is the order of messages that an audit found.
+type Order struct {
+	Height    uint64
+	Positions map[chain.Hash]Position
+	// Votes counts the finalize votes of each validator in the certificates.
+	Votes []int
+}
+
+// New makes the history of a network. A final message that begins with tag must be in a ledger; the
+// test itself may submit others.
+func New(genesis *chain.Genesis, tag string) *History {
+	return &History{
+		genesis: genesis, set: genesis.Set(), tag: []byte(tag),
+		blocks: map[uint64]*Sighting{}, shown: map[string]uint64{}, news: make(chan struct{}),
+	}
+}
+
+// Show takes a block that a node shows as final. A block that lists fewer messages than its header
+// counts is compared by its hash; the first full showing of a height is verified as a reader with
+// the genesis document does.
+func (h *History) Show(by string, b *client.Block) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	height, hash := b.Header.Height, b.Header.Hash()
+	if hash != b.HeaderHash {
+		h.note("%s names block %v at height %d, its header hashes to %v", by, b.HeaderHash, height, hash)
+	}
+	h.shown[by], h.top = height, max(h.top, height)
+	first := h.blocks[height]
+	switch {
+	case first == nil:
+		first = &Sighting{Header: b.Header, Hash: hash, By: by, At: time.Now()}
+		h.blocks[height] = first
+	case first.Hash != hash:
+		h.note("FORK: height %d is %v for %s, it was %v for %s", height, hash, by, first.Hash, first.By)
+		return
+	}
+	if len(b.Messages) == int(b.Header.MessagesCount) {
+		h.full(by, first, b)
+	}
+	close(h.news)
+	h.news = make(chan struct{})
+}
+
+// full takes a showing with all messages.
+func (h *History) full(by string, first *Sighting, b *client.Block) {
+	if first.messages != nil {
+		same := func(m message, shown chain.ReceiptMessage) bool { return m.id == shown.ID }
+		if !slices.EqualFunc(first.messages, b.Messages, same) {
+			h.note("%s shows other messages at height %d than were shown before", by, b.Header.Height)
+		}
+		return
+	}
+	if err := h.verify(b); err != nil {
+		h.note("%s, height %d: %v", by, b.Header.Height, err)
+	}
+	if b.Certificate != nil {
+		first.Certificate = &b.Certificate.Certificate
+	}
+	first.messages = make([]message, len(b.Messages))
+	for i, m := range b.Messages {
+		first.messages[i] = message{id: m.ID, own: bytes.HasPrefix(m.Data, h.tag)}
+	}
+}
+
+func (h *History) verify(b *client.Block) error {
+	if b.Certificate == nil {
+		return fmt.Errorf("the block has no certificate")
+	}
+	f := chain.FinalBlock{Block: chain.Block{Header: b.Header}, Certificate: b.Certificate.Certificate}
+	for _, m := range b.Messages {
+		if id := m.Message.ID(); id != m.ID {
+			return fmt.Errorf("message %v has id %v", m.ID, id)
+		}
+		f.Messages = append(f.Messages, m.Message)
+	}
+	return f.Verify(h.genesis.ChainID, h.set)
+}
+
+// Receipt takes a receipt that a node gave for a message of the order.
+func (h *History) Receipt(by string, r *chain.Receipt, id chain.Hash, want Position) {
+	if err := r.Verify(h.genesis, 0); err != nil {
+		h.Fail("%s: the receipt of %v does not verify: %v", by, id, err)
+	}
+	if got := (Position{r.Height, int(r.Index)}); got != want || r.Message.ID != id {
+		h.Fail("%s: the receipt of %v is of %v at %v, it is final at %v", by, id, r.Message.ID, got, want)
+	}
+}
+
+// Evidence takes the evidence that a node holds. In a network of honest validators there is none.
+func (h *History) Evidence(by string, evidence []chain.Evidence) {
+	if len(evidence) > 0 {
+		h.Fail("%s holds evidence of equivocation by honest validators: %v", by, evidence)
+	}
+}
+
+// Audit reads the order up to a height, every block of which some node has shown in full, and
+// compares it with the ledgers, whose clients have stopped. Tip is the highest height that any node
+// has now.
+func (h *History) Audit(height, tip uint64, ledgers ...*Ledger) *Order {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if tip < h.top {
+		h.note("height %d was shown as final, the highest that any node has now is %d", h.top, tip)
+	}
+	order := &Order{Height: height, Positions: map[chain.Hash]Position{}, Votes: make([]int, len(h.genesis.Validators))}
+	parent := h.genesis.Header()
+	parentHash := parent.Hash()
+	for at := uint64(1); at <= height; at++ {
+		b := h.blocks[at]
+		if b == nil || b.messages == nil {
+			h.note("no node showed height %d of %d in full", at, height)
+			return order
+		}
+		if b.Header.ParentHash != parentHash || b.Header.Timestamp <= parent.Timestamp {
+			h.note("block %d of time %d has parent %v, the block below it is %v of time %d",
+				at, b.Header.Timestamp, b.Header.ParentHash, parentHash, parent.Timestamp)
+		}
+		parent, parentHash = b.Header, b.Hash
+		if b.Certificate != nil {
+			for _, v := range b.Certificate.Votes {
+				order.Votes[v.Validator]++
+			}
+		}
+		for i, m := range b.messages {
+			place := Position{Height: at, Index: i}
+			if before, ok := order.Positions[m.id]; ok {
+				h.note("message %v is final twice, at %v and at %v", m.id, before, place)
+			}
+			order.Positions[m.id] = place
+			if m.own && !slices.ContainsFunc(ledgers, func(l *Ledger) bool { return l.knows(m.id) }) {
+				h.note("message %v is final at %v, no client submitted it", m.id, place)
+			}
+		}
+	}
+	for _, l := range ledgers {
+		h.broken = append(h.broken, l.check(order)...)
+	}
+	return order
+}
+
+// Fail notes a broken promise that the suite itself saw.
+func (h *History) Fail(format string, args ...any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.note(format, args...)
+}
+
+func (h *History) note(format string, args ...any) {
+	h.broken = append(h.broken, fmt.Sprintf(format, args...))
+}
+
+// reported bounds how many broken promises a test prints.
+const reported = 20
+
+// Report makes the test fail with the promises that were broken since the last report, and returns
+// how many they are.
+func (h *History) Report(tb testing.TB) int {
+	tb.Helper()
+	h.mu.Lock()
+	broken := h.broken
+	h.broken = nil
+	h.mu.Unlock()
+	for _, b := range broken[:min(len(broken), reported)] {
+		tb.Error(b)
+	}
+	if more := len(broken) - reported; more > 0 {
+		tb.Errorf("%d more promises broken", more)
+	}
+	return len(broken)
+}
+
+// Block returns the first showing of a height.
+func (h *History) Block(height uint64) (Sighting, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	b, ok := h.blocks[height]
+	if !ok {
+		return Sighting{}, false
+	}
+	return *b, true
+}
+
+// Height returns the last height that a node showed.
+func (h *History) Height(node string) uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.shown[node]
+}
+
+// Highest returns the highest height that any node showed.
+func (h *History) Highest() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.top
+}
+
+// News returns a channel that is closed when the next block is shown.
+func (h *History) News() <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.news
+}
