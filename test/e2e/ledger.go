@@ -3,19 +3,19 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"maps"
 	"sync"
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/test/oracle"
 )
 
-// A Ledger is what clients were told about the messages they submitted.
+// A Ledger is what clients know of the messages that they submitted.
 type Ledger struct {
-	mu       sync.Mutex
-	accepted map[chain.Hash]time.Time
-	failed   int
-	longest  time.Duration // from being submitted first to being accepted
+	*oracle.Ledger
+	mu      sync.Mutex
+	failed  int
+	longest time.Duration // from being submitted first to being accepted
 
 	stop func()
 }
@@ -31,7 +31,7 @@ const (
 // Write submits messages through the Service, ten a second, until Stop or the end of the test. What
 // is not accepted is submitted again, as a client does, which is safe: equal bytes are one message.
 func (n *Network) Write(label string) *Ledger {
-	l := &Ledger{accepted: map[chain.Hash]time.Time{}}
+	l := &Ledger{Ledger: oracle.NewLedger()}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	slots := make(chan struct{}, writers)
@@ -63,6 +63,7 @@ func (n *Network) Write(label string) *Ledger {
 // submit tries until the message is accepted or the ledger is closed.
 func (l *Ledger) submit(ctx context.Context, n *Network, message []byte) {
 	begun := time.Now()
+	l.Sent(chain.Message{Data: message}.ID())
 	tick := time.NewTicker(writeEvery)
 	defer tick.Stop()
 	for {
@@ -72,7 +73,7 @@ func (l *Ledger) submit(ctx context.Context, n *Network, message []byte) {
 		cancel()
 		l.mu.Lock()
 		if err == nil {
-			l.accepted[results[0].ID] = time.Now()
+			l.Accepted(results[0].ID, oracle.Acceptance{Sent: begun, Answered: time.Now()})
 			l.longest = max(l.longest, time.Since(begun))
 		} else {
 			l.failed++
@@ -92,17 +93,11 @@ func (l *Ledger) submit(ctx context.Context, n *Network, message []byte) {
 // Stop ends the writing and returns when no request is under way.
 func (l *Ledger) Stop() { l.stop() }
 
-// Accepted returns the messages that were answered 202, or known to be final, and when.
-func (l *Ledger) Accepted() map[chain.Hash]time.Time {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return maps.Clone(l.accepted)
-}
-
 // String says what became of the writing.
 func (l *Ledger) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	accepted, _ := l.Count()
 	return fmt.Sprintf("%d messages accepted, %d requests tried again, the slowest accepted after %.1f s",
-		len(l.accepted), l.failed, l.longest.Seconds())
+		accepted, l.failed, l.longest.Seconds())
 }

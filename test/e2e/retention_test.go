@@ -26,7 +26,7 @@ func TestADeletedNetworkLeavesItsChainBehindAndIsResumed(t *testing.T) {
 	keys, volumes, genesis, o := n.Secrets(), n.volumes(), n.MustGenesis(), n.Watch()
 	receipt := n.Finalize("before the network is deleted")
 	o.Check(t)
-	height := o.Height()
+	height := o.Highest()
 
 	n.remove()
 	n.CheckSecrets(keys)

@@ -8,10 +8,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/diseq/diseq/client"
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/test/oracle"
 )
 
 // load is clients that submit messages to every node all the time, and the messages again that were
@@ -21,17 +23,19 @@ type load struct {
 	stop  context.CancelFunc
 	ended sync.WaitGroup
 
-	mu sync.Mutex
-	// accepted are the messages answered with 202 or 200, submitted all that were ever sent.
-	accepted, submitted map[chain.Hash]bool
-	answers             int
+	// book holds the messages that were answered with 202 or 200, and all that were ever sent.
+	book    *oracle.Ledger
+	answers atomic.Int64
 }
+
+// everything says that each final message must be one of the load's.
+func everything([]byte) bool { return true }
 
 // newLoad begins with as many clients as there are nodes that serve, each of which submits a
 // message after pause on average.
 func (w *world) newLoad(pause time.Duration) *load {
 	ctx, stop := context.WithCancel(w.ctx)
-	l := &load{world: w, stop: stop, accepted: map[chain.Hash]bool{}, submitted: map[chain.Hash]bool{}}
+	l := &load{world: w, stop: stop, book: oracle.NewLedger()}
 	for i, m := range w.nodes {
 		c := w.client(m.name, "load-"+m.name)
 		others := make([]*client.Client, 0, len(w.nodes))
@@ -46,11 +50,8 @@ func (w *world) newLoad(pause time.Duration) *load {
 // goOn begins another load, which answers for what was accepted by one that has ended too.
 func (w *world) goOn(ended *load, pause time.Duration) *load {
 	l := w.newLoad(pause)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	maps.Copy(l.submitted, ended.submitted)
-	maps.Copy(l.accepted, ended.accepted)
-	l.answers += ended.answers
+	l.book.Join(ended.book)
+	l.answers.Add(ended.answers.Load())
 	return l
 }
 
@@ -70,16 +71,12 @@ func (l *load) run(ctx context.Context, rng *rand.Rand, name string, own *client
 
 func (l *load) submit(ctx context.Context, to *client.Client, data []byte) {
 	id := chain.Message{Data: data}.ID()
-	l.mu.Lock()
-	l.submitted[id] = true
-	l.mu.Unlock()
+	l.book.Sent(id)
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if _, err := to.Submit(ctx, data); err == nil {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.accepted[id] = true
-		l.answers++
+		l.book.Accepted(id, oracle.Acceptance{Answered: time.Now()})
+		l.answers.Add(1)
 	}
 }
 
@@ -90,9 +87,8 @@ func (l *load) end() {
 }
 
 func (l *load) count() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.accepted)
+	accepted, _ := l.book.Count()
+	return accepted
 }
 
 // settle ends the load and waits until all nodes are at one height and nothing is left to order.
@@ -131,8 +127,8 @@ func (w *world) audit(l *load) uint64 {
 		w.readChain(m, height)
 	}
 	// An empty block that certifies the state may have come since; streams have shown it already.
-	for height < w.history.highest() {
-		height = w.history.highest()
+	for height < w.history.Highest() {
+		height = w.history.Highest()
 		w.eventually(time.Minute, "all have what was shown", func() error {
 			for _, m := range w.nodes {
 				if s := m.status(); s.Height < height {
@@ -145,29 +141,16 @@ func (w *world) audit(l *load) uint64 {
 			w.readChain(m, height)
 		}
 	}
-	places := w.history.places(w, height)
-	lost := 0
-	for id := range l.accepted {
-		if _, ok := places[id]; !ok {
-			lost++
-			w.Errorf("message %v was answered 202 and is not final", id)
-		}
-		if lost > 5 {
-			break
-		}
-	}
-	for id, at := range places {
-		if !l.submitted[id] {
-			w.Errorf("message %v is final at height %d and nobody submitted it", id, at)
-		}
-	}
-	w.verifyReceipts(l)
+	w.verifyReceipts(l, w.history.Audit(height, l.book))
 	for _, m := range w.nodes {
-		if e, err := m.client.Evidence(w.ctx); err != nil || len(e) > 0 {
-			w.Errorf("%s holds evidence against honest validators: %+v %v", m.name, e, err)
-		}
+		e, err := m.client.Evidence(w.ctx)
+		w.must(err)
+		w.history.Evidence(m.name, e)
 	}
-	w.note("audited: %d heights, %d messages accepted", height, len(l.accepted))
+	if w.history.Report(w) > 0 {
+		w.FailNow()
+	}
+	w.note("audited: %d heights, %d messages accepted", height, l.count())
 	return height
 }
 
@@ -183,133 +166,29 @@ func (w *world) readChain(m *member, height uint64) {
 			if got := blocks[i].Header.Height; got != next {
 				w.Fatalf("%s shows height %d where %d was next", m.name, got, next)
 			}
-			w.history.add(w, m.name, &blocks[i])
+			w.history.Show(m.name, &blocks[i])
 			next++
 		}
 	}
 }
 
-func (w *world) verifyReceipts(l *load) {
+func (w *world) verifyReceipts(l *load, order *oracle.Order) {
 	w.Helper()
-	ids := make([]chain.Hash, 0, len(l.accepted))
-	for id := range l.accepted {
-		ids = append(ids, id)
-	}
+	ids := slices.Collect(maps.Keys(l.book.All()))
 	slices.SortFunc(ids, func(a, b chain.Hash) int { return slices.Compare(a[:], b[:]) })
 	for i := range min(receiptsAudited, len(ids)) {
-		id := ids[i*len(ids)/min(receiptsAudited, len(ids))]
-		r, err := w.nodes[i%len(w.nodes)].client.Receipt(w.ctx, id)
-		if err == nil {
-			err = r.Verify(w.genesis, 0)
+		id, m := ids[i*len(ids)/min(receiptsAudited, len(ids))], w.nodes[i%len(w.nodes)]
+		at, ok := order.Positions[id]
+		if !ok {
+			continue // lost, which is reported
 		}
-		if err != nil || r.Message.ID != id {
-			w.Errorf("receipt of %v from %s: %v", id, w.nodes[i%len(w.nodes)].name, err)
+		r, err := m.client.Receipt(w.ctx, id)
+		if err != nil {
+			w.history.Fail("%s: receipt of %v: %v", m.name, id, err)
+			continue
 		}
+		w.history.Receipt(m.name, r, id, at)
 	}
-}
-
-// history is what was first shown of each height, by whichever node; every later word of it is held
-// to that.
-type history struct {
-	mu     sync.Mutex
-	blocks map[uint64]*client.Block
-	// broken are the promises seen broken by goroutines of the test.
-	broken []string
-}
-
-func (h *history) fail(format string, args ...any) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.note(format, args...)
-}
-
-func (h *history) note(format string, args ...any) {
-	h.broken = append(h.broken, fmt.Sprintf(format, args...))
-}
-
-// report makes the test fail with what was seen broken.
-func (h *history) report(w *world) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, b := range h.broken[:min(len(h.broken), 10)] {
-		w.Error(b)
-	}
-}
-
-// add takes a block in that a node showed: checked in full when it is new, else compared with what
-// was shown before. Two that show a height at once come one after the other: the second would be
-// compared with nothing.
-func (h *history) add(w *world, by string, b *client.Block) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	height := b.Header.Height
-	before := h.blocks[height]
-	if before == nil {
-		if err := w.verify(b); err != nil {
-			h.note("%s, height %d: %v", by, height, err)
-		}
-		if h.blocks == nil {
-			h.blocks = map[uint64]*client.Block{}
-		}
-		h.blocks[height] = b
-		return
-	}
-	if before.HeaderHash != b.HeaderHash || !slices.EqualFunc(before.Messages, b.Messages, func(x, y chain.ReceiptMessage) bool { return x.ID == y.ID }) {
-		h.note("%s shows block %v of %d messages at height %d, where block %v of %d was shown before",
-			by, b.HeaderHash, len(b.Messages), height, before.HeaderHash, len(before.Messages))
-	}
-}
-
-// verify checks a block as a reader does that has the genesis document alone.
-func (w *world) verify(b *client.Block) error {
-	if b.Certificate == nil {
-		return fmt.Errorf("a final block without a certificate")
-	}
-	f := chain.FinalBlock{Block: chain.Block{Header: b.Header}, Certificate: b.Certificate.Certificate}
-	for _, m := range b.Messages {
-		if id := m.Message.ID(); id != m.ID {
-			return fmt.Errorf("message %v has id %v", m.ID, id)
-		}
-		f.Messages = append(f.Messages, m.Message)
-	}
-	return f.Verify(w.genesis.ChainID, w.genesis.Set())
-}
-
-// highest is the highest height that was shown.
-func (h *history) highest() (height uint64) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for at := range h.blocks {
-		height = max(height, at)
-	}
-	return height
-}
-
-// places returns the height of each final message, and holds the chain to being one.
-func (h *history) places(w *world, height uint64) map[chain.Hash]uint64 {
-	w.Helper()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	genesis := w.genesis.Header()
-	parent, last := genesis.Hash(), genesis.Timestamp
-	out := map[chain.Hash]uint64{}
-	for at := uint64(1); at <= height; at++ {
-		b := h.blocks[at]
-		if b == nil {
-			w.Fatalf("nobody showed height %d of %d", at, height)
-		}
-		if b.Header.ParentHash != parent || b.Header.Timestamp <= last {
-			w.Errorf("block %d of time %d is on %v, below it is %v of time %d", at, b.Header.Timestamp, b.Header.ParentHash, parent, last)
-		}
-		parent, last = b.HeaderHash, b.Header.Timestamp
-		for _, m := range b.Messages {
-			if before, ok := out[m.ID]; ok {
-				w.Errorf("message %v is final at height %d and at %d", m.ID, before, at)
-			}
-			out[m.ID] = at
-		}
-	}
-	return out
 }
 
 // stream follows a node's stream from height 1 on through all its lives, until the world ends:
@@ -335,7 +214,7 @@ func (w *world) follow(m *member) *stream {
 			return fmt.Errorf("the stream of %s brought height %d where %d was next", m.name, b.Header.Height, s.next)
 		}
 		s.next++
-		w.history.add(w, m.name, b)
+		w.history.Show(m.name, b)
 		return nil
 	}
 	w.tasks.Go(func() {
@@ -345,7 +224,7 @@ func (w *world) follow(m *member) *stream {
 			from := s.next
 			s.mu.Unlock()
 			if err := c.Stream(w.ctx, from, take); err != nil && w.ctx.Err() == nil && (s.height() >= from || strings.HasPrefix(err.Error(), "stream: ")) {
-				w.history.fail("%s from height %d on: %v", m.name, from, err)
+				w.history.Fail("%s from height %d on: %v", m.name, from, err)
 			}
 			select {
 			case <-w.ctx.Done():

@@ -52,7 +52,7 @@ func (w *world) count(l *load, height uint64) {
 	name, _, _ := strings.Cut(w.Name(), "/")
 	virtual := time.Since(w.began)
 	w.Logf("%d heights, %d messages, %d answers, %d kills (%d torn), %v of virtual time",
-		height, l.count(), l.answers, w.kills, w.torn, virtual.Round(time.Second))
+		height, l.count(), l.answers.Load(), w.kills, w.torn, virtual.Round(time.Second))
 	rows.mu.Lock()
 	defer rows.mu.Unlock()
 	var r *row
@@ -67,7 +67,7 @@ func (w *world) count(l *load, height uint64) {
 	}
 	r.runs++
 	r.accepted += l.count()
-	r.answers += l.answers
+	r.answers += int(l.answers.Load())
 	r.kills += w.kills
 	r.torn += w.torn
 	r.heights += height

@@ -78,7 +78,8 @@ func rejoins(w *world, wiped string) {
 	height := w.audit(l)
 	w.count(l, height)
 	for h := killed + 2; h < first; h++ {
-		for _, s := range w.history.blocks[h].Certificate.Votes {
+		b, _ := w.history.Block(h)
+		for _, s := range b.Certificate.Votes {
 			if int(s.Validator) == v.index {
 				w.Errorf("the certificate of height %d has its signature: it was killed at height %d and may vote from %d", h, killed, first)
 			}

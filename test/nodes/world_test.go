@@ -21,6 +21,7 @@ import (
 	"github.com/diseq/diseq/node/identity"
 	"github.com/diseq/diseq/node/peer"
 	"github.com/diseq/diseq/node/store"
+	"github.com/diseq/diseq/test/oracle"
 )
 
 // spec is what a world is made with.
@@ -51,7 +52,7 @@ type world struct {
 	began   time.Time
 	ctx     context.Context
 	tasks   sync.WaitGroup
-	history history
+	history *oracle.History
 	// kills counts the nodes killed; torn those whose copy lacks something that was written after
 	// the kill.
 	kills, torn int
@@ -104,7 +105,9 @@ func bubble(t *testing.T, seed uint64, s spec, test func(*world)) {
 			for _, m := range w.all {
 				m.halt()
 			}
-			w.history.report(w)
+			if w.history != nil {
+				w.history.Report(w)
+			}
 			if t.Failed() {
 				w.tell()
 			}
@@ -164,7 +167,7 @@ func (w *world) make(s spec) {
 			w.nodes = append(w.nodes, w.member(s, i, name, id))
 		}
 	}
-	w.all = w.nodes
+	w.all, w.history = w.nodes, oracle.New(w.genesis, everything)
 	for name, document := range map[string]any{"genesis.json": w.genesis, "peers.json": peers} {
 		b, err := json.Marshal(document)
 		w.must(err)

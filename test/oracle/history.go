@@ -1,7 +1,6 @@
 package oracle
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -19,7 +18,7 @@ import (
 type History struct {
 	genesis *chain.Genesis
 	set     *chain.ValidatorSet
-	tag     []byte
+	own     func(data []byte) bool
 
 	mu     sync.Mutex
 	blocks map[uint64]*Sighting
@@ -64,11 +63,14 @@ type Order struct {
 	Votes []int
 }
 
-// New makes the history of a network. A final message that begins with tag must be in a ledger; the
-// test itself may submit others.
-func New(genesis *chain.Genesis, tag string) *History {
+// New makes the history of a network. A final message for whose data own returns true must be in a
+// ledger; the test itself may submit others. If own is nil, no message is looked for in ledgers.
+func New(genesis *chain.Genesis, own func(data []byte) bool) *History {
+	if own == nil {
+		own = func([]byte) bool { return false }
+	}
 	return &History{
-		genesis: genesis, set: genesis.Set(), tag: []byte(tag),
+		genesis: genesis, set: genesis.Set(), own: own,
 		blocks: map[uint64]*Sighting{}, shown: map[string]uint64{}, news: make(chan struct{}),
 	}
 }
@@ -117,7 +119,7 @@ func (h *History) full(by string, first *Sighting, b *client.Block) {
 	}
 	first.messages = make([]message, len(b.Messages))
 	for i, m := range b.Messages {
-		first.messages[i] = message{id: m.ID, own: bytes.HasPrefix(m.Data, h.tag)}
+		first.messages[i] = message{id: m.ID, own: h.own(m.Data)}
 	}
 }
 
@@ -152,15 +154,19 @@ func (h *History) Evidence(by string, evidence []chain.Evidence) {
 	}
 }
 
+// Tip takes the highest height that any node has now. Highest is the result of [History.Highest]
+// from before the nodes were asked: a final block may not disappear.
+func (h *History) Tip(highest, now uint64) {
+	if now < highest {
+		h.Fail("height %d was shown as final, the highest that any node has now is %d", highest, now)
+	}
+}
+
 // Audit reads the order up to a height, every block of which some node has shown in full, and
-// compares it with the ledgers, whose clients have stopped. Tip is the highest height that any node
-// has now.
-func (h *History) Audit(height, tip uint64, ledgers ...*Ledger) *Order {
+// compares it with the ledgers, whose clients have stopped.
+func (h *History) Audit(height uint64, ledgers ...*Ledger) *Order {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if tip < h.top {
-		h.note("height %d was shown as final, the highest that any node has now is %d", h.top, tip)
-	}
 	order := &Order{Height: height, Positions: map[chain.Hash]Position{}, Votes: make([]int, len(h.genesis.Validators))}
 	parent := h.genesis.Header()
 	parentHash := parent.Hash()

@@ -36,7 +36,9 @@ func (n *Network) Audit(h *History, ledgers ...*Ledger) *oracle.Order {
 			h.Fail("%v", err)
 		}
 	}
-	order := h.Audit(height, n.tip(), books...)
+	highest := h.Highest()
+	h.Tip(highest, n.tip())
+	order := h.Audit(height, books...)
 	n.checkReceipts(h, order, books)
 	for _, node := range running {
 		var held struct{ Evidence []chain.Evidence }

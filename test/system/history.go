@@ -15,7 +15,7 @@ type History struct{ *oracle.History }
 
 // Watch follows the streams of all nodes until the test ends, across their restarts.
 func (n *Network) Watch() *History {
-	h := &History{oracle.New(n.Genesis, string(loadTag))}
+	h := &History{oracle.New(n.Genesis, ofLoad)}
 	ctx, cancel := context.WithCancel(context.Background())
 	var watching sync.WaitGroup
 	for _, node := range n.Nodes {

@@ -1,6 +1,7 @@
 package system
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -140,6 +141,8 @@ func (c *submitter) run(ctx context.Context) {
 // loadTag starts the messages of loads, so that an audit can tell one that nobody submitted from
 // one of the test's own.
 var loadTag = []byte("load ")
+
+func ofLoad(data []byte) bool { return bytes.HasPrefix(data, loadTag) }
 
 // messages makes messages that exist once: random, so that no other load and no other run has them.
 func (c *submitter) messages() [][]byte {
