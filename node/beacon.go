@@ -31,13 +31,6 @@ type beacon struct {
 	missed  []uint64
 }
 
-// epoch is what the store keeps of a beacon epoch.
-type epoch struct {
-	number uint64
-	value  chain.Hash
-	output *[32]byte
-}
-
 func newBeacon(g *chain.Genesis) *beacon {
 	b := &beacon{
 		chainID: g.ChainID, genesis: g.Hash(), interval: uint64(g.Parameters.BeaconInterval), set: g.Set(),
@@ -95,7 +88,7 @@ func (b *beacon) inputLocked(e uint64) ([32]byte, bool) {
 }
 
 // apply takes in a final block and returns the rows of the epochs that it changed.
-func (b *beacon) apply(block *chain.Block) []epoch {
+func (b *beacon) apply(block *chain.Block) []chain.Epoch {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	height := block.Header.Height
@@ -120,23 +113,23 @@ func (b *beacon) apply(block *chain.Block) []epoch {
 		maps.DeleteFunc(b.output, func(k uint64, _ [32]byte) bool { return k+2 < next })
 		maps.DeleteFunc(b.held, func(k uint64, _ chain.Commitment) bool { return k < next })
 	}
-	rows := make([]epoch, 0, len(changed))
+	rows := make([]chain.Epoch, 0, len(changed))
 	for _, k := range slices.Sorted(maps.Keys(changed)) {
 		rows = append(rows, b.row(k))
 	}
 	return rows
 }
 
-func (b *beacon) row(e uint64) epoch {
-	r := epoch{number: e, value: b.value[e]}
+func (b *beacon) row(e uint64) chain.Epoch {
+	r := chain.Epoch{Number: e, Beacon: b.value[e]}
 	if y, ok := b.output[e]; ok {
-		r.output = &y
+		r.Output = &y
 	}
 	return r
 }
 
 // restore takes in the rows of the store, in rising order, at final height.
-func (b *beacon) restore(height uint64, rows []epoch) {
+func (b *beacon) restore(height uint64, rows []chain.Epoch) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if height == 0 {
@@ -148,18 +141,18 @@ func (b *beacon) restore(height uint64, rows []epoch) {
 		b.missed[i] = (b.current + n - 1 - uint64(i)) / n
 	}
 	for _, r := range rows {
-		if r.number+2 >= b.current {
-			b.value[r.number] = r.value
-			if r.output != nil {
-				b.output[r.number] = *r.output
+		if r.Number+2 >= b.current {
+			b.value[r.Number] = r.Beacon
+			if r.Output != nil {
+				b.output[r.Number] = *r.Output
 			}
 		}
-		if r.output == nil {
+		if r.Output == nil {
 			continue
 		}
-		b.made[b.committer(r.number)]++
-		if r.number < b.current {
-			b.missed[b.committer(r.number)]--
+		b.made[b.committer(r.Number)]++
+		if r.Number < b.current {
+			b.missed[b.committer(r.Number)]--
 		}
 	}
 }

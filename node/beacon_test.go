@@ -27,7 +27,7 @@ func TestTheBeaconIsTheSameAfterARestart(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		g := beaconGenesis(uint32(rapid.IntRange(1, 5).Draw(t, "interval")), rapid.IntRange(1, 4).Draw(t, "validators"))
 		live := newBeacon(g)
-		rows := map[uint64]epoch{}
+		rows := map[uint64]chain.Epoch{}
 		var order []uint64
 		for height := uint64(1); height <= uint64(rapid.IntRange(0, 40).Draw(t, "heights")); height++ {
 			b := &chain.Block{Header: chain.Header{Height: height}}
@@ -37,10 +37,10 @@ func TestTheBeaconIsTheSameAfterARestart(t *testing.T) {
 			}
 			before, _ := live.at(height)
 			for _, r := range live.apply(b) {
-				if _, ok := rows[r.number]; !ok {
-					order = append(order, r.number)
+				if _, ok := rows[r.Number]; !ok {
+					order = append(order, r.Number)
 				}
-				rows[r.number] = r
+				rows[r.Number] = r
 			}
 			next, err := live.at(height + 1)
 			if err != nil {
@@ -50,7 +50,7 @@ func TestTheBeaconIsTheSameAfterARestart(t *testing.T) {
 				t.Fatalf("the beacon of height %d is %v, that of %d %v, interval %d", height, before, height+1, next, g.Parameters.BeaconInterval)
 			}
 			restored := newBeacon(g)
-			var stored []epoch
+			var stored []chain.Epoch
 			for _, k := range order {
 				stored = append(stored, rows[k])
 			}

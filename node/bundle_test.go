@@ -12,7 +12,6 @@ import (
 
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/consensus"
-	"github.com/diseq/diseq/node/peer"
 )
 
 // signers are four validators that remember what they signed.
@@ -68,7 +67,7 @@ func (s *signers) block(b *chain.Block) {
 
 // holds reports whether everything in a bundle was signed by whom it names, and each certificate by
 // a threshold.
-func (s *signers) holds(b *peer.Bundle) bool {
+func (s *signers) holds(b *chain.Bundle) bool {
 	certificates, votes := slices.Clone(b.Certificates), slices.Clone(b.Votes)
 	for _, p := range b.Proposals {
 		votes = append(votes, p.Statement)
@@ -125,7 +124,7 @@ func FuzzOnBundle(f *testing.F) {
 		clear(s.votes)
 		clear(s.blocks)
 		n.sync, n.verifier = newSyncer(n), newVerifier(s.genesis)
-		b, height := &peer.Bundle{}, uint64(0)
+		b, height := &chain.Bundle{}, uint64(0)
 		if c, err := chain.DecodeCertificate(certificate); err == nil {
 			if sign&signCertificate != 0 {
 				s.certificate(c)

@@ -30,7 +30,7 @@ func (h *handler) reject(what string, err error) error {
 
 // OnBundle checks every signature in a bundle and hands it to the core. An honest peer passes on
 // only what it has checked itself.
-func (h *handler) OnBundle(from chain.PublicKey, b *peer.Bundle) error {
+func (h *handler) OnBundle(from chain.PublicKey, b *chain.Bundle) error {
 	height := uint64(0)
 	for _, c := range b.Certificates {
 		if err := h.n.verifier.certificate(c); err != nil {
@@ -54,7 +54,7 @@ func (h *handler) OnBundle(from chain.PublicKey, b *peer.Bundle) error {
 		height = max(height, b.Votes[i].Height)
 	}
 	h.n.sync.heard(from, height)
-	h.n.seq.post(consensus.Received{From: from, Bundle: consensus.Bundle(*b)})
+	h.n.seq.post(consensus.Received{From: from, Bundle: *b})
 	return nil
 }
 

@@ -210,12 +210,7 @@ func (n *Node) close() error {
 // apply makes a verified block final here: on disk first, then for everyone who waits.
 func (n *Node) apply(f *chain.FinalBlock, ids []chain.Hash, justification []byte) error {
 	height, hash := f.Header.Height, f.Hash()
-	changed := n.beacon.apply(&f.Block)
-	epochs := make([]store.Epoch, len(changed))
-	for i, e := range changed {
-		epochs[i] = store.Epoch{Number: e.number, Beacon: e.value, Output: e.output}
-	}
-	commit := store.Commit{Block: f, Remove: n.pool.Removable(ids), Epochs: epochs, Justification: justification}
+	commit := chain.Commit{Block: f, Remove: n.pool.Removable(ids), Epochs: n.beacon.apply(&f.Block), Justification: justification}
 	if err := n.written("block", func() error { return n.store.Commit(n.ctx, commit) }); err != nil {
 		return err
 	}

@@ -141,20 +141,18 @@ func (n *Node) openVotes() error {
 // restore derives the state in memory from the final blocks.
 func (n *Node) restore(ctx context.Context) error {
 	n.beacon = newBeacon(n.genesis)
-	var rows []epoch
+	var rows []chain.Epoch
 	const page = 4096
 	for from := uint64(0); ; {
 		stored, err := n.store.Epochs(ctx, from, page)
 		if err != nil {
 			return err
 		}
-		for _, e := range stored {
-			rows = append(rows, epoch{number: e.Number, value: e.Beacon, output: e.Output})
-			from = e.Number + 1
-		}
+		rows = append(rows, stored...)
 		if len(stored) < page {
 			break
 		}
+		from = stored[len(stored)-1].Number + 1
 	}
 	height := n.store.Height()
 	n.beacon.restore(height, rows)
@@ -189,7 +187,7 @@ func (n *Node) openPool(ctx context.Context, registry prometheus.Registerer) err
 		MaxMessageBytes: int(n.genesis.Parameters.MaxMessageBytes), MaxBlockBytes: int(n.genesis.Parameters.MaxBlockBytes),
 		Authors: authors, Acknowledgements: len(authors) - int(n.set.Threshold), Linked: n.linked,
 		MaxPoolBytes: int64(n.cfg.Limits.MaxPoolBytes), Height: indexed,
-		Storage: poolStorage{n.store}, Index: n.follower, Replicator: poolReplicator{n}, FreeDisk: freeDisk(n.cfg.Data),
+		Storage: n.store, Index: n.follower, Replicator: poolReplicator{n}, FreeDisk: freeDisk(n.cfg.Data),
 		Logger: n.log, Registerer: registry,
 	})
 	if err != nil {

@@ -8,27 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/diseq/diseq/node/chain"
-	"github.com/diseq/diseq/node/mempool"
-	"github.com/diseq/diseq/node/store"
 )
-
-// poolStorage keeps the pool's batches in the store: the two packages know nothing of each other,
-// but mean the same.
-type poolStorage struct{ *store.Store }
-
-// AddBatches makes batches durable.
-func (s poolStorage) AddBatches(ctx context.Context, batches []mempool.StoredBatch) error {
-	rows := make([]store.Batch, len(batches))
-	for i, b := range batches {
-		rows[i] = store.Batch(b)
-	}
-	return s.Store.AddBatches(ctx, rows)
-}
-
-// PendingBatches calls yield with every batch stored, in the order of their arrival.
-func (s poolStorage) PendingBatches(ctx context.Context, yield func(mempool.StoredBatch) error) error {
-	return s.Store.PendingBatches(ctx, func(b store.Batch) error { return yield(mempool.StoredBatch(b)) })
-}
 
 // poolReplicator pushes the pool's batches to the peers.
 type poolReplicator struct{ n *Node }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/consensus"
-	"github.com/diseq/diseq/node/peer"
 	"github.com/diseq/diseq/node/store"
 )
 
@@ -91,15 +90,12 @@ func (s *sequencer) restart(voting *store.Votes, voteFrom uint64) error {
 		MinBlockInterval: time.Duration(p.MinBlockIntervalMS) * time.Millisecond,
 		RetryInterval:    consensus.DefaultRetryInterval,
 	}
-	var records []consensus.Record
+	var records []chain.Record
 	if voting != nil {
 		cfg.Sign = func(v *chain.Vote) { v.Sign(s.n.identity.Signing, s.n.genesis.ChainID) }
-		stored, err := voting.Load()
-		if err != nil {
+		var err error
+		if records, err = voting.Load(); err != nil {
 			return err
-		}
-		for _, r := range stored {
-			records = append(records, consensus.Record{Height: r.Height, Round: r.Round, Kind: consensus.RecordKind(r.Kind), Data: r.Data})
 		}
 	}
 	core, err := consensus.New(cfg, records)
@@ -190,17 +186,15 @@ func commits(actions []consensus.Action) bool {
 // execute carries out actions: what is to persist first, with one fsync, then the rest in order.
 func (s *sequencer) execute(actions []consensus.Action) error {
 	s.n.synchrony.settled.Store(s.core.Settled())
-	var records []store.Record
+	var records []chain.Record
 	for _, a := range actions {
 		if p, ok := a.(consensus.Persist); ok {
-			for _, r := range p.Records {
-				records = append(records, store.Record{Height: r.Height, Round: r.Round, Kind: uint8(r.Kind), Data: r.Data})
-			}
+			records = append(records, p.Records...)
 		}
 	}
 	if s.voting == nil {
 		// Who does not vote has nothing to remember: certificates are had again from the others.
-		if slices.ContainsFunc(records, func(r store.Record) bool { return r.Kind == uint8(consensus.RecordVote) }) {
+		if slices.ContainsFunc(records, func(r chain.Record) bool { return r.Kind == chain.RecordVote }) {
 			return errors.New("the consensus core wants to vote without a vote store")
 		}
 		records = nil
@@ -215,9 +209,9 @@ func (s *sequencer) execute(actions []consensus.Action) error {
 		switch a := a.(type) {
 		case consensus.Persist:
 		case consensus.Broadcast:
-			s.n.transport.Broadcast((*peer.Bundle)(&a.Bundle))
+			s.n.transport.Broadcast(&a.Bundle)
 		case consensus.Send:
-			s.n.transport.Send(a.To, (*peer.Bundle)(&a.Bundle))
+			s.n.transport.Send(a.To, &a.Bundle)
 		case consensus.SetTimer:
 			s.setTimer(a)
 		case consensus.CheckBlock:
@@ -404,7 +398,7 @@ func (s *sequencer) answer(a consensus.AnswerFinalization) {
 		s.n.log.Debug("no finalization to answer with", "height", a.Height, "err", err)
 		return
 	}
-	s.n.transport.Send(a.To, &peer.Bundle{Certificates: []*chain.Certificate{c}})
+	s.n.transport.Send(a.To, &chain.Bundle{Certificates: []*chain.Certificate{c}})
 }
 
 // never is a height that no chain reaches: who may vote from it may not vote.

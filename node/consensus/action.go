@@ -15,15 +15,15 @@ import (
 type Action interface{ action() }
 
 // Persist asks for records to be durable.
-type Persist struct{ Records []Record }
+type Persist struct{ Records []chain.Record }
 
 // Broadcast asks for a bundle to be sent to every peer, this node excepted.
-type Broadcast struct{ Bundle Bundle }
+type Broadcast struct{ Bundle chain.Bundle }
 
 // Send asks for a bundle to be sent to one peer.
 type Send struct {
 	To     chain.PublicKey
-	Bundle Bundle
+	Bundle chain.Bundle
 }
 
 // TimerKind says what a timer is for.

@@ -15,9 +15,9 @@ func (c *Core) cast(h *height, kind chain.Kind, r uint32, hash chain.Hash) {
 	h.round(r).own[kind] = &v
 	if b := h.blocks[hash]; b != nil && b.Block != nil && !b.persisted {
 		b.persisted = true
-		c.persist(h, r, RecordBlock, b.Encode)
+		c.persist(h, r, chain.RecordBlock, b.Encode)
 	}
-	c.persist(h, r, RecordVote, v.Encode)
+	c.persist(h, r, chain.RecordVote, v.Encode)
 	c.out.bundle.Votes = append(c.out.bundle.Votes, v)
 	if c.tally(h, v) {
 		c.form(h, v)
@@ -149,7 +149,7 @@ func (c *Core) learn(h *height, cert *chain.Certificate) {
 		}
 		if !h.committed {
 			if !c.cfg.Mutation.ForgetCertificates {
-				c.persist(h, cert.Round, RecordCertificate, cert.Encode)
+				c.persist(h, cert.Round, chain.RecordCertificate, cert.Encode)
 			}
 			c.forward(cert)
 		}

@@ -18,7 +18,7 @@ type Core struct {
 	early  early
 	pool   Pool
 	// restored holds the records of heights not yet started.
-	restored  map[uint64][]Record
+	restored  map[uint64][]chain.Record
 	restoring bool
 	// forgotten is a vote that was signed with this validator's key and that it does not hold: it
 	// stops.
@@ -37,8 +37,8 @@ type Core struct {
 	hinted   map[chain.PublicKey]bool
 	// out is what the running call asks for.
 	out struct {
-		records []Record
-		bundle  Bundle
+		records []chain.Record
+		bundle  chain.Bundle
 		actions []Action
 	}
 }
@@ -49,19 +49,19 @@ const recentHeights = 4
 // New returns a Core that has not started a height. records are all that Persist asked for and that
 // was not removed since, in any order. It fails if one of them cannot be read, or if they are known
 // not to be all: a validator that has forgotten a vote must not vote.
-func New(cfg Config, records []Record) (*Core, error) {
+func New(cfg Config, records []chain.Record) (*Core, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("consensus: %w", err)
 	}
 	c := &Core{
-		cfg: cfg, restored: make(map[uint64][]Record),
+		cfg: cfg, restored: make(map[uint64][]chain.Record),
 		answered: make(map[chain.PublicKey]bool), hinted: make(map[chain.PublicKey]bool),
 	}
 	for _, r := range records {
-		if err := r.check(); err != nil {
+		if err := checkRecord(r); err != nil {
 			return nil, fmt.Errorf("consensus: %w", err)
 		}
-		if r.Kind == RecordMissingVote {
+		if r.Kind == chain.RecordMissingVote {
 			v, _ := chain.DecodeVote(r.Data)
 			return nil, fmt.Errorf("consensus: %w: %v", ErrMissingVote, forgotten(v))
 		}
@@ -92,7 +92,7 @@ func (c *Core) StartHeight(p Height) ([]Action, error) {
 	c.close()
 	h.inherit(c.height)
 	c.height = h
-	maps.DeleteFunc(c.restored, func(number uint64, _ []Record) bool { return number <= p.Number })
+	maps.DeleteFunc(c.restored, func(number uint64, _ []chain.Record) bool { return number <= p.Number })
 	c.newPeriod()
 	c.emit(SetTimer{Timer: Timer{Kind: RetryTimer, Height: p.Number}, After: c.cfg.RetryInterval})
 	if p.Number <= c.dropped.height || c.early.set != nil && c.early.height == p.Number && !c.early.fits(h) {
@@ -194,9 +194,9 @@ func (c *Core) Step(e Event) []Action {
 func (c *Core) emit(a Action) { c.out.actions = append(c.out.actions, a) }
 
 // persist adds a record. Who does not vote has nothing to forget.
-func (c *Core) persist(h *height, r uint32, kind RecordKind, encode func() []byte) {
+func (c *Core) persist(h *height, r uint32, kind chain.RecordKind, encode func() []byte) {
 	if !c.restoring && h.self >= 0 {
-		c.out.records = append(c.out.records, Record{Height: h.Number, Round: r, Kind: kind, Data: encode()})
+		c.out.records = append(c.out.records, chain.Record{Height: h.Number, Round: r, Kind: kind, Data: encode()})
 	}
 }
 
@@ -218,6 +218,6 @@ func (c *Core) flush() []Action {
 		slices.Reverse(actions)
 	}
 	actions = append(actions, c.out.actions...)
-	c.out.records, c.out.bundle, c.out.actions = nil, Bundle{}, nil
+	c.out.records, c.out.bundle, c.out.actions = nil, chain.Bundle{}, nil
 	return actions
 }

@@ -10,7 +10,7 @@ type early struct {
 	// height they are of, set they were checked against.
 	height uint64
 	set    *chain.ValidatorSet
-	bundle Bundle
+	bundle chain.Bundle
 	held   map[earlyKey][]chain.Hash
 	size   int
 }

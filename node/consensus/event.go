@@ -6,27 +6,13 @@ import "github.com/diseq/diseq/node/chain"
 // of it afterwards.
 type Event interface{ event() }
 
-// Bundle is a set of consensus messages that travel together, of one height or of several. Whoever
-// handles one takes the certificates first: they are what proposals and votes rest on.
-type Bundle struct {
-	Certificates []*chain.Certificate
-	Proposals    []*chain.Proposal
-	// Votes are of any kind; one of kind Propose is a leader's Statement without its block.
-	Votes []chain.Vote
-}
-
-// Empty reports whether b holds nothing.
-func (b *Bundle) Empty() bool {
-	return len(b.Certificates) == 0 && len(b.Proposals) == 0 && len(b.Votes) == 0
-}
-
 // Received is a bundle from a peer. Every signature in it has been checked against the validator
 // set of the height that the Core is at: each vote, each certificate (also those inside proposals),
 // each proposal's Statement. The signature of a block by its first proposer belongs to CheckBlock.
 type Received struct {
 	// From is the peer at the other end of the link; it need not be a validator.
 	From   chain.PublicKey
-	Bundle Bundle
+	Bundle chain.Bundle
 }
 
 // Pool says what there is to order. It holds until the next Pool event.

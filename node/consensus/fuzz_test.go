@@ -126,7 +126,7 @@ type hostile struct {
 	height uint64
 	last   *chain.Certificate
 	next   *chain.Certificate
-	disk   []Record
+	disk   []chain.Record
 	timers []Timer
 	checks []CheckBlock
 	blocks []*chain.Block
@@ -204,7 +204,7 @@ func (p *hostile) restart() {
 func (p *hostile) climb() {
 	p.height, p.last = p.height+1, p.next
 	if p.pick(2) == 0 {
-		p.disk = slices.DeleteFunc(p.disk, func(r Record) bool { return r.Height < p.height })
+		p.disk = slices.DeleteFunc(p.disk, func(r chain.Record) bool { return r.Height < p.height })
 	}
 	if p.pick(3) == 0 {
 		p.draw()
@@ -266,7 +266,7 @@ func (p *hostile) both(e Event, do func(*Core) []Action) {
 
 // stays: who has stopped for a vote that it has forgotten does not start again.
 func (p *hostile) stays() {
-	kept := slices.ContainsFunc(p.disk, func(r Record) bool { return r.Kind == RecordMissingVote })
+	kept := slices.ContainsFunc(p.disk, func(r chain.Record) bool { return r.Kind == chain.RecordMissingVote })
 	if _, err := New(p.cfg, slices.Clone(p.disk)); kept && !errors.Is(err, ErrMissingVote) {
 		p.law.breaks("forgotten", "it starts again: %v", err)
 	}

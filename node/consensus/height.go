@@ -170,8 +170,8 @@ func (h *height) holders(hash chain.Hash, self chain.PublicKey) []chain.PublicKe
 // bundle is what a peer needs to be where we are: every certificate, our votes, the statements and
 // our proposal of the current round. After very many rounds, those that nobody can need any more
 // are left out: below the highest notarized round and more than two turns of all leaders ago.
-func (h *height) bundle() Bundle {
-	var b Bundle
+func (h *height) bundle() chain.Bundle {
+	var b chain.Bundle
 	low := uint64(0)
 	notarized := h.highestNotarized(h.current)
 	if rd := h.peek(h.current); rd.certificates[chain.Notarize] != nil {

@@ -143,8 +143,8 @@ func (p *hostile) proposal() *chain.Proposal {
 	return proposal
 }
 
-func (p *hostile) bundle() Bundle {
-	var b Bundle
+func (p *hostile) bundle() chain.Bundle {
+	var b chain.Bundle
 	for range 1 + p.pick(3) {
 		switch p.pick(8) {
 		case 0, 1:

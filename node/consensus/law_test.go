@@ -145,7 +145,7 @@ func (l *law) knows(cert *chain.Certificate) {
 }
 
 // passes takes note of what is too far above to be kept.
-func (l *law) passes(b Bundle) {
+func (l *law) passes(b chain.Bundle) {
 	note := func(height uint64) {
 		if height > l.Number+1 {
 			l.dropped, l.again = max(l.dropped, height), max(l.again, height)
@@ -285,10 +285,10 @@ func (l *law) asked(e Event, actions []Action) {
 	// The records are in the order in which things were learned and done.
 	for _, r := range persist.Records {
 		l.records(r, broadcast.Bundle)
-		if v, err := chain.DecodeVote(r.Data); r.Kind == RecordVote && err == nil {
+		if v, err := chain.DecodeVote(r.Data); r.Kind == chain.RecordVote && err == nil {
 			l.votes(v, commit)
 		}
-		if p, err := chain.DecodeProposal(r.Data); r.Kind == RecordProposal && err == nil {
+		if p, err := chain.DecodeProposal(r.Data); r.Kind == chain.RecordProposal && err == nil {
 			l.proposes(p.Statement)
 		}
 	}
@@ -305,7 +305,7 @@ func (l *law) asked(e Event, actions []Action) {
 // keep that vote.
 func (l *law) stops(actions []Action) {
 	persist, ok := actions[0].(Persist)
-	if len(actions) != 2 || !ok || len(persist.Records) != 1 || persist.Records[0].Kind != RecordMissingVote {
+	if len(actions) != 2 || !ok || len(persist.Records) != 1 || persist.Records[0].Kind != chain.RecordMissingVote {
 		l.breaks("forgotten", "it stops with %+v", actions)
 		return
 	}
@@ -319,12 +319,12 @@ func (l *law) shows(s chain.Vote) { l.shown[s.Round] = append(l.shown[s.Round], 
 
 // records looks at what is to be durable: it can be read back, and a certificate is forwarded at
 // once (R1).
-func (l *law) records(r Record, sent Bundle) {
-	if err := r.check(); err != nil || r.Height != l.Number || l.self < 0 {
+func (l *law) records(r chain.Record, sent chain.Bundle) {
+	if err := checkRecord(r); err != nil || r.Height != l.Number || l.self < 0 {
 		l.breaks("record", "%+v at height %d: %v", r, l.Number, err)
 		return
 	}
-	if r.Kind != RecordCertificate {
+	if r.Kind != chain.RecordCertificate {
 		return
 	}
 	cert, err := chain.DecodeCertificate(r.Data)
@@ -476,11 +476,11 @@ func (l *law) done(a Action) {
 	case Persist:
 		for _, r := range a.Records {
 			switch r.Kind {
-			case RecordVote:
+			case chain.RecordVote:
 				if v, err := chain.DecodeVote(r.Data); err == nil {
 					l.disk[v] = true
 				}
-			case RecordProposal:
+			case chain.RecordProposal:
 				if p, err := chain.DecodeProposal(r.Data); err == nil {
 					l.disk[p.Statement] = true
 				}
@@ -565,7 +565,7 @@ func (l *law) timer(a SetTimer) {
 
 // without is a bundle without the votes that were heard of the one it is for: they are told what
 // they voted for.
-func (l *law) without(b Bundle, peer chain.PublicKey) Bundle {
+func (l *law) without(b chain.Bundle, peer chain.PublicKey) chain.Bundle {
 	b.Votes = slices.DeleteFunc(slices.Clone(b.Votes), func(v chain.Vote) bool {
 		set := l.sets[v.Height]
 		return set != nil && set.Index(peer) == int(v.Validator) && l.received[v]
@@ -574,7 +574,7 @@ func (l *law) without(b Bundle, peer chain.PublicKey) Bundle {
 }
 
 // leaves holds what is sent to E1 to E3, and to being durable before.
-func (l *law) leaves(b Bundle) {
+func (l *law) leaves(b chain.Bundle) {
 	for _, cert := range b.Certificates {
 		l.certificate(cert)
 	}

@@ -17,7 +17,7 @@ type automaton struct {
 	// steps is how many times a Core was run.
 	steps int
 	// records are all that were ever made durable, recordIDs their places.
-	records   []Record
+	records   []chain.Record
 	recordIDs map[recordKey]int
 	ids       map[string]int32
 	restarts  map[remains]int32
@@ -36,7 +36,7 @@ type automaton struct {
 type recordKey struct {
 	height uint64
 	round  uint32
-	kind   RecordKind
+	kind   chain.RecordKind
 	data   string
 }
 
@@ -82,7 +82,7 @@ func (a *automaton) start(r remains) (next local, crashes []remains) {
 	// A validator is looked at alone: what it meets may hold votes of its own that it casts in
 	// other runs only.
 	cfg.Mutation.VoteForgetful = true
-	var disk []Record
+	var disk []chain.Record
 	for id, record := range a.records {
 		if r.disk>>id&1 != 0 {
 			disk = append(disk, record)
@@ -144,7 +144,7 @@ func (a *automaton) carryOut(v *local, actions []Action) (crashes []remains) {
 }
 
 // record is the place of a record among all.
-func (a *automaton) record(r Record) int {
+func (a *automaton) record(r chain.Record) int {
 	key := recordKey{r.Height, r.Round, r.Kind, string(r.Data)}
 	id, ok := a.recordIDs[key]
 	if !ok {

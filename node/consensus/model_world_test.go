@@ -133,10 +133,10 @@ func (m *model) addMessages() {
 				sent = said(chain.Propose, r, i)
 			}
 			proposal := &chain.Proposal{Statement: s, Block: *b}
-			m.add(fmt.Sprintf("proposal of %s in %d", blockName(i), r), Received{Bundle: Bundle{Proposals: []*chain.Proposal{proposal}}})
+			m.add(fmt.Sprintf("proposal of %s in %d", blockName(i), r), Received{Bundle: chain.Bundle{Proposals: []*chain.Proposal{proposal}}})
 			m.events[len(m.events)-1].proposals = sent
 			if m.late {
-				m.add(fmt.Sprintf("statement of %s in %d", blockName(i), r), Received{Bundle: Bundle{Votes: []chain.Vote{s}}})
+				m.add(fmt.Sprintf("statement of %s in %d", blockName(i), r), Received{Bundle: chain.Bundle{Votes: []chain.Vote{s}}})
 				m.events[len(m.events)-1].proposals = sent
 			}
 		}
@@ -165,7 +165,7 @@ func (m *model) addCertificate(kind chain.Kind, r uint32, block int) {
 	m.events = append(m.events, modelEvent{
 		name: "certificate of " + name, certificates: x,
 		event: func(self int) Event {
-			return Received{Bundle: Bundle{Certificates: []*chain.Certificate{certificate(self)}}}
+			return Received{Bundle: chain.Bundle{Certificates: []*chain.Certificate{certificate(self)}}}
 		},
 	})
 	if m.votes {
@@ -174,7 +174,7 @@ func (m *model) addCertificate(kind chain.Kind, r uint32, block int) {
 			for i := range m.threshold - 1 {
 				votes = append(votes, cert.Vote((i+block/2+block%2)%m.threshold))
 			}
-			return Received{Bundle: Bundle{Votes: votes}}
+			return Received{Bundle: chain.Bundle{Votes: votes}}
 		}})
 	}
 }
@@ -195,7 +195,7 @@ func (m *model) addPairs() {
 				name: a.name + " with " + b.name, certificates: a.certificates | b.certificates, proposals: a.proposals | b.proposals,
 				event: func(self int) Event {
 					x, y := a.event(self).(Received).Bundle, b.event(self).(Received).Bundle
-					return Received{Bundle: Bundle{
+					return Received{Bundle: chain.Bundle{
 						Certificates: slices.Concat(x.Certificates, y.Certificates), Proposals: slices.Concat(x.Proposals, y.Proposals),
 					}}
 				},

@@ -8,7 +8,7 @@ import (
 
 // received takes a bundle in. Certificates come first: the rounds they lead to decide what else is
 // near enough to be held.
-func (c *Core) received(from chain.PublicKey, b Bundle) {
+func (c *Core) received(from chain.PublicKey, b chain.Bundle) {
 	for _, cert := range b.Certificates {
 		if h := c.place(from, cert.Height); h != nil {
 			c.wakeBy(h)
@@ -92,7 +92,7 @@ func (c *Core) answer(from chain.PublicKey, number uint64) {
 		c.emit(AnswerFinalization{To: from, Height: number})
 		return
 	}
-	c.emit(Send{To: from, Bundle: Bundle{Certificates: []*chain.Certificate{h.final}}})
+	c.emit(Send{To: from, Bundle: chain.Bundle{Certificates: []*chain.Certificate{h.final}}})
 }
 
 func (c *Core) hint(from chain.PublicKey, number uint64) {

@@ -39,9 +39,9 @@ func order(n int) []int {
 	return out
 }
 
-func voteRecord(v chain.Vote) Record {
+func voteRecord(v chain.Vote) chain.Record {
 	fakeSignature(&v)
-	return Record{Height: v.Height, Round: v.Round, Kind: RecordVote, Data: v.Encode()}
+	return chain.Record{Height: v.Height, Round: v.Round, Kind: chain.RecordVote, Data: v.Encode()}
 }
 
 // A validator that has forgotten or mixed up what it voted must not vote.
@@ -53,16 +53,16 @@ func TestUnreadableRecordsAreRefused(t *testing.T) {
 	elsewhere.Round = 3
 	unknown.Kind = 9
 	block := (&chain.Block{Header: chain.Header{Height: 2}}).Encode()
-	for name, r := range map[string]Record{
+	for name, r := range map[string]chain.Record{
 		"torn":                  torn,
 		"of another round":      elsewhere,
 		"of unknown kind":       unknown,
-		"block elsewhere":       {Height: 1, Kind: RecordBlock, Data: block},
-		"no certificate":        {Height: 1, Kind: RecordCertificate, Data: block},
-		"no proposal":           {Height: 1, Kind: RecordProposal, Data: block},
-		"no block, but nothing": {Height: 1, Kind: RecordBlock},
+		"block elsewhere":       {Height: 1, Kind: chain.RecordBlock, Data: block},
+		"no certificate":        {Height: 1, Kind: chain.RecordCertificate, Data: block},
+		"no proposal":           {Height: 1, Kind: chain.RecordProposal, Data: block},
+		"no block, but nothing": {Height: 1, Kind: chain.RecordBlock},
 	} {
-		if _, err := New(testConfig(set, 0), []Record{good, r}); err == nil {
+		if _, err := New(testConfig(set, 0), []chain.Record{good, r}); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
@@ -70,7 +70,7 @@ func TestUnreadableRecordsAreRefused(t *testing.T) {
 
 func TestContradictingRecordsAreRefused(t *testing.T) {
 	set := testSet(4, 3)
-	for name, records := range map[string][]Record{
+	for name, records := range map[string][]chain.Record{
 		"E1": {
 			voteRecord(chain.Vote{Kind: chain.Notarize, Height: 1, Block: chain.Hash{1}}),
 			voteRecord(chain.Vote{Kind: chain.Notarize, Height: 1, Block: chain.Hash{2}}),
@@ -127,7 +127,7 @@ func TestConfigAndHeightAreChecked(t *testing.T) {
 	if actions := c.Step(Pool{Pending: true}); actions != nil {
 		t.Errorf("before the first height: %+v", actions)
 	}
-	if actions := c.Step(Received{Bundle: Bundle{Votes: []chain.Vote{{Height: 9}}}}); actions != nil {
+	if actions := c.Step(Received{Bundle: chain.Bundle{Votes: []chain.Vote{{Height: 9}}}}); actions != nil {
 		t.Errorf("before the first height: %+v", actions)
 	}
 }
@@ -135,15 +135,15 @@ func TestConfigAndHeightAreChecked(t *testing.T) {
 // FuzzRecord restores whatever a disk may return as a record: New or StartHeight refuses it, or the
 // Core goes on.
 func FuzzRecord(f *testing.F) {
-	for _, r := range []Record{
+	for _, r := range []chain.Record{
 		voteRecord(chain.Vote{Kind: chain.Nullify, Height: 1, Round: 2}),
-		{Height: 2, Kind: RecordBlock, Data: (&chain.Block{Header: chain.Header{Height: 2}}).Encode()},
+		{Height: 2, Kind: chain.RecordBlock, Data: (&chain.Block{Header: chain.Header{Height: 2}}).Encode()},
 	} {
 		f.Add(r.Height, r.Round, byte(r.Kind), r.Data)
 	}
 	set := testSet(4, 3)
 	f.Fuzz(func(t *testing.T, height uint64, round uint32, kind byte, data []byte) {
-		c, err := New(testConfig(set, 0), []Record{{Height: height, Round: round, Kind: RecordKind(kind), Data: data}})
+		c, err := New(testConfig(set, 0), []chain.Record{{Height: height, Round: round, Kind: chain.RecordKind(kind), Data: data}})
 		if err != nil || height == 0 {
 			return
 		}

@@ -12,7 +12,7 @@ import (
 // readOwn returns this validator's votes among the records of a height. Votes of another validator,
 // or votes that contradict each other, mean that the records are not this validator's own: it must
 // not vote on top of them.
-func (c *Core) readOwn(h *height, records []Record) ([]chain.Vote, error) {
+func (c *Core) readOwn(h *height, records []chain.Record) ([]chain.Vote, error) {
 	var own []chain.Vote
 	add := func(v chain.Vote) error {
 		if index := h.Set.Index(c.cfg.PublicKey); index < 0 || int64(v.Validator) != int64(index) {
@@ -28,7 +28,7 @@ func (c *Core) readOwn(h *height, records []Record) ([]chain.Vote, error) {
 	}
 	for _, r := range records {
 		switch r.Kind {
-		case RecordVote:
+		case chain.RecordVote:
 			v, err := chain.DecodeVote(r.Data)
 			if err != nil {
 				return nil, err
@@ -36,7 +36,7 @@ func (c *Core) readOwn(h *height, records []Record) ([]chain.Vote, error) {
 			if err := add(v); err != nil {
 				return nil, err
 			}
-		case RecordProposal:
+		case chain.RecordProposal:
 			p, err := chain.DecodeProposal(r.Data)
 			if err != nil {
 				return nil, err
@@ -73,8 +73,8 @@ func (c *Core) remembers(h *height, v chain.Vote) {
 // stop keeps the vote that this validator has forgotten, so that nobody votes on top of these
 // records again.
 func (c *Core) stop() []Action {
-	record := Record{Height: math.MaxInt64, Kind: RecordMissingVote, Data: c.forgotten.Encode()}
-	return []Action{Persist{[]Record{record}}, Contradiction{Reason: forgotten(*c.forgotten)}}
+	record := chain.Record{Height: math.MaxInt64, Kind: chain.RecordMissingVote, Data: c.forgotten.Encode()}
+	return []Action{Persist{[]chain.Record{record}}, Contradiction{Reason: forgotten(*c.forgotten)}}
 }
 
 func forgotten(v chain.Vote) string {
@@ -88,20 +88,20 @@ func forgotten(v chain.Vote) string {
 //
 // Blocks are checked anew, so that the node holds their messages in the way it does after any
 // check.
-func (c *Core) restore(h *height, records []Record, own []chain.Vote) {
+func (c *Core) restore(h *height, records []chain.Record, own []chain.Vote) {
 	c.restoring = true
 	for _, r := range records {
 		// New has decoded each of them before.
 		switch r.Kind {
-		case RecordBlock:
+		case chain.RecordBlock:
 			if b, err := chain.DecodeBlock(r.Data); err == nil {
 				c.hold(h, b).persisted = true
 			}
-		case RecordCertificate:
+		case chain.RecordCertificate:
 			if cert, err := chain.DecodeCertificate(r.Data); err == nil {
 				c.learn(h, cert)
 			}
-		case RecordProposal:
+		case chain.RecordProposal:
 			if p, err := chain.DecodeProposal(r.Data); err == nil {
 				c.restoreProposal(h, p)
 			}

@@ -254,7 +254,7 @@ func (c *Core) sendProposal(h *height, b *block) {
 	rd.proposal, rd.proposed = p, &s
 	rd.statements = append(rd.statements, s)
 	b.persisted = true
-	c.persist(h, rd.number, RecordProposal, p.Encode)
+	c.persist(h, rd.number, chain.RecordProposal, p.Encode)
 	c.out.bundle.Proposals = append(c.out.bundle.Proposals, p)
 }
 

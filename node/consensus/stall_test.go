@@ -45,7 +45,7 @@ func TestHeightThatFailsForHoursStillDecides(t *testing.T) {
 			t.Fatal(err)
 		}
 		for r := range uint32(rounds) {
-			c.Step(Received{Bundle: Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Nullify, 1, r, chain.Hash{}, 0, 2, 3)}}})
+			c.Step(Received{Bundle: chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Nullify, 1, r, chain.Hash{}, 0, 2, 3)}}})
 		}
 		held := 0
 		for _, rd := range c.height.rounds {
@@ -108,7 +108,7 @@ func TestRetryAfterManyRoundsIsShort(t *testing.T) {
 		if r == 99 {
 			kind, hash = chain.Notarize, chain.Hash{9}
 		}
-		c.Step(Received{Bundle: Bundle{Certificates: []*chain.Certificate{fakeCertificate(kind, 1, r, hash, 1, 2, 3)}}})
+		c.Step(Received{Bundle: chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(kind, 1, r, hash, 1, 2, 3)}}})
 	}
 	retry, _ := find[Broadcast](c.Step(TimerFired{Timer{Kind: RetryTimer, Height: 1}}))
 	if n := len(retry.Bundle.Certificates); n != 9 {
@@ -141,7 +141,7 @@ func TestEarlyProposalsAreBounded(t *testing.T) {
 	for i := range 100 {
 		p := &chain.Proposal{Block: chain.Block{Header: chain.Header{Height: 2}, Body: big}}
 		p.Statement = chain.Vote{Kind: chain.Propose, Height: 2, Block: p.Block.Hash(), Validator: uint32(i)}
-		c.Step(Received{Bundle: Bundle{Proposals: []*chain.Proposal{p, p}}})
+		c.Step(Received{Bundle: chain.Bundle{Proposals: []*chain.Proposal{p, p}}})
 	}
 	if n := len(c.early.bundle.Proposals); n == 0 || n > 16 {
 		t.Fatalf("%d early proposals of 1 MiB are held, want 1 to 16", n)

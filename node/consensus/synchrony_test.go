@@ -28,7 +28,7 @@ func inWait(t *testing.T) (c *Core, block *chain.Block) {
 		t.Fatal("the others are not asked what they said before the start")
 	}
 	block = &chain.Block{Header: chain.Header{ChainID: "test", Height: 1, Proposer: 0}}
-	c.Step(Received{Bundle: Bundle{Proposals: []*chain.Proposal{propose(block, 0, 0)}}})
+	c.Step(Received{Bundle: chain.Bundle{Proposals: []*chain.Proposal{propose(block, 0, 0)}}})
 	checked := BlockChecked{Height: 1, Block: block.Hash(), Fresh: true, Verdict: Valid}
 	if votes := cast(c.Step(checked), chain.Notarize); votes != 0 {
 		t.Fatal("a vote before 2*Delta have passed since the start")
@@ -37,7 +37,7 @@ func inWait(t *testing.T) (c *Core, block *chain.Block) {
 	if votes := cast(c.Step(checked), chain.Notarize); votes != 1 {
 		t.Fatalf("%d votes to notarize when 2*Delta have passed since the start, want 1", votes)
 	}
-	actions := c.Step(Received{Bundle: Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Notarize, 1, 0, block.Hash(), 0, 1, 3)}}})
+	actions := c.Step(Received{Bundle: chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Notarize, 1, 0, block.Hash(), 0, 1, 3)}}})
 	if cast(actions, chain.Finalize) != 0 {
 		t.Fatal("a vote to finalize before the wait")
 	}
@@ -90,13 +90,13 @@ func TestFinalizeVoteWaitsAndWhatSpeaksAgainstItStopsIt(t *testing.T) {
 	}{
 		{"nothing", func() []Event { return nil }, 1},
 		{"a second statement", func() []Event {
-			return []Event{Received{Bundle: Bundle{Votes: []chain.Vote{propose(other, 0, 0).Statement}}}}
+			return []Event{Received{Bundle: chain.Bundle{Votes: []chain.Vote{propose(other, 0, 0).Statement}}}}
 		}, 0},
 		{"a second notarization", func() []Event {
-			return []Event{Received{Bundle: Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Notarize, 1, 0, other.Hash(), 0, 1, 3)}}}}
+			return []Event{Received{Bundle: chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Notarize, 1, 0, other.Hash(), 0, 1, 3)}}}}
 		}, 0},
 		{"a nullification", func() []Event {
-			return []Event{Received{Bundle: Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Nullify, 1, 0, chain.Hash{}, 0, 1, 3)}}}}
+			return []Event{Received{Bundle: chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Nullify, 1, 0, chain.Hash{}, 0, 1, 3)}}}}
 		}, 0},
 		{"a pause", func() []Event { return []Event{Health{}, Health{OK: true}} }, 0},
 	} {
@@ -122,9 +122,9 @@ func TestWhoDroppedMessagesAsksAgainBeforeItVotes(t *testing.T) {
 	}{{"nothing dropped", 0, false}, {"two heights ahead", 3, true}} {
 		core, block := inWait(t)
 		if c.dropped != 0 {
-			core.Step(Received{Bundle: Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Notarize, c.dropped, 0, chain.Hash{7}, 0, 1, 3)}}})
+			core.Step(Received{Bundle: chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Notarize, c.dropped, 0, chain.Hash{7}, 0, 1, 3)}}})
 		}
-		core.Step(Received{Bundle: Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Finalize, 1, 0, block.Hash(), 0, 1, 3)}}})
+		core.Step(Received{Bundle: chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Finalize, 1, 0, block.Hash(), 0, 1, 3)}}})
 		last := fakeCertificate(chain.Finalize, 2, 0, chain.Hash{5}, 0, 1, 3)
 		started, err := core.StartHeight(Height{Number: 3, Parent: last.Block, Last: last, Set: core.height.Set, Order: order(4)})
 		if err != nil {
@@ -146,16 +146,16 @@ func TestWhatSpeaksAgainstABlockIsRememberedInRoundsLongPast(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		c, block := inWait(t)
 		notarized := func(r uint32) Received {
-			return Received{Bundle: Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Notarize, 1, r, block.Hash(), 0, 1, 3)}}}
+			return Received{Bundle: chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Notarize, 1, r, block.Hash(), 0, 1, 3)}}}
 		}
 		c.Step(notarized(20))
 		another := *block
 		another.Header.Timestamp = 7
-		stated := Bundle{Votes: []chain.Vote{propose(&another, 21, 1).Statement}}
+		stated := chain.Bundle{Votes: []chain.Vote{propose(&another, 21, 1).Statement}}
 		if late {
 			vote := chain.Vote{Kind: chain.Nullify, Height: 1, Round: 21, Validator: 3}
 			fakeSignature(&vote)
-			c.Step(Received{Bundle: Bundle{Votes: []chain.Vote{vote}}})
+			c.Step(Received{Bundle: chain.Bundle{Votes: []chain.Vote{vote}}})
 		} else {
 			c.Step(Received{Bundle: stated})
 		}

@@ -117,7 +117,7 @@ func (c *Core) retry(h *height) {
 
 // everything is what others may miss: the highest finalization, and all that takes part in deciding
 // this height.
-func (c *Core) everything(h *height) Bundle {
+func (c *Core) everything(h *height) chain.Bundle {
 	b := h.bundle()
 	if last := c.last(); last != nil {
 		b.Certificates = append([]*chain.Certificate{last}, b.Certificates...)

@@ -65,7 +65,7 @@ func (tr *transcript) formatProposal(p *chain.Proposal) string {
 	return fmt.Sprintf("proposal(%s%d%s on%s)", tr.at(p.Statement.Height), p.Statement.Round, tr.name(p.Statement.Block), just)
 }
 
-func (tr *transcript) formatBundle(b *Bundle) string {
+func (tr *transcript) formatBundle(b *chain.Bundle) string {
 	var parts []string
 	for _, c := range b.Certificates {
 		parts = append(parts, tr.formatCertificate(c))
@@ -95,29 +95,29 @@ func (tr *transcript) peer(k chain.PublicKey) string {
 	return fmt.Sprintf("observer %d", k[1])
 }
 
-func (tr *transcript) record(r Record) string {
+func (tr *transcript) record(r chain.Record) string {
 	var s string
 	var err error
 	switch r.Kind {
-	case RecordVote:
+	case chain.RecordVote:
 		var v chain.Vote
 		v, err = chain.DecodeVote(r.Data)
 		s = tr.vote(v)
-	case RecordMissingVote:
+	case chain.RecordMissingVote:
 		var v chain.Vote
 		v, err = chain.DecodeVote(r.Data)
 		s = "forgotten(" + tr.vote(v) + ")"
-	case RecordCertificate:
+	case chain.RecordCertificate:
 		var c *chain.Certificate
 		if c, err = chain.DecodeCertificate(r.Data); err == nil {
 			s = tr.formatCertificate(c)
 		}
-	case RecordBlock:
+	case chain.RecordBlock:
 		var b *chain.Block
 		if b, err = chain.DecodeBlock(r.Data); err == nil {
 			s = "block(" + strings.TrimSpace(tr.name(b.Hash())) + ")"
 		}
-	case RecordProposal:
+	case chain.RecordProposal:
 		var p *chain.Proposal
 		if p, err = chain.DecodeProposal(r.Data); err == nil {
 			s = tr.formatProposal(p)

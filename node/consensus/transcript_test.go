@@ -89,7 +89,7 @@ type transcript struct {
 	order  []int
 	height uint64
 	finals map[uint64]*chain.Certificate
-	disk   []Record
+	disk   []chain.Record
 	blocks map[string]*chain.Block
 	names  map[chain.Hash]string
 }
@@ -284,8 +284,8 @@ func (tr *transcript) certificate(kind chain.Kind, r uint32, name string, opt ma
 
 // bundle reads "vote notarize 0 A from=1,2", "certificate nullification 0 from=1,2,3" or "proposal
 // 1 A just=nullification:0,notarization:0:A".
-func (tr *transcript) bundle(word string, args []string, opt map[string]string) Bundle {
-	var b Bundle
+func (tr *transcript) bundle(word string, args []string, opt map[string]string) chain.Bundle {
+	var b chain.Bundle
 	name := ""
 	if len(args) > 1 {
 		name = args[len(args)-1]

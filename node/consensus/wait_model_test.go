@@ -180,7 +180,7 @@ func (m *waitModel) addRound(r uint32) {
 			name: fmt.Sprint(kind, " ", r, " ", m.names[block]), needs: m.vote(kind, r, block), item: m.item(kind, r, block) + 1,
 			event: func(c *Core) Event {
 				other := 3 - c.height.self // signed with the Byzantine validator
-				return Received{Bundle: Bundle{Certificates: []*chain.Certificate{fakeCertificate(kind, 1, r, block, 0, other)}}}
+				return Received{Bundle: chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(kind, 1, r, block, 0, other)}}}
 			},
 		})
 	}
@@ -196,11 +196,11 @@ func (m *waitModel) addRound(r uint32) {
 		s := chain.Vote{Kind: chain.Propose, Height: 1, Round: r, Block: hash, Validator: uint32(m.order[r])}
 		fakeSignature(&s)
 		propose := waitEvent{name: fmt.Sprint("proposal ", r, " ", name), event: func(*Core) Event {
-			return Received{Bundle: Bundle{Proposals: []*chain.Proposal{{Statement: s, Block: *b}}}}
+			return Received{Bundle: chain.Bundle{Proposals: []*chain.Proposal{{Statement: s, Block: *b}}}}
 		}}
 		item := m.item(chain.Propose, r, hash) + 1
 		state := waitEvent{name: fmt.Sprint("statement ", r, " ", name), item: item, bare: true, event: func(*Core) Event {
-			return Received{Bundle: Bundle{Votes: []chain.Vote{s}}}
+			return Received{Bundle: chain.Bundle{Votes: []chain.Vote{s}}}
 		}}
 		if m.order[r] != 0 {
 			propose.needs = m.vote(chain.Propose, r, hash)
@@ -279,7 +279,7 @@ func (a *waitAutomaton) answer(c *Core, action Action) []Action {
 	return nil
 }
 
-func (a *waitAutomaton) sends(b Bundle) (votes uint64, items uint32) {
+func (a *waitAutomaton) sends(b chain.Bundle) (votes uint64, items uint32) {
 	for _, v := range b.Votes {
 		switch {
 		case v.Round >= waitRounds:

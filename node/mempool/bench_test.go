@@ -29,7 +29,7 @@ func payloads(first, n int) []chain.Message {
 // forgetful is a Storage that keeps nothing, so that a benchmark is of the pool alone.
 type forgetful struct{ memoryStorage }
 
-func (*forgetful) AddBatches(context.Context, []StoredBatch) error { return nil }
+func (*forgetful) AddBatches(context.Context, []chain.StoredBatch) error { return nil }
 
 func large(c *Config) {
 	c.MaxMessageBytes, c.MaxBlockBytes = 64<<10, 4<<20

@@ -48,7 +48,7 @@ func TestABatchStillBeingStoredIsRemovedByALaterBlock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, 0, 4)
 		gate := make(chan struct{})
-		n.storage.set(func([]StoredBatch) error { <-gate; return nil })
+		n.storage.set(func([]chain.StoredBatch) error { <-gate; return nil })
 		encoded, _ := batch(1, 1, 1, message("a"))
 		received := make(chan error, 1)
 		go func() { received <- n.Receive(t.Context(), author(1), encoded) }()
@@ -240,10 +240,10 @@ func TestOpenRefusesWhatCannotWork(t *testing.T) {
 		"few messages":      func(c *Config) { c.MaxPoolMessages = 3 },
 		"many acks":         func(c *Config) { c.Acknowledgements = 4 },
 		"no storage":        func(c *Config) { c.Storage = nil },
-		"an unreadable row": func(c *Config) { c.Storage = &memoryStorage{batches: []StoredBatch{{Data: []byte("x")}}} },
+		"an unreadable row": func(c *Config) { c.Storage = &memoryStorage{batches: []chain.StoredBatch{{Data: []byte("x")}}} },
 		"an index error": func(c *Config) {
 			encoded, ref := batch(1, 1, 1, message("a"))
-			c.Storage = &memoryStorage{batches: []StoredBatch{{Hash: ref.Hash, Data: encoded}}}
+			c.Storage = &memoryStorage{batches: []chain.StoredBatch{{Hash: ref.Hash, Data: encoded}}}
 			c.Index = &memoryIndex{err: errors.New("disk broken")}
 		},
 	} {

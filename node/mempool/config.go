@@ -14,26 +14,15 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// StoredBatch is a batch as [Storage] keeps it.
-type StoredBatch struct {
-	Hash   chain.Hash
-	Author chain.PublicKey
-	// Incarnation and Number are the author's (chain.Batch).
-	Incarnation uint64
-	Number      uint64
-	// Data is the batch's canonical encoding; it is shared and must not be changed.
-	Data []byte
-}
-
 // Storage keeps the batches of the pool on disk. Its methods are called concurrently.
 type Storage interface {
 	// AddBatches makes all of batches durable or none: when it returns nil they survive the loss of
 	// power. Concurrent calls should share a sync of the disk. A batch that is stored already is
 	// left as it is.
-	AddBatches(ctx context.Context, batches []StoredBatch) error
+	AddBatches(ctx context.Context, batches []chain.StoredBatch) error
 	// PendingBatches calls yield with every batch stored, in the order in which they were added,
 	// and stops at its first error. The data is the pool's to keep.
-	PendingBatches(ctx context.Context, yield func(StoredBatch) error) error
+	PendingBatches(ctx context.Context, yield func(chain.StoredBatch) error) error
 	// PutMeta durably keeps a small value under a name. Meta returns it, nil if there is none.
 	PutMeta(ctx context.Context, name string, value []byte) error
 	Meta(ctx context.Context, name string) ([]byte, error)

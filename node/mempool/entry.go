@@ -80,8 +80,8 @@ type entry struct {
 	drained, leaving bool
 }
 
-func (e *entry) asStored(author chain.PublicKey) StoredBatch {
-	return StoredBatch{e.hash, author, e.position.incarnation, e.position.number, e.encoded}
+func (e *entry) asStored(author chain.PublicKey) chain.StoredBatch {
+	return chain.StoredBatch{Hash: e.hash, Author: author, Incarnation: e.position.incarnation, Number: e.position.number, Data: e.encoded}
 }
 
 // isFinal reports whether message i is final.

@@ -71,7 +71,7 @@ func (n *network) submitToABrokenDisk(*rapid.T) {
 	node := n.nodes[n.node("to")]
 	kept := rapid.Bool().Draw(n.t, "kept")
 	broken := errors.New("disk broken")
-	node.storage.set(func(batches []StoredBatch) error {
+	node.storage.set(func(batches []chain.StoredBatch) error {
 		if kept {
 			node.storage.mu.Lock()
 			node.storage.batches = append(node.storage.batches, batches...)

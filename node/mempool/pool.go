@@ -118,7 +118,7 @@ func (p *Pool) restore(ctx context.Context) error {
 	if err := p.beginIncarnation(ctx); err != nil {
 		return err
 	}
-	err := p.cfg.Storage.PendingBatches(ctx, func(s StoredBatch) error {
+	err := p.cfg.Storage.PendingBatches(ctx, func(s chain.StoredBatch) error {
 		b, err := chain.DecodeBatch(s.Data, p.cfg.MaxBlockBytes)
 		if err != nil {
 			return fmt.Errorf("batch %v: %w", s.Hash, err)

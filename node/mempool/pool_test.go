@@ -56,14 +56,14 @@ func texts(messages []chain.Message) []string {
 // memoryStorage is a Storage in memory that outlives pools.
 type memoryStorage struct {
 	mu      sync.Mutex
-	batches []StoredBatch
+	batches []chain.StoredBatch
 	meta    []byte
 	writes  int
 	// before is called at the start of each AddBatches, outside mu; its error fails the write.
-	before func([]StoredBatch) error
+	before func([]chain.StoredBatch) error
 }
 
-func (s *memoryStorage) AddBatches(_ context.Context, batches []StoredBatch) error {
+func (s *memoryStorage) AddBatches(_ context.Context, batches []chain.StoredBatch) error {
 	s.mu.Lock()
 	before := s.before
 	s.mu.Unlock()
@@ -84,10 +84,10 @@ func (s *memoryStorage) AddBatches(_ context.Context, batches []StoredBatch) err
 }
 
 func (s *memoryStorage) has(hash chain.Hash) bool {
-	return slices.ContainsFunc(s.batches, func(b StoredBatch) bool { return b.Hash == hash })
+	return slices.ContainsFunc(s.batches, func(b chain.StoredBatch) bool { return b.Hash == hash })
 }
 
-func (s *memoryStorage) PendingBatches(_ context.Context, visit func(StoredBatch) error) error {
+func (s *memoryStorage) PendingBatches(_ context.Context, visit func(chain.StoredBatch) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, b := range s.batches {
@@ -108,7 +108,7 @@ func (s *memoryStorage) Meta(context.Context, string) ([]byte, error) { return s
 func (s *memoryStorage) remove(hashes []chain.Hash) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.batches = slices.DeleteFunc(s.batches, func(b StoredBatch) bool { return slices.Contains(hashes, b.Hash) })
+	s.batches = slices.DeleteFunc(s.batches, func(b chain.StoredBatch) bool { return slices.Contains(hashes, b.Hash) })
 }
 
 func (s *memoryStorage) len() int {
@@ -117,7 +117,7 @@ func (s *memoryStorage) len() int {
 	return len(s.batches)
 }
 
-func (s *memoryStorage) set(before func([]StoredBatch) error) {
+func (s *memoryStorage) set(before func([]chain.StoredBatch) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.before = before

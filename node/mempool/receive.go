@@ -74,7 +74,9 @@ func (p *Pool) receive(ctx context.Context, from chain.PublicKey, encoded []byte
 		return err
 	}
 	// Not to be cancelled: whether the batch is on disk must be known.
-	err = p.cfg.Storage.AddBatches(context.WithoutCancel(ctx), []StoredBatch{{hash, b.Author, b.Incarnation, b.Number, encoded}})
+	err = p.cfg.Storage.AddBatches(context.WithoutCancel(ctx), []chain.StoredBatch{
+		{Hash: hash, Author: b.Author, Incarnation: b.Incarnation, Number: b.Number, Data: encoded},
+	})
 	p.mu.Lock()
 	if err != nil {
 		p.fail(e, err)

@@ -91,7 +91,7 @@ func TestARepeatedBatchIsAcknowledgedOnlyWhenDurable(t *testing.T) {
 		n := newNode(t, 0, 4)
 		gate := make(chan struct{})
 		broken := errors.New("disk broken")
-		n.storage.set(func([]StoredBatch) error { <-gate; return broken })
+		n.storage.set(func([]chain.StoredBatch) error { <-gate; return broken })
 		encoded, ref := batch(1, 1, 1, message("a"))
 		errs := make(chan error, 2)
 		for range 2 {
@@ -227,14 +227,14 @@ func TestUnacknowledgedFindsWhatAPeerMayLack(t *testing.T) {
 		n.submit(t, message("a"))
 		n.submit(t, message("b"))
 		of2 := n.receive(t, 2, 1, 1, message("c"))
-		hashes := func(batches []StoredBatch) (out []chain.Hash) {
+		hashes := func(batches []chain.StoredBatch) (out []chain.Hash) {
 			for _, b := range batches {
 				out = append(out, b.Hash)
 			}
 			return out
 		}
 		a, b := n.storage.batches[0].Hash, n.storage.batches[1].Hash
-		want := func(what string, got []StoredBatch, want ...chain.Hash) {
+		want := func(what string, got []chain.StoredBatch, want ...chain.Hash) {
 			t.Helper()
 			if g := hashes(got); len(g) != len(want) {
 				t.Fatalf("%s: %d batches, want %d", what, len(g), len(want))

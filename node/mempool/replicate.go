@@ -34,14 +34,14 @@ func (p *Pool) holds(e *entry, peer chain.PublicKey) {
 // most maxBytes in all (one at least, if there is one): this node's that are older than age, then
 // those of other authors that have waited for more than a second as well. With age 0 it is for a
 // link that has just opened; later it finds what was refused or lost.
-func (p *Pool) Unacknowledged(peer chain.PublicKey, age time.Duration, maxBytes int) []StoredBatch {
+func (p *Pool) Unacknowledged(peer chain.PublicKey, age time.Duration, maxBytes int) []chain.StoredBatch {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	i, ok := p.authors[peer]
 	if !ok || i == p.self {
 		return nil
 	}
-	var batches []StoredBatch
+	var batches []chain.StoredBatch
 	collect := func(q *queue, before time.Time) {
 		for _, e := range q.entries {
 			if e.drained || e.holders.has(i) || e.arrived.After(before) {

@@ -298,14 +298,16 @@ func (p *Pool) write() {
 }
 
 func (p *Pool) store(formed []*entry) {
-	stored := make([]StoredBatch, len(formed))
+	stored := make([]chain.StoredBatch, len(formed))
 	signed := make([]*chain.Batch, len(formed))
 	var err error
 	for i, e := range formed {
 		p.number++
 		b := &chain.Batch{Incarnation: p.incarnation, Number: p.number, Messages: e.messages}
 		b.Sign(p.cfg.Key, p.cfg.ChainID)
-		stored[i] = StoredBatch{b.Hash(p.cfg.ChainID), p.public, b.Incarnation, b.Number, b.Encode()}
+		stored[i] = chain.StoredBatch{
+			Hash: b.Hash(p.cfg.ChainID), Author: p.public, Incarnation: b.Incarnation, Number: b.Number, Data: b.Encode(),
+		}
 		// From here on the messages alias the encoding, so that the buffers they came in can go.
 		if signed[i], err = chain.DecodeBatch(stored[i].Data, p.cfg.MaxBlockBytes); err != nil {
 			break

@@ -122,7 +122,7 @@ func TestARepeatOfWhatIsBeingStoredWaitsForIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, 0, 4)
 		gate := make(chan struct{})
-		n.storage.set(func([]StoredBatch) error { <-gate; return nil })
+		n.storage.set(func([]chain.StoredBatch) error { <-gate; return nil })
 		answered := make(chan string, 2)
 		for _, name := range []string{"first", "second"} {
 			go func() {
@@ -151,7 +151,7 @@ func TestSubmissionsGatherWhileTheDiskIsBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, 0, 4)
 		gate := make(chan struct{})
-		n.storage.set(func([]StoredBatch) error { <-gate; return nil })
+		n.storage.set(func([]chain.StoredBatch) error { <-gate; return nil })
 		var running sync.WaitGroup
 		for i := range 50 {
 			running.Go(func() {
@@ -313,8 +313,8 @@ func testAFailedWrite(t *testing.T) {
 	n := newNode(t, 0, 4)
 	n.submit(t, message("a"))
 	broken := errors.New("disk broken")
-	var failed []StoredBatch
-	n.storage.set(func(batches []StoredBatch) error { failed = batches; return broken })
+	var failed []chain.StoredBatch
+	n.storage.set(func(batches []chain.StoredBatch) error { failed = batches; return broken })
 	_, err := n.Submit(t.Context(), []chain.Message{message("b"), message("c")})
 	wantError(t, err, broken)
 	if s := n.Stats(); s.Messages != 1 || s.Batches != 1 || len(n.pending) != 1 {
@@ -454,7 +454,7 @@ func TestCloseMakesDurableWhatWasSubmitted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, 0, 4)
 		gate := make(chan struct{})
-		n.storage.set(func([]StoredBatch) error { <-gate; return nil })
+		n.storage.set(func([]chain.StoredBatch) error { <-gate; return nil })
 		var running sync.WaitGroup
 		for i := range 2 {
 			running.Go(func() {

@@ -117,7 +117,7 @@ func TestMalformedBytesPutThePeerOut(t *testing.T) {
 func TestWhatTheNodeFindsForgedPutsThePeerOut(t *testing.T) {
 	n := lonely(t)
 	n.guard.Lock()
-	n.onBundle = func(chain.PublicKey, *Bundle) error { return fmt.Errorf("vote: %w", chain.ErrSignature) }
+	n.onBundle = func(chain.PublicKey, *chain.Bundle) error { return fmt.Errorf("vote: %w", chain.ErrSignature) }
 	n.guard.Unlock()
 	client := admitted(t, n, 1)
 	stream, err := client.Consensus(t.Context())
@@ -221,7 +221,7 @@ func TestASlowReaderLosesTheOldestFrames(t *testing.T) {
 	done := make(chan struct{})
 	const last = 50_000 // more than fits the flow-control windows
 	b.guard.Lock()
-	b.onBundle = func(_ chain.PublicKey, bundle *Bundle) error {
+	b.onBundle = func(_ chain.PublicKey, bundle *chain.Bundle) error {
 		<-stuck
 		for _, v := range bundle.Votes {
 			heights = append(heights, v.Height)
@@ -235,7 +235,7 @@ func TestASlowReaderLosesTheOldestFrames(t *testing.T) {
 	vote := testVote(0, 1)
 	for h := range last {
 		vote.Height = uint64(h + 1)
-		a.Send(b.peer.Key, &Bundle{Votes: []chain.Vote{vote}})
+		a.Send(b.peer.Key, &chain.Bundle{Votes: []chain.Vote{vote}})
 		q := a.links[b.peer.Key].items
 		q.mu.Lock()
 		if len(q.items) > 100 {
@@ -382,11 +382,11 @@ func FuzzFrame(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := decodeFrame(newFrame(bundle.items(), 0))
+		again, err := decodeFrame(newFrame(itemsOf(bundle), 0))
 		if err != nil {
 			t.Fatalf("what was decoded does not encode: %v", err)
 		}
-		if !proto.Equal(newFrame(again.items(), 0), newFrame(bundle.items(), 0)) {
+		if !proto.Equal(newFrame(itemsOf(again), 0), newFrame(itemsOf(bundle), 0)) {
 			t.Fatal("decoding what was encoded gives something else")
 		}
 	})

@@ -352,7 +352,7 @@ func TestSetPeersDisconnectsWhoIsRemoved(t *testing.T) {
 		t.Fatalf("link to %v is down, want %v", key, a.peer.Key)
 	}
 	eventually(t, "the removed peer is refused", func() bool { return a.rejected(t, reasonUnknownKey) > 0 })
-	a.Broadcast(&Bundle{Votes: []chain.Vote{testVote(0, 5)}})
+	a.Broadcast(&chain.Bundle{Votes: []chain.Vote{testVote(0, 5)}})
 	if d := receive(t, c.bundles); d.value.Votes[0].Height != 5 {
 		t.Errorf("node 2 got %+v", d.value)
 	}
@@ -398,7 +398,7 @@ func TestARestartedPeerIsReachedAtOnce(t *testing.T) {
 	b.Start(b.listener, []Peer{a.peer})
 	receive(t, a.ups)
 	receive(t, b.ups)
-	a.Broadcast(&Bundle{Votes: []chain.Vote{testVote(0, 3)}})
+	a.Broadcast(&chain.Bundle{Votes: []chain.Vote{testVote(0, 3)}})
 	receive(t, b.bundles)
 }
 

@@ -24,15 +24,15 @@ func network(b *testing.B) []*node {
 func BenchmarkVoteRoundTrip(b *testing.B) {
 	nodes := network(b)
 	for _, n := range nodes[1:] {
-		answer := &Bundle{Votes: []chain.Vote{testVote(1, 1)}}
+		answer := &chain.Bundle{Votes: []chain.Vote{testVote(1, 1)}}
 		n.guard.Lock()
-		n.onBundle = func(from chain.PublicKey, _ *Bundle) error {
+		n.onBundle = func(from chain.PublicKey, _ *chain.Bundle) error {
 			n.Send(from, answer)
 			return nil
 		}
 		n.guard.Unlock()
 	}
-	question := &Bundle{Votes: []chain.Vote{testVote(0, 1)}}
+	question := &chain.Bundle{Votes: []chain.Vote{testVote(0, 1)}}
 	for b.Loop() {
 		nodes[0].Broadcast(question)
 		for range 3 {
@@ -46,7 +46,7 @@ func BenchmarkProposal(b *testing.B) {
 	nodes := network(b)
 	p := testProposal(1)
 	p.Block.Body = make([]chain.BatchRef, 20)
-	question := &Bundle{Proposals: []*chain.Proposal{p}}
+	question := &chain.Bundle{Proposals: []*chain.Proposal{p}}
 	for b.Loop() {
 		nodes[0].Broadcast(question)
 		for _, n := range nodes[1:] {
@@ -63,14 +63,14 @@ func BenchmarkVotes(b *testing.B) {
 	signal := make(chan struct{}, 1)
 	for _, n := range nodes {
 		n.guard.Lock()
-		n.onBundle = func(_ chain.PublicKey, bundle *Bundle) error {
+		n.onBundle = func(_ chain.PublicKey, bundle *chain.Bundle) error {
 			arrived.Add(int64(len(bundle.Votes)))
 			wake(signal)
 			return nil
 		}
 		n.guard.Unlock()
 	}
-	question := &Bundle{Votes: []chain.Vote{testVote(0, 1)}}
+	question := &chain.Bundle{Votes: []chain.Vote{testVote(0, 1)}}
 	sent := int64(0)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -7,18 +7,6 @@ import (
 	"github.com/diseq/diseq/node/peer/peerpb"
 )
 
-// Bundle is a set of consensus messages, of one height or of several.
-type Bundle struct {
-	Certificates []*chain.Certificate
-	Proposals    []*chain.Proposal
-	// Votes are of any kind; one of kind Propose is a leader's statement without its block.
-	Votes []chain.Vote
-}
-
-func (b *Bundle) empty() bool {
-	return len(b.Certificates) == 0 && len(b.Proposals) == 0 && len(b.Votes) == 0
-}
-
 // Kinds of what is sent, as metrics name them.
 const (
 	kindVote        = "vote"
@@ -48,8 +36,8 @@ type item struct {
 	number uint64
 }
 
-// items encodes a bundle, what is rested on before what rests on it.
-func (b *Bundle) items() []item {
+// itemsOf encodes a bundle, what is rested on before what rests on it.
+func itemsOf(b *chain.Bundle) []item {
 	items := make([]item, 0, len(b.Certificates)+len(b.Proposals)+len(b.Votes))
 	for _, c := range b.Certificates {
 		items = append(items, item{kind: kindCertificate, encoded: c.Encode()})
@@ -84,12 +72,12 @@ func newFrame(items []item, lost uint64) *peerpb.Frame {
 }
 
 // decodeFrame reads what newFrame made.
-func decodeFrame(f *peerpb.Frame) (*Bundle, error) {
+func decodeFrame(f *peerpb.Frame) (*chain.Bundle, error) {
 	certificates, votes := f.GetCertificates(), f.GetVotes()
 	if n := len(certificates) + len(votes) + len(f.GetPings()) + len(f.GetPongs()) + len(f.GetAsks()); n > maxFrameItems {
 		return nil, fmt.Errorf("frame: %w: %d certificates, votes, pings and pongs, at most %d allowed", chain.ErrMalformed, n, maxFrameItems)
 	}
-	b := &Bundle{}
+	b := &chain.Bundle{}
 	for _, encoded := range certificates {
 		c, err := chain.DecodeCertificate(encoded)
 		if err != nil {

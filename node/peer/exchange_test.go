@@ -21,7 +21,7 @@ func TestAPongComesBehindAllThatWasSentBeforeIt(t *testing.T) {
 	for round := range uint64(20) {
 		const votes = 200
 		for i := range uint64(votes) {
-			b.Broadcast(&Bundle{Votes: []chain.Vote{testVote(1, round*votes+i+1)}})
+			b.Broadcast(&chain.Bundle{Votes: []chain.Vote{testVote(1, round*votes+i+1)}})
 		}
 		a.Ping(publicKey(1), round+1)
 		p := receive(t, a.pongs)
@@ -96,7 +96,7 @@ func TestFourNodesExchangeBundles(t *testing.T) {
 	}
 	start(t, nodes...)
 	for i, n := range nodes {
-		n.Broadcast(&Bundle{
+		n.Broadcast(&chain.Bundle{
 			Certificates: []*chain.Certificate{testCertificate(uint64(i + 1))},
 			Proposals:    []*chain.Proposal{testProposal(uint64(i + 1))},
 			Votes:        []chain.Vote{testVote(i, uint64(i+1))},
@@ -149,7 +149,7 @@ func TestVotesKeepTheirOrder(t *testing.T) {
 	vote := testVote(0, 1)
 	for h := range votes {
 		vote.Height = uint64(h + 1)
-		a.Send(b.peer.Key, &Bundle{Votes: []chain.Vote{vote}})
+		a.Send(b.peer.Key, &chain.Bundle{Votes: []chain.Vote{vote}})
 	}
 	next := uint64(1)
 	for next <= votes {
@@ -164,7 +164,7 @@ func TestVotesKeepTheirOrder(t *testing.T) {
 
 func TestALargeBundleTravelsInPieces(t *testing.T) {
 	a, b := pair(t)
-	bundle := &Bundle{}
+	bundle := &chain.Bundle{}
 	for h := range 1500 {
 		bundle.Certificates = append(bundle.Certificates, testCertificate(uint64(h+1)))
 		bundle.Votes = append(bundle.Votes, testVote(0, uint64(h+1)))
@@ -455,5 +455,5 @@ func TestWithoutALinkCallsFailAtOnce(t *testing.T) {
 		t.Errorf("Status: %v, want ErrLinkDown", err)
 	}
 	// lost, like any frame without a link
-	a.Send(stranger, &Bundle{Votes: []chain.Vote{testVote(0, 1)}})
+	a.Send(stranger, &chain.Bundle{Votes: []chain.Vote{testVote(0, 1)}})
 }

@@ -25,7 +25,7 @@ type Handler interface {
 	// come one after another, in the order sent, but those with its proposals come beside them.
 	// While OnBundle blocks, nothing more is read from the peer, which will drop its oldest
 	// messages if that lasts.
-	OnBundle(from chain.PublicKey, b *Bundle) error
+	OnBundle(from chain.PublicKey, b *chain.Bundle) error
 	// OnPong brings the answer to a Ping, after the calls for everything that the peer sent before
 	// it. lost counts how often anything was lost that the peer had for this node. OnAsk says that
 	// the peer wants what is sent when a link opens. Both come in order with OnBundle, and should

@@ -83,7 +83,7 @@ type delivery[T any] struct {
 
 // recorder is a Handler that passes on what it is given and serves what it holds.
 type recorder struct {
-	bundles     chan delivery[*Bundle]
+	bundles     chan delivery[*chain.Bundle]
 	commitments chan delivery[*chain.Commitment]
 	batches     chan delivery[[]byte]
 	acks        chan delivery[ack]
@@ -95,7 +95,7 @@ type recorder struct {
 	asks  chan chain.PublicKey
 
 	guard    sync.Mutex
-	onBundle func(chain.PublicKey, *Bundle) error
+	onBundle func(chain.PublicKey, *chain.Bundle) error
 	onBatch  func(context.Context, []byte) error
 	held     map[chain.Hash][]byte
 	blocks   map[chain.Hash][]byte
@@ -114,7 +114,7 @@ type ack struct {
 
 func newRecorder(key ed25519.PrivateKey) *recorder {
 	return &recorder{
-		bundles: make(chan delivery[*Bundle], 1<<16), commitments: make(chan delivery[*chain.Commitment], 64),
+		bundles: make(chan delivery[*chain.Bundle], 1<<16), commitments: make(chan delivery[*chain.Commitment], 64),
 		batches: make(chan delivery[[]byte], 1<<16), acks: make(chan delivery[ack], 1<<16),
 		ups: make(chan chain.PublicKey, 1024), downs: make(chan chain.PublicKey, 1024),
 		pongs: make(chan pong, 1024), asks: make(chan chain.PublicKey, 1024),
@@ -122,14 +122,14 @@ func newRecorder(key ed25519.PrivateKey) *recorder {
 	}
 }
 
-func (r *recorder) OnBundle(from chain.PublicKey, b *Bundle) error {
+func (r *recorder) OnBundle(from chain.PublicKey, b *chain.Bundle) error {
 	r.guard.Lock()
 	f := r.onBundle
 	r.guard.Unlock()
 	if f != nil {
 		return f(from, b)
 	}
-	r.bundles <- delivery[*Bundle]{from, b}
+	r.bundles <- delivery[*chain.Bundle]{from, b}
 	return nil
 }
 

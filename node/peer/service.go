@@ -93,7 +93,7 @@ func (s *service) Consensus(stream grpc.ClientStreamingServer[peerpb.Frame, peer
 		for _, b := range frame.GetVotes() {
 			s.reports.transferred(directionIn, kindVote, len(b))
 		}
-		if !bundle.empty() {
+		if !bundle.Empty() {
 			if err := s.handler.OnBundle(in.key, bundle); atFault(err) {
 				return s.malformed(in, err)
 			}
@@ -130,7 +130,7 @@ func (s *service) Propose(ctx context.Context, message *peerpb.Proposal) (*peerp
 	}
 	in.heard()
 	s.reports.transferred(directionIn, kindProposal, len(message.GetProposal()))
-	return s.handled(in, s.handler.OnBundle(in.key, &Bundle{Proposals: []*chain.Proposal{p}}))
+	return s.handled(in, s.handler.OnBundle(in.key, &chain.Bundle{Proposals: []*chain.Proposal{p}}))
 }
 
 // Commit implements peerpb.PeerServer.

@@ -182,17 +182,17 @@ func (t *Transport) allLinks() []*link {
 // Broadcast queues a bundle for every peer to which there is a link. It never blocks. Certificates
 // and votes keep their order; proposals travel beside them, each as a call of its own, and may
 // overtake them.
-func (t *Transport) Broadcast(b *Bundle) {
-	items := b.items()
+func (t *Transport) Broadcast(b *chain.Bundle) {
+	items := itemsOf(b)
 	for _, l := range t.allLinks() {
 		l.send(items)
 	}
 }
 
 // Send queues a bundle for one peer, if there is a link, as Broadcast does.
-func (t *Transport) Send(to chain.PublicKey, b *Bundle) {
+func (t *Transport) Send(to chain.PublicKey, b *chain.Bundle) {
 	if l, err := t.link(to); err == nil {
-		l.send(b.items())
+		l.send(itemsOf(b))
 	}
 }
 

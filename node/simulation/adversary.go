@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
-	"github.com/diseq/diseq/node/consensus"
 )
 
 // coalition is the adversary: it holds the keys of the Byzantine validators, sees every message the
@@ -30,7 +29,7 @@ type coalition struct {
 	blocks map[chain.Hash]*chain.Block
 	top    uint32
 	// hoard are bundles heard at any height, for replay.
-	hoard []consensus.Bundle
+	hoard []chain.Bundle
 	// What it is like in this run: eagerness is how often it acts on what it hears, boldness how
 	// often it proposes what nothing justifies, unity how often it proposes the same to both sides;
 	// if it lies low its processes do not run, and what its validators sign is known to those alone
@@ -94,7 +93,7 @@ func newCoalition(w *world) *coalition {
 }
 
 // overhear is what the coalition learns from a message, its own processes' included.
-func (c *coalition) overhear(s *node, b consensus.Bundle) {
+func (c *coalition) overhear(s *node, b chain.Bundle) {
 	if len(c.members) == 0 || len(c.victims) == 0 {
 		return
 	}
@@ -236,7 +235,7 @@ func (c *coalition) strike() {
 
 // to hands a bundle to the victims of a side, or to everyone, now or a little later. Nothing is
 // lost on the way.
-func (c *coalition) to(side int, b consensus.Bundle) {
+func (c *coalition) to(side int, b chain.Bundle) {
 	if b.Empty() {
 		return
 	}
@@ -301,7 +300,7 @@ func (c *coalition) lead(r uint32) {
 			}
 		}
 		if p := sc.led[side]; p != nil && c.w.rng.IntN(4) != 0 {
-			c.to(side, consensus.Bundle{Proposals: []*chain.Proposal{p}})
+			c.to(side, chain.Bundle{Proposals: []*chain.Proposal{p}})
 		}
 	}
 }
@@ -401,7 +400,7 @@ func (c *coalition) vote(r uint32) {
 				block = sc.led[side].Statement.Block
 			}
 		}
-		var b consensus.Bundle
+		var b chain.Bundle
 		for _, v := range c.members {
 			b.Votes = append(b.Votes, c.signed(kind, r, block, uint32(v)))
 		}
@@ -423,7 +422,7 @@ func (c *coalition) release(r uint32) {
 	}
 	if cert := c.certificate(kind, r, block); cert != nil {
 		c.w.faults[Release]++
-		c.to(c.anySide(), consensus.Bundle{Certificates: []*chain.Certificate{cert}})
+		c.to(c.anySide(), chain.Bundle{Certificates: []*chain.Certificate{cert}})
 	}
 }
 
@@ -443,7 +442,7 @@ func (c *coalition) babble(r uint32) {
 		Kind: chain.Kind(c.w.rng.IntN(7)), Height: c.height + uint64(c.w.rng.IntN(3)), Round: r + uint32(c.w.rng.IntN(1000)),
 		Validator: uint32(c.w.rng.IntN(2 * c.w.N)), Block: chain.Hash{byte(c.w.rng.IntN(3))},
 	}
-	b := consensus.Bundle{Votes: []chain.Vote{v}}
+	b := chain.Bundle{Votes: []chain.Vote{v}}
 	if int(v.Validator) < c.w.Byzantine && v.Kind != 0 && v.Kind <= chain.Propose && (v.Kind == chain.Nullify) == v.Block.IsZero() {
 		c.w.sign(&v)
 		b.Votes = append(b.Votes, v)

@@ -111,7 +111,7 @@ func (w *world) linkUp(a, b *node) {
 }
 
 // send puts a bundle on its way: it may be lost, late or doubled.
-func (w *world) send(from, to *node, b consensus.Bundle) {
+func (w *world) send(from, to *node, b chain.Bundle) {
 	if from.trouble.cut || to.trouble.cut {
 		return
 	}
@@ -132,7 +132,7 @@ func (w *world) send(from, to *node, b consensus.Bundle) {
 }
 
 // deliver hands a bundle to a node after a time, without what does not verify.
-func (w *world) deliver(from chain.PublicKey, to *node, b consensus.Bundle, after time.Duration, rank int) {
+func (w *world) deliver(from chain.PublicKey, to *node, b chain.Bundle, after time.Duration, rank int) {
 	w.onRanked(to, after, rank, func() {
 		rest := w.verified(b)
 		if !rest.Empty() {
@@ -143,8 +143,8 @@ func (w *world) deliver(from chain.PublicKey, to *node, b consensus.Bundle, afte
 }
 
 // verified is what remains of a bundle when its signatures have been checked.
-func (w *world) verified(b consensus.Bundle) consensus.Bundle {
-	var out consensus.Bundle
+func (w *world) verified(b chain.Bundle) chain.Bundle {
+	var out chain.Bundle
 	certificate := func(c *chain.Certificate) bool {
 		if c.Check(w.N, w.needed()) != nil {
 			return false

@@ -21,7 +21,7 @@ type node struct {
 	// rate is how long its timers take, in hundredths; offset is by how much its clock is wrong.
 	rate    int
 	offset  time.Duration
-	records []consensus.Record
+	records []chain.Record
 	// lastWrite is how many of them were written last.
 	lastWrite int
 	// store holds the final blocks, the first durable of which outlive a crash.
@@ -226,7 +226,7 @@ func (w *world) act(s *node, a consensus.Action) {
 		w.askAgain(s)
 	case consensus.AnswerFinalization:
 		if a.Height <= uint64(len(s.store)) {
-			w.sendTo(s, a.To, consensus.Bundle{Certificates: []*chain.Certificate{s.store[a.Height-1].cert}})
+			w.sendTo(s, a.To, chain.Bundle{Certificates: []*chain.Certificate{s.store[a.Height-1].cert}})
 		}
 	case consensus.CatchUp:
 		w.on(s, w.fetching(), func() { w.catchUp(s, a) })
@@ -260,7 +260,7 @@ func (w *world) persist(s *node, a consensus.Persist) {
 	s.lastWrite = len(a.Records)
 }
 
-func (w *world) broadcast(s *node, b consensus.Bundle) {
+func (w *world) broadcast(s *node, b chain.Bundle) {
 	if w.stalls(s, b) {
 		s.trouble.missed = append(s.trouble.missed, func() { w.broadcast(s, b) })
 		return
@@ -279,7 +279,7 @@ func (w *world) broadcast(s *node, b consensus.Bundle) {
 	}
 }
 
-func (w *world) sendTo(s *node, to chain.PublicKey, b consensus.Bundle) {
+func (w *world) sendTo(s *node, to chain.PublicKey, b chain.Bundle) {
 	w.sawSent(s, b)
 	w.coalition.overhear(s, b)
 	for _, o := range w.nodes {
@@ -347,7 +347,7 @@ func (w *world) commit(s *node, a consensus.Commit) {
 	// The next height begins before the block is on disk: the records carry it until then.
 	w.on(s, time.Duration(w.rng.IntN(30))*time.Millisecond, func() {
 		s.durable = max(s.durable, int(height))
-		s.records = slices.DeleteFunc(s.records, func(r consensus.Record) bool { return r.Height <= uint64(s.durable) })
+		s.records = slices.DeleteFunc(s.records, func(r chain.Record) bool { return r.Height <= uint64(s.durable) })
 	})
 	w.on(s, 0, func() {
 		if uint64(len(s.store)) == height {

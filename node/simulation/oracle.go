@@ -91,7 +91,7 @@ func (w *world) sawCertificate(s *node, cert *chain.Certificate) {
 }
 
 // sawSent holds every message that leaves to the rules.
-func (w *world) sawSent(s *node, b consensus.Bundle) {
+func (w *world) sawSent(s *node, b chain.Bundle) {
 	if s.byzantine {
 		return
 	}
@@ -135,9 +135,9 @@ func (w *world) sawVote(s *node, v chain.Vote) {
 		w.finalizers[of][v.Validator] = true
 	}
 	encoded := v.Encode()
-	if !slices.ContainsFunc(s.records, func(r consensus.Record) bool {
-		return r.Kind == consensus.RecordVote && slices.Equal(r.Data, encoded) ||
-			r.Kind == consensus.RecordProposal && slices.Equal(r.Data[:len(encoded)], encoded)
+	if !slices.ContainsFunc(s.records, func(r chain.Record) bool {
+		return r.Kind == chain.RecordVote && slices.Equal(r.Data, encoded) ||
+			r.Kind == chain.RecordProposal && slices.Equal(r.Data[:len(encoded)], encoded)
 	}) {
 		w.violate("%w: %v sends %s", ErrDurable, s, voteText(v))
 	}
@@ -176,15 +176,15 @@ func (w *world) lacking(s *node, v chain.Vote) string {
 // finalization below, the notarization.
 type ground struct{ block, entered, below, notarized bool }
 
-func (g *ground) record(r consensus.Record, v chain.Vote) {
+func (g *ground) record(r chain.Record, v chain.Vote) {
 	switch r.Kind {
-	case consensus.RecordBlock:
+	case chain.RecordBlock:
 		b, err := chain.DecodeBlock(r.Data)
 		g.block = g.block || err == nil && b.Hash() == v.Block
-	case consensus.RecordProposal:
+	case chain.RecordProposal:
 		p, err := chain.DecodeProposal(r.Data)
 		g.block = g.block || err == nil && p.Statement.Block == v.Block
-	case consensus.RecordCertificate:
+	case chain.RecordCertificate:
 		if c, err := chain.DecodeCertificate(r.Data); err == nil {
 			g.certificate(c, v)
 		}
@@ -335,7 +335,7 @@ func (w *world) convict() error {
 	if err != nil {
 		return err
 	}
-	for _, a := range judge.Step(consensus.Received{Bundle: consensus.Bundle{Certificates: w.held[w.forked]}}) {
+	for _, a := range judge.Step(consensus.Received{Bundle: chain.Bundle{Certificates: w.held[w.forked]}}) {
 		if e, ok := a.(consensus.EvidenceFound); ok {
 			w.evidence = append(w.evidence, e.Evidence)
 			w.accused[e.Evidence.First.Validator] = true

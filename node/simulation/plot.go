@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
-	"github.com/diseq/diseq/node/consensus"
 )
 
 // scheme is how the coalition attacks the synchrony wait at a height. Each is a shape that breaks a
@@ -268,7 +267,7 @@ func (c *coalition) lure(r uint32, side int) {
 	sc := c.scene(r)
 	sc.led[side] = c.proposal(r, uint32(c.order[int(r)%len(c.order)]), func(uint32, chain.Hash) bool { return false })
 	if p := sc.led[side]; p != nil {
-		c.to(side, consensus.Bundle{Proposals: []*chain.Proposal{p}})
+		c.to(side, chain.Bundle{Proposals: []*chain.Proposal{p}})
 	}
 }
 
@@ -283,7 +282,7 @@ func (c *coalition) goOn(r uint32, side int, with *chain.Proposal) {
 		})
 	}
 	if p := next.led[side]; p != nil {
-		c.to(side, consensus.Bundle{Proposals: []*chain.Proposal{p}})
+		c.to(side, chain.Bundle{Proposals: []*chain.Proposal{p}})
 		c.at(0, 2, func() { c.certify(chain.Notarize, r+1, side, side) })
 	}
 }
@@ -303,7 +302,7 @@ func (c *coalition) propose(r uint32, side int) {
 		}
 	}
 	if p := sc.led[side]; p != nil {
-		c.to(side, consensus.Bundle{Proposals: []*chain.Proposal{p}})
+		c.to(side, chain.Bundle{Proposals: []*chain.Proposal{p}})
 	}
 }
 
@@ -322,7 +321,7 @@ func (c *coalition) certify(kind chain.Kind, r uint32, about, to int) {
 		}
 	}
 	if cert := c.certificate(kind, r, block); cert != nil {
-		c.to(to, consensus.Bundle{Certificates: []*chain.Certificate{cert}})
+		c.to(to, chain.Bundle{Certificates: []*chain.Certificate{cert}})
 	}
 }
 
@@ -345,13 +344,13 @@ func (c *coalition) exploit() {
 			case first == nil:
 				first = cert
 			case first.Block != block:
-				c.to(0, consensus.Bundle{Certificates: []*chain.Certificate{first}})
-				c.to(1, consensus.Bundle{Certificates: []*chain.Certificate{cert}})
+				c.to(0, chain.Bundle{Certificates: []*chain.Certificate{first}})
+				c.to(1, chain.Bundle{Certificates: []*chain.Certificate{cert}})
 			}
 		}
 	}
 	if first != nil && c.w.synchronous() && !c.concludes {
 		c.concludes = true
-		c.at(10*c.w.Delta, 2, func() { c.to(everyone, consensus.Bundle{Certificates: []*chain.Certificate{first}}) })
+		c.at(10*c.w.Delta, 2, func() { c.to(everyone, chain.Bundle{Certificates: []*chain.Certificate{first}}) })
 	}
 }

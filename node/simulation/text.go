@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/diseq/diseq/node/chain"
-	"github.com/diseq/diseq/node/consensus"
 )
 
 // String names a node in a transcript: its validator, with ' for the second process of one that
@@ -41,7 +40,7 @@ func voteText(v chain.Vote) string {
 }
 
 // text is a bundle as transcripts show it.
-type text consensus.Bundle
+type text chain.Bundle
 
 func (b text) String() string {
 	out := make([]string, 0, len(b.Certificates)+len(b.Proposals)+len(b.Votes))

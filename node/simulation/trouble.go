@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/consensus"
 )
 
@@ -219,7 +220,7 @@ func (w *world) feel(s *node, ok bool) {
 }
 
 // stalls reports whether a node that is to stop at its next forwards stops at this bundle.
-func (w *world) stalls(s *node, b consensus.Bundle) bool {
+func (w *world) stalls(s *node, b chain.Bundle) bool {
 	if s.trouble.stops == 0 || len(b.Certificates) == 0 || len(b.Votes) > 0 || len(b.Proposals) > 0 {
 		return false
 	}
@@ -270,6 +271,6 @@ func (w *world) mayCrash(s *node) bool {
 }
 
 // torn is how many of the records of a write that a crash tears remain, from its beginning.
-func torn(rng *rand.Rand, records []consensus.Record) []consensus.Record {
+func torn(rng *rand.Rand, records []chain.Record) []chain.Record {
 	return slices.Clone(records[:rng.IntN(len(records)+1)])
 }

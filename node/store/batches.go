@@ -9,20 +9,9 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// Batch is a batch that waits to be ordered, as it is stored.
-type Batch struct {
-	Hash   chain.Hash
-	Author chain.PublicKey
-	// Incarnation and Number are the author's (chain.Batch).
-	Incarnation uint64
-	Number      uint64
-	// Data is the canonical encoding of the chain.Batch.
-	Data []byte
-}
-
 // AddBatches keeps batches; they are on disk when it returns nil. A batch that is there already is
 // no error.
-func (s *Store) AddBatches(ctx context.Context, batches []Batch) error {
+func (s *Store) AddBatches(ctx context.Context, batches []chain.StoredBatch) error {
 	size := 0
 	for _, b := range batches {
 		size += len(b.Data)
@@ -34,7 +23,7 @@ func (s *Store) AddBatches(ctx context.Context, batches []Batch) error {
 		for _, b := range batches {
 			// The numbers are the author's to choose; SQLite keeps all 64 bits of them as signed
 			// ones.
-			if _, err := tx.exec("add batch", b.Hash[:], b.Author[:], int64(b.Incarnation), int64(b.Number), b.checksum(), b.Data); err != nil {
+			if _, err := tx.exec("add batch", b.Hash[:], b.Author[:], int64(b.Incarnation), int64(b.Number), batchSum(&b), b.Data); err != nil {
 				return err
 			}
 		}
@@ -42,7 +31,7 @@ func (s *Store) AddBatches(ctx context.Context, batches []Batch) error {
 	})
 }
 
-func (b *Batch) checksum() int64 {
+func batchSum(b *chain.StoredBatch) int64 {
 	return checksum(b.Number, b.Hash[:], b.Author[:], b.Data)
 }
 
@@ -63,28 +52,28 @@ func (s *Store) RemoveBatches(ctx context.Context, hashes []chain.Hash) error {
 
 const batchColumns = "arrival, hash, author, incarnation, number, sum, batch"
 
-func (s *Store) scanBatch(row interface{ Scan(...any) error }) (b Batch, arrival int64, err error) {
+func (s *Store) scanBatch(row interface{ Scan(...any) error }) (b chain.StoredBatch, arrival int64, err error) {
 	var hash, author []byte
 	var incarnation, number, sum int64
 	if err := row.Scan(&arrival, &hash, &author, &incarnation, &number, &sum, &b.Data); err != nil {
-		return Batch{}, 0, err
+		return chain.StoredBatch{}, 0, err
 	}
 	if len(hash) != len(b.Hash) || len(author) != len(b.Author) {
-		return Batch{}, 0, corrupt(s.path, "batch with a hash of %d and an author of %d bytes", len(hash), len(author))
+		return chain.StoredBatch{}, 0, corrupt(s.path, "batch with a hash of %d and an author of %d bytes", len(hash), len(author))
 	}
 	b.Hash, b.Author = chain.Hash(hash), chain.PublicKey(author)
 	b.Incarnation, b.Number = uint64(incarnation), uint64(number)
-	if b.checksum() != sum {
-		return Batch{}, 0, corrupt(s.path, "batch %v does not have its checksum", b.Hash)
+	if batchSum(&b) != sum {
+		return chain.StoredBatch{}, 0, corrupt(s.path, "batch %v does not have its checksum", b.Hash)
 	}
 	return b, arrival, nil
 }
 
 // Batch returns a batch that waits.
-func (s *Store) Batch(ctx context.Context, hash chain.Hash) (Batch, error) {
+func (s *Store) Batch(ctx context.Context, hash chain.Hash) (chain.StoredBatch, error) {
 	b, _, err := s.scanBatch(s.reads.QueryRowContext(ctx, "SELECT "+batchColumns+" FROM batches WHERE hash = ?", hash[:]))
 	if errors.Is(err, sql.ErrNoRows) {
-		return Batch{}, fmt.Errorf("store: batch %v: %w", hash, ErrNotFound)
+		return chain.StoredBatch{}, fmt.Errorf("store: batch %v: %w", hash, ErrNotFound)
 	}
 	return b, explain(s.path, "read batch", err)
 }
@@ -95,7 +84,7 @@ const batchPage = 4 << 20
 
 // PendingBatches calls yield with each batch that waits, in the order of their arrival, and stops
 // at its first error. What arrives meanwhile may or may not be among them.
-func (s *Store) PendingBatches(ctx context.Context, yield func(Batch) error) error {
+func (s *Store) PendingBatches(ctx context.Context, yield func(chain.StoredBatch) error) error {
 	for after := int64(0); ; {
 		page, last, err := s.pageOfBatches(ctx, after)
 		if err != nil {
@@ -115,7 +104,7 @@ func (s *Store) PendingBatches(ctx context.Context, yield func(Batch) error) err
 
 // pageOfBatches reads a page in a transaction of its own, so that a slow caller does not hold the
 // log back.
-func (s *Store) pageOfBatches(ctx context.Context, after int64) (page []Batch, last int64, err error) {
+func (s *Store) pageOfBatches(ctx context.Context, after int64) (page []chain.StoredBatch, last int64, err error) {
 	rows, err := s.reads.QueryContext(ctx, "SELECT "+batchColumns+" FROM batches WHERE arrival > ? ORDER BY arrival", after)
 	if err != nil {
 		return nil, 0, explain(s.path, "read batches", err)

@@ -18,10 +18,10 @@ func BenchmarkCommit(b *testing.B) {
 		number++
 		messages := payloads(500, 250, number*500)
 		batch := c.batch(number, messages...)
-		must(b, s.AddBatches(b.Context(), []Batch{batch}))
+		must(b, s.AddBatches(b.Context(), []chain.StoredBatch{batch}))
 		f := c.next(messages...)
 		b.StartTimer()
-		must(b, s.Commit(b.Context(), Commit{Block: f, Remove: []chain.Hash{batch.Hash}}))
+		must(b, s.Commit(b.Context(), chain.Commit{Block: f, Remove: []chain.Hash{batch.Hash}}))
 	}
 }
 
@@ -30,18 +30,18 @@ func BenchmarkCommit(b *testing.B) {
 func BenchmarkAddBatches(b *testing.B) {
 	c := newChain("bench")
 	s := c.open(b, dataDir(b))
-	batches := make(chan Batch, 4096)
+	batches := make(chan chain.StoredBatch, 4096)
 	b.SetBytes(50 * 250)
 	b.SetParallelism(2)
 	go func() {
 		for n := range uint64(b.N) {
-			batches <- Batch{Hash: chain.Hash{1, byte(n), byte(n >> 8), byte(n >> 16), byte(n >> 24)}, Author: c.key(), Number: n, Data: make([]byte, 50*258)}
+			batches <- chain.StoredBatch{Hash: chain.Hash{1, byte(n), byte(n >> 8), byte(n >> 16), byte(n >> 24)}, Author: c.key(), Number: n, Data: make([]byte, 50*258)}
 		}
 	}()
 	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if err := s.AddBatches(b.Context(), []Batch{<-batches}); err != nil {
+			if err := s.AddBatches(b.Context(), []chain.StoredBatch{<-batches}); err != nil {
 				b.Error(err)
 			}
 		}
@@ -59,7 +59,7 @@ func BenchmarkVotesAppend(b *testing.B) {
 	height := uint64(10)
 	for b.Loop() {
 		height++
-		must(b, v.Append(Record{Height: height, Kind: 1, Data: vote}))
+		must(b, v.Append(chain.Record{Height: height, Kind: 1, Data: vote}))
 		v.Prune(height - 10)
 	}
 }
@@ -68,7 +68,7 @@ func BenchmarkReadBlock(b *testing.B) {
 	c := newChain("bench")
 	s := c.open(b, dataDir(b))
 	for range 64 {
-		must(b, s.Commit(b.Context(), Commit{Block: c.next(payloads(500, 250, c.tip.Height*500)...)}))
+		must(b, s.Commit(b.Context(), chain.Commit{Block: c.next(payloads(500, 250, c.tip.Height*500)...)}))
 	}
 	b.SetBytes(500 * 250)
 	height := uint64(0)
@@ -89,7 +89,7 @@ func BenchmarkOpen(b *testing.B) {
 			s := c.open(b, dir)
 			messages := payloads(4000, 242, 0)
 			for range blocks {
-				must(b, s.Commit(b.Context(), Commit{Block: c.next(messages...)}))
+				must(b, s.Commit(b.Context(), chain.Commit{Block: c.next(messages...)}))
 			}
 			must(b, s.Close())
 			for b.Loop() {

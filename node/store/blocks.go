@@ -7,22 +7,9 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// Commit is what becomes durable with a final block, all or nothing.
-type Commit struct {
-	Block *chain.FinalBlock
-	// Remove names batches that no longer wait: those of the block, and those with nothing new left
-	// in them.
-	Remove []chain.Hash
-	// Epochs are beacon epochs that begin with this block, or whose output it decides.
-	Epochs []Epoch
-	// Justification holds the certificates of earlier rounds that a block decided in a round above
-	// 0 rests on, as the caller encodes them; nil otherwise.
-	Justification []byte
-}
-
 // Commit appends a final block. Heights are strictly consecutive, a block names the hash of the one
 // below, and what is there is never overwritten.
-func (s *Store) Commit(ctx context.Context, c Commit) error {
+func (s *Store) Commit(ctx context.Context, c chain.Commit) error {
 	f := c.Block
 	hash := f.Hash()
 	if err := s.check(f, hash); err != nil {

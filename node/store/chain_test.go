@@ -69,10 +69,10 @@ func payloads(n, size int, from uint64) []chain.Message {
 	return out
 }
 
-func (c *testChain) batch(number uint64, messages ...chain.Message) Batch {
+func (c *testChain) batch(number uint64, messages ...chain.Message) chain.StoredBatch {
 	b := chain.Batch{Incarnation: 7, Number: number, Messages: messages}
 	b.Sign(c.keys[0], c.genesis.ChainID)
-	return Batch{Hash: b.Hash(c.genesis.ChainID), Author: b.Author, Incarnation: 7, Number: number, Data: b.Encode()}
+	return chain.StoredBatch{Hash: b.Hash(c.genesis.ChainID), Author: b.Author, Incarnation: 7, Number: number, Data: b.Encode()}
 }
 
 func (c *testChain) key() chain.PublicKey { return chain.PublicKeyOf(c.keys[0]) }

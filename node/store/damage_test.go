@@ -21,11 +21,11 @@ func FuzzDamagedRows(f *testing.F) {
 	}
 	f.Cleanup(func() { _ = s.Close() })
 	y := [32]byte{5}
-	epochs := []Epoch{{Number: 0, Beacon: c.genesis.Hash()}, {Number: 1, Beacon: chain.Hash{1}, Output: &y}}
-	must(f, s.Commit(f.Context(), Commit{Block: c.next(payloads(2, 20, 1)...), Epochs: epochs, Justification: []byte("just")}))
-	must(f, s.Commit(f.Context(), Commit{Block: c.next(payloads(1, 20, 2)...)}))
+	epochs := []chain.Epoch{{Number: 0, Beacon: c.genesis.Hash()}, {Number: 1, Beacon: chain.Hash{1}, Output: &y}}
+	must(f, s.Commit(f.Context(), chain.Commit{Block: c.next(payloads(2, 20, 1)...), Epochs: epochs, Justification: []byte("just")}))
+	must(f, s.Commit(f.Context(), chain.Commit{Block: c.next(payloads(1, 20, 2)...)}))
 	b := c.batch(1, payloads(1, 20, 3)...)
-	must(f, s.AddBatches(f.Context(), []Batch{b}))
+	must(f, s.AddBatches(f.Context(), []chain.StoredBatch{b}))
 	if _, err := s.AddEvidence(f.Context(), chain.Evidence{Rule: "E1", First: chain.Vote{Kind: chain.Notarize, Height: 1, Block: chain.Hash{1}},
 		Second: chain.Vote{Kind: chain.Notarize, Height: 1, Block: chain.Hash{2}}}); err != nil {
 		f.Fatal(err)
@@ -73,8 +73,8 @@ func FuzzDamagedRows(f *testing.F) {
 		add("encoded", encoded, err)
 		batch, err := s.Batch(t.Context(), b.Hash)
 		add("batch", batch, err)
-		var pending []Batch
-		err = s.PendingBatches(t.Context(), func(b Batch) error { pending = append(pending, b); return nil })
+		var pending []chain.StoredBatch
+		err = s.PendingBatches(t.Context(), func(b chain.StoredBatch) error { pending = append(pending, b); return nil })
 		add("pending", pending, err)
 		found, err := s.Epochs(t.Context(), 0, 10)
 		add("epochs", found, err)

@@ -154,15 +154,7 @@ func (s *Store) EncodedBlocks(ctx context.Context, from uint64, maxCount, maxByt
 	return s.reader().encodedBlocks(ctx, from, maxCount, maxBytes)
 }
 
-// Epoch is what is final of a beacon epoch.
-type Epoch struct {
-	Number uint64
-	Beacon chain.Hash
-	// Output is the committing validator's VRF output; nil as long as none is final.
-	Output *[32]byte
-}
-
-func (tx *transaction) putEpoch(e Epoch) error {
+func (tx *transaction) putEpoch(e chain.Epoch) error {
 	number, err := signed(e.Number)
 	if err != nil {
 		return err
@@ -176,7 +168,7 @@ func (tx *transaction) putEpoch(e Epoch) error {
 }
 
 // Epochs returns what is final of at most limit beacon epochs from a number on, in rising order.
-func (s *Store) Epochs(ctx context.Context, from uint64, limit int) (out []Epoch, err error) {
+func (s *Store) Epochs(ctx context.Context, from uint64, limit int) (out []chain.Epoch, err error) {
 	at, err := signed(from)
 	if err != nil {
 		return nil, err
@@ -192,7 +184,7 @@ func (s *Store) Epochs(ctx context.Context, from uint64, limit int) (out []Epoch
 		if err := rows.Scan(&number, &beacon, &output); err != nil {
 			return nil, explain(s.path, "read epochs", err)
 		}
-		e := Epoch{Number: uint64(number)}
+		e := chain.Epoch{Number: uint64(number)}
 		if len(beacon) != len(e.Beacon) || (output != nil && len(output) != 32) {
 			return nil, corrupt(s.path, "epoch %d has a beacon of %d and an output of %d bytes", number, len(beacon), len(output))
 		}
@@ -207,13 +199,13 @@ func (s *Store) Epochs(ctx context.Context, from uint64, limit int) (out []Epoch
 }
 
 // Epoch returns what is final of one beacon epoch.
-func (s *Store) Epoch(ctx context.Context, number uint64) (Epoch, error) {
+func (s *Store) Epoch(ctx context.Context, number uint64) (chain.Epoch, error) {
 	found, err := s.Epochs(ctx, number, 1)
 	if err != nil {
-		return Epoch{}, err
+		return chain.Epoch{}, err
 	}
 	if len(found) == 0 || found[0].Number != number {
-		return Epoch{}, fmt.Errorf("store: epoch %d: %w", number, ErrNotFound)
+		return chain.Epoch{}, fmt.Errorf("store: epoch %d: %w", number, ErrNotFound)
 	}
 	return found[0], nil
 }

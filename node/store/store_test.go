@@ -36,11 +36,11 @@ func TestABlockReadsBackAsItWasCommitted(t *testing.T) {
 	two.Certificate = c.finalize(two.Header, 3)
 	c.tip = two.Header
 	y := [32]byte{5}
-	epochs := []Epoch{{Number: 0, Beacon: c.genesis.Hash()}, {Number: 1, Beacon: chain.Hash{1}}}
-	must(t, s.Commit(t.Context(), Commit{Block: one, Epochs: epochs, Justification: []byte("just")}))
-	must(t, s.Commit(t.Context(), Commit{Block: two, Epochs: []Epoch{{Number: 1, Beacon: chain.Hash{1}, Output: &y}}}))
+	epochs := []chain.Epoch{{Number: 0, Beacon: c.genesis.Hash()}, {Number: 1, Beacon: chain.Hash{1}}}
+	must(t, s.Commit(t.Context(), chain.Commit{Block: one, Epochs: epochs, Justification: []byte("just")}))
+	must(t, s.Commit(t.Context(), chain.Commit{Block: two, Epochs: []chain.Epoch{{Number: 1, Beacon: chain.Hash{1}, Output: &y}}}))
 	// an output that is known stays
-	must(t, s.Commit(t.Context(), Commit{Block: c.next(), Epochs: epochs[1:]}))
+	must(t, s.Commit(t.Context(), chain.Commit{Block: c.next(), Epochs: epochs[1:]}))
 
 	for range 2 { // before and after it is closed and opened again
 		if s.Height() != 3 {
@@ -71,7 +71,7 @@ func TestABlockReadsBackAsItWasCommitted(t *testing.T) {
 		}
 		found, err := s.Epochs(t.Context(), 0, 10)
 		must(t, err)
-		if want := []Epoch{epochs[0], {Number: 1, Beacon: chain.Hash{1}, Output: &y}}; !reflect.DeepEqual(found, want) {
+		if want := []chain.Epoch{epochs[0], {Number: 1, Beacon: chain.Hash{1}, Output: &y}}; !reflect.DeepEqual(found, want) {
 			t.Errorf("epochs %+v, want %+v", found, want)
 		}
 		must(t, s.Close())
@@ -94,7 +94,7 @@ func TestCommitRefusesWhatDoesNotFollow(t *testing.T) {
 	c := newChain("store")
 	s := c.open(t, dataDir(t))
 	one, two, three := c.next(), c.next(), c.next()
-	must(t, s.Commit(t.Context(), Commit{Block: one}))
+	must(t, s.Commit(t.Context(), chain.Commit{Block: one}))
 	other := *two
 	other.Header.ParentHash = chain.Hash{1}
 	other.Certificate = c.finalize(other.Header, 3)
@@ -107,21 +107,21 @@ func TestCommitRefusesWhatDoesNotFollow(t *testing.T) {
 		"a height that is there": one, "a height too high": three, "another parent": &other, "another chain": &foreign,
 		"a certificate of another block": &unproven,
 	} {
-		if err := s.Commit(t.Context(), Commit{Block: f}); err == nil {
+		if err := s.Commit(t.Context(), chain.Commit{Block: f}); err == nil {
 			t.Errorf("committed %s", name)
 		}
 	}
 	if s.Height() != 1 {
 		t.Fatalf("height %d after refused commits, want 1", s.Height())
 	}
-	must(t, s.Commit(t.Context(), Commit{Block: two}))
+	must(t, s.Commit(t.Context(), chain.Commit{Block: two}))
 }
 
 func TestEncodedBlocksStaysWithinItsBounds(t *testing.T) {
 	c := newChain("store")
 	s := c.open(t, dataDir(t))
 	for range 5 {
-		must(t, s.Commit(t.Context(), Commit{Block: c.next(payloads(1, 1000, 0)...)}))
+		must(t, s.Commit(t.Context(), chain.Commit{Block: c.next(payloads(1, 1000, 0)...)}))
 	}
 	one, err := s.EncodedBlocks(t.Context(), 1, 1, 0)
 	must(t, err)
@@ -149,22 +149,22 @@ func TestBatchesStayInTheOrderOfTheirArrivalUntilABlockTakesThem(t *testing.T) {
 	c := newChain("store")
 	dir := dataDir(t)
 	s := c.open(t, dir)
-	var batches []Batch
+	var batches []chain.StoredBatch
 	for n := range uint64(6) {
 		batches = append(batches, c.batch(n+1, payloads(1, 1<<20, n)...)) // more than one page
 	}
 	must(t, s.AddBatches(t.Context(), batches[3:]))
 	must(t, s.AddBatches(t.Context(), batches))
-	want := append(append([]Batch{}, batches[3:]...), batches[:3]...)
-	pending := func() (out []Batch) {
+	want := append(append([]chain.StoredBatch{}, batches[3:]...), batches[:3]...)
+	pending := func() (out []chain.StoredBatch) {
 		t.Helper()
-		must(t, s.PendingBatches(t.Context(), func(b Batch) error { out = append(out, b); return nil }))
+		must(t, s.PendingBatches(t.Context(), func(b chain.StoredBatch) error { out = append(out, b); return nil }))
 		return out
 	}
 	if got := pending(); !reflect.DeepEqual(got, want) {
 		t.Fatalf("pending: %d batches in another order", len(got))
 	}
-	must(t, s.Commit(t.Context(), Commit{Block: c.next(), Remove: []chain.Hash{want[0].Hash, {1}}}))
+	must(t, s.Commit(t.Context(), chain.Commit{Block: c.next(), Remove: []chain.Hash{want[0].Hash, {1}}}))
 	must(t, s.RemoveBatches(t.Context(), []chain.Hash{want[1].Hash}))
 	must(t, s.Close())
 	s = c.open(t, dir)
@@ -180,7 +180,7 @@ func TestBatchesStayInTheOrderOfTheirArrivalUntilABlockTakesThem(t *testing.T) {
 		t.Error("batch differs")
 	}
 	stop := errors.New("stop")
-	if err := s.PendingBatches(t.Context(), func(Batch) error { return stop }); !errors.Is(err, stop) {
+	if err := s.PendingBatches(t.Context(), func(chain.StoredBatch) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("yield's error: %v", err)
 	}
 }
@@ -192,11 +192,11 @@ func TestOnlyAStrongerCertificateOfTheSameBlockReplacesOne(t *testing.T) {
 	f := c.next()
 	strong := c.finalize(f.Header, 4)
 	s.Strengthen(&strong) // ahead of its block: it waits
-	must(t, s.Commit(t.Context(), Commit{Block: f}))
+	must(t, s.Commit(t.Context(), chain.Commit{Block: f}))
 	weak := c.finalize(f.Header, 3)
 	s.Strengthen(&weak)
 	second := c.next()
-	must(t, s.Commit(t.Context(), Commit{Block: second}))
+	must(t, s.Commit(t.Context(), chain.Commit{Block: second}))
 	other := second.Header
 	other.Timestamp++
 	foreign := c.finalize(other, 4)
@@ -221,7 +221,7 @@ func TestAStrongerCertificateIsWrittenWithoutAnotherTransaction(t *testing.T) {
 	c := newChain("store")
 	s := c.open(t, dataDir(t))
 	f := c.next()
-	must(t, s.Commit(t.Context(), Commit{Block: f}))
+	must(t, s.Commit(t.Context(), chain.Commit{Block: f}))
 	strong := c.finalize(f.Header, 4)
 	s.Strengthen(&strong)
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
@@ -339,9 +339,9 @@ func TestAnOperationThatFailsDoesNotTakeOthersWithIt(t *testing.T) {
 	s := c.open(t, dataDir(t))
 	one, two := c.next(), c.next()
 	failure := errors.New("this one fails")
-	good := func(b Batch) *operation {
+	good := func(b chain.StoredBatch) *operation {
 		return &operation{done: make(chan error, 1), run: func(tx *transaction) error {
-			_, err := tx.exec("add batch", b.Hash[:], b.Author[:], 7, int64(b.Number), b.checksum(), b.Data)
+			_, err := tx.exec("add batch", b.Hash[:], b.Author[:], 7, int64(b.Number), batchSum(&b), b.Data)
 			return err
 		}}
 	}
@@ -350,7 +350,7 @@ func TestAnOperationThatFailsDoesNotTakeOthersWithIt(t *testing.T) {
 	bad.run = func(tx *transaction) error { return errors.Join(inner(tx), failure) }
 	group := []*operation{good(c.batch(1, payloads(1, 9, 1)...)), bad, good(c.batch(3, payloads(1, 9, 3)...))}
 
-	must(t, s.Commit(t.Context(), Commit{Block: one}))
+	must(t, s.Commit(t.Context(), chain.Commit{Block: one}))
 	// The three are queued while the writer is held up, so that they share the next transaction.
 	held, let := make(chan struct{}), make(chan struct{})
 	first := &operation{done: make(chan error, 1), run: func(*transaction) error { close(held); <-let; return nil }}
@@ -366,11 +366,11 @@ func TestAnOperationThatFailsDoesNotTakeOthersWithIt(t *testing.T) {
 		}
 	}
 	count := 0
-	must(t, s.PendingBatches(t.Context(), func(Batch) error { count++; return nil }))
+	must(t, s.PendingBatches(t.Context(), func(chain.StoredBatch) error { count++; return nil }))
 	if count != 2 {
 		t.Errorf("%d batches, want 2", count)
 	}
-	must(t, s.Commit(t.Context(), Commit{Block: two}))
+	must(t, s.Commit(t.Context(), chain.Commit{Block: two}))
 }
 
 func TestManyCallersAtOnce(t *testing.T) {
@@ -380,7 +380,7 @@ func TestManyCallersAtOnce(t *testing.T) {
 	for caller := range uint64(8) {
 		wg.Go(func() {
 			for i := range uint64(20) {
-				if err := s.AddBatches(t.Context(), []Batch{c.batch(i+1, payloads(1, 100, caller*100+i)...)}); err != nil {
+				if err := s.AddBatches(t.Context(), []chain.StoredBatch{c.batch(i+1, payloads(1, 100, caller*100+i)...)}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -391,14 +391,14 @@ func TestManyCallersAtOnce(t *testing.T) {
 		blocks[i] = c.next(payloads(5, 100, uint64(i))...)
 	}
 	for i, f := range blocks {
-		must(t, s.Commit(t.Context(), Commit{Block: f}))
+		must(t, s.Commit(t.Context(), chain.Commit{Block: f}))
 		if got := s.Height(); got != uint64(i+1) {
 			t.Errorf("height %d after block %d", got, i+1)
 		}
 	}
 	wg.Wait()
 	count := 0
-	must(t, s.PendingBatches(t.Context(), func(Batch) error { count++; return nil }))
+	must(t, s.PendingBatches(t.Context(), func(chain.StoredBatch) error { count++; return nil }))
 	if count != 8*20 {
 		t.Errorf("%d batches, want 160", count)
 	}
@@ -429,8 +429,8 @@ func TestCloseLeavesNoFileOpenAndNoLog(t *testing.T) {
 	must(t, CreateVotes(dir, c.key()))
 	s := c.open(t, dir)
 	v := c.openVotes(t, s)
-	must(t, s.Commit(t.Context(), Commit{Block: c.next()}))
-	must(t, v.Append(Record{Height: 1}))
+	must(t, s.Commit(t.Context(), chain.Commit{Block: c.next()}))
+	must(t, v.Append(chain.Record{Height: 1}))
 	must(t, v.Close())
 	must(t, s.Close())
 	must(t, s.Close())
@@ -455,7 +455,7 @@ func TestMetricsAreRegisteredOnce(t *testing.T) {
 	r := prometheus.NewRegistry()
 	s, err := Open(dataDir(t), c.genesis, Options{Registerer: r})
 	must(t, err)
-	must(t, s.Commit(t.Context(), Commit{Block: c.next()}))
+	must(t, s.Commit(t.Context(), chain.Commit{Block: c.next()}))
 	got, err := r.Gather()
 	must(t, err)
 	if len(got) != 1 || got[0].GetMetric()[0].GetHistogram().GetSampleCount() == 0 {
@@ -497,12 +497,12 @@ func TestWhatWasAcknowledgedSurvivesACrash(t *testing.T) {
 	must(t, CreateVotes(dir, c.key()))
 	s := c.open(t, dir)
 	v := c.openVotes(t, s)
-	var batches []Batch
+	var batches []chain.StoredBatch
 	for n := range uint64(20) {
 		batches = append(batches, c.batch(n+1, payloads(2, 100, n)...))
 		must(t, s.AddBatches(t.Context(), batches[n:]))
-		must(t, s.Commit(t.Context(), Commit{Block: c.next(payloads(3, 5000, n)...), Remove: []chain.Hash{batches[n/2].Hash}}))
-		must(t, v.Append(Record{Height: n + 1, Round: 1, Kind: 2, Data: []byte{byte(n)}}))
+		must(t, s.Commit(t.Context(), chain.Commit{Block: c.next(payloads(3, 5000, n)...), Remove: []chain.Hash{batches[n/2].Hash}}))
+		must(t, v.Append(chain.Record{Height: n + 1, Round: 1, Kind: 2, Data: []byte{byte(n)}}))
 		if n%5 != 4 {
 			continue
 		}
@@ -512,7 +512,7 @@ func TestWhatWasAcknowledgedSurvivesACrash(t *testing.T) {
 			t.Fatalf("height %d after a crash, want %d", r.Height(), n+1)
 		}
 		pending := 0
-		must(t, r.PendingBatches(t.Context(), func(Batch) error { pending++; return nil }))
+		must(t, r.PendingBatches(t.Context(), func(chain.StoredBatch) error { pending++; return nil }))
 		if want := int(n+1) - int(n/2+1); pending != want {
 			t.Errorf("%d batches after a crash, want %d", pending, want)
 		}
@@ -531,8 +531,8 @@ func TestALogThatWasCutLosesWholeTransactions(t *testing.T) {
 	s := c.open(t, dir)
 	for n := range uint64(10) {
 		b := c.batch(n+1, payloads(1, 100, n)...)
-		must(t, s.AddBatches(t.Context(), []Batch{b}))
-		must(t, s.Commit(t.Context(), Commit{Block: c.next(payloads(1, 9000, n)...), Remove: []chain.Hash{b.Hash}}))
+		must(t, s.AddBatches(t.Context(), []chain.StoredBatch{b}))
+		must(t, s.Commit(t.Context(), chain.Commit{Block: c.next(payloads(1, 9000, n)...), Remove: []chain.Hash{b.Hash}}))
 	}
 	log := filepath.Join(dir, blocksName+"-wal")
 	whole, err := os.Stat(log)
@@ -542,7 +542,7 @@ func TestALogThatWasCutLosesWholeTransactions(t *testing.T) {
 		must(t, os.Truncate(filepath.Join(after, blocksName+"-wal"), cut))
 		r := c.open(t, after)
 		pending := 0
-		must(t, r.PendingBatches(t.Context(), func(Batch) error { pending++; return nil }))
+		must(t, r.PendingBatches(t.Context(), func(chain.StoredBatch) error { pending++; return nil }))
 		if pending > 1 {
 			t.Errorf("log cut at %d: %d batches without their block", cut, pending)
 		}
@@ -560,9 +560,9 @@ func TestOpenFailsClearlyAndChangesNothing(t *testing.T) {
 	must(t, CreateVotes(made, c.key()))
 	s := c.open(t, made)
 	v := c.openVotes(t, s)
-	must(t, v.Append(Record{Height: 1, Kind: 1, Data: make([]byte, 3000)}))
+	must(t, v.Append(chain.Record{Height: 1, Kind: 1, Data: make([]byte, 3000)}))
 	for n := range uint64(40) {
-		must(t, s.Commit(t.Context(), Commit{Block: c.next(payloads(2, 3000, n)...)}))
+		must(t, s.Commit(t.Context(), chain.Commit{Block: c.next(payloads(2, 3000, n)...)}))
 	}
 	logged := crash(t, made) // with a write-ahead log
 	for _, conn := range []*sql.Conn{s.writer.points.conn, v.points.conn} {
@@ -683,10 +683,10 @@ func TestAChangedRowIsNeverServed(t *testing.T) {
 	dir := dataDir(t)
 	s := c.open(t, dir)
 	for n := range uint64(20) {
-		must(t, s.Commit(t.Context(), Commit{Block: c.next(payloads(1, 100, n)...)}))
+		must(t, s.Commit(t.Context(), chain.Commit{Block: c.next(payloads(1, 100, n)...)}))
 	}
 	b := c.batch(1, payloads(1, 100, 77)...)
-	must(t, s.AddBatches(t.Context(), []Batch{b}))
+	must(t, s.AddBatches(t.Context(), []chain.StoredBatch{b}))
 	for _, q := range []string{
 		"UPDATE blocks SET messages = CAST(replace(CAST(messages AS TEXT), x'05', x'06') AS BLOB) || x'00' WHERE height = 3",
 		"UPDATE blocks SET block = block || x'00' WHERE height = 4",
@@ -713,7 +713,7 @@ func TestAChangedRowIsNeverServed(t *testing.T) {
 	if _, err := s.Batch(t.Context(), b.Hash); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("batch: %v", err)
 	}
-	if err := s.PendingBatches(t.Context(), func(Batch) error { return nil }); !errors.Is(err, ErrCorrupt) {
+	if err := s.PendingBatches(t.Context(), func(chain.StoredBatch) error { return nil }); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("pending batches: %v", err)
 	}
 }
@@ -721,7 +721,7 @@ func TestAChangedRowIsNeverServed(t *testing.T) {
 func TestAFullDiskLosesNothing(t *testing.T) {
 	c := newChain("store")
 	s := c.open(t, dataDir(t))
-	must(t, s.Commit(t.Context(), Commit{Block: c.next(payloads(1, 1000, 1)...)}))
+	must(t, s.Commit(t.Context(), chain.Commit{Block: c.next(payloads(1, 1000, 1)...)}))
 	var pages int
 	must(t, s.writer.conn.QueryRowContext(t.Context(), "PRAGMA page_count").Scan(&pages))
 	limit := func(n int) {
@@ -729,11 +729,11 @@ func TestAFullDiskLosesNothing(t *testing.T) {
 	}
 	limit(pages + 2)
 	f := c.next(payloads(1, 60000, 2)...)
-	if err := s.Commit(t.Context(), Commit{Block: f}); !errors.Is(err, ErrDiskFull) {
+	if err := s.Commit(t.Context(), chain.Commit{Block: f}); !errors.Is(err, ErrDiskFull) {
 		t.Fatalf("commit on a full disk: %v", err)
 	}
 	big := c.batch(1, payloads(1, 60000, 3)...)
-	if err := s.AddBatches(t.Context(), []Batch{big}); !errors.Is(err, ErrDiskFull) {
+	if err := s.AddBatches(t.Context(), []chain.StoredBatch{big}); !errors.Is(err, ErrDiskFull) {
 		t.Fatalf("batch on a full disk: %v", err)
 	}
 	if s.Height() != 1 {
@@ -743,8 +743,8 @@ func TestAFullDiskLosesNothing(t *testing.T) {
 		t.Errorf("block 1: %v", err)
 	}
 	limit(1 << 20)
-	must(t, s.Commit(t.Context(), Commit{Block: f}))
-	must(t, s.AddBatches(t.Context(), []Batch{big}))
+	must(t, s.Commit(t.Context(), chain.Commit{Block: f}))
+	must(t, s.AddBatches(t.Context(), []chain.StoredBatch{big}))
 }
 
 // On a file system that is really full, which SQLite learns from the kernel in other ways.
@@ -772,7 +772,7 @@ func TestAFullFileSystemLosesNothing(t *testing.T) {
 	var f *chain.FinalBlock
 	for failed == nil {
 		f = c.next(payloads(1, 60000, height)...)
-		if failed = s.Commit(t.Context(), Commit{Block: f}); failed == nil {
+		if failed = s.Commit(t.Context(), chain.Commit{Block: f}); failed == nil {
 			height++
 		}
 	}
@@ -780,7 +780,7 @@ func TestAFullFileSystemLosesNothing(t *testing.T) {
 		t.Fatalf("commit on a full file system: %v", failed)
 	}
 	for failed = nil; failed == nil; {
-		if failed = v.Append(Record{Height: 1, Kind: 1, Data: make([]byte, 2000)}); failed == nil {
+		if failed = v.Append(chain.Record{Height: 1, Kind: 1, Data: make([]byte, 2000)}); failed == nil {
 			votes++
 		}
 	}
@@ -791,8 +791,8 @@ func TestAFullFileSystemLosesNothing(t *testing.T) {
 		t.Fatalf("height %d, want %d", s.Height(), height)
 	}
 	must(t, os.Remove(ballast))
-	must(t, s.Commit(t.Context(), Commit{Block: f}))
-	must(t, v.Append(Record{Height: 1, Kind: 1}))
+	must(t, s.Commit(t.Context(), chain.Commit{Block: f}))
+	must(t, v.Append(chain.Record{Height: 1, Kind: 1}))
 	must(t, v.Close())
 	must(t, s.Close())
 	s = c.open(t, dir)
@@ -827,7 +827,7 @@ func largestLog(t *testing.T) (largest int64) {
 	s.writer.points.hard = 1 << 20
 	for n := range uint64(60) {
 		// 0.6 MB each, 36 MB in all
-		must(t, s.Commit(t.Context(), Commit{Block: c.next(payloads(10, 60000, n*10)...)}))
+		must(t, s.Commit(t.Context(), chain.Commit{Block: c.next(payloads(10, 60000, n*10)...)}))
 		_, log, err := sizes(s.path)
 		must(t, err)
 		largest = max(largest, log)
@@ -871,7 +871,7 @@ func TestACreationThatWasCutOffIsStartedAgain(t *testing.T) {
 		must(t, os.WriteFile(filepath.Join(dir, blocksName+".new"+suffix), []byte("half"), 0o600))
 	}
 	s := c.open(t, dir)
-	must(t, s.Commit(t.Context(), Commit{Block: c.next()}))
+	must(t, s.Commit(t.Context(), chain.Commit{Block: c.next()}))
 	for name := range content(t, dir) {
 		if strings.Contains(name, ".new") {
 			t.Errorf("%s is left", name)
@@ -897,8 +897,8 @@ func FuzzBatchesAndMetaReadBackAsWritten(f *testing.F) {
 		if len(data) == 0 {
 			return
 		}
-		b := Batch{Hash: chain.Hash{1}, Author: c.key(), Incarnation: incarnation, Number: number, Data: data}
-		must(t, s.AddBatches(t.Context(), []Batch{b}))
+		b := chain.StoredBatch{Hash: chain.Hash{1}, Author: c.key(), Incarnation: incarnation, Number: number, Data: data}
+		must(t, s.AddBatches(t.Context(), []chain.StoredBatch{b}))
 		got, err := s.Batch(t.Context(), b.Hash)
 		must(t, err)
 		if !reflect.DeepEqual(got, b) {

@@ -32,18 +32,8 @@ var votesStatements = map[string]string{
 	"prune":  "DELETE FROM records WHERE height <= ?",
 }
 
-// Record is something this validator has to know after a restart: a vote it signed, or what the
-// vote rests on.
-type Record struct {
-	Height uint64
-	Round  uint32
-	// Kind is the caller's; the store only gives it back.
-	Kind uint8
-	Data []byte
-}
-
-func (r *Record) checksum() int64 {
-	return checksum(r.Height, []byte{byte(r.Round >> 24), byte(r.Round >> 16), byte(r.Round >> 8), byte(r.Round), r.Kind}, r.Data)
+func recordSum(r *chain.Record) int64 {
+	return checksum(r.Height, []byte{byte(r.Round >> 24), byte(r.Round >> 16), byte(r.Round >> 8), byte(r.Round), byte(r.Kind)}, r.Data)
 }
 
 // Votes is an open vote store: an append-only list of records, cut at its old end as heights become
@@ -189,7 +179,7 @@ func (v *Votes) open(s *Store, bound bool) error {
 func (v *Votes) FirstHeight() uint64 { return v.firstHeight }
 
 // Append keeps records, in their order and all or nothing; they are on disk when it returns nil.
-func (v *Votes) Append(records ...Record) error {
+func (v *Votes) Append(records ...chain.Record) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.conn == nil {
@@ -204,7 +194,7 @@ func (v *Votes) Append(records ...Record) error {
 			break
 		}
 		// never NULL
-		err = v.exec("append", height, int64(r.Round), int64(r.Kind), r.checksum(), append([]byte{}, r.Data...))
+		err = v.exec("append", height, int64(r.Round), int64(r.Kind), recordSum(r), append([]byte{}, r.Data...))
 		size += len(r.Data) + votesSchema.pageSize
 	}
 	if err == nil && upto > v.pruned {
@@ -240,7 +230,7 @@ func (v *Votes) Prune(height uint64) {
 }
 
 // Load returns all records in the order in which they were appended.
-func (v *Votes) Load() ([]Record, error) {
+func (v *Votes) Load() ([]chain.Record, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.db == nil {
@@ -249,7 +239,7 @@ func (v *Votes) Load() ([]Record, error) {
 	return loadRecords(v.db, v.path)
 }
 
-func loadRecords(db *sql.DB, path string) (out []Record, err error) {
+func loadRecords(db *sql.DB, path string) (out []chain.Record, err error) {
 	rows, err := db.Query("SELECT height, round, kind, sum, record FROM records ORDER BY sequence")
 	if err != nil {
 		return nil, explain(path, "load", err)
@@ -257,12 +247,12 @@ func loadRecords(db *sql.DB, path string) (out []Record, err error) {
 	defer func() { err = errors.Join(err, explain(path, "load", rows.Close())) }()
 	for rows.Next() {
 		var height, round, kind, sum int64
-		var r Record
+		var r chain.Record
 		if err := rows.Scan(&height, &round, &kind, &sum, &r.Data); err != nil {
 			return nil, explain(path, "load", err)
 		}
-		r.Height, r.Round, r.Kind = uint64(height), uint32(round), uint8(kind)
-		if r.checksum() != sum {
+		r.Height, r.Round, r.Kind = uint64(height), uint32(round), chain.RecordKind(kind)
+		if recordSum(&r) != sum {
 			return nil, corrupt(path, "record of height %d round %d does not have its checksum", height, round)
 		}
 		out = append(out, r)

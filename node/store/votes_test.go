@@ -19,13 +19,13 @@ func TestVotesAreKeptInOrderAndPrunedByHeight(t *testing.T) {
 	must(t, CreateVotes(dir, c.key()))
 	s := c.open(t, dir)
 	v := c.openVotes(t, s)
-	var want []Record
+	var want []chain.Record
 	for h := uint64(1); h <= 5; h++ {
-		records := []Record{{Height: h, Round: 1 << 31, Kind: 255, Data: []byte{byte(h)}}, {Height: h, Kind: 3, Data: make([]byte, 100_000)}}
+		records := []chain.Record{{Height: h, Round: 1 << 31, Kind: 255, Data: []byte{byte(h)}}, {Height: h, Kind: 3, Data: make([]byte, 100_000)}}
 		must(t, v.Append(records...))
 		want = append(want, records...)
 	}
-	load := func() []Record {
+	load := func() []chain.Record {
 		t.Helper()
 		got, err := v.Load()
 		must(t, err)
@@ -38,7 +38,7 @@ func TestVotesAreKeptInOrderAndPrunedByHeight(t *testing.T) {
 	if len(load()) != 10 {
 		t.Fatal("Prune deleted by itself")
 	}
-	last := Record{Height: 6}
+	last := chain.Record{Height: 6}
 	must(t, v.Append(last))
 	want = append(want[6:], last)
 	for range 2 {
@@ -64,7 +64,7 @@ func TestAnAppendIsAllOrNothing(t *testing.T) {
 	dir := dataDir(t)
 	must(t, CreateVotes(dir, c.key()))
 	v := c.openVotes(t, c.open(t, dir))
-	if err := v.Append(Record{Height: 1, Data: []byte{1}}, Record{Height: 1 << 63}); err == nil {
+	if err := v.Append(chain.Record{Height: 1, Data: []byte{1}}, chain.Record{Height: 1 << 63}); err == nil {
 		t.Fatal("a height above 2^63 was kept")
 	}
 	records, err := v.Load()
@@ -72,7 +72,7 @@ func TestAnAppendIsAllOrNothing(t *testing.T) {
 	if len(records) != 0 {
 		t.Errorf("%d records of a failed append", len(records))
 	}
-	must(t, v.Append(Record{Height: 1, Data: []byte{1}}))
+	must(t, v.Append(chain.Record{Height: 1, Data: []byte{1}}))
 }
 
 func TestTheVoteStoreIsCreatedOnceOnPurpose(t *testing.T) {
@@ -94,7 +94,7 @@ func TestTheVoteStoreIsCreatedOnceOnPurpose(t *testing.T) {
 		if v.FirstHeight() != 42 {
 			t.Errorf("first height %d, want 42", v.FirstHeight())
 		}
-		must(t, v.Append(Record{Height: 42, Data: []byte{1}}))
+		must(t, v.Append(chain.Record{Height: 42, Data: []byte{1}}))
 		must(t, v.Close())
 	}
 	must(t, s.Close())
@@ -150,8 +150,8 @@ func FuzzVoteRecordsReadBackAsWritten(f *testing.F) {
 	f.Add(uint64(1<<63-1), ^uint32(0), uint8(255), []byte{})
 	f.Fuzz(func(t *testing.T, height uint64, round uint32, kind uint8, data []byte) {
 		v.Prune(1<<63 - 1)
-		must(t, v.Append(Record{Height: 0})) // empties the store
-		want := Record{Height: height, Round: round, Kind: kind, Data: append([]byte(nil), data...)}
+		must(t, v.Append(chain.Record{Height: 0})) // empties the store
+		want := chain.Record{Height: height, Round: round, Kind: chain.RecordKind(kind), Data: append([]byte(nil), data...)}
 		if err := v.Append(want); (err == nil) != (height < 1<<63) {
 			t.Fatalf("append: %v", err)
 		} else if err != nil {

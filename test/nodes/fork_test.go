@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
-	"github.com/diseq/diseq/node/peer"
 	"github.com/diseq/diseq/node/store"
 	"github.com/diseq/diseq/node/vrf"
 )
@@ -51,7 +50,7 @@ func (w *world) forks(leader int) {
 		p.Statement.Block = p.Block.Hash()
 		p.Statement.Sign(thief.identity.Signing, w.genesis.ChainID)
 		shown = append(shown, p)
-		guests[leader-2].Send(m.key(), &peer.Bundle{Proposals: []*chain.Proposal{p}})
+		guests[leader-2].Send(m.key(), &chain.Bundle{Proposals: []*chain.Proposal{p}})
 	}
 	for _, kind := range []chain.Kind{chain.Notarize, chain.Finalize} {
 		for i, m := range w.nodes {
@@ -74,7 +73,7 @@ func (w *world) forks(leader int) {
 				v.Sign(all[k].identity.Signing, w.genesis.ChainID)
 				cert.Votes = append(cert.Votes, chain.VoteSignature{Validator: v.Validator, Signature: v.Signature})
 			}
-			guests[0].Send(m.key(), &peer.Bundle{Certificates: []*chain.Certificate{cert}})
+			guests[0].Send(m.key(), &chain.Bundle{Certificates: []*chain.Certificate{cert}})
 		}
 	}
 	w.eventually(time.Minute, "each holds a final block", func() error {
@@ -163,7 +162,7 @@ func (w *world) meetsAnother(signers []int, stops bool) {
 	ahead := chain.Vote{Kind: chain.Nullify, Height: f.Header.Height + 5, Validator: 1}
 	ahead.Sign(all[1].identity.Signing, w.genesis.ChainID)
 	for range 30 {
-		g.Send(v.key(), &peer.Bundle{Votes: []chain.Vote{ahead}})
+		g.Send(v.key(), &chain.Bundle{Votes: []chain.Vote{ahead}})
 		select {
 		case <-v.life.ended:
 			if want := "contradiction: "; !strings.Contains(fmt.Sprint(v.life.err), want) {

@@ -69,7 +69,7 @@ func (g *guest) forget() {
 	g.votes = nil
 }
 
-func (g *guest) OnBundle(from chain.PublicKey, b *peer.Bundle) error {
+func (g *guest) OnBundle(from chain.PublicKey, b *chain.Bundle) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, v := range b.Votes {

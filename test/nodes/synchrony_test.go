@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
-	"github.com/diseq/diseq/node/peer"
 	"github.com/diseq/diseq/node/vrf"
 )
 
@@ -96,11 +95,11 @@ func equivocates(w *world, together bool) {
 	one, other := w.proposal(thief, parent, time.Millisecond), w.proposal(thief, parent, 2*time.Millisecond)
 	g.forget()
 	if together {
-		g.Broadcast(&peer.Bundle{Votes: []chain.Vote{one.Statement, other.Statement}})
+		g.Broadcast(&chain.Bundle{Votes: []chain.Vote{one.Statement, other.Statement}})
 		time.Sleep(delta / 2)
 	}
 	for i, m := range w.nodes {
-		g.Send(m.key(), &peer.Bundle{Proposals: []*chain.Proposal{[]*chain.Proposal{one, other}[i%2]}})
+		g.Send(m.key(), &chain.Bundle{Proposals: []*chain.Proposal{[]*chain.Proposal{one, other}[i%2]}})
 	}
 	var votes []chain.Vote
 	for _, p := range []*chain.Proposal{one, other} {
@@ -111,7 +110,7 @@ func equivocates(w *world, together bool) {
 		}
 	}
 	time.Sleep(delta / 4)
-	g.Broadcast(&peer.Bundle{Votes: votes})
+	g.Broadcast(&chain.Bundle{Votes: votes})
 
 	// everyone hears the thief's votes; of the Statements only with the wait, for then they are
 	// relayed

@@ -1,0 +1,65 @@
+package chain
+
+// This file holds what the parts of a node hand to its store. The store imports none of them, and
+// none of them imports the store.
+
+// RecordKind says what a Record holds.
+type RecordKind uint8
+
+const (
+	// RecordVote is a vote of this validator.
+	RecordVote RecordKind = iota + 1
+	// RecordCertificate is a certificate that a vote of this validator rests on, or the
+	// finalization of the height.
+	RecordCertificate
+	// RecordBlock is a block that this validator voted for.
+	RecordBlock
+	// RecordProposal is a proposal of this validator, whole.
+	RecordProposal
+	// RecordMissingVote is a vote that was signed with this validator's key and is not among its
+	// records. It names a height that no chain reaches, so that it is never removed, and it is the
+	// last record: consensus.New refuses records with such a one among them.
+	RecordMissingVote
+)
+
+// Record is one piece of what a validator must know after a crash. The store keeps it and does not
+// read it. Records of a height may be removed once its final block is stored with a finalization.
+type Record struct {
+	Height uint64
+	Round  uint32
+	Kind   RecordKind
+	// Data is the canonical encoding of the type that Kind names.
+	Data []byte
+}
+
+// StoredBatch is a batch that waits to be ordered, as it is stored.
+type StoredBatch struct {
+	Hash   Hash
+	Author PublicKey
+	// Incarnation and Number are the author's (see Batch).
+	Incarnation uint64
+	Number      uint64
+	// Data is the canonical encoding of the Batch; it is shared and must not be changed.
+	Data []byte
+}
+
+// Epoch is what is final of a beacon epoch.
+type Epoch struct {
+	Number uint64
+	Beacon Hash
+	// Output is the committing validator's VRF output; nil as long as none is final.
+	Output *[32]byte
+}
+
+// Commit is what becomes durable with a final block, all or nothing.
+type Commit struct {
+	Block *FinalBlock
+	// Remove names batches that no longer wait: those of the block, and those with nothing new left
+	// in them.
+	Remove []Hash
+	// Epochs are beacon epochs that begin with this block, or whose output it decides.
+	Epochs []Epoch
+	// Justification holds the certificates of earlier rounds that a block decided in a round above
+	// 0 rests on, as the caller encodes them; nil otherwise.
+	Justification []byte
+}
