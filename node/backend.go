@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
@@ -27,7 +28,7 @@ func (b *backend) Genesis() *chain.Genesis { return b.n.genesis }
 func (b *backend) Submit(ctx context.Context, messages []chain.Message) ([]server.SubmitResult, error) {
 	results, err := b.n.pool.Submit(ctx, messages)
 	if err != nil {
-		return nil, submitError(err)
+		return nil, poolError(err)
 	}
 	out := make([]server.SubmitResult, len(results))
 	for i, r := range results {
@@ -36,24 +37,29 @@ func (b *backend) Submit(ctx context.Context, messages []chain.Message) ([]serve
 	return out, nil
 }
 
-// submitError puts the pool's errors in the server's terms.
-func submitError(err error) error {
+// poolError puts the pool's errors in the server's terms. Each exported error of the pool has one,
+// so that none of them is an internal error to a client.
+func poolError(err error) error {
 	if full, ok := errors.AsType[*mempool.FullError](err); ok {
 		return &server.FullError{RetryAfter: full.RetryAfter}
 	}
-	if empty, ok := errors.AsType[*mempool.EmptyError](err); ok {
-		return &server.MessageError{Index: empty.Index, Reason: "it is empty"}
-	}
-	if large, ok := errors.AsType[*mempool.TooLargeError](err); ok {
-		return &server.MessageError{Index: large.Index, Reason: fmt.Sprintf("it has %d bytes, at most %d are allowed", large.Size, large.Limit)}
-	}
+	_, long := errors.AsType[*mempool.TooLargeError](err)
 	switch {
+	case long, errors.Is(err, mempool.ErrTooMany):
+		return &server.RequestError{TooLarge: true, Reason: strings.TrimPrefix(err.Error(), "mempool: ")}
+	case errors.Is(err, mempool.ErrEmpty):
+		return &server.RequestError{Reason: strings.TrimPrefix(err.Error(), "mempool: ")}
+	case errors.Is(err, mempool.ErrShare):
+		return &server.FullError{RetryAfter: time.Second}
 	case errors.Is(err, mempool.ErrStorageLow), errors.Is(err, store.ErrDiskFull):
 		return fmt.Errorf("%w: %w", server.ErrStorageLow, err)
 	case errors.Is(err, mempool.ErrAuthor):
 		return fmt.Errorf("%w: this node is an observer; submit to a validator", server.ErrUnavailable)
 	case errors.Is(err, mempool.ErrClosed):
 		return fmt.Errorf("%w: the node is stopping", server.ErrUnavailable)
+	case errors.Is(err, mempool.ErrEquivocation), errors.Is(err, mempool.ErrHeight), errors.Is(err, mempool.ErrBody):
+		// About batches of peers and blocks: no request of a client is the cause of these.
+		return fmt.Errorf("%w: %w", server.ErrUnavailable, err)
 	}
 	return err
 }
@@ -61,7 +67,7 @@ func submitError(err error) error {
 // Wait returns nil once every id is final.
 func (b *backend) Wait(ctx context.Context, ids []chain.Hash) error {
 	_, err := b.n.pool.Wait(ctx, ids)
-	return err
+	return poolError(err)
 }
 
 // Message returns where a message stands.
@@ -69,7 +75,7 @@ func (b *backend) Message(ctx context.Context, id chain.Hash) (*server.MessageSt
 	for range 2 { // it may become final between the two looks
 		r, err := b.n.pool.Status(id)
 		if err != nil {
-			return nil, err
+			return nil, poolError(err)
 		}
 		switch r.State {
 		case mempool.Final:
@@ -97,7 +103,7 @@ func (b *backend) Receipts(ctx context.Context, ids []chain.Hash) ([]*chain.Rece
 	for i, id := range ids {
 		r, err := b.n.pool.Status(id)
 		if err != nil {
-			return nil, err
+			return nil, poolError(err)
 		}
 		if r.State == mempool.Final {
 			places[r.Height] = append(places[r.Height], place{in: i, index: int(r.Index)})

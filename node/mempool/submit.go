@@ -74,10 +74,11 @@ func (p *Pool) validate(messages []chain.Message) error {
 		size += len(m.Data)
 	}
 	if len(messages) > MaxSubmitMessages || size > MaxSubmitBytes {
-		return ErrTooMany
+		return fmt.Errorf("%w: at most %d messages and %d bytes are accepted", ErrTooMany, MaxSubmitMessages, MaxSubmitBytes)
 	}
 	if n := len(messages); n > p.shareMessages || p.taken(n, size+8*n) > p.shareBytes {
-		return fmt.Errorf("%w, or than this node's share of the pool: %d and %d", ErrTooMany, p.shareMessages, p.shareBytes)
+		return fmt.Errorf("%w: it exceeds this node's share of the pool (at most %d messages and %d bytes)",
+			ErrTooMany, p.shareMessages, p.shareBytes)
 	}
 	if p.disk.low(p.cfg.FreeDisk, p.cfg.Logger) {
 		return ErrStorageLow

@@ -3,7 +3,9 @@ package mempool
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -475,4 +477,20 @@ func TestCloseMakesDurableWhatWasSubmitted(t *testing.T) {
 		}
 		n.Close()
 	})
+}
+
+func TestARequestAboveTheShareOfAHundredValidatorsNeverFits(t *testing.T) {
+	n := newNode(t, 0, 100, func(c *Config) {
+		c.MaxMessageBytes, c.MaxBlockBytes, c.MaxPoolBytes = 64<<10, 4<<20, DefaultMaxPoolBytes
+	})
+	messages := make([]chain.Message, 45)
+	for i := range messages {
+		messages[i] = chain.Message{Data: fmt.Appendf(make([]byte, 60<<10), "%d", i)}
+	}
+	_, err := n.Submit(t.Context(), messages)
+	wantError(t, err, ErrTooMany)
+	if !strings.Contains(err.Error(), "this node's share of the pool (at most 10485 messages and 2684354 bytes)") {
+		t.Errorf("the error does not name the limits: %v", err)
+	}
+	n.submit(t, messages[:40]...)
 }

@@ -21,7 +21,7 @@ type Backend interface {
 	// Submit accepts all of messages or none. When it returns without error they are durable and
 	// result i is about messages[i]; a message already known is answered with what is known of it.
 	// The backend may keep the messages: their data is never written to again. They are neither
-	// empty nor longer than max_message_bytes. Errors: [FullError], [MessageError],
+	// empty nor longer than max_message_bytes. Errors: [FullError], [RequestError],
 	// [ErrStorageLow], [ErrUnavailable].
 	Submit(ctx context.Context, messages []chain.Message) ([]SubmitResult, error)
 
@@ -252,13 +252,13 @@ func (e *FullError) Error() string {
 	return fmt.Sprintf("the pool of pending messages is full, try again in %v", e.RetryAfter)
 }
 
-// MessageError says that one message of a request cannot be accepted, as no retry will change;
-// answered with 422.
-type MessageError struct {
-	// Index is the message's place in the request.
-	Index  int
+// RequestError says that a request can never be accepted as it is: no retry will change that.
+type RequestError struct {
+	// TooLarge is set for a request that is answered with 413; any other is answered with 400.
+	TooLarge bool
+	// Reason is shown to the client.
 	Reason string
 }
 
 // Error implements error.
-func (e *MessageError) Error() string { return fmt.Sprintf("message %d: %s", e.Index, e.Reason) }
+func (e *RequestError) Error() string { return e.Reason }

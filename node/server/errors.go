@@ -39,7 +39,7 @@ func answerTo(err error) (answer *apiError, internal bool) {
 	var (
 		api     *apiError
 		full    *FullError
-		message *MessageError
+		request *RequestError
 		body    *http.MaxBytesError
 	)
 	switch {
@@ -47,8 +47,10 @@ func answerTo(err error) (answer *apiError, internal bool) {
 		return api, false
 	case errors.As(err, &full):
 		return &apiError{http.StatusTooManyRequests, "pool_full", full.Error(), max(full.RetryAfter, time.Second)}, false
-	case errors.As(err, &message):
-		return &apiError{status: http.StatusUnprocessableEntity, code: "message_refused", message: message.Error()}, false
+	case errors.As(err, &request) && request.TooLarge:
+		return tooLarge("%s", request.Reason), false
+	case errors.As(err, &request):
+		return badRequest("%s", request.Reason), false
 	case errors.As(err, &body):
 		return tooLarge("the body is longer than %d bytes", body.Limit), false
 	case errors.Is(err, ErrNotFound):

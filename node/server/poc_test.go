@@ -111,7 +111,8 @@ func TestScheduleTellsWhyTheNodeRefuses(t *testing.T) {
 		{&FullError{RetryAfter: 1500 * time.Millisecond}, 429, "2", "the pool of pending messages is full, try again in 1.5s"},
 		{ErrStorageLow, 503, "10", "fake: storage is low"},
 		{ErrUnavailable, 503, "1", "fake: unavailable"},
-		{&MessageError{Index: 0, Reason: "no"}, 422, "", "message 0: no"},
+		{&RequestError{Reason: "no"}, 400, "", "no"},
+		{&RequestError{TooLarge: true, Reason: "too long"}, 413, "", "too long"},
 		{errors.New("secret path"), 500, "", "internal error"},
 	} {
 		f := newFake(t)

@@ -158,7 +158,8 @@ func TestSubmitPassesOnWhatTheBackendRefuses(t *testing.T) {
 		retryAfter string
 	}{
 		{&FullError{}, 429, "pool_full", "1"},
-		{&MessageError{Index: 3, Reason: "no"}, 422, "message_refused", ""},
+		{&RequestError{Reason: "no"}, 400, "malformed", ""},
+		{&RequestError{TooLarge: true, Reason: "too long"}, 413, "too_large", ""},
 		{ErrStorageLow, 503, "storage_low", "10"},
 		{ErrUnavailable, 503, "unavailable", "1"},
 		{errors.New("disk /secret"), 500, "internal", ""},
