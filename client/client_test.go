@@ -292,6 +292,7 @@ func line(height uint64) string {
 	return string(b) + "\n"
 }
 
+// Promise 45.
 func TestAStreamThatBreaksGoesOnWhereItBroke(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked []string

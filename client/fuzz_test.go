@@ -33,6 +33,8 @@ func (a answering) RoundTrip(r *http.Request) (*http.Response, error) {
 // FuzzAnswers takes whatever a node, or something between, answers to each call: it is taken as
 // JSON says it, or refused with an error that is no longer than what was answered, and never waits
 // longer than it may.
+//
+// Promise 37.
 func FuzzAnswers(f *testing.F) {
 	f.Add(200, "", []byte(`{"header":{"height":3},"messages":[]}`))
 	f.Add(200, "", []byte(`{"blocks":[],"next":7}`))
@@ -75,6 +77,8 @@ func FuzzAnswers(f *testing.F) {
 
 // FuzzStream reads any bytes as a stream: the blocks come in order and without a gap, each as the
 // line that it came as.
+//
+// Promise 37.
 func FuzzStream(f *testing.F) {
 	f.Add(uint64(3), []byte(line(3)+line(4)+"\n"+line(5)))
 	f.Add(uint64(3), []byte(line(3)+line(5)))

@@ -154,6 +154,8 @@ func says(n *v1alpha1.DiseqNetwork, kind string) string {
 
 // A validator whose answers change with every look is told of once; it is well again when it has
 // been well for a while.
+//
+// Promise 64.
 func TestAFlappingValidatorIsToldOfOnce(t *testing.T) {
 	for name, tt := range map[string]struct {
 		ill      func(look int) map[int]func(*nodeclient.Answer)
@@ -224,6 +226,8 @@ func TestAFlappingValidatorIsToldOfOnce(t *testing.T) {
 
 // That nothing becomes final is told at once, and once; that messages do again when the quorum has
 // been there for a while.
+//
+// Promise 64.
 func TestAQuorumThatComesAndGoesIsLostUntilItStays(t *testing.T) {
 	w := watchNetwork(t, 4, 3)
 	w.looks(time.Minute, nothing)
@@ -252,6 +256,8 @@ var another = appsv1ac.StatefulSet("another", "ns").WithSpec(appsv1ac.StatefulSe
 	corev1ac.PodTemplateSpec().WithAnnotations(map[string]string{resources.TemplateAnnotation: "another"})))
 
 // What waits for a flapping validator says so in one way, and decides by what is.
+//
+// Promise 64.
 func TestAnUpdateThatWaitsForAFlappingValidatorIsToldOfOnce(t *testing.T) {
 	w := watchNetwork(t, 3, 3) // each restart needs downtime, which nobody allows
 	w.looks(time.Minute, nothing)
@@ -271,6 +277,8 @@ func TestAnUpdateThatWaitsForAFlappingValidatorIsToldOfOnce(t *testing.T) {
 
 // A validator that was restarted counts as soon as it votes, whatever was shown of the pod that it
 // had, and so do the others that it was waited for with.
+//
+// Promise 64.
 func TestARestartIsNotHeldAgainstAValidator(t *testing.T) {
 	w := watchNetwork(t, 4, 3)
 	w.looks(time.Minute, nothing)
@@ -291,6 +299,8 @@ func TestARestartIsNotHeldAgainstAValidator(t *testing.T) {
 
 // An operator that was started anew does not know for how long somebody has been well. It shows
 // what it sees: two writes at most.
+//
+// Promise 64.
 func TestAnOperatorThatWasStartedAnewShowsWhatItSees(t *testing.T) {
 	w := watchNetwork(t, 4, 3)
 	flaps := func(look int) map[int]func(*nodeclient.Answer) {

@@ -23,6 +23,8 @@ func beaconGenesis(interval uint32, validators int) *chain.Genesis {
 
 // TestTheBeaconIsTheSameAfterARestart compares a beacon that saw every block with one restored from
 // the rows it left.
+//
+// Promise 42.
 func TestTheBeaconIsTheSameAfterARestart(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		g := beaconGenesis(uint32(rapid.IntRange(1, 5).Draw(t, "interval")), rapid.IntRange(1, 4).Draw(t, "validators"))
@@ -75,6 +77,7 @@ func TestTheBeaconIsTheSameAfterARestart(t *testing.T) {
 	})
 }
 
+// Promise 42.
 func TestTheBeaconTakesInWhatAnEpochCarried(t *testing.T) {
 	g := beaconGenesis(2, 3)
 	b := newBeacon(g)

@@ -52,6 +52,7 @@ func checkOf(t *testing.T, n *Node, b *chain.Block) error {
 	return n.checkBlock(ctx, c, consensus.CheckBlock{Height: 1, Round: round, Block: b, Fresh: true})
 }
 
+// Promise 33.
 func TestABlockThatBreaksARuleIsInvalid(t *testing.T) {
 	network := newTestNetwork(t, 2, 2)
 	n := network.openNode(0)
@@ -143,6 +144,7 @@ func TestACheckOfAHeightThatIsOverSaysNothing(t *testing.T) {
 	}
 }
 
+// Promise 34.
 func TestAClockThatIsOffWithholdsVotesOnly(t *testing.T) {
 	network := newTestNetwork(t, 2, 2)
 	n := network.openNode(0)
@@ -211,6 +213,7 @@ func TestALeaderThatLeavesOutACommitmentItHasIsNotVotedFor(t *testing.T) {
 	}
 }
 
+// Promise 35.
 func TestABlockIsLaterThanItsParentWhateverTheClockSays(t *testing.T) {
 	network := newTestNetwork(t, 2, 2)
 	n := network.openNode(0)
@@ -226,6 +229,8 @@ func TestABlockIsLaterThanItsParentWhateverTheClockSays(t *testing.T) {
 
 // A node whose trie is behind the state that its parent certifies once built blocks with that
 // height and its own, older root: all others refused them.
+//
+// Promise 36.
 func TestALeaderBehindTheCertifiedStateRepeatsIt(t *testing.T) {
 	network := newTestNetwork(t, 2, 2)
 	n := network.openNode(0)

@@ -97,6 +97,8 @@ func (s *signers) holds(b *chain.Bundle) bool {
 // FuzzOnBundle has a peer send a certificate, a proposal and a vote, each with the validators'
 // signatures or without. What nobody signed does not reach the core, nor moves what is known of how
 // far the peer is; what they signed does, as it was sent.
+//
+// Promise 37.
 func FuzzOnBundle(f *testing.F) {
 	s := newSigners()
 	n := &Node{ctx: f.Context(), genesis: s.genesis, verifier: newVerifier(s.genesis)}

@@ -96,6 +96,8 @@ func TestPeersAreCheckedAndTheNodeItselfIsLeftOut(t *testing.T) {
 // FuzzLoadPeersTakesOnlyWhatItChecked reads any peers file: the peers that are taken have names,
 // keys of their own and addresses that can be dialled; written as JSON, which encoding/json reads
 // as the same, they are read as the same; each leaves out itself alone.
+//
+// Promise 37.
 func FuzzLoadPeersTakesOnlyWhatItChecked(f *testing.F) {
 	a, b := strings.Repeat("0a", 32), strings.Repeat("0b", 32)
 	f.Add([]byte(`{"peers":[{"name":"a","public_key":"` + a + `","address":"127.0.0.1:1"}]}`))

@@ -199,6 +199,7 @@ func (n *testNetwork) submitOnce(i int, data string) *chain.Receipt {
 	return answer.Results[0].Receipt
 }
 
+// Promise 43.
 func TestFourNodesOrderAMessageAndItsReceiptVerifies(t *testing.T) {
 	n := newTestNetwork(t, 4, 3)
 	for i := range 4 {
@@ -214,6 +215,8 @@ func TestFourNodesOrderAMessageAndItsReceiptVerifies(t *testing.T) {
 
 // A validator whose blocks are older than its votes has forgotten the votes in between: it must not
 // vote there again.
+//
+// Promise 15.
 func TestVotesAheadOfTheBlocksAreRefused(t *testing.T) {
 	n := newTestNetwork(t, 1, 1)
 	n.start(0)
@@ -232,6 +235,7 @@ func TestVotesAheadOfTheBlocksAreRefused(t *testing.T) {
 	}
 }
 
+// Promise 15.
 func TestAVoteStoreIsMadeOnlyOnAFirstVolume(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -262,6 +266,8 @@ func TestAVoteStoreIsMadeOnlyOnAFirstVolume(t *testing.T) {
 
 // An emptied data directory looks like a first one, and the statement may be there still. The peers
 // file knows who had a vote store.
+//
+// Promise 58.
 func TestAVoteStoreIsNotMadeAgainInAnEmptiedDirectory(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -291,6 +297,8 @@ func TestAVoteStoreIsNotMadeAgainInAnEmptiedDirectory(t *testing.T) {
 
 // TestAnIdleNetworkMakesNoBlocks submits one message and sees the blocks that certify its state,
 // and none after them.
+//
+// Promise 54.
 func TestAnIdleNetworkMakesNoBlocks(t *testing.T) {
 	n := newTestNetwork(t, 4, 3)
 	for i := range 4 {

@@ -9,6 +9,8 @@ import (
 )
 
 // As many validators as may lie do not take a node out of service; one more is honest.
+//
+// Promise 6.
 func TestBehindIsWhatMoreSayThanMayLie(t *testing.T) {
 	for _, c := range []struct {
 		n, t   int
@@ -43,6 +45,7 @@ func TestBehindIsWhatMoreSayThanMayLie(t *testing.T) {
 	}
 }
 
+// Promise 6.
 func TestReadinessWaitsForTheWordOfOthersButNotForLong(t *testing.T) {
 	n := newTestNetwork(t, 4, 3).openNode(0)
 	b := &backend{n}

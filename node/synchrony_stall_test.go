@@ -10,6 +10,8 @@ import (
 // What has waited for the sequencer for more than Delta/2, behind a flood, a slow disk or blocks
 // that catching up brought, is handled by a node that abstains: others relied on its being relayed
 // long before.
+//
+// Promise 1.
 func TestEventsThatWaitedForTheSequencerMakeTheNodeAbstain(t *testing.T) {
 	const delta = time.Minute // no clock of the test comes near it
 	for _, c := range []struct {
@@ -32,6 +34,8 @@ func TestEventsThatWaitedForTheSequencerMakeTheNodeAbstain(t *testing.T) {
 
 // Events of the pool do not come through the queue. What is handled together with one may have
 // waited all the same.
+//
+// Promise 1.
 func TestEventsThatWaitedBehindAChangeOfThePoolMakeTheNodeAbstain(t *testing.T) {
 	const delta = time.Minute
 	n := openSettled(t, delta)
@@ -46,6 +50,8 @@ func TestEventsThatWaitedBehindAChangeOfThePoolMakeTheNodeAbstain(t *testing.T) 
 
 // What the watchdog says once all is well again comes behind the breach, also when both meet the
 // sequencer amid a group of events: told the other way round, the core abstains for ever.
+//
+// Promise 1.
 func TestTheEndOfABreachIsToldAfterTheBreach(t *testing.T) {
 	const delta = time.Minute
 	n := openSettled(t, delta)
@@ -64,6 +70,8 @@ func TestTheEndOfABreachIsToldAfterTheBreach(t *testing.T) {
 
 // However a breach and its end meet a sequencer that is at work, a node that takes itself for
 // healthy votes again.
+//
+// Promise 1.
 func TestABreachAmidAGroupOfEventsEnds(t *testing.T) {
 	n := openSettled(t, time.Minute)
 	n.synchrony.ok.Store(true)
@@ -116,6 +124,8 @@ func openSettled(t *testing.T, delta time.Duration) *Node {
 
 // Who settles counts on an answer within Delta of having been asked: the limit on how often a peer
 // is answered does not delay the first.
+//
+// Promise 1.
 func TestWhoAsksAgainIsAnsweredAtOnceUnlessItAsksTooOften(t *testing.T) {
 	net := newTestNetwork(t, 2, 2)
 	net.genesis.SynchronyDeltaMS = uint32(time.Minute / time.Millisecond)
@@ -132,6 +142,8 @@ func TestWhoAsksAgainIsAnsweredAtOnceUnlessItAsksTooOften(t *testing.T) {
 
 // A ping that comes back in time, with word that something was lost, is none with nothing lost: the
 // node settles anew, and asks.
+//
+// Promise 1.
 func TestALossThatAPongTellsOfMakesTheNodeAbstain(t *testing.T) {
 	net := newTestNetwork(t, 2, 2)
 	net.genesis.SynchronyDeltaMS = uint32(time.Minute / time.Millisecond)

@@ -40,6 +40,8 @@ func (n *testNetwork) healthy(i int) bool {
 
 // With the synchrony wait messages become final, each not before 2*Delta have passed, and with one
 // validator less as well. Fewer than the threshold know that they cannot tell what the others say.
+//
+// Promise 1.
 func TestTheSynchronyWaitTakesTwoDeltaAndNoMore(t *testing.T) {
 	n := newSynchronousNetwork(t, 4, 3)
 	for i := range 4 {
@@ -69,6 +71,8 @@ func TestTheSynchronyWaitTakesTwoDeltaAndNoMore(t *testing.T) {
 
 // A node that hears the others again tells that it does not vote yet: not before 2*Delta have
 // passed.
+//
+// Promise 60.
 func TestANodeTellsWhetherItHasBeenHealthyForLongEnough(t *testing.T) {
 	n := newSynchronousNetwork(t, 4, 3)
 	n.start(0)

@@ -107,6 +107,7 @@ func TestAWrongNumberToStartLeavesNothingBehind(t *testing.T) {
 	}
 }
 
+// Promise 15.
 func TestALostVoteStoreIsNotMadeAgain(t *testing.T) {
 	dir := t.TempDir()
 	first, err := prepared(t, dir, nil, nil)

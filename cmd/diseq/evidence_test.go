@@ -16,6 +16,8 @@ import (
 // Forks of the simulator, with real keys, of every control that must fork: the command convicts at
 // least 2t-n validators of each, and no others than the simulator, from the evidence and the
 // genesis document alone.
+//
+// Promise 7.
 func TestEvidenceOfForksConvicts(t *testing.T) {
 	for _, c := range simulation.Controls() {
 		if !c.Convicts() || testing.Short() && c.Seeds > 1000 {

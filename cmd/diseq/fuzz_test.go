@@ -17,6 +17,8 @@ import (
 
 // FuzzParseEvidence reads what `diseq evidence verify` is given: each of its three forms is read as
 // the same evidence.
+//
+// Promise 37.
 func FuzzParseEvidence(f *testing.F) {
 	const one = `{"chain_id":"a","rule":"E1","first":{"kind":"notarize","height":1},"second":{"kind":"finalize","height":1}}`
 	f.Add([]byte(one))
@@ -48,6 +50,8 @@ func FuzzParseEvidence(f *testing.F) {
 // FuzzReadPublic reads what `diseq genesis` is given as a validator's public.json: what is taken is
 // one JSON value without any field but those of an identity, and is read again as the same from
 // what is written of it.
+//
+// Promise 37.
 func FuzzReadPublic(f *testing.F) {
 	one, err := json.Marshal(chain.GenesisValidator{Name: "a", Validator: chain.Validator{PublicKey: chain.PublicKey{1}, VRFKey: chain.VRFKey{2}}})
 	if err != nil {
@@ -91,6 +95,8 @@ func FuzzReadPublic(f *testing.F) {
 
 // FuzzLoadBlock reads what `diseq load` is sent as a block: of its own messages those are final
 // whose ids are there, and no other.
+//
+// Promise 37.
 func FuzzLoadBlock(f *testing.F) {
 	own := []chain.Hash{{1}, {2}}
 	const mark = `"id":"`

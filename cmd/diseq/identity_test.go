@@ -35,6 +35,7 @@ func content(t *testing.T, dir string) map[string]string {
 	return out
 }
 
+// Promise 15.
 func TestInitMakesAnIdentityOnceWithItsVoteStore(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "v0")
 	printed := succeeds(t, "init", "--dir", dir)
@@ -92,6 +93,7 @@ func TestInitTakesADirectoryRelativeToTheCurrentOne(t *testing.T) {
 	}
 }
 
+// Promise 52.
 func TestKeysThatOthersMayReadAreRefused(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "v0")
 	succeeds(t, "init", "--dir", dir)

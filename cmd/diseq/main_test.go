@@ -222,6 +222,7 @@ func (w *network) block(votes int, messages ...chain.Message) *chain.FinalBlock 
 	return f
 }
 
+// Promise 43.
 func TestVerifySaysYesToAReceiptAndNoToAForgedOne(t *testing.T) {
 	dir := t.TempDir()
 	w := newNetwork(t, 4, 3)

@@ -19,6 +19,7 @@ type look struct {
 	shown string
 }
 
+// Promise 64.
 func TestATroubleIsShownUntilItHasBeenOverForAWhile(t *testing.T) {
 	const s = time.Second
 	all := func(*Member) {}
@@ -85,6 +86,7 @@ func TestATroubleIsShownUntilItHasBeenOverForAWhile(t *testing.T) {
 	}
 }
 
+// Promise 64.
 func TestAQuorumIsSteadyWhenItHasBeenThereForAWhile(t *testing.T) {
 	var memory Memory
 	begin := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
@@ -111,6 +113,8 @@ func TestAQuorumIsSteadyWhenItHasBeenThereForAWhile(t *testing.T) {
 
 // Where too few are there to be heard nobody is at fault, nor just after those have come back that
 // were not.
+//
+// Promise 64.
 func TestWhoHearsTooFewBecauseTheyWereAwayIsNotHeld(t *testing.T) {
 	var memory Memory
 	begin := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
@@ -129,6 +133,8 @@ func TestWhoHearsTooFewBecauseTheyWereAwayIsNotHeld(t *testing.T) {
 
 // What is shown is one thing, what is done another: who votes counts for a restart although it is
 // shown as abstaining, and who abstains does not although it was shown as well.
+//
+// Promise 64.
 func TestDecisionsAreMadeOnWhatIsSeen(t *testing.T) {
 	var memory Memory
 	begin := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)

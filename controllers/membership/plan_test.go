@@ -262,6 +262,7 @@ func reversed(n Network) Network {
 	return n
 }
 
+// Promise 63.
 func TestVictimsAreNamedByPodAndUID(t *testing.T) {
 	d := PlanPods(healthy(4, 3, outdated(2)))
 	want := []Victim{{Member: "demo-v2", Pod: "demo-v2-0", UID: "demo-v2-pod"}}
@@ -270,6 +271,7 @@ func TestVictimsAreNamedByPodAndUID(t *testing.T) {
 	}
 }
 
+// Promise 62.
 func TestPlanSet(t *testing.T) {
 	for _, tt := range []struct {
 		name    string

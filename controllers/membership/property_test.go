@@ -69,6 +69,7 @@ func deleted(t *rapid.T, net Network, d Decision) Network {
 
 func caughtUp(net Network) int { return net.Standings().CaughtUp() }
 
+// Promise 60.
 func TestNoDecisionCostsTheQuorum(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		net := anyNetwork(t)
@@ -106,6 +107,8 @@ func TestNoDecisionCostsTheQuorum(t *testing.T) {
 // The chain must not stop for an update even if nodes fail on their own meanwhile, and the planner
 // sees that a reconcile late: what it takes itself always leaves the threshold of those that it saw
 // caught up.
+//
+// Promise 60.
 func TestRestartsAreOneAtATimeWhateverHappensMeanwhile(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		net := healthy(rapid.IntRange(2, 10).Draw(t, "n"), 0)

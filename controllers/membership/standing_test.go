@@ -189,6 +189,8 @@ func TestObservePod(t *testing.T) {
 
 // A validator that has just been started does not vote for 2 Delta: it is fresh for longer than
 // that.
+//
+// Promise 60.
 func TestSettlingOutlastsTheSynchronyWait(t *testing.T) {
 	ready := metav1.NewTime(time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC))
 	pod := &corev1.Pod{Status: corev1.PodStatus{Conditions: []corev1.PodCondition{

@@ -307,6 +307,7 @@ func TestTheFieldsAreTheNodes(t *testing.T) {
 	}
 }
 
+// Promise 37.
 func FuzzDecode(f *testing.F) {
 	encoded, err := json.Marshal(good())
 	if err != nil {

@@ -12,6 +12,8 @@ import (
 
 // An object that somebody edited, in whatever way, is current only with the hash of what is wanted,
 // and once all that is wanted was put into it.
+//
+// Promise 37.
 func TestAnEditedObjectIsCurrentOnlyWithAllThatIsWanted(t *testing.T) {
 	wanted := GenesisConfigMap(newNetwork("a"), "{}")
 	whole, err := json.Marshal(wanted)

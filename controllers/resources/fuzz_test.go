@@ -9,6 +9,8 @@ import (
 // FuzzSerialOf reads any name of a validator, as a genesis document of somebody else may hold: it
 // is a serial number's if and only if it is that number in decimal behind the network's name, as
 // ValidatorName writes it.
+//
+// Promise 37.
 func FuzzSerialOf(f *testing.F) {
 	for _, name := range []string{"net-v0", "net-v17", "net-v007", "net-v+1", "net-v-1", "net-v", "net-v99999999999999999999", "other-v1", "net-v1_0", "net-v１"} {
 		f.Add("net", name, 3)

@@ -208,6 +208,8 @@ func TestWhenAStatusIsWritten(t *testing.T) {
 }
 
 // Under traffic, with a reconcile every second, at most one write a minute and no fewer than that.
+//
+// Promise 64.
 func TestWritesUnderTraffic(t *testing.T) {
 	written := Of(observed(4, 3))
 	last, writes := now, 0

@@ -159,6 +159,8 @@ func TestATargetThatRanNothingFails(t *testing.T) {
 }
 
 // What a target found is run every time only where it is committed.
+//
+// Promise 37.
 func TestEveryTargetOfTheRepositoryHasACorpus(t *testing.T) {
 	m := &module{root: filepath.Join("..", "..")}
 	targets, err := discover(m.root, "")

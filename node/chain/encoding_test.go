@@ -66,6 +66,7 @@ func recoder[T interface{ Encode() []byte }](decode func([]byte) (T, error)) fun
 	}
 }
 
+// Promise 37.
 func TestEveryEncodingIsReadBackAndRefusedWhenCutOrExtended(t *testing.T) {
 	for name, e := range encodings(newNetwork(t, 4, 3)) {
 		t.Run(name, func(t *testing.T) {
@@ -88,6 +89,8 @@ func TestEveryEncodingIsReadBackAndRefusedWhenCutOrExtended(t *testing.T) {
 // FuzzDecode holds that no decoder panics, that each accepts the canonical encoding only, and that
 // none takes more memory than what it was given warrants: a length is believed only as far as there
 // are bytes behind it.
+//
+// Promise 37.
 func FuzzDecode(f *testing.F) {
 	n := newNetwork(f, 4, 3)
 	all := encodings(n)
@@ -116,6 +119,8 @@ func allocated() uint64 {
 
 // FuzzReadJSON reads anything as each of the documents that are JSON: none but what was signed
 // verifies, and what is read is read again as the same from what is written of it.
+//
+// Promise 37.
 func FuzzReadJSON(f *testing.F) {
 	n := newNetwork(f, 4, 3)
 	block := n.finalBlock(3)
@@ -164,6 +169,7 @@ func again[T any](t *testing.T, document T, read func([]byte) (T, error)) T {
 	return other
 }
 
+// Promise 37.
 func TestDecodersRefuseWhatIsNotCanonical(t *testing.T) {
 	n := newNetwork(t, 4, 3)
 	f := n.finalBlock(3)
@@ -226,6 +232,8 @@ func TestDecodersRefuseWhatIsNotCanonical(t *testing.T) {
 // TestVectors holds the encodings, hashes and signatures that docs/protocol.md points to: a second
 // implementation that reproduces them speaks this protocol. go test ./node/chain -run Vectors
 // -update writes them anew.
+//
+// Promise 53.
 func TestVectors(t *testing.T) {
 	n := newNetwork(t, 4, 3)
 	f := n.finalBlock(3)

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 )
 
+// Promise 25.
 func TestMessageIDIsTheTrieKeyOfTheProofOfConcept(t *testing.T) {
 	const want = "28dadf62a2991e506bb60a90b5afbb5df16c9d7ae0fe9d3074a75c534afa23a5"
 	if got := (Message{Data: []byte{1, 2, 3, 4, 5}, Timestamp: 9}).ID().String(); got != want {
@@ -71,6 +72,7 @@ func TestMessagesRootAndPathAgreeWithTheReferenceTree(t *testing.T) {
 	})
 }
 
+// Promise 43.
 func TestAReceiptVerifiesFromGenesisAlone(t *testing.T) {
 	n := newNetwork(t, 4, 3)
 	for index := range 5 {
@@ -93,6 +95,8 @@ func TestAReceiptVerifiesFromGenesisAlone(t *testing.T) {
 }
 
 // TestEveryFieldOfAReceiptCounts alters each leaf of the receipt's JSON in turn.
+//
+// Promise 43.
 func TestEveryFieldOfAReceiptCounts(t *testing.T) {
 	n := newNetwork(t, 4, 3)
 	r := n.receipt(t, n.finalBlock(5), 2)
@@ -176,6 +180,7 @@ func TestAReceiptFollowsTheValidatorSet(t *testing.T) {
 	}
 }
 
+// Promise 7.
 func TestEvidenceNamesTheRuleBroken(t *testing.T) {
 	n := newNetwork(t, 4, 3)
 	a, b := Hash{1}, Hash{2}
@@ -217,6 +222,7 @@ func TestEvidenceNamesTheRuleBroken(t *testing.T) {
 	}
 }
 
+// Promise 11.
 func TestASignatureMeansOneThing(t *testing.T) {
 	n := newNetwork(t, 4, 3)
 	v := n.vote(Notarize, 5, 1, Hash{1}, 2)
@@ -242,6 +248,7 @@ func TestASignatureMeansOneThing(t *testing.T) {
 	}
 }
 
+// Promise 10.
 func TestACertificateNeedsTheThreshold(t *testing.T) {
 	n := newNetwork(t, 4, 3)
 	c := n.certificate(Notarize, 1, 0, Hash{1}, 0, 3)
@@ -258,6 +265,7 @@ func TestACertificateNeedsTheThreshold(t *testing.T) {
 	}
 }
 
+// Promise 33.
 func TestAFinalBlockIsCheckedAgainstItsHeader(t *testing.T) {
 	n := newNetwork(t, 4, 3)
 	if err := n.finalBlock(3).Verify(n.ChainID, n.set); err != nil {
@@ -359,6 +367,7 @@ func TestGenesisNamesWhatIsWrong(t *testing.T) {
 	}
 }
 
+// Promise 16.
 func TestAStatusAnswersOneAsker(t *testing.T) {
 	n := newNetwork(t, 4, 3)
 	s := &Status{Nonce: Hash{1}, Height: 9, Block: Hash{2}}

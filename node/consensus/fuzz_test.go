@@ -18,6 +18,8 @@ import (
 // crashes and restarts from its records included, by an oracle that knows nothing but what went in
 // and what came out (law_test.go); nothing panics; what is held stays bounded; and a second core
 // that gets the same events asks for the same actions.
+//
+// Promise 9.
 func FuzzCore(f *testing.F) {
 	f.Add([]byte{})
 	for seed := range uint64(20) {
@@ -30,6 +32,8 @@ func FuzzCore(f *testing.F) {
 	})
 }
 
+// Promise 9.
+// Promise 17.
 func TestHostileEvents(t *testing.T) {
 	seeds := uint64(3000)
 	if testing.Short() {
@@ -45,6 +49,8 @@ func TestHostileEvents(t *testing.T) {
 // TestHostileEventsShowEveryRuleTakenAway is the fuzz target's control: with any one rule taken
 // away its oracle must see that rule broken, in the very inputs in which it sees nothing otherwise
 // (TestHostileEvents).
+//
+// Promise 9.
 func TestHostileEventsShowEveryRuleTakenAway(t *testing.T) {
 	seen := make(map[string]bool)
 	for _, c := range []struct{ rule, broken string }{

@@ -86,6 +86,7 @@ func (c modelCase) without(rule string, rules mutation.Rules) modelCase {
 	return c
 }
 
+// Promise 1.
 func TestSmallModelHasNoFork(t *testing.T) {
 	for _, c := range modelCases {
 		t.Run(c.name, func(t *testing.T) {
@@ -126,6 +127,8 @@ func (m *model) log(states int, start time.Time) {
 
 // With a rule taken away, or with 2t-n Byzantine validators, the same search finds a fork, a
 // shortest one, and new Cores live through it.
+//
+// Promise 1.
 func TestSmallModelSeesForks(t *testing.T) {
 	for _, c := range []modelCase{
 		leads0.with(oneRound).without("E1", mutation.Rules{NotarizeTwice: true}),
@@ -155,6 +158,8 @@ func TestSmallModelSeesForks(t *testing.T) {
 // TestSmallModelLeavesOutNothing compares what validators together come to have sent with what they
 // come to without the reductions: states told apart by all that a validator holds, of which there
 // must be as many classes; no classes at all, and no validators alike.
+//
+// Promise 1.
 func TestSmallModelLeavesOutNothing(t *testing.T) {
 	for _, c := range []struct {
 		name           string

@@ -45,6 +45,8 @@ func voteRecord(v chain.Vote) chain.Record {
 }
 
 // A validator that has forgotten or mixed up what it voted must not vote.
+//
+// Promise 17.
 func TestUnreadableRecordsAreRefused(t *testing.T) {
 	set := testSet(4, 3)
 	good := voteRecord(chain.Vote{Kind: chain.Nullify, Height: 1, Round: 2})
@@ -68,6 +70,7 @@ func TestUnreadableRecordsAreRefused(t *testing.T) {
 	}
 }
 
+// Promise 17.
 func TestContradictingRecordsAreRefused(t *testing.T) {
 	set := testSet(4, 3)
 	for name, records := range map[string][]chain.Record{
@@ -134,6 +137,8 @@ func TestConfigAndHeightAreChecked(t *testing.T) {
 
 // FuzzRecord restores whatever a disk may return as a record: New or StartHeight refuses it, or the
 // Core goes on.
+//
+// Promise 37.
 func FuzzRecord(f *testing.F) {
 	for _, r := range []chain.Record{
 		voteRecord(chain.Vote{Kind: chain.Nullify, Height: 1, Round: 2}),

@@ -29,6 +29,8 @@ func find[T Action](actions []Action) (found T, ok bool) {
 // Hours of rounds that fail do not end a chain: a proposal cannot carry more than
 // chain.MaxJustification nullifications, so what it leaves out is what every validator already
 // holds. The votes of rounds long past are let go.
+//
+// Promise 5.
 func TestHeightThatFailsForHoursStillDecides(t *testing.T) {
 	const rounds = chain.MaxJustification + 101 // its leader is validator 1
 	set := testSet(4, 3)
@@ -94,6 +96,8 @@ func TestHeightThatFailsForHoursStillDecides(t *testing.T) {
 
 // After a notarization late in a long height, T_retry sends what can still matter, not everything
 // since the start.
+//
+// Promise 9.
 func TestRetryAfterManyRoundsIsShort(t *testing.T) {
 	set := testSet(4, 3)
 	c, err := New(testConfig(set, 0), nil)
@@ -116,6 +120,7 @@ func TestRetryAfterManyRoundsIsShort(t *testing.T) {
 	}
 }
 
+// Promise 5.
 func TestRoundTimeoutGrowsByHalfUpToTheCap(t *testing.T) {
 	cfg := Config{RoundTimeout: 500 * time.Millisecond, MaxRoundTimeout: 10 * time.Second, MinBlockInterval: 20 * time.Millisecond}
 	for r, want := range map[uint32]time.Duration{
@@ -128,6 +133,8 @@ func TestRoundTimeoutGrowsByHalfUpToTheCap(t *testing.T) {
 }
 
 // Proposals of the next height cannot fill the memory.
+//
+// Promise 9.
 func TestEarlyProposalsAreBounded(t *testing.T) {
 	set := testSet(100, 51)
 	c, err := New(testConfig(set, 0), nil)

@@ -39,6 +39,8 @@ func sent(actions []Action) (out []Event) {
 // A Statement that came rounds ahead was relayed when it came, to validators that may have been a
 // round behind and had no place for it. So it leaves again with the vote: whoever waits for another
 // block of the round hears of it in time.
+//
+// Promise 1.
 func TestVoteLeavesWithItsStatement(t *testing.T) {
 	// led by validator 1; the horizon of who is in round 1, and beyond that of who is in round 0
 	const far = 1 + 2*4
@@ -87,6 +89,8 @@ func TestVoteLeavesWithItsStatement(t *testing.T) {
 
 // A Statement of the next height that there is no place for counts as dropped: who starts that
 // height asks again.
+//
+// Promise 1.
 func TestStatementTooFarAheadOfTheNextHeightCountsAsDropped(t *testing.T) {
 	for _, c := range []struct {
 		name    string

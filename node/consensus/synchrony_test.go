@@ -81,6 +81,8 @@ func timerOf(t *testing.T, actions []Action, kind TimerKind) Timer {
 
 // What speaks against a block while its finalize vote waits stops the vote; without it the vote
 // leaves when the wait is over.
+//
+// Promise 1.
 func TestFinalizeVoteWaitsAndWhatSpeaksAgainstItStopsIt(t *testing.T) {
 	other := &chain.Block{Header: chain.Header{ChainID: "test", Height: 1, Proposer: 0, Timestamp: 1}}
 	for _, c := range []struct {
@@ -114,6 +116,8 @@ func TestFinalizeVoteWaitsAndWhatSpeaksAgainstItStopsIt(t *testing.T) {
 
 // Whoever drops a message of a height because it is too far behind asks again there, and votes for
 // nothing before 2*Delta have passed.
+//
+// Promise 1.
 func TestWhoDroppedMessagesAsksAgainBeforeItVotes(t *testing.T) {
 	for _, c := range []struct {
 		name    string

@@ -5,6 +5,7 @@ import (
 	"testing"
 )
 
+// Promise 1.
 func TestToleranceFigures(t *testing.T) {
 	for _, c := range []struct{ n, t, crash, byzantine, synchrony int }{
 		{4, 3, 1, 1, 2},
@@ -27,6 +28,7 @@ func TestToleranceFigures(t *testing.T) {
 	}
 }
 
+// Promise 1.
 func TestToleranceOfReadersWhoInsistOnStrength(t *testing.T) {
 	for _, c := range []struct{ n, t, s, want int }{
 		{4, 3, 3, 1},

@@ -20,6 +20,18 @@ var update = flag.Bool("update", false, "write the transcripts anew")
 //
 // A transcript is a list of stanzas between empty lines; # begins a comment. Blocks are named by
 // letters. The commands are the cases of transcript.command.
+//
+// Promise 1: wait.txt.
+// Promise 3: voter.txt, rounds.txt.
+// Promise 4: justification.txt.
+// Promise 7: evidence.txt.
+// Promise 8: evidence.txt, withhold.txt.
+// Promise 12: recovery.txt.
+// Promise 13: recovery.txt.
+// Promise 14: recovery.txt.
+// Promise 17: forgotten.txt.
+// Promise 34: withhold.txt.
+// Promise 54: idle.txt.
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {

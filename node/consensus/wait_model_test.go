@@ -642,6 +642,8 @@ func (m *waitModel) report(t *testing.T, states int, fork string) {
 }
 
 // TestWaitSmallModelHasNoFork: with the wait no two blocks are final, whoever leads.
+//
+// Promise 1.
 func TestWaitSmallModelHasNoFork(t *testing.T) {
 	for _, order := range [][2]int{{1, 2}, {0, 1}, {1, 0}} {
 		t.Run(fmt.Sprintf("led by %d and %d", order[0], order[1]), func(t *testing.T) {
@@ -668,6 +670,8 @@ func withoutFork(t *testing.T, m *waitModel) {
 
 // TestWaitSmallModelSeesForks takes the wait, or a rule of it, away: a search that sees no fork
 // then is blind.
+//
+// Promise 1.
 func TestWaitSmallModelSeesForks(t *testing.T) {
 	for _, c := range []struct {
 		name  string

@@ -12,6 +12,8 @@ import (
 
 // FuzzParse reads what a disk, or whoever edits a Secret, may hold: what is taken is written again
 // as what is read back, the public file is of the secret ones, and no error shows a secret.
+//
+// Promise 37.
 func FuzzParse(f *testing.F) {
 	id, err := New()
 	if err != nil {

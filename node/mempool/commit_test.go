@@ -174,6 +174,7 @@ func TestWaitReturnsWhenAllAreFinal(t *testing.T) {
 	})
 }
 
+// Promise 30.
 func TestOpenContinuesWhereThePoolWasLeft(t *testing.T) {
 	synctest.Test(t, testOpenContinues)
 }

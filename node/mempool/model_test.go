@@ -300,6 +300,9 @@ func (n *network) finish() {
 // Whatever nodes do, and whatever is lost between them: every message accepted is ordered exactly
 // once, every node that resolves a block sees the same messages, and each connection's messages
 // keep their order.
+//
+// Promise 26.
+// Promise 28.
 func TestEveryAcceptedMessageIsOrderedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		// Wrapped, since rapid asks a *testing.T for its deadline, which a bubble has none of.

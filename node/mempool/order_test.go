@@ -25,6 +25,7 @@ func TestSelectTakesTheOldestOfAllAuthorsFirst(t *testing.T) {
 	wantTexts(t, "pending", n.Pending(9, 2), "a", "b")
 }
 
+// Promise 28.
 func TestSelectKeepsTheNumbersOfAnAuthorInOrder(t *testing.T) {
 	n := newNode(t, 0, 4)
 	n.receive(t, 1, 1, 3, message("3"))
@@ -34,6 +35,7 @@ func TestSelectKeepsTheNumbersOfAnAuthorInOrder(t *testing.T) {
 	wantTexts(t, "selected", n.selected(t).Messages, "1", "2", "3", "new 1")
 }
 
+// Promise 29.
 func TestAGapIsWaitedForAndThenPassed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, 0, 4)
@@ -117,6 +119,7 @@ func TestSelectIsBoundedByTheBlock(t *testing.T) {
 	}
 }
 
+// Promise 27.
 func TestEveryNodeResolvesABodyAlike(t *testing.T) {
 	leader, voter := newNode(t, 0, 4), newNode(t, 1, 4)
 	both := []*testNode{leader, voter}
@@ -169,6 +172,7 @@ func TestEveryNodeResolvesABodyAlike(t *testing.T) {
 	wantTexts(t, "resolved", got.Messages, texts(want.Messages)...)
 }
 
+// Promise 33.
 func TestResolveRefusesWhatNoBlockMayHave(t *testing.T) {
 	n := newNode(t, 0, 4, func(c *Config) { c.MaxBlockBytes = 2 << 10 })
 	large := func(i int) chain.Message { return chain.Message{Data: append(make([]byte, 899), byte(i))} }

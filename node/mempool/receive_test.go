@@ -86,6 +86,7 @@ func TestABatchReceivedOverSeveralLinksAtOnceIsStoredOnce(t *testing.T) {
 	}
 }
 
+// Promise 19.
 func TestARepeatedBatchIsAcknowledgedOnlyWhenDurable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, 0, 4)
@@ -124,6 +125,7 @@ func TestARepeatedBatchIsAcknowledgedOnlyWhenDurable(t *testing.T) {
 	})
 }
 
+// Promise 32.
 func TestEachAuthorFillsItsShareOnly(t *testing.T) {
 	n := newNode(t, 0, 4, func(c *Config) { c.MaxPoolMessages = 8 })
 	n.receive(t, 1, 1, 1, message("a"), message("b"))
@@ -148,6 +150,7 @@ func TestEachAuthorFillsItsShareOnly(t *testing.T) {
 	}
 }
 
+// Promise 50.
 func TestFetchedBatchesAreBoundedToo(t *testing.T) {
 	n := newNode(t, 0, 4, func(c *Config) { c.MaxPoolBytes = 4 * 5 << 10 })
 	bytes := 0
@@ -262,6 +265,7 @@ func TestUnacknowledgedFindsWhatAPeerMayLack(t *testing.T) {
 	})
 }
 
+// Promise 37.
 func FuzzReceive(f *testing.F) {
 	good, _ := batch(1, 1, 1, message("a"), message("b"))
 	f.Add(good)

@@ -75,6 +75,7 @@ func TestAnObserverAcceptsNoMessages(t *testing.T) {
 	wantError(t, err, ErrAuthor)
 }
 
+// Promise 18.
 func TestSubmitIsDurableBeforeItReturns(t *testing.T) {
 	n := newNode(t, 0, 4)
 	results := n.submit(t, message("a"), message("b"))
@@ -88,6 +89,7 @@ func TestSubmitIsDurableBeforeItReturns(t *testing.T) {
 	}
 }
 
+// Promise 25.
 func TestAResubmissionIsAnsweredWithWhatIsKnown(t *testing.T) {
 	n := newNode(t, 0, 4)
 	again := func(text string, want Result) {
@@ -221,6 +223,7 @@ func TestALargeRequestIsSplitIntoConsecutiveBatchesOfOneWrite(t *testing.T) {
 	}
 }
 
+// Promise 31.
 func TestAFullShareRefusesTheWholeRequestAndTakesItLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, 0, 4, func(c *Config) { c.MaxPoolMessages = 40 })
@@ -275,6 +278,7 @@ func TestAFullShareCountsBytes(t *testing.T) {
 	}
 }
 
+// Promise 22.
 func TestLowStorageRefusesSubmissionsAndPushedBatchesOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		free, asked := uint64(MinFreeDisk-1), 0
@@ -307,6 +311,7 @@ func TestLowStorageRefusesSubmissionsAndPushedBatchesOnly(t *testing.T) {
 	})
 }
 
+// Promise 30.
 func TestAFailedWriteIsToldAndItsNumberIsNotUsedAgain(t *testing.T) {
 	synctest.Test(t, testAFailedWrite)
 }
@@ -343,6 +348,7 @@ func testAFailedWrite(t *testing.T) {
 	}
 }
 
+// Promise 18.
 func TestSubmitWaitsLongerForPeersThatAreLinked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		linked := 2
@@ -364,6 +370,7 @@ func TestSubmitWaitsLongerForPeersThatAreLinked(t *testing.T) {
 	})
 }
 
+// Promise 18.
 func TestSubmitWaitsForAcknowledgements(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, 0, 7, func(c *Config) { c.Acknowledgements = 2 })
@@ -422,6 +429,7 @@ func TestSubmitWaitsForAcknowledgements(t *testing.T) {
 	})
 }
 
+// Promise 18.
 func TestAMessageHeldByTooFewPeersIsTakenIntoAnOwnBatchToo(t *testing.T) {
 	n := newNode(t, 0, 7, func(c *Config) { c.Acknowledgements, c.AckWait = 2, time.Nanosecond })
 	ref := n.receive(t, 1, 1, 1, message("a"))

@@ -19,6 +19,8 @@ import (
 )
 
 // TestMalformedBytesPutThePeerOut sends what does not decode by every way in.
+//
+// Promise 49.
 func TestMalformedBytesPutThePeerOut(t *testing.T) {
 	send := func(ctx context.Context, client peerpb.PeerClient, frames ...*peerpb.Frame) error {
 		stream, err := client.Consensus(ctx)
@@ -196,6 +198,8 @@ func TestPenaltiesGrowAndEnd(t *testing.T) {
 }
 
 // TestALoudPeerDoesNotFillTheLog comes back with garbage as fast as it can.
+//
+// Promise 50.
 func TestALoudPeerDoesNotFillTheLog(t *testing.T) {
 	n := lonely(t, func(_ *Config, s *settings) { s.minPenalty, s.maxPenalty = time.Microsecond, time.Microsecond })
 	for range 30 {
@@ -214,6 +218,8 @@ func TestALoudPeerDoesNotFillTheLog(t *testing.T) {
 }
 
 // TestASlowReaderLosesTheOldestFrames has a peer whose handler does not return.
+//
+// Promise 50.
 func TestASlowReaderLosesTheOldestFrames(t *testing.T) {
 	a, b := pair(t, func(_ *Config, s *settings) { s.queueItems = 100 })
 	stuck := make(chan struct{})
@@ -263,6 +269,8 @@ func TestASlowReaderLosesTheOldestFrames(t *testing.T) {
 
 // TestASenderWithoutAWindowIsReadNoFurther pushes batches without waiting for acknowledgements that
 // never come.
+//
+// Promise 50.
 func TestASenderWithoutAWindowIsReadNoFurther(t *testing.T) {
 	n := lonely(t, func(_ *Config, s *settings) { s.pushBytes, s.pushCount = 64<<10, 16 })
 	n.guard.Lock()
@@ -314,6 +322,7 @@ func TestAcknowledgementsOfNothingEndTheLink(t *testing.T) {
 	}
 }
 
+// Promise 50.
 func TestOnePeerCannotKeepTheStoreBusy(t *testing.T) {
 	n := lonely(t, func(_ *Config, s *settings) { s.maxFetches = 2 })
 	client := admitted(t, n, 1)
@@ -359,6 +368,8 @@ func TestRawGarbageIsSurvived(t *testing.T) {
 }
 
 // FuzzFrame feeds the bytes of a consensus message to what a stream does with them.
+//
+// Promise 37.
 func FuzzFrame(f *testing.F) {
 	vote, certificate := testVote(0, 1), testCertificate(1)
 	for _, frame := range []*peerpb.Frame{
@@ -393,6 +404,8 @@ func FuzzFrame(f *testing.F) {
 }
 
 // FuzzHello has a stranger say anything.
+//
+// Promise 37.
 func FuzzHello(f *testing.F) {
 	n, err := New(Config{Key: testKey(0), Genesis: testGenesis(1)}, newRecorder(testKey(0)))
 	if err != nil {

@@ -63,6 +63,7 @@ func shake(t testing.TB, n *node, config *tls.Config) (tls.ConnectionState, erro
 	return conn.ConnectionState(), err
 }
 
+// Promise 48.
 func TestTheServerOnlyLetsInPinnedKeys(t *testing.T) {
 	n := lonely(t)
 	if _, err := shake(t, n, clientTLS(t, 1)); err != nil {
@@ -117,6 +118,7 @@ func TestTheServerOnlyLetsInPinnedKeys(t *testing.T) {
 	}
 }
 
+// Promise 48.
 func TestSessionsDoNotResume(t *testing.T) {
 	n := lonely(t)
 	config := clientTLS(t, 1)
@@ -141,6 +143,8 @@ func TestSessionsDoNotResume(t *testing.T) {
 }
 
 // TestTheClientOnlyTalksToThePinnedKey has an impostor listen at the address of a peer.
+//
+// Promise 48.
 func TestTheClientOnlyTalksToThePinnedKey(t *testing.T) {
 	genesis := testGenesis(3)
 	a, impostor := newNode(t, 0, genesis), newNode(t, 2, genesis)
@@ -155,6 +159,7 @@ func TestTheClientOnlyTalksToThePinnedKey(t *testing.T) {
 	}
 }
 
+// Promise 48.
 func TestAnotherChainIsRefusedByNamingBothValues(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -231,6 +236,7 @@ func admitted(t testing.TB, n *node, i int) peerpb.PeerClient {
 	return client
 }
 
+// Promise 48.
 func TestNothingIsServedBeforeTheHandshake(t *testing.T) {
 	n := lonely(t)
 	client := rogue(t, n, 1)
@@ -292,6 +298,7 @@ func isTimeout(err error) bool {
 	return ok && timeout.Timeout()
 }
 
+// Promise 50.
 func TestAFloodOfConnectionsKeepsNobodyOut(t *testing.T) {
 	n := newNode(t, 0, testGenesis(2), func(_ *Config, s *settings) { s.maxPending, s.handshakeTimeout = 16, patience })
 	n.Start(n.listener, []Peer{{Key: publicKey(1), Name: "node-1"}})
@@ -404,6 +411,8 @@ func TestARestartedPeerIsReachedAtOnce(t *testing.T) {
 
 // TestALinkToAnEarlierRunIsReplaced has a peer come back while the link to the run before still
 // looks alive.
+//
+// Promise 5.
 func TestALinkToAnEarlierRunIsReplaced(t *testing.T) {
 	a, b := pair(t)
 	hello := a.hello()

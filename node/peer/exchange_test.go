@@ -14,6 +14,8 @@ import (
 )
 
 // A pong is the end of what was sent before it: that is what the synchrony wait rests on.
+//
+// Promise 1.
 func TestAPongComesBehindAllThatWasSentBeforeIt(t *testing.T) {
 	genesis := testGenesis(2)
 	a, b := newNode(t, 0, genesis), newNode(t, 1, genesis)
@@ -43,6 +45,8 @@ func TestAPongComesBehindAllThatWasSentBeforeIt(t *testing.T) {
 }
 
 // What was lost on a link that went down is told with the next pong.
+//
+// Promise 1.
 func TestAPongTellsOfLosses(t *testing.T) {
 	genesis := testGenesis(2)
 	a, b := newNode(t, 0, genesis), newNode(t, 1, genesis)
@@ -68,6 +72,8 @@ func TestAPongTellsOfLosses(t *testing.T) {
 
 // A link that is replaced, because the peer's address changed, goes on counting: what was queued on
 // the old one is lost, and the peer, whose own link stayed up, learns of it in no other way.
+//
+// Promise 1.
 func TestAPongTellsOfLossesOnALinkThatWasReplaced(t *testing.T) {
 	genesis := testGenesis(2)
 	a, b := newNode(t, 0, genesis), newNode(t, 1, genesis)
@@ -183,6 +189,7 @@ func TestALargeBundleTravelsInPieces(t *testing.T) {
 	}
 }
 
+// Promise 19.
 func TestABatchIsAcknowledgedWhenTheHandlerSaysSo(t *testing.T) {
 	a, b := pair(t)
 	durable := make(chan struct{})
@@ -305,6 +312,7 @@ func TestCommitIsAnswered(t *testing.T) {
 	}
 }
 
+// Promise 16.
 func TestStatusIsSignedOverTheNonce(t *testing.T) {
 	a, b := pair(t)
 	s, err := a.Transport.Status(t.Context(), b.peer.Key, chain.Hash{5})

@@ -60,6 +60,8 @@ func (p *pieces[T]) Recv() (*T, error) {
 
 // FuzzAnswers has a peer answer anything to everything that is asked of it: nothing comes of it but
 // what was asked for.
+//
+// Promise 37.
 func FuzzAnswers(f *testing.F) {
 	genesis := testGenesis(2)
 	asker, err := New(Config{Key: testKey(0), Genesis: genesis}, newRecorder(testKey(0)))
@@ -318,6 +320,8 @@ func (s *served) call(ctx context.Context, t *testing.T, w *wire, call uint8, b 
 
 // FuzzCalls has a peer call anything with anything: what is unfit puts it out and reaches nobody;
 // else it has what it asked for, or what it says is handed over as it was said.
+//
+// Promise 37.
 func FuzzCalls(f *testing.F) {
 	s := &served{recorder: newRecorder(testKey(0))}
 	s.onBatch = func(_ context.Context, encoded []byte) error {

@@ -26,6 +26,8 @@ import (
 // FuzzRequests sends any request to all of the server, at either address: it must answer in the
 // range of what a client may have done wrong, briefly and, below /v1, in JSON; and only a POST
 // changes anything.
+//
+// Promise 47.
 func FuzzRequests(f *testing.F) {
 	for _, c := range openAPICases(f) {
 		f.Add(c.request.method, c.request.path, c.request.contentType, c.request.body[:min(len(c.request.body), 2000)], "", "", false)
@@ -111,6 +113,8 @@ func checkRefusal(t *testing.T, w *httptest.ResponseRecorder, path string, said 
 
 // FuzzDecodeBatch: what is accepted are the messages that encoding/binary reads, and the same when
 // they are encoded again; what is refused it does not read either, or is too many.
+//
+// Promise 37.
 func FuzzDecodeBatch(f *testing.F) {
 	f.Add([]byte(batchOf("a", "", strings.Repeat("b", 200))))
 	f.Add([]byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01a"))
@@ -267,6 +271,8 @@ func modelSubmission(body []byte) (messages [][]byte, ok bool) {
 
 // FuzzDecodeSubmission: any body is answered with the messages that encoding/json reads in it, or
 // the client's mistake, and then encoding/json reads none either.
+//
+// Promise 37.
 func FuzzDecodeSubmission(f *testing.F) {
 	for _, body := range []string{
 		`{"data":"YQ=="}`, `{"messages":[{"data":"YQ=="},{"x":{},"data":""}]}`, `{"messages":[{}]}`, `{"data":"\u0059Q=="}`,
@@ -296,6 +302,8 @@ func FuzzDecodeSubmission(f *testing.F) {
 
 // FuzzDecodeLegacyKey: a key is an array of 256 numbers that encoding/json reads as 0 or 1; no
 // other body is.
+//
+// Promise 37.
 func FuzzDecodeLegacyKey(f *testing.F) {
 	key := func(bits ...string) []byte {
 		all := slices.Repeat([]string{"0"}, keyBits)

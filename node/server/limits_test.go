@@ -50,6 +50,7 @@ func closed(t *testing.T, c net.Conn) string {
 
 const short = 50 * time.Millisecond
 
+// Promise 51.
 func TestConnectionsThatStallAreClosed(t *testing.T) {
 	// Apart, so that a client that is slow because the machine is busy is cut off for what it does
 	// on purpose.
@@ -116,6 +117,7 @@ func TestHeadersAreBounded(t *testing.T) {
 	}
 }
 
+// Promise 51.
 func TestConnectionsAreBounded(t *testing.T) {
 	s := New(Options{Backend: newFake(t), Limits: Limits{Connections: 1}})
 	url, _ := listen(t, s)
@@ -141,6 +143,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 }
 
+// Promise 51.
 func TestReaderThatTakesNothingIsCutOff(t *testing.T) {
 	f := newFake(t)
 	for range 8 {
@@ -156,6 +159,7 @@ func TestReaderThatTakesNothingIsCutOff(t *testing.T) {
 	take(t, s.streams) // its place is given back, though the connection is still open on this side
 }
 
+// Promise 51.
 func TestLargeBodiesTakeTurns(t *testing.T) {
 	f := newFake(t)
 	s := New(Options{Backend: f, Limits: Limits{LargeBodies: 1, BodyTimeout: short}})

@@ -210,6 +210,7 @@ func (d document) operations() map[string]map[string]any {
 	return out
 }
 
+// Promise 47.
 func TestOpenAPIDescribesTheRoutesThereAre(t *testing.T) {
 	s := New(Options{Backend: newFake(t)})
 	described := readDocument(t).operations()
@@ -343,6 +344,7 @@ func openAPICases(tb testing.TB) []openAPICase {
 	}
 }
 
+// Promise 47.
 func TestAnswersAreAsOpenAPIDescribesThem(t *testing.T) {
 	d := readDocument(t)
 	operations := d.operations()

@@ -24,6 +24,8 @@ const (
 
 // The wording and the positions are those of the proof of concept's framework (axum 0.7 with
 // serde_json).
+//
+// Promise 46.
 func TestScheduleAnswersByteForByte(t *testing.T) {
 	for _, c := range []struct {
 		contentType, body string

@@ -249,6 +249,7 @@ func TestSilentEventStreamHasHeartbeats(t *testing.T) {
 	})
 }
 
+// Promise 45.
 func TestSlowReaderGetsEveryBlock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
@@ -329,6 +330,7 @@ func take(t *testing.T, places chan<- struct{}) {
 	}
 }
 
+// Promise 51.
 func TestStreamsAreBoundedAndGivenBack(t *testing.T) {
 	f := newFake(t)
 	s := New(Options{Backend: f, Limits: Limits{Streams: 2}})

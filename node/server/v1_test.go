@@ -82,6 +82,7 @@ func TestSubmitAcceptsEveryForm(t *testing.T) {
 	}
 }
 
+// Promise 31.
 func TestSubmitRefusesAllOrNothingAndNamesTheMessage(t *testing.T) {
 	long := strings.Repeat("z", 64<<10+1)
 	many := `{"messages":[` + strings.Repeat(`{"data":"YQ=="},`, maxBatchMessages) + `{"data":"YQ=="}]}`

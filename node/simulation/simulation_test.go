@@ -22,6 +22,10 @@ func explain(t *testing.T, seed uint64, o Options, err error) {
 
 // TestPromisesHold runs the coalition against sets within their tolerance: no fork, no rule broken,
 // heights that go on.
+//
+// Promise 1.
+// Promise 5.
+// Promise 16.
 func TestPromisesHold(t *testing.T) {
 	seeds := uint64(200)
 	if testing.Short() {
@@ -48,6 +52,10 @@ func TestPromisesHold(t *testing.T) {
 
 // TestControlsAreSeen takes one rule away at a time, or exceeds the tolerance: what the rule
 // prevents must be seen within the seeds that the table gives, or the simulator is blind.
+//
+// Promise 2.
+// Promise 12: "votes leave before the disk", "vote stores lost in crashes".
+// Promise 16: "a lost vote store, and votes at the next height".
 func TestControlsAreSeen(t *testing.T) {
 	for _, c := range Controls() {
 		if testing.Short() && c.Seeds > 1000 {
@@ -71,6 +79,8 @@ func TestControlsAreSeen(t *testing.T) {
 // TestReadersOfStrengthAgree: readers who insist on finalizations of s votes never see different
 // blocks at a height while b < s+t-n, also where those who are content with t are shown forks. A
 // fork that only just breaks that bound must be seen, or the figure means nothing.
+//
+// Promise 1.
 func TestReadersOfStrengthAgree(t *testing.T) {
 	seeds := uint64(300)
 	if testing.Short() {
@@ -104,6 +114,8 @@ func TestReadersOfStrengthAgree(t *testing.T) {
 // TestForkConvicts: every fork that fewer than t Byzantine validators bring about convicts at least
 // 2t-n of them and no one else, by votes with real signatures; ErrUnpunished and ErrInnocent are
 // violations of their own.
+//
+// Promise 7.
 func TestForkConvicts(t *testing.T) {
 	forks := 0
 	for _, o := range []Options{{N: 4, T: 3, Byzantine: 2}, {N: 5, T: 3, Byzantine: 1}, {N: 5, T: 4, Byzantine: 3}, {N: 7, T: 5, Byzantine: 3}} {
@@ -133,6 +145,8 @@ func TestForkConvicts(t *testing.T) {
 
 // A fork that a missing rule brings about convicts as well, whatever the rule: of every control
 // that forks, but for those in which a certificate is none or a vote rests on none.
+//
+// Promise 7.
 func TestForksOfControlsConvict(t *testing.T) {
 	for _, c := range Controls() {
 		if !c.Convicts() || testing.Short() && c.Seeds > 1000 {
@@ -170,6 +184,8 @@ func convicted(t *testing.T, r Result, o Options) int {
 
 // What is said to be simulated happens: each fault, in a few seeds of each promise. Under the
 // synchrony wait those do not that it promises nothing about.
+//
+// Promise 2.
 func TestEveryFaultHappens(t *testing.T) {
 	var base, wait Summary
 	for _, c := range Promises() {
@@ -196,6 +212,8 @@ func TestEveryFaultHappens(t *testing.T) {
 // A process may die at each of its steps: before any action, in any write, between any two messages
 // of a broadcast; one alone, or all at once. They start again from what is on their disks, nothing
 // forks, and heights go on.
+//
+// Promise 2.
 func TestCrashAtEveryStep(t *testing.T) {
 	for _, o := range []Options{{N: 4, T: 3}, {N: 4, T: 3, Byzantine: 1}, {N: 3, T: 2}, {N: 4, T: 3, CrashAll: true}, {N: 5, T: 3, Dead: 2, CrashAll: true}} {
 		t.Run(fmt.Sprintf("%v all=%v", &o, o.CrashAll), func(t *testing.T) {
@@ -221,6 +239,8 @@ func TestCrashAtEveryStep(t *testing.T) {
 }
 
 // Every rule that can be taken away is, by a control.
+//
+// Promise 2.
 func TestEveryMutationHasAControl(t *testing.T) {
 	rules := reflect.TypeFor[mutation.Rules]()
 	for i := range rules.NumField() {
@@ -232,6 +252,8 @@ func TestEveryMutationHasAControl(t *testing.T) {
 
 // docs/concepts.md lists the controls: a row for each, with what must be seen and within how many
 // seeds.
+//
+// Promise 2.
 func TestControlsAreListed(t *testing.T) {
 	document, err := os.ReadFile("../../docs/concepts.md")
 	if err != nil {
@@ -266,6 +288,8 @@ func TestControlsAreListed(t *testing.T) {
 
 // A seed is a run, of every promise and control: the same transcript, byte for byte; with tracing
 // or without, the same result.
+//
+// Promise 2.
 func TestSeedReplays(t *testing.T) {
 	for _, c := range append(Promises(), Controls()...) {
 		traced := c.Options
@@ -286,6 +310,8 @@ func TestSeedReplays(t *testing.T) {
 // The example of consensus.md: without the certificates by which rounds were left on the disk, a
 // height can never be decided again once all have been killed and one stays dead. With them it
 // always is.
+//
+// Promise 14.
 func TestCertificateByWhichARoundWasLeftOutlivesAll(t *testing.T) {
 	control := Options{N: 4, T: 3, Dead: 1, Mutation: mutation.Rules{ForgetCertificates: true}}
 	for seed := range uint64(3000) {

@@ -13,6 +13,8 @@ import (
 // FuzzDamagedRows puts anything into a column of a row, with the checksum that it would have or the
 // one that was there. Whoever reads then says ErrCorrupt, or what was written before where the
 // checksum is that; other rows are read as ever, and so is the row when it is as it was.
+//
+// Promise 37.
 func FuzzDamagedRows(f *testing.F) {
 	c := newChain("store")
 	s, err := Open(dataDir(f), c.genesis, Options{})

@@ -90,6 +90,7 @@ func TestABlockReadsBackAsItWasCommitted(t *testing.T) {
 	}
 }
 
+// Promise 20.
 func TestCommitRefusesWhatDoesNotFollow(t *testing.T) {
 	c := newChain("store")
 	s := c.open(t, dataDir(t))
@@ -301,6 +302,8 @@ func TestMetaIsKept(t *testing.T) {
 
 // Every connection syncs each commit: a pragma set once on a pool would hold for its first
 // connection only.
+//
+// Promise 20.
 func TestEveryConnectionIsFullySynchronous(t *testing.T) {
 	c := newChain("store")
 	dir := dataDir(t)
@@ -491,6 +494,7 @@ func crash(t *testing.T, from string) string {
 	return to
 }
 
+// Promise 12.
 func TestWhatWasAcknowledgedSurvivesACrash(t *testing.T) {
 	c := newChain("store")
 	dir := dataDir(t)
@@ -525,6 +529,8 @@ func TestWhatWasAcknowledgedSurvivesACrash(t *testing.T) {
 }
 
 // A log that was cut anywhere loses whole transactions from its end, never a part of one.
+//
+// Promise 20.
 func TestALogThatWasCutLosesWholeTransactions(t *testing.T) {
 	c := newChain("store")
 	dir := dataDir(t)
@@ -554,6 +560,7 @@ func TestALogThatWasCutLosesWholeTransactions(t *testing.T) {
 	}
 }
 
+// Promise 21.
 func TestOpenFailsClearlyAndChangesNothing(t *testing.T) {
 	c := newChain("store")
 	made := dataDir(t)
@@ -657,6 +664,7 @@ func TestOpenFailsClearlyAndChangesNothing(t *testing.T) {
 // blocksSchemaPage is where the third page of blocks.db starts.
 const blocksSchemaPage = 2 * 8192
 
+// Promise 23.
 func TestADirectoryInUseIsRefused(t *testing.T) {
 	c := newChain("store")
 	dir := dataDir(t)
@@ -678,6 +686,8 @@ func TestADirectoryInUseIsRefused(t *testing.T) {
 
 // A flipped bit in an old block, which opening does not look at, is reported by whoever reads the
 // block.
+//
+// Promise 21.
 func TestAChangedRowIsNeverServed(t *testing.T) {
 	c := newChain("store")
 	dir := dataDir(t)
@@ -748,6 +758,8 @@ func TestAFullDiskLosesNothing(t *testing.T) {
 }
 
 // On a file system that is really full, which SQLite learns from the kernel in other ways.
+//
+// Promise 22.
 func TestAFullFileSystemLosesNothing(t *testing.T) {
 	if os.Getuid() != 0 {
 		skipped.Test(t, "mounting a small file system takes root")

@@ -59,6 +59,7 @@ func TestVotesAreKeptInOrderAndPrunedByHeight(t *testing.T) {
 	}
 }
 
+// Promise 12.
 func TestAnAppendIsAllOrNothing(t *testing.T) {
 	c := newChain("store")
 	dir := dataDir(t)
@@ -75,6 +76,7 @@ func TestAnAppendIsAllOrNothing(t *testing.T) {
 	must(t, v.Append(chain.Record{Height: 1, Data: []byte{1}}))
 }
 
+// Promise 15.
 func TestTheVoteStoreIsCreatedOnceOnPurpose(t *testing.T) {
 	c := newChain("store")
 	dir := dataDir(t)
@@ -107,6 +109,7 @@ func TestTheVoteStoreIsCreatedOnceOnPurpose(t *testing.T) {
 	}
 }
 
+// Promise 17.
 func TestAVoteStoreBelongsToTheChainItFirstOpenedWith(t *testing.T) {
 	c, other := newChain("store"), newChain("other")
 	dir := dataDir(t)

@@ -33,6 +33,7 @@ func execute(t *testing.T, path, statement string, args ...any) {
 	}
 }
 
+// Promise 21.
 func TestFilesThatAreRefusedAreNotChanged(t *testing.T) {
 	overwrite := func(t *testing.T, path string, at, n int) {
 		b, err := os.ReadFile(path)
@@ -89,6 +90,7 @@ func TestFilesThatAreRefusedAreNotChanged(t *testing.T) {
 	}
 }
 
+// Promise 23.
 func TestFileInUseIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.db")
 	tr := mustOpen(t, path, Options{})
@@ -100,6 +102,7 @@ func TestFileInUseIsRefused(t *testing.T) {
 	mustClose(t, mustOpen(t, path, Options{}))
 }
 
+// Promise 21.
 func TestDamagedPagesAreFound(t *testing.T) {
 	for name, statement := range map[string]string{
 		"missing":    "DELETE FROM page",
@@ -147,6 +150,7 @@ func TestOpenSaysWhatIsInTheWay(t *testing.T) {
 	}
 }
 
+// Promise 37.
 func FuzzDecodePage(f *testing.F) {
 	leaves := block(0, 5)
 	p := newPage(1)

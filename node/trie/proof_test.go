@@ -28,6 +28,7 @@ func proven(t testing.TB, n int) (root [32]byte, inclusion, absence *Proof) {
 	return root, prove(3), prove(1 << 40)
 }
 
+// Promise 44.
 func TestProofsVerify(t *testing.T) {
 	for _, n := range []int{4, 5, 100, 5000} {
 		root, in, out := proven(t, n)
@@ -55,6 +56,7 @@ func copyProof(p *Proof) *Proof {
 	return &c
 }
 
+// Promise 44.
 func TestForgedProofsAreRefused(t *testing.T) {
 	root, in, out := proven(t, 300)
 	for name, p := range map[string]*Proof{"inclusion": in, "absence": out} {
@@ -121,6 +123,8 @@ func TestForgedProofsAreRefused(t *testing.T) {
 
 // TestPresentKeyCannotBeProvenAbsent tries what a prover who controls messages
 // might: another leaf, with true data, in the place of the key's.
+//
+// Promise 44.
 func TestPresentKeyCannotBeProvenAbsent(t *testing.T) {
 	root, in, out := proven(t, 300)
 	for _, leaf := range []*ProofLeaf{out.Leaf, nil, {Key: out.Key, Hash: in.Leaf.Hash, Data: in.Leaf.Data}} {
@@ -267,6 +271,7 @@ func TestMalformedProofJSONIsRefused(t *testing.T) {
 	}
 }
 
+// Promise 37.
 func FuzzProofJSON(f *testing.F) {
 	root, in, out := proven(f, 20)
 	for _, p := range []*Proof{in, out} {

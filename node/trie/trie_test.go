@@ -80,6 +80,7 @@ func unhex(t *testing.T, s string) [32]byte {
 	return [32]byte(b)
 }
 
+// Promise 46.
 func TestVectorsOfTheProofOfConcept(t *testing.T) {
 	data := []byte{1, 2, 3, 4, 5}
 	key := Key(data)
@@ -153,6 +154,7 @@ func drawKey(rt *rapid.T, known [][32]byte) [32]byte {
 	return key
 }
 
+// Promise 36.
 func TestTrieIsTheModel(t *testing.T) { rapid.Check(t, likeTheModel(inMemory(t))) }
 
 // inMemory returns a directory in memory where there is one. Nearly all of the time would be spent
@@ -168,6 +170,8 @@ func inMemory(t testing.TB) string {
 }
 
 // FuzzTrie is TestTrieIsTheModel with the fuzzer's bytes for chance.
+//
+// Promise 36.
 func FuzzTrie(f *testing.F) {
 	for seed := range uint64(8) {
 		rng := rand.New(rand.NewPCG(seed, 5))
@@ -377,6 +381,7 @@ func copyDatabase(t testingT, from, to string) {
 	}
 }
 
+// Promise 36.
 func TestRootDependsOnTheSetAlone(t *testing.T) {
 	const n = 5000
 	leaves := block(0, n)
@@ -407,6 +412,8 @@ func TestRootDependsOnTheSetAlone(t *testing.T) {
 
 // TestEveryKeyIsProvableAtEveryHeightKept also after a restart, with real
 // messages and the real verifier.
+//
+// Promise 44.
 func TestEveryKeyIsProvableAtEveryHeightKept(t *testing.T) {
 	const heights, window = 3100, 40
 	stride := uint64(3)

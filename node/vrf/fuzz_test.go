@@ -10,6 +10,8 @@ import (
 )
 
 // FuzzParseKeys holds both kinds of key to what a field element is, as big integers have it.
+//
+// Promise 37.
 func FuzzParseKeys(f *testing.F) {
 	modulus := fr.Modulus()
 	for _, n := range []*big.Int{big.NewInt(0), big.NewInt(1), new(big.Int).Sub(modulus, big.NewInt(1)), modulus} {

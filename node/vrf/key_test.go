@@ -77,6 +77,7 @@ func TestNewSecretKeyReportsABrokenSource(t *testing.T) {
 	}
 }
 
+// Promise 52.
 func TestSecretKeyIsNeverPrinted(t *testing.T) {
 	sk := newKey(t)
 	raw := sk.Bytes()

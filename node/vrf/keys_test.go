@@ -29,6 +29,7 @@ func deriveKeys(t *testing.T) (*plonk.ProvingKey, *plonk.VerifyingKey) {
 	return pk, vk
 }
 
+// Promise 41.
 func TestEmbeddedKeysAreDerivedFromTheCeremony(t *testing.T) {
 	pk, vk := deriveKeys(t)
 	proving, err := circuit.MarshalProvingKey(pk)

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
+// Promise 38.
 func TestEveryValidatorLeadsOnceInNRounds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 300).Draw(t, "n")
@@ -54,6 +55,8 @@ func TestLeaderOrderDependsOnAllOfItsInputs(t *testing.T) {
 // All 24 orders of four validators come up equally often. The counts are the same
 // in each run; chi-square with 23 degrees of freedom passes 49.7 with probability
 // 0.001 for a uniform draw.
+//
+// Promise 38.
 func TestLeaderOrderIsUniform(t *testing.T) {
 	const n, heights, orders = 4, 24_000, 24
 	counts := map[[n]int]float64{}
@@ -74,6 +77,8 @@ func TestLeaderOrderIsUniform(t *testing.T) {
 }
 
 // Words at or above the largest multiple of m would favour small indices.
+//
+// Promise 38.
 func TestDrawsSkipTheWordsThatWouldBiasThem(t *testing.T) {
 	words := func(w ...uint32) *wordStream {
 		s := &wordStream{}

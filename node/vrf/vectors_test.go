@@ -135,6 +135,8 @@ func writeVectors(t *testing.T) {
 
 // The reference implementation and this package agree with the file, and so with
 // each other.
+//
+// Promise 53.
 func TestVectors(t *testing.T) {
 	if *update {
 		writeVectors(t)

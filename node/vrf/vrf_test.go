@@ -64,6 +64,7 @@ func TestProofOfTheRightOutputVerifies(t *testing.T) {
 	}
 }
 
+// Promise 39.
 func TestProofsDifferOutputsDoNot(t *testing.T) {
 	s := proved()
 	y, proof, err := Prove(s.sk, s.x)
@@ -78,6 +79,7 @@ func TestProofsDifferOutputsDoNot(t *testing.T) {
 	}
 }
 
+// Promise 39.
 func TestVerifyRefusesAnotherStatement(t *testing.T) {
 	s := proved()
 	other, err := NewSecretKey(rand.Reader)
@@ -114,6 +116,7 @@ func TestVerifyRefusesAnotherStatement(t *testing.T) {
 	}
 }
 
+// Promise 40.
 func TestVerifyRefusesEveryDamagedField(t *testing.T) {
 	s := proved()
 	for offset := 0; offset < MaxProofSize; offset += 12 { // hits every point, scalar and count
@@ -128,6 +131,8 @@ func TestVerifyRefusesEveryDamagedField(t *testing.T) {
 
 // Each proof has one encoding: what a laxer decoder takes for the same proof is
 // refused.
+//
+// Promise 40.
 func TestVerifyRefusesOtherEncodings(t *testing.T) {
 	s := proved()
 	points := []int{0, 48, 96, 144, 192, 240, 288, 336, 580}
@@ -252,6 +257,8 @@ func TestEvaluateAndProveRefuseWhatIsNoInputOrKey(t *testing.T) {
 
 // The circuit must not accept what the native code does not compute, whatever
 // the prover claims.
+//
+// Promise 39.
 func TestNoProofOfAWrongOutput(t *testing.T) {
 	s := proved()
 	keys, err := provingKey()
@@ -283,6 +290,9 @@ func TestParsePublicKey(t *testing.T) {
 
 // FuzzVerify holds that no bytes make Verify panic, that it accepts nothing but
 // what was proved, and that a proof that decodes has no other encoding.
+//
+// Promise 37.
+// Promise 40.
 func FuzzVerify(f *testing.F) {
 	v := readVectors(f)
 	known := map[[64]byte]Output{}

@@ -10,6 +10,7 @@ import (
 	"github.com/diseq/diseq/test/integration/harness"
 )
 
+// Promise 55.
 func TestWhatTheGenesisDocumentHoldsCannotBeChanged(t *testing.T) {
 	const (
 		genesis = ": cannot be changed: it is part of the genesis document"
@@ -95,6 +96,7 @@ func TestAGoClientCanWriteBackWhatItRead(t *testing.T) {
 	}
 }
 
+// Promise 55.
 func TestScaleObeysTheRulesOfTheSpec(t *testing.T) {
 	for _, c := range []struct {
 		scale, spec string
@@ -135,6 +137,7 @@ func TestScaleObeysTheRulesOfTheSpec(t *testing.T) {
 	}
 }
 
+// Promise 55.
 func TestKubectlScale(t *testing.T) {
 	u := written(t, harness.Namespace(t), "demo", "threshold: {policy: Fixed, value: 3}")
 	k := harness.Client(t)

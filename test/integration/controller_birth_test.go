@@ -23,6 +23,8 @@ func TestANetworkComesUp(t *testing.T) {
 
 // Identities first, the genesis document from all of them, pods third; each volume is recorded
 // before anything runs on it.
+//
+// Promise 56.
 func TestANetworkIsBornInTwoPhases(t *testing.T) {
 	c := newCluster(t)
 	o := newOperator(t, c)

@@ -15,6 +15,9 @@ import (
 // The operator is killed at each of its writes in turn, once before it happens and once after, with
 // the answer lost; another one goes on. Whatever the write was, the network comes up, no key that
 // was ever seen changes, and the vote stores are made on first volumes.
+//
+// Promise 56.
+// Promise 57.
 func TestTheOperatorMayDieAtAnyWrite(t *testing.T) {
 	want := shape(t, bornWithout(t))
 	for _, before := range []bool{true, false} {

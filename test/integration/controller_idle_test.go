@@ -7,6 +7,8 @@ import (
 
 // Converged and without traffic the operator writes nothing, however often it looks; an operator
 // that has just started does not either.
+//
+// Promise 64.
 func TestAConvergedNetworkCostsNoWrite(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")
@@ -34,6 +36,8 @@ func TestAConvergedNetworkCostsNoWrite(t *testing.T) {
 }
 
 // Under traffic heights change all the time; they are written once a minute, not with every look.
+//
+// Promise 64.
 func TestTrafficCostsAtMostAWriteAMinute(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")

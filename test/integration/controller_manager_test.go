@@ -170,6 +170,8 @@ func asServiceAccount(t testing.TB, c *cluster) *rest.Config {
 
 // The whole life of a network under the operator's own rights: nothing is refused, and Secrets are
 // got by name only.
+//
+// Promise 67.
 func TestTheOperatorsRightsSufficeAndSecretsAreNeverListed(t *testing.T) {
 	c := newCluster(t)
 	config := asServiceAccount(t, c)
@@ -228,6 +230,8 @@ func TestTheOperatorsRightsSufficeAndSecretsAreNeverListed(t *testing.T) {
 }
 
 // With caches, queue and timers, too, a converged network costs no write over several resyncs.
+//
+// Promise 64.
 func TestARunningOperatorIsQuietWhenThereIsNothingToDo(t *testing.T) {
 	c := newCluster(t)
 	seen := &traffic{}
@@ -270,6 +274,8 @@ func quiet(t *testing.T, c *cluster, seen *traffic, while time.Duration) {
 }
 
 // One operator works at a time. When it ends it gives up its lease, and the next one goes on.
+//
+// Promise 68.
 func TestAnotherOperatorTakesOver(t *testing.T) {
 	c := newCluster(t)
 	elected := func(o *ctrl.Options) {

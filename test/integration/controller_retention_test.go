@@ -40,6 +40,7 @@ func (c *cluster) left(name string) map[string]bool {
 	return left
 }
 
+// Promise 65.
 func TestWithRetainTheSameChainIsResumed(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")
@@ -77,6 +78,8 @@ func TestWithRetainTheSameChainIsResumed(t *testing.T) {
 }
 
 // A volume lost while there was no resource is still not a first one: the key Secret remembers.
+//
+// Promise 58.
 func TestAVolumeLostBetweenTwoLivesOfANetworkIsKnown(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")
@@ -90,6 +93,7 @@ func TestAVolumeLostBetweenTwoLivesOfANetworkIsKnown(t *testing.T) {
 	c.checkStatements()
 }
 
+// Promise 65.
 func TestWithDeleteNothingIsLeft(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo", deleting(v1alpha1.DeletePolicy))
@@ -100,6 +104,7 @@ func TestWithDeleteNothingIsLeft(t *testing.T) {
 	}
 }
 
+// Promise 65.
 func TestRetentionMayBeChangedLater(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")
@@ -130,6 +135,8 @@ func TestRetentionMayBeChangedLater(t *testing.T) {
 	c.checkStatements()
 }
 
+// Promise 57.
+// Promise 65.
 func TestWhatWasRetainedIsAdoptedOnlyIfItIsWhatTheSpecAsksFor(t *testing.T) {
 	longer := int64(256)
 	for _, test := range []struct {
@@ -211,6 +218,8 @@ func TestWhatWasRetainedIsAdoptedOnlyIfItIsWhatTheSpecAsksFor(t *testing.T) {
 }
 
 // A name that is taken stops the network before it has a key, and what has the name is left alone.
+//
+// Promise 66.
 func TestWhatBelongsToSomebodyElseIsNotTouched(t *testing.T) {
 	of := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Name: name} }
 	stranger := of("demo-config")
@@ -258,6 +267,8 @@ func TestWhatBelongsToSomebodyElseIsNotTouched(t *testing.T) {
 
 // A pod that has the name and the labels of a validator's, and that no StatefulSet made, does not
 // count for the quorum and is not deleted.
+//
+// Promise 66.
 func TestAPodOfSomebodyElseIsNeitherCountedNorDeleted(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")
@@ -294,6 +305,7 @@ func text(t *testing.T, o client.Object) string {
 	return string(raw)
 }
 
+// Promise 66.
 func TestTwoNetworksInANamespaceDoNotSeeEachOther(t *testing.T) {
 	c := newCluster(t)
 	c.apply("one", withValidators(3))

@@ -61,6 +61,9 @@ func unstructuredOf(o runtime.Object) map[string]any {
 // With a cache that shows the past, the operator waits or is refused; nothing that it does is
 // wrong. In particular an empty cache is no reason to think that keys, volumes or StatefulSets are
 // missing.
+//
+// Promise 57.
+// Promise 63.
 func TestAnOldCacheMakesTheOperatorWaitNotErr(t *testing.T) {
 	for lag := 1; lag <= 3; lag++ {
 		t.Run(fmt.Sprintf("%d lists behind", lag), func(t *testing.T) {
@@ -140,6 +143,8 @@ func uids(t *testing.T, c *cluster) map[string]string {
 
 // The operator that hung while another one was elected, and wakes up with what it had observed,
 // changes nothing: what it writes depends on what it saw.
+//
+// Promise 58.
 func TestAnOperatorThatWakesUpLateChangesNothing(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")

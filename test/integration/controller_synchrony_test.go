@@ -38,6 +38,7 @@ func TestTheSynchronyWaitIsInTheGenesisDocumentAndInTheStatus(t *testing.T) {
 	}
 }
 
+// Promise 65.
 func TestANetworkWithTheSynchronyWaitIsResumedWithTheSameDeltaOnly(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo", waiting(100*time.Millisecond))
@@ -60,6 +61,8 @@ func TestANetworkWithTheSynchronyWaitIsResumedWithTheSameDeltaOnly(t *testing.T)
 
 // A validator that does not hear the others in time does not vote, whatever its pod looks like:
 // none of the others may go.
+//
+// Promise 60.
 func TestNoPodIsRestartedWhileTheSynchronyWaitKeepsAnotherFromVoting(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo", waiting(100*time.Millisecond))
@@ -136,6 +139,8 @@ func TestANetworkInWhichAValidatorAbstainsIsLookedAtSoonAgain(t *testing.T) {
 
 // A validator that hears the others in time at every other look is told of once, and is well when
 // it has been for a while.
+//
+// Promise 64.
 func TestAFlappingValidatorCostsNoWriteALook(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo", waiting(100*time.Millisecond))

@@ -46,6 +46,7 @@ func (c *cluster) ready() int {
 	return n
 }
 
+// Promise 60.
 func TestAnImageIsRolledOneValidatorAtATime(t *testing.T) {
 	c := newCluster(t)
 	c.slow = 2
@@ -86,6 +87,8 @@ func TestAnImageIsRolledOneValidatorAtATime(t *testing.T) {
 
 // With one validator too far behind, three are just the threshold; none of them may go. The laggard
 // itself takes no vote away.
+//
+// Promise 60.
 func TestNoPodIsRestartedThatTheQuorumNeeds(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")
@@ -114,6 +117,7 @@ func TestNoPodIsRestartedThatTheQuorumNeeds(t *testing.T) {
 	o.settle("demo")
 }
 
+// Promise 60.
 func TestABadImageCostsOneValidatorAndIsRepaired(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")
@@ -137,6 +141,8 @@ func TestABadImageCostsOneValidatorAndIsRepaired(t *testing.T) {
 
 // A network that never ran, since its first image was wrong, comes up with the right one: pods that
 // are not ready take no vote away.
+//
+// Promise 61.
 func TestANetworkBornWithABadImageComesUpWithTheRightOne(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo", toImage("diseq:bad"))
@@ -150,6 +156,8 @@ func TestANetworkBornWithABadImageComesUpWithTheRightOne(t *testing.T) {
 }
 
 // With t = n every restart stops the chain, which the user has to allow.
+//
+// Promise 60.
 func TestWithoutSpareValidatorsAnUpdateNeedsTheAnnotation(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo", withValidators(2))
@@ -180,6 +188,7 @@ func TestWithoutSpareValidatorsAnUpdateNeedsTheAnnotation(t *testing.T) {
 	}
 }
 
+// Promise 68.
 func TestAPausedNetworkIsReportedAndNotTouched(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")
@@ -203,6 +212,7 @@ func TestAPausedNetworkIsReportedAndNotTouched(t *testing.T) {
 	o.settle("demo")
 }
 
+// Promise 62.
 func TestScalingIsReportedAndNothingIsDone(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")
@@ -238,6 +248,8 @@ func TestScalingIsReportedAndNothingIsDone(t *testing.T) {
 
 // A lost quorum changes nothing but what repairs it: no pod that runs is deleted, a missing one
 // comes back.
+//
+// Promise 61.
 func TestUnderALostQuorumOnlyRepairsAreMade(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")

@@ -17,6 +17,7 @@ func (c *cluster) loseVolume(name string) {
 	c.delete(&corev1.Pod{}, name+"-0")
 }
 
+// Promise 59.
 func TestALostVolumeIsReplacedAndItsValidatorRejoins(t *testing.T) {
 	c := newCluster(t)
 	c.rejoins = false
@@ -49,6 +50,8 @@ func TestALostVolumeIsReplacedAndItsValidatorRejoins(t *testing.T) {
 
 // The operator is killed at each write while a lost volume is replaced. Whatever happens, no pod
 // comes up on the new volume with the statement that it is the first.
+//
+// Promise 58.
 func TestTheStatementIsNeverGivenTwice(t *testing.T) {
 	for _, before := range []bool{true, false} {
 		for k := 1; ; k++ {
@@ -79,6 +82,8 @@ func TestTheStatementIsNeverGivenTwice(t *testing.T) {
 
 // The StatefulSet's controller may be slow. As long as it has not seen the template without the
 // statement there is no new volume for a pod with it to come up on.
+//
+// Promise 58.
 func TestANewVolumeWaitsForTheStatefulSetController(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")
@@ -110,6 +115,8 @@ func terminating(c *cluster, claim string) bool {
 
 // A claim that is being deleted is waited for as long as its pod runs: the pod still has its votes
 // there.
+//
+// Promise 59.
 func TestAVolumeThatIsBeingDeletedIsWaitedFor(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")
@@ -128,6 +135,8 @@ func TestAVolumeThatIsBeingDeletedIsWaitedFor(t *testing.T) {
 }
 
 // Both records of a first volume lost by mistake do not make the volume that is there a first one.
+//
+// Promise 58.
 func TestAVolumeWithoutARecordIsNoFirstOne(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")

@@ -19,6 +19,8 @@ var four = []string{"demo-v0", "demo-v1", "demo-v2", "demo-v3"}
 // The disk under a validator's first claim comes back empty, as a worker's own disk does when the
 // worker is made anew. Its pod still says that the volume is the first one, whether the kubelet
 // restarts its container or it is another pod.
+//
+// Promise 58.
 func TestAnEmptiedVolumeMakesItsValidatorRejoin(t *testing.T) {
 	for _, inPlace := range []bool{true, false} {
 		c := newCluster(t)
@@ -52,6 +54,8 @@ func TestAnEmptiedVolumeMakesItsValidatorRejoin(t *testing.T) {
 
 // That a vote store was made is written down while its node runs, and costs no pod: the statement
 // in its template is not taken away.
+//
+// Promise 58.
 func TestARecordedVoteStoreRestartsNoPod(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")
@@ -77,6 +81,8 @@ func TestARecordedVoteStoreRestartsNoPod(t *testing.T) {
 
 // Neither a node that does not vote yet nor one that is silent has shown that it made its vote
 // store.
+//
+// Promise 58.
 func TestOnlyWhoIsSeenVotingHasMadeItsVoteStore(t *testing.T) {
 	c := newCluster(t)
 	c.silent["demo-v1"], c.rejoins = true, false
@@ -113,6 +119,8 @@ func TestOnlyWhoIsSeenVotingHasMadeItsVoteStore(t *testing.T) {
 
 // Whoever takes one of the records away, with whatever the nodes answer since, the peers file keeps
 // what it said; so does a network that is deleted and applied again.
+//
+// Promise 58.
 func TestTheRecordOfAVoteStoreNeverGoesBack(t *testing.T) {
 	for name, spoil := range map[string]func(*cluster){
 		"the Secrets lost it": func(c *cluster) {
@@ -180,6 +188,8 @@ func TestTheRecordOfAVoteStoreNeverGoesBack(t *testing.T) {
 
 // The operator is killed at each write of a birth, and no node answers from then on. What the peers
 // file has said it says still when another operator goes on.
+//
+// Promise 58.
 func TestTheRecordOfAVoteStoreOutlivesTheOperator(t *testing.T) {
 	recorded := 0
 	for _, before := range []bool{true, false} {
@@ -219,6 +229,8 @@ func TestTheRecordOfAVoteStoreOutlivesTheOperator(t *testing.T) {
 }
 
 // An operator that hung while another one made a record does not write what it saw before.
+//
+// Promise 58.
 func TestAnOperatorThatHungTakesNoRecordBack(t *testing.T) {
 	c := newCluster(t)
 	c.silent["demo-v1"] = true

@@ -175,6 +175,7 @@ func TestSamplesAreAccepted(t *testing.T) {
 	}
 }
 
+// Promise 67.
 func TestTheOperatorMayDoWhatItNeedsAndNoMore(t *testing.T) {
 	k := harness.ClientFor(t, harness.AsOperator(t))
 	const core = ""

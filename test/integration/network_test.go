@@ -76,6 +76,7 @@ func expect(t *testing.T, err error, want string) {
 	}
 }
 
+// Promise 55.
 func TestEveryRuleOfANewNetworkIsHeldWithAMessageThatHelps(t *testing.T) {
 	const (
 		badThreshold = "spec.threshold.value: Invalid value: threshold "

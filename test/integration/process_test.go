@@ -21,6 +21,8 @@ import (
 
 // The operator's program serves its probes to everyone, and its metrics over TLS to whom the API
 // server allows to read them.
+//
+// Promise 67.
 func TestTheOperatorsMetricsAreReadByWhoMay(t *testing.T) {
 	harness.Install(t)
 	namespace := harness.Namespace(t)

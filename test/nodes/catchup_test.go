@@ -17,6 +17,8 @@ func behind() uint64 {
 
 // A validator that was down, and an observer that begins at genesis, catch up while the others go
 // on.
+//
+// Promise 24.
 func TestANodeFarBehindCatchesUpWhileTheOthersGoOn(t *testing.T) {
 	unlessShort(t)
 	s := spec{validators: 4, threshold: 3, observers: 1, history: 64, interval: 128}

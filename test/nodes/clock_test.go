@@ -7,6 +7,8 @@ import (
 
 // Clocks that are seconds off: the chain goes on, its time rises, and no block is further ahead
 // than a validator with a right clock lets it be.
+//
+// Promise 35.
 func TestClocksThatAreSecondsOffStopNothing(t *testing.T) {
 	unlessShort(t)
 	off := []time.Duration{4 * time.Second, -3 * time.Second, 0, time.Second}

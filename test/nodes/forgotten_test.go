@@ -16,6 +16,8 @@ import (
 
 // A Byzantine validator that boasts of a height neither has one that lost its vote store vote too
 // soon, nor keeps it from ever voting: what nobody can show is no answer.
+//
+// Promise 16.
 func TestAWipedValidatorTakesNoHeightThatNobodyCanShow(t *testing.T) {
 	for _, says := range []uint64{math.MaxUint64, 1 << 63, 1 << 62, 1000} {
 		t.Run(fmt.Sprint(says), func(t *testing.T) {
@@ -54,6 +56,8 @@ func TestAWipedValidatorTakesNoHeightThatNobodyCanShow(t *testing.T) {
 // An older copy of a data directory has forgotten the votes since. At a height that is still open
 // it would be voted again: the first peer that it meets shows it what it had said. It stops, does
 // not start again, and rejoins without its vote store.
+//
+// Promise 17.
 func TestAnOlderCopyOfADataDirectoryIsNotVotedOn(t *testing.T) {
 	bubble(t, *firstSeed, spec{validators: 4, threshold: 3, guests: 1}, func(w *world) {
 		away, other, v := w.nodes[:2], w.nodes[2], w.nodes[3]

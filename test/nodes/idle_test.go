@@ -7,6 +7,8 @@ import (
 
 // For an hour in which nobody says anything there is no block; the next message is final as soon as
 // the first.
+//
+// Promise 54.
 func TestAnIdleNetworkSleepsForAnHourAndWakesAtOnce(t *testing.T) {
 	bubble(t, *firstSeed, spec{validators: 4, threshold: 3}, func(w *world) {
 		w.start(w.nodes...)

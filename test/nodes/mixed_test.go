@@ -8,6 +8,10 @@ import (
 // Partitions, slow and lost connections, kills in the midst of work of as many as may be down, then
 // of all: what was answered 202 is final exactly once, in the same order everywhere, and every
 // stream brings every height once.
+//
+// Promise 1.
+// Promise 26.
+// Promise 45.
 func TestWhatWasAcceptedIsFinalOnceAndInOneOrderThroughAllFaults(t *testing.T) {
 	eachSeed(t, "3 of 4", spec{validators: 4, threshold: 3}, mixed)
 	if !testing.Short() {

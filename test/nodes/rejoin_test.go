@@ -13,6 +13,8 @@ import (
 
 // A validator whose vote store is gone, alone or with all else, is Rejoining: it needs the word of
 // t others, casts no vote below the third height above what they report, and votes from there on.
+//
+// Promise 16.
 func TestAWipedValidatorVotesAgainOnlyAboveWhatTheOthersReport(t *testing.T) {
 	unlessShort(t)
 	for _, c := range []struct {

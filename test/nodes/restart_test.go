@@ -7,6 +7,9 @@ import (
 
 // All nodes are killed at one instant under load, twice. The first time one of them stays dead:
 // what was answered 202 is final without it.
+//
+// Promise 18.
+// Promise 24.
 func TestWhatWasAcceptedSurvivesTheDeathOfAllThoughOneStaysDead(t *testing.T) {
 	eachSeed(t, "3 of 4", spec{validators: 4, threshold: 3}, allDie)
 }

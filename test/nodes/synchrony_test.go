@@ -14,6 +14,8 @@ const delta = 100 * time.Millisecond
 // With the synchrony wait blocks are final, later than 2 Delta. A validator that hears the others
 // too late says that it is not healthy, and where its vote is needed there is no block: not one
 // that hears too late may finalize. When it hears them in time the chain goes on.
+//
+// Promise 1.
 func TestAValidatorBeyondDeltaAbstainsUntilItHearsInTime(t *testing.T) {
 	bubble(t, *firstSeed, spec{validators: 4, threshold: 3, delta: delta}, func(w *world) {
 		v := w.nodes[3]
@@ -68,6 +70,9 @@ func TestAValidatorBeyondDeltaAbstainsUntilItHearsInTime(t *testing.T) {
 
 // A leader shows two blocks for its round. With the synchrony wait nobody votes for either once
 // both are known; with and without, there is no fork, and every node holds the evidence.
+//
+// Promise 1.
+// Promise 7.
 func TestALeaderOfTwoBlocksGetsNoVoteAndEveryoneHoldsTheEvidence(t *testing.T) {
 	unlessShort(t)
 	for _, c := range []struct {

@@ -40,6 +40,8 @@ func rewriteGenesis(t *testing.T, n *system.Network, change func(*chain.Genesis)
 
 // A chain whose newest block is an hour ahead of every clock is what a network finds whose clocks
 // were set back.
+//
+// Promise 35.
 func TestNetworkGoesOnWhenItsClocksAreBehindItsChain(t *testing.T) {
 	n := system.Start(t, system.Options{})
 	n.Kill(n.Nodes...)

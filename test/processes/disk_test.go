@@ -61,6 +61,7 @@ func size(t *testing.T, path string) int64 {
 	return info.Size()
 }
 
+// Promise 21.
 func TestDamagedDatabaseStopsOnlyItsNodeAndIsLeftAsItIs(t *testing.T) {
 	n := system.Start(t, system.Options{})
 	h := n.Watch()
@@ -161,6 +162,7 @@ func (d *disk) leave(free uint64) {
 	})
 }
 
+// Promise 22.
 func TestNodeOnAFullDiskRefusesMessagesAndGoesOnOnceThereIsSpace(t *testing.T) {
 	n := system.Start(t, system.Options{})
 	h := n.Watch()

@@ -142,6 +142,7 @@ func rejected(t *testing.T, n *system.Node) float64 {
 	return v
 }
 
+// Promise 49.
 func TestPeerThatSendsGarbageIsRefusedAndCounted(t *testing.T) {
 	n := system.Start(t, system.Options{})
 	h := n.Watch()

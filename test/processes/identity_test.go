@@ -84,6 +84,7 @@ func TestFourthValidatorThatFirstStartsAfterAThousandBlocksJoinsAndVotes(t *test
 	t.Logf("started at height %d, its first vote above is in block %d; %d blocks", joined, voted, r.Height)
 }
 
+// Promise 16.
 func TestWipedValidatorRejoinsAndVotesFromTheThirdHeightOn(t *testing.T) {
 	n := system.Start(t, system.Options{})
 	h := n.Watch()

@@ -8,6 +8,7 @@ import (
 	"github.com/diseq/diseq/test/system"
 )
 
+// Promise 5.
 func TestOthersGoOnWhenOneIsKilledAndItCatchesUp(t *testing.T) {
 	n := system.Start(t, system.Options{})
 	h := n.Watch()
@@ -26,6 +27,7 @@ func TestOthersGoOnWhenOneIsKilledAndItCatchesUp(t *testing.T) {
 	t.Logf("%v; all final in %d blocks, finalize votes %v", load, r.Height, r.Votes)
 }
 
+// Promise 18.
 func TestNothingAcceptedIsLostWhenAllAreKilledAndOneStaysDead(t *testing.T) {
 	n := system.Start(t, system.Options{})
 	h := n.Watch()
@@ -49,6 +51,7 @@ func TestNothingAcceptedIsLostWhenAllAreKilledAndOneStaysDead(t *testing.T) {
 	n.Audit(h, loads...)
 }
 
+// Promise 13.
 func TestAllKilledInTheMiddleOfTheirRecovery(t *testing.T) {
 	n := system.Start(t, system.Options{})
 	h := n.Watch()

@@ -12,6 +12,7 @@ import (
 	"github.com/diseq/diseq/test/system"
 )
 
+// Promise 24.
 func TestStoppedNetworkContinuesItsChain(t *testing.T) {
 	first := system.Start(t, system.Options{})
 	load := system.Load{Nodes: first.Nodes, Rate: 500, Batch: 5, Size: 100}.Start(t)
@@ -38,6 +39,7 @@ func TestStoppedNetworkContinuesItsChain(t *testing.T) {
 	second.Stop()
 }
 
+// Promise 23.
 func TestSecondProcessOnADataDirectoryIsRefused(t *testing.T) {
 	n := system.Start(t, system.Options{})
 	finalize(t, n.Nodes[0], t.Name())
@@ -77,6 +79,7 @@ func events(ctx context.Context, node *system.Node, last string, each func(id st
 	return fmt.Errorf("the stream ended: %w", lines.Err())
 }
 
+// Promise 45.
 func TestStreamResumesAcrossARestartWithoutGapOrRepeat(t *testing.T) {
 	n := system.Start(t, system.Options{})
 	h := n.Watch()
@@ -117,6 +120,7 @@ func TestStreamResumesAcrossARestartWithoutGapOrRepeat(t *testing.T) {
 	n.Audit(h, load)
 }
 
+// Promise 6.
 func TestNodeThatWasKilledIsReadyAgainWithoutTheOthers(t *testing.T) {
 	n := system.Start(t, system.Options{})
 	finalize(t, n.Nodes[0], t.Name())

@@ -32,6 +32,8 @@ func awaitHealth(t *testing.T, node *system.Node, want bool) {
 
 // A validator whose process stands still notices it itself and abstains; three of four go on, with
 // the wait.
+//
+// Promise 1.
 func TestPausedValidatorAbstainsFromTheSynchronyWait(t *testing.T) {
 	n := synchronous(t)
 	h := n.Watch()
@@ -68,6 +70,8 @@ func TestPausedValidatorAbstainsFromTheSynchronyWait(t *testing.T) {
 
 // Where fewer than the threshold are left the others know that they hear too little: nothing
 // becomes final until they are back.
+//
+// Promise 1.
 func TestSynchronyWaitOutlivesALostQuorum(t *testing.T) {
 	n := synchronous(t)
 	finalize(t, n.Nodes[0], t.Name())

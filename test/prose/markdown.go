@@ -14,8 +14,9 @@ var (
 	link       = regexp.MustCompile(`\]\([^)\s]*\)|\]\[[^\]]*\]`)
 	address    = regexp.MustCompile(`<?https?://[^\s)>]*[^\s)>.,;:]>?`)
 	htmlTag    = regexp.MustCompile(`</?[a-z][^>]*>|<!--.*?-->`)
+	fence      = regexp.MustCompile("^(```|~~~)")
 	listItem   = regexp.MustCompile(`^\s*([-*+]|\d+[.)])\s+`)
-	tableRule  = regexp.MustCompile(`^[\s|:-]+$`)
+	tableRule  = regexp.MustCompile(`^[\s|:]*-[\s|:-]+$`)
 	underlined = regexp.MustCompile(`^\s*(=+|-{3,})\s*$`)
 )
 
@@ -55,7 +56,7 @@ func markdown(file string, base int, source string, k kind) (all []text) {
 	for i, raw := range lines {
 		number := base + i + 1
 		trimmed := strings.TrimSpace(raw)
-		if strings.HasPrefix(trimmed, "```") || strings.HasPrefix(trimmed, "~~~") {
+		if fence.MatchString(trimmed) {
 			flush()
 			fenced, inItem, blank = !fenced, inItem && indented(raw), true
 			continue
@@ -79,13 +80,11 @@ func markdown(file string, base int, source string, k kind) (all []text) {
 			title := strings.TrimSpace(strings.TrimLeft(trimmed, "#"))
 			all = append(all, text{file, heading, plain([]line{{number, title}})})
 			inItem = false
+		case tableRule.MatchString(trimmed) && strings.HasPrefix(trimmed, "|"):
 		case strings.HasPrefix(trimmed, "|"):
 			flush()
-			if tableRule.MatchString(trimmed) {
-				break
-			}
 			of := k
-			if i+1 < len(lines) && tableRule.MatchString(lines[i+1]) && strings.Contains(lines[i+1], "-") {
+			if i+1 < len(lines) && tableRule.MatchString(lines[i+1]) {
 				of = heading
 			}
 			inItem = false
@@ -99,9 +98,7 @@ func markdown(file string, base int, source string, k kind) (all []text) {
 			current = append(current, line{number, listItem.ReplaceAllString(raw, "")})
 			inItem = true
 		default:
-			if !indented(raw) && !strings.HasPrefix(raw, " ") && blank {
-				inItem = false
-			}
+			inItem = inItem && (!blank || strings.HasPrefix(raw, " "))
 			current = append(current, line{number, strings.TrimLeft(trimmed, "> ")})
 		}
 		blank = false

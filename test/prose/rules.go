@@ -62,7 +62,8 @@ var banned = []struct{ phrase, unless string }{
 	{phrase: `is told`},
 	{phrase: `goes before`},
 	{phrase: `by the way`},
-	{phrase: `is no [a-z]+`, unless: `^(there|here) |no (longer|one|more|less|fewer|later|earlier|larger|smaller|better|worse|faster|slower|higher|different|other)\b`},
+	{phrase: `is no [a-z]+`, unless: `^(there|here) |no (longer|one|more|less|fewer|later|earlier|` +
+		`larger|smaller|better|worse|faster|slower|higher|different|other)\b`},
 	{phrase: `may be lost, ever`},
 	{phrase: `whom`},
 }
@@ -118,7 +119,7 @@ type sentence struct {
 // words counts what is spoken: a dash, an operator or a bracket alone does not count.
 func (s sentence) words() int {
 	n := 0
-	for _, w := range strings.Fields(s.text) {
+	for w := range strings.FieldsSeq(s.text) {
 		if strings.ContainsFunc(w, isWordRune) {
 			n++
 		}
@@ -129,7 +130,7 @@ func (s sentence) words() int {
 // first is the first word in lower case, without the quotes, brackets and emphasis around it and
 // without the number of an item.
 func (s sentence) first() string {
-	for _, w := range strings.Fields(strings.ToLower(s.text)) {
+	for w := range strings.FieldsSeq(strings.ToLower(s.text)) {
 		w = strings.TrimFunc(w, func(r rune) bool { return !isWordRune(r) && r != codeMark })
 		w, _, _ = strings.Cut(strings.ReplaceAll(w, "’", "'"), "'")
 		if strings.ContainsFunc(w, unicode.IsLetter) || strings.ContainsRune(w, codeMark) {

@@ -98,8 +98,9 @@ func golang(file, source string) (all []text, found []finding, err error) {
 }
 
 var (
-	directive = regexp.MustCompile(`^//([a-z]+:[a-z]|line |nolint|export |extern | ?\+(kubebuilder|k8s|optional|required|list|map|struct|genclient|enum|default))`)
-	example   = regexp.MustCompile(`^// ?((Unordered )?[Oo]utput:|Promise \d)`)
+	directive = regexp.MustCompile(`^//([a-z]+:[a-z]|line |nolint|export |extern |` +
+		` ?\+(kubebuilder|k8s|optional|required|list|map|struct|genclient|enum|default))`)
+	example = regexp.MustCompile(`^// ?((Unordered )?[Oo]utput:|Promises? \d)`)
 )
 
 // paragraphs splits a comment at its empty lines and at its items; what is indented is code, unless
@@ -158,7 +159,7 @@ func literals(file string, files *token.FileSet, parsed *ast.File) (all []text) 
 			return
 		}
 		words := 0
-		for _, w := range strings.Fields(joined) {
+		for w := range strings.FieldsSeq(joined) {
 			if spoken.MatchString(w) {
 				words++
 			}

@@ -25,6 +25,8 @@ var tooMany = simulation.Case{Name: "too many", Options: simulation.Options{N: 4
 
 // A promise that is broken fails with its seed, the command that has the run again, and its
 // transcript; a whole one does not.
+//
+// Promise 2.
 func TestABrokenPromiseFailsWithItsSeedAndTranscript(t *testing.T) {
 	broken := &line{Case: tooMany}
 	err := broken.promise(&options{first: 0, seeds: 500, parallel: 2}, silent(broken))

@@ -132,6 +132,7 @@ func TestAuditOfAnHonestNetworkIsSilent(t *testing.T) {
 	}
 }
 
+// Promise 2.
 func TestAuditSeesEveryBrokenPromise(t *testing.T) {
 	extra := chain.Message{Data: []byte("a message by hand")}
 	for name, c := range map[string]struct {
