@@ -51,7 +51,7 @@ func (p *pass) apply(ctx context.Context, wanted any, live client.Object, g guar
 	if live == nil {
 		// The cache may lag, and it never holds what lacks our label. What there is decides, not
 		// what the cache shows.
-		if live, err = p.look(ctx, object); err != nil {
+		if live, err = p.getLive(ctx, object); err != nil {
 			return nil, err
 		}
 	}
@@ -68,7 +68,7 @@ func (p *pass) apply(ctx context.Context, wanted any, live client.Object, g guar
 		object.SetResourceVersion(live.GetResourceVersion())
 	}
 	p.count()
-	if err := p.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), fieldOwner, client.ForceOwnership); err != nil {
+	if err := p.r.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), fieldOwner, client.ForceOwnership); err != nil {
 		return nil, refused(err, "apply", kind, name)
 	}
 	return object, nil
@@ -87,11 +87,11 @@ func untyped(wanted any) (*unstructured.Unstructured, error) {
 	return object, nil
 }
 
-// look gets an object from the API server; nil if there is none.
-func (p *pass) look(ctx context.Context, object *unstructured.Unstructured) (client.Object, error) {
+// getLive gets an object from the API server; nil if there is none.
+func (p *pass) getLive(ctx context.Context, object *unstructured.Unstructured) (client.Object, error) {
 	live := &unstructured.Unstructured{}
 	live.SetGroupVersionKind(object.GroupVersionKind())
-	err := p.live.Get(ctx, client.ObjectKeyFromObject(object), live)
+	err := p.r.live.Get(ctx, client.ObjectKeyFromObject(object), live)
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil, nil

@@ -42,11 +42,13 @@ type Reconciler struct {
 	operator resources.Operator
 	resync   time.Duration
 
-	now      func() time.Time
+	clock    func() time.Time
 	metrics  *metrics
 	keys     publicKeys
 	monitors monitors
 	memories memories
+	// show is that of memories; a test counts its calls.
+	show func(types.NamespacedName, membership.Network, time.Time) membership.Shown
 }
 
 // New makes a Reconciler. c reads from a cache and live from the API server; live may be asked for
@@ -58,14 +60,16 @@ func New(
 	if err != nil {
 		return nil, fmt.Errorf("metrics of networks: %w", err)
 	}
-	now := o.Now
-	if now == nil {
-		now = time.Now
+	clock := o.Now
+	if clock == nil {
+		clock = time.Now
 	}
-	return &Reconciler{
+	r := &Reconciler{
 		client: c, live: live, mapper: mapper, events: recorder, nodes: o.Nodes, operator: o.Operator, resync: o.Resync, metrics: metrics,
-		now: now,
-	}, nil
+		clock: clock,
+	}
+	r.show = r.memories.show
+	return r, nil
 }
 
 // Reconcile brings one network a step nearer to what its resource says.
@@ -84,7 +88,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		r.forget(request.NamespacedName)
 		return ctrl.Result{}, nil
 	}
-	p := &pass{Reconciler: r, network: network, now: r.now()}
+	p := &pass{r: r, network: network, now: r.clock()}
 	err := p.observe(ctx)
 	observed := p.membership()
 	pods, set := membership.PlanPods(observed), membership.PlanSet(observed)
@@ -121,30 +125,6 @@ func (p *pass) act(ctx context.Context, pods membership.Decision) error {
 	return nil
 }
 
-// applyMembers makes volumes, records which were the first, and then makes what runs on them. A
-// member that the API server refuses something for holds up no other.
-func (p *pass) applyMembers(ctx context.Context) error {
-	var ready []*member
-	for _, m := range p.members {
-		ok, err := p.applyVolume(ctx, m)
-		if p.tolerate(err) != nil {
-			return err
-		}
-		if ok {
-			ready = append(ready, m)
-		}
-	}
-	if err := p.recordVolumes(ctx); err != nil {
-		return err
-	}
-	for _, m := range ready {
-		if _, err := p.applySet(ctx, m); p.tolerate(err) != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // tolerate keeps a problem to be reported and lets the reconcile go on; any other error ends it.
 func (p *pass) tolerate(err error) error {
 	if problem, ok := errors.AsType[*status.Problem](err); ok && problem.Reason == status.NameConflict {
@@ -171,7 +151,7 @@ func (p *pass) note(problem *status.Problem) {
 }
 
 // count counts a write.
-func (p *pass) count() { p.metrics.writes.WithLabelValues(p.network.Namespace, p.network.Name).Inc() }
+func (p *pass) count() { p.r.metrics.writes.WithLabelValues(p.network.Namespace, p.network.Name).Inc() }
 
 func (p *pass) at() types.NamespacedName { return client.ObjectKeyFromObject(p.network) }
 
@@ -184,8 +164,8 @@ func (p *pass) event(related *corev1.Pod, kind, reason, action, format string, a
 	note := []byte(fmt.Sprintf(format, args...))
 	note = note[:min(len(note), most)]
 	if related == nil { // not a nil pointer in an interface
-		p.events.Eventf(p.network, nil, kind, reason, action, "%s", strings.ToValidUTF8(string(note), ""))
+		p.r.events.Eventf(p.network, nil, kind, reason, action, "%s", strings.ToValidUTF8(string(note), ""))
 		return
 	}
-	p.events.Eventf(p.network, related, kind, reason, action, "%s", strings.ToValidUTF8(string(note), ""))
+	p.r.events.Eventf(p.network, related, kind, reason, action, "%s", strings.ToValidUTF8(string(note), ""))
 }

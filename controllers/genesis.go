@@ -18,17 +18,17 @@ import (
 // decides whether keys are still made; so its absence is believed of the API server alone, not of
 // the cache.
 func (p *pass) readGenesis(ctx context.Context) error {
-	held, ok := seen[*corev1.ConfigMap](p, resources.GenesisName(p.network.Name))
+	held, ok := cached[*corev1.ConfigMap](p, resources.GenesisName(p.network.Name))
 	if !ok {
 		held = &corev1.ConfigMap{}
-		err := p.live.Get(ctx, types.NamespacedName{Namespace: p.network.Namespace, Name: resources.GenesisName(p.network.Name)}, held)
+		err := p.r.live.Get(ctx, types.NamespacedName{Namespace: p.network.Namespace, Name: resources.GenesisName(p.network.Name)}, held)
 		switch {
 		case apierrors.IsNotFound(err):
 			return nil
 		case err != nil:
 			return err
 		}
-		p.objects[key(held, held.Name)] = held
+		p.objects[objectKey(held, held.Name)] = held
 	}
 	if p.foreign(held) != "" {
 		return p.conflict("ConfigMap", held)
@@ -139,7 +139,7 @@ func (p *pass) createGenesis(ctx context.Context) error {
 		return nil
 	}
 	// The owner may have to be added or removed.
-	held, _ := seen[*corev1.ConfigMap](p, resources.GenesisName(p.network.Name))
+	held, _ := cached[*corev1.ConfigMap](p, resources.GenesisName(p.network.Name))
 	_, err := p.apply(ctx, resources.GenesisConfigMap(p.network, p.document), held, asObserved)
 	return err
 }

@@ -72,7 +72,7 @@ func (p *pass) readKey(ctx context.Context, m *member) error {
 	at := types.NamespacedName{Namespace: p.network.Namespace, Name: m.name}
 	meta := &metav1.PartialObjectMetadata{}
 	meta.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	err := p.live.Get(ctx, at, meta)
+	err := p.r.live.Get(ctx, at, meta)
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil
@@ -81,10 +81,10 @@ func (p *pass) readKey(ctx context.Context, m *member) error {
 	case p.foreign(meta) != "":
 		return p.conflict("Secret", meta)
 	}
-	keys, known := p.keys.get(meta.UID)
+	keys, known := p.r.keys.get(meta.UID)
 	if !known {
 		secret := &corev1.Secret{}
-		if err := p.live.Get(ctx, at, secret); err != nil {
+		if err := p.r.live.Get(ctx, at, secret); err != nil {
 			return fmt.Errorf("get key Secret %s: %w", m.name, err)
 		}
 		if secret.UID != meta.UID {
@@ -95,7 +95,7 @@ func (p *pass) readKey(ctx context.Context, m *member) error {
 			return problemf(status.KeyMismatch, "Secret %s holds no identity of a validator: %v", m.name, err)
 		}
 		keys = id.Public()
-		p.keys.put(meta.UID, keys)
+		p.r.keys.put(meta.UID, keys)
 	}
 	m.secret, m.keys = meta, keys
 	return nil
@@ -155,12 +155,12 @@ func (p *pass) createKeys(ctx context.Context) error {
 		}
 		secret := resources.KeySecret(p.network, m.serial, files)
 		p.count()
-		if err := p.client.Create(ctx, secret, fieldOwner); err != nil {
+		if err := p.r.client.Create(ctx, secret, fieldOwner); err != nil {
 			return refused(err, "create", "Secret", m.name)
 		}
 		m.secret = &metav1.PartialObjectMetadata{TypeMeta: secret.TypeMeta, ObjectMeta: secret.ObjectMeta}
 		m.keys = id.Public()
-		p.keys.put(secret.UID, m.keys)
+		p.r.keys.put(secret.UID, m.keys)
 	}
 	return nil
 }

@@ -33,7 +33,7 @@ const askTimeout = 3 * time.Second
 
 // pass is one reconcile of one network: what was observed, and what is done about it.
 type pass struct {
-	*Reconciler
+	r       *Reconciler
 	network *v1alpha1.DiseqNetwork
 	now     time.Time
 	// objects are the network's in the cache, by kind and name.
@@ -99,7 +99,7 @@ func (p *pass) observe(ctx context.Context) error {
 // that somebody else made is none of ours, whatever its labels say: it is neither counted nor
 // deleted.
 func (p *pass) podOf(m *member) *corev1.Pod {
-	pod, ok := seen[*corev1.Pod](p, resources.PodName(m.name))
+	pod, ok := cached[*corev1.Pod](p, resources.PodName(m.name))
 	if !ok {
 		return nil
 	}
@@ -116,13 +116,13 @@ func (p *pass) list(ctx context.Context) error {
 		&appsv1.StatefulSetList{}, &corev1.PodList{}, &corev1.PersistentVolumeClaimList{}, &corev1.ConfigMapList{}, &corev1.ServiceList{},
 		&corev1.ServiceAccountList{}, &policyv1.PodDisruptionBudgetList{}, &networkingv1.NetworkPolicyList{},
 	} {
-		err := p.client.List(ctx, list, client.InNamespace(p.network.Namespace), client.MatchingLabels(resources.NetworkSelector(p.network.Name)))
+		err := p.r.client.List(ctx, list, client.InNamespace(p.network.Namespace), client.MatchingLabels(resources.NetworkSelector(p.network.Name)))
 		if err != nil {
 			return fmt.Errorf("list %T: %w", list, err)
 		}
 		err = meta.EachListItem(list, func(o runtime.Object) error {
 			if object, ok := o.(client.Object); ok {
-				p.objects[key(object, object.GetName())] = object
+				p.objects[objectKey(object, object.GetName())] = object
 			}
 			return nil
 		})
@@ -134,11 +134,11 @@ func (p *pass) list(ctx context.Context) error {
 }
 
 // key is where an object of a kind and a name is in pass.objects.
-func key(kind client.Object, name string) string { return fmt.Sprintf("%T/%s", kind, name) }
+func objectKey(kind client.Object, name string) string { return fmt.Sprintf("%T/%s", kind, name) }
 
-func seen[T client.Object](p *pass, name string) (T, bool) {
+func cached[T client.Object](p *pass, name string) (T, bool) {
 	var kind T
-	o, ok := p.objects[key(kind, name)].(T)
+	o, ok := p.objects[objectKey(kind, name)].(T)
 	return o, ok
 }
 
@@ -181,13 +181,12 @@ func (p *pass) ask(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	for i, answer := range nodeclient.Ask(ctx, p.nodes, nodes, membership.Slack) {
+	for i, answer := range nodeclient.Ask(ctx, p.r.nodes, nodes, membership.Slack) {
 		asked[i].answer = answer
 	}
 }
 
-// membership is what the planner sees. Whether a pod is outdated is told by the template that is
-// wanted now, not by the StatefulSet's revisions: those are old for a moment after every change.
+// membership is the network as it was observed, which the planner decides on.
 func (p *pass) membership() membership.Network {
 	n := membership.Network{
 		Name:          p.network.Name,
@@ -203,28 +202,35 @@ func (p *pass) membership() membership.Network {
 		}
 	}
 	for _, m := range p.members {
-		seen := membership.Member{Name: m.name, Serial: m.serial, PublicKey: m.keys.PublicKey, Secret: m.secret != nil}
-		if seen.PublicKey == (chain.PublicKey{}) {
-			seen.PublicKey = p.validatorInGenesis(m.name).PublicKey
-		}
-		seen.Volume.FirstUID, seen.VoteStore = m.first, m.voteStore
-		if m.volume != nil {
-			seen.Volume.Exists, seen.Volume.UID = true, m.volume.UID
-			seen.Volume.Terminating = m.volume.DeletionTimestamp != nil
-		}
-		if m.set != nil {
-			seen.StatefulSet.Exists = true
-			seen.StatefulSet.Unobserved = m.set.Status.ObservedGeneration < m.set.Generation ||
-				m.wanted == nil || !resources.Current(m.set, m.wanted)
-		}
-		if m.pod != nil {
-			outdated := m.wanted != nil && m.pod.Annotations[resources.TemplateAnnotation] != resources.TemplateOf(m.wanted)
-			seen.Pod = n.Set.ObservePod(m.pod, outdated, p.now)
-		}
-		if m.asked {
-			seen.Answer, seen.Silence = m.answer.Status, m.answer.Err
-		}
-		n.Members = append(n.Members, seen)
+		n.Members = append(n.Members, p.observed(m, n.Set))
 	}
 	return n
+}
+
+// observed is what the planner sees of a member. Its pod is outdated if it was not made from the
+// template that is wanted now. The StatefulSet's revisions would not tell: for a moment after every
+// change they are those of before.
+func (p *pass) observed(m *member, set membership.Set) membership.Member {
+	o := membership.Member{Name: m.name, Serial: m.serial, PublicKey: m.keys.PublicKey, Secret: m.secret != nil, VoteStore: m.voteStore}
+	if o.PublicKey == (chain.PublicKey{}) {
+		o.PublicKey = p.validatorInGenesis(m.name).PublicKey
+	}
+	o.Volume.FirstUID = m.first
+	if m.volume != nil {
+		o.Volume.Exists, o.Volume.UID = true, m.volume.UID
+		o.Volume.Terminating = m.volume.DeletionTimestamp != nil
+	}
+	if m.set != nil {
+		o.StatefulSet.Exists = true
+		o.StatefulSet.Unobserved = m.set.Status.ObservedGeneration < m.set.Generation ||
+			m.wanted == nil || !resources.Current(m.set, m.wanted)
+	}
+	if m.pod != nil {
+		outdated := m.wanted != nil && m.pod.Annotations[resources.TemplateAnnotation] != resources.TemplateOf(m.wanted)
+		o.Pod = set.ObservePod(m.pod, outdated, p.now)
+	}
+	if m.asked {
+		o.Answer, o.Silence = m.answer.Status, m.answer.Err
+	}
+	return o
 }

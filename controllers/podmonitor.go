@@ -58,20 +58,20 @@ func (m *monitors) missing(now time.Time) {
 
 // applyMonitor makes the PodMonitor, or removes it, where the cluster knows that kind.
 func (p *pass) applyMonitor(ctx context.Context) error {
-	if !p.monitors.due(p.network.UID, p.network.Generation, p.now) {
+	if !p.r.monitors.due(p.network.UID, p.network.Generation, p.now) {
 		return nil
 	}
 	kind := resources.MonitorKind
-	if _, err := p.mapper.RESTMapping(kind.GroupKind(), kind.Version); meta.IsNoMatchError(err) {
-		p.monitors.missing(p.now)
+	if _, err := p.r.mapper.RESTMapping(kind.GroupKind(), kind.Version); meta.IsNoMatchError(err) {
+		p.r.monitors.missing(p.now)
 		return nil
 	} else if err != nil {
 		return fmt.Errorf("looking for %s: %w", kind.Kind, err)
 	}
 	wanted := resources.PodMonitor(p.network)
-	live, err := p.look(ctx, wanted)
+	live, err := p.getLive(ctx, wanted)
 	if meta.IsNoMatchError(err) { // it was there, and the mapper remembers it
-		p.monitors.missing(p.now)
+		p.r.monitors.missing(p.now)
 		return nil
 	}
 	switch {
@@ -82,14 +82,14 @@ func (p *pass) applyMonitor(ctx context.Context) error {
 	case live != nil && p.foreign(live) == "":
 		p.count()
 		uid := live.GetUID()
-		err = client.IgnoreNotFound(refused(p.client.Delete(ctx, live, client.Preconditions{UID: &uid}), "delete", kind.Kind, live.GetName()))
+		err = client.IgnoreNotFound(refused(p.r.client.Delete(ctx, live, client.Preconditions{UID: &uid}), "delete", kind.Kind, live.GetName()))
 	}
 	if apierrors.IsNotFound(err) { // the kind went away in between
-		p.monitors.missing(p.now)
+		p.r.monitors.missing(p.now)
 		return nil
 	}
 	if err == nil {
-		p.monitors.done(p.network.UID, p.network.Generation, p.now)
+		p.r.monitors.done(p.network.UID, p.network.Generation, p.now)
 	}
 	return p.tolerate(err)
 }

@@ -22,23 +22,23 @@ func (p *pass) deletePods(ctx context.Context, d membership.Decision) error {
 		return nil
 	}
 	for _, victim := range d.Victims {
-		pod, ok := seen[*corev1.Pod](p, victim.Pod)
+		pod, ok := cached[*corev1.Pod](p, victim.Pod)
 		if !ok || pod.UID != victim.UID {
 			return fmt.Errorf("pod %s: %w: it is not the one that was judged", victim.Pod, errLater)
 		}
 		p.count()
-		err := p.client.Delete(ctx, pod, client.Preconditions{UID: &pod.UID, ResourceVersion: &pod.ResourceVersion})
+		err := p.r.client.Delete(ctx, pod, client.Preconditions{UID: &pod.UID, ResourceVersion: &pod.ResourceVersion})
 		if apierrors.IsNotFound(err) {
 			continue // it went by itself
 		}
-		if err := refused(err, "delete", "Pod", victim.Pod); err != nil {
-			return err
+		if err != nil {
+			return refused(err, "delete", "Pod", victim.Pod)
 		}
 		if d.Action == membership.Restart {
-			p.metrics.restarts.WithLabelValues(p.network.Namespace, p.network.Name).Inc()
+			p.r.metrics.restarts.WithLabelValues(p.network.Namespace, p.network.Name).Inc()
 			p.event(pod, corev1.EventTypeNormal, "Restarting", "Restart", "%s", d.Message)
 		} else {
-			p.metrics.replaced.WithLabelValues(p.network.Namespace, p.network.Name).Inc()
+			p.r.metrics.replaced.WithLabelValues(p.network.Namespace, p.network.Name).Inc()
 			p.event(pod, corev1.EventTypeNormal, "Replacing", "Replace", "%s, image %s", d.Message, image(pod))
 		}
 	}

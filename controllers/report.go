@@ -45,28 +45,29 @@ func (p *pass) finish(ctx context.Context, pods, set membership.Decision, err er
 		return ctrl.Result{}, err
 	}
 	available := meta.IsStatusConditionTrue(wanted.Conditions, v1alpha1.ConditionAvailable)
-	p.metrics.set(p.at(), &wanted, available)
+	p.r.metrics.set(p.at(), &wanted, available)
 	return ctrl.Result{RequeueAfter: jittered(p.next(wanted, wait))}, nil
 }
 
-// memories hold what networks are still shown with. They are lost with the operator: the next one
-// shows what it sees.
+// memories remember the recent troubles of each network. They are lost with the operator: the next
+// one shows what it sees.
 type memories struct {
 	mu sync.Mutex
 	by map[types.NamespacedName]*membership.Memory
 }
 
-// of is the memory of a network, which is reconciled once at a time.
-func (m *memories) of(network types.NamespacedName) *membership.Memory {
+// show takes note of a network, which is reconciled once at a time, and returns it as it is to be
+// shown.
+func (m *memories) show(at types.NamespacedName, n membership.Network, now time.Time) membership.Shown {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.by == nil {
 		m.by = map[types.NamespacedName]*membership.Memory{}
 	}
-	if m.by[network] == nil {
-		m.by[network] = &membership.Memory{}
+	if m.by[at] == nil {
+		m.by[at] = &membership.Memory{}
 	}
-	return m.by[network]
+	return m.by[at].Show(n, now)
 }
 
 func (m *memories) forget(network types.NamespacedName) {
@@ -76,16 +77,13 @@ func (m *memories) forget(network types.NamespacedName) {
 }
 
 func (p *pass) status(pods, set membership.Decision) v1alpha1.DiseqNetworkStatus {
-	shown := p.memories.of(p.at()).Hold(p.membership(), p.now)
-	if waits := membership.PlanPods(shown); len(pods.Victims) == 0 && len(waits.Victims) == 0 {
-		pods = waits // whom nothing is done for is waited for as long as is shown
-	}
+	shown := p.r.show(p.at(), p.membership(), p.now)
 	o := status.Observation{
 		Generation: p.network.Generation,
 		Now:        p.now,
 		Old:        p.network.Status,
 		Network:    shown,
-		Pods:       pods,
+		Pods:       shown.Explain(pods),
 		Set:        set,
 		Problem:    p.problem,
 		Selector:   resources.Selector(p.network.Name),
@@ -133,32 +131,11 @@ func (p *pass) patchStatus(ctx context.Context, wanted v1alpha1.DiseqNetworkStat
 	written.Status = wanted
 	p.count()
 	patch := client.MergeFromWithOptions(p.network, client.MergeFromWithOptimisticLock{})
-	if err := p.client.Status().Patch(ctx, written, patch, fieldOwner); err != nil {
+	if err := p.r.client.Status().Patch(ctx, written, patch, fieldOwner); err != nil {
 		return client.IgnoreNotFound(fmt.Errorf("write status: %w", laterIfConflict(err)))
 	}
 	p.network = written
 	return nil
-}
-
-// recordVolumes writes the UIDs of first volumes to the status before anything runs on them. The
-// key Secrets have them as well; the status is the second place, so that losing one of the two does
-// not make a volume look like a first one.
-func (p *pass) recordVolumes(ctx context.Context) error {
-	recorded := map[string]v1alpha1.Member{}
-	for _, m := range p.network.Status.Members {
-		recorded[m.Name] = m
-	}
-	news := false
-	for _, m := range p.members {
-		news = news || (m.first != "" && recorded[m.name].VolumeUID != string(m.first))
-	}
-	if !news {
-		return nil
-	}
-	none := membership.Decision{Action: membership.None}
-	wanted := *p.network.Status.DeepCopy()
-	wanted.Members = p.status(none, none).Members
-	return p.patchStatus(ctx, wanted)
 }
 
 // tell makes an event of each condition whose status or reason changed; what is the reason of
@@ -194,7 +171,7 @@ func (p *pass) next(s v1alpha1.DiseqNetworkStatus, due time.Duration) time.Durat
 	case p.problem != nil:
 		wait = refusedAgain
 	case progressing.Status == metav1.ConditionFalse && available.Reason == status.AllValidatorsReady:
-		wait = p.resync
+		wait = p.r.resync
 	}
 	if due > 0 {
 		wait = min(wait, due)

@@ -20,12 +20,12 @@ func (p *pass) applyAddresses(ctx context.Context) error {
 		return problemf(status.InvalidSpec, "%v", err)
 	}
 	steps := []step{
-		one(p, &corev1.Service{}, resources.PeersName(p.network.Name), resources.PeersService(p.network)),
-		one(p, &corev1.Service{}, resources.ClientsName(p.network.Name), resources.ClientsService(p.network)),
-		one(p, &corev1.ConfigMap{}, resources.ConfigName(p.network.Name), config),
+		stepFor(p, &corev1.Service{}, resources.PeersName(p.network.Name), resources.PeersService(p.network)),
+		stepFor(p, &corev1.Service{}, resources.ClientsName(p.network.Name), resources.ClientsService(p.network)),
+		stepFor(p, &corev1.ConfigMap{}, resources.ConfigName(p.network.Name), config),
 	}
-	for _, policy := range resources.NetworkPolicies(p.network, p.operator) {
-		steps = append(steps, one(p, &networkingv1.NetworkPolicy{}, *policy.GetName(), policy))
+	for _, policy := range resources.NetworkPolicies(p.network, p.r.operator) {
+		steps = append(steps, stepFor(p, &networkingv1.NetworkPolicy{}, *policy.GetName(), policy))
 	}
 	return p.applyAll(ctx, steps)
 }
@@ -41,15 +41,15 @@ func (p *pass) applyShared(ctx context.Context) error {
 	// than there are would block every drain.
 	threshold := int(p.genesis.Threshold)
 	// An operator that hung must not take back what another one has recorded of vote stores since.
-	file := one(p, &corev1.ConfigMap{}, resources.PeersName(p.network.Name), peers)
+	file := stepFor(p, &corev1.ConfigMap{}, resources.PeersName(p.network.Name), peers)
 	file.guard = asObserved
 	steps := []step{
 		file,
-		one(p, &policyv1.PodDisruptionBudget{}, resources.BudgetName(p.network.Name),
+		stepFor(p, &policyv1.PodDisruptionBudget{}, resources.BudgetName(p.network.Name),
 			resources.PodDisruptionBudget(p.network, threshold, threshold)),
 	}
 	for _, m := range p.members {
-		steps = append(steps, one(p, &corev1.ServiceAccount{}, m.name, resources.ServiceAccount(p.network, m.serial)))
+		steps = append(steps, stepFor(p, &corev1.ServiceAccount{}, m.name, resources.ServiceAccount(p.network, m.serial)))
 	}
 	return p.applyAll(ctx, steps)
 }
@@ -61,8 +61,8 @@ type step struct {
 	guard  guard
 }
 
-func one(p *pass, kind client.Object, name string, wanted any) step {
-	return step{live: p.objects[key(kind, name)], wanted: wanted}
+func stepFor(p *pass, kind client.Object, name string, wanted any) step {
+	return step{live: p.objects[objectKey(kind, name)], wanted: wanted}
 }
 
 func (p *pass) applyAll(ctx context.Context, steps []step) error {

@@ -22,8 +22,9 @@
 // then waits for the pod that is on its way back.
 //
 // What is decided and what is shown are two things. A validator that votes at every other look
-// counts when it does, and is shown as one that does not until it has for a while: [Memory.Hold]
-// makes the one network of the other. The planner is never given the second one to act on.
+// counts when it does, and is shown as one that does not until it has for a while: [Memory.Show]
+// makes a [Shown] of a [Network]. The planner takes a Network, so that planning on the other one
+// does not compile.
 //
 // The set of validators changes only through the chain. This version does not do that: [PlanSet]
 // refuses, and pods are rolled according to the set that is in force. Joining and leaving belong

@@ -26,9 +26,6 @@ type Network struct {
 	AllowDowntime bool
 	// Paused leaves all pods alone.
 	Paused bool
-	// Steady says that the threshold of validators counted whenever it was looked at within the
-	// time of [Hold]. [Memory.Hold] says so.
-	Steady bool
 }
 
 // Set is a set of validators that is in force.
@@ -70,8 +67,6 @@ type Member struct {
 	Answer *nodeclient.Status
 	// Silence is why there is no answer; nil if there is one, or if nobody was asked.
 	Silence error
-	// Held is what it is shown with whatever it answers; zero in a network that is decided on.
-	Held Held
 }
 
 // Volume is a member's volume claim. Nobody waits for it to be bound: with WaitForFirstConsumer it

@@ -58,8 +58,10 @@ const AllowDowntime = "diseq.io/allow-downtime"
 
 // PlanPods decides which pods are to be made anew because their template is not the one that is
 // wanted.
-func PlanPods(n Network) Decision {
-	p := plan{Network: n, standings: n.Standings()}
+func PlanPods(n Network) Decision { return planPods(n, n.Standings()) }
+
+func planPods(n Network, standings Standings) Decision {
+	p := plan{Network: n, standings: standings}
 	for i := range p.standings {
 		s := &p.standings[i]
 		if s.Pod != nil && s.Pod.Outdated && !s.Pod.Terminating {

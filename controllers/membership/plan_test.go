@@ -3,12 +3,12 @@ package membership
 import (
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/diseq/diseq/controllers/nodeclient"
@@ -249,8 +249,8 @@ func TestPlanPods(t *testing.T) {
 			if (d.Message == "") != (d.Action == None) {
 				t.Errorf("%s with message %q", d.Action, d.Message)
 			}
-			if again := PlanPods(reversed(tt.network)); !reflect.DeepEqual(again, d) {
-				t.Errorf("the order of the members changes the decision: %+v, then %+v", d, again)
+			if again := PlanPods(reversed(tt.network)); !cmp.Equal(again, d) {
+				t.Errorf("the order of the members changes the decision:\n%s", cmp.Diff(d, again))
 			}
 		})
 	}
@@ -286,8 +286,8 @@ func TestPlanSet(t *testing.T) {
 			Message: "the spec asks for threshold 4 of 4 validators, the chain has 3 of 4: this version cannot change the set of a running network"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if d := PlanSet(tt.network); !reflect.DeepEqual(d, tt.want) {
-				t.Errorf("got %+v, want %+v", d, tt.want)
+			if diff := cmp.Diff(tt.want, PlanSet(tt.network)); diff != "" {
+				t.Errorf("decision, -want +got:\n%s", diff)
 			}
 		})
 	}

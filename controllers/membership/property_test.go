@@ -2,11 +2,11 @@ package membership
 
 import (
 	"errors"
-	"reflect"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/types"
 	"pgregory.net/rapid"
 
@@ -98,8 +98,8 @@ func TestNoDecisionCostsTheQuorum(t *testing.T) {
 		if (d.Action == None) != (d.Message == "") {
 			t.Fatalf("%s with message %q", d.Action, d.Message)
 		}
-		if again := PlanPods(reversed(net)); !reflect.DeepEqual(d, again) {
-			t.Fatalf("the order of the members changes the decision: %+v, then %+v", d, again)
+		if again := PlanPods(reversed(net)); !cmp.Equal(d, again) {
+			t.Fatalf("the order of the members changes the decision:\n%s", cmp.Diff(d, again))
 		}
 	})
 }
@@ -181,6 +181,23 @@ func TestEveryUpdateConverges(t *testing.T) {
 		}
 		if restarts > len(net.Members) {
 			t.Fatalf("%d restarts for %d members", restarts, len(net.Members))
+		}
+	})
+}
+
+// A report never names pods to delete but those of the decision that was carried out.
+func TestAReportHasTheVictimsOfTheDecision(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var memory Memory
+		now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+		for range 3 {
+			now = now.Add(2 * time.Second)
+			seen := anyNetwork(t)
+			done := PlanPods(seen)
+			reported := memory.Show(seen, now).Explain(done)
+			if !cmp.Equal(reported.Victims, done.Victims) || len(done.Victims) > 0 && !cmp.Equal(reported, done) {
+				t.Fatalf("reported, -done +reported:\n%s", cmp.Diff(done, reported))
+			}
 		}
 	})
 }

@@ -91,11 +91,6 @@ func (n Network) Standings() Standings {
 			counted[m.PublicKey] = true
 		}
 		s.Trouble = s.trouble()
-		if h := m.Held; h.Trouble != "" && (s.CaughtUp || s.Trouble != "") {
-			s.Trouble, s.Why, s.CaughtUp = h.Trouble, h.Why, false
-			s.Abstains = h.Trouble == Abstaining
-			s.Back = s.Abstains
-		}
 		standings[i] = s
 	}
 	return standings

@@ -3,7 +3,8 @@ package nodeclient
 import (
 	"context"
 	"strings"
-	"sync"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // atOnce bounds the questions that are open at the same time.
@@ -53,17 +54,17 @@ func Ask(ctx context.Context, c Client, nodes []Node, slack uint64) []Answer {
 	return answers
 }
 
+// each calls ask for every index, several at a time.
 func each(indexes []int, ask func(int)) {
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, atOnce)
+	group := errgroup.Group{}
+	group.SetLimit(atOnce)
 	for _, i := range indexes {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
+		group.Go(func() error {
 			ask(i)
+			return nil
 		})
 	}
-	wg.Wait()
+	_ = group.Wait() // ask has no error
 }
 
 // cut makes a text of a node fit to be shown: valid, on one line, of bounded length.

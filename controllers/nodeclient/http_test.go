@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
 
 	"github.com/diseq/diseq/node/chain"
@@ -66,8 +67,8 @@ func TestStatus(t *testing.T) {
 	want := &Status{ChainID: "demo-0123abcd", Node: "demo-v1", PublicKey: key, Role: RoleValidator, Ready: true, Height: 1234,
 		FinalizedTimestamp: 1767268800123, Threshold: 3, Validators: 4, Versions: Versions{Node: "v1", Protocol: 1},
 		Synchrony: &Synchrony{DeltaMS: 250, Healthy: true, Settled: true}, Evidence: 3}
-	if !reflect.DeepEqual(s, want) {
-		t.Errorf("got  %+v\nwant %+v", s, want)
+	if diff := cmp.Diff(want, s); diff != "" {
+		t.Errorf("status, -want +got:\n%s", diff)
 	}
 	if s.Delta() != 250*time.Millisecond || (&Status{}).Delta() != 0 {
 		t.Errorf("delta %v, and %v without the wait", s.Delta(), (&Status{}).Delta())

@@ -24,8 +24,8 @@ func FuzzSerialOf(f *testing.F) {
 		if n, err := strconv.ParseInt(digits, 10, 0); ok != (fit && err == nil) || ok && int64(serial) != n || !ok && serial != 0 {
 			t.Errorf("%q of network %q is validator %d (%v)", validator, network, serial, ok)
 		}
-		if serial, ok := SerialOf(network, ValidatorName(network, number)); ok != (number >= 0) || ok && serial != number {
-			t.Errorf("validator %d of network %q is read as %d (%v)", number, network, serial, ok)
+		if back, ok := SerialOf(network, ValidatorName(network, number)); ok != (number >= 0) || ok && back != number {
+			t.Errorf("validator %d of network %q is read as %d (%v)", number, network, back, ok)
 		}
 	})
 }

@@ -3,12 +3,12 @@ package resources
 import (
 	"bytes"
 	"encoding/json"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
@@ -136,7 +136,7 @@ func TestAllValidatorsShareConfigurationAndPeers(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got map[string]any
-	if err := yaml.Unmarshal([]byte(config.Data[ConfigKey]), &got); err != nil {
+	if err = yaml.Unmarshal([]byte(config.Data[ConfigKey]), &got); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]any{
@@ -144,8 +144,8 @@ func TestAllValidatorsShareConfigurationAndPeers(t *testing.T) {
 		"listen": map[string]any{"public": ":8080", "peer": ":7700", "operations": ":9090"},
 		"limits": map[string]any{"maxPoolBytes": float64(3 << 20)}, "logFormat": "json",
 	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("node.yaml is %v", got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("node.yaml, -want +got:\n%s", diff)
 	}
 	members := newMembers(11)
 	members[3].VoteStore = true

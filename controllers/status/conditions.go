@@ -39,7 +39,8 @@ type view struct {
 // view counts. Of a quorum that was there at every look the threshold counted each time, if not the
 // same ones, whoever else is named.
 func (o Observation) view() view {
-	v := view{Observation: o, standings: o.Network.Standings(), n: len(o.Network.Set.Keys), t: o.Network.Set.Threshold}
+	set := o.Network.Seen.Set
+	v := view{Observation: o, standings: o.Network.Standings, n: len(set.Keys), t: set.Threshold}
 	v.caughtUp, v.up = v.standings.CaughtUp(), v.standings.Up()
 	if o.Network.Steady {
 		v.caughtUp = max(v.caughtUp, v.t)
@@ -125,12 +126,12 @@ func (v view) lacking() verdict {
 	}
 	switch {
 	case v.n == 0:
-		return no(Starting, "waiting for the genesis document of %d validators", v.Network.Validators)
+		return no(Starting, "waiting for the genesis document of %d validators", v.Network.Seen.Validators)
 	case !v.wasAvailable():
 		return no(Starting, "waiting for %d more: %s", short, v.count())
 	case v.up >= v.t:
 		return no(SynchronyLost, "enough validators are up, but nothing becomes final until %d more hear the others within %v: %s",
-			short, v.Network.Set.Delta, v.count())
+			short, v.Network.Seen.Set.Delta, v.count())
 	}
 	return no(QuorumLost, "nothing becomes final until %d more are: %s", short, v.count())
 }
@@ -159,9 +160,9 @@ func progressing(v view) verdict {
 	switch {
 	case v.Problem != nil:
 		return no(v.Problem.Reason, "%s", v.Problem.Message)
-	case v.Network.Paused && v.Pods.Action == membership.Pause:
+	case v.Network.Seen.Paused && v.Pods.Action == membership.Pause:
 		return no(Paused, "%s", v.Pods.Message)
-	case v.Network.Paused:
+	case v.Network.Seen.Paused:
 		return no(Paused, "spec.paused is set: nothing is changed")
 	}
 	switch v.Pods.Action {
@@ -178,7 +179,7 @@ func progressing(v view) verdict {
 		return no(KeyMissing, "%s", some(lost))
 	}
 	if made := v.made(); v.n == 0 || made < v.n {
-		return yes(Creating, "%d of %d validators have their key, volume claim and StatefulSet", made, max(v.n, v.Network.Validators))
+		return yes(Creating, "%d of %d validators have their key, volume claim and StatefulSet", made, max(v.n, v.Network.Seen.Validators))
 	}
 	if starting := v.starting(); len(starting) > 0 {
 		return yes(StartingPods, "waiting for %d of %d pods: %s", len(starting), v.n, some(starting))
@@ -228,7 +229,7 @@ func membershipChanging(v view) verdict {
 	case v.Set.Action == membership.Refuse:
 		return no(ScalingNotSupported, "%s", v.Set.Message)
 	case v.n == 0:
-		return no(NoChainYet, "waiting for the genesis document of %d validators", v.Network.Validators)
+		return no(NoChainYet, "waiting for the genesis document of %d validators", v.Network.Seen.Validators)
 	}
 	return no(SetAsSpecified, "%d validators, threshold %d", v.n, v.t)
 }

@@ -43,19 +43,20 @@ func observed(n, t int, changes ...func(*Observation)) Observation {
 				FinalizedTimestamp: uint64(now.Add(-time.Minute).UnixMilli()) + uint64(i)},
 		})
 	}
-	o := Observation{Generation: 3, Now: now, Network: net, ChainID: "demo-0123abcd", GenesisHash: "ab", Selector: "diseq.io/network=demo"}
+	o := Observation{Generation: 3, Now: now, Network: membership.Shown{Seen: net}, ChainID: "demo-0123abcd", GenesisHash: "ab", Selector: "diseq.io/network=demo"}
 	for _, change := range changes {
 		change(&o)
 	}
-	o.Pods, o.Set = membership.PlanPods(o.Network), membership.PlanSet(o.Network)
+	o.Network.Standings = o.Network.Seen.Standings()
+	o.Pods, o.Set = membership.PlanPods(o.Network.Seen), membership.PlanSet(o.Network.Seen)
 	return o
 }
 
 func of(change func(*membership.Member), serials ...int) func(*Observation) {
 	return func(o *Observation) {
-		for i := range o.Network.Members {
-			if slices.Contains(serials, o.Network.Members[i].Serial) {
-				change(&o.Network.Members[i])
+		for i := range o.Network.Seen.Members {
+			if slices.Contains(serials, o.Network.Seen.Members[i].Serial) {
+				change(&o.Network.Seen.Members[i])
 			}
 		}
 	}
@@ -63,9 +64,9 @@ func of(change func(*membership.Member), serials ...int) func(*Observation) {
 
 // waits makes it a network with the synchrony wait of 100 ms, which all nodes keep.
 func waits(o *Observation) {
-	o.Network.Set.Delta = 100 * time.Millisecond
-	for i := range o.Network.Members {
-		if a := o.Network.Members[i].Answer; a != nil {
+	o.Network.Seen.Set.Delta = 100 * time.Millisecond
+	for i := range o.Network.Seen.Members {
+		if a := o.Network.Seen.Members[i].Answer; a != nil {
 			a.Synchrony = &nodeclient.Synchrony{DeltaMS: 100, Healthy: true, Settled: true}
 		}
 	}
@@ -117,9 +118,9 @@ func stuck(why, message string, since time.Duration) func(*membership.Member) {
 
 func nothing(o *Observation) {
 	o.ChainID, o.GenesisHash = "", ""
-	o.Network.Set = membership.Set{}
-	o.Network.Members = o.Network.Members[:1]
-	m := &o.Network.Members[0]
+	o.Network.Seen.Set = membership.Set{}
+	o.Network.Seen.Members = o.Network.Seen.Members[:1]
+	m := &o.Network.Seen.Members[0]
 	m.Pod, m.Answer, m.StatefulSet, m.Volume = nil, nil, membership.StatefulSet{}, membership.Volume{}
 }
 
@@ -133,9 +134,9 @@ func problem(reason string) func(*Observation) {
 	return func(o *Observation) { o.Problem = &Problem{Reason: reason, Message: "this is wrong"} }
 }
 
-func paused(o *Observation) { o.Network.Paused = true }
+func paused(o *Observation) { o.Network.Seen.Paused = true }
 
-func scaled(o *Observation) { o.Network.Validators, o.Network.Threshold = 7, 4 }
+func scaled(o *Observation) { o.Network.Seen.Validators, o.Network.Seen.Threshold = 7, 4 }
 
 // verdicts are "status reason: message" by condition. A message may be the beginning of what is
 // wanted.

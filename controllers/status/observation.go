@@ -15,8 +15,8 @@ type Observation struct {
 	Now time.Time
 	// Old is the status that the resource has.
 	Old v1alpha1.DiseqNetworkStatus
-	// Network is what is to be shown: what was seen, and what of before is held.
-	Network membership.Network
+	// Network is the one to show: as it was seen, with the troubles that are still shown.
+	Network membership.Shown
 	// Pods and Set are what the planner decided.
 	Pods, Set membership.Decision
 	// Problem is why the reconcile did not go on; nil if it did.

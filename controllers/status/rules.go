@@ -52,7 +52,7 @@ var rules = []rule{
 		if s.Answer == nil || v.n == 0 {
 			return ""
 		}
-		runs, wanted := set(s.Answer.Threshold, s.Answer.Validators, s.Answer.Delta()), set(v.t, v.n, v.Network.Set.Delta)
+		runs, wanted := set(s.Answer.Threshold, s.Answer.Validators, s.Answer.Delta()), set(v.t, v.n, v.Network.Seen.Set.Delta)
 		if runs == wanted {
 			return ""
 		}

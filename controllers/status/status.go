@@ -29,7 +29,7 @@ func Of(o Observation) v1alpha1.DiseqNetworkStatus {
 		ReadyValidators:    int32(v.caughtUp),
 		DisruptionsAllowed: int32(max(0, v.caughtUp-t)),
 		Selector:           o.Selector,
-		Height:             max(o.Old.Height, height(o.Network.Height())),
+		Height:             max(o.Old.Height, height(o.Network.Seen.Height())),
 		FinalizedTime:      o.Old.FinalizedTime,
 		Members:            members(v.standings, o.Old.Members),
 	}
@@ -41,10 +41,10 @@ func Of(o Observation) v1alpha1.DiseqNetworkStatus {
 			ByzantineWithSynchrony: int32(tolerance.ByzantineWithSynchrony),
 		}
 	}
-	if delta := o.Network.Set.Delta; delta > 0 {
+	if delta := o.Network.Seen.Set.Delta; delta > 0 {
 		status.SynchronyDelta = &metav1.Duration{Duration: delta}
 	}
-	if at := finalized(o.Network, o.Now); !at.IsZero() && (status.FinalizedTime == nil || status.FinalizedTime.Time.Before(at)) {
+	if at := finalized(o.Network.Seen, o.Now); !at.IsZero() && (status.FinalizedTime == nil || status.FinalizedTime.Time.Before(at)) {
 		status.FinalizedTime = &metav1.Time{Time: at}
 	}
 	for _, c := range o.Old.Conditions {

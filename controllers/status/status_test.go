@@ -2,10 +2,10 @@ package status
 
 import (
 	"math"
-	"reflect"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -27,8 +27,8 @@ func TestStatusOfANetworkThatIsWell(t *testing.T) {
 		want.Members = append(want.Members, v1alpha1.Member{Name: name, PublicKey: chain.PublicKey{1, byte(i)}.String(),
 			VolumeUID: name + "-volume", Phase: v1alpha1.MemberValidator, Height: 100, Ready: true})
 	}
-	if !reflect.DeepEqual(s, want) {
-		t.Errorf("got  %+v\nwant %+v", s, want)
+	if diff := cmp.Diff(want, s); diff != "" {
+		t.Errorf("status, -want +got:\n%s", diff)
 	}
 }
 
@@ -41,8 +41,8 @@ func TestStatusTellsOfTheSynchronyWait(t *testing.T) {
 		m.Reason != "abstains: it does not hear enough of the others within 100ms" {
 		t.Errorf("%d ready, %d disruptions allowed, member %+v", s.ReadyValidators, s.DisruptionsAllowed, m)
 	}
-	if s := Of(observed(4, 3)); s.SynchronyDelta != nil {
-		t.Errorf("without the wait its delta is %v", s.SynchronyDelta)
+	if without := Of(observed(4, 3)); without.SynchronyDelta != nil {
+		t.Errorf("without the wait its delta is %v", without.SynchronyDelta)
 	}
 }
 
@@ -102,7 +102,7 @@ func TestMemberPhases(t *testing.T) {
 			if m.Phase != tt.want || m.Reason != tt.reason || m.Ready != (tt.reason == "") {
 				t.Errorf("got %+v, want phase %s, reason %q", m, tt.want, tt.reason)
 			}
-			if silent := o.Network.Members[1].Answer == nil; silent && m.Height != 7 {
+			if silent := o.Network.Seen.Members[1].Answer == nil; silent && m.Height != 7 {
 				t.Errorf("a silent node's height became %d", m.Height)
 			}
 		})

@@ -99,7 +99,7 @@ func TestNoPodIsRestartedWhileTheSynchronyWaitKeepsAnotherFromVoting(t *testing.
 		images := c.images()
 		return len(images) == 4 && !slices.ContainsFunc(slices.Collect(maps.Values(images)), func(i string) bool { return i != "diseq:next" })
 	})
-	o.skip(membership.Hold)
+	o.skip(membership.Damping)
 	o.settle("demo")
 }
 
@@ -160,7 +160,7 @@ func TestAFlappingValidatorCostsNoWriteALook(t *testing.T) {
 	if wrote, told := o.journal.count()-before, len(o.events.events)-told; wrote != 1 || told > 3 {
 		t.Errorf("%d writes, events %v", wrote, o.events.events)
 	}
-	o.skip(membership.Hold)
+	o.skip(membership.Damping)
 	if o.settle("demo"); o.journal.count()-before != 2 {
 		t.Errorf("%d writes", o.journal.count()-before)
 	}

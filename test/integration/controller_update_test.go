@@ -113,7 +113,7 @@ func TestNoPodIsRestartedThatTheQuorumNeeds(t *testing.T) {
 	}
 	delete(c.behind, "demo-v1")
 	c.step(t.Context())
-	o.skip(membership.Hold)
+	o.skip(membership.Damping)
 	o.settle("demo")
 }
 

@@ -110,7 +110,7 @@ func TestOnlyWhoIsSeenVotingHasMadeItsVoteStore(t *testing.T) {
 	delete(c.silent, "demo-v1")
 	c.rejoins = true
 	c.step(t.Context())
-	o.skip(membership.Hold)
+	o.skip(membership.Damping)
 	o.settle("demo")
 	if file := c.peersFile(t.Context(), "demo"); !file["demo-v1"] || !file["demo-v2"] {
 		t.Errorf("peers file %v", file)
@@ -179,7 +179,7 @@ func TestTheRecordOfAVoteStoreNeverGoesBack(t *testing.T) {
 			}
 			clear(c.silent)
 			c.step(t.Context())
-			o.skip(membership.Hold)
+			o.skip(membership.Damping)
 			o.settle("demo")
 			c.checkStatements()
 		})
@@ -255,7 +255,7 @@ func TestAnOperatorThatHungTakesNoRecordBack(t *testing.T) {
 	delete(c.silent, "demo-v1")
 	c.step(t.Context())
 	o := newOperator(t, c)
-	o.skip(membership.Hold)
+	o.skip(membership.Damping)
 	o.settle("demo")
 	if !c.peersFile(t.Context(), "demo")["demo-v1"] {
 		t.Fatal("demo-v1 is not recorded")

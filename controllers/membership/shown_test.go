@@ -2,14 +2,19 @@ package membership
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/diseq/diseq/controllers/nodeclient"
 )
+
+// errorTexts compares errors by what they say.
+var errorTexts = cmp.Comparer(func(a, b error) bool { return fmt.Sprint(a) == fmt.Sprint(b) })
 
 // look is one of several, so long after the first one.
 type look struct {
@@ -66,15 +71,11 @@ func TestATroubleIsShownUntilItHasBeenOverForAWhile(t *testing.T) {
 			begin := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 			for _, l := range looks {
 				seen := healthy(4, 3, waits(100*time.Millisecond), of(l.seen, 1))
-				shown := memory.Hold(seen, begin.Add(l.at))
-				again := memory.Hold(seen, begin.Add(l.at)) // a reconcile may ask twice
-				if !reflect.DeepEqual(shown, again) {
-					t.Errorf("after %v, asked again: %+v, was %+v", l.at, again, shown)
+				shown := memory.Show(seen, begin.Add(l.at))
+				if want := healthy(4, 3, waits(100*time.Millisecond), of(l.seen, 1)); !cmp.Equal(shown.Seen, want, errorTexts) {
+					t.Errorf("after %v the network that was seen is changed:\n%s", l.at, cmp.Diff(want, shown.Seen, errorTexts))
 				}
-				if !reflect.DeepEqual(seen, healthy(4, 3, waits(100*time.Millisecond), of(l.seen, 1))) {
-					t.Errorf("after %v what was seen is changed: %+v", l.at, seen)
-				}
-				standings := shown.Standings()
+				standings := shown.Standings
 				if got := standings[1]; got.Why != l.shown || got.CaughtUp != (l.shown == "") || got.Abstains != (got.Trouble == Abstaining) {
 					t.Errorf("after %v: %+v, want %q", l.at, got, l.shown)
 				}
@@ -104,8 +105,8 @@ func TestAQuorumIsSteadyWhenItHasBeenThereForAWhile(t *testing.T) {
 		{65 * time.Second, []int{1}, false, 2},
 		{66 * time.Second, nil, true, 3},
 	} {
-		n := memory.Hold(healthy(4, 3, waits(100*time.Millisecond), of(deaf, l.deaf...)), begin.Add(l.at))
-		if shown := n.Standings().CaughtUp(); n.Steady != l.steady || shown != l.shown {
+		n := memory.Show(healthy(4, 3, waits(100*time.Millisecond), of(deaf, l.deaf...)), begin.Add(l.at))
+		if shown := n.Standings.CaughtUp(); n.Steady != l.steady || shown != l.shown {
 			t.Errorf("after %v: steady %v, %d shown; want %v, %d", l.at, n.Steady, shown, l.steady, l.shown)
 		}
 	}
@@ -124,9 +125,9 @@ func TestWhoHearsTooFewBecauseTheyWereAwayIsNotHeld(t *testing.T) {
 		{of(fresh, 1, 2), of(unsettled, 0, 1, 2, 3)},
 		{of(fresh, 1, 2)},
 	} {
-		n := memory.Hold(healthy(4, 3, append(change, waits(100*time.Millisecond))...), begin.Add(time.Duration(at)*time.Second))
-		if at == 3 && n.Standings().CaughtUp() != 4 {
-			t.Errorf("with all back: %+v", n.Standings())
+		n := memory.Show(healthy(4, 3, append(change, waits(100*time.Millisecond))...), begin.Add(time.Duration(at)*time.Second))
+		if at == 3 && n.Standings.CaughtUp() != 4 {
+			t.Errorf("with all back: %+v", n.Standings)
 		}
 	}
 }
@@ -149,12 +150,22 @@ func TestDecisionsAreMadeOnWhatIsSeen(t *testing.T) {
 		{0, of(fresh), Restart}, {time.Second, of(deaf, 1), WaitForMember}, {2 * time.Second, of(fresh), Restart},
 	} {
 		seen := network(l.change)
-		shown := memory.Hold(seen, begin.Add(l.at))
+		shown := memory.Show(seen, begin.Add(l.at))
 		if d := PlanPods(seen); d.Action != l.action || l.action == Restart && d.Victims[0].UID != types.UID("demo-v0-pod") {
 			t.Errorf("after %v: %+v, want %s", l.at, d, l.action)
 		}
-		if d := PlanPods(shown); l.at > 0 && d.Action != WaitForMember {
+		if d := planPods(shown.Seen, shown.Standings); l.at > 0 && d.Action != WaitForMember {
 			t.Errorf("after %v what is shown would be decided as %+v", l.at, d)
+		}
+	}
+}
+
+// The planner and the reports take different types: what is shown cannot be acted on by mistake.
+func TestWhatIsShownIsNoNetworkToPlanOn(t *testing.T) {
+	shown := reflect.TypeFor[Shown]()
+	for _, plan := range []any{PlanPods, PlanSet} {
+		if takes := reflect.TypeOf(plan).In(0); shown.ConvertibleTo(takes) {
+			t.Errorf("%s converts to %s, which decisions are made on", shown, takes)
 		}
 	}
 }

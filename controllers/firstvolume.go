@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"slices"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/diseq/diseq/api/v1alpha1"
 	"github.com/diseq/diseq/controllers/resources"
 	"github.com/diseq/diseq/controllers/status"
 )
@@ -36,11 +38,27 @@ import (
 // What is on the volume none of this sees. That the vote store was made is therefore recorded as
 // well (recordVoteStores), and told to the node in a file that changes while its pod runs.
 
+// createVoteStore is the statement: the flag of the node.
+const createVoteStore = "--create-vote-store"
+
+// statesFirst says whether a pod has the statement.
+func statesFirst(pod corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool {
+		return slices.Contains(c.Args, createVoteStore) || slices.Contains(c.Command, createVoteStore)
+	})
+}
+
+// onFirstVolume says whether the member's volume is its first one, on which its node may make its
+// vote store.
+func (m *member) onFirstVolume() bool {
+	return m.volume != nil && m.first != "" && m.volume.UID == m.first
+}
+
 // readVolume finds the claim of a member. Its absence is believed of the API server alone: a cache
 // that lags would make a member look as if it had lost its volume.
 func (p *pass) readVolume(ctx context.Context, m *member) error {
 	var ok bool
-	if m.volume, ok = seen[*corev1.PersistentVolumeClaim](p, m.name); !ok && p.genesis != nil {
+	if m.volume, ok = cached[*corev1.PersistentVolumeClaim](p, m.name); !ok && p.genesis != nil {
 		claim, err := p.liveVolume(ctx, m)
 		if err != nil {
 			return err
@@ -58,7 +76,7 @@ func (p *pass) readVolume(ctx context.Context, m *member) error {
 // liveVolume gets the claim of a member from the API server; nil if there is none.
 func (p *pass) liveVolume(ctx context.Context, m *member) (*corev1.PersistentVolumeClaim, error) {
 	claim := &corev1.PersistentVolumeClaim{}
-	err := p.live.Get(ctx, types.NamespacedName{Namespace: p.network.Namespace, Name: m.name}, claim)
+	err := p.r.live.Get(ctx, types.NamespacedName{Namespace: p.network.Namespace, Name: m.name}, claim)
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil, nil
@@ -68,10 +86,63 @@ func (p *pass) liveVolume(ctx context.Context, m *member) (*corev1.PersistentVol
 	return claim, nil
 }
 
-// onFirstVolume says whether the member's volume is its first one, on which its node may make its
-// vote store.
-func (m *member) onFirstVolume() bool {
-	return m.volume != nil && m.first != "" && m.volume.UID == m.first
+// readSet finds the StatefulSet of a member, and what it is to be. Its absence is believed of the
+// API server alone: one that exists may make a pod with the statement at any moment.
+func (p *pass) readSet(ctx context.Context, m *member) error {
+	if p.genesis == nil {
+		return nil
+	}
+	var ok bool
+	if m.set, ok = cached[*appsv1.StatefulSet](p, m.name); !ok {
+		set := &appsv1.StatefulSet{}
+		err := p.r.live.Get(ctx, types.NamespacedName{Namespace: p.network.Namespace, Name: m.name}, set)
+		switch {
+		case err == nil:
+			m.set = set
+		case !apierrors.IsNotFound(err):
+			return fmt.Errorf("get StatefulSet %s: %w", m.name, err)
+		}
+	}
+	if m.set != nil && p.foreign(m.set) != "" {
+		stranger := m.set
+		m.set = nil
+		return p.conflict("StatefulSet", stranger)
+	}
+	return p.want(m)
+}
+
+// want computes what the member's StatefulSet is to be, with the volume that it has now.
+func (p *pass) want(m *member) error {
+	set, err := resources.StatefulSet(p.network, p.r.operator, m.serial, m.onFirstVolume())
+	if err != nil {
+		return problemf(status.InvalidSpec, "%v", err)
+	}
+	m.wanted = set
+	return nil
+}
+
+// applyMembers makes volumes, records which were the first, and then makes the StatefulSets that
+// run on them. If the API server refuses something of one member, the others go on.
+func (p *pass) applyMembers(ctx context.Context) error {
+	var ready []*member
+	for _, m := range p.members {
+		ok, err := p.applyVolume(ctx, m)
+		if p.tolerate(err) != nil {
+			return err
+		}
+		if ok {
+			ready = append(ready, m)
+		}
+	}
+	if err := p.recordFirstVolumes(ctx); err != nil {
+		return err
+	}
+	for _, m := range ready {
+		if _, err := p.applySet(ctx, m); p.tolerate(err) != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // applyVolume sees to it that the member has a volume claim, and that its first one is recorded. It
@@ -124,6 +195,30 @@ func (p *pass) keepVolume(ctx context.Context, m *member) error {
 	return p.tolerate(err)
 }
 
+// recordFirstVolumes writes the UIDs of first volumes to the status before anything runs on them,
+// and nothing else of it. The key Secrets have them as well; the status is the second place, so
+// that losing one of the two does not make a volume look like a first one.
+func (p *pass) recordFirstVolumes(ctx context.Context) error {
+	wanted := p.network.Status.DeepCopy()
+	changed := false
+	for _, m := range p.members {
+		i := slices.IndexFunc(wanted.Members, func(old v1alpha1.Member) bool { return old.Name == m.name })
+		switch {
+		case m.first == "", i >= 0 && wanted.Members[i].VolumeUID == string(m.first):
+			continue
+		case i < 0:
+			wanted.Members = append(wanted.Members, v1alpha1.Member{Name: m.name, VolumeUID: string(m.first)})
+		default:
+			wanted.Members[i].VolumeUID = string(m.first)
+		}
+		changed = true
+	}
+	if !changed {
+		return nil
+	}
+	return p.patchStatus(ctx, *wanted)
+}
+
 // withoutStatement sees to it that no pod of the member can come up with the statement, and says
 // whether that is so yet. The pods that have it are the planner's to delete: their template is
 // outdated.
@@ -137,7 +232,7 @@ func (p *pass) withoutStatement(ctx context.Context, m *member) (bool, error) {
 		}
 	}
 	pods := &corev1.PodList{}
-	err := p.live.List(ctx, pods, client.InNamespace(p.network.Namespace),
+	err := p.r.live.List(ctx, pods, client.InNamespace(p.network.Namespace),
 		client.MatchingLabels(resources.ValidatorSelector(p.network.Name, m.name)))
 	if err != nil {
 		return false, fmt.Errorf("list pods of %s: %w", m.name, err)
@@ -145,12 +240,42 @@ func (p *pass) withoutStatement(ctx context.Context, m *member) (bool, error) {
 	return !slices.ContainsFunc(pods.Items, statesFirst), nil
 }
 
-// createVoteStore is the statement: the flag of the node.
-const createVoteStore = "--create-vote-store"
+// applySet brings the member's StatefulSet to what is wanted with the volume that the member has
+// now, and says whether it wrote.
+func (p *pass) applySet(ctx context.Context, m *member) (bool, error) {
+	if err := p.want(m); err != nil {
+		return false, err
+	}
+	if m.set == nil {
+		// Without a StatefulSet in the cache apply looks for one, and creates it only if there is
+		// none.
+		if err := p.stateOnlyOfFirst(ctx, m); err != nil {
+			return false, err
+		}
+		made, err := p.apply(ctx, m.wanted, nil, asObserved)
+		return made != nil, err
+	}
+	if resources.Current(m.set, m.wanted) {
+		return false, nil
+	}
+	if err := p.stateOnlyOfFirst(ctx, m); err != nil {
+		return false, err
+	}
+	written, err := p.apply(ctx, m.wanted, m.set, asObserved)
+	return written != nil, err
+}
 
-// statesFirst says whether a pod has the statement.
-func statesFirst(pod corev1.Pod) bool {
-	return slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool {
-		return slices.Contains(c.Args, createVoteStore) || slices.Contains(c.Command, createVoteStore)
-	})
+// stateOnlyOfFirst reads the claim again before a template with the statement is written.
+func (p *pass) stateOnlyOfFirst(ctx context.Context, m *member) error {
+	if !m.onFirstVolume() {
+		return nil
+	}
+	claim, err := p.liveVolume(ctx, m)
+	if err != nil {
+		return err
+	}
+	if claim == nil || claim.UID != m.first {
+		return fmt.Errorf("claim %s: %w: it is not the one that was seen", m.name, errLater)
+	}
+	return nil
 }

@@ -1,0 +1,100 @@
+package controllers
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+	"github.com/diseq/diseq/controllers/membership"
+	"github.com/diseq/diseq/controllers/resources"
+)
+
+// applyLikeAnAPIServer adds to the fake client: a new object gets a UID, and may carry the version
+// that no object has.
+func applyLikeAnAPIServer(ctx context.Context, c client.WithWatch, wanted runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
+	raw, err := json.Marshal(wanted)
+	if err != nil {
+		return err
+	}
+	object := &unstructured.Unstructured{}
+	if err := json.Unmarshal(raw, object); err != nil {
+		return err
+	}
+	if err := c.Get(ctx, client.ObjectKeyFromObject(object), object.DeepCopy()); !apierrors.IsNotFound(err) {
+		return c.Apply(ctx, wanted, opts...)
+	}
+	object.SetResourceVersion("")
+	object.SetUID(types.UID(object.GetKind() + "/" + object.GetName()))
+	return c.Create(ctx, object)
+}
+
+// A network is born, and every reconcile on the way shows it once. The first volumes are recorded
+// in the middle of one: that write has their UIDs and nothing else of the status.
+func TestEachReconcileShowsTheNetworkOnce(t *testing.T) {
+	var patches []v1alpha1.DiseqNetworkStatus
+	c := fake.NewClientBuilder().WithScheme(Scheme()).WithStatusSubresource(&v1alpha1.DiseqNetwork{}).
+		WithObjects(&v1alpha1.DiseqNetwork{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "demo", UID: "0a1b2c3d-network", Generation: 1},
+			Spec:       v1alpha1.DiseqNetworkSpec{Validators: 2, Image: "diseq:v1"},
+		}).
+		WithInterceptorFuncs(interceptor.Funcs{
+			Apply: applyLikeAnAPIServer,
+			SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+				raw, err := p.Data(o)
+				if err != nil {
+					return err
+				}
+				var patch struct{ Status v1alpha1.DiseqNetworkStatus }
+				if err := json.Unmarshal(raw, &patch); err != nil {
+					return err
+				}
+				patches = append(patches, patch.Status)
+				return c.SubResource(sub).Patch(ctx, o, p, opts...)
+			},
+		}).Build()
+	r, err := New(Options{Operator: resources.Operator{}, Resync: time.Minute}, c, c, nil, events.NewFakeRecorder(1000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.monitors.absent = time.Now() // PodMonitors are unknown here
+	shows := 0
+	r.show = func(at types.NamespacedName, n membership.Network, now time.Time) membership.Shown {
+		shows++
+		return r.memories.show(at, n, now)
+	}
+	var recorded []v1alpha1.DiseqNetworkStatus
+	for i := range 6 {
+		before := len(patches)
+		shows = 0
+		if _, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: types.NamespacedName{Namespace: "ns", Name: "demo"}}); err != nil {
+			t.Fatal(err)
+		}
+		if shows != 1 {
+			t.Errorf("reconcile %d showed the network %d times", i, shows)
+		}
+		if n := len(patches) - before; n == 2 {
+			recorded = append(recorded, patches[before])
+		} else if n > 2 {
+			t.Errorf("reconcile %d wrote the status %d times", i, n)
+		}
+	}
+	want := []v1alpha1.DiseqNetworkStatus{{Members: []v1alpha1.Member{
+		{Name: "demo-v0", VolumeUID: "PersistentVolumeClaim/demo-v0"}, {Name: "demo-v1", VolumeUID: "PersistentVolumeClaim/demo-v1"}}}}
+	if diff := cmp.Diff(want, recorded); diff != "" {
+		t.Errorf("status written before anything runs, -want +got:\n%s", diff)
+	}
+}
