@@ -19,6 +19,7 @@ import (
 
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/peer"
+	"github.com/diseq/diseq/node/server"
 )
 
 // Config is a node's configuration: node.yaml. What the whole chain has to agree on is not here but
@@ -177,8 +178,8 @@ func (c *Config) Validate() error {
 	if c.Limits.HistoryHeights < chain.MaxStateLag || c.Limits.HistoryHeights > maxHistoryHeights {
 		return fmt.Errorf("limits.historyHeights: %d, allowed are %d to %d", c.Limits.HistoryHeights, chain.MaxStateLag, maxHistoryHeights)
 	}
-	if _, err := c.level(); err != nil {
-		return err
+	if _, ok := server.ParseLogLevel(c.LogLevel); !ok {
+		return fmt.Errorf("logLevel %q: want debug, info, warn or error", c.LogLevel)
 	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		return fmt.Errorf("logFormat %q: want text or json", c.LogFormat)
@@ -198,31 +199,17 @@ func checkAddress(address string) (port uint64, err error) {
 	return port, nil
 }
 
-func (c *Config) level() (slog.Level, error) {
-	switch c.LogLevel {
-	case "debug":
-		return slog.LevelDebug, nil
-	case "info":
-		return slog.LevelInfo, nil
-	case "warn":
-		return slog.LevelWarn, nil
-	case "error":
-		return slog.LevelError, nil
-	}
-	return 0, fmt.Errorf("logLevel %q: want debug, info, warn or error", c.LogLevel)
-}
-
-// Logger returns a logger of the level and format configured.
-func (c *Config) Logger(w io.Writer) *slog.Logger {
-	level, err := c.level()
-	if err != nil {
-		level = slog.LevelInfo // Validate reports it
-	}
+// Logger returns a logger of the level and format configured, and its level, which may be changed
+// later.
+func (c *Config) Logger(w io.Writer) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)               // info
+	at, _ := server.ParseLogLevel(c.LogLevel) // Validate reports another name
+	level.Set(at)
 	options := &slog.HandlerOptions{Level: level}
 	if c.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
+		return slog.New(slog.NewJSONHandler(w, options)), level
 	}
-	return slog.New(slog.NewTextHandler(w, options))
+	return slog.New(slog.NewTextHandler(w, options)), level
 }
 
 // LoadGenesis reads the genesis document that the configuration names.

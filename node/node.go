@@ -103,13 +103,6 @@ func (t *tasks) wait() {
 	t.wg.Wait()
 }
 
-// Run runs a node until ctx ends; then it returns nil when everything is closed. It returns early
-// with an error if a part of it cannot go on: a damaged database, a full disk under the vote store,
-// a state that differs from the network's.
-func Run(ctx context.Context, cfg Config, version string, logger *slog.Logger) error {
-	return Machine{}.Run(ctx, cfg, version, logger)
-}
-
 // Machine is what a node takes from the machine that it runs on, besides files: what is nil is
 // taken from the real one. Whole nodes in one process, on a network that a test makes, are given
 // theirs by it.
@@ -121,9 +114,14 @@ type Machine struct {
 	// Now is the clock that blocks get their time from and are held to. Timers and pauses go by
 	// package time all the same.
 	Now func() time.Time
+	// LogLevel is the level of the logger, if it can be changed while the node runs: the operations
+	// listener does so.
+	LogLevel *slog.LevelVar
 }
 
-// Run runs a node on this machine, as the function Run does.
+// Run runs a node until ctx ends; then it returns nil when everything is closed. It returns early
+// with an error if a part of it cannot go on: a damaged database, a full disk under the vote store,
+// a state that differs from the network's.
 func (m Machine) Run(ctx context.Context, cfg Config, version string, logger *slog.Logger) (err error) {
 	n, err := open(ctx, m, cfg, version, logger)
 	if err != nil {
@@ -158,7 +156,7 @@ func (n *Node) run(ctx context.Context) error {
 		return err
 	}
 	http := server.New(server.Options{
-		Backend: &backend{n}, Logger: n.log, Registerer: n.metrics.registry, Gatherer: n.metrics.registry, Pprof: n.cfg.PProf,
+		Backend: &backend{n}, Logger: n.log, Registerer: n.metrics.registry, Gatherer: n.metrics.registry, Pprof: n.cfg.PProf, LogLevel: n.machine.LogLevel,
 	})
 	if err := n.seq.restart(n.votes.Load(), n.voteFrom.Load()); err != nil {
 		return err

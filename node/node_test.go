@@ -116,7 +116,7 @@ func (n *testNetwork) start(i int) {
 	}
 	go func() {
 		defer close(done)
-		done <- Run(ctx, n.configs[i], "test", logger)
+		done <- Machine{}.Run(ctx, n.configs[i], "test", logger)
 	}()
 	n.stops[i] = func() {
 		cancel()
@@ -229,7 +229,7 @@ func TestVotesAheadOfTheBlocksAreRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	err := Run(t.Context(), n.configs[0], "test", slog.New(slog.DiscardHandler))
+	err := Machine{}.Run(t.Context(), n.configs[0], "test", slog.New(slog.DiscardHandler))
 	if err == nil || !strings.Contains(err.Error(), "the blocks end at height 0") {
 		t.Fatalf("error %v, want one that says where the blocks end", err)
 	}

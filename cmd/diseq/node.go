@@ -10,7 +10,7 @@ import (
 )
 
 func newNode() *cobra.Command {
-	var path, name string
+	var path, name, logLevel string
 	var createVoteStore bool
 	cmd := &cobra.Command{
 		Use:   "node --config FILE",
@@ -21,8 +21,8 @@ The configuration (YAML) names the genesis document, the directory of the keys (
 file and the addresses of the three listeners; relative paths are relative to its own directory. A node whose key is in
 the genesis document is a validator, any other follows the chain as an observer. The log goes to the standard error.
 
---name and --create-vote-store, where given, are taken instead of the fields name and createVoteStore, so that nodes can share one
-configuration file.`,
+The flags --name, --create-vote-store and --log-level override the fields of the file, so that nodes can share one file. While the
+node runs, PUT /log-level on its operations listener changes the level until the node ends.`,
 		Example: "  diseq node --config node0/node.yaml\n  diseq node --config shared.yaml --name v0",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -36,6 +36,9 @@ configuration file.`,
 				if cmd.Flags().Changed("create-vote-store") {
 					c.CreateVoteStore = createVoteStore
 				}
+				if cmd.Flags().Changed("log-level") {
+					c.LogLevel = logLevel
+				}
 			})
 			if err != nil {
 				return err
@@ -45,8 +48,8 @@ configuration file.`,
 			if os.Getenv("GOGC") == "" {
 				debug.SetGCPercent(50)
 			}
-			log := cfg.Logger(cmd.ErrOrStderr())
-			if err := node.Run(cmd.Context(), cfg, version, log); err != nil {
+			log, level := cfg.Logger(cmd.ErrOrStderr())
+			if err := (node.Machine{LogLevel: level}).Run(cmd.Context(), cfg, version, log); err != nil {
 				return err
 			}
 			log.Info("node stopped") // a log that ends without it is of a node that was killed
@@ -55,6 +58,7 @@ configuration file.`,
 	}
 	cmd.Flags().StringVar(&path, "config", "", "the configuration file (node.yaml)")
 	cmd.Flags().StringVar(&name, "name", "", "what people call the node: 1 to 63 bytes; the file's name if left out")
+	cmd.Flags().StringVar(&logLevel, "log-level", "", "debug, info, warn or error; the file's logLevel if left out")
 	cmd.Flags().BoolVar(&createVoteStore, "create-vote-store", false,
 		"state that the data directory is this validator's first one: its vote store is made there if it is empty")
 	return cmd

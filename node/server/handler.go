@@ -40,9 +40,9 @@ func routeLabel(pattern string) string {
 // noRoute answers 405 if another method would do, else 404; in JSON below /v1.
 func (s *Server) noRoute(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
 	var allowed []string
-	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut} {
 		probe := &http.Request{Method: method, URL: r.URL, Host: r.Host}
-		if _, pattern := mux.Handler(probe); strings.HasPrefix(pattern, http.MethodGet) || strings.HasPrefix(pattern, http.MethodPost) {
+		if _, pattern := mux.Handler(probe); strings.Contains(pattern, " ") { // "/" alone has no method
 			allowed = append(allowed, method)
 		}
 	}

@@ -18,6 +18,9 @@ type Options struct {
 	Registerer prometheus.Registerer
 	// Gatherer is what /metrics of the operations listener shows; nil leaves that route out.
 	Gatherer prometheus.Gatherer
+	// LogLevel is the level of Logger, which /log-level of the operations listener shows and
+	// changes; nil leaves that route out.
+	LogLevel *slog.LevelVar
 	// Pprof adds /debug/pprof to the operations listener.
 	Pprof  bool
 	Limits Limits
@@ -74,6 +77,7 @@ func (l Limits) withDefaults() Limits {
 type Server struct {
 	backend Backend
 	log     *slog.Logger
+	level   *slog.LevelVar
 	limits  Limits
 	metrics *metrics
 	// blocks holds encoded messages of final blocks, shared by all readers.
@@ -96,7 +100,7 @@ type route struct {
 func New(o Options) *Server {
 	limits := o.Limits.withDefaults()
 	s := &Server{
-		backend: o.Backend, log: o.Logger, limits: limits, metrics: newMetrics(o.Registerer), blocks: newBlockCache(cacheBytes),
+		backend: o.Backend, log: o.Logger, level: o.LogLevel, limits: limits, metrics: newMetrics(o.Registerer), blocks: newBlockCache(cacheBytes),
 		streams: make(chan struct{}, limits.Streams), large: make(chan struct{}, limits.LargeBodies), stopping: make(chan struct{}),
 	}
 	if s.log == nil {
@@ -112,7 +116,7 @@ func New(o Options) *Server {
 func (s *Server) Public() http.Handler { return s.public }
 
 // Operations returns the handler of the operations listener: metrics, probes, status, validators,
-// and pprof if asked for.
+// the log level, and pprof if asked for.
 func (s *Server) Operations() http.Handler { return s.operations }
 
 func (s *Server) publicRoutes() []route {
@@ -155,6 +159,9 @@ func (s *Server) operationsRoutes(o Options) []route {
 	if o.Gatherer != nil {
 		h := promhttp.HandlerFor(o.Gatherer, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 30 * time.Second})
 		routes = append(routes, route{"GET /metrics", h.ServeHTTP})
+	}
+	if o.LogLevel != nil {
+		routes = append(routes, route{"GET /log-level", s.text(s.getLogLevel)}, route{"PUT /log-level", s.text(s.putLogLevel)})
 	}
 	if o.Pprof {
 		routes = append(routes,
