@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 )
 
@@ -61,18 +59,4 @@ func bodyError(err error) error {
 		return fmt.Errorf("read body: %w", err)
 	}
 	return badRequest("the body could not be read to its end")
-}
-
-// mediaType returns the type of a request's body, lower-case and without parameters; "" if none or
-// malformed.
-func mediaType(r *http.Request) string {
-	t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil {
-		return ""
-	}
-	return t
-}
-
-func isJSON(mediaType string) bool {
-	return mediaType == "application/json" || strings.HasPrefix(mediaType, "application/") && strings.HasSuffix(mediaType, "+json")
 }

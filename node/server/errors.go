@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"time"
@@ -70,7 +71,15 @@ func answerTo(err error) (answer *apiError, internal bool) {
 type handlerFunc func(w http.ResponseWriter, r *http.Request) error
 
 // json answers errors in the form of /v1, text in that of the proof of concept's routes.
-func (s *Server) json(h handlerFunc) http.HandlerFunc { return s.answer(h, writeJSONError) }
+func (s *Server) json(h handlerFunc) http.HandlerFunc {
+	return s.answer(func(w http.ResponseWriter, r *http.Request) error {
+		// net/url drops the pairs that it cannot read: the rest would mean something else.
+		if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+			return badRequest("query: %v", err)
+		}
+		return h(w, r)
+	}, writeJSONError)
+}
 
 func (s *Server) text(h handlerFunc) http.HandlerFunc { return s.answer(h, writeTextError) }
 

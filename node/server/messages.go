@@ -92,20 +92,21 @@ func waitOf(r *http.Request) (time.Duration, error) {
 
 // accept reads the messages of a request and submits them.
 func (s *Server) accept(w http.ResponseWriter, r *http.Request) ([]SubmitResult, error) {
+	mediaType, err := contentType(w, r)
+	if err != nil {
+		return nil, err
+	}
 	var decode func([]byte) ([][]byte, error)
-	switch t := mediaType(r); {
-	case t == "application/octet-stream":
+	switch {
+	case mediaType == octetStream:
 		decode = func(body []byte) ([][]byte, error) { return [][]byte{body}, nil }
-	case t == "application/vnd.diseq.batch":
+	case mediaType == batchStream:
 		decode = decodeBatch
-	case isJSON(t):
+	case isJSON(mediaType):
 		decode = decodeSubmission
 	default:
-		return nil, &apiError{
-			status: http.StatusUnsupportedMediaType, code: unsupportedMediaType,
-			message: fmt.Sprintf("content type %q: want application/octet-stream, application/json or application/vnd.diseq.batch",
-				r.Header.Get("Content-Type")),
-		}
+		return nil, unsupported(unsupportedMediaType, "content type %q: want %s, application/json or %s",
+			r.Header.Get("Content-Type"), octetStream, batchStream)
 	}
 	body, release, err := s.readBody(w, r, maxSubmitBytes)
 	defer release()

@@ -264,6 +264,10 @@ func openAPICases(tb testing.TB) []openAPICase {
 	json := func(path, body string) request {
 		return request{method: http.MethodPost, path: path, contentType: jsonType, body: body}
 	}
+	conditional := func(q request) request {
+		q.header = with("If-Match", `"x"`)
+		return q
+	}
 	const legacy = `{"data":[1,2],"timestamp":3}`
 	return []openAPICase{
 		{operation: "POST /v1/messages", status: 200, request: request{
@@ -271,6 +275,7 @@ func openAPICases(tb testing.TB) []openAPICase {
 		{operation: "POST /v1/messages", status: 202, request: json("/v1/messages", `{"data":"YQ=="}`)},
 		{operation: "POST /v1/messages", status: 400, request: json("/v1/messages", `{`)},
 		{operation: "POST /v1/messages", status: 408, request: post(octets, "x"), slow: true},
+		{operation: "POST /v1/messages", status: 412, request: conditional(post(octets, "x"))},
 		{operation: "POST /v1/messages", status: 413, request: post(octets, strings.Repeat("x", 64<<10+1))},
 		{operation: "POST /v1/messages", status: 415, request: post("text/html", "x")},
 		{operation: "POST /v1/messages", status: 422, request: json("/v1/messages", `{}`)},
@@ -317,6 +322,7 @@ func openAPICases(tb testing.TB) []openAPICase {
 		{operation: "POST /schedule", status: 200, request: json("/schedule", legacy)},
 		{operation: "POST /schedule", status: 400, request: json("/schedule", "{")},
 		{operation: "POST /schedule", status: 408, request: json("/schedule", legacy), slow: true},
+		{operation: "POST /schedule", status: 412, request: conditional(json("/schedule", legacy))},
 		{operation: "POST /schedule", status: 413, request: json("/schedule", `{"data":[`+strings.Repeat("1,", 64<<10)+`1],"timestamp":0}`)},
 		{operation: "POST /schedule", status: 415, request: request{method: http.MethodPost, path: "/schedule", body: legacy}},
 		{operation: "POST /schedule", status: 422, request: json("/schedule", "{}")},
@@ -336,6 +342,7 @@ func openAPICases(tb testing.TB) []openAPICase {
 		{operation: "POST /merkle_proof", status: 400, request: json("/merkle_proof", "[")},
 		{operation: "POST /merkle_proof", status: 404, request: json("/merkle_proof", bits), prepare: lacking},
 		{operation: "POST /merkle_proof", status: 408, request: json("/merkle_proof", bits), slow: true},
+		{operation: "POST /merkle_proof", status: 412, request: conditional(json("/merkle_proof", bits))},
 		{operation: "POST /merkle_proof", status: 413, request: json("/merkle_proof", strings.Repeat(" ", maxLegacyBody+1))},
 		{operation: "POST /merkle_proof", status: 415, request: request{method: http.MethodPost, path: "/merkle_proof", body: bits}},
 		{operation: "POST /merkle_proof", status: 422, request: json("/merkle_proof", "[2]")},

@@ -26,11 +26,12 @@ const (
 // legacyBody reads a JSON body, decodes it, and words errors as the framework of the proof of
 // concept does.
 func (s *Server) legacyBody(w http.ResponseWriter, r *http.Request, decode func([]byte) error) error {
-	if !isJSON(mediaType(r)) {
-		return &apiError{
-			status: http.StatusUnsupportedMediaType, code: unsupportedMediaType,
-			message: "Expected request with `Content-Type: application/json`",
-		}
+	mediaType, err := contentType(w, r)
+	if err != nil {
+		return err
+	}
+	if !isJSON(mediaType) {
+		return unsupported(unsupportedMediaType, "Expected request with `Content-Type: application/json`")
 	}
 	body, release, err := s.readBody(w, r, maxLegacyBody)
 	defer release()
