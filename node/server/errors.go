@@ -100,13 +100,22 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error, write f
 		return
 	}
 	if internal {
-		s.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+		s.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 	}
 	s.metrics.rejected.WithLabelValues(answer.code).Inc()
 	if answer.retryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.FormatInt(int64((answer.retryAfter+time.Second-1)/time.Second), 10))
 	}
 	write(w, answer)
+}
+
+// brokenOff logs and counts an error behind an answer that has begun, and returns what the client
+// may see of it.
+func (s *Server) brokenOff(r *http.Request, err error) *apiError {
+	answer, _ := answerTo(err)
+	s.log.Error("answer broke off", "method", r.Method, "path", r.URL.Path, "err", err)
+	s.metrics.brokenOff.WithLabelValues(routeLabel(r.Pattern)).Inc()
+	return answer
 }
 
 func writeTextError(w http.ResponseWriter, e *apiError) {
@@ -119,7 +128,9 @@ func writeText(w http.ResponseWriter, status int, text string) {
 	_, _ = w.Write([]byte(text)) // the client is gone: nobody is left to tell
 }
 
-func writeJSONError(w http.ResponseWriter, e *apiError) {
+func writeJSONError(w http.ResponseWriter, e *apiError) { writeJSONBytes(w, e.status, errorJSON(e)) }
+
+func errorJSON(e *apiError) []byte {
 	var body struct {
 		Error struct {
 			Code    string `json:"code"`
@@ -128,7 +139,7 @@ func writeJSONError(w http.ResponseWriter, e *apiError) {
 	}
 	body.Error.Code, body.Error.Message = e.code, e.message
 	b, _ := json.Marshal(body) // two strings always marshal
-	writeJSONBytes(w, e.status, b)
+	return b
 }
 
 func writeJSONBytes(w http.ResponseWriter, status int, b []byte) {

@@ -41,7 +41,7 @@ func (s *Server) Serve(ctx context.Context, public, operations net.Listener) err
 	defer cancel()
 	for _, srv := range servers {
 		if err := srv.Shutdown(drain); err != nil {
-			s.log.Warn("requests were still open when the server stopped", "error", err)
+			s.log.Warn("requests were still open when the server stopped", "err", err)
 			_ = srv.Close() // it closes what Shutdown already closed, too
 		}
 	}

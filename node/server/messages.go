@@ -232,9 +232,9 @@ func (s *Server) answerReceipts(w http.ResponseWriter, r *http.Request, results 
 			return fmt.Errorf("receipts: %w", err)
 		}
 		if err != nil {
-			// The messages are accepted whatever happens here: the rest is told as pending, and can
-			// be asked for.
-			s.log.Error("receipts", "error", err)
+			// The messages are accepted whatever happens here. The rest is answered as pending, and
+			// its receipts can be asked for.
+			s.brokenOff(r, err)
 			receipts = make([]*chain.Receipt, end-start)
 		}
 		for i, receipt := range receipts {

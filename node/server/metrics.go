@@ -12,7 +12,9 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 	rejected *prometheus.CounterVec
-	streams  prometheus.Gauge
+	// brokenOff counts answers that could not be finished after they had begun.
+	brokenOff *prometheus.CounterVec
+	streams   prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -27,12 +29,19 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "diseq_http_rejected_total", Help: "HTTP input rejected, by reason: the code of the error answered.",
 		}, []string{"reason"}),
+		brokenOff: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "diseq_http_broken_answers_total", Help: "Answers and streams that broke off with an error after they had begun, by route.",
+		}, []string{"route"}),
 		streams: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "diseq_http_streams", Help: "Block streams open.",
 		}),
 	}
 	if r != nil {
-		r.MustRegister(m.requests, m.duration, m.rejected, m.streams)
+		r.MustRegister(m.requests, m.duration, m.rejected, m.brokenOff, m.streams)
+	}
+	// A series that begins at 1 has no increase: alerts would miss the first.
+	for _, pattern := range []string{"GET /v1/stream", "POST /v1/messages"} {
+		m.brokenOff.WithLabelValues(pattern)
 	}
 	return m
 }

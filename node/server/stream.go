@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"fmt"
 	"math"
 	"mime"
@@ -34,19 +33,19 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	out := &streamWriter{w: w, control: http.NewResponseController(w), events: wantsEvents(r.Header.Values("Accept"))}
-	out.start()
-	if r.Method == http.MethodHead {
+	if err := out.start(next, r.Method == http.MethodHead); err != nil || r.Method == http.MethodHead {
 		return nil
 	}
-	if err := s.copyBlocks(r.Context(), out, next, withMessages); err != nil && r.Context().Err() == nil {
-		// The answer has begun: ending it is all that is left, and the client resumes where it was.
-		s.log.Debug("stream ended", "error", err)
+	if err := s.copyBlocks(r, out, next, withMessages); err != nil && r.Context().Err() == nil {
+		s.log.Debug("stream ended", "err", err)
 	}
 	return nil
 }
 
-// copyBlocks returns when the client or the server goes away, or reading or writing fails.
-func (s *Server) copyBlocks(ctx context.Context, out *streamWriter, next uint64, withMessages bool) error {
+// copyBlocks returns when the client or the server goes away, or when reading a block fails. The
+// client is sent the reason of such a failure, and resumes where it was.
+func (s *Server) copyBlocks(r *http.Request, out *streamWriter, next uint64, withMessages bool) error {
+	ctx := r.Context()
 	heartbeat := time.NewTicker(s.limits.Heartbeat)
 	defer heartbeat.Stop()
 	for {
@@ -57,7 +56,10 @@ func (s *Server) copyBlocks(ctx context.Context, out *streamWriter, next uint64,
 			}
 			block, err := s.encodeBlock(ctx, next, withMessages)
 			if err != nil {
-				return err
+				if ctx.Err() != nil {
+					return err
+				}
+				return out.failure(s.brokenOff(r, err))
 			}
 			if err := out.block(next, block); err != nil {
 				return err
@@ -137,7 +139,13 @@ type streamWriter struct {
 	events  bool
 }
 
-func (s *streamWriter) start() {
+// positionHeader names the first height that a stream sends.
+const positionHeader = "Diseq-Stream-From"
+
+// start says where the stream begins, before there is a block: a client that asked for new blocks
+// resumes there if the connection breaks before the first. An event with an id alone sets the
+// client's last event id and is no event to its user (WHATWG HTML, section 9.2.6).
+func (s *streamWriter) start(next uint64, head bool) error {
 	h := s.w.Header()
 	h.Set("Content-Type", "application/x-ndjson")
 	if s.events {
@@ -145,10 +153,27 @@ func (s *streamWriter) start() {
 	}
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no") // proxies that buffer would hold back the last blocks
+	h.Set(positionHeader, strconv.FormatUint(next, 10))
 	s.w.WriteHeader(http.StatusOK)
-	// a client that waits for the header must not wait for a block; errors come back with the first
-	// write
-	_ = s.control.Flush()
+	if s.events && next > 0 && !head {
+		if _, err := fmt.Fprintf(s.w, "id: %d\n\n", next-1); err != nil {
+			return fmt.Errorf("write position: %w", err)
+		}
+	}
+	// a client that waits for the header must not wait for a block
+	return s.control.Flush()
+}
+
+// failure ends a stream with an error in the form of /v1.
+func (s *streamWriter) failure(e *apiError) error {
+	format := "%s\n"
+	if s.events {
+		format = "event: error\ndata: %s\n\n"
+	}
+	if _, err := fmt.Fprintf(s.w, format, errorJSON(e)); err != nil {
+		return fmt.Errorf("write error: %w", err)
+	}
+	return s.control.Flush()
 }
 
 // block writes the pieces one by one: the messages are shared with all readers and not copied for

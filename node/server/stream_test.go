@@ -103,7 +103,7 @@ func TestEventStreamCatchesUpThenGoesLive(t *testing.T) {
 		t.Fatalf("%d %s", resp.StatusCode, got)
 	}
 	r := bufio.NewReader(resp.Body)
-	for height := range 5 {
+	for height := range 5 { // from height 0 on there is no position before the first block
 		if height > 2 {
 			f.finalize(chain.Message{Data: fmt.Append(nil, height)})
 		}
@@ -231,6 +231,9 @@ func TestSilentEventStreamHasHeartbeats(t *testing.T) {
 			h.ServeHTTP(&pipeWriter{header: http.Header{}, w: pw}, r)
 		}()
 		in := bufio.NewReader(pr)
+		if e := readEvent(t, in); e != (event{id: "0"}) {
+			t.Errorf("the stream begins with %+v, want its position", e)
+		}
 		start := time.Now()
 		for i := range 3 {
 			if e := readEvent(t, in); e.comment != "heartbeat" || e.id != "" {
@@ -358,21 +361,104 @@ func TestStreamsAreBoundedAndGivenBack(t *testing.T) {
 	}
 }
 
-func TestStreamEndsWhenABlockCannotBeRead(t *testing.T) {
-	f := newFake(t)
-	f.finalize()
-	url, _ := listen(t, New(Options{Backend: brokenBlocks{f}}))
-	body, err := io.ReadAll(open(t, url+"/v1/stream?from=0", nil).Body)
-	if err != nil || len(body) != 0 {
-		t.Errorf("got %q, %v", body, err)
+// A subscription to new blocks that breaks before the first of them has its position all the same:
+// the blocks that become final before it resumes are not lost.
+func TestAStreamHasItsPositionBeforeTheFirstBlock(t *testing.T) {
+	for name, c := range map[string]struct {
+		query, accept string
+		header        http.Header
+		first         uint64 // the first block due
+	}{
+		"live events":    {"", "text/event-stream", nil, 3},
+		"live lines":     {"", "", nil, 3},
+		"events from":    {"?from=7", "text/event-stream", nil, 7},
+		"lines from":     {"?from=7", "", nil, 7},
+		"resumed events": {"", "text/event-stream", http.Header{"Last-Event-Id": {"4"}}, 5},
+		"genesis":        {"?from=0", "", nil, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			url, _ := listen(t, New(Options{Backend: f}))
+			f.finalize()
+			f.finalize()
+			header := http.Header{"Accept": {c.accept}}
+			maps.Copy(header, c.header)
+			resp := open(t, url+"/v1/stream"+c.query, header)
+			position := resp.Header.Get(positionHeader)
+			if position != fmt.Sprint(c.first) {
+				t.Errorf("%s: %q, want %d", positionHeader, position, c.first)
+			}
+			if c.accept == "" {
+				return
+			}
+			e := readEvent(t, bufio.NewReader(resp.Body))
+			if e != (event{id: fmt.Sprint(c.first - 1)}) {
+				t.Fatalf("the stream begins with %+v, want the id %d alone", e, c.first-1)
+			}
+			if err := resp.Body.Close(); err != nil { // it breaks before the first block
+				t.Fatal(err)
+			}
+			for range 8 {
+				f.finalize()
+			}
+			again := open(t, url+"/v1/stream"+c.query, http.Header{"Accept": {c.accept}, "Last-Event-Id": {e.id}})
+			in := bufio.NewReader(again.Body)
+			readEvent(t, in)
+			if e := readEvent(t, in); e.id != fmt.Sprint(c.first) {
+				t.Errorf("it goes on with block %s, want %d", e.id, c.first)
+			}
+		})
 	}
 }
 
-// brokenBlocks is a node whose blocks cannot be read.
-type brokenBlocks struct{ *fake }
+// brokenBlocks is a node whose blocks from a height on cannot be read.
+type brokenBlocks struct {
+	*fake
+	from uint64
+}
 
-func (brokenBlocks) Header(context.Context, uint64) (*chain.Header, *chain.Certificate, error) {
-	return nil, nil, errors.New("disk")
+func (b brokenBlocks) Header(ctx context.Context, height uint64) (*chain.Header, *chain.Certificate, error) {
+	if height >= b.from {
+		return nil, nil, errors.New("disk")
+	}
+	return b.fake.Header(ctx, height)
+}
+
+func TestAnErrorBehindAStreamReachesClientLogAndCounter(t *testing.T) {
+	const failure = `{"error":{"code":"internal","message":"internal error"}}`
+	for accept, want := range map[string]string{
+		"": failure + "\n", "text/event-stream": "event: error\ndata: " + failure + "\n\n",
+	} {
+		f := newFake(t)
+		f.finalize()
+		f.finalize()
+		var logged bytes.Buffer
+		s := New(Options{Backend: brokenBlocks{f, 2}, Logger: testLogger(&logged)})
+		url, stop := listen(t, s)
+		body, err := io.ReadAll(open(t, url+"/v1/stream?from=1", http.Header{"Accept": {accept}}).Body)
+		if err != nil || !strings.HasSuffix(string(body), want) || !strings.Contains(string(body), `"height":1`) {
+			t.Errorf("%q: got %q, %v", accept, body, err)
+		}
+		stop()
+		if !strings.Contains(logged.String(), `level=ERROR msg="answer broke off" method=GET path=/v1/stream err=disk`) {
+			t.Errorf("logged %q", logged.String())
+		}
+		if n := testutil.ToFloat64(s.metrics.brokenOff.WithLabelValues("GET /v1/stream")); n != 1 {
+			t.Errorf("%v broken answers are counted", n)
+		}
+	}
+}
+
+// A page is read before it is answered, so that there is no answer to break off.
+func TestAPageWithABlockThatCannotBeReadIsAnError(t *testing.T) {
+	f := newFake(t)
+	f.finalize()
+	s := New(Options{Backend: brokenBlocks{f, 1}})
+	for _, path := range []string{"/v1/blocks?from=0", "/v1/blocks/1"} {
+		if got := do(t, s.Public(), request{path: path}); got.status != 500 || got.errorCode(t) != "internal" {
+			t.Errorf("%s: %+v", path, got)
+		}
+	}
 }
 
 func TestStoppingEndsStreamsAndWaits(t *testing.T) {
