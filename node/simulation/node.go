@@ -22,7 +22,7 @@ type node struct {
 	rate    int
 	offset  time.Duration
 	records []chain.Record
-	// lastWrite is how many of them were written last.
+	// lastWrite is how many of them, at the end, are of the last write.
 	lastWrite int
 	// store holds the final blocks, the first durable of which outlive a crash.
 	store   []stored
@@ -347,13 +347,24 @@ func (w *world) commit(s *node, a consensus.Commit) {
 	// The next height begins before the block is on disk: the records carry it until then.
 	w.on(s, time.Duration(w.rng.IntN(30))*time.Millisecond, func() {
 		s.durable = max(s.durable, int(height))
-		s.records = slices.DeleteFunc(s.records, func(r chain.Record) bool { return r.Height <= uint64(s.durable) })
+		s.prune()
 	})
 	w.on(s, 0, func() {
 		if uint64(len(s.store)) == height {
 			w.startHeight(s)
 		}
 	})
+}
+
+// prune removes the records of heights whose final block is on disk.
+func (s *node) prune() {
+	old := func(r chain.Record) bool { return r.Height <= uint64(s.durable) }
+	for _, r := range s.records[len(s.records)-s.lastWrite:] {
+		if old(r) {
+			s.lastWrite--
+		}
+	}
+	s.records = slices.DeleteFunc(s.records, old)
 }
 
 func (w *world) strengthen(s *node, cert *chain.Certificate) {

@@ -329,6 +329,21 @@ func TestCertificateByWhichARoundWasLeftOutlivesAll(t *testing.T) {
 	t.Fatal("forgetting certificates is not seen to stall")
 }
 
+// A disk that loses its last write loses what is left of it: the records of a height are removed
+// once its block is stored.
+func TestLostLastWriteMayHaveBeenRemovedInPart(t *testing.T) {
+	for _, c := range Controls() {
+		if !c.LastWriteLost {
+			continue
+		}
+		for seed := range uint64(20) {
+			if r := Run(seed, c.Options); r.Faults[Crash] == 0 {
+				t.Errorf("seed %d: no process dies", seed)
+			}
+		}
+	}
+}
+
 func BenchmarkRun(b *testing.B) {
 	for _, o := range []Options{{N: 4, T: 3, Byzantine: 1}, {N: 7, T: 5, Byzantine: 2}, {N: 5, T: 3, Byzantine: 2, Delta: delta}} {
 		b.Run(fmt.Sprintf("n=%d/b=%d", o.N, o.Byzantine), func(b *testing.B) {
