@@ -75,7 +75,7 @@ func (c *Core) checked(e BlockChecked) {
 		return
 	}
 	b.verdict = Valid
-	if rd := h.peek(e.Round); e.Fresh && rd.asked && c.candidate(rd) == e.Block {
+	if rd := h.peek(e.Round); e.Fresh && rd.asked && c.rules.candidate(rd) == e.Block {
 		rd.freshness = e.Verdict
 	}
 }
@@ -90,8 +90,8 @@ func (c *Core) fetched(e BlockFetched) {
 	}
 }
 
-// askAgain repeats, at T_retry, the questions about blocks that have no answer.
-func (c *Core) askAgain(h *height) {
+// repeatRequests repeats, at T_retry, the questions about blocks that have no answer.
+func (c *Core) repeatRequests(h *height) {
 	var seen []chain.Hash
 	for _, rd := range h.rounds {
 		if rd.number == h.current && rd.asked && rd.freshness != Valid {

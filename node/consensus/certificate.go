@@ -29,7 +29,7 @@ func (c *Core) receiveVote(h *height, v chain.Vote) bool {
 	if int64(v.Validator) >= int64(h.n()) || v.Kind < chain.Notarize || v.Kind > chain.Propose || uint64(v.Round) > h.horizon() {
 		return false
 	}
-	c.remembers(h, v)
+	c.checkOwn(h, v)
 	c.hear(h, int(v.Validator))
 	if v.Kind == chain.Propose {
 		return c.receiveStatement(h, v)
@@ -45,7 +45,7 @@ func (c *Core) receiveVote(h *height, v chain.Vote) bool {
 // A vote that contradicts one held becomes evidence.
 func (c *Core) tally(h *height, v chain.Vote) bool {
 	rd := h.round(v.Round)
-	if rd.old {
+	if rd.pruned {
 		return false
 	}
 	c.accuse(h, rd, v)
@@ -94,16 +94,7 @@ func (c *Core) form(h *height, v chain.Vote) {
 		}
 		return
 	}
-	same := 0
-	for _, other := range rd.votes[v.Kind] {
-		if other.Kind != 0 && other.Block == v.Block {
-			same++
-			if c.cfg.Mutation.CountTwice && int64(other.Validator) == int64(h.self) {
-				same++
-			}
-		}
-	}
-	if same < h.threshold {
+	if c.rules.count(h, rd.votes[v.Kind], v.Block) < h.threshold {
 		return
 	}
 	cert := &chain.Certificate{Kind: v.Kind, Height: v.Height, Round: v.Round, Block: v.Block}
@@ -115,42 +106,50 @@ func (c *Core) form(h *height, v chain.Vote) {
 	c.learn(h, cert)
 }
 
-// needed is how many votes a certificate of the height has.
-func (c *Core) needed(h *height) int {
-	if c.cfg.Mutation.CountTwice {
-		return h.threshold - 1
+func (honest) threshold(set *chain.ValidatorSet) int { return int(set.Threshold) }
+
+func (honest) count(_ *height, votes []chain.Vote, block chain.Hash) int {
+	n := 0
+	for i := range votes {
+		if votes[i].Kind != 0 && votes[i].Block == block {
+			n++
+		}
 	}
-	return h.threshold
+	return n
+}
+
+func (honest) accepts(h *height, cert *chain.Certificate) bool {
+	return cert.Height == h.Number && cert.Check(h.n(), h.threshold) == nil
+}
+
+// keep leaves the first certificate of a kind where it is: it is the one that the rules look at.
+func (honest) keep(rd *round, cert *chain.Certificate) {
+	if rd.certificates[cert.Kind] == nil {
+		rd.certificates[cert.Kind] = cert
+	} else {
+		rd.others = append(rd.others, cert)
+	}
 }
 
 // learn takes in a certificate: it is made durable and forwarded the first time. The votes in it
 // count as evidence and as strength, whatever else their signers said.
 func (c *Core) learn(h *height, cert *chain.Certificate) {
-	if cert.Height != h.Number || cert.Check(h.n(), c.needed(h)) != nil {
+	if !c.rules.accepts(h, cert) {
 		return
 	}
 	rd := h.round(cert.Round)
 	held := rd.certificates[cert.Kind]
 	for i := range cert.Votes {
 		v := cert.Vote(i)
-		c.remembers(h, v)
+		c.checkOwn(h, v)
 		if c.tally(h, v) {
 			c.hear(h, int(v.Validator))
 		}
 	}
 	if held == nil || cert.Kind == chain.Notarize && rd.certificate(cert.Kind, cert.Block) == nil {
-		switch {
-		case held == nil:
-			rd.certificates[cert.Kind] = cert
-		case c.cfg.Mutation.NotarizeTwice:
-			rd.certificates[cert.Kind], rd.others = cert, append(rd.others, held)
-		default:
-			rd.others = append(rd.others, cert)
-		}
+		c.rules.keep(rd, cert)
 		if !h.committed {
-			if !c.cfg.Mutation.ForgetCertificates {
-				c.persist(h, cert.Round, chain.RecordCertificate, cert.Encode)
-			}
+			c.persist(h, cert.Round, chain.RecordCertificate, cert.Encode)
 			c.forward(cert)
 		}
 	}
@@ -168,7 +167,7 @@ func (c *Core) learn(h *height, cert *chain.Certificate) {
 }
 
 func (c *Core) forward(cert *chain.Certificate) {
-	if !c.restoring && !c.cfg.Mutation.Hoard && !slices.Contains(c.out.bundle.Certificates, cert) {
+	if !c.restoring && !slices.Contains(c.out.bundle.Certificates, cert) {
 		c.out.bundle.Certificates = append(c.out.bundle.Certificates, cert)
 	}
 }
@@ -208,13 +207,13 @@ func (c *Core) strengthen(h *height, cert *chain.Certificate) {
 	}
 	h.stronger = true
 	if len(all.Votes) == h.n() {
-		c.tellStrength(h)
+		c.reportStrength(h)
 	}
 }
 
-// tellStrength reports votes that came after the commit: at once when all are there, otherwise with
+// reportStrength reports votes that came after the commit: at once when all are there, otherwise with
 // the next height or T_retry, so that a large set does not write its finalizations once a vote.
-func (c *Core) tellStrength(h *height) {
+func (c *Core) reportStrength(h *height) {
 	if h.stronger {
 		h.stronger = false
 		c.emit(Strengthen{h.final})

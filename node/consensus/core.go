@@ -3,14 +3,14 @@ package consensus
 import (
 	"fmt"
 	"maps"
-	"slices"
 
 	"github.com/diseq/diseq/node/chain"
 )
 
 // Core is the state machine of one node. It is used by one goroutine at a time.
 type Core struct {
-	cfg Config
+	cfg   Config
+	rules rules
 	// height is the one being decided, or just decided; nil before the first StartHeight.
 	height *height
 	// recent are the closed heights next below, oldest first.
@@ -20,9 +20,9 @@ type Core struct {
 	// restored holds the records of heights not yet started.
 	restored  map[uint64][]chain.Record
 	restoring bool
-	// forgotten is a vote that was signed with this validator's key and that it does not hold: it
+	// missing is a vote that was signed with this validator's key and that it does not hold: it
 	// stops.
-	forgotten *chain.Vote
+	missing *chain.Vote
 	// entries counts the rounds entered, of all heights.
 	entries uint64
 	// healthy is what the node says of itself; settled, whether 2*Delta have passed since,
@@ -54,7 +54,7 @@ func New(cfg Config, records []chain.Record) (*Core, error) {
 		return nil, fmt.Errorf("consensus: %w", err)
 	}
 	c := &Core{
-		cfg: cfg, restored: make(map[uint64][]chain.Record),
+		cfg: cfg, rules: cfg.rules(), restored: make(map[uint64][]chain.Record),
 		answered: make(map[chain.PublicKey]bool), hinted: make(map[chain.PublicKey]bool),
 	}
 	for _, r := range records {
@@ -63,7 +63,7 @@ func New(cfg Config, records []chain.Record) (*Core, error) {
 		}
 		if r.Kind == chain.RecordMissingVote {
 			v, _ := chain.DecodeVote(r.Data)
-			return nil, fmt.Errorf("consensus: %w: %v", ErrMissingVote, forgotten(v))
+			return nil, fmt.Errorf("consensus: %w: %v", ErrMissingVote, missingText(v))
 		}
 		c.restored[r.Height] = append(c.restored[r.Height], r)
 	}
@@ -80,7 +80,7 @@ func (c *Core) StartHeight(p Height) ([]Action, error) {
 	if c.height != nil && p.Number <= c.height.Number {
 		return nil, fmt.Errorf("consensus: start of height %d at height %d", p.Number, c.height.Number)
 	}
-	h := &height{Height: p, self: -1, threshold: int(p.Set.Threshold) - c.cfg.Mutation.VotesMissing, blocks: make(map[chain.Hash]*block)}
+	h := &height{Height: p, self: -1, threshold: c.rules.threshold(p.Set), blocks: make(map[chain.Hash]*block)}
 	if c.cfg.Sign != nil && p.Number >= c.cfg.VoteFrom {
 		h.self = p.Set.Index(c.cfg.PublicKey)
 	}
@@ -95,7 +95,7 @@ func (c *Core) StartHeight(p Height) ([]Action, error) {
 	maps.DeleteFunc(c.restored, func(number uint64, _ []chain.Record) bool { return number <= p.Number })
 	c.newPeriod()
 	c.emit(SetTimer{Timer: Timer{Kind: RetryTimer, Height: p.Number}, After: c.cfg.RetryInterval})
-	if p.Number <= c.dropped.height || c.early.set != nil && c.early.height == p.Number && !c.early.fits(h) {
+	if c.rules.incomplete(h, c.dropped) || c.early.set != nil && c.early.height == p.Number && !c.early.fits(h) {
 		c.settled, c.settling = false, false
 	}
 	c.settle(h)
@@ -142,14 +142,14 @@ func (c *Core) newPeriod() {
 	clear(c.answered)
 	clear(c.hinted)
 	for _, h := range c.recent {
-		c.tellStrength(h)
+		c.reportStrength(h)
 	}
 }
 
 // Step takes an event in and returns what is to be done. Before the first StartHeight only Pool has
 // an effect, after a Contradiction about forgotten votes nothing has.
 func (c *Core) Step(e Event) []Action {
-	if c.forgotten != nil {
+	if c.missing != nil {
 		return nil
 	}
 	if pool, ok := e.(Pool); ok {
@@ -179,7 +179,7 @@ func (c *Core) Step(e Event) []Action {
 	case TimerFired:
 		c.fired(e.Timer)
 	case Health:
-		c.feels(h, e.OK)
+		c.onHealth(h, e.OK)
 	case BlockFetched:
 		c.fetched(e)
 	case BlockChecked:
@@ -204,20 +204,22 @@ func (c *Core) persist(h *height, r uint32, kind chain.RecordKind, encode func()
 // rests on is durable, then the messages, in one bundle. Nothing leaves a validator that finds out
 // that it has forgotten votes.
 func (c *Core) flush() []Action {
-	if c.forgotten != nil {
+	if c.missing != nil {
 		return c.stop()
 	}
-	var actions []Action
-	if len(c.out.records) > 0 {
-		actions = append(actions, Persist{c.out.records})
-	}
-	if !c.out.bundle.Empty() {
-		actions = append(actions, Broadcast{c.out.bundle})
-	}
-	if c.cfg.Mutation.SendFirst {
-		slices.Reverse(actions)
-	}
-	actions = append(actions, c.out.actions...)
+	actions := c.rules.leave(c.out.records, c.out.bundle, c.out.actions)
 	c.out.records, c.out.bundle, c.out.actions = nil, chain.Bundle{}, nil
 	return actions
+}
+
+// leave puts the records first: nothing leaves before all that it rests on is durable.
+func (honest) leave(records []chain.Record, bundle chain.Bundle, others []Action) []Action {
+	var actions []Action
+	if len(records) > 0 {
+		actions = append(actions, Persist{records})
+	}
+	if !bundle.Empty() {
+		actions = append(actions, Broadcast{bundle})
+	}
+	return append(actions, others...)
 }

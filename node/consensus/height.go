@@ -66,8 +66,8 @@ type round struct {
 	// asked for, its answer.
 	asked     bool
 	freshness Verdict
-	// old: far below the current round and not notarized; its votes are let go.
-	old bool
+	// pruned: far below the current round and not notarized; its votes are let go.
+	pruned bool
 }
 
 // wait is where a synchrony wait stands.

@@ -215,7 +215,7 @@ func (c modelCase) comesTo(t *testing.T) (sent map[[maxHonest]voteSet]bool, clas
 // looks at copyCore, then adds it here.
 func TestCopiedCoreSharesNothingThatChanges(t *testing.T) {
 	want := map[reflect.Type][]string{
-		reflect.TypeFor[Core]():   {"cfg", "height", "recent", "early", "restored", "forgotten", "answered", "hinted", "out"},
+		reflect.TypeFor[Core]():   {"cfg", "rules", "height", "recent", "early", "restored", "missing", "answered", "hinted", "out"},
 		reflect.TypeFor[height](): {"Height", "rounds", "blocks", "final", "presence"},
 		reflect.TypeFor[round]():  {"statements", "votes", "own", "certificates", "others", "proposal", "proposed", "accused"},
 		reflect.TypeFor[block]():  {"Block"},

@@ -61,9 +61,7 @@ func (c *Core) place(from chain.PublicKey, number uint64) *height {
 	case number == now:
 		return c.height
 	case number > now+1:
-		if !c.cfg.Mutation.ForgetDrops {
-			c.dropped.add(number)
-		}
+		c.dropped.add(number)
 		c.hint(from, number)
 		return nil
 	case number > now:
@@ -109,7 +107,7 @@ func (c *Core) receiveProposal(h *height, p *chain.Proposal) {
 	if s.Kind != chain.Propose || s.Block != hash || int64(s.Validator) != int64(h.leader(s.Round)) {
 		return
 	}
-	c.remembers(h, s)
+	c.checkOwn(h, s)
 	if h.committed {
 		return
 	}
@@ -132,8 +130,7 @@ func (c *Core) receiveProposal(h *height, p *chain.Proposal) {
 	if b := h.blocks[hash]; b != nil && b.Block != nil || uint64(s.Round) > uint64(h.current)+blockHorizon {
 		return
 	}
-	rd, second := h.peek(s.Round), c.cfg.Mutation.NotarizeTwice || c.cfg.Mutation.VoteInConflict
-	if len(rd.statements) > 0 && (rd.statements[0].Block == hash || second) && !rd.old {
+	if rd := h.peek(s.Round); c.rules.votable(rd, hash) && !rd.pruned {
 		c.hold(h, &p.Block)
 	}
 }
@@ -150,7 +147,7 @@ func (c *Core) receiveStatement(h *height, s chain.Vote) bool {
 	}
 	rd := h.round(s.Round)
 	same := func(o chain.Vote) bool { return o.Block == s.Block }
-	if rd.old && h.passed(rd) || len(rd.statements) == 2 || slices.ContainsFunc(rd.statements, same) {
+	if rd.pruned && h.passed(rd) || len(rd.statements) == 2 || slices.ContainsFunc(rd.statements, same) {
 		return false
 	}
 	rd.statements = append(rd.statements, s)

@@ -6,7 +6,6 @@ import (
 	"math"
 
 	"github.com/diseq/diseq/node/chain"
-	"github.com/diseq/diseq/node/internal/mutation"
 )
 
 // readOwn returns this validator's votes among the records of a height. Votes of another validator,
@@ -19,7 +18,7 @@ func (c *Core) readOwn(h *height, records []chain.Record) ([]chain.Vote, error) 
 			return fmt.Errorf("restored %v vote at height %d is of validator %d, not of %v", v.Kind, v.Height, v.Validator, c.cfg.PublicKey)
 		}
 		for _, o := range own {
-			if rule := chain.Conflict(o, v); rule != "" && c.cfg.Mutation == (mutation.Rules{VoteForgetful: c.cfg.Mutation.VoteForgetful}) {
+			if rule := c.rules.conflict(o, v); rule != "" {
 				return fmt.Errorf("restored votes at height %d round %d break %s together", v.Height, v.Round, rule)
 			}
 		}
@@ -53,31 +52,37 @@ func (c *Core) readOwn(h *height, records []chain.Record) ([]chain.Vote, error) 
 // validator has signed.
 var ErrMissingVote = errors.New("these records have forgotten a vote of this validator")
 
-// remembers looks for a vote of this validator that it does not hold. It never forgets one that has
+// checkOwn looks for a vote of this validator that it does not hold. It never forgets one that has
 // left, so that its records are an older copy, put back, or another process signs with its key.
 // Either way it may break E1 to E3 and be none the wiser: it stops before anything else leaves.
-func (c *Core) remembers(h *height, v chain.Vote) {
-	if h.self < 0 || int64(v.Validator) != int64(h.self) || c.restoring || c.forgotten != nil ||
-		c.cfg.Mutation.VoteForgetful || c.cfg.Mutation.NotarizeTwice {
-		return
-	}
-	held := h.peek(v.Round).proposed
-	if v.Kind != chain.Propose {
-		held = h.peek(v.Round).own[v.Kind]
-	}
-	if held == nil || held.Block != v.Block {
-		c.forgotten = &v
+func (c *Core) checkOwn(h *height, v chain.Vote) {
+	if !c.restoring && c.missing == nil && c.rules.missing(h, v) {
+		c.missing = &v
 	}
 }
+
+func (honest) missing(h *height, v chain.Vote) bool {
+	if h.self < 0 || int64(v.Validator) != int64(h.self) {
+		return false
+	}
+	rd := h.peek(v.Round)
+	recorded := rd.proposed
+	if v.Kind != chain.Propose {
+		recorded = rd.own[v.Kind]
+	}
+	return recorded == nil || recorded.Block != v.Block
+}
+
+func (honest) conflict(a, b chain.Vote) chain.Rule { return chain.Conflict(a, b) }
 
 // stop keeps the vote that this validator has forgotten, so that nobody votes on top of these
 // records again.
 func (c *Core) stop() []Action {
-	record := chain.Record{Height: math.MaxInt64, Kind: chain.RecordMissingVote, Data: c.forgotten.Encode()}
-	return []Action{Persist{[]chain.Record{record}}, Contradiction{Reason: forgotten(*c.forgotten)}}
+	record := chain.Record{Height: math.MaxInt64, Kind: chain.RecordMissingVote, Data: c.missing.Encode()}
+	return []Action{Persist{[]chain.Record{record}}, Contradiction{Reason: missingText(*c.missing)}}
 }
 
-func forgotten(v chain.Vote) string {
+func missingText(v chain.Vote) string {
 	return fmt.Sprintf("a %v vote at height %d round %d is signed with this validator's key, and it does not hold it: the vote store is "+
 		"an older copy, or another process uses the key", v.Kind, v.Height, v.Round)
 }

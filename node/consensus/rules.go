@@ -72,26 +72,26 @@ func (c *Core) proposed(h *height, r uint32) bool {
 	if b := h.blocks[rd.statements[0].Block]; b == nil || b.Block == nil {
 		return false
 	}
-	ok, _ := h.justified(r, rd.statements[0].Block, c.strict(h))
+	ok, _ := c.rules.justified(h, r, rd.statements[0].Block)
 	return ok
 }
 
 func (c *Core) enter(h *height, r uint32) {
 	h.current = r
 	c.entries++
-	h.forget()
+	h.prune()
 	c.startRound(h)
 }
 
-// forget lets go of what rounds far below can no longer add to: votes of a round without a
+// prune lets go of what rounds far below can no longer add to: votes of a round without a
 // notarization, two turns of all leaders ago, and blocks proposed in a nullified round that were
 // neither notarized nor voted for here. Statements stay while they may speak against a block.
-func (h *height) forget() {
+func (h *height) prune() {
 	for _, rd := range h.rounds {
 		if rd.number >= h.current {
 			return
 		}
-		if rd.certificates[chain.Notarize] != nil || rd.old {
+		if rd.certificates[chain.Notarize] != nil || rd.pruned {
 			continue
 		}
 		if rd.certificates[chain.Nullify] != nil && len(rd.statements) > 0 && !h.needs(rd.statements[0].Block) {
@@ -103,7 +103,7 @@ func (h *height) forget() {
 				statements = nil
 			}
 			*rd = round{
-				number: rd.number, own: rd.own, proposed: rd.proposed, certificates: rd.certificates, timedOut: rd.timedOut, old: true,
+				number: rd.number, own: rd.own, proposed: rd.proposed, certificates: rd.certificates, timedOut: rd.timedOut, pruned: true,
 				statements: statements,
 			}
 		}
@@ -133,7 +133,7 @@ func (c *Core) finalize(h *height) bool {
 			continue
 		}
 		b := c.want(h, cert.Block)
-		if !c.mayFinalize(h, rd, cert.Block) || !c.check(h, rd.number, b, false) || !c.waitedFor(h, rd) {
+		if !c.rules.mayFinalize(h, rd, cert.Block) || !c.check(h, rd.number, b, false) || !c.waitedFor(h, rd) {
 			continue
 		}
 		c.cast(h, chain.Finalize, rd.number, cert.Block)
@@ -142,33 +142,26 @@ func (c *Core) finalize(h *height) bool {
 	return false
 }
 
-func (c *Core) mayFinalize(h *height, rd *round, hash chain.Hash) bool {
+// mayFinalize is E2 and E3 for a vote to finalize.
+func (honest) mayFinalize(h *height, rd *round, block chain.Hash) bool {
 	notarized := rd.own[chain.Notarize]
-	finalized := rd.own[chain.Finalize]
-	if m := c.cfg.Mutation; m.NotarizeTwice {
-		return h.self >= 0 && rd.own[chain.Nullify] == nil && (finalized == nil || finalized.Block != hash)
-	}
-	return h.self >= 0 && finalized == nil &&
-		(rd.own[chain.Nullify] == nil || c.cfg.Mutation.NullifyAndFinalize) &&
-		(notarized == nil || notarized.Block == hash || c.cfg.Mutation.FinalizeAnother)
+	return h.self >= 0 && rd.own[chain.Finalize] == nil && rd.own[chain.Nullify] == nil &&
+		(notarized == nil || notarized.Block == block)
 }
 
 // notarize votes for the proposal of the current round. A round that we nullified may still be
 // notarized.
 func (c *Core) notarize(h *height) bool {
 	rd := h.peek(h.current)
-	if len(rd.statements) == 0 || rd.own[chain.Notarize] != nil && !c.notarizesAgain(rd) || rd.own[chain.Finalize] != nil {
+	if len(rd.statements) == 0 || !c.rules.mayNotarize(h, rd, c.settled) {
 		return false
 	}
-	hash := c.candidate(rd)
+	hash := c.rules.candidate(rd)
 	b := h.blocks[hash]
-	if b == nil || b.Block == nil || !c.mayNotarize(h, rd) {
+	if b == nil || b.Block == nil {
 		return false
 	}
-	ok, fresh := h.justified(rd.number, hash, c.strict(h))
-	if c.cfg.Mutation.VoteUnjustified {
-		ok, fresh = true, fresh && ok
-	}
+	ok, fresh := c.rules.justified(h, rd.number, hash)
 	if !ok || fresh && int64(b.Header.Proposer) != int64(h.leader(rd.number)) || !c.check(h, rd.number, b, fresh) || h.self < 0 {
 		return false
 	}
@@ -177,18 +170,24 @@ func (c *Core) notarize(h *height) bool {
 	return true
 }
 
-// candidate is the block that a vote of the round may be for: that of the first statement known.
-// With mutations it may be the second.
-func (c *Core) candidate(rd *round) chain.Hash {
-	if len(rd.statements) == 2 && (rd.own[chain.Notarize] != nil || c.cfg.Mutation.VoteInConflict) {
-		return rd.statements[1].Block
-	}
-	return rd.statements[0].Block
+// mayNotarize is E1, and E3 for a vote to notarize. Under the synchrony wait it is also R4 and the
+// rule settle.
+func (honest) mayNotarize(h *height, rd *round, settled bool) bool {
+	return rd.own[chain.Notarize] == nil && rd.own[chain.Finalize] == nil &&
+		(h.delta() == 0 || settled && !rd.conflicted())
 }
 
-// notarizesAgain reports whether a mutation votes for the second proposal of a round.
-func (c *Core) notarizesAgain(rd *round) bool {
-	return c.cfg.Mutation.NotarizeTwice && len(rd.statements) == 2 && rd.own[chain.Notarize].Block == rd.statements[0].Block
+// votable: only the block of the first Statement known.
+func (honest) votable(rd *round, block chain.Hash) bool {
+	return len(rd.statements) > 0 && rd.statements[0].Block == block
+}
+
+// candidate returns the block of the first Statement known.
+func (honest) candidate(rd *round) chain.Hash { return rd.statements[0].Block }
+
+// justified is R3 under the synchrony wait.
+func (honest) justified(h *height, r uint32, block chain.Hash) (ok, fresh bool) {
+	return h.justified(r, block, h.delta() > 0)
 }
 
 // propose makes this validator's proposal of the current round: the block notarized last, or a new
@@ -270,7 +269,7 @@ func (c *Core) commit(h *height) {
 	if !c.check(h, cert.Round, b, false) {
 		return
 	}
-	if c.mayFinalize(h, h.peek(cert.Round), cert.Block) {
+	if c.rules.mayFinalize(h, h.peek(cert.Round), cert.Block) {
 		c.cast(h, chain.Finalize, cert.Round, cert.Block)
 	}
 	h.committed = true

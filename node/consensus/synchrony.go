@@ -17,12 +17,9 @@ func (h *height) delta() time.Duration {
 	return time.Duration(h.Set.SynchronyDeltaMS) * time.Millisecond
 }
 
-// strict is R3: a justification passes over no notarization that is held.
-func (c *Core) strict(h *height) bool { return h.delta() > 0 && !c.cfg.Mutation.PassOver }
-
 // relay is R2: whoever learns of a statement tells all others, once.
 func (c *Core) relay(h *height, s chain.Vote) {
-	if h.delta() > 0 && h.self >= 0 && !c.restoring && !c.cfg.Mutation.NoRelay {
+	if h.delta() > 0 && h.self >= 0 && !c.restoring {
 		c.out.bundle.Votes = append(c.out.bundle.Votes, s)
 	}
 }
@@ -36,15 +33,6 @@ func (c *Core) relayAgain(h *height, rd *round, block chain.Hash) {
 	}
 }
 
-// mayNotarize is R4, no second statement is known, and the wait after a start or a time of ill
-// health.
-func (c *Core) mayNotarize(h *height, rd *round) bool {
-	if h.delta() == 0 {
-		return true
-	}
-	return (c.settled || c.cfg.Mutation.VoteUnsettled) && (!rd.conflicted() || c.cfg.Mutation.VoteInConflict)
-}
-
 // waitedFor reports whether the synchrony wait after the notarization of a round is over, with
 // nothing heard that speaks against it. The wait begins when the notarization and its block are
 // held, which is never before the notarization was first held.
@@ -52,8 +40,7 @@ func (c *Core) waitedFor(h *height, rd *round) bool {
 	if h.delta() == 0 {
 		return true
 	}
-	m := &c.cfg.Mutation
-	if rd.certificates[chain.Nullify] != nil && !m.FinalizeNullified || rd.conflicted() && !m.FinalizeInConflict || rd.wait == spoiled {
+	if c.rules.refuted(rd) || rd.wait == spoiled {
 		return false
 	}
 	if rd.wait == notWaited {
@@ -62,13 +49,16 @@ func (c *Core) waitedFor(h *height, rd *round) bool {
 			return false
 		}
 		rd.wait = waiting
-		after := 2 * h.delta()
-		if m.QuarterWait {
-			after /= 4
-		}
-		c.emit(SetTimer{Timer: Timer{Kind: WaitTimer, Height: h.Number, Round: rd.number}, After: after})
+		c.emit(SetTimer{Timer: Timer{Kind: WaitTimer, Height: h.Number, Round: rd.number}, After: c.rules.wait(h)})
 	}
 	return rd.wait == waited
+}
+
+func (honest) wait(h *height) time.Duration { return 2 * h.delta() }
+
+// refuted is the rule stop: a nullification of the round is held, or a second block of it is known.
+func (honest) refuted(rd *round) bool {
+	return rd.certificates[chain.Nullify] != nil || rd.conflicted()
 }
 
 // leaderWaited reports whether the leader of the current round may propose: on a round of which it
@@ -85,26 +75,28 @@ func (c *Core) leaderWaited(h *height) bool {
 	return rd.leaderWait == waited
 }
 
-// feels takes in what the node says of its health. Whatever was being waited for in a time of ill
-// health is lost: something may have been said and not heard.
-func (c *Core) feels(h *height, ok bool) {
-	if !ok && c.cfg.Mutation.IgnoreHealth {
-		return
-	}
-	if !ok {
-		c.healthy, c.settled, c.settling = false, false, false
-		for _, rd := range h.rounds {
-			if rd.wait == waiting && !c.cfg.Mutation.KeepWaiting {
-				rd.wait = spoiled
-			}
-		}
-		return
-	}
-	if !c.healthy {
+// onHealth handles the node's report of its health.
+func (c *Core) onHealth(h *height, ok bool) {
+	switch {
+	case !ok:
+		c.rules.unhealthy(c, h)
+	case !c.healthy:
 		c.healthy = true
 		c.settle(h)
 	}
 }
+
+// unhealthy spoils every wait under way: something may have been said that this node did not hear.
+func (honest) unhealthy(c *Core, h *height) {
+	c.unsettle()
+	for _, rd := range h.rounds {
+		if rd.wait == waiting {
+			rd.wait = spoiled
+		}
+	}
+}
+
+func (c *Core) unsettle() { c.healthy, c.settled, c.settling = false, false, false }
 
 // dropped is what had to be dropped because this node was too far behind: the highest height of it,
 // and the highest since the others were last asked what they had said.
@@ -114,11 +106,13 @@ func (d *dropped) add(height uint64) {
 	d.height, d.again = max(d.height, height), max(d.again, height)
 }
 
-// heardAgain: each of the others has said once more what it says at the height that it is at, which
+func (honest) incomplete(h *height, dropped dropped) bool { return h.Number <= dropped.height }
+
+// resent: each of the others has said once more what it says at the height that it is at, which
 // is never below one that it was at. What it said before of heights still to come it has said
 // again, or it was a lie: one message of a height that no chain reaches must not make every height
 // begin with a wait.
-func (d *dropped) heardAgain() { d.height = d.again }
+func (d *dropped) resent() { d.height = d.again }
 
 // Settled reports whether this node has been healthy for long enough to notarize: since 2*Delta,
 // with all heard again that was said before. Always false without the synchrony wait, where nothing
@@ -137,8 +131,6 @@ func (c *Core) settle(h *height) {
 	c.settling = true
 	c.settles++
 	c.dropped.again = 0
-	if !c.cfg.Mutation.AskNobody {
-		c.emit(RequestResend{})
-	}
+	c.emit(RequestResend{})
 	c.emit(SetTimer{Timer: Timer{Kind: SettleTimer, Height: h.Number, Round: uint32(c.settles)}, After: 2 * h.delta()})
 }

@@ -164,7 +164,7 @@ func TestWhatSpeaksAgainstABlockIsRememberedInRoundsLongPast(t *testing.T) {
 			c.Step(Received{Bundle: stated})
 		}
 		c.Step(notarized(30))
-		if !c.height.peek(21).old {
+		if !c.height.peek(21).pruned {
 			t.Fatal("the round is not long past: the test is vacuous")
 		}
 		if late {

@@ -42,7 +42,7 @@ func (c *Core) fired(t Timer) {
 	if t.Kind == SettleTimer {
 		if c.settling && t.Round == uint32(c.settles) {
 			c.settled, c.settling = true, false
-			c.dropped.heardAgain()
+			c.dropped.resent()
 		}
 		return
 	}
@@ -55,7 +55,8 @@ func (c *Core) fired(t Timer) {
 			c.timeout(h)
 		}
 	case RetryTimer:
-		c.retry(h)
+		c.newPeriod()
+		c.rules.repeat(c, h)
 	case IntervalTimer:
 		h.intervalOver = true
 	case WaitTimer:
@@ -92,7 +93,7 @@ func (c *Core) timeout(h *height) {
 	if cert != nil {
 		c.forward(cert)
 	}
-	if (cert == nil && rd.own[chain.Finalize] == nil || c.cfg.Mutation.NullifyAndFinalize) && rd.own[chain.Nullify] == nil {
+	if c.rules.mayNullify(rd) {
 		c.cast(h, chain.Nullify, rd.number, chain.Hash{})
 	}
 	if cert != nil && h.current == rd.number {
@@ -100,14 +101,15 @@ func (c *Core) timeout(h *height) {
 	}
 }
 
-// retry sends everything that may have been lost, and asks again for what has not come.
-func (c *Core) retry(h *height) {
-	c.newPeriod()
-	if c.cfg.Mutation.KeepSilent {
-		return
-	}
+// mayNullify is E2's half for a vote to nullify. A notarized round is left by its notarization.
+func (honest) mayNullify(rd *round) bool {
+	return rd.certificates[chain.Notarize] == nil && rd.own[chain.Finalize] == nil && rd.own[chain.Nullify] == nil
+}
+
+// repeat sends everything that may have been lost, and requests again the blocks that have not come.
+func (honest) repeat(c *Core, h *height) {
 	h.attempt++
-	c.askAgain(h)
+	c.repeatRequests(h)
 	c.emit(SetTimer{Timer: Timer{Kind: RetryTimer, Height: h.Number}, After: c.cfg.RetryInterval})
 	b := c.everything(h)
 	if !b.Empty() {
