@@ -164,10 +164,10 @@ func TestAFlappingValidatorIsToldOfOnce(t *testing.T) {
 	}{
 		"abstaining, settling, well": {func(look int) map[int]func(*nodeclient.Answer) {
 			return map[int]map[int]func(*nodeclient.Answer){0: {1: deaf}, 1: {1: unsettled}}[look%3]
-		}, "Abstaining: demo-v1 abstains: it does not hear enough of the others within 100ms", 0},
+		}, "Abstaining: demo-v1 abstains: it does not hear enough other validators within 100ms", 0},
 		"settling, well": {func(look int) map[int]func(*nodeclient.Answer) {
 			return map[int]map[int]func(*nodeclient.Answer){0: {1: unsettled}}[look%7]
-		}, "Abstaining: demo-v1 abstains: it does not hear enough of the others within 100ms", 0},
+		}, "Abstaining: demo-v1 abstains: it does not hear enough other validators within 100ms", 0},
 		"behind": {func(look int) map[int]func(*nodeclient.Answer) {
 			return map[int]map[int]func(*nodeclient.Answer){0: {1: behind}}[look%2]
 		}, "Behind: demo-v1 is 20 blocks behind", 10},
@@ -179,10 +179,10 @@ func TestAFlappingValidatorIsToldOfOnce(t *testing.T) {
 		}, "AsExpected: ", 0},
 		"something else each time": {func(look int) map[int]func(*nodeclient.Answer) {
 			return map[int]map[int]func(*nodeclient.Answer){0: {1: deaf}, 2: {1: behind}, 3: {1: silent}, 5: {1: refuses}}[look%7]
-		}, "Abstaining: demo-v1 abstains: it does not hear enough of the others within 100ms", 10},
+		}, "Abstaining: demo-v1 abstains: it does not hear enough other validators within 100ms", 10},
 		"another one each time": {func(look int) map[int]func(*nodeclient.Answer) {
 			return map[int]func(*nodeclient.Answer){look % 3: deaf}
-		}, "Abstaining: demo-v0 abstains: it does not hear enough of the others within 100ms; demo-v1 abstains: ", 0},
+		}, "Abstaining: demo-v0 abstains: it does not hear enough other validators within 100ms; demo-v1 abstains: ", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := watchNetwork(t, 4, 3)

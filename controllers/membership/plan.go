@@ -72,7 +72,7 @@ func planPods(n Network, standings Standings) Decision {
 	case len(p.outdated) == 0, len(n.Set.Keys) == 0:
 		return Decision{Action: None}
 	case n.Paused:
-		return Decision{Action: Pause, Message: fmt.Sprintf("paused with %d of %d pods outdated", len(p.outdated), len(p.standings))}
+		return Decision{Action: Pause, Message: fmt.Sprintf("paused with %d of %d pods outdated: set spec.paused to false to update them", len(p.outdated), len(p.standings))}
 	}
 	if d, ok := p.replace(); ok {
 		return d
@@ -136,7 +136,7 @@ func (p *plan) restart() Decision {
 	if victim.CaughtUp {
 		left--
 	}
-	short := fmt.Sprintf("restarting %s would leave %d of threshold %d", victim.Name, left, t)
+	short := fmt.Sprintf("restarting %s would leave %d voting (threshold %d)", victim.Name, left, t)
 	flight, lacks := p.inFlight()
 	switch {
 	case flight != nil && left >= t:
@@ -146,12 +146,11 @@ func (p *plan) restart() Decision {
 	case flight != nil:
 		return decide(waitFor(flight), nil, "%s%s", short, p.because(victim))
 	case left >= t:
-		return decide(Restart, []*Standing{victim}, "restarting %s, which leaves %d of threshold %d", victim.Name, left, t)
+		return decide(Restart, []*Standing{victim}, "restarting %s, which leaves %d voting (threshold %d)", victim.Name, left, t)
 	case p.AllowDowntime:
-		return decide(Restart, []*Standing{victim}, "restarting %s, which leaves %d of threshold %d: downtime is allowed", victim.Name, left, t)
+		return decide(Restart, []*Standing{victim}, "restarting %s, which leaves %d voting (threshold %d): downtime is allowed", victim.Name, left, t)
 	case consensus.Tolerance(len(p.Set.Keys), t).Crash == 0:
-		return decide(WaitForDowntime, nil, "%s, as every restart does with %d validators: allow it with the annotation %s=true",
-			short, len(p.Set.Keys), AllowDowntime)
+		return decide(WaitForDowntime, nil, "%s: every restart stops this network, allow it with the annotation %s=true", short, AllowDowntime)
 	}
 	return decide(WaitForQuorum, nil, "%s%s", short, p.because(victim))
 }
@@ -187,7 +186,7 @@ func (p *plan) candidate() (*Standing, Decision) {
 	for _, s := range p.outdated {
 		switch {
 		case s.StatefulSet.Unobserved:
-			held = decide(WaitForMember, nil, "the StatefulSet of %s has not taken the new template yet", s.Name)
+			held = decide(WaitForMember, nil, "the StatefulSet of %s does not have the new template yet", s.Name)
 		case s.Volume.Terminating:
 			if held.Action == "" {
 				held = decide(Stuck, nil, "restarting %s would lose its volume, which is being deleted", s.Name)
@@ -206,8 +205,8 @@ func PlanSet(n Network) Decision {
 	if have == 0 || (n.Validators == have && n.Threshold == t) {
 		return Decision{Action: None}
 	}
-	return decide(Refuse, nil, "the spec asks for threshold %d of %d validators, the chain has %d of %d: "+
-		"this version cannot change the set of a running network", n.Threshold, n.Validators, t, have)
+	return decide(Refuse, nil, "the spec asks for threshold %d of %d validators, but the chain has %d of %d. This version cannot "+
+		"change them: set spec.validators and spec.threshold back, or make another network", n.Threshold, n.Validators, t, have)
 }
 
 func decide(action Action, victims []*Standing, format string, args ...any) Decision {

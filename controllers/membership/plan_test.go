@@ -109,7 +109,7 @@ func TestPlanPods(t *testing.T) {
 		{name: "nothing is outdated and nobody is well", network: healthy(4, 3, of(waiting("CrashLoopBackOff"), all...)), want: None},
 		{name: "there is no chain yet", network: healthy(4, 3, outdated(all...), func(n *Network) { n.Set = Set{} }), want: None},
 		{name: "all are outdated: the lowest serial goes first", network: healthy(4, 3, outdated(all...)),
-			want: Restart, victims: []string{"demo-v0"}, message: "restarting demo-v0, which leaves 3 of threshold 3"},
+			want: Restart, victims: []string{"demo-v0"}, message: "restarting demo-v0, which leaves 3 voting (threshold 3)"},
 		{name: "one is left", network: healthy(4, 3, outdated(3)), want: Restart, victims: []string{"demo-v3"}},
 		{name: "paused", network: healthy(4, 3, outdated(1, 2), paused), want: Pause, message: "paused with 2 of 4 pods outdated"},
 
@@ -125,28 +125,28 @@ func TestPlanPods(t *testing.T) {
 			want: Replace, victims: []string{"demo-v2"}},
 		{name: "a pod that the cache shows as not ready, though its node says that it is", want: WaitForQuorum,
 			network: healthy(4, 3, outdated(all...), of(func(m *Member) { m.Pod.Ready = false }, 1), of(silent, 3)),
-			message: "restarting demo-v1 would leave 2 of threshold 3: demo-v1 is not ready, demo-v3 does not answer"},
+			message: "restarting demo-v1 would leave 2 voting (threshold 3): demo-v1 is not ready, demo-v3 does not answer"},
 		{name: "a broken pod that is stopping already", network: healthy(4, 3, outdated(1), of(down, 1), of(stopping, 1)), want: None},
 		{name: "a broken pod that is up to date is left to Kubernetes", network: healthy(4, 3, of(waiting("CrashLoopBackOff"), 1)), want: None},
 		{name: "a broken pod whose StatefulSet has the old template still",
 			network: healthy(4, 3, outdated(1), of(waiting("CrashLoopBackOff"), 1), of(unobserved, 1)),
-			want:    WaitForMember, message: "the StatefulSet of demo-v1 has not taken the new template yet"},
+			want:    WaitForMember, message: "the StatefulSet of demo-v1 does not have the new template yet"},
 
 		// I6: no self-inflicted loss of quorum.
 		{name: "the example of the design", network: healthy(4, 3, outdated(2), of(at(86), 1)),
-			want: WaitForMember, message: "restarting demo-v2 would leave 2 of threshold 3: demo-v1 is 14 blocks behind"},
+			want: WaitForMember, message: "restarting demo-v2 would leave 2 voting (threshold 3): demo-v1 is 14 blocks behind"},
 		{name: "two are outdated and one of them is behind: it takes no vote away", network: healthy(4, 3, outdated(1, 2), of(at(86), 2)),
 			want: Restart, victims: []string{"demo-v2"}},
 		{name: "two are behind", network: healthy(4, 3, outdated(1, 2), of(at(86), 2), of(at(80), 1)),
-			want: WaitForQuorum, message: "restarting demo-v1 would leave 2 of threshold 3: demo-v1 is 20 blocks behind, demo-v2 is 14 blocks behind"},
+			want: WaitForQuorum, message: "restarting demo-v1 would leave 2 voting (threshold 3): demo-v1 is 20 blocks behind, demo-v2 is 14 blocks behind"},
 		{name: "a node within the slack counts", network: healthy(4, 3, outdated(2), of(at(90), 1)), want: Restart, victims: []string{"demo-v2"}},
 		{name: "a silent node does not count", network: healthy(4, 3, outdated(0, 1), of(silent, 1)), want: Restart, victims: []string{"demo-v1"}},
 		{name: "two silent nodes", network: healthy(4, 3, outdated(0, 1, 2), of(silent, 1, 2)), want: WaitForQuorum,
-			message: "restarting demo-v1 would leave 2 of threshold 3: demo-v1 does not answer: no answer in time, " +
+			message: "restarting demo-v1 would leave 2 voting (threshold 3): demo-v1 does not answer: no answer in time, " +
 				"demo-v2 does not answer: no answer in time"},
 		{name: "a node that judges itself not ready does not count, whatever its pod says", network: healthy(4, 3, outdated(0, 1, 2, 3),
 			of(func(m *Member) { m.Answer.Ready, m.Answer.Reason = false, "just started" }, 1, 2)), want: WaitForQuorum,
-			message: "restarting demo-v1 would leave 2 of threshold 3: demo-v1 is not ready: just started, demo-v2 is not ready: just started"},
+			message: "restarting demo-v1 would leave 2 voting (threshold 3): demo-v1 is not ready: just started, demo-v2 is not ready: just started"},
 		{name: "one liar does not make the others look behind", network: healthy(4, 3, outdated(all...), of(at(1<<63), 3)),
 			want: Restart, victims: []string{"demo-v0"}},
 		{name: "one key is one vote", network: healthy(4, 3, outdated(all...), of(func(m *Member) { m.PublicKey = chain.PublicKey{1, 0} }, 1)),
@@ -166,27 +166,27 @@ func TestPlanPods(t *testing.T) {
 		{name: "a bad image costs one validator, not n - t", network: healthy(7, 4, outdated(1, 2, 3, 4, 5, 6), of(waiting("ImagePullBackOff"), 0)),
 			want: Stuck, message: "restarting demo-v1 waits for demo-v0, which does not run: ImagePullBackOff"},
 		{name: "a bad image without a spare", network: healthy(4, 3, outdated(1, 2, 3), of(waiting("CrashLoopBackOff"), 0)),
-			want: Stuck, message: "restarting demo-v1 would leave 2 of threshold 3: demo-v0 does not run: CrashLoopBackOff"},
+			want: Stuck, message: "restarting demo-v1 would leave 2 voting (threshold 3): demo-v0 does not run: CrashLoopBackOff"},
 		{name: "the StatefulSet of the first is late: the next one goes", network: healthy(4, 3, outdated(0, 1), of(unobserved, 0)),
 			want: Restart, victims: []string{"demo-v1"}},
 		{name: "all StatefulSets are late", network: healthy(4, 3, outdated(0), of(unobserved, 0)),
-			want: WaitForMember, message: "the StatefulSet of demo-v0 has not taken the new template yet"},
+			want: WaitForMember, message: "the StatefulSet of demo-v0 does not have the new template yet"},
 
 		// The synchrony wait: who abstains is no vote, however ready it is.
 		{name: "all take part in the synchrony wait", network: healthy(4, 3, waits(time.Second), outdated(all...)),
 			want: Restart, victims: []string{"demo-v0"}},
 		{name: "one does not hear the others in time", network: healthy(4, 3, waits(time.Second), outdated(0, 1, 2), of(deaf, 3)),
-			want: WaitForMember, message: "restarting demo-v0 would leave 2 of threshold 3: " +
-				"demo-v3 abstains: it does not hear enough of the others within 1s"},
+			want: WaitForMember, message: "restarting demo-v0 would leave 2 voting (threshold 3): " +
+				"demo-v3 abstains: it does not hear enough other validators within 1s"},
 		{name: "one has not heard the others for long enough", network: healthy(4, 3, waits(time.Second), outdated(0, 1, 2), of(unsettled, 3)),
-			want: WaitForMember, message: "restarting demo-v0 would leave 2 of threshold 3: " +
-				"demo-v3 abstains: it has to hear the others within 1s for a while first"},
+			want: WaitForMember, message: "restarting demo-v0 would leave 2 voting (threshold 3): " +
+				"demo-v3 abstains until it has heard enough other validators within 1s for a while"},
 		{name: "one does not tell", want: WaitForMember,
 			network: healthy(4, 3, waits(time.Second), outdated(0, 1, 2), of(func(m *Member) { m.Answer.Synchrony = nil }, 3))},
 		{name: "the restarted one does not vote yet, and others enough do", network: healthy(7, 4, waits(time.Second), outdated(1), of(unsettled, 0)),
-			want: WaitForMember, message: "restarting demo-v1 waits for demo-v0, which abstains: it has to hear the others within 1s for a while first"},
+			want: WaitForMember, message: "restarting demo-v1 waits for demo-v0, which abstains until it has heard enough other validators within 1s for a while"},
 		{name: "two abstain", network: healthy(4, 3, waits(time.Second), outdated(all...), of(deaf, 1, 3)), want: WaitForQuorum,
-			message: "restarting demo-v1 would leave 2 of threshold 3: demo-v1 abstains: it does not hear enough of the others within 1s, " +
+			message: "restarting demo-v1 would leave 2 voting (threshold 3): demo-v1 abstains: it does not hear enough other validators within 1s, " +
 				"demo-v3 abstains"},
 		{name: "who abstains and is outdated takes no vote away", network: healthy(4, 3, waits(time.Second), outdated(0, 3), of(deaf, 3)),
 			want: Restart, victims: []string{"demo-v3"}},
@@ -194,17 +194,17 @@ func TestPlanPods(t *testing.T) {
 			want: WaitForMember, message: "restarting demo-v1 waits for demo-v0, which has been ready for less than 2m5s"},
 		{name: "downtime is allowed, and the restarted one has only just become ready", want: WaitForMember,
 			network: healthy(4, 4, waits(time.Minute), outdated(1, 2, 3), allowDowntime, of(fresh, 0)),
-			message: "restarting demo-v1 would leave 3 of threshold 4; demo-v0 has been ready for less than 2m5s"},
+			message: "restarting demo-v1 would leave 3 voting (threshold 4); demo-v0 has been ready for less than 2m5s"},
 		{name: "the restarted one has only just become ready, and another one is gone", want: WaitForMember,
 			network: healthy(4, 3, waits(time.Minute), outdated(1, 2), of(fresh, 0), of(gone, 3)),
-			message: "restarting demo-v1 would leave 2 of threshold 3: demo-v3 has no pod; demo-v0 has been ready for less than 2m5s"},
+			message: "restarting demo-v1 would leave 2 voting (threshold 3): demo-v3 has no pod; demo-v0 has been ready for less than 2m5s"},
 		{name: "downtime is allowed to those who abstain", want: Restart, victims: []string{"demo-v1"},
 			network: healthy(4, 3, waits(time.Second), outdated(1, 2, 3), allowDowntime, of(deaf, 0))},
 		{name: "without the wait nobody abstains", network: healthy(4, 3, outdated(all...), of(deaf, 3)), want: Restart, victims: []string{"demo-v0"}},
 
 		// I9: a lost volume.
 		{name: "a rejoining node does not count", network: healthy(4, 3, outdated(1), of(role(nodeclient.RoleRejoining), 0)),
-			want: WaitForQuorum, message: "restarting demo-v1 would leave 2 of threshold 3: demo-v0 is rejoining and does not vote yet"},
+			want: WaitForQuorum, message: "restarting demo-v1 would leave 2 voting (threshold 3): demo-v0 is rejoining and does not vote yet"},
 		{name: "a rejoining node holds nothing up that goes without it", network: healthy(5, 3, outdated(1), of(role(nodeclient.RoleRejoining), 0)),
 			want: Restart, victims: []string{"demo-v1"}},
 		{name: "a rejoining node may be restarted", network: healthy(4, 3, outdated(0), of(role(nodeclient.RoleRejoining), 0)),
@@ -215,13 +215,13 @@ func TestPlanPods(t *testing.T) {
 
 		// t = n.
 		{name: "t = n", network: healthy(4, 4, outdated(all...)), want: WaitForDowntime,
-			message: "restarting demo-v0 would leave 3 of threshold 4, as every restart does with 4 validators: " +
+			message: "restarting demo-v0 would leave 3 voting (threshold 4): every restart stops this network, " +
 				"allow it with the annotation diseq.io/allow-downtime=true"},
 		{name: "a single validator", network: healthy(1, 1, outdated(0)), want: WaitForDowntime},
 		{name: "t = n and downtime is allowed", network: healthy(4, 4, outdated(all...), allowDowntime), want: Restart,
-			victims: []string{"demo-v0"}, message: "restarting demo-v0, which leaves 3 of threshold 4: downtime is allowed"},
+			victims: []string{"demo-v0"}, message: "restarting demo-v0, which leaves 3 voting (threshold 4): downtime is allowed"},
 		{name: "downtime is allowed, one at a time", network: healthy(4, 4, outdated(1, 2, 3), allowDowntime, of(gone, 0)),
-			want: WaitForMember, message: "restarting demo-v1 would leave 2 of threshold 4: demo-v0 has no pod"},
+			want: WaitForMember, message: "restarting demo-v1 would leave 2 voting (threshold 4): demo-v0 has no pod"},
 		{name: "downtime is allowed, and a bad image", network: healthy(4, 4, outdated(1, 2, 3), allowDowntime, of(waiting("CrashLoopBackOff"), 0)),
 			want: Stuck},
 		{name: "downtime is allowed between versions that do not understand each other", want: Restart, victims: []string{"demo-v1"},
@@ -231,7 +231,7 @@ func TestPlanPods(t *testing.T) {
 
 		// I8: lost quorum.
 		{name: "lost quorum: what is well stays", network: healthy(4, 3, outdated(0, 1), of(gone, 2), of(waiting("CrashLoopBackOff"), 3)),
-			want: WaitForMember, message: "restarting demo-v0 would leave 1 of threshold 3: demo-v2 has no pod, " +
+			want: WaitForMember, message: "restarting demo-v0 would leave 1 voting (threshold 3): demo-v2 has no pod, " +
 				"demo-v3 does not run: CrashLoopBackOff"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -281,9 +281,11 @@ func TestPlanSet(t *testing.T) {
 		{"as specified", healthy(4, 3), Decision{Action: None}},
 		{"before there is a chain", Network{Validators: 7, Threshold: 4}, Decision{Action: None}},
 		{"more validators", healthy(4, 3, func(n *Network) { n.Validators, n.Threshold = 7, 4 }), Decision{Action: Refuse,
-			Message: "the spec asks for threshold 4 of 7 validators, the chain has 3 of 4: this version cannot change the set of a running network"}},
+			Message: "the spec asks for threshold 4 of 7 validators, but the chain has 3 of 4. This version cannot change them: " +
+				"set spec.validators and spec.threshold back, or make another network"}},
 		{"another threshold", healthy(4, 3, func(n *Network) { n.Threshold = 4 }), Decision{Action: Refuse,
-			Message: "the spec asks for threshold 4 of 4 validators, the chain has 3 of 4: this version cannot change the set of a running network"}},
+			Message: "the spec asks for threshold 4 of 4 validators, but the chain has 3 of 4. This version cannot change them: " +
+				"set spec.validators and spec.threshold back, or make another network"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if diff := cmp.Diff(tt.want, PlanSet(tt.network)); diff != "" {

@@ -37,8 +37,8 @@ func TestATroubleIsShownUntilItHasBeenOverForAWhile(t *testing.T) {
 	rejoining := func(m *Member) { m.Answer.Role = nodeclient.RoleRejoining }
 	anew := func(m *Member) { m.Pod.UID = "another" }
 	const (
-		abstains = "abstains: it does not hear enough of the others within 100ms"
-		settles  = "abstains: it has to hear the others within 100ms for a while first"
+		abstains = "abstains: it does not hear enough other validators within 100ms"
+		settles  = "abstains until it has heard enough other validators within 100ms for a while"
 		noAnswer = "does not answer: no answer in time"
 	)
 	for name, looks := range map[string][]look{

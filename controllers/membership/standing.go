@@ -81,7 +81,7 @@ func (n Network) Standings() Standings {
 		case m.Answer.Role == nodeclient.RoleRejoining:
 			s.Why = "is rejoining and does not vote yet"
 		case m.Answer.Role != nodeclient.RoleValidator:
-			s.Why = "does not vote: it says that it is " + m.Answer.Role
+			s.Why = "does not vote: its role is " + m.Answer.Role
 		case counted[m.PublicKey]:
 			s.Why = "has the key of another validator" // one key is one vote
 		default:
@@ -163,17 +163,17 @@ func (s Set) abstention(answer *nodeclient.Status) string {
 	case s.Delta == 0:
 		return ""
 	case w == nil:
-		return "does not tell whether it hears the others in time, as the synchrony wait takes"
+		return "does not report its synchrony state (is it an older version?)"
 	case !w.Healthy:
 		return s.deaf()
 	case !w.Settled:
-		return fmt.Sprintf("abstains: it has to hear the others within %v for a while first", s.Delta)
+		return fmt.Sprintf("abstains until it has heard enough other validators within %v for a while", s.Delta)
 	}
 	return ""
 }
 
 func (s Set) deaf() string {
-	return fmt.Sprintf("abstains: it does not hear enough of the others within %v", s.Delta)
+	return fmt.Sprintf("abstains: it does not hear enough other validators within %v", s.Delta)
 }
 
 // CaughtUp is how many count for a quorum.

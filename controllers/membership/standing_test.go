@@ -35,17 +35,17 @@ func TestWhoCountsForAQuorum(t *testing.T) {
 		{"its node is not ready and its pod is still", func(m *Member) { m.Answer.Ready = false }, false, false, "is not ready"},
 		{"its node is ready and its pod is not yet", func(m *Member) { m.Pod.Ready = false }, false, false, "is not ready"},
 		{"rejoining", role(nodeclient.RoleRejoining), true, false, "is rejoining and does not vote yet"},
-		{"observer", role(nodeclient.RoleObserver), true, false, "does not vote: it says that it is observer"},
+		{"observer", role(nodeclient.RoleObserver), true, false, "does not vote: its role is observer"},
 		{"not in the set", func(m *Member) { m.PublicKey = chain.PublicKey{9} }, true, false, "is not in the validator set"},
 		{"no key yet", func(m *Member) { m.PublicKey = chain.PublicKey{} }, true, false, "is not in the validator set"},
 		{"the key of another one", func(m *Member) { m.PublicKey = chain.PublicKey{1, 0} }, true, false, "has the key of another validator"},
 		{"outdated", func(m *Member) { m.Pod.Outdated = true }, true, true, ""},
-		{"deaf", deaf, true, false, "abstains: it does not hear enough of the others within 100ms"},
+		{"deaf", deaf, true, false, "abstains: it does not hear enough other validators within 100ms"},
 		{"deaf and rejoining", func(m *Member) { deaf(m); role(nodeclient.RoleRejoining)(m) }, true, false, "is rejoining and does not vote yet"},
 		{"deaf and behind", func(m *Member) { deaf(m); at(89)(m) }, false, false, "is 11 blocks behind"},
-		{"not settled", unsettled, true, false, "abstains: it has to hear the others within 100ms for a while first"},
+		{"not settled", unsettled, true, false, "abstains until it has heard enough other validators within 100ms for a while"},
 		{"does not tell of the wait", func(m *Member) { m.Answer.Synchrony = nil }, true, false,
-			"does not tell whether it hears the others in time, as the synchrony wait takes"},
+			"does not report its synchrony state (is it an older version?)"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			net := healthy(4, 3, waits(100*time.Millisecond), of(tt.change, 1))

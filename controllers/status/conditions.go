@@ -36,8 +36,8 @@ type view struct {
 	caughtUp, up int
 }
 
-// view counts. Of a quorum that was there at every look the threshold counted each time, if not the
-// same ones, whoever else is named.
+// view counts. A steady quorum counts as the threshold, although more validators may be shown as
+// missing: at every look the threshold counted, if not the same validators each time.
 func (o Observation) view() view {
 	set := o.Network.Seen.Set
 	v := view{Observation: o, standings: o.Network.Standings, n: len(set.Keys), t: set.Threshold}
@@ -75,10 +75,10 @@ func (v view) condition(kind string, is verdict) metav1.Condition {
 	}
 }
 
-// longest is what a message may have, in bytes: readable, and far below what the API server takes.
+// longest is the limit of a message in bytes: readable, and far below the API server's own limit.
 const longest = 2048
 
-// shorten cuts a text after so many bytes.
+// shorten cuts a text after most bytes.
 func shorten(text string, most int) string {
 	if len(text) <= most {
 		return text
@@ -86,8 +86,8 @@ func shorten(text string, most int) string {
 	return strings.ToValidUTF8(text[:most], "") + "..."
 }
 
-// count tells how many are caught up, and who is not. Where too few are up, the others abstain
-// because of that, which is no news.
+// count says how many validators are caught up, and names the others. If too few are up, those that
+// are up abstain for that reason, so that they are not named.
 func (v view) count() string {
 	counted, standings := v.caughtUp, v.standings
 	if v.up < v.t {
@@ -101,7 +101,7 @@ func (v view) count() string {
 	return text
 }
 
-// quorum says whether messages become final.
+// quorum says whether messages become final now.
 func (v view) quorum() bool { return v.n > 0 && v.caughtUp >= v.t }
 
 // available: at least threshold validators are ready and caught up. A problem that stops the
@@ -118,7 +118,8 @@ func available(v view) verdict {
 	return v.lacking()
 }
 
-// lacking tells a network that starts from one that lost its quorum, and lost pods from lost time.
+// lacking says why there is no quorum. It distinguishes a network that starts from one that lost
+// its quorum, and missing pods from late messages.
 func (v view) lacking() verdict {
 	short := v.t - v.up
 	if short <= 0 {
@@ -128,31 +129,31 @@ func (v view) lacking() verdict {
 	case v.n == 0:
 		return no(Starting, "waiting for the genesis document of %d validators", v.Network.Seen.Validators)
 	case !v.wasAvailable():
-		return no(Starting, "waiting for %d more: %s", short, v.count())
+		return no(Starting, "waiting for %d more to be ready: %s", short, v.count())
 	case v.up >= v.t:
 		return no(SynchronyLost, "enough validators are up, but nothing becomes final until %d more hear the others within %v: %s",
 			short, v.Network.Seen.Set.Delta, v.count())
 	}
-	return no(QuorumLost, "nothing becomes final until %d more are: %s", short, v.count())
+	return no(QuorumLost, "nothing becomes final until %d more are ready: %s", short, v.count())
 }
 
-// wasAvailable says whether the network had a quorum before. The resource remembers it.
+// wasAvailable says whether the network had a quorum before, by the conditions that it has.
 func (v view) wasAvailable() bool {
 	c := meta.FindStatusCondition(v.Old.Conditions, v1alpha1.ConditionAvailable)
 	return c != nil && (c.Status == metav1.ConditionTrue || c.Reason == QuorumLost || c.Reason == SynchronyLost)
 }
 
-// quorumHealthy: one more validator may be lost.
+// quorumHealthy: one more validator may fail.
 func quorumHealthy(v view) verdict {
 	switch {
 	case !v.quorum():
 		return v.lacking()
 	case v.caughtUp > v.t:
-		return yes(SpareValidators, "%d more may be lost: %s", v.caughtUp-v.t, v.count())
+		return yes(SpareValidators, "%d more may fail: %s", v.caughtUp-v.t, v.count())
 	case v.t == v.n:
-		return no(NoSpareValidator, "no validator may be lost, ever: threshold %d of %d", v.t, v.n)
+		return no(NoSpareValidator, "no validator may fail: the threshold equals the number of validators (%d of %d)", v.t, v.n)
 	}
-	return no(NoSpareValidator, "no validator may be lost until one more is back: %s", v.count())
+	return no(NoSpareValidator, "no validator may fail until one more is back: %s", v.count())
 }
 
 // progressing: the operator is changing something. False when it is done, and when it cannot go on.
@@ -163,7 +164,7 @@ func progressing(v view) verdict {
 	case v.Network.Seen.Paused && v.Pods.Action == membership.Pause:
 		return no(Paused, "%s", v.Pods.Message)
 	case v.Network.Seen.Paused:
-		return no(Paused, "spec.paused is set: nothing is changed")
+		return no(Paused, "spec.paused is true: the operator changes nothing until it is false")
 	}
 	switch v.Pods.Action {
 	case membership.Replace, membership.Restart, membership.WaitForMember:
@@ -175,14 +176,14 @@ func progressing(v view) verdict {
 	case membership.Stuck:
 		return no(UpdateStuck, "%s", v.Pods.Message)
 	}
-	if lost := v.withoutKey(); len(lost) > 0 {
-		return no(KeyMissing, "%s", some(lost))
+	if reason, message, violated := keyMissing(v); violated {
+		return no(reason, "%s", message)
 	}
 	if made := v.made(); v.n == 0 || made < v.n {
 		return yes(Creating, "%d of %d validators have their key, volume claim and StatefulSet", made, max(v.n, v.Network.Seen.Validators))
 	}
 	if starting := v.starting(); len(starting) > 0 {
-		return yes(StartingPods, "waiting for %d of %d pods: %s", len(starting), v.n, some(starting))
+		return yes(StartingPods, "waiting for %d of %d pods: %s", len(starting), v.n, firstFew(starting))
 	}
 	if v.Set.Action == membership.Refuse {
 		return no(ScalingNotSupported, "%s", v.Set.Message)
@@ -201,18 +202,8 @@ func (v view) made() int {
 	return made
 }
 
-func (v view) withoutKey() []string {
-	var lost []string
-	for _, s := range v.standings {
-		if s.InSet && !s.Secret {
-			lost = append(lost, s.Name+" "+noKey)
-		}
-	}
-	return lost
-}
-
-// starting are the pods that are missing, stopping or not ready yet. Whom Kubernetes cannot run, or
-// who takes longer than a start does, is not on its way: Degraded tells of those.
+// starting are the pods that are missing, stopping or not ready yet. A pod that Kubernetes cannot
+// run, or that takes longer than a start does, is not among them: Degraded names it.
 func (v view) starting() []string {
 	var starting []string
 	for _, s := range v.standings {
@@ -234,9 +225,9 @@ func membershipChanging(v view) verdict {
 	return no(SetAsSpecified, "%d validators, threshold %d", v.n, v.t)
 }
 
-// evidenceFound: nodes hold evidence that a validator broke the rules. It is no part of degraded:
-// evidence is kept for ever, and would hide for ever what comes later. What was found stays found
-// while whoever holds it does not answer.
+// evidenceFound: nodes hold evidence that a validator broke the voting rules. Degraded does not
+// include it: evidence is kept for ever, and would hide later problems for ever. The condition stays
+// True while the node with the evidence does not answer.
 func evidenceFound(v view) verdict {
 	var held []string
 	silent := false
@@ -255,21 +246,20 @@ func evidenceFound(v view) verdict {
 	old := meta.FindStatusCondition(v.Old.Conditions, v1alpha1.ConditionEvidenceFound)
 	switch {
 	case len(held) > 0:
-		return yes(ValidatorsMisbehaved, "a validator broke the rules of voting, or runs twice: %s; `diseq get evidence` at one of them has it, "+
-			"`diseq evidence verify` says against whom", some(held))
+		return yes(ValidatorsMisbehaved, "a validator broke the voting rules, or runs twice: %s. Run `diseq get evidence` on one of these nodes, "+
+			"then `diseq evidence verify` to see which validator is at fault", firstFew(held))
 	case silent && old != nil && old.Status == metav1.ConditionTrue:
 		return verdict{old.Status, old.Reason, old.Message}
 	}
-	return no(NoEvidence, "no validator that answers holds evidence that the rules of voting were broken")
+	return no(NoEvidence, "no validator that answers holds evidence of a broken voting rule")
 }
 
-// degraded: something is not as it should be. The first rule that is broken gives the reason, the
-// most helpful one first; the message tells of every broken one.
+// degraded: a policy is violated. The first one gives the reason; the message has those of all.
 func degraded(v view) verdict {
 	var reason string
 	var messages []string
-	for _, rule := range rules {
-		r, message, violated := rule(v)
+	for _, violatedBy := range policies {
+		r, message, violated := violatedBy(v)
 		if !violated {
 			continue
 		}
@@ -279,7 +269,7 @@ func degraded(v view) verdict {
 		messages = append(messages, message)
 	}
 	if reason == "" {
-		return no(AsExpected, "nothing is wrong that the operator knows of")
+		return no(AsExpected, "no problems detected")
 	}
-	return yes(reason, "%s", some(slices.Compact(messages)))
+	return yes(reason, "%s", firstFew(slices.Compact(messages)))
 }

@@ -94,9 +94,9 @@ func stopping(m *membership.Member) { m.Pod.Terminating = true }
 
 func outdated(m *membership.Member) { m.Pod.Outdated = true }
 
-func behind(m *membership.Member) { m.Answer.Height = 86 }
+func lags(m *membership.Member) { m.Answer.Height = 86 }
 
-func rejoining(m *membership.Member) { m.Answer.Role = nodeclient.RoleRejoining }
+func rejoins(m *membership.Member) { m.Answer.Role = nodeclient.RoleRejoining }
 
 func silent(m *membership.Member) { m.Answer, m.Silence = nil, errors.New("no answer in time") }
 
@@ -150,24 +150,24 @@ var cases = []struct {
 	{"all is well", observed(4, 3), verdicts{
 		available:   "True AllValidatorsReady: all 4 validators are ready and caught up, threshold 3",
 		progressing: "False UpToDate: all 4 pods have the wanted template",
-		degraded:    "False AsExpected: nothing is wrong that the operator knows of",
-		quorum:      "True SpareValidators: 1 more may be lost: 4 of 4 validators are ready and caught up, threshold 3",
+		degraded:    "False AsExpected: no problems detected",
+		quorum:      "True SpareValidators: 1 more may fail: 4 of 4 validators are ready and caught up, threshold 3",
 		membership:  "False SetAsSpecified: 4 validators, threshold 3",
-		evidence:    "False NoEvidence: no validator that answers holds evidence that the rules of voting were broken"}},
+		evidence:    "False NoEvidence: no validator that answers holds evidence of a broken voting rule"}},
 	{"all is well with t = n", observed(4, 4), verdicts{
-		available: "True AllValidatorsReady", quorum: "False NoSpareValidator: no validator may be lost, ever: threshold 4 of 4"}},
+		available: "True AllValidatorsReady", quorum: "False NoSpareValidator: no validator may fail: the threshold equals the number of validators (4 of 4)"}},
 	{"a validator is down", observed(4, 3, of(gone, 1)), verdicts{
 		available:   "True ThresholdReady: 3 of 4 validators are ready and caught up, threshold 3: demo-v1 has no pod",
 		progressing: "True StartingPods: waiting for 1 of 4 pods: demo-v1 has no pod",
 		degraded:    "False AsExpected",
-		quorum: "False NoSpareValidator: no validator may be lost until one more is back: " +
+		quorum: "False NoSpareValidator: no validator may fail until one more is back: " +
 			"3 of 4 validators are ready and caught up, threshold 3: demo-v1 has no pod"}},
 	{"a pod is stopping", observed(4, 3, of(stopping, 1)), verdicts{
 		progressing: "True StartingPods: waiting for 1 of 4 pods: demo-v1 is stopping"}},
 	{"the quorum is lost", observed(4, 3, of(gone, 1, 3), before(metav1.ConditionTrue, ThresholdReady)), verdicts{
-		available: "False QuorumLost: nothing becomes final until 1 more are: 2 of 4 validators are ready and caught up, threshold 3: " +
+		available: "False QuorumLost: nothing becomes final until 1 more are ready: 2 of 4 validators are ready and caught up, threshold 3: " +
 			"demo-v1 has no pod, demo-v3 has no pod",
-		quorum: "False QuorumLost: nothing becomes final until 1 more are"}},
+		quorum: "False QuorumLost: nothing becomes final until 1 more are ready"}},
 	{"the quorum is still lost", observed(4, 3, of(gone, 1, 3), before(metav1.ConditionFalse, QuorumLost)), verdicts{
 		available: "False QuorumLost"}},
 
@@ -175,8 +175,8 @@ var cases = []struct {
 		available: "True AllValidatorsReady", degraded: "False AsExpected", quorum: "True SpareValidators"}},
 	{"a validator does not hear the others in time", observed(4, 3, waits, of(deaf, 1)), verdicts{
 		available: "True ThresholdReady: 3 of 4 validators are ready and caught up, threshold 3: " +
-			"demo-v1 abstains: it does not hear enough of the others within 100ms",
-		degraded: "True Abstaining: demo-v1 abstains: it does not hear enough of the others within 100ms",
+			"demo-v1 abstains: it does not hear enough other validators within 100ms",
+		degraded: "True Abstaining: demo-v1 abstains: it does not hear enough other validators within 100ms",
 		quorum:   "False NoSpareValidator"}},
 	{"a validator has just been started with the synchrony wait", observed(4, 3, waits, of(unsettled, 1), of(fresh, 1)), verdicts{
 		available: "True ThresholdReady", degraded: "False AsExpected"}},
@@ -184,28 +184,25 @@ var cases = []struct {
 		verdicts{
 			available: "False SynchronyLost: enough validators are up, but nothing becomes final until 1 more hear the others within 100ms: " +
 				"2 of 4 validators are ready and caught up, threshold 3: demo-v1 abstains: it does not hear",
-			degraded: "True Abstaining: demo-v1 abstains: it does not hear enough of the others within 100ms; demo-v3 abstains: it has to hear",
+			degraded: "True Abstaining: demo-v1 abstains: it does not hear enough other validators within 100ms; demo-v3 abstains until it has heard",
 			quorum:   "False SynchronyLost"}},
 	{"too few still hear the others in time", observed(4, 3, waits, of(deaf, 1, 3), before(metav1.ConditionFalse, SynchronyLost)), verdicts{
 		available: "False SynchronyLost"}},
 	{"too few are up, and so the others hear too few", observed(4, 3, waits, of(deaf, 0, 2), of(gone, 1, 3), before(metav1.ConditionFalse, SynchronyLost)),
 		verdicts{
-			available: "False QuorumLost: nothing becomes final until 1 more are: 2 of 4 validators are ready and caught up, threshold 3: " +
+			available: "False QuorumLost: nothing becomes final until 1 more are ready: 2 of 4 validators are ready and caught up, threshold 3: " +
 				"demo-v1 has no pod, demo-v3 has no pod",
 			degraded: "False AsExpected"}},
 	{"a network with the synchrony wait starts", observed(4, 3, waits, of(unsettled, 0, 1, 2, 3), of(fresh, 0, 1, 2, 3)), verdicts{
-		available: "False Starting: waiting for 3 more: 0 of 4 validators are ready and caught up, threshold 3: demo-v0 abstains",
+		available: "False Starting: waiting for 3 more to be ready: 0 of 4 validators are ready and caught up, threshold 3: demo-v0 abstains",
 		degraded:  "False AsExpected"}},
-	{"a node runs without the synchrony wait", observed(4, 3, waits, of(func(m *membership.Member) { m.Answer.Synchrony = nil }, 1)), verdicts{
-		degraded: "True WrongSet: demo-v1 runs with threshold 3 of 4 validators, the genesis document has threshold 3 of 4 validators " +
-			"and the synchrony wait of 100ms; demo-v1 does not tell"}},
 
 	{"nodes hold evidence", observed(4, 3, of(witness, 0, 2)), verdicts{
 		available: "True AllValidatorsReady", degraded: "False AsExpected",
-		evidence: "True ValidatorsMisbehaved: a validator broke the rules of voting, or runs twice: demo-v0 holds 2 pieces of evidence; " +
-			"demo-v2 holds 2 pieces of evidence; `diseq get evidence` at one of them has it"}},
+		evidence: "True ValidatorsMisbehaved: a validator broke the voting rules, or runs twice: demo-v0 holds 2 pieces of evidence; " +
+			"demo-v2 holds 2 pieces of evidence. Run `diseq get evidence` on one of these nodes"}},
 	{"a node holds one piece of evidence", observed(4, 3, of(func(m *membership.Member) { m.Answer.Evidence = 1 }, 1)), verdicts{
-		evidence: "True ValidatorsMisbehaved: a validator broke the rules of voting, or runs twice: demo-v1 holds 1 piece of evidence; `diseq get"}},
+		evidence: "True ValidatorsMisbehaved: a validator broke the voting rules, or runs twice: demo-v1 holds 1 piece of evidence. Run"}},
 	{"who held the evidence does not answer", observed(4, 3, found, of(silent, 0)), verdicts{
 		evidence: "True ValidatorsMisbehaved: as it was found"}},
 	{"all answer, and nobody holds it any more", observed(4, 3, found), verdicts{evidence: "False NoEvidence"}},
@@ -218,76 +215,56 @@ var cases = []struct {
 		membership:  "False NoChainYet: waiting for the genesis document of 4 validators"}},
 	{"the objects are being made", observed(4, 3, of(gone, 0, 1, 2, 3),
 		of(func(m *membership.Member) { m.StatefulSet.Exists = false }, 2, 3)), verdicts{
-		available:   "False Starting: waiting for 3 more: 0 of 4 validators are ready and caught up, threshold 3: demo-v0 has no pod, ",
+		available:   "False Starting: waiting for 3 more to be ready: 0 of 4 validators are ready and caught up, threshold 3: demo-v0 has no pod, ",
 		progressing: "True Creating: 2 of 4 validators have their key, volume claim and StatefulSet"}},
 	{"the pods are being started", observed(4, 3, of(stuck("", "", time.Second), 0, 1, 2, 3)), verdicts{
-		available: "False Starting: waiting for 3 more: 0 of 4", progressing: "True StartingPods: waiting for 4 of 4 pods: demo-v0 is not ready", degraded: "False AsExpected"}},
+		available: "False Starting: waiting for 3 more to be ready: 0 of 4", progressing: "True StartingPods: waiting for 4 of 4 pods: demo-v0 is not ready", degraded: "False AsExpected"}},
 
 	{"an update", observed(4, 3, of(outdated, 0, 1)), verdicts{
-		progressing: "True RollingUpdate: restarting demo-v0, which leaves 3 of threshold 3"}},
+		progressing: "True RollingUpdate: restarting demo-v0, which leaves 3 voting (threshold 3)"}},
 	{"an update with one away", observed(4, 3, of(outdated, 1), of(gone, 0)), verdicts{
 		available:   "True ThresholdReady",
-		progressing: "True RollingUpdate: restarting demo-v1 would leave 2 of threshold 3: demo-v0 has no pod",
+		progressing: "True RollingUpdate: restarting demo-v1 would leave 2 voting (threshold 3): demo-v0 has no pod",
 		degraded:    "False AsExpected"}},
-	{"an update under lost quorum", observed(4, 3, of(outdated, 0, 1, 2, 3), of(behind, 0, 1)), verdicts{
-		progressing: "False WaitingForQuorum: restarting demo-v0 would leave 2 of threshold 3: demo-v0 is 14 blocks behind, demo-v1 is 14"}},
+	{"an update under lost quorum", observed(4, 3, of(outdated, 0, 1, 2, 3), of(lags, 0, 1)), verdicts{
+		progressing: "False WaitingForQuorum: restarting demo-v0 would leave 2 voting (threshold 3): demo-v0 is 14 blocks behind, demo-v1 is 14"}},
 	{"an update with t = n", observed(4, 4, of(outdated, 0, 1)), verdicts{
-		progressing: "False RestartNeedsDowntime: restarting demo-v0 would leave 3 of threshold 4"}},
+		progressing: "False RestartNeedsDowntime: restarting demo-v0 would leave 3 voting (threshold 4)"}},
 	{"an update to a bad image", observed(4, 3, of(outdated, 1), of(stuck("ImagePullBackOff", "not found", time.Second), 0)), verdicts{
-		progressing: "False UpdateStuck: restarting demo-v1 would leave 2 of threshold 3: demo-v0 does not run: ImagePullBackOff",
+		progressing: "False UpdateStuck: restarting demo-v1 would leave 2 voting (threshold 3): demo-v0 does not run: ImagePullBackOff",
 		degraded:    "True ImagePullFailed: demo-v0 does not run: ImagePullBackOff (not found)"}},
 	{"a bad image is repaired", observed(4, 3, of(stuck("ErrImagePull", "", time.Second), 0), of(outdated, 0)), verdicts{
 		progressing: "True RollingUpdate: replacing demo-v0: not ready, with an outdated template"}},
-	{"paused", observed(4, 3, paused), verdicts{progressing: "False Paused: spec.paused is set: nothing is changed"}},
+	{"paused", observed(4, 3, paused), verdicts{progressing: "False Paused: spec.paused is true: the operator changes nothing"}},
 	{"paused in an update", observed(4, 3, of(outdated, 0), paused), verdicts{
 		progressing: "False Paused: paused with 1 of 4 pods outdated"}},
 
 	{"another set is asked for", observed(4, 3, scaled), verdicts{
 		available:   "True AllValidatorsReady",
-		progressing: "False ScalingNotSupported: the spec asks for threshold 4 of 7 validators, the chain has 3 of 4",
-		membership:  "False ScalingNotSupported: the spec asks for threshold 4 of 7 validators, the chain has 3 of 4"}},
+		progressing: "False ScalingNotSupported: the spec asks for threshold 4 of 7 validators, but the chain has 3 of 4",
+		membership:  "False ScalingNotSupported: the spec asks for threshold 4 of 7 validators, but the chain has 3 of 4"}},
 	{"another set is asked for in an update", observed(4, 3, scaled, of(outdated, 0)), verdicts{
 		progressing: "True RollingUpdate", membership: "False ScalingNotSupported"}},
 
 	{"a key is lost", observed(4, 3, of(noKeyLeft, 2)), verdicts{
-		progressing: "False KeyMissing: demo-v2 is in the genesis document and has lost its key Secret, which is never made again",
-		degraded:    "True KeyMissing: demo-v2 is in the genesis document and has lost its key Secret, which is never made again"}},
-	{"another node answers", observed(4, 3, of(stranger, 2)), verdicts{
-		degraded: `True WrongIdentity: demo-v2 10.0.0.1:9090 answers for chain "other", want "demo-0123abcd"`}},
-	{"another set runs", observed(4, 3, of(func(m *membership.Member) { m.Answer.Threshold = 4 }, 2)), verdicts{
-		degraded: "True WrongSet: demo-v2 runs with threshold 4 of 4 validators, the genesis document has threshold 3 of 4 validators"}},
-	{"another wait runs", observed(4, 3, of(deaf, 2)), verdicts{
-		degraded: "True WrongSet: demo-v2 runs with threshold 3 of 4 validators and the synchrony wait of 100ms, the genesis document has " +
-			"threshold 3 of 4 validators"}},
-	{"a claim is deleted", observed(4, 3, of(leaving, 2)), verdicts{
-		degraded: "True VolumeBeingDeleted: demo-v2 loses its volume, whose claim was deleted, as soon as its pod stops"}},
-	{"a claim and its pod are deleted", observed(4, 3, of(leaving, 2), of(stopping, 2)), verdicts{degraded: "False AsExpected"}},
-	{"a node ends again and again", observed(4, 3, of(stuck("CrashLoopBackOff", "OOMKilled, exit code 137", time.Second), 2)), verdicts{
-		degraded: "True CrashLooping: demo-v2 does not run: CrashLoopBackOff (OOMKilled, exit code 137)"}},
-	{"no place for a pod", observed(4, 3, of(stuck("Unschedulable", "0/3 nodes are available", scheduleTime), 2)), verdicts{
-		degraded: "True Unschedulable: demo-v2 does not run: Unschedulable (0/3 nodes are available)"}},
-	{"no place for a pod yet", observed(4, 3, of(stuck("Unschedulable", "0/3 nodes are available", scheduleTime-1), 2)), verdicts{
-		degraded: "False AsExpected"}},
-	{"a pod fails otherwise", observed(4, 3, of(stuck("CreateContainerConfigError", "no such key", time.Second), 2)), verdicts{
-		degraded: "True PodFailed: demo-v2 does not run: CreateContainerConfigError (no such key)"}},
-	{"a validator is rejoining", observed(4, 3, of(rejoining, 2)), verdicts{
+		progressing: "False KeyMissing: demo-v2 has lost its key Secret: restore it from a backup, because no key is made twice",
+		degraded:    "True KeyMissing: demo-v2 has lost its key Secret: restore it from a backup, because no key is made twice"}},
+	{"a validator is rejoining", observed(4, 3, of(rejoins, 2)), verdicts{
 		available: "True ThresholdReady: 3 of 4 validators are ready and caught up, threshold 3: demo-v2 is rejoining and does not vote yet",
-		degraded:  "True Rejoining: demo-v2 is rejoining without its votes and votes again when that is safe"}},
-	{"a node does not answer", observed(4, 3, of(silent, 2)), verdicts{
-		degraded: "True NotAnswering: demo-v2 does not answer: no answer in time"}},
+		degraded:  "True Rejoining: demo-v2 is rejoining without its earlier votes, and votes again as soon as that is safe"}},
 	{"a node is not ready for long", observed(4, 3, of(stuck("", "", startTime), 2)), verdicts{
 		progressing: "False UpToDate", degraded: "True NotReady: demo-v2 is not ready"}},
 	{"a node is not ready yet", observed(4, 3, of(stuck("", "", startTime-1), 2)), verdicts{
 		progressing: "True StartingPods: waiting for 1 of 4 pods: demo-v2 is not ready", degraded: "False AsExpected"}},
-	{"a node is cut off", observed(4, 3, of(behind, 2)), verdicts{degraded: "True Behind: demo-v2 is 14 blocks behind"}},
-	{"a node catches up", observed(4, 3, of(behind, 2), of(func(m *membership.Member) { m.Answer.Ready = false }, 2)), verdicts{
+	{"a claim and its pod are deleted", observed(4, 3, of(leaving, 2), of(stopping, 2)), verdicts{degraded: "False AsExpected"}},
+	{"no place for a pod yet", observed(4, 3, of(stuck("Unschedulable", "0/3 nodes are available", scheduleTime-1), 2)), verdicts{
 		degraded: "False AsExpected"}},
-	{"a validator says that it observes", observed(4, 3, of(func(m *membership.Member) { m.Answer.Role = nodeclient.RoleObserver }, 2)), verdicts{
-		degraded: "True NotVoting: demo-v2 does not vote: it says that it is observer"}},
-	{"several things are wrong: what needs somebody comes first", observed(7, 4, of(rejoining, 0), of(silent, 1),
+	{"a node catches up", observed(4, 3, of(lags, 2), of(func(m *membership.Member) { m.Answer.Ready = false }, 2)), verdicts{
+		degraded: "False AsExpected"}},
+	{"several things are wrong: what needs somebody comes first", observed(7, 4, of(rejoins, 0), of(silent, 1),
 		of(stuck("CrashLoopBackOff", "", time.Second), 2)), verdicts{
-		degraded: "True CrashLooping: demo-v2 does not run: CrashLoopBackOff; demo-v0 is rejoining without its votes and votes again " +
-			"when that is safe; demo-v1 does not answer: no answer in time"}},
+		degraded: "True CrashLooping: demo-v2 does not run: CrashLoopBackOff; demo-v0 is rejoining without its earlier votes, and votes again " +
+			"as soon as that is safe; demo-v1 does not answer: no answer in time"}},
 
 	{"a problem before the start", observed(4, 3, nothing, problem(NameConflict)), verdicts{
 		available: "False NameConflict: this is wrong", progressing: "False NameConflict: this is wrong",
@@ -384,6 +361,11 @@ func reasons(t *testing.T) []string {
 func TestEveryReasonIsReachable(t *testing.T) {
 	reached := map[string]bool{}
 	for _, tt := range cases {
+		for _, c := range Conditions(tt.seen) {
+			reached[c.Reason] = true
+		}
+	}
+	for _, tt := range policyCases {
 		for _, c := range Conditions(tt.seen) {
 			reached[c.Reason] = true
 		}

@@ -38,7 +38,7 @@ func TestStatusTellsOfTheSynchronyWait(t *testing.T) {
 		t.Errorf("delta %v, tolerance %+v", s.SynchronyDelta, s.Tolerance)
 	}
 	if m := s.Members[1]; s.ReadyValidators != 3 || s.DisruptionsAllowed != 0 || m.Ready || m.Phase != v1alpha1.MemberValidator ||
-		m.Reason != "abstains: it does not hear enough of the others within 100ms" {
+		m.Reason != "abstains: it does not hear enough other validators within 100ms" {
 		t.Errorf("%d ready, %d disruptions allowed, member %+v", s.ReadyValidators, s.DisruptionsAllowed, m)
 	}
 	if without := Of(observed(4, 3)); without.SynchronyDelta != nil {
@@ -84,7 +84,7 @@ func TestMemberPhases(t *testing.T) {
 	}{
 		{"votes", func(*membership.Member) {}, "", v1alpha1.MemberValidator, ""},
 		{"votes again", func(*membership.Member) {}, v1alpha1.MemberRejoining, v1alpha1.MemberValidator, ""},
-		{"is rejoining", rejoining, v1alpha1.MemberValidator, v1alpha1.MemberRejoining, "is rejoining and does not vote yet"},
+		{"is rejoining", rejoins, v1alpha1.MemberValidator, v1alpha1.MemberRejoining, "is rejoining and does not vote yet"},
 		{"is silent", silent, v1alpha1.MemberValidator, v1alpha1.MemberValidator, "does not answer: no answer in time"},
 		{"is silent while it was rejoining", silent, v1alpha1.MemberRejoining, v1alpha1.MemberRejoining, "does not answer: no answer in time"},
 		{"is silent on a new volume", func(m *membership.Member) { silent(m); replaced(m) }, "", v1alpha1.MemberRejoining,

@@ -1,0 +1,238 @@
+package status
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/diseq/diseq/controllers/membership"
+	"github.com/diseq/diseq/controllers/nodeclient"
+)
+
+// startTime is how long a pod may take to become ready before that counts as wrong: pulling the
+// image, attaching the volume, starting, asking the peers.
+const startTime = 2 * time.Minute
+
+// scheduleTime is how long the scheduler may find no place for a pod before that counts as wrong: a
+// volume may have to be made first.
+const scheduleTime = 20 * time.Second
+
+// A policy is one thing that a network must not have. If it is violated, Degraded is True with the
+// reason; the message names every member that violates it.
+type policy func(view) (reason, message string, violated bool)
+
+// policies in the order in which they give Degraded its reason: first those that need a person,
+// then those that heal by themselves.
+var policies = []policy{
+	reconcileProblem,
+	keyMissing,
+	wrongIdentity,
+	wrongSet,
+	volumeBeingDeleted,
+	imagePullFailed,
+	crashLooping,
+	unschedulable,
+	podFailed,
+	rejoining,
+	notAnswering,
+	notReady,
+	behind,
+	abstaining,
+	notVoting,
+}
+
+// reconcileProblem: the operator met a problem that it cannot solve.
+func reconcileProblem(v view) (reason, message string, violated bool) {
+	if v.Problem == nil {
+		return "", "", false
+	}
+	return v.Problem.Reason, v.Problem.Message, true
+}
+
+// keyMissing: a validator of the genesis document has no key Secret.
+func keyMissing(v view) (reason, message string, violated bool) {
+	return v.members(KeyMissing, func(s membership.Standing) string {
+		if !s.InSet || s.Secret {
+			return ""
+		}
+		return "has lost its key Secret: restore it from a backup, because no key is made twice"
+	})
+}
+
+// wrongIdentity: a node with another key or chain answers at a validator's address.
+func wrongIdentity(v view) (reason, message string, violated bool) {
+	return v.members(WrongIdentity, func(s membership.Standing) string {
+		if wrong, ok := errors.AsType[*nodeclient.IdentityError](s.Silence); ok {
+			return "has another node at its address: " + wrong.Error()
+		}
+		return ""
+	})
+}
+
+// wrongSet: a node runs with another set than the genesis document has.
+func wrongSet(v view) (reason, message string, violated bool) {
+	wanted := setText(v.t, v.n, v.Network.Seen.Set.Delta)
+	return v.members(WrongSet, func(s membership.Standing) string {
+		if s.Answer == nil || v.n == 0 {
+			return ""
+		}
+		runs := setText(s.Answer.Threshold, s.Answer.Validators, s.Answer.Delta())
+		if runs == wanted {
+			return ""
+		}
+		return fmt.Sprintf("runs with %s, but the genesis document has %s", runs, wanted)
+	})
+}
+
+// setText describes a validator set.
+func setText(t, n int, delta time.Duration) string {
+	text := fmt.Sprintf("threshold %d of %d validators", t, n)
+	if delta > 0 {
+		text += fmt.Sprintf(" and the synchrony wait of %v", delta)
+	}
+	return text
+}
+
+// volumeBeingDeleted: somebody deleted the claim of a pod that uses it. Without a running pod the
+// claim goes at once, and the operator makes a new one.
+func volumeBeingDeleted(v view) (reason, message string, violated bool) {
+	return v.members(VolumeBeingDeleted, func(s membership.Standing) string {
+		if s.Pod == nil || s.Pod.Terminating || !s.Pod.Scheduled || !s.Volume.Terminating {
+			return ""
+		}
+		return "will lose its volume and the votes on it when its pod stops, because the volume claim was deleted"
+	})
+}
+
+func imagePullFailed(v view) (reason, message string, violated bool) {
+	return v.notRunning(ImagePullFailed, 0)
+}
+
+func crashLooping(v view) (reason, message string, violated bool) {
+	return v.notRunning(CrashLooping, 0)
+}
+
+func unschedulable(v view) (reason, message string, violated bool) {
+	return v.notRunning(Unschedulable, scheduleTime)
+}
+
+func podFailed(v view) (reason, message string, violated bool) {
+	return v.notRunning(PodFailed, 0)
+}
+
+// causes maps the reasons of Kubernetes for which a pod does not run to those of this package. The
+// reason for any other cause is PodFailed.
+var causes = map[string]string{
+	"ErrImagePull":                ImagePullFailed,
+	"ImagePullBackOff":            ImagePullFailed,
+	"InvalidImageName":            ImagePullFailed,
+	"ErrImageNeverPull":           ImagePullFailed,
+	"ImageInspectError":           ImagePullFailed,
+	"RegistryUnavailable":         ImagePullFailed,
+	"SignatureValidationFailed":   ImagePullFailed,
+	"CrashLoopBackOff":            CrashLooping,
+	corev1.PodReasonUnschedulable: Unschedulable,
+}
+
+// notRunning: Kubernetes has not been able to run a pod for longer than the grace period, for a
+// cause with this reason.
+func (v view) notRunning(of string, grace time.Duration) (reason, message string, violated bool) {
+	return v.members(of, func(s membership.Standing) string {
+		if s.Pod == nil || s.Pod.Ready || s.Pod.Terminating || s.Pod.Waiting == "" ||
+			cmp.Or(causes[s.Pod.Waiting], PodFailed) != of || grace > 0 && v.Now.Sub(s.Pod.Since) < grace {
+			return ""
+		}
+		text := "does not run: " + s.Pod.Waiting
+		if s.Pod.Message != "" {
+			text += " (" + shorten(s.Pod.Message, 256) + ")"
+		}
+		return text
+	})
+}
+
+// rejoining: a validator lost its vote store and does not vote until that is safe.
+func rejoining(v view) (reason, message string, violated bool) {
+	return v.members(Rejoining, func(s membership.Standing) string {
+		if s.InSet && s.Answer != nil && s.Answer.Role == nodeclient.RoleRejoining {
+			return "is rejoining without its earlier votes, and votes again as soon as that is safe"
+		}
+		return ""
+	})
+}
+
+// notAnswering: the node of a ready pod does not answer the operator.
+func notAnswering(v view) (reason, message string, violated bool) {
+	return v.members(NotAnswering, func(s membership.Standing) string {
+		if s.Trouble != membership.Silent {
+			return ""
+		}
+		return s.Why
+	})
+}
+
+// notReady: a pod that Kubernetes runs has not been ready for longer than a start takes.
+func notReady(v view) (reason, message string, violated bool) {
+	return v.members(NotReady, func(s membership.Standing) string {
+		if s.Pod == nil || s.Pod.Ready || s.Pod.Waiting != "" || s.Pod.Since.IsZero() || v.Now.Sub(s.Pod.Since) < startTime {
+			return ""
+		}
+		return s.Why
+	})
+}
+
+// behind: a node believes itself ready and is behind the others. One that has just been started may
+// fall behind once more, so that is not reported.
+func behind(v view) (reason, message string, violated bool) {
+	return v.members(Behind, func(s membership.Standing) string {
+		if s.Trouble != membership.Behind || s.Pod.Fresh {
+			return ""
+		}
+		return s.Why
+	})
+}
+
+// abstaining: the synchrony wait keeps a validator from voting. A validator that has just been
+// started abstains as a rule, and so do all of them when too few are up: neither is reported.
+func abstaining(v view) (reason, message string, violated bool) {
+	return v.members(Abstaining, func(s membership.Standing) string {
+		if s.Trouble != membership.Abstaining || s.Pod.Fresh || v.up < v.t {
+			return ""
+		}
+		return s.Why
+	})
+}
+
+// notVoting: a node of the set is well and does not vote, for no reason that another policy has.
+func notVoting(v view) (reason, message string, violated bool) {
+	return v.members(NotVoting, func(s membership.Standing) string {
+		if !s.InSet || !s.Back || s.CaughtUp || s.Abstains || s.Answer.Role == nodeclient.RoleRejoining {
+			return ""
+		}
+		return s.Why
+	})
+}
+
+// members applies a policy to each member. wrong says how a member violates it, as the end of a
+// sentence that begins with its name; it is empty if the member does not.
+func (v view) members(of string, wrong func(membership.Standing) string) (reason, message string, violated bool) {
+	var texts []string
+	for _, s := range v.standings {
+		if text := wrong(s); text != "" {
+			texts = append(texts, s.Name+" "+text)
+		}
+	}
+	return of, firstFew(texts), len(texts) > 0
+}
+
+// firstFew joins the first few texts.
+func firstFew(texts []string) string {
+	const most = 5
+	if len(texts) <= most {
+		return strings.Join(texts, "; ")
+	}
+	return fmt.Sprintf("%s; and %d more", strings.Join(texts[:most], "; "), len(texts)-most)
+}
