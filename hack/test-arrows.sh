@@ -42,6 +42,11 @@ arrows() {
 		node/mempool        node/peer                         refused
 		node/store          node/chain                        allowed
 		node/store          node/trie                         refused
+		node/store          node/internal/sqlitefile          allowed
+		node/store          modernc.org/sqlite                refused
+		node/trie           node/internal/sqlitefile          allowed
+		node/internal/sqlitefile modernc.org/sqlite           allowed
+		node/internal/sqlitefile node/chain                   refused
 		node/store          node/consensus                    refused
 		node/peer           node/chain                        allowed
 		node/peer           node/peer/peerpb                  allowed

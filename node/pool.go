@@ -2,12 +2,10 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/internal/disk"
 )
 
 // poolReplicator pushes the pool's batches to the peers.
@@ -18,13 +16,7 @@ func (r poolReplicator) Push(hash chain.Hash, encoded []byte) { r.n.transport.Pu
 
 // freeDisk returns what measures the free space, in bytes, of the disk that a directory is on.
 func freeDisk(dir string) func() (uint64, error) {
-	return func() (uint64, error) {
-		var s unix.Statfs_t
-		if err := unix.Statfs(dir, &s); err != nil {
-			return 0, fmt.Errorf("free space of %s: %w", dir, err)
-		}
-		return s.Bavail * uint64(s.Bsize), nil
-	}
+	return func() (uint64, error) { return disk.Free(dir) }
 }
 
 // repushInterval is how often batches that a peer refused, or that found no room on the way, are

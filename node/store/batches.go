@@ -23,7 +23,7 @@ func (s *Store) AddBatches(ctx context.Context, batches []chain.StoredBatch) err
 		for _, b := range batches {
 			// The numbers are the author's to choose; SQLite keeps all 64 bits of them as signed
 			// ones.
-			if _, err := tx.exec("add batch", b.Hash[:], b.Author[:], int64(b.Incarnation), int64(b.Number), batchSum(&b), b.Data); err != nil {
+			if err := tx.exec(addBatch, b.Hash[:], b.Author[:], int64(b.Incarnation), int64(b.Number), batchSum(&b), b.Data); err != nil {
 				return err
 			}
 		}
@@ -42,7 +42,7 @@ func (s *Store) RemoveBatches(ctx context.Context, hashes []chain.Hash) error {
 	}
 	return s.writer.submit(ctx, 64*len(hashes), func(tx *transaction) error {
 		for _, h := range hashes {
-			if _, err := tx.exec("remove batch", h[:]); err != nil {
+			if err := tx.exec(removeBatch, h[:]); err != nil {
 				return err
 			}
 		}
@@ -59,12 +59,12 @@ func (s *Store) scanBatch(row interface{ Scan(...any) error }) (b chain.StoredBa
 		return chain.StoredBatch{}, 0, err
 	}
 	if len(hash) != len(b.Hash) || len(author) != len(b.Author) {
-		return chain.StoredBatch{}, 0, corrupt(s.path, "batch with a hash of %d and an author of %d bytes", len(hash), len(author))
+		return chain.StoredBatch{}, 0, s.file.Corrupt("batch with a hash of %d and an author of %d bytes", len(hash), len(author))
 	}
 	b.Hash, b.Author = chain.Hash(hash), chain.PublicKey(author)
 	b.Incarnation, b.Number = uint64(incarnation), uint64(number)
 	if batchSum(&b) != sum {
-		return chain.StoredBatch{}, 0, corrupt(s.path, "batch %v does not have its checksum", b.Hash)
+		return chain.StoredBatch{}, 0, s.file.Corrupt("batch %v does not have its checksum", b.Hash)
 	}
 	return b, arrival, nil
 }
@@ -75,7 +75,7 @@ func (s *Store) Batch(ctx context.Context, hash chain.Hash) (chain.StoredBatch, 
 	if errors.Is(err, sql.ErrNoRows) {
 		return chain.StoredBatch{}, fmt.Errorf("store: batch %v: %w", hash, ErrNotFound)
 	}
-	return b, explain(s.path, "read batch", err)
+	return b, s.file.Explain("read batch", err)
 }
 
 // batchPage bounds what PendingBatches holds in memory at a time: a page ends with the batch that
@@ -107,16 +107,16 @@ func (s *Store) PendingBatches(ctx context.Context, yield func(chain.StoredBatch
 func (s *Store) pageOfBatches(ctx context.Context, after int64) (page []chain.StoredBatch, last int64, err error) {
 	rows, err := s.reads.QueryContext(ctx, "SELECT "+batchColumns+" FROM batches WHERE arrival > ? ORDER BY arrival", after)
 	if err != nil {
-		return nil, 0, explain(s.path, "read batches", err)
+		return nil, 0, s.file.Explain("read batches", err)
 	}
-	defer func() { err = errors.Join(err, explain(s.path, "read batches", rows.Close())) }()
+	defer func() { err = errors.Join(err, s.file.Explain("read batches", rows.Close())) }()
 	for size := 0; size < batchPage && rows.Next(); {
 		b, arrival, err := s.scanBatch(rows)
 		if err != nil {
-			return nil, 0, explain(s.path, "read batches", err)
+			return nil, 0, s.file.Explain("read batches", err)
 		}
 		page, last = append(page, b), arrival
 		size += len(b.Data)
 	}
-	return page, last, explain(s.path, "read batches", rows.Err())
+	return page, last, s.file.Explain("read batches", rows.Err())
 }

@@ -29,19 +29,19 @@ func (s *Store) Commit(ctx context.Context, c chain.Commit) error {
 			return fmt.Errorf("store: commit block %d: its parent is %v, block %d is %v", height, f.Header.ParentHash, tx.tip.height, tx.tip.hash)
 		}
 		h := f.Header.Height
-		if _, err := tx.exec("add block", height, checksum(h, block), checksum(h, messages), block, messages); err != nil {
+		if err := tx.exec(addBlock, height, checksum(h, block), checksum(h, messages), block, messages); err != nil {
 			return err
 		}
-		if _, err := tx.exec("add certificate", height, checksum(h, certificate), certificate); err != nil {
+		if err := tx.exec(addCertificate, height, checksum(h, certificate), certificate); err != nil {
 			return err
 		}
 		if c.Justification != nil {
-			if _, err := tx.exec("add justification", height, checksum(h, c.Justification), c.Justification); err != nil {
+			if err := tx.exec(addJustification, height, checksum(h, c.Justification), c.Justification); err != nil {
 				return err
 			}
 		}
 		for _, b := range c.Remove {
-			if _, err := tx.exec("remove batch", b[:]); err != nil {
+			if err := tx.exec(removeBatch, b[:]); err != nil {
 				return err
 			}
 		}
@@ -117,7 +117,7 @@ func (s *Store) writeStronger(tx *transaction) error {
 			continue
 		}
 		encoded := c.Encode()
-		if _, err := tx.exec("strengthen", checksum(height, encoded), encoded, int64(height)); err != nil {
+		if err := tx.exec(strengthen, checksum(height, encoded), encoded, int64(height)); err != nil {
 			return err
 		}
 	}
@@ -127,17 +127,17 @@ func (s *Store) writeStronger(tx *transaction) error {
 func (tx *transaction) certificate(height uint64) (*chain.Certificate, error) {
 	var sum int64
 	var encoded []byte
-	if err := tx.stmt["certificate"].QueryRow(int64(height)).Scan(&sum, &encoded); err != nil {
-		return nil, explain(tx.path, "read certificate", err)
+	if err := tx.out.QueryRow(readCertificate, []any{int64(height)}, &sum, &encoded); err != nil {
+		return nil, err
 	}
 	if sum != checksum(height, encoded) {
-		return nil, corrupt(tx.path, "certificate of block %d", height)
+		return nil, tx.file.Corrupt("certificate of block %d does not have its checksum", height)
 	}
 	return chain.DecodeCertificate(encoded)
 }
 
-// settled is told the newest block of each transaction on disk.
-func (s *Store) settled(t tip) {
+// durable is called with the newest block of each transaction on disk.
+func (s *Store) durable(t tip) {
 	s.tip.Store(&t)
 	s.strengthening.Lock()
 	defer s.strengthening.Unlock()

@@ -85,15 +85,15 @@ func FuzzDamagedRows(f *testing.F) {
 		return out
 	}
 	before := read(f)
-	// no crash is looked for
-	_, err = s.writer.conn.ExecContext(f.Context(), "PRAGMA synchronous = OFF")
+	damaging, err := s.file.OpenWriting(1, "synchronous(OFF)") // no crash is looked for
 	must(f, err)
+	f.Cleanup(func() { _ = damaging.Close() })
 	put := func(t *testing.T, i int, content []byte, sum int64) {
 		q, args := fmt.Sprintf("UPDATE %s SET %s = ?", columns[i].table, columns[i].column), []any{content}
 		if columns[i].sum != "" {
 			q, args = q+", "+columns[i].sum+" = ?", append(args, sum)
 		}
-		_, err := s.writer.conn.ExecContext(t.Context(), q+" WHERE "+columns[i].key, args...)
+		_, err := damaging.ExecContext(t.Context(), q+" WHERE "+columns[i].key, args...)
 		must(t, err)
 	}
 	for i := range columns {
@@ -110,7 +110,7 @@ func FuzzDamagedRows(f *testing.F) {
 		if of.sum != "" {
 			query = "SELECT " + of.column + ", " + of.sum
 		}
-		must(t, s.writer.conn.QueryRowContext(t.Context(), query+" FROM "+of.table+" WHERE "+of.key).Scan(&was, &sum))
+		must(t, damaging.QueryRowContext(t.Context(), query+" FROM "+of.table+" WHERE "+of.key).Scan(&was, &sum))
 		legible := of.sum == "" || summed // what can be read may then be something else
 		damagedSum := sum
 		if of.sum != "" && summed {

@@ -7,15 +7,16 @@ import (
 	"fmt"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/internal/sqlitefile"
 )
 
 // A reader reads blocks.db through any pool of connections.
 type reader struct {
 	db   *sql.DB
-	path string
+	file *sqlitefile.File
 }
 
-func (s *Store) reader() reader { return reader{db: s.reads, path: s.path} }
+func (s *Store) reader() reader { return reader{db: s.reads, file: s.file} }
 
 // encodedBlocks returns the encodings of consecutive final blocks from a height on: at most count,
 // and only one if it alone has limit bytes or more.
@@ -27,21 +28,21 @@ func (r reader) encodedBlocks(ctx context.Context, from uint64, count, limit int
 	rows, err := r.db.QueryContext(ctx, `SELECT b.height, b.block_sum, b.messages_sum, c.sum, b.block, b.messages, c.certificate
 		FROM blocks b JOIN certificates c ON c.height = b.height WHERE b.height >= ? ORDER BY b.height LIMIT ?`, at, count)
 	if err != nil {
-		return nil, explain(r.path, "read blocks", err)
+		return nil, r.file.Explain("read blocks", err)
 	}
-	defer func() { err = errors.Join(err, explain(r.path, "read blocks", rows.Close())) }()
+	defer func() { err = errors.Join(err, r.file.Explain("read blocks", rows.Close())) }()
 	for size := 0; rows.Next(); {
 		var height, blockSum, messagesSum, certificateSum int64
 		var block, messages, certificate sql.RawBytes
 		if err := rows.Scan(&height, &blockSum, &messagesSum, &certificateSum, &block, &messages, &certificate); err != nil {
-			return nil, explain(r.path, "read blocks", err)
+			return nil, r.file.Explain("read blocks", err)
 		}
 		h := uint64(height)
 		if want := from + uint64(len(out)); h != want {
-			return nil, corrupt(r.path, "block %d is missing", want)
+			return nil, r.file.Corrupt("block %d is missing", want)
 		}
 		if checksum(h, block) != blockSum || checksum(h, messages) != messagesSum || checksum(h, certificate) != certificateSum {
-			return nil, corrupt(r.path, "block %d does not have its checksum", h)
+			return nil, r.file.Corrupt("block %d does not have its checksum", h)
 		}
 		size += len(block) + len(messages) + len(certificate)
 		if size > limit && len(out) > 0 {
@@ -50,7 +51,7 @@ func (r reader) encodedBlocks(ctx context.Context, from uint64, count, limit int
 		one := make([]byte, 0, len(block)+len(messages)+len(certificate))
 		out = append(out, append(append(append(one, block...), messages...), certificate...))
 	}
-	return out, explain(r.path, "read blocks", rows.Err())
+	return out, r.file.Explain("read blocks", rows.Err())
 }
 
 // row reads one row whose first column is the checksum of the second.
@@ -66,10 +67,10 @@ func (r reader) row(ctx context.Context, what, query string, height uint64) ([]b
 		return nil, fmt.Errorf("store: %s of height %d: %w", what, height, ErrNotFound)
 	}
 	if err != nil {
-		return nil, explain(r.path, "read "+what, err)
+		return nil, r.file.Explain("read "+what, err)
 	}
 	if sum != checksum(height, content) {
-		return nil, corrupt(r.path, "%s of height %d does not have its checksum", what, height)
+		return nil, r.file.Corrupt("%s of height %d does not have its checksum", what, height)
 	}
 	return content, nil
 }
@@ -80,10 +81,10 @@ func (s *Store) decode(height uint64, encoded []byte) (*chain.FinalBlock, error)
 	// which decoding allows for.
 	f, err := chain.DecodeFinalBlock(encoded, len(encoded))
 	if err != nil {
-		return nil, corrupt(s.path, "block %d: %w", height, err)
+		return nil, s.file.Corrupt("block %d: %w", height, err)
 	}
 	if f.Header.Height != height {
-		return nil, corrupt(s.path, "block %d says it is %d", height, f.Header.Height)
+		return nil, s.file.Corrupt("block %d says it is %d", height, f.Header.Height)
 	}
 	return f, nil
 }
@@ -101,7 +102,7 @@ func (s *Store) Block(ctx context.Context, height uint64) (*chain.FinalBlock, er
 		return nil, err
 	}
 	if len(encoded) == 0 {
-		return nil, corrupt(s.path, "no block at height %d", height)
+		return nil, s.file.Corrupt("no block at height %d", height)
 	}
 	return s.decode(height, encoded[0])
 }
@@ -117,7 +118,7 @@ func (s *Store) Header(ctx context.Context, height uint64) (*chain.Header, error
 	}
 	b, err := chain.DecodeBlock(encoded)
 	if err != nil {
-		return nil, corrupt(s.path, "block %d: %w", height, err)
+		return nil, s.file.Corrupt("block %d: %w", height, err)
 	}
 	return &b.Header, nil
 }
@@ -130,7 +131,7 @@ func (s *Store) Certificate(ctx context.Context, height uint64) (*chain.Certific
 	}
 	c, err := chain.DecodeCertificate(encoded)
 	if err != nil {
-		return nil, corrupt(s.path, "certificate of height %d: %w", height, err)
+		return nil, s.file.Corrupt("certificate of height %d: %w", height, err)
 	}
 	return c, nil
 }
@@ -163,8 +164,7 @@ func (tx *transaction) putEpoch(e chain.Epoch) error {
 	if e.Output != nil {
 		output = e.Output[:]
 	}
-	_, err = tx.exec("put epoch", number, e.Beacon[:], output)
-	return err
+	return tx.exec(putEpoch, number, e.Beacon[:], output)
 }
 
 // Epochs returns what is final of at most limit beacon epochs from a number on, in rising order.
@@ -175,18 +175,18 @@ func (s *Store) Epochs(ctx context.Context, from uint64, limit int) (out []chain
 	}
 	rows, err := s.reads.QueryContext(ctx, "SELECT epoch, beacon, output FROM epochs WHERE epoch >= ? ORDER BY epoch LIMIT ?", at, limit)
 	if err != nil {
-		return nil, explain(s.path, "read epochs", err)
+		return nil, s.file.Explain("read epochs", err)
 	}
-	defer func() { err = errors.Join(err, explain(s.path, "read epochs", rows.Close())) }()
+	defer func() { err = errors.Join(err, s.file.Explain("read epochs", rows.Close())) }()
 	for rows.Next() {
 		var number int64
 		var beacon, output []byte
 		if err := rows.Scan(&number, &beacon, &output); err != nil {
-			return nil, explain(s.path, "read epochs", err)
+			return nil, s.file.Explain("read epochs", err)
 		}
 		e := chain.Epoch{Number: uint64(number)}
 		if len(beacon) != len(e.Beacon) || (output != nil && len(output) != 32) {
-			return nil, corrupt(s.path, "epoch %d has a beacon of %d and an output of %d bytes", number, len(beacon), len(output))
+			return nil, s.file.Corrupt("epoch %d has a beacon of %d and an output of %d bytes", number, len(beacon), len(output))
 		}
 		e.Beacon = chain.Hash(beacon)
 		if output != nil {
@@ -195,7 +195,7 @@ func (s *Store) Epochs(ctx context.Context, from uint64, limit int) (out []chain
 		}
 		out = append(out, e)
 	}
-	return out, explain(s.path, "read epochs", rows.Err())
+	return out, s.file.Explain("read epochs", rows.Err())
 }
 
 // Epoch returns what is final of one beacon epoch.
@@ -225,7 +225,7 @@ func (s *Store) AddEvidence(ctx context.Context, e chain.Evidence) (added bool, 
 	// A channel rather than a variable: when ctx ends first the writer may still be at work.
 	result := make(chan bool, 1)
 	err = s.writer.submit(ctx, len(encoded), func(tx *transaction) error {
-		r, err := tx.exec("add evidence", e.PublicKey[:], string(e.Rule), height, int64(e.First.Round), encoded, EvidencePerValidator)
+		r, err := tx.out.Exec(addEvidence, e.PublicKey[:], string(e.Rule), height, int64(e.First.Round), encoded, EvidencePerValidator)
 		if err != nil {
 			return err
 		}
@@ -249,21 +249,21 @@ func (s *Store) EvidenceHeld() int { return int(s.evidence.Load()) }
 func (s *Store) Evidence(ctx context.Context, limit int) (out []chain.Evidence, err error) {
 	rows, err := s.reads.QueryContext(ctx, "SELECT evidence FROM evidence ORDER BY arrival LIMIT ?", limit)
 	if err != nil {
-		return nil, explain(s.path, "read evidence", err)
+		return nil, s.file.Explain("read evidence", err)
 	}
-	defer func() { err = errors.Join(err, explain(s.path, "read evidence", rows.Close())) }()
+	defer func() { err = errors.Join(err, s.file.Explain("read evidence", rows.Close())) }()
 	for rows.Next() {
 		var encoded []byte
 		if err := rows.Scan(&encoded); err != nil {
-			return nil, explain(s.path, "read evidence", err)
+			return nil, s.file.Explain("read evidence", err)
 		}
 		e, err := chain.DecodeEvidence(encoded)
 		if err != nil {
-			return nil, corrupt(s.path, "evidence: %w", err)
+			return nil, s.file.Corrupt("evidence: %w", err)
 		}
 		out = append(out, *e)
 	}
-	return out, explain(s.path, "read evidence", rows.Err())
+	return out, s.file.Explain("read evidence", rows.Err())
 }
 
 const (
@@ -278,8 +278,7 @@ func (s *Store) PutMeta(ctx context.Context, key string, value []byte) error {
 			len(key), len(value), maxMetaKey, maxMetaValue)
 	}
 	return s.writer.submit(ctx, len(value), func(tx *transaction) error {
-		_, err := tx.exec("put meta", key, append([]byte{}, value...)) // never NULL
-		return err
+		return tx.exec(putMeta, key, append([]byte{}, value...)) // never NULL
 	})
 }
 
@@ -291,5 +290,5 @@ func (s *Store) Meta(ctx context.Context, key string) ([]byte, error) {
 		return nil, nil
 	}
 	// an empty value is not none
-	return append([]byte{}, value...), explain(s.path, "read meta", err)
+	return append([]byte{}, value...), s.file.Explain("read meta", err)
 }

@@ -9,23 +9,24 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/internal/sqlitefile"
 )
 
 const blocksName = "blocks.db"
 
 // blocksSchema: each table is read by its key only, and big columns stand last, where SQLite does
 // not touch them unless asked.
-var blocksSchema = schema{
-	application: 0x44495142, // "DIQB"
-	pageSize:    8192,
-	migrations: []string{`
+var blocksSchema = sqlitefile.Schema{
+	Application: 0x44495142, // "DIQB"
+	PageSize:    8192,
+	WalkLimit:   walkLimit,
+	Migrations: []string{`
 CREATE TABLE chain (one INTEGER PRIMARY KEY CHECK (one = 1), chain_id TEXT NOT NULL, genesis_hash BLOB NOT NULL);
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE blocks (height INTEGER PRIMARY KEY, block_sum INTEGER NOT NULL, messages_sum INTEGER NOT NULL,
@@ -39,25 +40,30 @@ CREATE TABLE evidence (arrival INTEGER PRIMARY KEY, public_key BLOB NOT NULL, ru
   round INTEGER NOT NULL, evidence BLOB NOT NULL, UNIQUE (public_key, rule, height, round));`},
 }
 
-var blocksStatements = map[string]string{
-	"BEGIN IMMEDIATE": "BEGIN IMMEDIATE", "COMMIT": "COMMIT", "ROLLBACK": "ROLLBACK",
-	"SAVEPOINT operation": "SAVEPOINT operation", "RELEASE operation": "RELEASE operation",
-	"ROLLBACK TO operation": "ROLLBACK TO operation",
-	"add batch": `INSERT INTO batches (hash, author, incarnation, number, sum, batch) VALUES (?, ?, ?, ?, ?, ?)
-		ON CONFLICT (hash) DO NOTHING`,
-	"remove batch":      "DELETE FROM batches WHERE hash = ?",
-	"add block":         "INSERT INTO blocks (height, block_sum, messages_sum, block, messages) VALUES (?, ?, ?, ?, ?)",
-	"add certificate":   "INSERT INTO certificates (height, sum, certificate) VALUES (?, ?, ?)",
-	"strengthen":        "UPDATE certificates SET sum = ?, certificate = ? WHERE height = ?",
-	"certificate":       "SELECT sum, certificate FROM certificates WHERE height = ?",
-	"add justification": "INSERT INTO justifications (height, sum, justification) VALUES (?, ?, ?)",
-	"put epoch": `INSERT INTO epochs (epoch, beacon, output) VALUES (?, ?, ?)
-		ON CONFLICT (epoch) DO UPDATE SET beacon = excluded.beacon, output = coalesce(excluded.output, output)`,
-	"add evidence": `INSERT INTO evidence (public_key, rule, height, round, evidence)
+// walkLimit is the file size, in bytes, up to which opening walks the whole structure of a database
+// (some 0.3 s).
+const walkLimit = 64 << 20
+
+var (
+	addBatch = &sqlitefile.Statement{Name: "add batch", SQL: `INSERT INTO batches (hash, author, incarnation, number, sum, batch)
+		VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (hash) DO NOTHING`}
+	removeBatch = &sqlitefile.Statement{Name: "remove batch", SQL: "DELETE FROM batches WHERE hash = ?"}
+	addBlock    = &sqlitefile.Statement{Name: "add block",
+		SQL: "INSERT INTO blocks (height, block_sum, messages_sum, block, messages) VALUES (?, ?, ?, ?, ?)"}
+	addCertificate = &sqlitefile.Statement{Name: "add certificate",
+		SQL: "INSERT INTO certificates (height, sum, certificate) VALUES (?, ?, ?)"}
+	strengthen       = &sqlitefile.Statement{Name: "strengthen", SQL: "UPDATE certificates SET sum = ?, certificate = ? WHERE height = ?"}
+	readCertificate  = &sqlitefile.Statement{Name: "read certificate", SQL: "SELECT sum, certificate FROM certificates WHERE height = ?"}
+	addJustification = &sqlitefile.Statement{Name: "add justification",
+		SQL: "INSERT INTO justifications (height, sum, justification) VALUES (?, ?, ?)"}
+	putEpoch = &sqlitefile.Statement{Name: "put epoch", SQL: `INSERT INTO epochs (epoch, beacon, output) VALUES (?, ?, ?)
+		ON CONFLICT (epoch) DO UPDATE SET beacon = excluded.beacon, output = coalesce(excluded.output, output)`}
+	addEvidence = &sqlitefile.Statement{Name: "add evidence", SQL: `INSERT INTO evidence (public_key, rule, height, round, evidence)
 		SELECT ?1, ?2, ?3, ?4, ?5 WHERE (SELECT count(*) FROM evidence WHERE public_key = ?1) < ?6
-		ON CONFLICT (public_key, rule, height, round) DO NOTHING`,
-	"put meta": "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-}
+		ON CONFLICT (public_key, rule, height, round) DO NOTHING`}
+	putMeta = &sqlitefile.Statement{Name: "put meta",
+		SQL: "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"}
+)
 
 // Options are what a store is opened with besides its directory and chain. The zero value is fine.
 type Options struct {
@@ -76,11 +82,10 @@ type tip struct {
 // Store is an open data directory. Its methods may be called from any goroutine.
 type Store struct {
 	dir     string
-	path    string // of blocks.db
+	file    *sqlitefile.File // blocks.db
 	genesis *chain.Genesis
 	logger  *slog.Logger
 	lock    *os.File
-	writes  *sql.DB
 	reads   *sql.DB
 	writer  *writer
 	tip     atomic.Pointer[tip]
@@ -114,7 +119,7 @@ func Open(dir string, genesis *chain.Genesis, options Options) (*Store, error) {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Store{
-		dir: dir, path: filepath.Join(dir, blocksName), genesis: genesis, logger: logger, lock: lock,
+		dir: dir, file: &sqlitefile.File{Path: filepath.Join(dir, blocksName), Schema: &blocksSchema}, genesis: genesis, logger: logger, lock: lock,
 		stronger: map[uint64]*chain.Certificate{},
 	}
 	if err := s.open(options.Registerer); err != nil {
@@ -136,66 +141,53 @@ func (s *Store) open(registerer prometheus.Registerer) error {
 			return fmt.Errorf("store: metrics: %w", err)
 		}
 	}
-	var err error
-	if s.writes, err = openPool(s.path, readWrite, 2, writing()...); err != nil {
+	// Before the readers: it makes the log that they share.
+	out, err := s.file.OpenWriter(s.logger)
+	if err != nil {
 		return err
 	}
-	if s.reads, err = openPool(s.path, readOnly, 4, reading()...); err != nil {
-		return err
-	}
-	ctx := context.Background()
-	var evidence int64
-	if err := s.reads.QueryRowContext(ctx, "SELECT count(*) FROM evidence").Scan(&evidence); err != nil {
-		return explain(s.path, "count evidence", err)
-	}
-	s.evidence.Store(evidence)
-	conn, err := s.writes.Conn(ctx)
-	if err != nil {
-		return explain(s.path, "open", err)
-	}
-	stmt, err := prepare(ctx, conn, s.path, blocksStatements)
-	if err != nil {
-		return errors.Join(err, conn.Close())
-	}
-	points, err := startCheckpointer(ctx, s.path, s.writes, s.logger)
-	if err != nil {
-		return errors.Join(err, stmt.close(), conn.Close())
+	if err := s.openReads(); err != nil {
+		return errors.Join(err, out.Close())
 	}
 	s.writer = &writer{
-		path: s.path, conn: conn, stmt: stmt, logger: s.logger, seconds: seconds, points: points, lazy: s.writeStronger,
-		settled: s.settled, tip: *s.tip.Load(), queue: make(chan *operation, groupOperations),
-		poke: make(chan struct{}, 1),
+		file: s.file, out: out, logger: s.logger, seconds: seconds, lazy: s.writeStronger, durable: s.durable, tip: *s.tip.Load(),
+		queue: make(chan *operation, groupOperations), poke: make(chan struct{}, 1),
 	}
 	s.writer.done.Go(s.writer.loop)
 	return nil
 }
 
+func (s *Store) openReads() (err error) {
+	if s.reads, err = s.file.OpenReading(4); err != nil {
+		return err
+	}
+	var evidence int64
+	if err := s.reads.QueryRow("SELECT count(*) FROM evidence").Scan(&evidence); err != nil {
+		return s.file.Explain("count evidence", err)
+	}
+	s.evidence.Store(evidence)
+	return nil
+}
+
 // ready creates blocks.db, or inspects it and takes an older schema to the newest.
 func (s *Store) ready() error {
-	if _, err := os.Lstat(s.path); errors.Is(err, os.ErrNotExist) {
+	exists, err := s.file.Exists()
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	if !exists {
 		s.tip.Store(&tip{hash: s.genesisBlock().Hash()})
-		return createDatabase(s.path, &blocksSchema, func(tx *sql.Tx) error {
+		return s.file.Create(func(tx *sql.Tx) error {
 			hash := s.genesis.Hash()
 			_, err := tx.Exec("INSERT INTO chain (one, chain_id, genesis_hash) VALUES (1, ?, ?)", s.genesis.ChainID, hash[:])
 			return err
 		})
 	}
-	version, err := inspect(s.path, &blocksSchema, s.inspectBlocks)
+	version, err := s.file.Inspect(s.inspectBlocks)
 	if err != nil {
 		return err
 	}
-	return upgrade(s.path, &blocksSchema, version)
-}
-
-func upgrade(path string, s *schema, from int) error {
-	if from == s.version() {
-		return nil
-	}
-	db, err := openPool(path, readWrite, 1, writing()...)
-	if err != nil {
-		return err
-	}
-	return explain(path, "migrate", errors.Join(migrate(db, s, from, nil), db.Close()))
+	return s.file.Upgrade(version)
 }
 
 // linksChecked is how many of the newest blocks are read when a store is opened.
@@ -207,33 +199,33 @@ func (s *Store) inspectBlocks(db *sql.DB) error {
 	var hash []byte
 	err := db.QueryRow("SELECT chain_id, genesis_hash FROM chain").Scan(&id, &hash)
 	if errors.Is(err, sql.ErrNoRows) {
-		return corrupt(s.path, "no chain is named in it")
+		return s.file.Corrupt("no chain is named in it")
 	}
 	if err != nil {
-		return explain(s.path, "read the chain", err)
+		return s.file.Explain("read the chain", err)
 	}
 	if want := s.genesis.Hash(); id != s.genesis.ChainID || string(hash) != string(want[:]) {
-		return fmt.Errorf("store: %s: %w: it is of chain %q with genesis hash %x, the genesis document is of %q with %v",
+		return fmt.Errorf("%s: %w: it is of chain %q with genesis hash %x, the genesis document is of %q with %v",
 			blocksName, ErrWrongChain, id, hash, s.genesis.ChainID, want)
 	}
 	var first, newest, certified int64
 	if err := db.QueryRow("SELECT coalesce(min(height), 0) FROM blocks").Scan(&first); err != nil {
-		return explain(s.path, "read the first height", err)
+		return s.file.Explain("read the first height", err)
 	}
 	if err := db.QueryRow("SELECT coalesce(max(height), 0) FROM blocks").Scan(&newest); err != nil {
-		return explain(s.path, "read the newest height", err)
+		return s.file.Explain("read the newest height", err)
 	}
 	if err := db.QueryRow("SELECT coalesce(max(height), 0) FROM certificates").Scan(&certified); err != nil {
-		return explain(s.path, "read the newest certificate", err)
+		return s.file.Explain("read the newest certificate", err)
 	}
 	if certified != newest || (newest > 0 && first != 1) {
-		return corrupt(s.path, "blocks %d to %d, certificates to %d", first, newest, certified)
+		return s.file.Corrupt("blocks %d to %d, certificates to %d", first, newest, certified)
 	}
 	return s.inspectNewest(db, uint64(newest))
 }
 
 func (s *Store) inspectNewest(db *sql.DB, newest uint64) error {
-	r := reader{db: db, path: s.path}
+	r := reader{db: db, file: s.file}
 	from := max(1, newest-min(newest, linksChecked-1))
 	last := tip{hash: s.genesisBlock().Hash()}
 	for height := from; height <= newest; height++ {
@@ -242,14 +234,14 @@ func (s *Store) inspectNewest(db *sql.DB, newest uint64) error {
 			return err
 		}
 		if len(encoded) == 0 {
-			return corrupt(s.path, "no block at height %d", height)
+			return s.file.Corrupt("no block at height %d", height)
 		}
 		f, err := s.decode(height, encoded[0])
 		if err != nil {
 			return err
 		}
 		if (height > from || from == 1) && f.Header.ParentHash != last.hash {
-			return corrupt(s.path, "block %d names parent %v, block %d is %v", height, f.Header.ParentHash, height-1, last.hash)
+			return s.file.Corrupt("block %d names parent %v, block %d is %v", height, f.Header.ParentHash, height-1, last.hash)
 		}
 		last = tip{height: height, hash: f.Hash()}
 	}
@@ -275,20 +267,28 @@ func (s *Store) close() error {
 	var errs []error
 	if s.writer != nil {
 		s.writer.close()
-		errs = append(errs, s.writer.points.close(), s.writer.stmt.close(), s.writer.conn.Close())
 	}
-	// before the writers: the last connection to close moves the log into the file
+	// before the writer's connection: the last one to close moves the log into the file
 	if s.reads != nil {
 		errs = append(errs, s.reads.Close())
 	}
-	if s.writes != nil {
-		errs = append(errs, s.writes.Close())
+	if s.writer != nil {
+		errs = append(errs, s.writer.out.Close())
 	}
 	return errors.Join(append(errs, s.lock.Close())...)
 }
 
-func noTransaction(err error) bool { return strings.Contains(err.Error(), "no transaction is active") }
+const lockName = "LOCK"
 
+func lockDirectory(dir string) (*os.File, error) {
+	lock, err := sqlitefile.Lock(filepath.Join(dir, lockName))
+	if err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	return lock, nil
+}
+
+// signed returns a number as SQLite has it.
 func signed(v uint64) (int64, error) {
 	if v > math.MaxInt64 {
 		return 0, fmt.Errorf("store: number %d is out of range", v)

@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"errors"
 	"io/fs"
 	"os"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/diseq/diseq/hack/skipped"
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/internal/sqlitefile"
 )
 
 func TestABlockReadsBackAsItWasCommitted(t *testing.T) {
@@ -310,29 +310,31 @@ func TestEveryConnectionIsFullySynchronous(t *testing.T) {
 	must(t, CreateVotes(dir, c.key()))
 	s := c.open(t, dir)
 	v := c.openVotes(t, s)
-	conns := map[string]*sql.Conn{
-		"blocks writer": s.writer.conn, "blocks checkpointer": s.writer.points.conn,
-		"votes writer": v.conn, "votes checkpointer": v.points.conn,
+	expect := func(name string, synchronous int, journal string) {
+		t.Helper()
+		if synchronous != 2 || journal != "wal" {
+			t.Errorf("%s: synchronous %d, journal %s; want 2 (FULL), wal", name, synchronous, journal)
+		}
+	}
+	for name, w := range map[string]*sqlitefile.Writer{"blocks writer": s.writer.out, "votes writer": v.out} {
+		var synchronous int
+		var journal string
+		must(t, w.QueryRow(&sqlitefile.Statement{SQL: "PRAGMA synchronous"}, nil, &synchronous))
+		must(t, w.QueryRow(&sqlitefile.Statement{SQL: "PRAGMA journal_mode"}, nil, &journal))
+		expect(name, synchronous, journal)
 	}
 	// all at once: four connections
 	for _, name := range []string{"reader 1", "reader 2", "reader 3", "reader 4"} {
 		conn, err := s.reads.Conn(t.Context())
 		must(t, err)
 		defer func() { must(t, conn.Close()) }()
-		conns[name] = conn
-	}
-	for name, conn := range conns {
 		var synchronous int
 		var journal string
 		must(t, conn.QueryRowContext(t.Context(), "PRAGMA synchronous").Scan(&synchronous))
 		must(t, conn.QueryRowContext(t.Context(), "PRAGMA journal_mode").Scan(&journal))
-		if synchronous != 2 || journal != "wal" {
-			t.Errorf("%s: synchronous %d, journal %s; want 2 (FULL), wal", name, synchronous, journal)
-		}
-		if strings.HasPrefix(name, "reader") {
-			if _, err := conn.ExecContext(t.Context(), "DELETE FROM blocks"); err == nil {
-				t.Errorf("%s writes", name)
-			}
+		expect(name, synchronous, journal)
+		if _, err := conn.ExecContext(t.Context(), "DELETE FROM blocks"); err == nil {
+			t.Errorf("%s writes", name)
 		}
 	}
 }
@@ -344,8 +346,7 @@ func TestAnOperationThatFailsDoesNotTakeOthersWithIt(t *testing.T) {
 	failure := errors.New("this one fails")
 	good := func(b chain.StoredBatch) *operation {
 		return &operation{done: make(chan error, 1), run: func(tx *transaction) error {
-			_, err := tx.exec("add batch", b.Hash[:], b.Author[:], 7, int64(b.Number), batchSum(&b), b.Data)
-			return err
+			return tx.exec(addBatch, b.Hash[:], b.Author[:], 7, int64(b.Number), batchSum(&b), b.Data)
 		}}
 	}
 	bad := good(c.batch(2, payloads(1, 9, 2)...))
@@ -467,6 +468,15 @@ func TestMetricsAreRegisteredOnce(t *testing.T) {
 	must(t, s.Close())
 }
 
+// execute runs a statement on a file through a connection of its own, with the file open or not.
+func execute(t testing.TB, path, statement string, args ...any) {
+	t.Helper()
+	db, err := (&sqlitefile.File{Path: path}).OpenWriting(1)
+	must(t, err)
+	_, err = db.Exec(statement, args...)
+	must(t, errors.Join(err, db.Close()))
+}
+
 // content returns the bytes of every file of a directory but the lock and SQLite's shared memory,
 // which holds nothing.
 func content(t *testing.T, dir string) map[string]string {
@@ -572,17 +582,14 @@ func TestOpenFailsClearlyAndChangesNothing(t *testing.T) {
 		must(t, s.Commit(t.Context(), chain.Commit{Block: c.next(payloads(2, 3000, n)...)}))
 	}
 	logged := crash(t, made) // with a write-ahead log
-	for _, conn := range []*sql.Conn{s.writer.points.conn, v.points.conn} {
-		must(t, conn.QueryRowContext(t.Context(), "PRAGMA wal_checkpoint(TRUNCATE)").Scan(new(int), new(int), new(int)))
+	for _, w := range []*sqlitefile.Writer{s.writer.out, v.out} {
+		must(t, w.QueryRow(&sqlitefile.Statement{SQL: "PRAGMA wal_checkpoint(TRUNCATE)"}, nil, new(int), new(int), new(int)))
 	}
 	plain := crash(t, made) // without one
 
 	sqlite := func(statement string) func(*testing.T, string) {
 		return func(t *testing.T, path string) {
-			db, err := sql.Open("sqlite", source(path, readWrite, writing()...))
-			must(t, err)
-			_, err = db.Exec(statement)
-			must(t, errors.Join(err, db.Close()))
+			execute(t, path, statement)
 		}
 	}
 	overwrite := func(at int64, with string) func(*testing.T, string) {
@@ -703,8 +710,7 @@ func TestAChangedRowIsNeverServed(t *testing.T) {
 		"UPDATE certificates SET certificate = zeroblob(length(certificate)) WHERE height = 5",
 		"UPDATE batches SET number = number + 1",
 	} {
-		_, err := s.writer.conn.ExecContext(t.Context(), q)
-		must(t, err)
+		execute(t, s.file.Path, q)
 	}
 	for h := uint64(3); h <= 5; h++ {
 		if _, err := s.Block(t.Context(), h); !errors.Is(err, ErrCorrupt) {
@@ -733,9 +739,9 @@ func TestAFullDiskLosesNothing(t *testing.T) {
 	s := c.open(t, dataDir(t))
 	must(t, s.Commit(t.Context(), chain.Commit{Block: c.next(payloads(1, 1000, 1)...)}))
 	var pages int
-	must(t, s.writer.conn.QueryRowContext(t.Context(), "PRAGMA page_count").Scan(&pages))
+	must(t, s.writer.out.QueryRow(&sqlitefile.Statement{SQL: "PRAGMA page_count"}, nil, &pages))
 	limit := func(n int) {
-		must(t, s.writer.conn.QueryRowContext(t.Context(), "PRAGMA max_page_count = "+itoa(n)).Scan(new(int)))
+		must(t, s.writer.out.QueryRow(&sqlitefile.Statement{SQL: "PRAGMA max_page_count = " + itoa(n)}, nil, new(int)))
 	}
 	limit(pages + 2)
 	f := c.next(payloads(1, 60000, 2)...)
@@ -812,66 +818,6 @@ func TestAFullFileSystemLosesNothing(t *testing.T) {
 	must(t, err)
 	if s.Height() != height+1 || len(records) != votes+1 {
 		t.Errorf("height %d with %d votes after a restart, want %d with %d", s.Height(), len(records), height+1, votes+1)
-	}
-}
-
-func TestTheLogDoesNotGrowWithoutBound(t *testing.T) {
-	// Where a machine is so busy that the checkpointer gets no turn while the writer gets many, one
-	// try shows nothing.
-	const tries = 5
-	var largest int64
-	for range tries {
-		if largest = largestLog(t); largest <= 4*logSoft {
-			return
-		}
-		t.Logf("the log reached %d bytes", largest)
-	}
-	t.Errorf("the log reached %d bytes, and %d times no less than its bound", largest, tries)
-}
-
-// largestLog returns how long the log of a store becomes under unbroken writing.
-func largestLog(t *testing.T) (largest int64) {
-	t.Helper()
-	c := newChain("store")
-	s := c.open(t, dataDir(t))
-	// the checkpointer is at rest: nothing has been written to speak of
-	must(t, s.PutMeta(t.Context(), "k", nil))
-	s.writer.points.hard = 1 << 20
-	for n := range uint64(60) {
-		// 0.6 MB each, 36 MB in all
-		must(t, s.Commit(t.Context(), chain.Commit{Block: c.next(payloads(10, 60000, n*10)...)}))
-		_, log, err := sizes(s.path)
-		must(t, err)
-		largest = max(largest, log)
-	}
-	must(t, s.Close())
-	return largest
-}
-
-func TestAnOlderSchemaIsTakenToTheNewest(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x.db")
-	s := schema{application: 5, pageSize: 4096, migrations: []string{"CREATE TABLE a (x INTEGER)", "ALTER TABLE a ADD COLUMN y INTEGER DEFAULT 7"}}
-	older := schema{application: 5, pageSize: 4096, migrations: s.migrations[:1]}
-	must(t, createDatabase(path, &older, func(tx *sql.Tx) error { _, err := tx.Exec("INSERT INTO a VALUES (1)"); return err }))
-	version, err := inspect(path, &s, func(*sql.DB) error { return nil })
-	must(t, err)
-	if version != 1 {
-		t.Fatalf("version %d, want 1", version)
-	}
-	must(t, upgrade(path, &s, version))
-	version, err = inspect(path, &s, func(db *sql.DB) error {
-		var y int
-		if err := db.QueryRow("SELECT y FROM a").Scan(&y); err != nil || y != 7 {
-			t.Errorf("y = %d, %v", y, err)
-		}
-		return nil
-	})
-	must(t, err)
-	if version != 2 {
-		t.Errorf("version %d after the migration, want 2", version)
-	}
-	if _, err := inspect(path, &older, func(*sql.DB) error { return nil }); !errors.Is(err, ErrNewerSchema) {
-		t.Errorf("older program: %v", err)
 	}
 }
 

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -10,26 +9,33 @@ import (
 	"sync"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/internal/sqlitefile"
 )
 
 const votesName = "votes.db"
 
 // votesSchema keeps pages at SQLite's smallest useful size for records of some hundred bytes: what
 // a vote waits for is the fsync of the one or two pages that it changes.
-var votesSchema = schema{
-	application: 0x44495156, // "DIQV"
-	pageSize:    4096,
-	migrations: []string{`
+var votesSchema = sqlitefile.Schema{
+	Application: 0x44495156, // "DIQV"
+	PageSize:    4096,
+	WalkLimit:   walkLimit,
+	Migrations: []string{`
 CREATE TABLE validator (one INTEGER PRIMARY KEY CHECK (one = 1), public_key BLOB NOT NULL, genesis_hash BLOB,
   first_height INTEGER NOT NULL);
 CREATE TABLE records (sequence INTEGER PRIMARY KEY, height INTEGER NOT NULL, round INTEGER NOT NULL, kind INTEGER NOT NULL,
   sum INTEGER NOT NULL, record BLOB NOT NULL);`},
 }
 
-var votesStatements = map[string]string{
-	"BEGIN IMMEDIATE": "BEGIN IMMEDIATE", "COMMIT": "COMMIT", "ROLLBACK": "ROLLBACK",
-	"append": "INSERT INTO records (height, round, kind, sum, record) VALUES (?, ?, ?, ?, ?)",
-	"prune":  "DELETE FROM records WHERE height <= ?",
+var (
+	bindVotes = &sqlitefile.Statement{Name: "bind to the chain", SQL: "UPDATE validator SET genesis_hash = ?"}
+	addRecord = &sqlitefile.Statement{Name: "append",
+		SQL: "INSERT INTO records (height, round, kind, sum, record) VALUES (?, ?, ?, ?, ?)"}
+	pruneRecords = &sqlitefile.Statement{Name: "prune", SQL: "DELETE FROM records WHERE height <= ?"}
+)
+
+func votesFile(dir string) *sqlitefile.File {
+	return &sqlitefile.File{Path: filepath.Join(dir, votesName), Schema: &votesSchema}
 }
 
 func recordSum(r *chain.Record) int64 {
@@ -39,15 +45,12 @@ func recordSum(r *chain.Record) int64 {
 // Votes is an open vote store: an append-only list of records, cut at its old end as heights become
 // final.
 type Votes struct {
-	path        string
+	file        *sqlitefile.File
 	firstHeight uint64
-	db          *sql.DB
-	points      *checkpointer
 
 	mu     sync.Mutex
-	conn   *sql.Conn
-	stmt   statements
-	prune  uint64 // heights up to this one go with the next Append
+	out    *sqlitefile.Writer // nil when closed
+	prune  uint64             // heights up to this one go with the next Append
 	pruned uint64
 }
 
@@ -67,11 +70,7 @@ func CreateVotes(dir string, key chain.PublicKey) error {
 
 // VotesExist reports whether a data directory has a vote store, whatever its state.
 func VotesExist(dir string) (bool, error) {
-	_, err := os.Lstat(filepath.Join(dir, votesName))
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil, err
+	return votesFile(dir).Exists()
 }
 
 // RecreateVotes creates the vote store of a validator that lost its own and has rejoined
@@ -93,7 +92,7 @@ func createVotes(dir string, key chain.PublicKey, genesis []byte, firstHeight ui
 	if err != nil {
 		return err
 	}
-	return createDatabase(filepath.Join(dir, votesName), &votesSchema, func(tx *sql.Tx) error {
+	return votesFile(dir).Create(func(tx *sql.Tx) error {
 		_, err := tx.Exec("INSERT INTO validator (one, public_key, genesis_hash, first_height) VALUES (1, ?, ?, ?)", key[:], genesis, first)
 		return err
 	})
@@ -103,30 +102,35 @@ func createVotes(dir string, key chain.PublicKey, genesis []byte, firstHeight ui
 // another validator's [ErrWrongIdentity], with another chain's [ErrWrongChain]; none of these, nor
 // damage, changes the file.
 func (s *Store) OpenVotes(key chain.PublicKey) (*Votes, error) {
-	path := filepath.Join(s.dir, votesName)
-	if exists, err := VotesExist(s.dir); err != nil {
+	v := &Votes{file: votesFile(s.dir)}
+	if exists, err := v.file.Exists(); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	} else if !exists {
 		return nil, fmt.Errorf("store: %s: %w", s.dir, ErrNoVoteStore)
 	}
-	v := &Votes{path: path}
 	bound := false
-	version, err := inspect(path, &votesSchema, func(db *sql.DB) error {
+	version, err := v.file.Inspect(func(db *sql.DB) error {
 		var err error
 		if bound, err = v.inspect(db, key, s.genesis.Hash()); err != nil {
 			return err
 		}
-		_, err = loadRecords(db, path)
+		_, err = v.records(db)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := upgrade(path, &votesSchema, version); err != nil {
+	if err := v.file.Upgrade(version); err != nil {
 		return nil, err
 	}
-	if err := v.open(s, bound); err != nil {
-		return nil, errors.Join(err, v.Close())
+	if v.out, err = v.file.OpenWriter(s.logger); err != nil {
+		return nil, err
+	}
+	if !bound {
+		hash := s.genesis.Hash()
+		if _, err := v.out.Exec(bindVotes, hash[:]); err != nil {
+			return nil, errors.Join(err, v.Close())
+		}
 	}
 	return v, nil
 }
@@ -137,41 +141,19 @@ func (v *Votes) inspect(db *sql.DB, key chain.PublicKey, genesis chain.Hash) (bo
 	var first int64
 	err = db.QueryRow("SELECT public_key, genesis_hash, first_height FROM validator").Scan(&held, &hash, &first)
 	if errors.Is(err, sql.ErrNoRows) {
-		return false, corrupt(v.path, "no validator is named in it")
+		return false, v.file.Corrupt("no validator is named in it")
 	}
 	if err != nil {
-		return false, explain(v.path, "read the validator", err)
+		return false, v.file.Explain("read the validator", err)
 	}
 	if string(held) != string(key[:]) {
-		return false, fmt.Errorf("store: %s: %w: of %x, the node's key is %v", votesName, ErrWrongIdentity, held, key)
+		return false, fmt.Errorf("%s: %w: of %x, the node's key is %v", votesName, ErrWrongIdentity, held, key)
 	}
 	if hash != nil && string(hash) != string(genesis[:]) {
-		return false, fmt.Errorf("store: %s: %w: its genesis hash is %x, the genesis document's %v", votesName, ErrWrongChain, hash, genesis)
+		return false, fmt.Errorf("%s: %w: its genesis hash is %x, the genesis document's %v", votesName, ErrWrongChain, hash, genesis)
 	}
 	v.firstHeight = uint64(first)
 	return hash != nil, nil
-}
-
-func (v *Votes) open(s *Store, bound bool) error {
-	var err error
-	if v.db, err = openPool(v.path, readWrite, 3, writing()...); err != nil {
-		return err
-	}
-	ctx := context.Background()
-	if v.conn, err = v.db.Conn(ctx); err != nil {
-		return explain(v.path, "open", err)
-	}
-	if !bound {
-		hash := s.genesis.Hash()
-		if _, err := v.conn.ExecContext(ctx, "UPDATE validator SET genesis_hash = ?", hash[:]); err != nil {
-			return explain(v.path, "bind to the chain", err)
-		}
-	}
-	if v.stmt, err = prepare(ctx, v.conn, v.path, votesStatements); err != nil {
-		return err
-	}
-	v.points, err = startCheckpointer(ctx, v.path, v.db, s.logger)
-	return err
 }
 
 // FirstHeight is the lowest height that this validator may vote at; 0 unless its vote store was
@@ -182,11 +164,11 @@ func (v *Votes) FirstHeight() uint64 { return v.firstHeight }
 func (v *Votes) Append(records ...chain.Record) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.conn == nil {
+	if v.out == nil {
 		return ErrClosed
 	}
 	size, upto := 0, v.prune
-	err := v.exec("BEGIN IMMEDIATE")
+	err := v.out.Begin()
 	for i := 0; err == nil && i < len(records); i++ {
 		r := &records[i]
 		var height int64
@@ -194,29 +176,20 @@ func (v *Votes) Append(records ...chain.Record) error {
 			break
 		}
 		// never NULL
-		err = v.exec("append", height, int64(r.Round), int64(r.Kind), recordSum(r), append([]byte{}, r.Data...))
-		size += len(r.Data) + votesSchema.pageSize
+		_, err = v.out.Exec(addRecord, height, int64(r.Round), int64(r.Kind), recordSum(r), append([]byte{}, r.Data...))
+		size += len(r.Data) + votesSchema.PageSize
 	}
 	if err == nil && upto > v.pruned {
-		err = v.exec("prune", int64(upto))
+		_, err = v.out.Exec(pruneRecords, int64(upto))
 	}
 	if err == nil {
-		err = v.exec("COMMIT")
+		err = v.out.Commit(size)
 	}
 	if err != nil {
-		if back := v.exec("ROLLBACK"); back != nil && !noTransaction(back) {
-			return errors.Join(err, back)
-		}
-		return err
+		return errors.Join(err, v.out.Rollback())
 	}
 	v.pruned = upto
-	v.points.wrote(size, v.conn)
 	return nil
-}
-
-func (v *Votes) exec(name string, args ...any) error {
-	_, err := v.stmt[name].Exec(args...)
-	return explain(v.path, name, err)
 }
 
 // Prune gives up the records of all heights up to this one. It returns at once: they are deleted
@@ -230,34 +203,39 @@ func (v *Votes) Prune(height uint64) {
 }
 
 // Load returns all records in the order in which they were appended.
-func (v *Votes) Load() ([]chain.Record, error) {
+func (v *Votes) Load() (out []chain.Record, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.db == nil {
+	if v.out == nil {
 		return nil, ErrClosed
 	}
-	return loadRecords(v.db, v.path)
+	db, err := v.file.OpenReading(1)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	return v.records(db)
 }
 
-func loadRecords(db *sql.DB, path string) (out []chain.Record, err error) {
+func (v *Votes) records(db *sql.DB) (out []chain.Record, err error) {
 	rows, err := db.Query("SELECT height, round, kind, sum, record FROM records ORDER BY sequence")
 	if err != nil {
-		return nil, explain(path, "load", err)
+		return nil, v.file.Explain("load", err)
 	}
-	defer func() { err = errors.Join(err, explain(path, "load", rows.Close())) }()
+	defer func() { err = errors.Join(err, v.file.Explain("load", rows.Close())) }()
 	for rows.Next() {
 		var height, round, kind, sum int64
 		var r chain.Record
 		if err := rows.Scan(&height, &round, &kind, &sum, &r.Data); err != nil {
-			return nil, explain(path, "load", err)
+			return nil, v.file.Explain("load", err)
 		}
 		r.Height, r.Round, r.Kind = uint64(height), uint32(round), chain.RecordKind(kind)
 		if recordSum(&r) != sum {
-			return nil, corrupt(path, "record of height %d round %d does not have its checksum", height, round)
+			return nil, v.file.Corrupt("record of height %d round %d does not have its checksum", height, round)
 		}
 		out = append(out, r)
 	}
-	return out, explain(path, "load", rows.Err())
+	return out, v.file.Explain("load", rows.Err())
 }
 
 // Close closes the vote store. It is closed before the Store it was opened from, whose lock covers
@@ -265,18 +243,10 @@ func loadRecords(db *sql.DB, path string) (out []chain.Record, err error) {
 func (v *Votes) Close() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	var errs []error
-	if v.points != nil {
-		errs = append(errs, v.points.close())
-		v.points = nil
+	if v.out == nil {
+		return nil
 	}
-	if v.conn != nil {
-		errs = append(errs, v.stmt.close(), v.conn.Close())
-		v.conn = nil
-	}
-	if v.db != nil {
-		errs = append(errs, v.db.Close())
-		v.db = nil
-	}
-	return errors.Join(errs...)
+	err := v.out.Close()
+	v.out = nil
+	return err
 }

@@ -2,14 +2,14 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/diseq/diseq/node/internal/sqlitefile"
 )
 
 const (
@@ -24,35 +24,33 @@ const (
 type operation struct {
 	run   func(*transaction) error
 	bytes int
-	// done is told the outcome once the transaction is on disk.
+	// done receives the outcome once the transaction is on disk.
 	done chan error
 }
 
 // A transaction is what operations write with. It is used by the writer's goroutine alone.
 type transaction struct {
-	stmt statements
-	path string
+	out  *sqlitefile.Writer
+	file *sqlitefile.File
 	tip  tip // of the final blocks, this transaction's included
 }
 
-func (t *transaction) exec(name string, args ...any) (sql.Result, error) {
-	r, err := t.stmt[name].ExecContext(context.Background(), args...)
-	return r, explain(t.path, name, err)
+func (t *transaction) exec(s *sqlitefile.Statement, args ...any) error {
+	_, err := t.out.Exec(s, args...)
+	return err
 }
 
 // A writer owns the one connection that writes to blocks.db.
 type writer struct {
-	path    string
-	conn    *sql.Conn
-	stmt    statements
+	file    *sqlitefile.File
+	out     *sqlitefile.Writer
 	logger  *slog.Logger
 	seconds prometheus.Observer
-	points  *checkpointer
 	// lazy is run at the end of each transaction, and on its own when it has something left after
 	// lazyDelay.
 	lazy func(*transaction) error
-	// settled is told the tip of each transaction on disk.
-	settled func(tip)
+	// durable is called with the tip of each transaction on disk.
+	durable func(tip)
 	tip     tip
 
 	queue  chan *operation
@@ -142,81 +140,57 @@ func (w *writer) gather(first *operation) []*operation {
 	return group
 }
 
-// commit writes a group in one transaction and tells every caller.
+// commit writes a group in one transaction and answers every caller.
 func (w *writer) commit(group []*operation) {
 	start := time.Now()
-	tx := &transaction{stmt: w.stmt, path: w.path, tip: w.tip}
+	tx := &transaction{out: w.out, file: w.file, tip: w.tip}
 	outcomes := make([]error, len(group))
 	err := w.write(tx, group, outcomes)
 	if err == nil {
 		w.tip = tx.tip
-		w.settled(tx.tip)
+		w.durable(tx.tip)
 		w.seconds.Observe(time.Since(start).Seconds())
 	}
-	bytes := 0
 	for i, op := range group {
 		op.done <- errors.Join(outcomes[i], err)
-		bytes += op.bytes
-	}
-	if err == nil {
-		w.points.wrote(bytes, w.conn)
 	}
 }
 
-// write runs the operations between BEGIN and COMMIT. Its error is that of all of them; outcomes
-// are of those that failed alone.
+// write runs the operations in one transaction. Its error is that of all of them; outcomes are of
+// those that failed alone.
 func (w *writer) write(tx *transaction, group []*operation, outcomes []error) error {
-	if err := w.statement("BEGIN IMMEDIATE"); err != nil {
+	if err := w.out.Begin(); err != nil {
 		return err
 	}
+	bytes := 0
 	for i, op := range group {
-		failed, err := w.isolated(tx, op.run)
+		failed, err := isolated(tx, op.run)
 		if err != nil {
-			return errors.Join(err, failed, w.rollback())
+			return errors.Join(err, failed, w.out.Rollback())
 		}
 		outcomes[i] = failed
+		bytes += op.bytes
 	}
-	failed, err := w.isolated(tx, w.lazy)
+	failed, err := isolated(tx, w.lazy)
 	if err != nil {
-		return errors.Join(err, failed, w.rollback())
+		return errors.Join(err, failed, w.out.Rollback())
 	}
 	if failed != nil {
-		w.logger.Warn("certificates not written, kept for the next transaction", "err", failed)
+		w.logger.Warn("stronger certificates not written: kept for the next transaction", "err", failed)
 	}
-	if err := w.statement("COMMIT"); err != nil {
-		return errors.Join(err, w.rollback())
+	if err := w.out.Commit(bytes); err != nil {
+		return errors.Join(err, w.out.Rollback())
 	}
 	return nil
 }
 
-// isolated runs one operation inside a savepoint. failed is the operation's own error, rolled back
-// alone; err means that SQLite has given the whole transaction up, as it does when the disk is
-// full.
-func (w *writer) isolated(tx *transaction, run func(*transaction) error) (failed, err error) {
-	if err := w.statement("SAVEPOINT operation"); err != nil {
-		return nil, err
-	}
+// isolated runs one operation so that its failure undoes it alone, as sqlitefile.Writer.Isolate
+// does.
+func isolated(tx *transaction, run func(*transaction) error) (failed, err error) {
 	before := tx.tip
-	if failed = run(tx); failed != nil {
+	failed, err = tx.out.Isolate(func() error { return run(tx) })
+	if failed != nil {
 		tx.tip = before
-		if err := w.statement("ROLLBACK TO operation"); err != nil {
-			return failed, err
-		}
 	}
-	return failed, w.statement("RELEASE operation")
-}
-
-func (w *writer) statement(name string) error {
-	_, err := w.stmt[name].ExecContext(context.Background())
-	return explain(w.path, name, err)
-}
-
-// rollback ends a transaction that failed. SQLite may have ended it already, and says so with an
-// error that tells nothing.
-func (w *writer) rollback() error {
-	_, err := w.stmt["ROLLBACK"].ExecContext(context.Background())
-	if err == nil || noTransaction(err) {
-		return nil
-	}
-	return fmt.Errorf("store: roll back: %w", err)
+	return failed, err
 }

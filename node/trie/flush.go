@@ -68,10 +68,10 @@ func (t *Trie) startFlush() error {
 	t.fl = f
 	var err error
 	if f.tx, err = t.store.write.Begin(); err != nil {
-		return classify("begin flush", err)
+		return t.store.file.Explain("begin flush", err)
 	}
 	if f.put, err = f.tx.Prepare("INSERT OR REPLACE INTO page (id, body) VALUES (?, ?)"); err != nil {
-		return classify("prepare flush", err)
+		return t.store.file.Explain("prepare flush", err)
 	}
 	return nil
 }
@@ -90,7 +90,7 @@ func (t *Trie) stepFlush(n int) error {
 			delete(f.early, p.id)
 		}
 		if _, err := f.put.Exec(p.id, body); err != nil {
-			return classify(fmt.Sprintf("write page %d", p.id), err)
+			return t.store.file.Explain(fmt.Sprintf("write page %d", p.id), err)
 		}
 	}
 	if f.next < len(f.pages) {
@@ -106,10 +106,10 @@ func (t *Trie) commitFlush() error {
 		return err
 	}
 	if err := f.state.write(ctx, f.tx); err != nil {
-		return classify("write meta", err)
+		return t.store.file.Explain("write meta", err)
 	}
 	if err := errors.Join(f.put.Close(), f.tx.Commit()); err != nil {
-		return classify("commit flush", err)
+		return t.store.file.Explain("commit flush", err)
 	}
 	t.fl = nil
 	for _, p := range f.pages {
@@ -150,19 +150,19 @@ func (t *Trie) writeHistory(ctx context.Context, f *flush) error {
 		}
 	}
 	if _, err := f.tx.ExecContext(ctx, "DELETE FROM change WHERE height <= ?", f.state.baseHeight); err != nil {
-		return classify("delete old changes", err)
+		return t.store.file.Explain("delete old changes", err)
 	}
 	for height := after + 1; height <= last; height++ {
 		if c := changes[height]; c != nil {
 			if _, err := f.tx.ExecContext(ctx, "INSERT INTO change (height, frontier) VALUES (?, ?)", height, seal(c)); err != nil {
-				return classify(fmt.Sprintf("write change at height %d", height), err)
+				return t.store.file.Explain(fmt.Sprintf("write change at height %d", height), err)
 			}
 		}
 	}
 	for height, m := range t.milestones {
 		if height <= last {
 			if _, err := f.tx.ExecContext(ctx, "INSERT INTO milestone (height, frontier) VALUES (?, ?)", height, encodeFrontier(m)); err != nil {
-				return classify(fmt.Sprintf("write milestone %d", height), err)
+				return t.store.file.Explain(fmt.Sprintf("write milestone %d", height), err)
 			}
 		}
 	}
@@ -184,7 +184,7 @@ func (t *Trie) Flush() error {
 		return err
 	}
 	if err := t.flushAll(); err != nil {
-		t.failed = fmt.Errorf("trie: flush: %w", err)
+		t.failed = t.noted(fmt.Errorf("trie: flush: %w", err))
 		return t.failed
 	}
 	return nil

@@ -98,6 +98,9 @@ func (t *Trie) keeps(height uint64) bool {
 
 // frontierAt returns the trie's top as it was at a height that is kept.
 func (t *Trie) frontierAt(height uint64) (*frontier, error) {
+	if height > t.height && height <= t.until {
+		return nil, fmt.Errorf("%w: height %d of %d", ErrRecomputing, t.height, t.until)
+	}
 	if !t.keeps(height) {
 		return nil, fmt.Errorf("%w: %d (newest %d)", ErrNoSuchHeight, height, t.height)
 	}
@@ -136,7 +139,8 @@ func (t *Trie) Root(height uint64) (root [32]byte, ok bool) {
 }
 
 // RootNode returns the root at height with the hashes of its sides, or
-// ErrNoSuchHeight.
+// ErrNoSuchHeight. Below Options.Until it answers for the heights that are
+// computed.
 func (t *Trie) RootNode(height uint64) (RootNode, error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -148,7 +152,7 @@ func (t *Trie) RootNode(height uint64) (RootNode, error) {
 	}
 	f, err := t.frontierAt(height)
 	if err != nil {
-		return RootNode{}, err
+		return RootNode{}, t.noted(err)
 	}
 	return f.root(), nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"math"
 )
 
@@ -19,7 +18,7 @@ func (t *Trie) Keys(ctx context.Context, visit func(key [32]byte) bool) error {
 	for next := int64(0); next < math.MaxInt64; {
 		pages, err := t.pagesFrom(ctx, next)
 		if err != nil {
-			return err
+			return t.noted(err)
 		}
 		next = math.MaxInt64
 		for _, p := range pages {
@@ -45,22 +44,22 @@ func (t *Trie) pagesFrom(ctx context.Context, id int64) (pages []*page, err erro
 	}
 	rows, err := t.store.read.QueryContext(ctx, "SELECT id, body FROM page WHERE id >= ? ORDER BY id LIMIT ?", id, keyPages)
 	if err != nil {
-		return nil, classify("read pages", err)
+		return nil, t.store.file.Explain("read pages", err)
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var body sql.RawBytes
 		if err := rows.Scan(&id, &body); err != nil {
-			return nil, classify("read pages", err)
+			return nil, t.store.file.Explain("read pages", err)
 		}
 		p, err := decodePage(uint64(id), body)
 		if err != nil {
-			return nil, fmt.Errorf("%w: page %d: %w", ErrCorrupt, id, err)
+			return nil, t.store.file.Corrupt("page %d: %w", id, err)
 		}
 		pages = append(pages, p)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, classify("read pages", err)
+		return nil, t.store.file.Explain("read pages", err)
 	}
 	return pages, nil
 }

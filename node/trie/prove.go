@@ -36,7 +36,7 @@ func (t *Trie) Prove(ctx context.Context, height uint64, key [32]byte) (*Proof, 
 	for attempt := 1; ; attempt++ {
 		p, err := t.prove(ctx, height, &key, attempt < walkAttempts)
 		if !errors.Is(err, errMoved) {
-			return p, err
+			return p, t.noted(err)
 		}
 	}
 }
@@ -44,8 +44,8 @@ func (t *Trie) Prove(ctx context.Context, height uint64, key [32]byte) (*Proof, 
 func (t *Trie) prove(ctx context.Context, height uint64, key *[32]byte, polite bool) (*Proof, error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	if t.closed {
-		return nil, ErrClosed
+	if err := t.readable(); err != nil {
+		return nil, err
 	}
 	f, err := t.frontierAt(height)
 	if err != nil {
@@ -77,7 +77,7 @@ func (t *Trie) prove(ctx context.Context, height uint64, key *[32]byte, polite b
 		return nil, err
 	}
 	if err := p.fold(); err != nil {
-		return nil, fmt.Errorf("%w: proof at height %d of key %x: %w", ErrCorrupt, height, *key, err)
+		return nil, t.store.file.Corrupt("proof at height %d of key %x: %w", height, *key, err)
 	}
 	return p, nil
 }
@@ -192,7 +192,7 @@ func (w *walk) prove(c child, side bool, key *[32]byte, p *Proof) error {
 			return err
 		}
 		if len(list) == 0 {
-			return fmt.Errorf("%w: page %d has nothing at height %d", ErrCorrupt, c.id, w.height)
+			return w.trie.store.file.Corrupt("page %d has nothing at height %d", c.id, w.height)
 		}
 		for len(list) > 1 {
 			m := 1

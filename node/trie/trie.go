@@ -34,6 +34,8 @@ import (
 	"fmt"
 	"os"
 	"sync"
+
+	"github.com/diseq/diseq/node/internal/sqlitefile"
 )
 
 const (
@@ -60,12 +62,16 @@ const (
 
 // Errors that callers tell apart with errors.Is.
 var (
-	ErrWrongChain   = errors.New("trie: file belongs to another chain")
-	ErrNewerSchema  = errors.New("trie: file was written by a newer version")
-	ErrCorrupt      = errors.New("trie: file is damaged; remove it and it is computed again from the blocks")
-	ErrLocked       = errors.New("trie: file is in use by another process")
+	ErrWrongChain  = sqlitefile.ErrWrongChain
+	ErrNewerSchema = sqlitefile.ErrNewerSchema
+	// ErrCorrupt: the file or a page of it cannot be what was written. The caller opens the trie
+	// again with Options.Discard and appends all blocks.
+	ErrCorrupt      = sqlitefile.ErrCorrupt
+	ErrLocked       = sqlitefile.ErrLocked
 	ErrNoSuchHeight = errors.New("trie: no root kept for this height")
-	ErrClosed       = errors.New("trie: closed")
+	// ErrRecomputing: the trie is below Options.Until, so that it cannot answer yet.
+	ErrRecomputing = errors.New("trie: the state is being computed again from the blocks")
+	ErrClosed      = errors.New("trie: closed")
 )
 
 // Options say how a trie is kept. The zero value of each field but Chain means its default.
@@ -74,6 +80,12 @@ type Options struct {
 	HistoryHeights uint64   // newest heights that keep roots and proofs, at most 65,536
 	CacheBytes     int      // memory for pages, in bytes; exceeded only by changes not yet flushed
 	FlushLeaves    int      // leaves after which changes are written to disk
+	// Discard removes the file before it is opened, whatever is in it: the caller found damage, and
+	// has all blocks to compute the trie again.
+	Discard bool
+	// Until is a height that an earlier trie in this file has had. Below it the trie lacks messages
+	// that are final: until it is there again, Lookup and Prove fail with ErrRecomputing.
+	Until uint64
 }
 
 // Leaf is a message to append.
@@ -92,6 +104,10 @@ type Trie struct {
 	cache       *cache
 	store       *store
 	walks       chan struct{} // bounds concurrent proofs at older heights
+	until       uint64        // Options.Until
+
+	damage  sync.Once
+	damaged chan struct{} // closed when damage is found
 
 	writer sync.Mutex // held by Append, Flush and Close
 	fl     *flush     // under way
@@ -133,6 +149,8 @@ func Open(ctx context.Context, path string, o Options) (*Trie, error) {
 		gen:         1,
 		walks:       make(chan struct{}, 2),
 		milestones:  make(map[uint64]*frontier),
+		until:       o.Until,
+		damaged:     make(chan struct{}),
 	}
 	if t.history == 0 {
 		t.history = DefaultHistoryHeights
@@ -147,22 +165,54 @@ func Open(ctx context.Context, path string, o Options) (*Trie, error) {
 		o.CacheBytes = DefaultCacheBytes
 	}
 	t.cache = newCache(o.CacheBytes)
-	s, state, err := openStore(ctx, path, o.Chain)
+	s, state, err := openStore(ctx, path, o)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return nil, refused(path, err)
 	}
 	t.store = s
 	if err := t.restore(state); err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, errors.Join(err, s.close()))
+		return nil, refused(path, errors.Join(err, s.close()))
 	}
 	return t, nil
+}
+
+// refused tells an operator what to do about a damaged file.
+func refused(path string, err error) error {
+	if errors.Is(err, ErrCorrupt) {
+		return fmt.Errorf("trie: open %s: %w; remove the file, and the node computes its state again from the blocks", path, err)
+	}
+	return fmt.Errorf("trie: open %s: %w", path, err)
+}
+
+// Damaged returns a channel that is closed when a call finds damage (ErrCorrupt). Calls that touch
+// other pages still work. The caller should close the trie, open it with Options.Discard and append
+// all blocks again.
+func (t *Trie) Damaged() <-chan struct{} { return t.damaged }
+
+// noted returns err, and closes the channel of Damaged if it tells of damage.
+func (t *Trie) noted(err error) error {
+	if errors.Is(err, ErrCorrupt) {
+		t.damage.Do(func() { close(t.damaged) })
+	}
+	return err
+}
+
+// readable returns nil if reads can be answered. The caller holds t.mu.
+func (t *Trie) readable() error {
+	if t.closed {
+		return ErrClosed
+	}
+	if t.height < t.until {
+		return fmt.Errorf("%w: height %d of %d", ErrRecomputing, t.height, t.until)
+	}
+	return nil
 }
 
 // Append adds the leaves of the block at height, which must follow Height, and
 // returns the root at that height. Leaves whose keys are present, or repeat an
 // earlier one of the batch, are ignored. The slice is not kept or changed. After
-// an error of the disk every later call fails: reopen and append again from
-// FlushedHeight()+1.
+// an error of the disk every later call fails: open the trie again, discarding
+// it if the error wraps ErrCorrupt, and append from Height()+1.
 func (t *Trie) Append(height uint64, leaves []Leaf) ([32]byte, error) {
 	t.writer.Lock()
 	defer t.writer.Unlock()
@@ -177,7 +227,7 @@ func (t *Trie) Append(height uint64, leaves []Leaf) ([32]byte, error) {
 		err = t.advanceFlush()
 	}
 	if err != nil {
-		t.failed = fmt.Errorf("trie: append of height %d: %w", height, err)
+		t.failed = t.noted(fmt.Errorf("trie: append of height %d: %w", height, err))
 		return zero, t.failed
 	}
 	return root, nil
@@ -271,7 +321,7 @@ func (t *Trie) page(id uint64, hash *[32]byte) (*page, error) {
 		return nil, err
 	}
 	if got := p.hash(); *hash != zero && got != *hash {
-		return nil, fmt.Errorf("%w: page %d has hash %x, want %x", ErrCorrupt, id, got, *hash)
+		return nil, t.store.file.Corrupt("page %d has hash %x, want %x", id, got, *hash)
 	}
 	return t.cache.put(p), nil
 }
@@ -296,12 +346,12 @@ func (t *Trie) FlushedHeight() uint64 {
 func (t *Trie) Lookup(key [32]byte) (height uint64, index uint32, ok bool, err error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	if t.closed {
-		return 0, 0, false, ErrClosed
+	if err := t.readable(); err != nil {
+		return 0, 0, false, err
 	}
 	p, at, err := t.find(&key)
 	if err != nil || p == nil {
-		return 0, 0, false, err
+		return 0, 0, false, t.noted(err)
 	}
 	return p.leaves[at].at(), p.leaves[at].index, true, nil
 }

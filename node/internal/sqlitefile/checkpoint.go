@@ -1,4 +1,4 @@
-package store
+package sqlitefile
 
 import (
 	"context"
@@ -9,10 +9,11 @@ import (
 )
 
 const (
-	// logSoft is how many bytes may be written before they are moved from the write-ahead log into
-	// the database.
+	// logSoft is how many bytes the writer writes before the checkpointer moves them from the
+	// write-ahead log into the database.
 	logSoft = 4 << 20
-	// logHard is the size of the log from which on the writer itself does it, and waits.
+	// logHard is the size of the log, in bytes, from which on the writer itself runs the checkpoint
+	// and waits for it.
 	logHard = 16 << 20
 )
 
@@ -21,7 +22,7 @@ const (
 // unbroken writing it never catches the end of the log, which then grows; past logHard it asks the
 // writer to stop for one.
 type checkpointer struct {
-	path    string
+	file    *File
 	conn    *sql.Conn
 	logger  *slog.Logger
 	hard    int64
@@ -32,13 +33,13 @@ type checkpointer struct {
 	overdue atomic.Bool
 }
 
-func startCheckpointer(ctx context.Context, path string, db *sql.DB, logger *slog.Logger) (*checkpointer, error) {
+func (f *File) startCheckpointer(ctx context.Context, db *sql.DB, logger *slog.Logger) (*checkpointer, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
-		return nil, explain(path, "open", err)
+		return nil, f.Explain("open", err)
 	}
 	c := &checkpointer{
-		path: path, conn: conn, logger: logger, hard: logHard, wake: make(chan struct{}, 1), stop: make(chan struct{}),
+		file: f, conn: conn, logger: logger, hard: logHard, wake: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	c.done.Go(c.run)
 	return c, nil
@@ -51,24 +52,24 @@ func (c *checkpointer) run() {
 			return
 		case <-c.wake:
 		}
-		if err := checkpoint(c.conn); err != nil {
-			c.logger.Warn("checkpoint failed", "err", explain(c.path, "checkpoint", err))
+		if err := c.file.Checkpoint(c.conn); err != nil {
+			c.logger.Warn("checkpoint failed", "err", err)
 		}
-		if _, log, err := sizes(c.path); err == nil && log > c.hard {
+		if _, log, err := c.file.Sizes(); err == nil && log > c.hard {
 			c.overdue.Store(true)
 		}
 	}
 }
 
-// wrote is called by the writer after each commit; it runs the checkpoint itself if the log has
+// wrote is called by the writer after each commit. It runs the checkpoint itself if the log has
 // become too long.
 func (c *checkpointer) wrote(bytes int, writer *sql.Conn) {
 	c.written += int64(bytes)
 	if c.overdue.Swap(false) {
 		// With no writer beside it the checkpoint reaches the end, and the next commit starts the
 		// log again.
-		if err := checkpoint(writer); err != nil {
-			c.logger.Warn("checkpoint failed", "err", explain(c.path, "checkpoint", err))
+		if err := c.file.Checkpoint(writer); err != nil {
+			c.logger.Warn("checkpoint failed", "err", err)
 		}
 		c.written = 0
 		return
@@ -89,7 +90,11 @@ func (c *checkpointer) close() error {
 	return c.conn.Close()
 }
 
-func checkpoint(conn *sql.Conn) error {
+// Checkpoint moves what it can from the write-ahead log into the database, without waiting for
+// readers or writers.
+func (f *File) Checkpoint(conn interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}) error {
 	var busy, log, moved int
-	return conn.QueryRowContext(context.Background(), "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &log, &moved)
+	return f.Explain("checkpoint", conn.QueryRowContext(context.Background(), "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &log, &moved))
 }
