@@ -24,7 +24,7 @@ GOVULNCHECK ?= $(GO) tool -modfile=hack/tools/go.mod govulncheck
 BENCHSTAT ?= $(GO) tool -modfile=hack/tools/go.mod benchstat
 
 # Packages tested in-process. The tests with real processes are a phase of their own.
-UNIT_PKGS = $$($(GO) list ./... | grep -v -e '/test/' -e '/node/simulation$$')
+UNIT_PKGS = $$($(GO) list ./... | grep -v -e '/test/' -e '/node/simulation$$') ./test/house ./test/prose
 SIMULATION_PKGS ?= ./node/simulation ./test/sim ./test/nodes
 # Seeds for each promise in make sim.
 SIM_SEEDS ?= 2000
@@ -121,7 +121,7 @@ vet: ## go vet, on the tools as well.
 		$(GO) -C hack/kind/go/tools vet ./...; $(GO) -C hack/kind/go/k8s vet ./podnet/...'
 
 .PHONY: lint
-lint: ## golangci-lint, the import rules' own test, shellcheck; tests and links that documents name.
+lint: ## golangci-lint, shellcheck; tests and links that documents name.
 	@$(PHASE) lint env GOLANGCI_LINT="$(GOLANGCI_LINT)" hack/lint.sh
 	@$(PHASE) documents hack/check-docs.sh
 

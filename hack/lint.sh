@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# lint.sh: golangci-lint over the module and over the tools, the import rules' own test, and shellcheck over the scripts.
+# lint.sh: golangci-lint over the module and over the tools, and shellcheck over the scripts.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -14,8 +14,6 @@ for dir in hack/tools hack/image hack/kind/go/tools; do
 	(cd "$dir" && "$linter" run --config "$config" ./...) || status=1
 done
 (cd hack/kind/go/k8s && "$linter" run --config "$config" ./podnet/...) || status=1
-
-hack/test-arrows.sh "$linter" || status=1
 
 mapfile -t scripts < <(git -c safe.directory='*' ls-files --cached --others --exclude-standard -- '*.sh' .ci/run)
 if hack/setup.sh --optional shellcheck=shellcheck; then

@@ -42,8 +42,8 @@
 // E1 to E3 hold over a crash because what a vote says, and what it rests on, is durable before it
 // leaves ([Persist]), and because a validator that lost its records does not vote
 // (Config.VoteFrom), nor one that finds out that they are not all ([ErrMissingVote]). Tests search
-// every state of a small model that runs this very code, crashes included (docs/concepts.md,
-// agreement).
+// every state of a small model that runs this very code, crashes included (docs/promises.md, the
+// small model).
 //
 // # Why the synchrony wait is safe
 //

@@ -38,7 +38,7 @@ import (
 // than two blocks of a Byzantine leader in a round; the synchrony wait. node/simulation has them.
 var modelCases = []struct {
 	modelCase
-	// states is how many all validators together have. docs/concepts.md says so too.
+	// states is how many all validators together have. docs/promises.md says so too.
 	states int
 	// long cases are those of make sim.
 	long bool
@@ -100,7 +100,7 @@ func TestSmallModelHasNoFork(t *testing.T) {
 			case found != "":
 				t.Errorf("certificates that contradict each other:\n%s", found)
 			case states != c.states:
-				t.Errorf("%d states, want %d (docs/concepts.md says so too)", states, c.states)
+				t.Errorf("%d states, want %d (docs/promises.md says so too)", states, c.states)
 			case formed != m.certificates:
 				t.Errorf("the search is blind: it never forms %s", m.words(m.certificates&^formed))
 			}

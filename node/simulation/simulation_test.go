@@ -250,12 +250,12 @@ func TestEveryMutationHasAControl(t *testing.T) {
 	}
 }
 
-// docs/concepts.md lists the controls: a row for each, with what must be seen and within how many
+// docs/promises.md lists the controls: a row for each, with what must be seen and within how many
 // seeds.
 //
 // Promise 2.
 func TestControlsAreListed(t *testing.T) {
-	document, err := os.ReadFile("../../docs/concepts.md")
+	document, err := os.ReadFile("../../docs/promises.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,12 +276,12 @@ func TestControlsAreListed(t *testing.T) {
 	}
 	for _, row := range want {
 		if !slices.Contains(rows, row) {
-			t.Errorf("docs/concepts.md lacks the row %q", row)
+			t.Errorf("docs/promises.md lacks the row %q", row)
 		}
 	}
 	for _, row := range rows {
 		if !slices.Contains(want, row) {
-			t.Errorf("docs/concepts.md has the row %q, of which there is no control", row)
+			t.Errorf("docs/promises.md has the row %q, of which there is no control", row)
 		}
 	}
 }

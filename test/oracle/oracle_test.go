@@ -72,6 +72,7 @@ func TestAnHonestNetworkBreaksNoPromise(t *testing.T) {
 	}
 }
 
+// Promise 2.
 func TestEveryBrokenPromiseIsNamed(t *testing.T) {
 	extra := chain.Message{Data: []byte("a message by hand")}
 	for name, c := range map[string]struct {
@@ -166,6 +167,8 @@ func TestEveryBrokenPromiseIsNamed(t *testing.T) {
 }
 
 // Two nodes that show a height at the same time are compared: only one showing is the first.
+//
+// Promise 2.
 func TestTwoFirstShowingsAtOnceAreCompared(t *testing.T) {
 	w := newWorld(t)
 	for range 20 {

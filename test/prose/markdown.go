@@ -14,6 +14,7 @@ var (
 	link       = regexp.MustCompile(`\]\([^)\s]*\)|\]\[[^\]]*\]`)
 	address    = regexp.MustCompile(`<?https?://[^\s)>]*[^\s)>.,;:]>?`)
 	htmlTag    = regexp.MustCompile(`</?[a-z][^>]*>|<!--.*?-->`)
+	entry      = regexp.MustCompile(`^\[[^\]]*\]\([^)]*\)$`) // of a table of contents: a heading's words
 	fence      = regexp.MustCompile("^(```|~~~)")
 	listItem   = regexp.MustCompile(`^\s*([-*+]|\d+[.)])\s+`)
 	tableRule  = regexp.MustCompile(`^[\s|:]*-[\s|:-]+$`)
@@ -46,10 +47,15 @@ func plain(lines []line) []line {
 func markdown(file string, base int, source string, k kind) (all []text) {
 	var current []line
 	flush := func() {
-		if len(current) > 0 {
-			all = append(all, text{file, k, plain(current)})
-			current = nil
+		if len(current) == 0 {
+			return
 		}
+		of := k
+		if len(current) == 1 && entry.MatchString(current[0].text) {
+			of = heading
+		}
+		all = append(all, text{file, of, plain(current)})
+		current = nil
 	}
 	lines := strings.Split(source, "\n")
 	fenced, blank, inItem, hidden := false, true, false, false
@@ -83,14 +89,12 @@ func markdown(file string, base int, source string, k kind) (all []text) {
 		case tableRule.MatchString(trimmed) && strings.HasPrefix(trimmed, "|"):
 		case strings.HasPrefix(trimmed, "|"):
 			flush()
+			inItem = false
 			of := k
 			if i+1 < len(lines) && tableRule.MatchString(lines[i+1]) {
 				of = heading
 			}
-			inItem = false
-			for _, cell := range cells(trimmed) {
-				all = append(all, text{file, of, plain([]line{{number, cell}})})
-			}
+			all = append(all, cells(file, number, trimmed, of)...)
 		case underlined.MatchString(raw):
 			flush()
 		case listItem.MatchString(raw):
@@ -112,8 +116,11 @@ func indented(s string) bool {
 }
 
 // cells splits a row at the bars that are neither escaped nor in a code span.
-func cells(row string) []string {
+func cells(file string, number int, row string, k kind) (all []text) {
 	row = codeSpan.ReplaceAllString(row, string(codeMark))
 	row = strings.ReplaceAll(row, `\|`, " ")
-	return strings.Split(strings.Trim(row, "|"), "|")
+	for cell := range strings.SplitSeq(strings.Trim(row, "|"), "|") {
+		all = append(all, text{file, k, plain([]line{{number, cell}})})
+	}
+	return all
 }

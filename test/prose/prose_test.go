@@ -175,6 +175,7 @@ late waits, BAD-1
 and that ` + "`what. Who` [is](what.md#who)" + ` said.
 
 - An item. Who BAD
+- [Who waits](#who-waits)
 - Who else? One
   who waits.
 

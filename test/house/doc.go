@@ -1,0 +1,7 @@
+// Package house holds the repository to its own plan: which package may import which, and which
+// test holds which promise. Both are tables that the documents show:
+//
+//	go test ./test/house -update
+//
+// writes them into docs/architecture.md and docs/promises.md.
+package house

@@ -1,0 +1,129 @@
+package house
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the tables into the documents")
+
+func TestEveryPromiseHasATest(t *testing.T) {
+	all, held := readPromises(t)
+	if len(all) == 0 {
+		t.Fatal("docs/concepts.md promises nothing")
+	}
+	for _, w := range unheld(all, held) {
+		t.Error(w)
+	}
+}
+
+func readPromises(t *testing.T) ([]promise, []mark) {
+	t.Helper()
+	document, err := os.ReadFile(root + "/docs/concepts.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, wrong, err := allMarks(os.DirFS(root))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range wrong {
+		t.Error(w)
+	}
+	return promises(string(document)), held
+}
+
+func TestAPromiseWithoutATestAndAMarkWithoutAPromiseAreSeen(t *testing.T) {
+	all := promises("**1. One,** and more.\n\n**2. Two\nis held.** More **3. than**\n\n**4. Four.**\n")
+	if want := []promise{{1, "One"}, {2, "Two is held"}, {4, "Four"}}; !slices.Equal(all, want) {
+		t.Fatalf("promises are %v, want %v", all, want)
+	}
+	held, wrong, err := marks("a/b/c_test.go", `package b
+
+// It does.
+//
+// Promise 1.
+// Promise 5: a part.
+func TestOne(t *testing.T) {}
+
+// Promise 4
+func TestFour(t *testing.T) {}
+
+// Promise 2.
+func two() {}
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []mark{{1, "a/b.TestOne", ""}, {5, "a/b.TestOne", "a part"}}; !slices.Equal(held, want) {
+		t.Errorf("marks are %v, want %v", held, want)
+	}
+	if want := []string{
+		`a/b/c_test.go:9: "// Promise 4" is not a mark above a test`,
+		`a/b/c_test.go:12: "// Promise 2." is not a mark above a test`,
+	}; !slices.Equal(wrong, want) {
+		t.Errorf("wrong are %q, want %q", wrong, want)
+	}
+	if got, want := unheld(all, held), []string{
+		"promise 2 has no test: Two is held",
+		"promise 4 follows 2 promises",
+		"promise 4 has no test: Four",
+		"a/b.TestOne holds promise 5, which does not exist",
+	}; !slices.Equal(got, want) {
+		t.Errorf("unheld are %q, want %q", got, want)
+	}
+}
+
+// The tables of the documents are those of the code; -update writes them.
+func TestDocumentsShowTheTables(t *testing.T) {
+	all, held := readPromises(t)
+	for _, c := range []struct{ file, name, table string }{
+		{"docs/architecture.md", "rooms", roomsTable()},
+		{"docs/promises.md", "promises", promisesTable(all, held)},
+	} {
+		document, err := os.ReadFile(root + "/" + c.file)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		want, err := replaced(string(document), c.name, c.table)
+		switch {
+		case err != nil:
+			t.Errorf("%s: %v", c.file, err)
+		case want == string(document):
+		case *update:
+			if err := os.WriteFile(root+"/"+c.file, []byte(want), 0o644); err != nil {
+				t.Error(err)
+			}
+		default:
+			t.Errorf("%s does not show the table of %s: go test ./test/house -update writes it", c.file, c.name)
+		}
+	}
+}
+
+// replaced puts a table between the markers of its name.
+func replaced(document, name, table string) (string, error) {
+	begin, end := "<!-- "+name+": go test ./test/house -update writes this table -->\n", "<!-- end of "+name+" -->"
+	before, rest, ok := strings.Cut(document, begin)
+	_, after, closed := strings.Cut(rest, end)
+	if !ok || !closed {
+		return "", fmt.Errorf("no place for a table: want %q and %q", begin, end)
+	}
+	return before + begin + "\n" + table + "\n" + end + after, nil
+}
+
+func TestATableThatDiffersIsSeen(t *testing.T) {
+	old := "a\n<!-- x: go test ./test/house -update writes this table -->\n\n| old |\n\n<!-- end of x -->\nb\n"
+	for table, same := range map[string]bool{"| old |\n": true, "| new |\n": false} {
+		if got, err := replaced(old, "x", table); err != nil || (got == old) != same {
+			t.Errorf("%q: %q, %v; the same: want %v", table, got, err, same)
+		}
+	}
+	if _, err := replaced("a\n", "x", "| new |\n"); err == nil {
+		t.Error("a document without markers takes a table")
+	}
+}

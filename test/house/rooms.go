@@ -1,0 +1,279 @@
+package house
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A room is a package and the packages below it, as far as they are not rooms of their own. Every
+// package of the module belongs to one.
+type room struct {
+	path  string // below the module
+	duty  string
+	may   []string // the other rooms that it imports, in its tests as well
+	tests []string // the rooms that only its tests import
+	never []ban    // it does not depend on these, even through others
+	pure  bool     // its code, tests aside, is held to the rules of a deterministic machine
+}
+
+// A ban is a set of packages that a room never depends on. Paths are prefixes: of this module's
+// packages, or of import paths of other modules and of the standard library.
+type ban struct {
+	name  string
+	paths []string
+}
+
+var (
+	kubernetes = ban{"Kubernetes", []string{"api", "controllers", "k8s.io", "sigs.k8s.io/controller-runtime"}}
+	commands   = ban{"commands", []string{"cmd"}}
+	wires      = ban{"`node/peer`, `node/server`, `node/store`", []string{"node/peer", "node/server", "node/store"}}
+	nodes      = ban{"the node's own code", []string{"node/store", "node/peer", "node/server", "node/mempool", "node/trie"}}
+	others     = ban{"other modules", []string{"*"}}
+)
+
+// anything is what a room may import that ships with no program.
+var anything = []string{"*"}
+
+// rooms is the plan of the house, from the bottom to the top.
+var rooms = []room{
+	{path: "node/chain", duty: "messages, blocks, votes, certificates, receipts and their encodings", never: []ban{kubernetes, commands}},
+	{path: "node/vrf", duty: "the ZK-VRF, the beacon and the order of leaders", never: []ban{kubernetes, commands}},
+	{path: "node/trie", duty: "the Merkle Patricia trie of message ids and its proofs",
+		may: []string{"node/internal/sqlitefile"}, never: []ban{kubernetes, commands}},
+	{path: "node/internal/mutation", duty: "names the rules that a test takes away", never: []ban{kubernetes, commands, others}},
+	{path: "node/internal/disk", duty: "the free space of a disk", never: []ban{kubernetes, commands}},
+	{path: "node/internal/sqlitefile", duty: "one SQLite file: lock, schema, damage, checkpoints",
+		may: []string{"node/internal/disk"}, never: []ban{kubernetes, commands}},
+	{path: "node/consensus", duty: "the state machine that decides one block for each height",
+		may: []string{"node/chain", "node/internal/mutation"}, never: []ban{wires, kubernetes, commands}, pure: true},
+	{path: "node/simulation", duty: "consensus against an adversary in virtual time",
+		may: []string{"node/chain", "node/consensus", "node/internal/mutation"}, never: []ban{wires, kubernetes, commands}},
+	{path: "node/identity", duty: "the keys of a node",
+		may: []string{"node/chain", "node/vrf"}, never: []ban{wires, kubernetes, commands}},
+	{path: "node/mempool", duty: "messages that wait for their place in the order",
+		may: []string{"node/chain"}, never: []ban{wires, kubernetes, commands}},
+	{path: "node/store", duty: "the databases of blocks, batches and votes",
+		may: []string{"node/chain", "node/internal/sqlitefile"}, tests: []string{"hack/skipped"}, never: []ban{kubernetes, commands}},
+	{path: "node/peer", duty: "connections between the nodes of a chain",
+		may: []string{"node/chain"}, never: []ban{kubernetes, commands}},
+	{path: "node/server", duty: "the HTTP interface of a node",
+		may: []string{"node/chain", "node/trie"}, never: []ban{kubernetes, commands}},
+	{path: "node", duty: "configuration and assembly of the parts",
+		may: []string{"node/chain", "node/consensus", "node/identity", "node/internal/disk", "node/mempool", "node/peer", "node/server",
+			"node/store", "node/trie", "node/vrf"},
+		never: []ban{kubernetes, commands}},
+	{path: "client", duty: "the Go client, linked into foreign programs",
+		may: []string{"node/chain", "node/trie"}, never: []ban{wires, kubernetes, commands}},
+	{path: "cmd/diseq", duty: "the command of node, user and auditor",
+		may:   []string{"client", "node", "node/chain", "node/consensus", "node/identity", "node/store", "node/vrf"},
+		tests: []string{"node/simulation"}, never: []ban{kubernetes}},
+	{path: "api", duty: "the resource DiseqNetwork", never: []ban{commands}},
+	{path: "controllers/nodeclient", duty: "requests of the operator to nodes",
+		may: []string{"node/chain"}, never: []ban{nodes, commands}},
+	{path: "controllers/membership", duty: "the decision which pod is deleted next",
+		may: []string{"controllers/nodeclient", "node/chain", "node/consensus"}, never: []ban{nodes, commands}},
+	{path: "controllers/status", duty: "conditions, counts and members of the status",
+		may:   []string{"api", "controllers/membership", "controllers/nodeclient", "node/chain", "node/consensus"},
+		never: []ban{nodes, commands}},
+	{path: "controllers/resources", duty: "one pure function for each Kubernetes object",
+		may: []string{"api", "node/chain"}, tests: []string{"node/identity"}, never: []ban{nodes, commands}},
+	{path: "controllers", duty: "the reconciler: observe, plan, act, report",
+		may: []string{"api", "controllers/membership", "controllers/nodeclient", "controllers/resources",
+			"controllers/status", "node/chain", "node/identity"},
+		never: []ban{nodes, commands}},
+	{path: "cmd/operator", duty: "the operator's process",
+		may: []string{"controllers", "controllers/nodeclient", "controllers/resources"}, never: []ban{nodes}},
+	{path: "hack/skipped", duty: "reports the tests that a machine cannot run"},
+	{path: "hack", duty: "tools for development", may: anything},
+	{path: "test", duty: "suites of whole nodes, processes and clusters", may: anything},
+}
+
+// doors are the other modules that one room imports for all.
+var doors = []struct{ imported, room string }{
+	{"github.com/consensys/gnark", "node/vrf"},
+	{"google.golang.org/grpc", "node/peer"},
+	{"modernc.org/sqlite", "node/internal/sqlitefile"},
+}
+
+// outside are the packages of the standard library that a deterministic machine does not import.
+var outside = []string{
+	"crypto/rand", "database", "io", "log", "math/rand", "net", "os", "sync", "syscall",
+}
+
+const module = "github.com/diseq/diseq"
+
+// A graph is the packages of the module and all that they depend on, by import path.
+type graph map[string]*pkg
+
+type pkg struct {
+	ImportPath                         string
+	Standard                           bool
+	Imports, TestImports, XTestImports []string
+}
+
+// local is a package's path below the module; ok is false for one of another module.
+func local(importPath string) (path string, ok bool) {
+	return strings.CutPrefix(importPath, module+"/")
+}
+
+// under reports whether a path is the prefix or below it.
+func under(path, prefix string) bool {
+	return path == prefix || strings.HasPrefix(path, prefix+"/")
+}
+
+// roomOf is the room with the longest path that a package is in.
+func roomOf(path string) (in room, ok bool) {
+	for _, r := range rooms {
+		if under(path, r.path) && (!ok || len(r.path) > len(in.path)) {
+			in, ok = r, true
+		}
+	}
+	return in, ok
+}
+
+// violations are the imports that the plan forbids, in words, in the order of the packages.
+func violations(g graph) (all []string) {
+	for _, p := range g {
+		path, ok := local(p.ImportPath)
+		if !ok {
+			continue
+		}
+		r, ok := roomOf(path)
+		if !ok {
+			all = append(all, fmt.Sprintf("%s is in no room: add it to test/house/rooms.go", path))
+			continue
+		}
+		for _, imported := range p.Imports {
+			all = append(all, r.refuses(path, imported, r.may)...)
+			if r.pure {
+				all = append(all, impure(path, imported, g)...)
+			}
+		}
+		for _, imported := range slices.Concat(p.TestImports, p.XTestImports) {
+			if _, ours := local(imported); ours {
+				all = append(all, r.refuses(path, imported, slices.Concat(r.may, r.tests))...)
+			}
+		}
+		for _, b := range r.never {
+			if way := g.way(p.ImportPath, b); way != nil {
+				all = append(all, fmt.Sprintf("%s never depends on %s, and does: %s", r.path, b.name, strings.Join(way, " -> ")))
+			}
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func (r room) refuses(path, imported string, may []string) []string {
+	target, ok := local(imported)
+	if !ok {
+		for _, d := range doors {
+			if under(imported, d.imported) && d.room != r.path && !slices.Contains(may, "*") {
+				return []string{fmt.Sprintf("%s imports %s: %s does that for all", path, imported, d.room)}
+			}
+		}
+		return nil
+	}
+	to, _ := roomOf(target)
+	if to.path == r.path || slices.Contains(may, to.path) || slices.Contains(may, "*") {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s imports %s: %s may import %s of this module", path, target, r.path, list(may))}
+}
+
+// impure names an import that brings in I/O, chance, locks or code that the rule cannot see.
+func impure(path, imported string, g graph) []string {
+	if _, ok := local(imported); ok {
+		return nil
+	}
+	if p := g[imported]; p == nil || !p.Standard {
+		return []string{fmt.Sprintf("%s imports %s: it imports no other module", path, imported)}
+	}
+	for _, o := range outside {
+		if under(imported, o) {
+			return []string{fmt.Sprintf("%s imports %s: its input comes as events and its output leaves as actions", path, imported)}
+		}
+	}
+	return nil
+}
+
+// way is a shortest chain of imports from a package to one of the ban, nil if there is none. Tests
+// are left out: they are not linked.
+func (g graph) way(from string, b ban) []string {
+	came := map[string]string{from: ""}
+	for queue := []string{from}; len(queue) > 0; queue = queue[1:] {
+		at := queue[0]
+		if at != from && b.has(at, g) {
+			var way []string
+			for ; at != ""; at = came[at] {
+				way = append([]string{strings.TrimPrefix(at, module+"/")}, way...)
+			}
+			return way
+		}
+		if g[at] == nil {
+			continue
+		}
+		for _, next := range g[at].Imports {
+			if _, seen := came[next]; !seen {
+				came[next] = at
+				queue = append(queue, next)
+			}
+		}
+	}
+	return nil
+}
+
+func (b ban) has(importPath string, g graph) bool {
+	path, ours := local(importPath)
+	if slices.Equal(b.paths, others.paths) {
+		return !ours && (g[importPath] == nil || !g[importPath].Standard)
+	}
+	if !ours {
+		path = importPath
+	}
+	return slices.ContainsFunc(b.paths, func(prefix string) bool { return under(path, prefix) })
+}
+
+func list(paths []string) string {
+	if len(paths) == 0 {
+		return "nothing"
+	}
+	return strings.Join(paths, ", ")
+}
+
+// roomsTable is the plan as docs/architecture.md shows it.
+func roomsTable() string {
+	var b strings.Builder
+	b.WriteString("| room | duty | imports | never depends on |\n|---|---|---|---|\n")
+	quote := func(paths []string) string {
+		if slices.Equal(paths, anything) {
+			return "anything"
+		}
+		quoted := make([]string, len(paths))
+		for i, p := range paths {
+			quoted[i] = "`" + p + "`"
+		}
+		return strings.Join(quoted, ", ")
+	}
+	for _, r := range rooms {
+		imports := quote(r.may)
+		for _, d := range doors {
+			if d.room == r.path {
+				imports = strings.TrimPrefix(imports+"; alone "+quote([]string{d.imported}), "; ")
+			}
+		}
+		if len(r.tests) > 0 {
+			imports = strings.TrimPrefix(imports+"; its tests "+quote(r.tests), "; ")
+		}
+		var never []string
+		for _, n := range r.never {
+			never = append(never, n.name)
+		}
+		if r.pure {
+			never = append(never, "files, network, clocks, randomness, locks", "other modules")
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", r.path, r.duty, imports, strings.Join(never, ", "))
+	}
+	return b.String()
+}
