@@ -137,6 +137,12 @@ func (tr *transcript) format(actions []Action) []string {
 	return out
 }
 
+func (tr *transcript) leaves(to *chain.PublicKey, b chain.Bundle) {
+	if tr.send != nil {
+		tr.send(to, b)
+	}
+}
+
 // timerNames are by kind.
 var timerNames = []string{
 	RoundTimer: "round", RetryTimer: "retry", IntervalTimer: "interval", WaitTimer: "wait", ProposeTimer: "propose", SettleTimer: "settle",
@@ -152,8 +158,10 @@ func (tr *transcript) formatAction(a Action) string {
 		}
 		return "persist " + strings.Join(parts, ", ")
 	case Broadcast:
+		tr.leaves(nil, a.Bundle)
 		return "broadcast " + tr.formatBundle(&a.Bundle)
 	case Send:
+		tr.leaves(&a.To, a.Bundle)
 		return "send to " + tr.peer(a.To) + " " + tr.formatBundle(&a.Bundle)
 	case SetTimer:
 		name := timerNames[a.Timer.Kind]

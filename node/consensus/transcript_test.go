@@ -33,7 +33,25 @@ var update = flag.Bool("update", false, "write the transcripts anew")
 // Promise 34: withhold.txt.
 // Promise 54: idle.txt.
 func TestTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
+	playFiles(t, "testdata/*.txt", func(t *testing.T) player { return &transcript{t: t} })
+}
+
+// TestNetworkTranscripts plays testdata/network/*.txt: several Cores that send each other messages.
+// The format is that of TestTranscripts, with the commands of network.command.
+//
+// Promise 8: equivocation.txt.
+// Promise 12: crash.txt.
+// Promise 13: crash.txt.
+func TestNetworkTranscripts(t *testing.T) {
+	playFiles(t, "testdata/network/*.txt", func(t *testing.T) player { return &network{t: t} })
+}
+
+// player answers the commands of a transcript, each by a list of lines.
+type player interface{ command(line string) []string }
+
+func playFiles(t *testing.T, pattern string, newPlayer func(*testing.T) player) {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no transcripts: %v", err)
 	}
@@ -43,7 +61,7 @@ func TestTranscripts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			out := playTranscript(t, string(in))
+			out := play(string(in), newPlayer(t))
 			if *update {
 				if err := os.WriteFile(file, []byte(out), 0o600); err != nil {
 					t.Fatal(err)
@@ -63,9 +81,7 @@ func TestTranscripts(t *testing.T) {
 	}
 }
 
-func playTranscript(t *testing.T, in string) string {
-	t.Helper()
-	tr := &transcript{t: t}
+func play(in string, p player) string {
 	var out strings.Builder
 	for i, stanza := range strings.Split(strings.TrimSpace(in), "\n\n") {
 		if i > 0 {
@@ -80,7 +96,7 @@ func playTranscript(t *testing.T, in string) string {
 			out.WriteString(line + "\n")
 			if line != "" && line[0] != '#' {
 				commands++
-				answers = append(answers, tr.command(line)...)
+				answers = append(answers, p.command(line)...)
 			}
 		}
 		if commands > 0 {
@@ -104,6 +120,8 @@ type transcript struct {
 	disk   []chain.Record
 	blocks map[string]*chain.Block
 	names  map[chain.Hash]string
+	// send, in a network, takes what leaves the Core for one peer, or for all of them if to is nil.
+	send func(to *chain.PublicKey, b chain.Bundle)
 }
 
 // command plays one line: a word, then arguments; those with = in them are options.
