@@ -9,8 +9,9 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net/http"
 	"strconv"
+
+	"github.com/cenkalti/backoff/v5"
 
 	"github.com/diseq/diseq/node/chain"
 )
@@ -34,7 +35,7 @@ func (c *Client) LatestBlock(ctx context.Context) (*Block, error) { return c.blo
 
 func (c *Client) block(ctx context.Context, height string) (*Block, error) {
 	out := &Block{}
-	if err := c.get(ctx, "/v1/blocks/"+height, out); err != nil {
+	if err := c.do(ctx, get("/v1/blocks/"+height, out)); err != nil {
 		return nil, err
 	}
 	return out, nil
@@ -47,7 +48,7 @@ func (c *Client) Blocks(ctx context.Context, from uint64, limit int) (blocks []B
 		Blocks []Block `json:"blocks"`
 		Next   uint64  `json:"next"`
 	}
-	if err := c.get(ctx, fmt.Sprintf("/v1/blocks?from=%d&limit=%d", from, limit), &page); err != nil {
+	if err := c.do(ctx, get(fmt.Sprintf("/v1/blocks?from=%d&limit=%d", from, limit), &page)); err != nil {
 		return nil, 0, err
 	}
 	return page.Blocks, page.Next, nil
@@ -58,7 +59,8 @@ const Live = math.MaxUint64
 
 // Stream calls each with the final blocks from a height on, in order and without a gap, then with
 // each new one as it becomes final. It ends with the error of each, or of ctx. A connection that
-// breaks is made again, where it broke; but the node must be reached once.
+// breaks is opened again where it broke, at the next node if there are several; but one node must be
+// reached to begin with. If no node can read a block, the error is the node's.
 func (c *Client) Stream(ctx context.Context, from uint64, each func(*Block) error) error {
 	return c.Lines(ctx, from, func(_ uint64, line []byte) error {
 		b := &Block{}
@@ -69,57 +71,78 @@ func (c *Client) Stream(ctx context.Context, from uint64, each func(*Block) erro
 	})
 }
 
-// Lines is Stream for those who want the blocks as the lines of JSON that they come as, without the
-// line feed. A line is only valid until each returns.
+// Lines is Stream for readers that take the blocks as the lines of JSON that the node sends, without
+// the line feed. A line is only valid until each returns.
 func (c *Client) Lines(ctx context.Context, from uint64, each func(height uint64, line []byte) error) error {
-	s := &stream{client: c, next: from, each: each}
+	s := &stream{client: c, next: from, each: each, pauses: newPauses()}
 	for {
-		err := s.follow(ctx)
+		node := c.current.Load()
+		err := s.follow(ctx, c.nodes[node])
 		switch {
 		case s.err != nil:
 			return s.err
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case !s.reached:
+		}
+		refused, ok := errors.AsType[*Error](err)
+		if ok && !refused.Temporary() {
+			s.refusals++
+		}
+		c.leave(node)
+		if s.failures++; s.failures%len(c.nodes) != 0 {
+			continue // another node may do better at once
+		}
+		if !s.reached || s.refusals >= len(c.nodes) {
 			return err
 		}
-		wait := backoff(s.failures)
-		if refused, ok := errors.AsType[*Error](err); ok {
-			if !refused.Temporary() {
-				return err
-			}
+		s.refusals = 0
+		wait := s.pauses.NextBackOff()
+		if ok {
 			wait = max(wait, refused.RetryAfter)
 		}
-		s.failures++
+		if c.Retrying != nil {
+			c.Retrying(err, wait)
+		}
 		if err := pause(ctx, wait); err != nil {
 			return err
 		}
 	}
 }
 
-// A stream is where a reader of blocks stands.
+// A stream is where a reader of blocks is.
 type stream struct {
 	client *Client
 	next   uint64
 	each   func(uint64, []byte) error
-	// err ends the stream: it is the reader's, or the node broke its word.
-	err      error
-	reached  bool
-	failures int // since the last line
+	pauses *backoff.ExponentialBackOff
+	// err ends the stream: it is the reader's, or a node did not keep to the order.
+	err     error
+	reached bool
+	// failures counts the connections that ended since the last line, refusals those that the node
+	// ended in a way that time does not cure.
+	failures, refusals int
 }
 
+// positionHeader is where a node says which block a stream begins with, before there is one.
+const positionHeader = "Diseq-Stream-From"
+
 // follow reads one connection to its end.
-func (s *stream) follow(ctx context.Context) (err error) {
+func (s *stream) follow(ctx context.Context, node string) (err error) {
 	path := "/v1/stream"
 	if s.next != Live {
 		path += "?from=" + strconv.FormatUint(s.next, 10)
 	}
-	response, err := s.client.send(ctx, http.MethodGet, path, "", "application/x-ndjson", nil)
+	response, err := s.client.send(ctx, node, get(path, nil), "application/x-ndjson")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, response.Body.Close()) }()
 	s.reached = true
+	if s.next == Live {
+		if from, err := strconv.ParseUint(response.Header.Get(positionHeader), 10, 64); err == nil {
+			s.next = from
+		}
+	}
 	in := bufio.NewReaderSize(response.Body, 64<<10)
 	var line []byte
 	for {
@@ -128,6 +151,9 @@ func (s *stream) follow(ctx context.Context) (err error) {
 		}
 		if len(line) == 0 {
 			continue
+		}
+		if failed := streamError(line); failed != nil {
+			return failed
 		}
 		height, err := lineHeight(line)
 		if err == nil && s.next != Live && height != s.next {
@@ -140,8 +166,19 @@ func (s *stream) follow(ctx context.Context) (err error) {
 		if s.err = s.each(height, line); s.err != nil {
 			return s.err
 		}
-		s.next, s.failures = height+1, 0
+		s.next, s.failures, s.refusals = height+1, 0, 0
+		s.pauses.Reset()
 	}
+}
+
+// streamError returns the error that a node ends a stream with, nil if the line is a block.
+func streamError(line []byte) error {
+	if bytes.HasPrefix(line, []byte(`{"error":`)) {
+		if told := decodeError(line); told != nil {
+			return told
+		}
+	}
+	return nil
 }
 
 // readLine reads up to a line feed and leaves it out. The end of the connection is an error, also

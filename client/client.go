@@ -1,19 +1,24 @@
-// Package client talks to a DISEQ node over its HTTP interface (/v1): it submits messages, reads
+// Package client talks to DISEQ nodes over their HTTP interface (/v1). It submits messages, reads
 // what became of them and follows the chain.
 //
-// A message's identity is its content. Submitting the same bytes again is therefore always safe,
-// and answers with what is known of them; whoever means two messages adds a nonce. Requests that a
-// node refuses for the moment (429, 503) are tried again after the time that it asks for, within
-// [Client.RetryFor].
+// A message's identity is its content. So it is always safe to submit the same bytes again: the
+// node answers with what it knows of them. To send two messages with the same content, add a nonce
+// to each.
 //
-// The package believes the node: answers are checked for their form only. A receipt is proof
-// against anyone, the node included, once [chain.Receipt.Verify] has accepted it with a genesis
-// document that did not come from that node.
+// The package relies on that. A submission that a node refuses for the moment (429, 502, 503, 504),
+// or that gets no answer, is repeated with growing pauses, for at most [Client.RetryFor]. A client
+// of several nodes tries the next one first. Reads are repeated after such a refusal only: a node
+// that cannot be reached is an error at once.
+//
+// The package believes the node: it checks the form of answers only. A receipt is proof against
+// anyone, the node included, once [chain.Receipt.Verify] has accepted it with a genesis document
+// that did not come from that node.
 package client
 
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,7 +28,10 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
+
+	"github.com/cenkalti/backoff/v5"
 
 	"github.com/diseq/diseq/node/chain"
 )
@@ -31,46 +39,61 @@ import (
 // DefaultURL is where the first node of a local network serves clients.
 const DefaultURL = "http://127.0.0.1:18080"
 
-// Client is a client of one node. Its methods may be called from any goroutine; its fields are set
-// before.
+// Client is a client of one node, or of several nodes of one network. Its methods may be called from
+// any goroutine. Set its fields before the first call.
 type Client struct {
 	// HTTP sends the requests. It has no overall timeout, which would end streams; contexts bound
 	// requests.
 	HTTP *http.Client
-	// RetryFor is how long a request that was answered 429 or 503 is tried again; 0 for never.
+	// RetryFor bounds the time for which a request is repeated; 0 is for one attempt at each node.
 	RetryFor time.Duration
+	// Retrying, if set, is called before each pause with the reason for it. It may be called from
+	// several goroutines at once.
+	Retrying func(reason error, pause time.Duration)
 
-	base string
+	nodes []string
+	// current is the index in nodes of the one that is asked first.
+	current atomic.Uint32
 }
 
-// New returns a client of the node at a base URL such as http://127.0.0.1:18080. A bare host:port
-// stands for http.
-func New(base string) (*Client, error) {
-	if !strings.Contains(base, "://") {
-		base = "http://" + base
+// New returns a client of the nodes at base URLs such as http://127.0.0.1:18080. A bare host:port
+// stands for http. The first node is asked until it fails, then the next.
+func New(urls ...string) (*Client, error) {
+	c := &Client{RetryFor: 30 * time.Second}
+	if len(urls) == 0 {
+		return nil, errors.New("no url of a node")
 	}
-	u, err := url.Parse(base)
-	if err != nil {
-		return nil, fmt.Errorf("url %q: %w", base, err)
+	for _, base := range urls {
+		if !strings.Contains(base, "://") {
+			base = "http://" + base
+		}
+		u, err := url.Parse(base)
+		if err != nil {
+			return nil, fmt.Errorf("url %q: %w", base, err)
+		}
+		if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+			return nil, fmt.Errorf("url %q: want http://host:port", base)
+		}
+		c.nodes = append(c.nodes, strings.TrimSuffix(u.String(), "/"))
 	}
-	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
-		return nil, fmt.Errorf("url %q: want http://host:port", base)
-	}
-	transport := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
-		TLSHandshakeTimeout:   10 * time.Second,
+	c.HTTP = &http.Client{Transport: &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		TLSHandshakeTimeout: 10 * time.Second,
+		// A node that takes a request and dies is left for another, or asked again. It is longer than
+		// waitAtATime, for which a node may be silent on request.
+		ResponseHeaderTimeout: 30 * time.Second,
 		MaxIdleConnsPerHost:   64,
 		IdleConnTimeout:       time.Minute,
 		ForceAttemptHTTP2:     true,
 		ExpectContinueTimeout: time.Second,
-	}
-	return &Client{HTTP: &http.Client{Transport: transport}, RetryFor: 30 * time.Second, base: strings.TrimSuffix(u.String(), "/")}, nil
+	}}
+	return c, nil
 }
 
 // Error is an answer of a node other than success.
 type Error struct {
-	// Status is the HTTP status.
+	// Status is the HTTP status; 0 for the error that ends a stream.
 	Status int
 	// Code is stable, for programs (such as "pool_full" or "not_found"); Message is for people.
 	Code, Message string
@@ -80,6 +103,9 @@ type Error struct {
 
 // Error implements error.
 func (e *Error) Error() string {
+	if e.Status == 0 {
+		return fmt.Sprintf("the node ended the stream: %s: %s", e.Code, e.Message)
+	}
 	if e.Code == "" {
 		return fmt.Sprintf("the node answered %d: %s", e.Status, e.Message)
 	}
@@ -88,7 +114,11 @@ func (e *Error) Error() string {
 
 // Temporary reports whether the same request may succeed later.
 func (e *Error) Temporary() bool {
-	return e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable
+	switch e.Status {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return e.Status == 0 && e.Code == "unavailable"
 }
 
 // NotFound reports whether err says that the node does not know what was asked for.
@@ -104,69 +134,145 @@ const (
 	maxError  = 64 << 10
 )
 
-// do sends a request and decodes the answer into out; it returns the status. Requests are tried
-// again as RetryFor allows.
-func (c *Client) do(ctx context.Context, method, path, contentType string, body []byte, out any) (int, error) {
-	begun := time.Now()
-	for attempt := 0; ; attempt++ {
-		status, err := c.once(ctx, method, path, contentType, body, out)
-		var refused *Error
-		if !errors.As(err, &refused) || !refused.Temporary() {
-			return status, err
+// request is a call of a node's HTTP interface.
+type request struct {
+	method, path, contentType string
+	body                      []byte
+	// wait asks the node to answer once the messages of the body are final, within waitFor.
+	wait bool
+	// out is where the answer goes; nil for none.
+	out any
+	// repeatable says that the request may be sent again although it may have been carried out.
+	repeatable bool
+}
+
+func get(path string, out any) request { return request{method: http.MethodGet, path: path, out: out} }
+
+// do sends a request to one node after the other until one answers, and begins again after a pause
+// as long as that may help and RetryFor allows.
+func (c *Client) do(ctx context.Context, q request) error {
+	begun, pauses := time.Now(), newPauses()
+	for {
+		failed := c.askEach(ctx, q)
+		if failed == nil {
+			return nil
 		}
-		wait := refused.RetryAfter
+		wait := failed.retryAfter
 		if wait == 0 {
-			wait = backoff(attempt)
+			wait = pauses.NextBackOff()
 		}
-		if time.Since(begun)+wait > c.RetryFor {
-			return status, err
+		if !failed.later || ctx.Err() != nil || time.Since(begun)+wait > c.RetryFor {
+			return failed.reason
+		}
+		if c.Retrying != nil {
+			c.Retrying(failed.reason, wait)
 		}
 		if pause(ctx, wait) != nil {
-			return status, err
+			return failed.reason
 		}
 	}
 }
 
-func (c *Client) once(ctx context.Context, method, path, contentType string, body []byte, out any) (status int, err error) {
-	response, err := c.send(ctx, method, path, contentType, "application/json", body)
+// failure is why a request failed at every node that was asked.
+type failure struct {
+	reason error
+	// later says that a repetition may succeed, retryAfter when the nodes ask for it (0: they do not
+	// say).
+	later      bool
+	retryAfter time.Duration
+}
+
+// askEach asks the nodes in turn until one answers, or refuses in a way that holds for all of them.
+func (c *Client) askEach(ctx context.Context, q request) *failure {
+	failed := &failure{}
+	for range c.nodes {
+		node := c.current.Load()
+		err := c.once(ctx, c.nodes[node], q)
+		if err == nil {
+			return nil
+		}
+		failed.reason = errors.Join(failed.reason, err)
+		var refused *Error
+		var lost *connectionError
+		switch {
+		case errors.As(err, &refused):
+			failed.later = failed.later || refused.Temporary()
+			if after := refused.RetryAfter; after > 0 && (failed.retryAfter == 0 || after < failed.retryAfter) {
+				failed.retryAfter = after
+			}
+			if refused.Status < http.StatusInternalServerError && !refused.Temporary() {
+				return &failure{reason: err}
+			}
+		case errors.As(err, &lost):
+			failed.later = failed.later || q.repeatable
+		default:
+			return &failure{reason: err}
+		}
+		if ctx.Err() != nil {
+			return failed
+		}
+		c.leave(node)
+	}
+	return failed
+}
+
+// leave has the node after this one asked first from now on.
+func (c *Client) leave(node uint32) {
+	c.current.CompareAndSwap(node, (node+1)%uint32(len(c.nodes)))
+}
+
+// connectionError says that a request got no answer, or not all of it.
+type connectionError struct{ error }
+
+func (e *connectionError) Unwrap() error { return e.error }
+
+func (c *Client) once(ctx context.Context, node string, q request) (err error) {
+	response, err := c.send(ctx, node, q, "application/json")
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer func() { err = errors.Join(err, response.Body.Close()) }()
 	limited := &io.LimitedReader{R: response.Body, N: maxAnswer + 1}
 	content, err := io.ReadAll(limited)
 	if err != nil {
-		return 0, fmt.Errorf("%s %s: %w", method, c.base+path, err)
+		return &connectionError{fmt.Errorf("%s %s: %w", q.method, node+q.path, err)}
 	}
 	if limited.N == 0 {
-		return 0, fmt.Errorf("%s %s: the answer is longer than %d bytes", method, c.base+path, maxAnswer)
+		return fmt.Errorf("%s %s: the answer is longer than %d bytes", q.method, node+q.path, maxAnswer)
 	}
-	if out == nil {
-		return response.StatusCode, nil
+	if q.out == nil {
+		return nil
 	}
-	if err := json.Unmarshal(content, out); err != nil {
-		return 0, fmt.Errorf("%s %s: the answer is not what was expected: %w", method, c.base+path, err)
+	if err := json.Unmarshal(content, q.out); err != nil {
+		return fmt.Errorf("%s %s: the answer is not what was expected: %w", q.method, node+q.path, err)
 	}
-	return response.StatusCode, nil
+	return nil
 }
 
-// send returns the response if it is a success, its body still to be read.
-func (c *Client) send(ctx context.Context, method, path, contentType, accept string, body []byte) (*http.Response, error) {
-	var reader io.Reader
-	if body != nil {
-		reader = bytes.NewReader(body)
+// send returns the response if it is a success. Its body is still to be read.
+func (c *Client) send(ctx context.Context, node string, q request, accept string) (*http.Response, error) {
+	var body io.Reader
+	if q.body != nil {
+		body = bytes.NewReader(q.body)
 	}
-	request, err := http.NewRequestWithContext(ctx, method, c.base+path, reader)
+	path := q.path
+	if q.wait {
+		path += "?wait=final&timeout=" + max(waitFor(ctx), time.Millisecond).String()
+	}
+	r, err := http.NewRequestWithContext(ctx, q.method, node+path, body)
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", method, c.base+path, err)
+		return nil, fmt.Errorf("%s %s: %w", q.method, node+path, err)
 	}
-	if contentType != "" {
-		request.Header.Set("Content-Type", contentType)
+	if q.contentType != "" {
+		r.Header.Set("Content-Type", q.contentType)
 	}
-	request.Header.Set("Accept", accept)
-	response, err := c.HTTP.Do(request)
+	r.Header.Set("Accept", accept)
+	response, err := c.HTTP.Do(r)
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return nil, err // another attempt would end alike
+	}
 	if err != nil {
-		return nil, err // it names method and URL
+		return nil, &connectionError{err} // it names method and URL
 	}
 	if response.StatusCode/100 == 2 {
 		return response, nil
@@ -174,22 +280,30 @@ func (c *Client) send(ctx context.Context, method, path, contentType, accept str
 	return nil, errors.Join(readError(response), response.Body.Close())
 }
 
-// readError makes an Error of an answer, whoever between here and the node gave it.
+// readError makes an Error of an answer, be it of the node or of a proxy before it.
 func readError(response *http.Response) error {
 	e := &Error{Status: response.StatusCode, RetryAfter: retryAfter(response.Header.Get("Retry-After"))}
 	// what came is better than nothing
 	content, _ := io.ReadAll(io.LimitReader(response.Body, maxError))
-	var body struct {
-		Error struct{ Code, Message string }
-	}
-	if json.Unmarshal(content, &body) == nil && body.Error.Code != "" {
-		e.Code, e.Message = body.Error.Code, body.Error.Message
+	if told := decodeError(content); told != nil {
+		e.Code, e.Message = told.Code, told.Message
 		return e
 	}
 	if e.Message = strings.TrimSpace(string(content)); e.Message == "" || strings.ContainsAny(e.Message, "\n<") {
 		e.Message = http.StatusText(response.StatusCode)
 	}
 	return e
+}
+
+// decodeError reads an error in the form of /v1; nil if it is in another.
+func decodeError(content []byte) *Error {
+	var body struct {
+		Error struct{ Code, Message string }
+	}
+	if json.Unmarshal(content, &body) != nil || body.Error.Code == "" {
+		return nil
+	}
+	return &Error{Code: body.Error.Code, Message: body.Error.Message}
 }
 
 // maxRetryAfter bounds what a node can make its client wait.
@@ -206,9 +320,13 @@ func retryAfter(value string) time.Duration {
 	return 0
 }
 
-// backoff is the wait before the attempt after this one: 0.1 s, doubled each time up to 5 s.
-func backoff(attempt int) time.Duration {
-	return min(100*time.Millisecond<<min(attempt, 10), 5*time.Second)
+// newPauses returns the pauses between attempts: 0.1 s, doubled each time up to 5 s, each half as
+// long or half as long again at random, so that clients that failed together do not return together.
+func newPauses() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.Multiplier, b.MaxInterval = 100*time.Millisecond, 2, 5*time.Second
+	b.Reset()
+	return b
 }
 
 func pause(ctx context.Context, d time.Duration) error {
@@ -222,16 +340,11 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func (c *Client) get(ctx context.Context, path string, out any) error {
-	_, err := c.do(ctx, http.MethodGet, path, "", nil, out)
-	return err
-}
-
 // Genesis returns the genesis document that the node has. What is verified with it is no better
 // than the node's word.
 func (c *Client) Genesis(ctx context.Context) (*chain.Genesis, error) {
 	out := &chain.Genesis{}
-	if err := c.get(ctx, "/v1/genesis", out); err != nil {
+	if err := c.do(ctx, get("/v1/genesis", out)); err != nil {
 		return nil, err
 	}
 	return out, out.Validate()
@@ -240,6 +353,5 @@ func (c *Client) Genesis(ctx context.Context) (*chain.Genesis, error) {
 // Ready returns nil if the node is caught up and able to serve, or an error that says what is
 // missing.
 func (c *Client) Ready(ctx context.Context) error {
-	_, err := c.once(ctx, http.MethodGet, "/readyz", "", nil, nil)
-	return err
+	return c.once(ctx, c.nodes[c.current.Load()], get("/readyz", nil))
 }

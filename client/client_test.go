@@ -194,6 +194,7 @@ func TestErrorsAreTyped(t *testing.T) {
 			http.Error(w, "catching up", http.StatusServiceUnavailable)
 		},
 	})
+	c.RetryFor = 0 // a bad gateway may be a good one soon
 	_, err := c.Message(t.Context(), chain.Hash{})
 	if !NotFound(err) {
 		t.Errorf("message: %v", err)
@@ -219,8 +220,163 @@ func TestURLsAreChecked(t *testing.T) {
 	}
 	c, err := New("127.0.0.1:1")
 	must(t, err)
-	if c.base != "http://127.0.0.1:1" {
-		t.Errorf("base %q", c.base)
+	if fmt.Sprint(c.nodes) != "[http://127.0.0.1:1]" {
+		t.Errorf("nodes %q", c.nodes)
+	}
+	if _, err := New(); err == nil {
+		t.Error("a client of no node")
+	}
+	if _, err := New("127.0.0.1:1", "ftp://host"); err == nil {
+		t.Error("the second url was not checked")
+	}
+}
+
+// A submission is safe to repeat: a node that restarts costs time and nothing else.
+func TestASubmissionOutlivesARestart(t *testing.T) {
+	for name, failing := range map[string]func() (*http.Response, error){
+		"refused connections": func() (*http.Response, error) { return nil, errors.New("connection refused") },
+		"a proxy's refusal":   func() (*http.Response, error) { return response(http.StatusBadGateway, "", "<html>"), nil },
+		"no answer":           func() (*http.Response, error) { return nil, io.ErrUnexpectedEOF },
+		"half an answer": func() (*http.Response, error) {
+			r := response(http.StatusAccepted, "", "")
+			r.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"results":[`), failingReader{}))
+			return r, nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				begun := time.Now()
+				c, err := New(DefaultURL)
+				must(t, err)
+				pauses := 0
+				c.Retrying = func(error, time.Duration) { pauses++ }
+				c.HTTP = &http.Client{Transport: fake(func(r *http.Request) (*http.Response, error) {
+					if time.Since(begun) < 20*time.Second {
+						return failing()
+					}
+					return accept(r)
+				})}
+				results, err := c.Submit(t.Context(), []byte("m"))
+				must(t, err)
+				if took := time.Since(begun); len(results) != 1 || took > 28*time.Second || pauses < 3 || pauses > 20 {
+					t.Errorf("%d results after %v and %d pauses", len(results), took, pauses)
+				}
+				// The pauses end with RetryFor.
+				c.HTTP = &http.Client{Transport: fake(func(*http.Request) (*http.Response, error) { return failing() })}
+				again := time.Now()
+				if _, err := c.Submit(t.Context(), []byte("m")); err == nil || time.Since(again) > c.RetryFor || time.Since(again) < c.RetryFor-8*time.Second {
+					t.Errorf("after %v: %v", time.Since(again), err)
+				}
+			})
+		})
+	}
+}
+
+type failingReader struct{}
+
+func (failingReader) Read([]byte) (int, error) { return 0, errors.New("connection reset by peer") }
+
+// accept answers a submission of one message.
+func accept(r *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	id := chain.Message{Data: body[1:]}.ID()
+	return response(http.StatusAccepted, "", `{"results":[{"id":"`+id.String()+`","status":"pending"}]}`), nil
+}
+
+// A wrong url is an error at once.
+func TestAReadIsNotRepeatedWhereNoNodeIsReached(t *testing.T) {
+	c, err := New("http://a", "http://b")
+	must(t, err)
+	var asked []string
+	c.HTTP = &http.Client{Transport: fake(func(r *http.Request) (*http.Response, error) {
+		asked = append(asked, r.URL.Host)
+		return nil, errors.New("no such host as " + r.URL.Host)
+	})}
+	_, err = c.Status(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "no such host as a") || !strings.Contains(err.Error(), "no such host as b") {
+		t.Errorf("error %v", err)
+	}
+	if fmt.Sprint(asked) != "[a b]" {
+		t.Errorf("asked %v", asked)
+	}
+}
+
+func TestAnotherNodeIsAskedWhereOneFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, failing := range map[string]func() (*http.Response, error){
+			"not reached":   func() (*http.Response, error) { return nil, errors.New("connection refused") },
+			"its pool full": func() (*http.Response, error) { return response(http.StatusTooManyRequests, "5", ""), nil },
+			"an observer":   func() (*http.Response, error) { return response(http.StatusServiceUnavailable, "1", ""), nil },
+			"its disk faulty": func() (*http.Response, error) {
+				return response(http.StatusInternalServerError, "", `{"error":{"code":"internal","message":"m"}}`), nil
+			},
+		} {
+			begun := time.Now()
+			c, err := New("http://a", "http://b", "http://c")
+			must(t, err)
+			var asked []string
+			c.HTTP = &http.Client{Transport: fake(func(r *http.Request) (*http.Response, error) {
+				if asked = append(asked, r.URL.Host); r.URL.Host != "c" {
+					return failing()
+				}
+				if r.Method == http.MethodPost {
+					return accept(r)
+				}
+				return response(http.StatusOK, "", `{"height":5}`), nil
+			})}
+			_, err = c.Submit(t.Context(), []byte("m"))
+			must(t, err)
+			_, err = c.Status(t.Context())
+			must(t, err)
+			if got := fmt.Sprint(asked); got != "[a b c c]" || time.Since(begun) > 0 {
+				t.Errorf("%s: asked %s within %v", name, got, time.Since(begun))
+			}
+		}
+	})
+}
+
+func TestARequestForAllNodesIsRefusedByTheFirst(t *testing.T) {
+	c, err := New("http://a", "http://b")
+	must(t, err)
+	asked := 0
+	c.HTTP = &http.Client{Transport: fake(func(*http.Request) (*http.Response, error) {
+		asked++
+		return response(http.StatusBadRequest, "", `{"error":{"code":"malformed","message":"m"}}`), nil
+	})}
+	var e *Error
+	if _, err := c.Submit(t.Context(), []byte("m")); !errors.As(err, &e) || e.Code != "malformed" || asked != 1 {
+		t.Errorf("asked %d nodes: %v", asked, err)
+	}
+}
+
+// A node's share of its pool may be smaller than the largest request.
+func TestARequestThatIsTooLargeIsSplit(t *testing.T) {
+	n := &node{}
+	submit := n.submit(t)
+	c := serve(t, map[string]http.HandlerFunc{"POST /v1/messages": func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength > 3<<20 {
+			refuse(w, http.StatusRequestEntityTooLarge, "too_large")
+			return
+		}
+		submit(w, r)
+	}})
+	var messages [][]byte
+	for i := range 7 {
+		messages = append(messages, fmt.Appendf(make([]byte, 1<<20), "%d", i))
+	}
+	results, err := c.Submit(t.Context(), messages...)
+	must(t, err)
+	for i, m := range messages {
+		if want := (chain.Message{Data: m}).ID(); results[i].ID != want {
+			t.Fatalf("result %d is %v, want %v", i, results[i].ID, want)
+		}
+	}
+	var e *Error
+	if _, err := c.Submit(t.Context(), make([]byte, 4<<20)); !errors.As(err, &e) || e.Status != http.StatusRequestEntityTooLarge {
+		t.Errorf("a message that is too large alone: %v", err)
 	}
 }
 
@@ -383,6 +539,88 @@ func TestALiveStreamNamesNoHeightUntilItKnowsOne(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || fmt.Sprint(asked) != "[ from=42]" {
 		t.Errorf("asked %q, %v", asked, err)
 	}
+}
+
+func positioned(from string) *http.Response {
+	r := response(http.StatusOK, "", "")
+	r.Header.Set(positionHeader, from)
+	return r
+}
+
+// A subscription to new blocks that breaks before the first of them loses none: its position is the
+// node's, from the header of the answer on.
+func TestALiveStreamThatBreaksBeforeItsFirstBlockGoesOnWhereItBegan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked []string
+		c, err := New("http://a", "http://b")
+		must(t, err)
+		c.HTTP = &http.Client{Transport: fake(func(r *http.Request) (*http.Response, error) {
+			asked = append(asked, r.URL.Host+"?"+r.URL.RawQuery)
+			switch len(asked) {
+			case 1:
+				return positioned("8"), nil
+			case 2:
+				return nil, errors.New("connection refused")
+			}
+			return response(http.StatusOK, "", line(8)+line(9)), nil
+		})}
+		enough := errors.New("enough")
+		var heights []uint64
+		err = c.Stream(t.Context(), Live, func(b *Block) error {
+			if heights = append(heights, b.Header.Height); b.Header.Height == 9 {
+				return enough
+			}
+			return nil
+		})
+		if !errors.Is(err, enough) || fmt.Sprint(heights) != "[8 9]" || fmt.Sprint(asked) != "[a? b?from=8 a?from=8]" {
+			t.Errorf("blocks %v, asked %v: %v", heights, asked, err)
+		}
+	})
+}
+
+const damaged = `{"error":{"code":"internal","message":"internal error"}}` + "\n"
+
+func TestAnErrorThatEndsAStreamIsReturned(t *testing.T) {
+	c, err := New(DefaultURL)
+	must(t, err)
+	c.HTTP = &http.Client{Transport: fake(func(*http.Request) (*http.Response, error) {
+		return response(http.StatusOK, "", line(1)+damaged), nil
+	})}
+	blocks := 0
+	err = c.Stream(t.Context(), 1, func(*Block) error { blocks++; return nil })
+	var e *Error
+	if !errors.As(err, &e) || e.Code != "internal" || e.Temporary() || blocks != 1 ||
+		err.Error() != "the node ended the stream: internal: internal error" {
+		t.Errorf("after %d blocks: %v", blocks, err)
+	}
+}
+
+func TestAnErrorThatEndsAStreamSendsItToAnotherNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked []string
+		c, err := New("http://a", "http://b")
+		must(t, err)
+		c.HTTP = &http.Client{Transport: fake(func(r *http.Request) (*http.Response, error) {
+			asked = append(asked, r.URL.Host+"?"+r.URL.RawQuery)
+			switch len(asked) {
+			case 1:
+				return response(http.StatusOK, "", line(1)+damaged), nil
+			case 2:
+				return response(http.StatusOK, "", line(2)+line(3)+`{"error":{"code":"unavailable","message":"the node is stopping"}}`+"\n"), nil
+			case 3:
+				return nil, errors.New("connection refused")
+			case 4:
+				return response(http.StatusOK, "", line(4)+damaged), nil
+			}
+			return response(http.StatusOK, "", damaged), nil
+		})}
+		blocks := 0
+		err = c.Stream(t.Context(), 1, func(*Block) error { blocks++; return nil })
+		var e *Error
+		if !errors.As(err, &e) || blocks != 4 || fmt.Sprint(asked) != "[a?from=1 b?from=2 a?from=4 b?from=4 a?from=5]" {
+			t.Errorf("%d blocks, asked %v: %v", blocks, asked, err)
+		}
+	})
 }
 
 func TestBlocksAndSetsAreDecoded(t *testing.T) {

@@ -53,7 +53,7 @@ func FuzzAnswers(f *testing.F) {
 		for _, out := range []any{
 			&chain.Genesis{}, &Status{}, &Validators{}, &Block{}, &chain.Receipt{}, &Message{},
 		} {
-			_, err := c.once(t.Context(), http.MethodGet, "/v1/x", "", nil, out)
+			err := c.once(t.Context(), c.nodes[0], get("/v1/x", out))
 			fresh := reflect.New(reflect.TypeOf(out).Elem()).Interface()
 			if status/100 == 2 && ((err == nil) != (json.Unmarshal(body, fresh) == nil) || err == nil && !reflect.DeepEqual(out, fresh)) {
 				t.Errorf("%T: %+v, error %v for %q", out, out, err, body)
@@ -91,7 +91,7 @@ func FuzzStream(f *testing.F) {
 		}
 		c.HTTP = &http.Client{Transport: answering{http.StatusOK, nil, string(body)}}
 		next, rest := from, body
-		s := &stream{client: c, next: from, each: func(height uint64, line []byte) error {
+		s := &stream{client: c, next: from, pauses: newPauses(), each: func(height uint64, line []byte) error {
 			if next != Live && height != next {
 				t.Fatalf("block %d where %d is due", height, next)
 			}
@@ -107,7 +107,7 @@ func FuzzStream(f *testing.F) {
 			}
 			return nil
 		}}
-		if err := s.follow(t.Context()); err == nil {
+		if err := s.follow(t.Context(), c.nodes[0]); err == nil {
 			t.Fatal("the end of a stream is no error")
 		}
 		if s.next != next {

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -99,17 +100,21 @@ func missing(results []Result) (count int) {
 
 func (c *Client) submit(ctx context.Context, wait bool, messages [][]byte) ([]Result, error) {
 	results := make([]Result, 0, len(messages))
+	most := maxRequestMessages
 	for len(results) < len(messages) {
-		query := ""
-		if wait {
-			query = "?wait=final&timeout=" + max(waitFor(ctx), time.Millisecond).String()
-		}
 		first := len(results)
-		body, count := encodeBatch(messages[first:])
+		body, count := encodeBatch(messages[first:], most)
 		var answer struct {
 			Results []Result `json:"results"`
 		}
-		if _, err := c.do(ctx, http.MethodPost, "/v1/messages"+query, batchType, body, &answer); err != nil {
+		err := c.do(ctx, request{
+			method: http.MethodPost, path: "/v1/messages", contentType: batchType, body: body, wait: wait, out: &answer, repeatable: true,
+		})
+		if refused, ok := errors.AsType[*Error](err); ok && refused.Status == http.StatusRequestEntityTooLarge && count > 1 {
+			most = count / 2 // the node's share of its pool is smaller than a request may be
+			continue
+		}
+		if err != nil {
 			if first > 0 {
 				err = fmt.Errorf("after %d messages: %w", first, err)
 			}
@@ -128,11 +133,11 @@ func (c *Client) submit(ctx context.Context, wait bool, messages [][]byte) ([]Re
 	return results, nil
 }
 
-// encodeBatch encodes as many messages as fit in a request, at least one: repeated uvarint length
-// and that many bytes.
-func encodeBatch(messages [][]byte) (body []byte, count int) {
+// encodeBatch encodes as many messages as fit in a request, at least one and at most so many:
+// repeated uvarint length and that many bytes.
+func encodeBatch(messages [][]byte, most int) (body []byte, count int) {
 	for _, m := range messages {
-		if count > 0 && (count == maxRequestMessages || len(body)+binary.MaxVarintLen64+len(m) > maxRequestBytes) {
+		if count > 0 && (count == most || len(body)+binary.MaxVarintLen64+len(m) > maxRequestBytes) {
 			break
 		}
 		body = binary.AppendUvarint(body, uint64(len(m)))
@@ -156,7 +161,7 @@ type Message struct {
 // Message returns where a message stands; see [NotFound] for one that the node has never seen.
 func (c *Client) Message(ctx context.Context, id chain.Hash) (*Message, error) {
 	out := &Message{}
-	if err := c.get(ctx, "/v1/messages/"+id.String(), out); err != nil {
+	if err := c.do(ctx, get("/v1/messages/"+id.String(), out)); err != nil {
 		return nil, err
 	}
 	return out, nil
@@ -166,7 +171,7 @@ func (c *Client) Message(ctx context.Context, id chain.Hash) (*Message, error) {
 // error is an [Error] of status 409.
 func (c *Client) Receipt(ctx context.Context, id chain.Hash) (*chain.Receipt, error) {
 	out := &chain.Receipt{}
-	if err := c.get(ctx, "/v1/messages/"+id.String()+"/receipt", out); err != nil {
+	if err := c.do(ctx, get("/v1/messages/"+id.String()+"/receipt", out)); err != nil {
 		return nil, err
 	}
 	return out, nil

@@ -105,7 +105,7 @@ type Validator struct {
 // Status returns the node's view of itself and of the chain.
 func (c *Client) Status(ctx context.Context) (*Status, error) {
 	out := &Status{}
-	if err := c.get(ctx, "/v1/status", out); err != nil {
+	if err := c.do(ctx, get("/v1/status", out)); err != nil {
 		return nil, err
 	}
 	return out, nil
@@ -114,7 +114,7 @@ func (c *Client) Status(ctx context.Context) (*Status, error) {
 // Validators returns the set in force at a height.
 func (c *Client) Validators(ctx context.Context, height uint64) (*Validators, error) {
 	out := &Validators{}
-	if err := c.get(ctx, fmt.Sprintf("/v1/validators?height=%d", height), out); err != nil {
+	if err := c.do(ctx, get(fmt.Sprintf("/v1/validators?height=%d", height), out)); err != nil {
 		return nil, err
 	}
 	return out, nil
@@ -125,7 +125,7 @@ func (c *Client) Evidence(ctx context.Context) ([]chain.Evidence, error) {
 	var out struct {
 		Evidence []chain.Evidence `json:"evidence"`
 	}
-	if err := c.get(ctx, "/v1/evidence", &out); err != nil {
+	if err := c.do(ctx, get("/v1/evidence", &out)); err != nil {
 		return nil, err
 	}
 	return out.Evidence, nil
