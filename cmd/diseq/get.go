@@ -38,7 +38,7 @@ func newGet() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(*cobra.Command, []string) error { return usagef("say what to get") },
 	}
-	r.register(cmd)
+	r.register(cmd.PersistentFlags())
 	for _, g := range gets {
 		args := cobra.NoArgs
 		if strings.Contains(g.use, " ") {
@@ -47,10 +47,11 @@ func newGet() *cobra.Command {
 		cmd.AddCommand(&cobra.Command{
 			Use: g.use, Short: g.short, Example: "  diseq get " + g.example, Args: args,
 			RunE: func(cmd *cobra.Command, args []string) error {
-				c, ctx, cancel, err := r.client(cmd.Context())
+				c, err := r.open(cmd.ErrOrStderr(), cmd.CommandPath())
 				if err != nil {
 					return err
 				}
+				ctx, cancel := context.WithTimeout(cmd.Context(), r.timeout)
 				defer cancel()
 				v, err := g.read(ctx, c, append(args, "")[0])
 				if err != nil {
@@ -133,7 +134,7 @@ func parseID(arg string) (chain.Hash, error) {
 }
 
 func newTail() *cobra.Command {
-	var url string
+	var n nodes
 	var from, count uint64
 	cmd := &cobra.Command{
 		Use:   "tail [-u URL] [--from HEIGHT]",
@@ -143,9 +144,9 @@ becomes final. A connection that breaks is made again. Ctrl-C ends it.`,
 		Example: "  diseq tail --from 1\n  diseq tail --from 1 --count 10 | jq .header.height",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := client.New(url)
+			c, err := n.open(cmd.ErrOrStderr(), cmd.CommandPath())
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			if !cmd.Flags().Changed("from") {
 				from = client.Live
@@ -169,7 +170,7 @@ becomes final. A connection that breaks is made again. Ctrl-C ends it.`,
 			return err
 		},
 	}
-	cmd.Flags().StringVarP(&url, "url", "u", client.DefaultURL, "the node")
+	n.register(cmd.Flags())
 	cmd.Flags().Uint64Var(&from, "from", 0, "the first height; only new blocks if left out")
 	cmd.Flags().Uint64Var(&count, "count", 0, "how many blocks to print; 0 for no end")
 	return cmd

@@ -2,9 +2,11 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/diseq/diseq/client"
@@ -27,7 +30,12 @@ type fakeNode struct {
 	blocks   [][]chain.ReceiptMessage
 	requests int
 	answer   func(request int) (status int, lose bool)
+	// pending is a message that never becomes final.
+	pending string
 }
+
+// noAnswer has a fake node close the connection.
+const noAnswer = 0
 
 func startFake(t *testing.T, answer func(int) (int, bool)) (*fakeNode, string) {
 	t.Helper()
@@ -49,6 +57,9 @@ func (n *fakeNode) submit(w http.ResponseWriter, r *http.Request) {
 	defer n.mu.Unlock()
 	n.requests++
 	status, lose := n.answer(n.requests)
+	if status == noAnswer {
+		panic(http.ErrAbortHandler)
+	}
 	if status != http.StatusAccepted {
 		w.WriteHeader(status)
 		return
@@ -61,7 +72,7 @@ func (n *fakeNode) submit(w http.ResponseWriter, r *http.Request) {
 		body = body[k+int(size):]
 		messages = append(messages, chain.ReceiptMessage{ID: m.ID(), Message: m})
 		result := client.Result{ID: m.ID(), Status: "pending"}
-		if r.URL.Query().Has("wait") {
+		if r.URL.Query().Has("wait") && string(m.Data) != n.pending {
 			result.Status = "final"
 			result.Receipt = &chain.Receipt{Version: 1, Message: messages[len(messages)-1]}
 			result.Receipt.Certificate.Kind = chain.Finalize
@@ -212,13 +223,126 @@ func TestSubmitPrintsIDsOrReceiptsInOrder(t *testing.T) {
 func TestSubmitNamesTheLinesOfARefusedRequest(t *testing.T) {
 	_, url := startFake(t, func(request int) (int, bool) {
 		if request == 2 {
-			return http.StatusRequestEntityTooLarge, false
+			return http.StatusBadRequest, false
 		}
 		return http.StatusAccepted, false
 	})
-	o := diseq(t, strings.Repeat("a\n\n", 600)+strings.Repeat("b\n", 900), "submit", "-u", url, "--lines", "-")
 	// 600 messages on 1,200 lines and 400 more make the first request; its ids are printed.
-	if o.code != exitFailure || strings.Count(o.stdout, "\n") != 1000 || !strings.Contains(o.stderr, "lines 1601 to 2100: the node answered 413") {
+	o := diseq(t, strings.Repeat("a\n\n", 600)+strings.Repeat("b\n", 2900), "submit", "-u", url, "--lines", "--linger", "1m", "-")
+	if o.code != exitFailure || strings.Count(o.stdout, "\n") != 1000 ||
+		!strings.Contains(o.stderr, "lines 1601 to 2600 and all after them: not submitted: the node answered 400") {
 		t.Errorf("exit code %d, %d ids, %q", o.code, strings.Count(o.stdout, "\n"), o.stderr)
+	}
+	_, url = startFake(t, func(int) (int, bool) { return http.StatusBadRequest, false })
+	o = diseq(t, "\na\n\nb", "submit", "-u", url, "--lines", "--linger", "1m", "-")
+	if o.code != exitFailure || o.stdout != "" || !strings.Contains(o.stderr, "lines 2 to 4: not submitted: the node answered 400") {
+		t.Errorf("the last lines: exit code %d, %q", o.code, o.stderr)
+	}
+}
+
+func TestSubmitNamesTheLinesWithoutAnAnswerOrAReceipt(t *testing.T) {
+	n, url := startFake(t, func(int) (int, bool) { return http.StatusAccepted, false })
+	o := diseq(t, "a\nb\n", "submit", "-u", "http://127.0.0.1:1", "--timeout", "300ms", "--lines", "--wait", "-")
+	if o.code != exitFailure || !strings.Contains(o.stderr, "lines 1 to 2: not known to be submitted; it is safe to submit them again: ") ||
+		!strings.Contains(o.stderr, "connection refused; trying again\n") {
+		t.Errorf("not reached: exit code %d, %q", o.code, o.stderr)
+	}
+	n.mu.Lock()
+	n.pending = "b" // accepted, and never final
+	n.mu.Unlock()
+	o = diseq(t, "a\nb\nc\n", "submit", "-u", url, "--timeout", "500ms", "--lines", "--wait", "-")
+	if o.code != exitFailure || strings.Count(o.stdout, "\n") != 2 || !strings.Contains(o.stderr, ": line 2: accepted, not known to be final: ") {
+		t.Errorf("not final: exit code %d, %q, %q", o.code, o.stdout, o.stderr)
+	}
+}
+
+// A pipe that stays open is no reason to hold its lines back.
+func TestSubmitTakesLinesFromAPipeThatStaysOpen(t *testing.T) {
+	_, url := startFake(t, func(int) (int, bool) { return http.StatusAccepted, false })
+	in, input := io.Pipe()
+	output, out := io.Pipe()
+	ctx, interrupt := context.WithCancel(t.Context())
+	ended := make(chan outcome, 1)
+	go func() {
+		var errs bytes.Buffer
+		code := run(ctx, []string{"submit", "-u", url, "--timeout", "30s", "--lines", "-"}, in, out, &errs)
+		_ = out.Close() // it never fails
+		ended <- outcome{code: code, stderr: errs.String()}
+	}()
+	ids := bufio.NewScanner(output)
+	for i := range 5 {
+		data := fmt.Sprintf("line %d", i)
+		if _, err := io.WriteString(input, data+"\n"); err != nil {
+			t.Fatal(err)
+		}
+		if !ids.Scan() || ids.Text() != (chain.Message{Data: []byte(data)}.ID()).String() {
+			t.Fatalf("id of %q: %q, %v", data, ids.Text(), ids.Err())
+		}
+	}
+	interrupt()
+	if o := <-ended; o.code != exitFailure || !strings.Contains(o.stderr, "interrupted: no line after line 5 is submitted") {
+		t.Errorf("exit code %d, %q", o.code, o.stderr)
+	}
+}
+
+// transport answers requests without a network, so that time can be synthetic.
+type transport func(*http.Request) (*http.Response, error)
+
+func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// The timeout is that of a request: a job lasts as long as its input, and longer than a restart of
+// the node.
+func TestSubmitOutlivesItsTimeoutAndARestartOfTheNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := client.New("http://node")
+		must(t, err)
+		begun, down := time.Now(), 0
+		var asked []string
+		c.RetryFor = time.Minute
+		c.HTTP = &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				return nil, err
+			}
+			if at := time.Since(begun); at > 5*time.Minute && at < 5*time.Minute+30*time.Second {
+				down++
+				return nil, errors.New("connection refused")
+			}
+			var results []string
+			for len(body) > 0 {
+				end := 1 + int(body[0])
+				asked = append(asked, fmt.Sprintf("%s at %v", body[1:end], time.Since(begun).Truncate(time.Minute)))
+				results = append(results, fmt.Sprintf(`{"id":"%v","status":"pending"}`, chain.Message{Data: body[1:end]}.ID()))
+				body = body[end:]
+			}
+			answer := `{"results":[` + strings.Join(results, ",") + `]}`
+			return &http.Response{StatusCode: http.StatusAccepted, Body: io.NopCloser(strings.NewReader(answer))}, nil
+		})}
+		in, input := io.Pipe()
+		go func() {
+			for _, text := range []string{"a\nb\n", "c\n", "d\n"} {
+				_, _ = io.WriteString(input, text) // it fails if the test has failed
+				time.Sleep(5*time.Minute + time.Second)
+			}
+			_ = input.Close() // it never fails
+		}()
+		var out bytes.Buffer
+		s := &submission{client: c, timeout: time.Minute, linger: 100 * time.Millisecond, out: bufio.NewWriter(&out)}
+		must(t, s.lines(t.Context(), "-", in))
+		if got := strings.Join(asked, ", "); got != "a at 0s, b at 0s, c at 5m0s, d at 10m0s" || strings.Count(out.String(), "\n") != 4 || down == 0 {
+			t.Errorf("submitted %s; %d attempts met a node that was down; printed %q", got, down, out.String())
+		}
+	})
+}
+
+func TestSubmitAsksAnotherNodeWhenOneFails(t *testing.T) {
+	_, url := startFake(t, func(int) (int, bool) { return http.StatusAccepted, false })
+	for _, args := range [][]string{
+		{"-u", "http://127.0.0.1:1", "-u", url}, {"-u", "http://127.0.0.1:1," + url}, {"--node", "http://127.0.0.1:1", "--node", url},
+	} {
+		o := diseq(t, "m", append(append([]string{"submit"}, args...), "-")...)
+		if o.code != 0 || o.stderr != "" || strings.Count(o.stdout, "\n") != 1 {
+			t.Errorf("%q: %+v", args, o)
+		}
 	}
 }

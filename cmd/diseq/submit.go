@@ -8,80 +8,115 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/diseq/diseq/client"
 )
 
 // remote are the flags of commands that talk to a node.
 type remote struct {
-	url     string
+	nodes
 	timeout time.Duration
 }
 
-func (r *remote) register(cmd *cobra.Command) {
-	f := cmd.PersistentFlags()
-	f.StringVarP(&r.url, "url", "u", client.DefaultURL, "the node")
-	f.DurationVar(&r.timeout, "timeout", time.Minute, "how long to try")
+func (r *remote) register(f *pflag.FlagSet) {
+	r.nodes.register(f)
+	f.DurationVar(&r.timeout, "timeout", time.Minute, "how long to try each request, repetitions included")
 }
 
-func (r *remote) client(ctx context.Context) (*client.Client, context.Context, context.CancelFunc, error) {
-	c, err := client.New(r.url)
-	if err != nil {
-		return nil, nil, nil, usageError{err}
-	}
+// open returns a client that repeats requests for as long as --timeout allows.
+func (r *remote) open(stderr io.Writer, command string) (*client.Client, error) {
 	if r.timeout <= 0 {
-		return nil, nil, nil, usagef("--timeout %v: want more than 0", r.timeout)
+		return nil, usagef("--timeout %v: want more than 0", r.timeout)
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
-	return c, ctx, cancel, nil
+	c, err := r.nodes.open(stderr, command)
+	if err != nil {
+		return nil, err
+	}
+	c.RetryFor = r.timeout
+	return c, nil
+}
+
+// nodes are the nodes that a command talks to.
+type nodes []string
+
+func (n *nodes) register(f *pflag.FlagSet) {
+	f.StringSliceVarP((*[]string)(n), "url", "u", []string{client.DefaultURL},
+		"the node; if several are given, repeated or separated by commas, the next is tried when one fails")
+	url := f.Lookup("url")
+	f.AddFlag(&pflag.Flag{Name: "node", Usage: "the same as --url", Value: url.Value, DefValue: url.DefValue})
+}
+
+// open returns a client that says on stderr why it pauses.
+func (n nodes) open(stderr io.Writer, command string) (*client.Client, error) {
+	c, err := client.New(n...)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	last := ""
+	c.Retrying = func(reason error, _ time.Duration) {
+		if text := oneLine(reason); text != last {
+			last = text
+			fmt.Fprintf(stderr, "%s: %s; trying again\n", command, text)
+		}
+	}
+	return c, nil
 }
 
 // The most that one message may have here (a chain may allow less), and what is submitted at a
 // time.
 const (
-	maxMessage  = 8<<20 - 16
-	chunkBytes  = 1 << 20
-	chunkCount  = 1000
-	lineTooLong = "line %d is longer than %d bytes"
+	maxMessage = 8<<20 - 16
+	chunkBytes = 1 << 20
+	chunkCount = 1000
 )
 
 func newSubmit() *cobra.Command {
 	var r remote
 	var wait, lines bool
+	var linger time.Duration
 	cmd := &cobra.Command{
 		Use:   "submit [-u URL] [--wait] [--lines] FILE|-",
 		Short: "Submit messages",
-		Long: `Submit a file, or the standard input, as one message; with --lines each line that is not empty is one.
+		Long: `Submit a file, or the standard input, as one message. With --lines, submit each line that is not empty as a message.
 
-The ids are printed, one a line. They come back once the messages are durable; with --wait the command waits until they are final
-and prints a receipt for each, one line of JSON a message, which diseq verify checks offline.
+The command prints the ids, one a line, once the messages are durable. With --wait it waits until the messages are final and prints a
+receipt for each, one line of JSON a message. diseq verify checks these receipts offline.
 
-Two equal payloads are one message, for ever: submitting the same bytes again is answered with what is known of them. If you mean two
-messages, make them differ: add a nonce (a counter, the time, a random number).`,
-		Example: "  echo \"order 1 $(date +%s.%N)\" | diseq submit -\n  diseq submit --lines --wait orders.txt > receipts.jsonl",
-		Args:    cobra.ExactArgs(1),
+With --lines the input may be a pipe that stays open: a line waits for others for no longer than --linger. If some lines cannot be
+submitted, the error names them, the command submits no line after them, and the exit code is 1.
+
+Submitting is safe to repeat, so the command does: for --timeout it tries again when a node restarts or has no room.
+
+Two equal payloads are one message, for ever. The node answers a repetition with what it knows of the message. To send two messages
+with the same content, make them differ: add a nonce (a counter, the time, a random number).`,
+		Example: "  echo \"order 1 $(date +%s.%N)\" | diseq submit -\n" +
+			"  diseq submit --lines --wait orders.txt > receipts.jsonl\n" +
+			"  tail -f orders.log | diseq submit --lines -u http://127.0.0.1:18080,http://127.0.0.1:18081 -",
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, ctx, cancel, err := r.client(cmd.Context())
+			if linger < 0 {
+				return usagef("--linger %v: want 0 or more", linger)
+			}
+			c, err := r.open(cmd.ErrOrStderr(), cmd.CommandPath())
 			if err != nil {
 				return err
 			}
-			defer cancel()
-			s := &submission{client: c, wait: wait, out: bufio.NewWriter(cmd.OutOrStdout())}
+			s := &submission{client: c, wait: wait, timeout: r.timeout, linger: linger, out: bufio.NewWriter(cmd.OutOrStdout())}
 			if lines {
-				err = s.lines(ctx, args[0], cmd.InOrStdin())
-			} else {
-				err = s.whole(ctx, args[0], cmd.InOrStdin())
+				return s.lines(cmd.Context(), args[0], cmd.InOrStdin())
 			}
-			return errors.Join(err, s.out.Flush())
+			return s.whole(cmd.Context(), args[0], cmd.InOrStdin())
 		},
 	}
-	r.register(cmd)
+	r.register(cmd.Flags())
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until the messages are final and print receipts")
-	cmd.Flags().BoolVar(&lines, "lines", false, "each line is a message")
+	cmd.Flags().BoolVar(&lines, "lines", false, "submit each line as a message")
+	cmd.Flags().DurationVar(&linger, "linger", 100*time.Millisecond, "with --lines, how long a line waits for others to share its request")
 	return cmd
 }
 
@@ -89,11 +124,16 @@ messages, make them differ: add a nonce (a counter, the time, a random number).`
 type submission struct {
 	client *client.Client
 	wait   bool
-	out    *bufio.Writer
-	chunk  [][]byte
-	bytes  int
-	// first and last are the lines that the chunk is of.
-	first, last int
+	// timeout is for each chunk, linger how long a chunk waits to be filled.
+	timeout, linger time.Duration
+	out             *bufio.Writer
+
+	chunk [][]byte
+	bytes int
+	// numbers are the lines of the chunk's messages; nil if the messages are not lines.
+	numbers []int
+	// ended is set when no line follows the chunk.
+	ended bool
 }
 
 func (s *submission) whole(ctx context.Context, path string, stdin io.Reader) error {
@@ -108,49 +148,82 @@ func (s *submission) whole(ctx context.Context, path string, stdin io.Reader) er
 	return s.flush(ctx)
 }
 
-func (s *submission) lines(ctx context.Context, path string, stdin io.Reader) error {
-	in := stdin
-	if path != "-" {
-		f, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = f.Close() }() // it was only read
-		in = f
-	}
+// line is a line of the input with its number, or why there are no more.
+type line struct {
+	number int
+	text   []byte
+	err    error
+}
+
+// readLines sends the lines of in that are not empty, then closes out. It ends with ctx, but for a
+// read that is under way.
+func readLines(ctx context.Context, path string, in io.Reader, out chan<- line) {
+	defer close(out)
 	scanner := bufio.NewScanner(in)
 	scanner.Buffer(make([]byte, 64<<10), maxMessage)
-	s.first = 1
-	for scanner.Scan() {
-		s.last++
-		line := bytes.TrimSuffix(scanner.Bytes(), []byte("\r"))
-		if len(line) == 0 {
-			continue
+	number := 0
+	send := func(l line) bool {
+		select {
+		case out <- l:
+			return true
+		case <-ctx.Done():
+			return false
 		}
-		s.chunk = append(s.chunk, bytes.Clone(line))
-		if s.bytes += len(line); s.bytes >= chunkBytes || len(s.chunk) == chunkCount {
-			if err := s.flushLines(ctx); err != nil {
-				return err
-			}
+	}
+	for scanner.Scan() {
+		number++
+		text := bytes.TrimSuffix(scanner.Bytes(), []byte("\r"))
+		if len(text) > 0 && !send(line{number: number, text: bytes.Clone(text)}) {
+			return
 		}
 	}
 	if err := scanner.Err(); errors.Is(err, bufio.ErrTooLong) {
-		return errors.Join(s.flushLines(ctx), fmt.Errorf(lineTooLong, s.last+1, maxMessage))
+		send(line{err: fmt.Errorf("line %d is longer than %d bytes", number+1, maxMessage)})
 	} else if err != nil {
-		return errors.Join(s.flushLines(ctx), fmt.Errorf("%s: %w", path, err))
+		send(line{err: fmt.Errorf("%s: %w", path, err)})
 	}
-	return s.flushLines(ctx)
 }
 
-// flushLines names the lines that an error is about: the node counts the messages of a request.
-func (s *submission) flushLines(ctx context.Context) error {
-	if err := s.flush(ctx); err != nil {
-		return fmt.Errorf("lines %d to %d: %w", s.first, s.last, err)
+func (s *submission) lines(ctx context.Context, path string, stdin io.Reader) error {
+	in, err := openInput(path, stdin)
+	if err != nil {
+		return err
 	}
-	s.first = s.last + 1
-	return nil
+	defer func() { _ = in.Close() }() // it was only read
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+	read := make(chan line, chunkCount)
+	go readLines(reading, path, in, read)
+	full := time.NewTimer(s.linger)
+	defer full.Stop()
+	for last := 0; ; {
+		select {
+		case l, more := <-read:
+			if !more || l.err != nil {
+				s.ended = true
+				return errors.Join(s.flush(ctx), l.err)
+			}
+			if len(s.chunk) == 0 {
+				full.Reset(s.linger)
+			}
+			last = l.number
+			s.chunk, s.numbers = append(s.chunk, l.text), append(s.numbers, l.number)
+			if s.bytes += len(l.text); s.bytes < chunkBytes && len(s.chunk) < chunkCount {
+				continue
+			}
+		case <-full.C:
+		case <-ctx.Done():
+			if len(s.chunk) == 0 {
+				return fmt.Errorf("interrupted: no line after line %d is submitted", last)
+			}
+		}
+		if err := s.flush(ctx); err != nil {
+			return err
+		}
+	}
 }
 
+// flush submits the chunk and prints what became of it.
 func (s *submission) flush(ctx context.Context) error {
 	if len(s.chunk) == 0 {
 		return nil
@@ -159,17 +232,22 @@ func (s *submission) flush(ctx context.Context) error {
 	if s.wait {
 		submit = s.client.SubmitWait
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
 	results, err := submit(ctx, s.chunk...)
-	for _, r := range results {
-		if printed := s.print(r); printed != nil {
+	for i := range results {
+		if printed := s.print(&results[i]); printed != nil {
 			return errors.Join(err, printed)
 		}
 	}
-	s.chunk, s.bytes = nil, 0
+	if err != nil {
+		err = s.explain(results, err)
+	}
+	s.chunk, s.numbers, s.bytes = s.chunk[:0], s.numbers[:0], 0
 	return errors.Join(err, s.out.Flush())
 }
 
-func (s *submission) print(r client.Result) error {
+func (s *submission) print(r *client.Result) error {
 	if !s.wait {
 		_, err := fmt.Fprintln(s.out, r.ID)
 		return err
@@ -183,4 +261,51 @@ func (s *submission) print(r client.Result) error {
 	}
 	_, err = s.out.Write(append(line, '\n'))
 	return err
+}
+
+// explain says which lines an error leaves without an answer, and which without a receipt.
+func (s *submission) explain(results []client.Result, err error) error {
+	if s.numbers == nil {
+		return err
+	}
+	var parts []string
+	if pending := s.ranges(func(i int) bool { return i < len(results) && s.wait && results[i].Receipt == nil }); pending != "" {
+		parts = append(parts, pending+": accepted, not known to be final")
+	}
+	if left := s.ranges(func(i int) bool { return i >= len(results) }); left != "" {
+		if !s.ended {
+			left += " and all after them"
+		}
+		// A refusal is an answer; after anything else a node may have taken the messages.
+		if _, refused := errors.AsType[*client.Error](err); refused {
+			parts = append(parts, left+": not submitted")
+		} else {
+			parts = append(parts, left+": not known to be submitted; it is safe to submit them again")
+		}
+	}
+	if parts == nil {
+		return err
+	}
+	return fmt.Errorf("%s: %w", strings.Join(parts, "; "), err)
+}
+
+// ranges names the lines of the chunk's messages that which selects, empty lines between them
+// included.
+func (s *submission) ranges(which func(i int) bool) string {
+	var out []string
+	for i := 0; i < len(s.numbers); i++ {
+		if !which(i) {
+			continue
+		}
+		first := i
+		for i+1 < len(s.numbers) && which(i+1) {
+			i++
+		}
+		if first == i {
+			out = append(out, fmt.Sprintf("line %d", s.numbers[i]))
+		} else {
+			out = append(out, fmt.Sprintf("lines %d to %d", s.numbers[first], s.numbers[i]))
+		}
+	}
+	return strings.Join(out, ", ")
 }
