@@ -4,29 +4,48 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"strings"
 	"time"
 
+	"github.com/diseq/diseq/node/catchup"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/consensus"
+	"github.com/diseq/diseq/node/ledger"
 	"github.com/diseq/diseq/node/mempool"
 	"github.com/diseq/diseq/node/server"
+	"github.com/diseq/diseq/node/state"
 	"github.com/diseq/diseq/node/store"
 	"github.com/diseq/diseq/node/trie"
+	"github.com/diseq/diseq/node/voter"
 )
 
-// backend answers the HTTP handlers.
-type backend struct{ n *Node }
+// backend answers the HTTP handlers and the metrics' gauges.
+type backend struct {
+	name, version string
+	self          chain.PublicKey
+	genesis       *chain.Genesis
+	set           *chain.ValidatorSet
+	log           *slog.Logger
+
+	network *network
+	store   *store.Store
+	ledger  *ledger.Ledger
+	state   *state.Follower
+	pool    *mempool.Pool
+	catchup *catchup.Catchup
+	voter   *voter.Voter
+}
 
 var _ server.Backend = (*backend)(nil)
 
 // Genesis returns the genesis document.
-func (b *backend) Genesis() *chain.Genesis { return b.n.genesis }
+func (b *backend) Genesis() *chain.Genesis { return b.genesis }
 
 // Submit accepts all of messages or none.
 func (b *backend) Submit(ctx context.Context, messages []chain.Message) ([]server.SubmitResult, error) {
-	results, err := b.n.pool.Submit(ctx, messages)
+	results, err := b.pool.Submit(ctx, messages)
 	if err != nil {
 		return nil, poolError(err)
 	}
@@ -66,26 +85,26 @@ func poolError(err error) error {
 
 // Wait returns nil once every id is final.
 func (b *backend) Wait(ctx context.Context, ids []chain.Hash) error {
-	_, err := b.n.pool.Wait(ctx, ids)
+	_, err := b.pool.Wait(ctx, ids)
 	return poolError(err)
 }
 
-// Message returns where a message stands.
+// Message returns a message and whether it is pending or final.
 func (b *backend) Message(ctx context.Context, id chain.Hash) (*server.MessageStatus, error) {
-	for range 2 { // it may become final between the two looks
-		r, err := b.n.pool.Status(id)
+	for range 2 { // it may become final between the two reads
+		r, err := b.pool.Status(id)
 		if err != nil {
 			return nil, poolError(err)
 		}
 		switch r.State {
 		case mempool.Final:
-			f, err := b.n.finals.block(ctx, r.Height)
+			f, err := b.ledger.Block(ctx, r.Height)
 			if err != nil {
 				return nil, err
 			}
 			return &server.MessageStatus{ID: id, Message: f.Messages[r.Index], Final: true, Height: r.Height, Index: r.Index}, nil
 		case mempool.Pending:
-			if m, ok := b.n.pool.Message(id); ok {
+			if m, ok := b.pool.Message(id); ok {
 				return &server.MessageStatus{ID: id, Message: m}, nil
 			}
 		default:
@@ -101,7 +120,7 @@ func (b *backend) Receipts(ctx context.Context, ids []chain.Hash) ([]*chain.Rece
 	type place struct{ in, index int }
 	places := map[uint64][]place{}
 	for i, id := range ids {
-		r, err := b.n.pool.Status(id)
+		r, err := b.pool.Status(id)
 		if err != nil {
 			return nil, poolError(err)
 		}
@@ -110,7 +129,7 @@ func (b *backend) Receipts(ctx context.Context, ids []chain.Hash) ([]*chain.Rece
 		}
 	}
 	for height, wanted := range places {
-		f, err := b.certified(ctx, height)
+		f, err := b.ledger.Certified(ctx, height)
 		if err != nil {
 			return nil, err
 		}
@@ -129,66 +148,48 @@ func (b *backend) Receipts(ctx context.Context, ids []chain.Hash) ([]*chain.Rece
 	return out, nil
 }
 
-// certified returns a final block with the strongest certificate held.
-func (b *backend) certified(ctx context.Context, height uint64) (*chain.FinalBlock, error) {
-	f, err := b.n.finals.block(ctx, height)
-	if err != nil {
-		return nil, err
-	}
-	if height == 0 {
-		return f, nil
-	}
-	c, err := b.n.store.Certificate(ctx, height)
-	if err != nil {
-		return nil, err
-	}
-	strong := *f
-	strong.Certificate = *c
-	return &strong, nil
-}
-
 // Block returns a final block.
 func (b *backend) Block(ctx context.Context, height uint64) (*chain.FinalBlock, error) {
-	if height > b.n.tip.Load().block.Header.Height {
+	if height > b.ledger.Height() {
 		return nil, fmt.Errorf("block %d: %w", height, server.ErrNotFound)
 	}
-	return b.certified(ctx, height)
+	return b.ledger.Certified(ctx, height)
 }
 
 // Header returns the header and the certificate of a final block.
 func (b *backend) Header(ctx context.Context, height uint64) (*chain.Header, *chain.Certificate, error) {
-	if height > b.n.tip.Load().block.Header.Height {
+	if height > b.ledger.Height() {
 		return nil, nil, fmt.Errorf("block %d: %w", height, server.ErrNotFound)
 	}
-	h, err := b.n.store.Header(ctx, height)
+	h, err := b.ledger.Header(ctx, height)
 	if err != nil {
 		return nil, nil, err
 	}
 	if height == 0 {
 		return h, &chain.Certificate{}, nil
 	}
-	c, err := b.n.store.Certificate(ctx, height)
+	c, err := b.ledger.Certificate(ctx, height)
 	return h, c, err
 }
 
 // FinalHeight returns the last final height and a channel that is closed when it rises.
-func (b *backend) FinalHeight() (uint64, <-chan struct{}) { return b.n.finalHeight() }
+func (b *backend) FinalHeight() (uint64, <-chan struct{}) { return b.ledger.Final() }
 
 // Pending returns the oldest pending messages.
 func (b *backend) Pending(_ context.Context, limit, maxBytes int) ([]chain.Message, error) {
-	return b.n.pool.Pending(limit, maxBytes), nil
+	return b.pool.Pending(limit, maxBytes), nil
 }
 
-// Commitments returns the VRF commitments held for the current and the next epoch.
-func (b *backend) Commitments() []chain.Commitment { return b.n.beacon.commitments() }
+// Commitments returns the verified VRF commitments for the current and the next epoch.
+func (b *backend) Commitments() []chain.Commitment { return b.ledger.Beacon().Commitments() }
 
 // StateRoot returns the newest root computed.
 func (b *backend) StateRoot() server.StateRoot {
-	height, _ := b.n.follower.newest()
+	height, _ := b.state.Newest()
 	out := server.StateRoot{Height: height}
-	node, err := b.n.follower.current().RootNode(height)
+	node, err := b.state.RootNode(height)
 	if err != nil {
-		b.n.log.Error("newest root not at hand", "height", height, "err", err)
+		b.log.Error("state root not read", "height", height, "err", err)
 		return out
 	}
 	out.Hash, out.Left, out.Right = optional(node.Hash), optional(node.Left), optional(node.Right)
@@ -204,11 +205,11 @@ func optional(h chain.Hash) *chain.Hash {
 
 // Prove returns a trie proof.
 func (b *backend) Prove(ctx context.Context, id chain.Hash, height *uint64) (*server.Proof, error) {
-	at, _ := b.n.follower.newest()
+	at, _ := b.state.Newest()
 	if height != nil {
 		at = *height
 	}
-	p, err := b.n.follower.current().Prove(ctx, at, id)
+	p, err := b.state.Prove(ctx, at, id)
 	if errors.Is(err, trie.ErrNoSuchHeight) {
 		return nil, fmt.Errorf("root of height %d: %w", at, server.ErrNotFound)
 	}
@@ -216,7 +217,7 @@ func (b *backend) Prove(ctx context.Context, id chain.Hash, height *uint64) (*se
 		return nil, err
 	}
 	if p.Leaf != nil {
-		f, err := b.n.finals.block(ctx, p.Leaf.Height)
+		f, err := b.ledger.Block(ctx, p.Leaf.Height)
 		if err != nil {
 			return nil, err
 		}
@@ -226,28 +227,8 @@ func (b *backend) Prove(ctx context.Context, id chain.Hash, height *uint64) (*se
 	if out.Included {
 		out.Legacy = (*trie.PoCProof)(p)
 	}
-	out.Header, out.Certificate, err = b.certifier(ctx, at, out.Root)
+	out.Header, out.Certificate, err = b.ledger.Certifier(ctx, at, out.Root)
 	return out, err
-}
-
-// certifier returns the first final header that certifies the root of a height, if there is one:
-// states may be certified some heights later, and not each of them is.
-func (b *backend) certifier(ctx context.Context, state uint64, root chain.Hash) (*chain.Header, *chain.Certificate, error) {
-	top := b.n.tip.Load().block.Header.Height
-	for height := state + 1; height <= min(top, state+chain.MaxStateLag); height++ {
-		h, err := b.n.store.Header(ctx, height)
-		if err != nil {
-			return nil, nil, err
-		}
-		if h.StateHeight > state {
-			break
-		}
-		if h.StateHeight == state && h.StateRoot == root {
-			c, err := b.n.store.Certificate(ctx, height)
-			return h, c, err
-		}
-	}
-	return nil, nil, nil
 }
 
 func tolerance(n, t int) server.Tolerance {
@@ -257,49 +238,47 @@ func tolerance(n, t int) server.Tolerance {
 
 // Status returns the node's view of itself and of the chain.
 func (b *backend) Status() server.Status {
-	n := b.n
-	tip, pool := n.tip.Load(), n.pool.Stats()
-	state, _ := n.follower.newest()
+	tip, pool := b.ledger.Tip(), b.pool.Stats()
+	state, _ := b.state.Newest()
 	out := server.Status{
-		ChainID: n.genesis.ChainID, Node: n.cfg.Name, PublicKey: n.self, Role: n.role(), Ready: true,
-		Height: tip.block.Header.Height, BlockHash: tip.hash, BlockTimestamp: tip.block.Header.Timestamp,
-		StateHeight: state, Threshold: n.set.Threshold, Validators: len(n.set.Validators), Headroom: n.headroom(),
-		Tolerance: tolerance(len(n.set.Validators), int(n.set.Threshold)),
-		Evidence:  n.store.EvidenceHeld(),
+		ChainID: b.genesis.ChainID, Node: b.name, PublicKey: b.self, Role: b.role(), Ready: true,
+		Height: tip.Height(), BlockHash: tip.Hash, BlockTimestamp: tip.Block.Header.Timestamp,
+		StateHeight: state, Threshold: b.set.Threshold, Validators: len(b.set.Validators), Headroom: b.network.headroom(),
+		Tolerance: tolerance(len(b.set.Validators), int(b.set.Threshold)),
+		Evidence:  b.store.EvidenceHeld(),
 		Pool:      server.PoolStatus{Messages: pool.Messages, Bytes: pool.Bytes, MaxBytes: pool.MaxBytes},
-		Versions:  server.Versions{Node: n.version, Protocol: chain.ProtocolVersion, Go: runtime.Version()},
+		Versions:  server.Versions{Node: b.version, Protocol: chain.ProtocolVersion, Go: runtime.Version()},
 	}
-	if n.set.SynchronyDeltaMS != 0 {
-		healthy := n.synchrony.ok.Load()
-		out.Synchrony = &server.Synchrony{DeltaMS: n.set.SynchronyDeltaMS, Healthy: healthy, Settled: healthy && n.synchrony.settled.Load()}
+	if b.set.SynchronyDeltaMS != 0 {
+		health := b.voter.Health()
+		out.Synchrony = &server.Synchrony{DeltaMS: b.set.SynchronyDeltaMS, Healthy: health.Healthy, Settled: health.Settled}
 	}
 	if err := b.Ready(); err != nil {
 		out.Ready, out.Reason = false, err.Error()
 	}
-	if !tip.seen.IsZero() {
-		out.FinalizedTimestamp = uint64(tip.seen.UnixMilli())
+	if !tip.Seen.IsZero() {
+		out.FinalizedTimestamp = uint64(tip.Seen.UnixMilli())
 	}
-	if v := n.seq.view.Load(); v != nil && v.height == out.Height+1 {
-		out.Round, out.Leader = v.round, uint32(v.order[int(v.round)%len(v.order)])
+	if v := b.voter.View(); v != nil && v.Height == out.Height+1 {
+		out.Round, out.Leader = v.Round, uint32(v.Leader)
 	}
-	for _, p := range n.transport.Peers() {
-		out.Peers = append(out.Peers, server.PeerStatus{Name: p.Name, PublicKey: p.Key, Connected: p.Up, Height: n.sync.final(p.Key)})
+	for _, p := range b.network.Peers() {
+		out.Peers = append(out.Peers, server.PeerStatus{Name: p.Name, PublicKey: p.Key, Connected: p.Up, Height: b.catchup.Final(p.Key)})
 	}
 	return out
 }
 
 // Validators returns the set in force at a height: in this version that of genesis.
 func (b *backend) Validators(_ context.Context, height uint64) (*server.ValidatorsStatus, error) {
-	n := b.n
-	if height > n.tip.Load().block.Header.Height+1 {
+	if height > b.ledger.Height()+1 {
 		return nil, fmt.Errorf("the validators of height %d: %w", height, server.ErrNotFound)
 	}
-	made, missed := n.beacon.counts()
+	made, missed := b.ledger.Beacon().Counts()
 	out := &server.ValidatorsStatus{
-		Height: height, Threshold: n.set.Threshold, SynchronyDeltaMS: n.set.SynchronyDeltaMS, ValidatorsHash: n.set.Hash(),
-		Tolerance: tolerance(len(n.set.Validators), int(n.set.Threshold)),
+		Height: height, Threshold: b.set.Threshold, SynchronyDeltaMS: b.set.SynchronyDeltaMS, ValidatorsHash: b.set.Hash(),
+		Tolerance: tolerance(len(b.set.Validators), int(b.set.Threshold)),
 	}
-	for i, v := range n.genesis.Validators {
+	for i, v := range b.genesis.Validators {
 		out.Validators = append(out.Validators, server.ValidatorStatus{
 			Index: uint32(i), Name: v.Name, PublicKey: v.PublicKey, VRFKey: v.VRFKey, RevealsMade: made[i], RevealsMissed: missed[i],
 		})
@@ -307,40 +286,44 @@ func (b *backend) Validators(_ context.Context, height uint64) (*server.Validato
 	return out, nil
 }
 
-// Evidence returns the evidence held.
+// Evidence returns the stored evidence, oldest first.
 func (b *backend) Evidence(ctx context.Context, limit int) ([]chain.Evidence, error) {
-	return b.n.store.Evidence(ctx, limit)
+	return b.store.Evidence(ctx, limit)
 }
 
-// Ready returns nil if the node is caught up and able to serve.
+// farBehind is the lag, in heights, from which on a node is not ready.
+const farBehind = 10
+
+// Ready returns nil if the node has caught up and can serve.
 func (b *backend) Ready() error {
-	if !b.n.sync.settled() {
-		return errors.New("just started: asking the peers how far they are")
+	if !b.catchup.KnowsPeers() {
+		return errors.New("just started: asking the peers for their heights")
 	}
-	if behind := b.n.sync.behind(); behind > farBehind {
+	if behind := b.catchup.Behind(); behind > farBehind {
 		return fmt.Errorf("catching up: %d heights behind", behind)
 	}
-	height := b.n.tip.Load().block.Header.Height
-	if state, _ := b.n.follower.newest(); height-state > chain.MaxStateLag {
+	height := b.ledger.Height()
+	if state, _ := b.state.Newest(); height-state > chain.MaxStateLag {
 		return fmt.Errorf("the state is %d heights behind the blocks", height-state)
 	}
 	return nil
 }
 
-// headroom returns the number of validators connected or heard from lately, this one included,
-// minus the threshold.
-func (n *Node) headroom() int {
-	heard := 0
-	if n.set.Index(n.self) >= 0 {
-		heard++
-	}
-	for _, p := range n.transport.Peers() {
-		if n.set.Index(p.Key) >= 0 && (p.Up || time.Since(p.LastHeard) < heardLately) {
-			heard++
-		}
-	}
-	return heard - int(n.set.Threshold)
-}
+// The roles of a node.
+const (
+	roleValidator = "validator"
+	roleObserver  = "observer"
+	roleRejoining = "rejoining"
+)
 
-// heardLately is for how long a validator counts as heard from.
-const heardLately = 5 * time.Second
+// role is what the node is at the next height.
+func (b *backend) role() string {
+	switch {
+	case b.set.Index(b.self) < 0:
+		return roleObserver
+	case b.ledger.Height()+1 < b.voter.VotesFrom():
+		return roleRejoining
+	default:
+		return roleValidator
+	}
+}

@@ -1,16 +1,21 @@
 package node
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/diseq/diseq/node/verify"
+	"github.com/diseq/diseq/node/voter"
+)
 
 // An alert on increase() misses the first event of a series that is born with it.
 func TestSeriesAreThereBeforeTheirFirstEvent(t *testing.T) {
-	n := newTestNetwork(t, 4, 3).openNode(0)
+	n := newTestNetwork(t, 4, 3).open(0)
 	families, err := n.metrics.registry.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"diseq_evidence_total": "E2", "diseq_votes_withheld_total": reasonClock, "diseq_rejected_total": whatVote,
+		"diseq_evidence_total": "E2", "diseq_votes_withheld_total": voter.ReasonClock, "diseq_rejected_total": verify.KindVote,
 		"diseq_peer_rejected_total": "malformed", "diseq_mempool_refused_batches_total": "signature",
 		"diseq_mempool_rejected_requests_total": "full", "diseq_vrf_commitments_total": "missed",
 	} {

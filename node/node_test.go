@@ -145,6 +145,34 @@ func (n *testNetwork) stop(i int) {
 	}
 }
 
+// open opens node i without running it.
+func (n *testNetwork) open(i int) *Node {
+	n.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	node, err := open(ctx, Machine{}, n.configs[i], "test", slog.New(slog.DiscardHandler))
+	if err != nil {
+		cancel()
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() {
+		cancel()
+		if err := node.close(); err != nil {
+			n.t.Error(err)
+		}
+	})
+	return node
+}
+
+// role opens node i and returns its role at the next height.
+func (n *testNetwork) role(i int) string {
+	n.t.Helper()
+	node := n.open(i)
+	if err := node.startVoter(); err != nil {
+		n.t.Fatal(err)
+	}
+	return node.backend.role()
+}
+
 // patience bounds every wait of these tests: it is only used up when something is broken.
 const patience = 2 * time.Minute
 
@@ -258,7 +286,7 @@ func TestAVoteStoreIsMadeOnlyOnAFirstVolume(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got := n.openNode(0).role(); got != c.role {
+		if got := n.role(0); got != c.role {
 			t.Errorf("%s: the node is %s, want %s", c.name, got, c.role)
 		}
 	}
@@ -286,7 +314,7 @@ func TestAVoteStoreIsNotMadeAgainInAnEmptiedDirectory(t *testing.T) {
 			peers.Peers = append(peers.Peers, PeerEntry{Name: v.Name, PublicKey: v.PublicKey, VoteStore: slices.Contains(c.made, i)})
 		}
 		writeJSON(t, cfg.Peers, peers)
-		if got := n.openNode(0).role(); got != c.role {
+		if got := n.role(0); got != c.role {
 			t.Errorf("%s: the node is %s, want %s", c.name, got, c.role)
 		}
 	}
@@ -332,4 +360,22 @@ func TestAnIdleNetworkMakesNoBlocks(t *testing.T) {
 			t.Fatalf("block %d, of state %d, follows block %d, which certifies state %d", h.Height, h.StateHeight, certifies.Height, certifies.StateHeight)
 		}
 	}
+}
+
+// A node serves once it knows how far the others are, and not while it is far behind them.
+func TestANodeIsReadyUnlessItIsFarBehind(t *testing.T) {
+	network := newTestNetwork(t, 4, 3)
+	n := network.open(0)
+	wantNotReady := func(want string) {
+		t.Helper()
+		if err := n.backend.Ready(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("readiness: %v, want an error with %q", err, want)
+		}
+	}
+	wantNotReady("just started")
+	network.eventually("the node is ready alone", func() bool { return n.backend.Ready() == nil })
+	for _, v := range n.set.Validators[1:3] {
+		n.catchup.Heard(v.PublicKey, 12)
+	}
+	wantNotReady("11 heights behind")
 }

@@ -6,21 +6,28 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-
+	"github.com/diseq/diseq/node/catchup"
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/gossip"
 	"github.com/diseq/diseq/node/identity"
+	"github.com/diseq/diseq/node/internal/disk"
+	"github.com/diseq/diseq/node/internal/patient"
+	"github.com/diseq/diseq/node/internal/tasks"
+	"github.com/diseq/diseq/node/ledger"
 	"github.com/diseq/diseq/node/mempool"
 	"github.com/diseq/diseq/node/peer"
+	"github.com/diseq/diseq/node/state"
 	"github.com/diseq/diseq/node/store"
+	"github.com/diseq/diseq/node/verify"
+	"github.com/diseq/diseq/node/voter"
 	"github.com/diseq/diseq/node/vrf"
 )
 
-// open opens files and listeners' parts; nothing runs yet.
+// open opens the files and connects the rooms; nothing runs yet. ctx ends when the node stops.
 func open(ctx context.Context, machine Machine, cfg Config, version string, logger *slog.Logger) (_ *Node, err error) {
 	genesis, err := cfg.LoadGenesis()
 	if err != nil {
@@ -30,65 +37,113 @@ func open(ctx context.Context, machine Machine, cfg Config, version string, logg
 	if err != nil {
 		return nil, err
 	}
+	if machine.Now == nil {
+		machine.Now = time.Now
+	}
 	n := &Node{
 		cfg: cfg, machine: machine, log: logger, genesis: genesis, set: genesis.Set(), identity: own, self: own.Public().PublicKey,
-		version: version, now: time.Now, names: map[chain.PublicKey]string{}, next: make(chan struct{}),
+		names: names{}, version: version, tasks: tasks.New(ctx), metrics: newMetrics(),
 	}
-	if machine.Now != nil {
-		n.now = machine.Now
-	}
-	for _, v := range genesis.Validators {
-		n.names[v.PublicKey] = v.Name
-		if _, err := vrf.ParsePublicKey(v.VRFKey[:]); err != nil {
-			return nil, fmt.Errorf("the genesis document has a VRF key of %s that is none: %w", v.Name, err)
-		}
-		if public := own.Public(); v.PublicKey == n.self && v.VRFKey != public.VRFKey {
-			return nil, fmt.Errorf("the genesis document has VRF key %v for %s, the key file %v", v.VRFKey, v.Name, public.VRFKey)
-		}
+	n.disk = &patient.Writer{Ctx: ctx, Full: n.metrics.diskFull, Logger: logger}
+	if err := n.readValidators(); err != nil {
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close())
 		}
 	}()
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	n.metrics = newMetrics(n, registry)
-	if err := n.createVotes(); err != nil {
-		return nil, err
-	}
-	if n.store, err = store.Open(cfg.Data, genesis, store.Options{Logger: logger, Registerer: registry}); err != nil {
-		return nil, err
-	}
-	n.finals = newFinals(n.store)
-	n.verifier = newVerifier(genesis)
-	if err := n.openVotes(); err != nil {
-		return nil, err
-	}
-	if n.follower, err = newFollower(ctx, n); err != nil {
-		return nil, err
-	}
-	if err := n.restore(ctx); err != nil {
-		return nil, err
-	}
-	if err := n.openPool(ctx, registry); err != nil {
-		return nil, err
-	}
-	n.pushes = &pushes{n: n, on: map[chain.PublicKey]bool{}}
-	n.commitments = newCommitments(n)
-	n.sync = newSyncer(n)
-	n.seq = newSequencer(n)
-	n.synchrony = newSynchrony(n)
-	n.transport, err = peer.New(peer.Config{
-		Key: own.Signing, Genesis: genesis, Name: cfg.Name, Version: version, Logger: logger, Registerer: registry,
+	incoming := new(handler) // filled in below: the transport calls it from Start on
+	transport, err := peer.New(peer.Config{
+		Key: own.Signing, Genesis: genesis, Name: cfg.Name, Version: version, Logger: logger, Registerer: n.metrics.registry,
 		Dial: machine.Dial,
-	}, &handler{n})
-	return n, err
+	}, incoming)
+	if err != nil {
+		return nil, err
+	}
+	n.network = &network{Transport: transport, set: n.set, self: n.self}
+	if err := n.openFiles(ctx); err != nil {
+		return nil, err
+	}
+	n.connect(incoming)
+	return n, nil
+}
+
+// readValidators takes the validators' names from the genesis document and checks their VRF keys.
+func (n *Node) readValidators() error {
+	for _, v := range n.genesis.Validators {
+		n.names[v.PublicKey] = v.Name
+		if _, err := vrf.ParsePublicKey(v.VRFKey[:]); err != nil {
+			return fmt.Errorf("the genesis document has an invalid VRF key for %s: %w", v.Name, err)
+		}
+		if public := n.identity.Public(); v.PublicKey == n.self && v.VRFKey != public.VRFKey {
+			return fmt.Errorf("the genesis document has VRF key %v for %s, the key file %v", v.VRFKey, v.Name, public.VRFKey)
+		}
+	}
+	return nil
+}
+
+// openFiles opens what is on disk, in the order in which each part rests on those before.
+func (n *Node) openFiles(ctx context.Context) (err error) {
+	if err := n.createVotes(); err != nil {
+		return err
+	}
+	options := store.Options{Logger: n.log, Registerer: n.metrics.registry}
+	if n.store, err = store.Open(n.cfg.Data, n.genesis, options); err != nil {
+		return err
+	}
+	if err := n.openVotes(); err != nil {
+		return err
+	}
+	if n.ledger, err = ledger.Open(ctx, n.genesis, patient.Store{Store: n.store, Disk: n.disk}); err != nil {
+		return err
+	}
+	n.state, err = state.Open(ctx, state.Config{
+		Path: filepath.Join(n.cfg.Data, "state.db"), HistoryHeights: uint64(n.cfg.Limits.HistoryHeights), Genesis: n.genesis,
+		Ledger: n.ledger, Indexed: func(height uint64) { n.pool.Indexed(height) }, FreeDisk: n.freeDisk, Logger: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	return n.openPool(ctx)
+}
+
+func (n *Node) freeDisk() (uint64, error) { return disk.Free(n.cfg.Data) }
+
+// connect makes the rooms that have no files, each with the doors that it needs of the others.
+func (n *Node) connect(incoming *handler) {
+	finals, contradictions := make(chan *chain.FinalBlock, 16), make(chan error)
+	verifier := verify.New(n.genesis)
+	n.pushes = gossip.NewPushes(n.pool, n.network, n.tasks)
+	n.commitments = gossip.NewCommitments(gossip.CommitmentsConfig{
+		Self: n.self, Index: n.set.Index(n.self), Key: n.identity.VRF, Beacon: n.ledger.Beacon(), Network: n.network, Tasks: n.tasks,
+		ProofSeconds: n.metrics.proofSeconds, Name: n.names.of, Logger: n.log,
+	})
+	n.catchup = catchup.New(catchup.Config{
+		Set: n.set, Ledger: n.ledger, Verifier: verifier, Network: n.network, WaitState: n.state.Wait,
+		Finals: finals, Contradictions: contradictions,
+		Tasks: n.tasks, Fetched: n.metrics.caughtUp, Name: n.names.of, Logger: n.log,
+	})
+	n.voter = voter.New(voter.Config{
+		Genesis: n.genesis, Key: n.identity.Signing, Ledger: n.ledger, Pool: n.pool, Network: n.network, State: n.state,
+		Apply: n.apply, Finals: finals, Contradictions: contradictions, CatchUp: n.catchup.Hint,
+		HasCommitment: n.commitments.Acknowledged, Evidence: n.keepEvidence, Now: n.machine.Now, Tasks: n.tasks,
+		Metrics: n.metrics.voter(), Name: n.names.of, Logger: n.log,
+	})
+	*incoming = handler{
+		ctx: n.tasks.Context(), chainID: n.genesis.ChainID, key: n.identity.Signing, rejected: n.metrics.rejected,
+		verifier: verifier, heard: n.catchup.Heard, post: n.voter.Post,
+		ledger: n.ledger, store: n.store, pool: n.pool, voter: n.voter, catchup: n.catchup, commitments: n.commitments, pushes: n.pushes,
+	}
+	n.backend = &backend{
+		name: n.cfg.Name, version: n.version, self: n.self, genesis: n.genesis, set: n.set, log: n.log,
+		network: n.network, store: n.store, ledger: n.ledger, state: n.state, pool: n.pool, catchup: n.catchup, voter: n.voter,
+	}
+	n.metrics.registry.MustRegister(&collector{n.backend})
 }
 
 // createVotes makes the vote store where the configuration states that the data directory is this
-// validator's first, and the directory bears it out: nothing is in it. What the peers file says
-// goes before both.
+// validator's first, the directory is empty, and the peers file does not record an earlier store.
 func (n *Node) createVotes() error {
 	if !n.cfg.CreateVoteStore || n.set.Index(n.self) < 0 {
 		return nil
@@ -98,23 +153,23 @@ func (n *Node) createVotes() error {
 		return fmt.Errorf("data directory: %w", err)
 	}
 	for _, e := range entries {
-		// A new volume may have the first of these; the others are left when a start is cut off
-		// before the vote store is there.
+		// A new volume may have the first of these. A start that is cut off before the vote store is
+		// there leaves the others.
 		if name := e.Name(); name != "lost+found" && name != "LOCK" && !strings.HasPrefix(name, "votes.db.new") {
 			return nil
 		}
 	}
-	// An emptied directory looks like a first one. Whoever wrote the peers file may know better.
+	// An emptied directory looks like a first one. The writer of the peers file may know better.
 	made, err := madeVoteStore(n.cfg.Peers, n.self)
 	if err != nil {
 		return err
 	}
 	if made {
-		n.log.Warn("the data directory is empty, and by the peers file this validator made its vote store before: it is not made again",
+		n.log.Warn("data directory is empty, but the peers file records an earlier vote store of this validator: not creating a new one",
 			"data", n.cfg.Data, "peers", n.cfg.Peers)
 		return nil
 	}
-	n.log.Info("first start in this data directory: the vote store is made", "data", n.cfg.Data)
+	n.log.Info("first start in this data directory: creating the vote store", "data", n.cfg.Data)
 	return store.CreateVotes(n.cfg.Data, n.self)
 }
 
@@ -127,101 +182,38 @@ func (n *Node) openVotes() error {
 	votes, err := n.store.OpenVotes(n.self)
 	if errors.Is(err, store.ErrNoVoteStore) {
 		n.log.Warn("no vote store: this node observes until it may vote again", "data", n.cfg.Data)
-		n.voteFrom.Store(never)
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	n.votes.Store(votes)
-	n.voteFrom.Store(votes.FirstHeight())
-	return nil
+	n.votes = votes
+	return err
 }
 
-// restore derives the state in memory from the final blocks.
-func (n *Node) restore(ctx context.Context) error {
-	n.beacon = newBeacon(n.genesis)
-	var rows []chain.Epoch
-	const page = 4096
-	for from := uint64(0); ; {
-		stored, err := n.store.Epochs(ctx, from, page)
-		if err != nil {
-			return err
-		}
-		rows = append(rows, stored...)
-		if len(stored) < page {
-			break
-		}
-		from = stored[len(stored)-1].Number + 1
-	}
-	height := n.store.Height()
-	n.beacon.restore(height, rows)
-	b, err := n.store.Block(ctx, height)
-	if err != nil {
-		return err
-	}
-	// Of the heights that the last header's state does not cover, the last with messages: at most
-	// MaxStateLag to look at.
-	last := uint64(0)
-	for h := height; h > b.Header.StateHeight && last == 0; h-- {
-		header, err := n.store.Header(ctx, h)
-		if err != nil {
-			return err
-		}
-		if header.MessagesCount > 0 {
-			last = h
-		}
-	}
-	n.tip.Store(&tip{hash: b.Hash(), block: b, lastNonEmpty: last})
-	return nil
-}
-
-func (n *Node) openPool(ctx context.Context, registry prometheus.Registerer) error {
+func (n *Node) openPool(ctx context.Context) (err error) {
 	authors := make([]chain.PublicKey, len(n.set.Validators))
 	for i, v := range n.set.Validators {
 		authors[i] = v.PublicKey
 	}
-	indexed, _ := n.follower.newest()
-	pool, err := mempool.Open(ctx, mempool.Config{
+	indexed, _ := n.state.Newest()
+	n.pool, err = mempool.Open(ctx, mempool.Config{
 		Key: n.identity.Signing, ChainID: n.genesis.ChainID,
 		MaxMessageBytes: int(n.genesis.Parameters.MaxMessageBytes), MaxBlockBytes: int(n.genesis.Parameters.MaxBlockBytes),
-		Authors: authors, Acknowledgements: len(authors) - int(n.set.Threshold), Linked: n.linked,
+		Authors: authors, Acknowledgements: len(authors) - int(n.set.Threshold), Linked: n.network.linked,
 		MaxPoolBytes: int64(n.cfg.Limits.MaxPoolBytes), Height: indexed,
-		Storage: n.store, Index: n.follower, Replicator: poolReplicator{n}, FreeDisk: freeDisk(n.cfg.Data),
-		Logger: n.log, Registerer: registry,
+		Storage: n.store, Index: n.state, Replicator: replicator{n.network.Transport}, FreeDisk: n.freeDisk,
+		Logger: n.log, Registerer: n.metrics.registry,
 	})
 	if err != nil {
 		return err
 	}
-	n.pool = pool
-	// What the trie does not have yet the pool has to know.
-	for h := indexed + 1; h <= n.store.Height(); h++ {
-		b, err := n.store.Block(ctx, h)
+	// The pool must know the blocks that the state has not indexed yet.
+	for h := indexed + 1; h <= n.ledger.Height(); h++ {
+		b, err := n.ledger.WithIDs(ctx, h)
 		if err != nil {
 			return err
 		}
-		if err := n.pool.Committed(h, b.Body, messageIDs(b.Messages)); err != nil {
+		if err := n.pool.Committed(h, b.Body, b.IDs); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// linked returns the number of other validators that there is a link to.
-func (n *Node) linked() int {
-	count := 0
-	for _, p := range n.transport.Peers() {
-		if p.Up && n.set.Index(p.Key) >= 0 {
-			count++
-		}
-	}
-	return count
-}
-
-func messageIDs(messages []chain.Message) []chain.Hash {
-	ids := make([]chain.Hash, len(messages))
-	for i, m := range messages {
-		ids[i] = m.ID()
-	}
-	return ids
 }

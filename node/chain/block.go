@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"fmt"
+	"time"
 )
 
 // Header is what validators sign the hash of. It names its height and not its round, so that a
@@ -54,6 +55,9 @@ func (h *Header) append(b []byte) []byte {
 
 // Encode returns the canonical encoding.
 func (h *Header) Encode() []byte { return h.append(make([]byte, 0, 384)) }
+
+// Time returns the timestamp as a time; one beyond 2^53 ms, which no clock shows, as that.
+func (h *Header) Time() time.Time { return time.UnixMilli(int64(min(h.Timestamp, 1<<53))) }
 
 // Hash returns the block hash.
 func (h *Header) Hash() Hash { return digest("diseq/header", h.Encode()) }

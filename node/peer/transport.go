@@ -246,6 +246,16 @@ func (t *Transport) Push(ctx context.Context, to chain.PublicKey, hash chain.Has
 	}
 }
 
+// Connected returns the peers to which there is a link, in order of their names.
+func (t *Transport) Connected() (keys []chain.PublicKey) {
+	for _, p := range t.Peers() {
+		if p.Up {
+			keys = append(keys, p.Key)
+		}
+	}
+	return keys
+}
+
 // PeerInfo is the state of one peer, for status pages.
 type PeerInfo struct {
 	Peer

@@ -189,7 +189,7 @@ func volumeDeleted(t *testing.T, n *Network) {
 		t.Errorf("%s was %v, want it Rejoining in between", n.ValidatorName(k), phases)
 	}
 	log := n.log(t.Context(), n.MustPod(k), false)
-	if !strings.Contains(log, "no vote store") || strings.Contains(log, "the vote store is made\"") || strings.Contains(log, "first start") {
+	if !strings.Contains(log, "no vote store") || strings.Contains(log, "creating the vote store") || strings.Contains(log, "first start") {
 		t.Errorf("%s did not start on the new volume as a validator that lost its vote store:\n%s", n.PodName(k), log)
 	}
 	if command := fmt.Sprint(n.MustPod(k).Spec.Containers[0].Command, n.MustPod(k).Spec.Containers[0].Args); strings.Contains(command, "create-vote-store") {
@@ -236,7 +236,7 @@ func volumeEmptied(t *testing.T, n *Network) {
 	if phases := timeline.Phases(n.ValidatorName(k)); !ordered(phases, v1alpha1.MemberValidator, v1alpha1.MemberRejoining, v1alpha1.MemberValidator) {
 		t.Errorf("%s was %v, want it Rejoining in between", n.ValidatorName(k), phases)
 	}
-	if log := n.log(t.Context(), n.MustPod(k), false); !strings.Contains(log, "it is not made again") || strings.Contains(log, "first start") {
+	if log := n.log(t.Context(), n.MustPod(k), false); !strings.Contains(log, "not creating a new one") || strings.Contains(log, "first start") {
 		t.Errorf("%s did not start on the emptied volume as a validator that lost its vote store:\n%s", n.PodName(k), log)
 	}
 }

@@ -1,4 +1,4 @@
-package node
+package voter
 
 import (
 	"sync"
@@ -6,8 +6,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// prepared holds the blocks of the height being decided that this node built or found valid, with
-// their messages: what it commits when one of them is final, and serves to peers that ask for it.
+// prepared keeps the blocks of the height being decided that this node built or found valid, with
+// their messages: commit takes them from here, and peers fetch them.
 type prepared struct {
 	mu     sync.Mutex
 	height uint64
@@ -22,8 +22,8 @@ type preparedBlock struct {
 	ids      []chain.Hash
 }
 
-// maxPrepared bounds the blocks held of a height; each was proposed by a round's leader, so that
-// few are ever seen.
+// maxPrepared bounds the blocks kept of a height. Each is the proposal of a round's leader, so there
+// are few.
 const maxPrepared = 64
 
 func (p *prepared) put(b *preparedBlock) {

@@ -1,4 +1,4 @@
-package node
+package voter
 
 import (
 	"testing"
@@ -19,15 +19,15 @@ func TestEventsThatWaitedForTheSequencerMakeTheNodeAbstain(t *testing.T) {
 		waited  time.Duration
 		settled bool
 	}{{"handled at once", 0, true}, {"after a third of Delta", delta / 3, true}, {"after two thirds of Delta", 2 * delta / 3, false}} {
-		n := openSettled(t, delta)
-		n.seq.post(consensus.Pool{})
-		p := <-n.seq.events
-		p.at = p.at.Add(-c.waited)
-		if err := n.seq.step(p); err != nil {
+		r := newSettled(t, delta)
+		r.Post(consensus.Pool{})
+		p := <-r.events
+		p.since = p.since.Add(-c.waited)
+		if err := r.step(p); err != nil {
 			t.Fatal(err)
 		}
-		if n.seq.core.Settled() != c.settled {
-			t.Errorf("%s: the core may vote: %v, want %v", c.name, n.seq.core.Settled(), c.settled)
+		if r.core.Settled() != c.settled {
+			t.Errorf("%s: the core may vote: %v, want %v", c.name, r.core.Settled(), c.settled)
 		}
 	}
 }
@@ -38,12 +38,12 @@ func TestEventsThatWaitedForTheSequencerMakeTheNodeAbstain(t *testing.T) {
 // Promise 1.
 func TestEventsThatWaitedBehindAChangeOfThePoolMakeTheNodeAbstain(t *testing.T) {
 	const delta = time.Minute
-	n := openSettled(t, delta)
-	n.seq.events <- posted{consensus.Pool{}, time.Now().Add(-2 * delta / 3)}
-	if err := n.seq.step(posted{consensus.Pool{}, time.Now()}); err != nil {
+	r := newSettled(t, delta)
+	r.events <- queued{consensus.Pool{}, time.Now().Add(-2 * delta / 3)}
+	if err := r.step(queued{consensus.Pool{}, time.Now()}); err != nil {
 		t.Fatal(err)
 	}
-	if n.seq.core.Settled() {
+	if r.core.Settled() {
 		t.Error("the core may vote on what waited for two thirds of Delta")
 	}
 }
@@ -54,16 +54,16 @@ func TestEventsThatWaitedBehindAChangeOfThePoolMakeTheNodeAbstain(t *testing.T) 
 // Promise 1.
 func TestTheEndOfABreachIsToldAfterTheBreach(t *testing.T) {
 	const delta = time.Minute
-	n := openSettled(t, delta)
-	n.seq.events <- posted{consensus.Pool{}, time.Now().Add(-2 * delta / 3)}
-	n.seq.post(consensus.Health{OK: true})
+	r := newSettled(t, delta)
+	r.events <- queued{consensus.Pool{}, time.Now().Add(-2 * delta / 3)}
+	r.Post(consensus.Health{OK: true})
 	for range 2 {
-		if err := n.seq.step(posted{consensus.Pool{}, time.Now()}); err != nil {
+		if err := r.step(queued{consensus.Pool{}, time.Now()}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	n.seq.core.Step(consensus.TimerFired{Timer: consensus.Timer{Kind: consensus.SettleTimer, Height: 1, Round: 2}})
-	if !n.seq.core.Settled() {
+	r.core.Step(consensus.TimerFired{Timer: consensus.Timer{Kind: consensus.SettleTimer, Height: 1, Round: 2}})
+	if !r.core.Settled() {
 		t.Error("the core abstains although it was told last that all is well")
 	}
 }
@@ -73,53 +73,43 @@ func TestTheEndOfABreachIsToldAfterTheBreach(t *testing.T) {
 //
 // Promise 1.
 func TestABreachAmidAGroupOfEventsEnds(t *testing.T) {
-	n := openSettled(t, time.Minute)
-	n.synchrony.ok.Store(true)
+	r := newSettled(t, time.Minute)
+	r.synchrony.healthy.Store(true)
 	for i := range 100 {
-		n.synchrony.slow.Store(true)
+		r.synchrony.slow.Store(true)
 		told := make(chan struct{})
-		go func() { n.synchrony.watch(); close(told) }()
-		for done := false; !done || len(n.seq.events) > 0; {
+		go func() { r.synchrony.watch(); close(told) }()
+		for done := false; !done || len(r.events) > 0; {
 			select {
 			case <-told:
 				done = true
 			default:
 			}
-			if err := n.seq.step(posted{consensus.Pool{}, time.Now()}); err != nil {
+			if err := r.step(queued{consensus.Pool{}, time.Now()}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := n.seq.step(posted{consensus.Pool{}, time.Now()}); err != nil {
+		if err := r.step(queued{consensus.Pool{}, time.Now()}); err != nil {
 			t.Fatal(err)
 		}
-		if !n.synchrony.ok.Load() {
+		if !r.synchrony.healthy.Load() {
 			t.Fatal("one validator of one is not healthy")
 		}
 		for settles := range uint32(2*i + 4) {
-			n.seq.core.Step(consensus.TimerFired{Timer: consensus.Timer{Kind: consensus.SettleTimer, Height: 1, Round: settles}})
+			r.core.Step(consensus.TimerFired{Timer: consensus.Timer{Kind: consensus.SettleTimer, Height: 1, Round: settles}})
 		}
-		if !n.seq.core.Settled() {
+		if !r.core.Settled() {
 			t.Fatalf("breach %d: the node is healthy, its core does not know", i)
 		}
 	}
 }
 
-// openSettled opens a node whose core may vote.
-func openSettled(t *testing.T, delta time.Duration) *Node {
-	t.Helper()
-	net := newTestNetwork(t, 1, 1)
-	net.genesis.SynchronyDeltaMS = uint32(delta / time.Millisecond)
-	writeJSON(t, net.configs[0].Genesis, net.genesis)
-	n := net.openNode(0)
-	if err := n.seq.restart(n.votes.Load(), 0); err != nil {
-		t.Fatal(err)
+// settle ends the given number of waits of the core for its own health.
+func (r *room) settle(waits uint32) {
+	r.core.Step(consensus.Health{OK: true})
+	for wait := range waits + 1 {
+		r.core.Step(consensus.TimerFired{Timer: consensus.Timer{Kind: consensus.SettleTimer, Height: 1, Round: wait}})
 	}
-	n.seq.core.Step(consensus.Health{OK: true})
-	n.seq.core.Step(consensus.TimerFired{Timer: consensus.Timer{Kind: consensus.SettleTimer, Height: 1, Round: 1}})
-	if !n.seq.core.Settled() {
-		t.Fatal("the core does not vote to begin with")
-	}
-	return n
 }
 
 // Who settles counts on an answer within Delta of having been asked: the limit on how often a peer
@@ -127,14 +117,11 @@ func openSettled(t *testing.T, delta time.Duration) *Node {
 //
 // Promise 1.
 func TestWhoAsksAgainIsAnsweredAtOnceUnlessItAsksTooOften(t *testing.T) {
-	net := newTestNetwork(t, 2, 2)
-	net.genesis.SynchronyDeltaMS = uint32(time.Minute / time.Millisecond)
-	writeJSON(t, net.configs[0].Genesis, net.genesis)
-	n := net.openNode(0)
-	peer := net.genesis.Validators[1].PublicKey
+	r := newRoom(t, 2, 2, time.Minute)
+	peer := r.genesis.Validators[1].PublicKey
 	for asked := 1; asked <= 8; asked++ {
-		n.synchrony.asks(peer)
-		if answered := len(n.seq.events); answered != min(asked, 4) {
+		r.Resend(peer)
+		if answered := len(r.events); answered != min(asked, 4) {
 			t.Fatalf("asked %d times, answered at once %d times, want %d", asked, answered, min(asked, 4))
 		}
 	}
@@ -145,11 +132,8 @@ func TestWhoAsksAgainIsAnsweredAtOnceUnlessItAsksTooOften(t *testing.T) {
 //
 // Promise 1.
 func TestALossThatAPongTellsOfMakesTheNodeAbstain(t *testing.T) {
-	net := newTestNetwork(t, 2, 2)
-	net.genesis.SynchronyDeltaMS = uint32(time.Minute / time.Millisecond)
-	writeJSON(t, net.configs[0].Genesis, net.genesis)
-	n := net.openNode(0)
-	s, peer := n.synchrony, net.genesis.Validators[1].PublicKey
+	r := newRoom(t, 2, 2, time.Minute)
+	s, peer := r.synchrony, r.genesis.Validators[1].PublicKey
 	s.linkUp(peer)
 	for i, c := range []struct {
 		lost    uint64
@@ -160,8 +144,8 @@ func TestALossThatAPongTellsOfMakesTheNodeAbstain(t *testing.T) {
 		number := s.links[peer].number
 		s.mu.Unlock()
 		s.pong(peer, number, c.lost)
-		if s.ok.Load() != c.healthy {
-			t.Errorf("pong %d tells of %d losses: healthy %v, want %v", i, c.lost, s.ok.Load(), c.healthy)
+		if s.healthy.Load() != c.healthy {
+			t.Errorf("pong %d tells of %d losses: healthy %v, want %v", i, c.lost, s.healthy.Load(), c.healthy)
 		}
 	}
 }

@@ -1,63 +1,38 @@
-package node
+package voter
 
 import (
 	"context"
 	"errors"
-	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/consensus"
+	"github.com/diseq/diseq/node/ledger"
 	"github.com/diseq/diseq/node/vrf"
 )
 
-// openNode opens node i of a network without running it.
-func (n *testNetwork) openNode(i int) *Node {
-	n.t.Helper()
-	node, err := open(n.t.Context(), Machine{}, n.configs[i], "test", slog.New(slog.DiscardHandler))
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	node.ctx = ctx
-	n.t.Cleanup(func() {
-		cancel()
-		if err := node.close(); err != nil {
-			n.t.Error(err)
-		}
-	})
-	return node
-}
-
 // checkOf returns the outcome of checking a block as a fresh proposal of the round that its
 // proposer leads.
-func checkOf(t *testing.T, n *Node, b *chain.Block) error {
+func (r *room) checkOf(t *testing.T, b *chain.Block) error {
 	t.Helper()
-	order, err := n.beacon.leaders(1)
+	order, err := r.cfg.Ledger.Leaders(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	round := uint32(0)
-	for i, v := range order {
-		if n.set.Validators[v].PublicKey == n.self {
-			round = uint32(i)
-		}
-	}
+	round := uint32(slices.Index(order, 0))
 	c := &check{holders: make(chan []chain.PublicKey, 1)}
 	c.holders <- nil
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	return n.checkBlock(ctx, c, consensus.CheckBlock{Height: 1, Round: round, Block: b, Fresh: true})
+	return r.checkBlock(t.Context(), c, consensus.CheckBlock{Height: 1, Round: round, Block: b, Fresh: true})
 }
 
 // Promise 33.
 func TestABlockThatBreaksARuleIsInvalid(t *testing.T) {
-	network := newTestNetwork(t, 2, 2)
-	n := network.openNode(0)
+	r := newRoom(t, 2, 2, 0)
 	build := func() chain.Block {
-		b, err := n.buildBlock(t.Context(), 1)
+		b, err := r.newBlock(t.Context(), 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,7 +45,7 @@ func TestABlockThatBreaksARuleIsInvalid(t *testing.T) {
 		{"another protocol version", "protocol version 2", func(b *chain.Block) { b.Header.ProtocolVersion = 2 }},
 		{"another chain", `chain "other"`, func(b *chain.Block) { b.Header.ChainID = "other" }},
 		{"another parent", "parent", func(b *chain.Block) { b.Header.ParentHash[0]++ }},
-		{"the parent's time", "is not later", func(b *chain.Block) { b.Header.Timestamp = network.genesis.TimeMS }},
+		{"the parent's time", "is not later", func(b *chain.Block) { b.Header.Timestamp = r.genesis.TimeMS }},
 		{"a state of its own height", "state height 1", func(b *chain.Block) { b.Header.StateHeight = 1 }},
 		{"another state root", "state root", func(b *chain.Block) { b.Header.StateRoot[0]++ }},
 		{"another beacon", "beacon", func(b *chain.Block) { b.Header.Beacon[0]++ }},
@@ -95,8 +70,8 @@ func TestABlockThatBreaksARuleIsInvalid(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			b := build()
 			c.alter(&b)
-			b.Sign(n.identity.Signing)
-			err := checkOf(t, n, &b)
+			b.Sign(r.keys[0])
+			err := r.checkOf(t, &b)
 			if _, ok := errors.AsType[*invalidError](err); !ok || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("error %v, want an invalidError with %q", err, c.want)
 			}
@@ -104,12 +79,12 @@ func TestABlockThatBreaksARuleIsInvalid(t *testing.T) {
 	}
 	b := build()
 	b.Header.Timestamp += 7 // not the one that is held already
-	b.Sign(n.identity.Signing)
-	if err := checkOf(t, n, &b); err != nil {
+	b.Sign(r.keys[0])
+	if err := r.checkOf(t, &b); err != nil {
 		t.Errorf("a block that breaks no rule: %v", err)
 	}
 	b.Signature[0]++
-	if err := checkOf(t, n, &b); err == nil {
+	if err := r.checkOf(t, &b); err == nil {
 		t.Error("a block with a forged signature is valid")
 	}
 }
@@ -117,22 +92,22 @@ func TestABlockThatBreaksARuleIsInvalid(t *testing.T) {
 // A check that runs while its height becomes final sees a part of what that changes, and once
 // called the final block invalid: the node then stopped over the contradiction.
 func TestACheckOfAHeightThatIsOverSaysNothing(t *testing.T) {
-	n := newTestNetwork(t, 2, 2).openNode(0)
-	b, err := n.buildBlock(t.Context(), 1)
+	r := newRoom(t, 2, 2, 0)
+	b, err := r.newBlock(t.Context(), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.Header.Beacon[0]++
-	b.Sign(n.identity.Signing)
+	b.Sign(r.keys[0])
 	for _, over := range []bool{false, true} {
 		ctx, cancel := context.WithCancel(t.Context())
 		if over {
 			cancel()
 		}
-		n.seq.runCheck(ctx, &check{holders: make(chan []chain.PublicKey, 1)}, consensus.CheckBlock{Height: 1, Block: b})
+		r.runCheck(ctx, &check{holders: make(chan []chain.PublicKey, 1)}, consensus.CheckBlock{Height: 1, Block: b})
 		cancel()
 		select {
-		case e := <-n.seq.events:
+		case e := <-r.events:
 			if over || e.event.(consensus.BlockChecked).Verdict != consensus.Invalid {
 				t.Errorf("over: %v, answered %+v", over, e)
 			}
@@ -146,9 +121,8 @@ func TestACheckOfAHeightThatIsOverSaysNothing(t *testing.T) {
 
 // Promise 34.
 func TestAClockThatIsOffWithholdsVotesOnly(t *testing.T) {
-	network := newTestNetwork(t, 2, 2)
-	n := network.openNode(0)
-	genesis := time.UnixMilli(int64(network.genesis.TimeMS))
+	r := newRoom(t, 2, 2, 0)
+	genesis := time.UnixMilli(int64(r.genesis.TimeMS))
 	for _, c := range []struct {
 		name    string
 		clock   time.Duration // of this node, after genesis
@@ -158,14 +132,14 @@ func TestAClockThatIsOffWithholdsVotesOnly(t *testing.T) {
 	}{
 		{"in time", time.Second, time.Second, "", 0},
 		{"a little ahead", time.Second, 2900 * time.Millisecond, "", 0},
-		{"far ahead", time.Second, 10 * time.Second, reasonClock, 7 * time.Second},
+		{"far ahead", time.Second, 10 * time.Second, ReasonClock, 7 * time.Second},
 		{"our clock set back by an hour, an honest block", -time.Hour, time.Millisecond, "", 0},
-		{"our clock set back by an hour, one that runs ahead", -time.Hour, time.Second, reasonClock, time.Hour + time.Second - maxClockDrift},
+		{"our clock set back by an hour, one that runs ahead", -time.Hour, time.Second, ReasonClock, time.Hour + time.Second - maxClockDrift},
 		{"late", time.Hour, time.Second, "", 0},
 	} {
-		n.now = func() time.Time { return genesis.Add(c.clock) }
+		r.now = func() time.Time { return genesis.Add(c.clock) }
 		b := chain.Block{Header: chain.Header{Height: 1, Timestamp: uint64(genesis.Add(c.block).UnixMilli())}}
-		reason, lift := n.withhold(consensus.CheckBlock{Height: 1, Block: &b, Fresh: true})
+		reason, lift := r.withhold(consensus.CheckBlock{Height: 1, Block: &b, Fresh: true})
 		if reason != c.reason || lift != c.liftsIn {
 			t.Errorf("%s: withheld for %q, lifted in %v; want %q, %v", c.name, reason, lift, c.reason, c.liftsIn)
 		}
@@ -175,18 +149,17 @@ func TestAClockThatIsOffWithholdsVotesOnly(t *testing.T) {
 // TestALeaderThatLeavesOutACommitmentItHasIsNotVotedFor holds that only an acknowledgement of some
 // age speaks against it.
 func TestALeaderThatLeavesOutACommitmentItHasIsNotVotedFor(t *testing.T) {
-	network := newTestNetwork(t, 2, 2)
-	n := network.openNode(0)
-	x, _ := n.beacon.input(0)
-	output, proof, err := vrf.Prove(n.identity.VRF, x)
+	r := newRoom(t, 2, 2, 0)
+	x, _ := r.cfg.Ledger.Beacon().Input(0)
+	output, proof, err := vrf.Prove(r.secrets[0], x)
 	if err != nil {
 		t.Fatal(err)
 	}
 	commitment := &chain.Commitment{Output: output, Proof: proof}
-	if held, err := n.beacon.offer(commitment); err != nil || !held {
+	if held, err := r.cfg.Ledger.Beacon().Offer(commitment); err != nil || !held {
 		t.Fatalf("our own commitment is held: %v, %v", held, err)
 	}
-	leader := n.set.Validators[1].PublicKey
+	leader := r.set.Validators[1].PublicKey
 	for _, c := range []struct {
 		name    string
 		acked   time.Duration // ago; 0: never
@@ -195,19 +168,19 @@ func TestALeaderThatLeavesOutACommitmentItHasIsNotVotedFor(t *testing.T) {
 	}{
 		{"it was never told", 0, nil, ""},
 		{"it was told a moment ago", commitmentGrace / 2, nil, ""},
-		{"it was told", 2 * commitmentGrace, nil, reasonCommitment},
+		{"it was told", 2 * commitmentGrace, nil, ReasonCommitment},
 		{"it was told, and carries it", 2 * commitmentGrace, commitment, ""},
 	} {
-		clear(n.commitments.acked)
+		clear(r.acknowledged)
 		if c.acked > 0 {
-			n.commitments.acked[leader] = map[uint64]time.Time{0: time.Now().Add(-c.acked)}
+			r.acknowledged[leader] = c.acked
 		}
-		b := chain.Block{Header: chain.Header{Height: 1, Timestamp: network.genesis.TimeMS + 1, Proposer: 1}, Commitment: c.carries}
-		if reason, _ := n.withhold(consensus.CheckBlock{Height: 1, Block: &b, Fresh: true}); reason != c.reason {
+		b := chain.Block{Header: chain.Header{Height: 1, Timestamp: r.genesis.TimeMS + 1, Proposer: 1}, Commitment: c.carries}
+		if reason, _ := r.withhold(consensus.CheckBlock{Height: 1, Block: &b, Fresh: true}); reason != c.reason {
 			t.Errorf("%s: withheld for %q, want %q", c.name, reason, c.reason)
 		}
 	}
-	b, err := n.buildBlock(t.Context(), 1)
+	b, err := r.newBlock(t.Context(), 1)
 	if err != nil || b.Commitment == nil {
 		t.Errorf("a block of ours carries %v, %v; want the commitment held", b.Commitment, err)
 	}
@@ -215,14 +188,13 @@ func TestALeaderThatLeavesOutACommitmentItHasIsNotVotedFor(t *testing.T) {
 
 // Promise 35.
 func TestABlockIsLaterThanItsParentWhateverTheClockSays(t *testing.T) {
-	network := newTestNetwork(t, 2, 2)
-	n := network.openNode(0)
-	n.now = func() time.Time { return time.UnixMilli(int64(network.genesis.TimeMS)).Add(-time.Hour) }
-	b, err := n.buildBlock(t.Context(), 1)
+	r := newRoom(t, 2, 2, 0)
+	r.now = func() time.Time { return time.UnixMilli(int64(r.genesis.TimeMS)).Add(-time.Hour) }
+	b, err := r.newBlock(t.Context(), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := network.genesis.TimeMS + 1; b.Header.Timestamp != want {
+	if want := r.genesis.TimeMS + 1; b.Header.Timestamp != want {
 		t.Errorf("timestamp %d, want %d", b.Header.Timestamp, want)
 	}
 }
@@ -232,18 +204,16 @@ func TestABlockIsLaterThanItsParentWhateverTheClockSays(t *testing.T) {
 //
 // Promise 36.
 func TestALeaderBehindTheCertifiedStateRepeatsIt(t *testing.T) {
-	network := newTestNetwork(t, 2, 2)
-	n := network.openNode(0)
-	parent := n.tip.Load()
-	ahead := *parent.block
+	r := newRoom(t, 2, 2, 0)
+	ahead := *r.cfg.Ledger.Tip().Block
 	ahead.Header.Height, ahead.Header.StateHeight, ahead.Header.StateRoot = 5, 4, chain.Hash{42}
-	n.tip.Store(&tip{hash: ahead.Header.Hash(), block: &ahead})
+	r.cfg.Ledger.Publish(&ledger.Tip{Hash: ahead.Header.Hash(), Block: &ahead})
 	for h := uint64(1); h <= 5; h++ {
-		if err := n.pool.Committed(h, nil, nil); err != nil {
+		if err := r.cfg.Pool.Committed(h, nil, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
-	b, err := n.buildBlock(t.Context(), 6)
+	b, err := r.newBlock(t.Context(), 6)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package node
+package ledger
 
 import (
 	"testing"
@@ -37,14 +37,14 @@ func TestTheBeaconIsTheSameAfterARestart(t *testing.T) {
 			if _, carried := live.output[e]; !carried && rapid.Bool().Draw(t, "carries") {
 				b.Commitment = &chain.Commitment{Epoch: e, Output: [32]byte{byte(height)}}
 			}
-			before, _ := live.at(height)
+			before, _ := live.At(height)
 			for _, r := range live.apply(b) {
 				if _, ok := rows[r.Number]; !ok {
 					order = append(order, r.Number)
 				}
 				rows[r.Number] = r
 			}
-			next, err := live.at(height + 1)
+			next, err := live.At(height + 1)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -57,17 +57,17 @@ func TestTheBeaconIsTheSameAfterARestart(t *testing.T) {
 				stored = append(stored, rows[k])
 			}
 			restored.restore(height, stored)
-			got, err := restored.at(height + 1)
+			got, err := restored.At(height + 1)
 			if err != nil || got != next {
 				t.Fatalf("restored at height %d: beacon %v, %v; want %v", height, got, err, next)
 			}
-			x, ok := restored.input(live.current + 1)
-			y, _ := live.input(live.current + 1)
+			x, ok := restored.Input(live.current + 1)
+			y, _ := live.Input(live.current + 1)
 			if !ok || x != y {
 				t.Fatalf("restored at height %d: the input of epoch %d differs", height, live.current+1)
 			}
-			made, missed := restored.counts()
-			wantMade, wantMissed := live.counts()
+			made, missed := restored.Counts()
+			wantMade, wantMissed := live.Counts()
 			for i := range made {
 				if made[i] != wantMade[i] || missed[i] != wantMissed[i] {
 					t.Fatalf("restored at height %d: %v made, %v missed; want %v, %v", height, made, missed, wantMade, wantMissed)
@@ -83,17 +83,17 @@ func TestTheBeaconTakesInWhatAnEpochCarried(t *testing.T) {
 	b := newBeacon(g)
 	y := [32]byte{7}
 	b.apply(&chain.Block{Header: chain.Header{Height: 1}, Commitment: &chain.Commitment{Output: y}})
-	got, err := b.at(2)
+	got, err := b.At(2)
 	if want := chain.Hash(vrf.NextBeacon(g.Hash(), 0, &y)); err != nil || got != want {
 		t.Errorf("B_1 = %v, %v; want %v", got, err, want)
 	}
 	b.apply(&chain.Block{Header: chain.Header{Height: 2}})
 	b.apply(&chain.Block{Header: chain.Header{Height: 3}})
-	next, err := b.at(4)
+	next, err := b.At(4)
 	if want := chain.Hash(vrf.NextBeacon(got, 1, nil)); err != nil || next != want {
 		t.Errorf("B_2 without a commitment = %v, %v; want %v", next, err, want)
 	}
-	made, missed := b.counts()
+	made, missed := b.Counts()
 	if made[0] != 1 || missed[1] != 1 {
 		t.Errorf("made %v, missed %v; want one made by validator 0, one missed by 1", made, missed)
 	}

@@ -8,10 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/consensus"
+	"github.com/diseq/diseq/node/verify"
 )
 
 // signers are four validators that remember what they signed.
@@ -101,9 +100,13 @@ func (s *signers) holds(b *chain.Bundle) bool {
 // Promise 37.
 func FuzzOnBundle(f *testing.F) {
 	s := newSigners()
-	n := &Node{ctx: f.Context(), genesis: s.genesis, verifier: newVerifier(s.genesis)}
-	n.metrics, n.seq = newMetrics(n, prometheus.NewRegistry()), &sequencer{n: n, events: make(chan posted, 1)}
-	h := &handler{n: n}
+	var events []consensus.Event
+	var heard map[chain.PublicKey]uint64
+	h := &handler{
+		ctx: f.Context(), rejected: newMetrics().rejected,
+		heard: func(from chain.PublicKey, height uint64) { heard[from] = height },
+		post:  func(e consensus.Event) { events = append(events, e) },
+	}
 
 	const signVote, signCertificate, signStatement, signBlock, signNotarization, signNullifications = 1, 2, 4, 8, 16, 32
 	vote := chain.Vote{Kind: chain.Notarize, Height: 5, Block: chain.Hash{1}, Validator: 2}
@@ -125,7 +128,7 @@ func FuzzOnBundle(f *testing.F) {
 		// What one input had signed is not said of the next; its seeds are signed anew each time.
 		clear(s.votes)
 		clear(s.blocks)
-		n.sync, n.verifier = newSyncer(n), newVerifier(s.genesis)
+		events, heard, h.verifier = nil, map[chain.PublicKey]uint64{}, verify.New(s.genesis)
 		b, height := &chain.Bundle{}, uint64(0)
 		if c, err := chain.DecodeCertificate(certificate); err == nil {
 			if sign&signCertificate != 0 {
@@ -169,20 +172,17 @@ func FuzzOnBundle(f *testing.F) {
 			if err := h.OnBundle(from, b); (err == nil) != holds {
 				t.Errorf("time %d: %s is signed by whom it names: %v; the node says %v", again+1, said, holds, err)
 			}
-			select {
-			case e := <-n.seq.events:
-				got, ok := e.event.(consensus.Received)
+			if len(events) != map[bool]int{true: again + 1}[holds] {
+				t.Errorf("time %d: the core has %d events after %s, which holds: %v", again+1, len(events), said, holds)
+			} else if holds {
+				got, ok := events[again].(consensus.Received)
 				passed, err := json.Marshal(got.Bundle)
-				if !holds || !ok || got.From != from || err != nil || string(passed) != string(said) {
-					t.Errorf("the core is told %+v of %s, which holds: %v", e.event, said, holds)
-				}
-			default:
-				if holds {
-					t.Errorf("the core is not told of %s", said)
+				if !ok || got.From != from || err != nil || string(passed) != string(said) {
+					t.Errorf("the core has %+v, want %s", events[again], said)
 				}
 			}
-			if want := map[bool]uint64{true: height}[holds]; n.sync.peers[from] != want {
-				t.Errorf("the peer is taken to be at height %d after %s, want %d", n.sync.peers[from], said, want)
+			if want := map[bool]uint64{true: height}[holds]; heard[from] != want {
+				t.Errorf("the peer is taken to be at height %d after %s, want %d", heard[from], said, want)
 			}
 		}
 	})

@@ -1,4 +1,4 @@
-package node
+package ledger
 
 import (
 	"fmt"
@@ -10,36 +10,37 @@ import (
 	"github.com/diseq/diseq/node/vrf"
 )
 
-// beacon follows the ZK-VRF chain: the randomness of each beacon epoch, the outputs that final
-// blocks carried, and the verified commitments held for the current and the next epoch
-// (consensus.md, heights, rounds, leaders). It is derived from the final blocks alone; the store
-// keeps a row an epoch so that a start does not read them all again.
-type beacon struct {
+// Beacon follows the ZK-VRF chain: the randomness of each beacon epoch, the outputs that final
+// blocks carried, and the verified commitments for the current and the next epoch (consensus.md,
+// heights, rounds, leaders). It is derived from the final blocks alone. The store keeps a row for
+// each epoch, so that a start does not read every block again.
+type Beacon struct {
 	chainID  string
 	genesis  chain.Hash
 	interval uint64
 	set      *chain.ValidatorSet
 
 	mu sync.Mutex
-	// value holds B_e, output the y_e that a final block carried; of the last epochs only.
+	// value is B_e, output the y_e that a final block carried, both of the last epochs only.
 	value  map[uint64]chain.Hash
 	output map[uint64][32]byte
 	// current is the epoch of the next height.
 	current uint64
-	held    map[uint64]chain.Commitment
-	made    []uint64
-	missed  []uint64
+	// verified are the commitments that no final block carries yet.
+	verified map[uint64]chain.Commitment
+	// made and missed count the reveals of each validator.
+	made, missed []uint64
 }
 
-func newBeacon(g *chain.Genesis) *beacon {
-	b := &beacon{
+func newBeacon(g *chain.Genesis) *Beacon {
+	b := &Beacon{
 		chainID: g.ChainID, genesis: g.Hash(), interval: uint64(g.Parameters.BeaconInterval), set: g.Set(),
-		value: map[uint64]chain.Hash{}, output: map[uint64][32]byte{}, held: map[uint64]chain.Commitment{},
+		value: map[uint64]chain.Hash{}, output: map[uint64][32]byte{}, verified: map[uint64]chain.Commitment{},
 		made: make([]uint64, len(g.Validators)), missed: make([]uint64, len(g.Validators)),
 	}
 	b.value[0] = b.genesis
 	b.current = b.epochOf(1)
-	// epochs of one height: epoch 0 is genesis alone, and nothing can be revealed in it
+	// With epochs of one height, epoch 0 is genesis alone, and nothing can be revealed in it.
 	if b.current > 0 {
 		b.value[1] = vrf.NextBeacon(b.genesis, 0, nil)
 		b.missed[0]++
@@ -47,13 +48,14 @@ func newBeacon(g *chain.Genesis) *beacon {
 	return b
 }
 
-func (b *beacon) epochOf(height uint64) uint64 { return height / b.interval }
+func (b *Beacon) epochOf(height uint64) uint64 { return height / b.interval }
 
-// committer returns the index of the committing validator of epoch e.
-func (b *beacon) committer(e uint64) int { return int(e % uint64(len(b.set.Validators))) }
+// Committer returns the index of the committing validator of epoch e.
+func (b *Beacon) Committer(e uint64) int { return int(e % uint64(len(b.set.Validators))) }
 
-// at returns the beacon in force at height, which is of the current epoch or the one below it.
-func (b *beacon) at(height uint64) (chain.Hash, error) {
+// At returns the beacon in force at height. The height belongs to the current epoch or the one below
+// it.
+func (b *Beacon) At(height uint64) (chain.Hash, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	v, ok := b.value[b.epochOf(height)]
@@ -64,22 +66,22 @@ func (b *beacon) at(height uint64) (chain.Hash, error) {
 }
 
 // leaders returns the order in which the validators lead the rounds of height.
-func (b *beacon) leaders(height uint64) ([]int, error) {
-	v, err := b.at(height)
+func (b *Beacon) leaders(height uint64) ([]int, error) {
+	v, err := b.At(height)
 	if err != nil {
 		return nil, err
 	}
 	return vrf.LeaderOrder(b.chainID, v, height, len(b.set.Validators)), nil
 }
 
-// input returns the VRF input x_e, which rests on B_{e-1}: known one epoch ahead.
-func (b *beacon) input(e uint64) ([32]byte, bool) {
+// Input returns the VRF input x_e. It rests on B_{e-1}, so it is known one epoch ahead.
+func (b *Beacon) Input(e uint64) ([32]byte, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.inputLocked(e)
 }
 
-func (b *beacon) inputLocked(e uint64) ([32]byte, bool) {
+func (b *Beacon) inputLocked(e uint64) ([32]byte, bool) {
 	v, ok := b.genesis, true
 	if e > 0 {
 		v, ok = b.value[e-1]
@@ -87,8 +89,8 @@ func (b *beacon) inputLocked(e uint64) ([32]byte, bool) {
 	return vrf.Input(b.chainID, e, v), ok
 }
 
-// apply takes in a final block and returns the rows of the epochs that it changed.
-func (b *beacon) apply(block *chain.Block) []chain.Epoch {
+// apply follows a final block and returns the epochs that it changed.
+func (b *Beacon) apply(block *chain.Block) []chain.Epoch {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	height := block.Header.Height
@@ -96,7 +98,7 @@ func (b *beacon) apply(block *chain.Block) []chain.Epoch {
 	changed := map[uint64]bool{}
 	if c := block.Commitment; c != nil {
 		b.output[e] = c.Output
-		b.made[b.committer(e)]++
+		b.made[b.Committer(e)]++
 		changed[e] = true
 	}
 	if next := b.epochOf(height + 1); next > e {
@@ -104,14 +106,14 @@ func (b *beacon) apply(block *chain.Block) []chain.Epoch {
 		if v, ok := b.output[e]; ok {
 			y = &v
 		} else {
-			b.missed[b.committer(e)]++
+			b.missed[b.Committer(e)]++
 		}
 		b.value[next] = vrf.NextBeacon(b.value[e], e, y)
 		b.current = next
 		changed[next] = true
 		maps.DeleteFunc(b.value, func(k uint64, _ chain.Hash) bool { return k+2 < next })
 		maps.DeleteFunc(b.output, func(k uint64, _ [32]byte) bool { return k+2 < next })
-		maps.DeleteFunc(b.held, func(k uint64, _ chain.Commitment) bool { return k < next })
+		maps.DeleteFunc(b.verified, func(k uint64, _ chain.Commitment) bool { return k < next })
 	}
 	rows := make([]chain.Epoch, 0, len(changed))
 	for _, k := range slices.Sorted(maps.Keys(changed)) {
@@ -120,7 +122,7 @@ func (b *beacon) apply(block *chain.Block) []chain.Epoch {
 	return rows
 }
 
-func (b *beacon) row(e uint64) chain.Epoch {
+func (b *Beacon) row(e uint64) chain.Epoch {
 	r := chain.Epoch{Number: e, Beacon: b.value[e]}
 	if y, ok := b.output[e]; ok {
 		r.Output = &y
@@ -128,8 +130,8 @@ func (b *beacon) row(e uint64) chain.Epoch {
 	return r
 }
 
-// restore takes in the rows of the store, in rising order, at final height.
-func (b *beacon) restore(height uint64, rows []chain.Epoch) {
+// restore takes over the rows of the store, in rising order, at final height.
+func (b *Beacon) restore(height uint64, rows []chain.Epoch) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if height == 0 {
@@ -150,23 +152,23 @@ func (b *beacon) restore(height uint64, rows []chain.Epoch) {
 		if r.Output == nil {
 			continue
 		}
-		b.made[b.committer(r.Number)]++
+		b.made[b.Committer(r.Number)]++
 		if r.Number < b.current {
-			b.missed[b.committer(r.Number)]--
+			b.missed[b.Committer(r.Number)]--
 		}
 	}
 }
 
-// counts returns the reveals made and missed by each validator.
-func (b *beacon) counts() (made, missed []uint64) {
+// Counts returns the numbers of reveals that each validator made and missed.
+func (b *Beacon) Counts() (made, missed []uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.made), slices.Clone(b.missed)
 }
 
-// wanted returns the epochs, of the current and the next, whose commitment is neither held nor
-// carried by a final block.
-func (b *beacon) wanted() []uint64 {
+// Wanted returns those of the current and the next epoch whose commitment is neither verified here
+// nor carried by a final block.
+func (b *Beacon) Wanted() []uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var epochs []uint64
@@ -178,23 +180,23 @@ func (b *beacon) wanted() []uint64 {
 	return epochs
 }
 
-func (b *beacon) wantsLocked(e uint64) bool {
+func (b *Beacon) wantsLocked(e uint64) bool {
 	_, carried := b.output[e]
-	_, held := b.held[e]
-	return !carried && !held && e >= b.current && e <= b.current+1
+	_, verified := b.verified[e]
+	return !carried && !verified && e >= b.current && e <= b.current+1
 }
 
-// verify checks a commitment's proof. The checks that cost nothing come first: a peer can make us
-// verify a wrong proof, but only for the committing validator of an epoch whose commitment is still
-// wanted.
-func (b *beacon) verify(c *chain.Commitment) error {
+// verify checks a commitment's proof, after the checks that cost nothing. So a peer can make this
+// node verify a wrong proof only for an epoch whose commitment is wanted, and only in the name of
+// its committing validator.
+func (b *Beacon) verify(c *chain.Commitment) error {
 	b.mu.Lock()
 	x, ok := b.inputLocked(c.Epoch)
 	b.mu.Unlock()
 	if !ok {
-		return fmt.Errorf("commitment of epoch %d, whose input is not known", c.Epoch)
+		return fmt.Errorf("commitment of epoch %d: its input is not known yet", c.Epoch)
 	}
-	if want := b.committer(c.Epoch); int64(c.Validator) != int64(want) {
+	if want := b.Committer(c.Epoch); int64(c.Validator) != int64(want) {
 		return fmt.Errorf("commitment of epoch %d by validator %d, its committing validator is %d", c.Epoch, c.Validator, want)
 	}
 	if err := vrf.Verify(vrf.PublicKey(b.set.Validators[c.Validator].VRFKey), x, vrf.Output(c.Output), vrf.Proof(c.Proof)); err != nil {
@@ -203,9 +205,9 @@ func (b *beacon) verify(c *chain.Commitment) error {
 	return nil
 }
 
-// offer takes in a commitment from a peer or our own prover; it returns true if it was wanted and
-// is now held.
-func (b *beacon) offer(c *chain.Commitment) (bool, error) {
+// Offer verifies a commitment from a peer or from this node's prover and keeps it. It returns true
+// if the commitment was wanted and is kept.
+func (b *Beacon) Offer(c *chain.Commitment) (bool, error) {
 	b.mu.Lock()
 	wanted := b.wantsLocked(c.Epoch)
 	b.mu.Unlock()
@@ -220,42 +222,42 @@ func (b *beacon) offer(c *chain.Commitment) (bool, error) {
 	if !b.wantsLocked(c.Epoch) {
 		return false, nil
 	}
-	b.held[c.Epoch] = *c
+	b.verified[c.Epoch] = *c
 	return true, nil
 }
 
-// commitments returns what is held for the current and the next epoch.
-func (b *beacon) commitments() []chain.Commitment {
+// Commitments returns the verified commitments for the current and the next epoch.
+func (b *Beacon) Commitments() []chain.Commitment {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	out := make([]chain.Commitment, 0, len(b.held))
-	for _, e := range slices.Sorted(maps.Keys(b.held)) {
-		out = append(out, b.held[e])
+	out := make([]chain.Commitment, 0, len(b.verified))
+	for _, e := range slices.Sorted(maps.Keys(b.verified)) {
+		out = append(out, b.verified[e])
 	}
 	return out
 }
 
-// forBlock returns the commitment that a block at height should carry; nil if none is held or the
-// epoch's is final already.
-func (b *beacon) forBlock(height uint64) *chain.Commitment {
+// ForBlock returns the commitment that a block at height should carry. It is nil if none is
+// verified, or if a final block carries the epoch's already.
+func (b *Beacon) ForBlock(height uint64) *chain.Commitment {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := b.epochOf(height)
 	if _, carried := b.output[e]; carried {
 		return nil
 	}
-	c, ok := b.held[e]
+	c, ok := b.verified[e]
 	if !ok {
 		return nil
 	}
 	return &c
 }
 
-// check holds a block's beacon and commitment against the rules (docs/protocol.md, what makes a
+// Check compares a block's beacon and commitment with the rules (docs/protocol.md, what makes a
 // block valid).
-func (b *beacon) check(block *chain.Block) error {
+func (b *Beacon) Check(block *chain.Block) error {
 	h := &block.Header
-	want, err := b.at(h.Height)
+	want, err := b.At(h.Height)
 	if err != nil {
 		return err
 	}
@@ -272,13 +274,13 @@ func (b *beacon) check(block *chain.Block) error {
 	}
 	b.mu.Lock()
 	_, carried := b.output[e]
-	held, ok := b.held[e]
+	verified, ok := b.verified[e]
 	b.mu.Unlock()
 	if carried {
-		return fmt.Errorf("block at height %d carries the commitment of epoch %d once more", h.Height, e)
+		return fmt.Errorf("block at height %d carries the commitment of epoch %d again", h.Height, e)
 	}
-	if ok && held.Hash() == c.Hash() {
-		return nil // verified when it came
+	if ok && verified.Hash() == c.Hash() {
+		return nil
 	}
 	return b.verify(c)
 }

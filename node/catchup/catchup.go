@@ -1,0 +1,303 @@
+// Package catchup fetches final blocks from peers when this node is behind, and asks the peers what
+// a validator without its vote store must know before it may vote again.
+//
+// It promises that every block it hands over is verified and follows the one before, and that a
+// block which contradicts this node's chain is reported as a contradiction. A peer's word alone moves
+// nothing: a peer that claims heights and shows no blocks is left alone for a while.
+//
+// It does not make a block final: the voter does, so that one goroutine appends.
+package catchup
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/consensus"
+	"github.com/diseq/diseq/node/internal/tasks"
+	"github.com/diseq/diseq/node/internal/wait"
+	"github.com/diseq/diseq/node/ledger"
+	"github.com/diseq/diseq/node/verify"
+)
+
+// Network reaches the peers.
+type Network interface {
+	// Connected returns the peers to which there is a link.
+	Connected() []chain.PublicKey
+	// Status returns a peer's final height, signed over nonce.
+	Status(ctx context.Context, from chain.PublicKey, nonce chain.Hash) (*chain.Status, error)
+	// Blocks calls yield with a peer's final blocks from a height on, at most count, and stops at
+	// its first error.
+	Blocks(ctx context.Context, from chain.PublicKey, first uint64, count int, yield func(*chain.FinalBlock) error) error
+}
+
+// Config is what a Catchup is made of.
+type Config struct {
+	Set      *chain.ValidatorSet
+	Ledger   *ledger.Ledger
+	Verifier *verify.Verifier
+	Network  Network
+	// WaitState returns nil once the state of a height is computed.
+	WaitState func(ctx context.Context, height uint64) error
+	// Finals takes the verified blocks, in their order. Contradictions takes an error that ends the
+	// node.
+	Finals         chan<- *chain.FinalBlock
+	Contradictions chan<- error
+	Tasks          *tasks.Group
+	// Fetched counts the blocks that became final by catching up.
+	Fetched prometheus.Counter
+	// Name returns the name of a peer for log lines.
+	Name   func(chain.PublicKey) string
+	Logger *slog.Logger
+}
+
+// Catchup follows how far the peers are and fetches the blocks that this node lacks. Its methods may
+// be called from any goroutine; Run is called once.
+type Catchup struct {
+	cfg  Config
+	wake chan struct{}
+
+	mu     sync.Mutex
+	target uint64
+	// claims are the heights that the peers are deciding, or are above, by what they sent.
+	claims map[chain.PublicKey]uint64
+	// started and answered: a node that has just started does not know yet whether it is behind.
+	started  time.Time
+	answered map[chain.PublicKey]bool
+}
+
+const (
+	// rangeBlocks is how many blocks one request asks for, rangeTimeout bounds the request.
+	rangeBlocks  = 256
+	rangeTimeout = 30 * time.Second
+	// statusTimeout bounds one request for a status.
+	statusTimeout = 5 * time.Second
+	// failurePause is how long Run waits after no peer had anything new, hintPause how long it waits
+	// between two runs in any case, so that a flood of hints makes no flood of requests.
+	failurePause = 500 * time.Millisecond
+	hintPause    = 50 * time.Millisecond
+	// startPatience is how long a node that has just started waits for the answers of others before
+	// it may call itself ready without them.
+	startPatience = 1500 * time.Millisecond
+	// maxUnindexed is how far, in heights, catching up may run ahead of the trie: blocks that the
+	// trie does not have yet are in memory.
+	maxUnindexed = 512
+)
+
+// New returns a Catchup.
+func New(cfg Config) *Catchup {
+	return &Catchup{
+		cfg: cfg, wake: make(chan struct{}, 1), claims: map[chain.PublicKey]uint64{},
+		started: time.Now(), answered: map[chain.PublicKey]bool{},
+	}
+}
+
+// LinkUp asks a peer how far it is: an idle network sends nothing else that shows it.
+func (c *Catchup) LinkUp(to chain.PublicKey) {
+	c.cfg.Tasks.Go(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+		defer cancel()
+		var nonce chain.Hash
+		if _, err := rand.Read(nonce[:]); err != nil {
+			return
+		}
+		status, err := c.cfg.Network.Status(ctx, to, nonce)
+		if err != nil {
+			c.cfg.Logger.Debug("status request failed", "from", c.cfg.Name(to), "err", err)
+			return
+		}
+		if status.Height > c.cfg.Ledger.Height() {
+			c.Hint(status.Height, to)
+		}
+		c.Heard(to, status.Height+1)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.answered[to] = true
+	})
+}
+
+// KnowsPeers reports whether two peers (or the only one) have said since the start how far they are,
+// or have had the time to. The time is short: a node must become ready while no other is up.
+func (c *Catchup) KnowsPeers() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.answered) >= min(2, len(c.cfg.Set.Validators)-1) || time.Since(c.started) > startPatience
+}
+
+// Heard notes that a peer is deciding height, or has decided it.
+func (c *Catchup) Heard(from chain.PublicKey, height uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.claims[from] < height {
+		c.claims[from] = height
+	}
+}
+
+// Final returns the last final height that a peer claims to have.
+func (c *Catchup) Final(of chain.PublicKey) uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.claims[of] - min(c.claims[of], 1)
+}
+
+// Hint makes Run fetch blocks up to height, which a peer seems to have. The hint may be a lie.
+func (c *Catchup) Hint(height uint64, from chain.PublicKey) {
+	c.mu.Lock()
+	c.claims[from] = max(c.claims[from], height)
+	c.target = max(c.target, height)
+	c.mu.Unlock()
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Behind returns by how many heights at least one honest validator seems to be ahead.
+func (c *Catchup) Behind() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return behind(c.claims, c.cfg.Set, c.cfg.Ledger.Height()+1)
+}
+
+// behind returns by how many heights at least one honest validator is ahead of the height that this
+// node is deciding. It ignores the highest claims of as many validators as the network tolerates as
+// liars: false claims must not take a node out of service.
+func behind(claims map[chain.PublicKey]uint64, set *chain.ValidatorSet, deciding uint64) uint64 {
+	tolerance := consensus.Tolerance(len(set.Validators), int(set.Threshold))
+	byzantine := tolerance.Byzantine
+	if set.SynchronyDeltaMS > 0 {
+		byzantine = tolerance.ByzantineWithSynchrony
+	}
+	liars := max(1, min(byzantine, tolerance.Crash))
+	var heights []uint64
+	for k, h := range claims {
+		if set.Index(k) >= 0 {
+			heights = append(heights, h)
+		}
+	}
+	slices.Sort(heights)
+	if len(heights) <= liars {
+		return 0
+	}
+	claimed := heights[len(heights)-1-liars]
+	return claimed - min(claimed, deciding)
+}
+
+// Run fetches blocks at each hint, until ctx ends.
+func (c *Catchup) Run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.wake:
+		}
+		c.catchUp(ctx)
+		c.mu.Lock()
+		c.target = 0
+		c.mu.Unlock()
+		if wait.For(ctx, hintPause) != nil {
+			return
+		}
+	}
+}
+
+// wanted returns the height to reach and the peers that claim blocks above the tip, highest first.
+func (c *Catchup) wanted() (target uint64, peers []chain.PublicKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	height := c.cfg.Ledger.Height()
+	for k, h := range c.claims {
+		if h > height {
+			peers = append(peers, k)
+		}
+	}
+	slices.SortFunc(peers, func(a, b chain.PublicKey) int { return cmp.Compare(c.claims[b], c.claims[a]) })
+	return c.target, peers
+}
+
+// catchUp asks one peer after the other until none brings anything new.
+func (c *Catchup) catchUp(ctx context.Context) {
+	for ctx.Err() == nil {
+		target, peers := c.wanted()
+		before := c.cfg.Ledger.Height()
+		if before >= target {
+			return
+		}
+		progress := slices.ContainsFunc(peers, func(from chain.PublicKey) bool {
+			count, err := c.fetch(ctx, from, before)
+			if err != nil && ctx.Err() == nil {
+				c.cfg.Logger.Debug("catching up failed", "from", c.cfg.Name(from), "height", before+1, "err", err)
+				c.disbelieve(from)
+			}
+			return count > 0
+		})
+		if !progress {
+			_ = wait.For(ctx, failurePause) // the next message from above is the next hint
+			return
+		}
+	}
+}
+
+// disbelieve drops what a peer claimed and did not show.
+func (c *Catchup) disbelieve(from chain.PublicKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.claims[from] = 0
+}
+
+// fetch gets the blocks above height from a peer and hands them over. It returns how many were good.
+func (c *Catchup) fetch(ctx context.Context, from chain.PublicKey, height uint64) (count int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, rangeTimeout)
+	defer cancel()
+	tip := c.cfg.Ledger.Tip()
+	parent := tip.Hash
+	if tip.Height() != height {
+		return 0, nil
+	}
+	err = c.cfg.Network.Blocks(ctx, from, height+1, rangeBlocks, func(f *chain.FinalBlock) error {
+		if f.Header.Height != height+1 {
+			return fmt.Errorf("block at height %d, want height %d", f.Header.Height, height+1)
+		}
+		if err := c.cfg.Verifier.Final(f); err != nil {
+			return err
+		}
+		if f.Header.ParentHash != parent {
+			// Its signers made another block final at the height below: the chain has forked, and
+			// the two sides grew while they did not hear each other.
+			err := fmt.Errorf("contradiction: block %v is final at height %d on %v, the final block below it is %v here",
+				f.Hash(), f.Header.Height, f.Header.ParentHash, parent)
+			select {
+			case c.cfg.Contradictions <- err:
+			case <-ctx.Done():
+			}
+			return err
+		}
+		height, parent = f.Header.Height, f.Hash()
+		if err := c.cfg.WaitState(ctx, height-min(height, maxUnindexed)); err != nil {
+			return err
+		}
+		select {
+		case c.cfg.Finals <- f:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		count++
+		return nil
+	})
+	if count > 0 {
+		// The voter has not taken every block yet. Asked for again now, they would be fetched twice.
+		if err := c.cfg.Ledger.Wait(ctx, height); err != nil {
+			return count, err
+		}
+		c.cfg.Fetched.Add(float64(count))
+	}
+	return count, err
+}

@@ -1,0 +1,77 @@
+package ledger
+
+import (
+	"sync"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// recent keeps the newest final blocks in memory: streams, receipts and the trie all read them just
+// after they were written.
+type recent struct {
+	mu      sync.Mutex
+	blocks  map[uint64]Identified
+	heights map[chain.Hash]uint64
+	oldest  uint64
+	bytes   int
+}
+
+// Identified is a final block with the ids of its messages.
+type Identified struct {
+	*chain.FinalBlock
+	IDs []chain.Hash
+}
+
+const (
+	// maxRecentBytes bounds the messages kept in memory.
+	maxRecentBytes = 24 << 20
+	// maxRecentBlocks bounds the blocks kept in memory.
+	maxRecentBlocks = 512
+)
+
+func newRecent() *recent {
+	return &recent{blocks: map[uint64]Identified{}, heights: map[chain.Hash]uint64{}}
+}
+
+func blockSize(b *chain.FinalBlock) int {
+	n := 0
+	for _, m := range b.Messages {
+		n += m.Size()
+	}
+	return n
+}
+
+// put adds the newest final block and drops the oldest ones.
+func (r *recent) put(hash chain.Hash, b *chain.FinalBlock, ids []chain.Hash) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h := b.Header.Height
+	if len(r.blocks) == 0 {
+		r.oldest = h
+	}
+	r.blocks[h], r.heights[hash] = Identified{b, ids}, h
+	r.bytes += blockSize(b)
+	for len(r.blocks) > 1 && (r.bytes > maxRecentBytes || len(r.blocks) > maxRecentBlocks) {
+		old := r.blocks[r.oldest]
+		r.bytes -= blockSize(old.FinalBlock)
+		delete(r.blocks, r.oldest)
+		delete(r.heights, old.Hash())
+		r.oldest++
+	}
+}
+
+func (r *recent) block(height uint64) (Identified, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b, ok := r.blocks[height]
+	return b, ok
+}
+
+func (r *recent) byHash(hash chain.Hash) *chain.FinalBlock {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if h, ok := r.heights[hash]; ok {
+		return r.blocks[h].FinalBlock
+	}
+	return nil
+}

@@ -1,0 +1,207 @@
+package voter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/consensus"
+	"github.com/diseq/diseq/node/internal/wait"
+	"github.com/diseq/diseq/node/ledger"
+)
+
+const (
+	// maxClockDrift is how far ahead of this node's clock a block's time may be before the vote is
+	// withheld.
+	maxClockDrift = 2 * time.Second
+	// commitmentGrace is for how long a leader must have had a commitment before a block without it
+	// costs the leader this node's vote.
+	commitmentGrace = time.Second
+)
+
+// The reasons for which votes are withheld, as metrics and logs name them.
+const (
+	ReasonClock      = "clock"
+	ReasonCommitment = "missing commitment"
+)
+
+// invalidError says that a block breaks a rule that every node judges alike.
+type invalidError struct{ err error }
+
+func (e *invalidError) Error() string { return e.err.Error() }
+
+func invalid(format string, args ...any) error { return &invalidError{fmt.Errorf(format, args...)} }
+
+// checkKey names a check: a block may be checked as a fresh proposal of a round and, later, as
+// proposed again.
+type checkKey struct {
+	block chain.Hash
+	round uint32
+	fresh bool
+}
+
+// check is one under way, or answered. One that failed for a reason of this node's own ended without
+// an answer: the core asks again at T_retry.
+type check struct {
+	holders chan []chain.PublicKey
+	failed  atomic.Bool
+}
+
+// check starts checking a block, or tells the check under way which other validators have the
+// messages.
+func (v *Voter) check(a consensus.CheckBlock) {
+	key := checkKey{block: a.Block.Hash(), round: a.Round, fresh: a.Fresh}
+	c := v.checks[key]
+	if c == nil || c.failed.Load() {
+		c = &check{holders: make(chan []chain.PublicKey, 1)}
+		v.checks[key] = c
+		deciding := v.deciding
+		v.cfg.Tasks.Go(func(context.Context) { v.runCheck(deciding, c, a) })
+	}
+	select {
+	case <-c.holders:
+	default:
+	}
+	c.holders <- a.Holders // does not block: only Run's goroutine fills it
+}
+
+func (v *Voter) runCheck(ctx context.Context, c *check, a consensus.CheckBlock) {
+	answer := consensus.BlockChecked{Height: a.Height, Round: a.Round, Block: a.Block.Hash(), Fresh: a.Fresh, Verdict: consensus.Valid}
+	if err := v.checkBlock(ctx, c, a); err != nil {
+		if _, ok := errors.AsType[*invalidError](err); !ok {
+			if ctx.Err() == nil {
+				v.log.Error("block not checked: this node withholds its vote until the check works", "height", a.Height,
+					"block", answer.Block, "err", err)
+			}
+			c.failed.Store(true)
+			return
+		}
+		if ctx.Err() != nil {
+			return // the chain has grown, and the check may have seen a part of that
+		}
+		v.cfg.Metrics.InvalidBlocks.Inc()
+		v.log.Warn("invalid block", "height", a.Height, "round", a.Round, "block", answer.Block, "err", err)
+		answer.Verdict = consensus.Invalid
+		v.Post(answer)
+		return
+	}
+	if a.Fresh {
+		if reason, lift := v.withhold(a); reason != "" {
+			v.log.Warn("vote withheld from a valid block", "height", a.Height, "round", a.Round, "block", answer.Block, "reason", reason)
+			v.cfg.Metrics.Withheld.WithLabelValues(reason).Inc()
+			answer.Verdict = consensus.Withheld
+			v.Post(answer)
+			if lift <= 0 || wait.For(ctx, lift) != nil {
+				return
+			}
+			answer.Verdict = consensus.Valid
+		}
+	}
+	v.Post(answer)
+}
+
+// withhold returns why the vote for a valid, fresh block is withheld, if it is, and after what time
+// the reason is gone (0: not in this round).
+func (v *Voter) withhold(a consensus.CheckBlock) (reason string, lift time.Duration) {
+	h := &a.Block.Header
+	if c := v.cfg.Ledger.Beacon().ForBlock(h.Height); c != nil && a.Block.Commitment == nil {
+		leader := v.set.Validators[h.Proposer].PublicKey
+		if leader != v.self && v.cfg.HasCommitment(leader, c.Epoch, commitmentGrace) {
+			return ReasonCommitment, 0
+		}
+	}
+	// The chain itself may be ahead of this node's clock, which was set back. Then an honest leader
+	// makes its block 1 ms later than the parent, and no block may be later than that: the chain's
+	// time must not run away.
+	if h.Timestamp == v.cfg.Ledger.Tip().Block.Header.Timestamp+1 {
+		return "", 0
+	}
+	if ahead := h.Time().Sub(v.cfg.Now()); ahead > maxClockDrift {
+		return ReasonClock, ahead - maxClockDrift
+	}
+	return "", 0
+}
+
+// checkBlock returns nil for a block that follows the final chain in every rule (docs/protocol.md,
+// what makes a block valid) and whose messages are durable here, and an invalidError for one that
+// breaks a rule. It waits for what is missing.
+func (v *Voter) checkBlock(ctx context.Context, c *check, a consensus.CheckBlock) error {
+	b := a.Block
+	if v.prepared.get(b.Hash()) != nil {
+		return v.checkProposer(a)
+	}
+	tip := v.cfg.Ledger.Tip()
+	if tip.Height()+1 != b.Header.Height {
+		return fmt.Errorf("the chain is at height %d, the block is for %d", tip.Height(), b.Header.Height)
+	}
+	if err := v.checkHeader(tip, b); err != nil {
+		return err
+	}
+	if err := v.checkProposer(a); err != nil {
+		return err
+	}
+	if err := v.cfg.Ledger.Beacon().Check(b); err != nil {
+		return invalid("%w", err)
+	}
+	p, err := v.resolve(ctx, c, b)
+	if err != nil {
+		return err
+	}
+	if err := b.Header.CheckMessages(p.messages); err != nil {
+		return invalid("%w", err)
+	}
+	if err := v.cfg.State.Wait(ctx, b.Header.StateHeight); err != nil {
+		return err
+	}
+	root, ok := v.cfg.State.Root(b.Header.StateHeight)
+	if !ok {
+		return fmt.Errorf("the root of height %d is not kept", b.Header.StateHeight)
+	}
+	if root != b.Header.StateRoot {
+		return invalid("state root %v of height %d, want %v", b.Header.StateRoot, b.Header.StateHeight, root)
+	}
+	v.prepared.put(p)
+	return nil
+}
+
+// checkHeader compares a header with the final block below it.
+func (v *Voter) checkHeader(tip *ledger.Tip, b *chain.Block) error {
+	h, parent := &b.Header, &tip.Block.Header
+	switch {
+	case h.ProtocolVersion != chain.ProtocolVersion:
+		return invalid("protocol version %d, want %d", h.ProtocolVersion, chain.ProtocolVersion)
+	case h.ChainID != v.cfg.Genesis.ChainID:
+		return invalid("chain %q, want %q", h.ChainID, v.cfg.Genesis.ChainID)
+	case h.ParentHash != tip.Hash:
+		return invalid("parent %v, want %v", h.ParentHash, tip.Hash)
+	case h.Timestamp <= parent.Timestamp:
+		return invalid("timestamp %d is not later than the parent's %d", h.Timestamp, parent.Timestamp)
+	case h.StateHeight < parent.StateHeight || h.StateHeight >= h.Height || h.Height-h.StateHeight > chain.MaxStateLag:
+		return invalid("state height %d at height %d, the parent has %d", h.StateHeight, h.Height, parent.StateHeight)
+	case h.ValidatorsHash != parent.NextValidatorsHash || h.NextValidatorsHash != h.ValidatorsHash:
+		return invalid("validator sets %v and %v, the parent names %v", h.ValidatorsHash, h.NextValidatorsHash, parent.NextValidatorsHash)
+	}
+	return nil
+}
+
+// checkProposer checks the first proposer's signature and, for a fresh block, that the proposer is
+// the round's leader.
+func (v *Voter) checkProposer(a consensus.CheckBlock) error {
+	if err := a.Block.VerifySignature(v.set); err != nil {
+		return invalid("%w", err)
+	}
+	if !a.Fresh {
+		return nil
+	}
+	order, err := v.cfg.Ledger.Leaders(a.Height)
+	if err != nil {
+		return err
+	}
+	if leader := order[int(a.Round)%len(order)]; int(a.Block.Header.Proposer) != leader {
+		return invalid("proposer %d, round %d is led by %d", a.Block.Header.Proposer, a.Round, leader)
+	}
+	return nil
+}

@@ -1,0 +1,113 @@
+package voter
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/consensus"
+	"github.com/diseq/diseq/node/mempool"
+)
+
+const (
+	// fetchTimeout bounds one attempt to get something from one peer.
+	fetchTimeout = 5 * time.Second
+	// pushTime is how long missing batches are waited for before they are fetched: mostly they were
+	// pushed before the block that refers to them and arrive a moment after it.
+	pushTime = 30 * time.Millisecond
+)
+
+// resolve returns a block with its messages. It fetches missing batches from validators that voted
+// for the block.
+func (v *Voter) resolve(ctx context.Context, c *check, b *chain.Block) (*preparedBlock, error) {
+	holders := <-c.holders
+	for {
+		body, missing, err := v.resolveNow(ctx, b)
+		if err != nil {
+			return nil, err
+		}
+		if len(missing) == 0 {
+			return &preparedBlock{block: b, messages: body.Messages, ids: body.IDs}, nil
+		}
+		if slices.ContainsFunc(v.sources(holders), func(from chain.PublicKey) bool { return v.fetchBatches(ctx, from, missing) }) {
+			continue
+		}
+		// No holder had anything: the core names other holders at T_retry.
+		t := time.NewTimer(consensus.DefaultRetryInterval)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return nil, ctx.Err()
+		case holders = <-c.holders:
+		case <-t.C:
+		}
+		t.Stop()
+	}
+}
+
+func (v *Voter) resolveNow(ctx context.Context, b *chain.Block) (mempool.Body, []chain.BatchRef, error) {
+	waiting, cancel := context.WithTimeout(ctx, pushTime)
+	defer cancel()
+	body, missing, err := v.cfg.Pool.Resolve(waiting, b.Header.Height-1, b.Body)
+	if errors.Is(err, mempool.ErrBody) {
+		err = invalid("%w", err)
+	}
+	if err == nil && len(missing) > 0 {
+		err = ctx.Err()
+	}
+	return body, missing, err
+}
+
+// sources returns the peers to fetch something from: the holders without this node, or every
+// connected peer if there are none.
+func (v *Voter) sources(holders []chain.PublicKey) []chain.PublicKey {
+	holders = slices.DeleteFunc(slices.Clone(holders), func(k chain.PublicKey) bool { return k == v.self })
+	if len(holders) > 0 {
+		return holders
+	}
+	return v.cfg.Network.Connected()
+}
+
+// fetchBatches fetches batches from one peer into the pool. It returns false if the peer sent none,
+// or a wrong one.
+func (v *Voter) fetchBatches(ctx context.Context, from chain.PublicKey, refs []chain.BatchRef) bool {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	hashes := make([]chain.Hash, len(refs))
+	for i, r := range refs {
+		hashes[i] = r.Hash
+	}
+	count := 0
+	err := v.cfg.Network.Batches(ctx, from, hashes, func(_ chain.Hash, encoded []byte) error {
+		count++
+		return v.cfg.Pool.ReceiveFetched(ctx, from, encoded)
+	})
+	if err != nil {
+		v.log.Debug("batches not fetched", "from", v.cfg.Name(from), "batches", len(hashes), "err", err)
+	}
+	return err == nil && count > 0
+}
+
+// fetch gets a block that others have certified. If none of them has it as a proposal any more, it is
+// final there: then catching up fetches it.
+func (v *Voter) fetch(a consensus.FetchBlock) {
+	ctx := v.deciding
+	v.cfg.Tasks.Go(func(context.Context) {
+		for _, holder := range v.sources(a.Holders) {
+			fetching, cancel := context.WithTimeout(ctx, fetchTimeout)
+			b, err := v.cfg.Network.Block(fetching, holder, a.Block)
+			cancel()
+			if err == nil {
+				v.Post(consensus.BlockFetched{Block: b})
+				return
+			}
+			if ctx.Err() != nil {
+				return
+			}
+			v.log.Debug("block not fetched", "height", a.Height, "block", a.Block, "from", v.cfg.Name(holder), "err", err)
+			v.cfg.CatchUp(a.Height, holder)
+		}
+	})
+}

@@ -1,0 +1,121 @@
+package voter
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// start runs the voter until the test ends, in a bubble of virtual time. It returns a channel with the
+// error of Run.
+func (r *room) start(t *testing.T, votes Votes, from uint64) <-chan error {
+	t.Helper()
+	if err := r.Start(votes, from); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		ended <- r.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-stopped
+	})
+	return ended
+}
+
+// submit puts a message into the pool.
+func (r *room) submit(t *testing.T, data string) {
+	t.Helper()
+	if _, err := r.cfg.Pool.Submit(t.Context(), []chain.Message{{Data: []byte(data)}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A vote that left and is not on disk would be forgotten by a crash, and the validator could contradict
+// it.
+func TestAVoteIsOnDiskBeforeItLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(t, 1, 1, 0)
+		r.start(t, r.votes, 0)
+		r.submit(t, "one")
+		if err := r.cfg.Ledger.Wait(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		entries := r.journal.all()
+		sent := 0
+		for i, entry := range entries {
+			if vote, ok := strings.CutPrefix(entry, "send "); ok {
+				sent++
+				if !slices.Contains(entries[:i], "write "+vote) {
+					t.Errorf("%q left before it was written: %q", vote, entries)
+				}
+			}
+		}
+		if sent < 3 {
+			t.Errorf("%d votes left, want a proposal and two votes at least: %q", sent, entries)
+		}
+		if r.votes.pruned < 1 {
+			t.Errorf("records are pruned up to height %d, want 1: the block is final", r.votes.pruned)
+		}
+	})
+}
+
+// A vote store that cannot be written stops the voter, and the vote does not leave.
+func TestAVoteThatCannotBeWrittenEndsTheVoter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(t, 1, 1, 0)
+		r.votes.err = errors.New("broken disk")
+		ended := r.start(t, r.votes, 0)
+		r.submit(t, "one")
+		if err := <-ended; !errors.Is(err, r.votes.err) {
+			t.Errorf("the voter ends with %v, want %v", err, r.votes.err)
+		}
+		if entries := r.journal.all(); len(entries) > 0 {
+			t.Errorf("%q left although nothing could be written", entries)
+		}
+	})
+}
+
+// A validator without a vote store does not vote until it has one again, and then not below the height
+// that it may vote from.
+func TestAValidatorWithoutAVoteStoreVotesFromTheHeightOfItsNewOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(t, 1, 1, 0)
+		r.start(t, nil, Never)
+		r.submit(t, "one")
+		synctest.Wait()
+		if r.VotesFrom() != Never || len(r.journal.all()) > 0 {
+			t.Errorf("it may vote from height %d and sent %q, want nothing sent", r.VotesFrom(), r.journal.all())
+		}
+		r.VoteAgain(t.Context(), r.votes, 1)
+		if err := r.cfg.Ledger.Wait(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		if r.VotesFrom() != 1 {
+			t.Errorf("it may vote from height %d, want 1", r.VotesFrom())
+		}
+	})
+}
+
+// A contradiction that catching up found ends the voter.
+func TestAContradictionEndsTheVoter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(t, 1, 1, 0)
+		ended := r.start(t, r.votes, 0)
+		fork := errors.New("two final blocks")
+		r.failures <- fork
+		if err := <-ended; !errors.Is(err, fork) {
+			t.Errorf("the voter ends with %v, want %v", err, fork)
+		}
+	})
+}
