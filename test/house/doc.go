@@ -1,5 +1,5 @@
 // Package house holds the repository to its own plan: which package may import which, and which
-// test holds which promise. Both are tables that the documents show:
+// test holds which promise. Both are tables in the documents:
 //
 //	go test ./test/house -update
 //

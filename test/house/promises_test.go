@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the tables into the documents")
+var update = flag.Bool("update", false, "write the generated parts of the documents")
 
 func TestEveryPromiseHasATest(t *testing.T) {
 	all, held := readPromises(t)
@@ -78,11 +78,16 @@ func two() {}
 	}
 }
 
-// The tables of the documents are those of the code; -update writes them.
-func TestDocumentsShowTheTables(t *testing.T) {
+// Parts of the documents are made from the code; -update writes them.
+func TestDocumentsShowWhatTheCodeSays(t *testing.T) {
 	all, held := readPromises(t)
-	for _, c := range []struct{ file, name, table string }{
+	transcript, err := os.ReadFile(root + "/node/consensus/testdata/network/one-height.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ file, name, part string }{
 		{"docs/architecture.md", "rooms", roomsTable()},
+		{"docs/architecture.md", "transcript", "```\n" + string(transcript) + "```\n"},
 		{"docs/promises.md", "promises", promisesTable(all, held)},
 	} {
 		document, err := os.ReadFile(root + "/" + c.file)
@@ -90,7 +95,7 @@ func TestDocumentsShowTheTables(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		want, err := replaced(string(document), c.name, c.table)
+		want, err := replaced(string(document), c.name, c.part)
 		switch {
 		case err != nil:
 			t.Errorf("%s: %v", c.file, err)
@@ -100,30 +105,30 @@ func TestDocumentsShowTheTables(t *testing.T) {
 				t.Error(err)
 			}
 		default:
-			t.Errorf("%s does not show the table of %s: go test ./test/house -update writes it", c.file, c.name)
+			t.Errorf("%s does not show the %s of the code: go test ./test/house -update writes them", c.file, c.name)
 		}
 	}
 }
 
-// replaced puts a table between the markers of its name.
-func replaced(document, name, table string) (string, error) {
-	begin, end := "<!-- "+name+": go test ./test/house -update writes this table -->\n", "<!-- end of "+name+" -->"
+// replaced puts a part of a document between the markers of its name.
+func replaced(document, name, part string) (string, error) {
+	begin, end := "<!-- "+name+": go test ./test/house -update writes this part -->\n", "<!-- end of "+name+" -->"
 	before, rest, ok := strings.Cut(document, begin)
 	_, after, closed := strings.Cut(rest, end)
 	if !ok || !closed {
-		return "", fmt.Errorf("no place for a table: want %q and %q", begin, end)
+		return "", fmt.Errorf("no place for it: want %q and %q", begin, end)
 	}
-	return before + begin + "\n" + table + "\n" + end + after, nil
+	return before + begin + "\n" + part + "\n" + end + after, nil
 }
 
-func TestATableThatDiffersIsSeen(t *testing.T) {
-	old := "a\n<!-- x: go test ./test/house -update writes this table -->\n\n| old |\n\n<!-- end of x -->\nb\n"
-	for table, same := range map[string]bool{"| old |\n": true, "| new |\n": false} {
-		if got, err := replaced(old, "x", table); err != nil || (got == old) != same {
-			t.Errorf("%q: %q, %v; the same: want %v", table, got, err, same)
+func TestAPartThatDiffersIsSeen(t *testing.T) {
+	old := "a\n<!-- x: go test ./test/house -update writes this part -->\n\n| old |\n\n<!-- end of x -->\nb\n"
+	for part, same := range map[string]bool{"| old |\n": true, "| new |\n": false} {
+		if got, err := replaced(old, "x", part); err != nil || (got == old) != same {
+			t.Errorf("%q: %q, %v; the same: want %v", part, got, err, same)
 		}
 	}
 	if _, err := replaced("a\n", "x", "| new |\n"); err == nil {
-		t.Error("a document without markers takes a table")
+		t.Error("a document without markers takes a part")
 	}
 }
