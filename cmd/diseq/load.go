@@ -8,10 +8,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"github.com/diseq/diseq/client"
 	"github.com/diseq/diseq/node/chain"
@@ -29,7 +30,7 @@ type load struct {
 	// open are the messages sent and not yet seen final, by id.
 	open             map[chain.Hash]*sending
 	counted          counts
-	accept, finality histogram
+	accept, finality *hdrhistogram.Histogram
 	lastFinal        time.Time
 	failure          error
 	drained          chan struct{} // signalled when open may have become empty
@@ -99,6 +100,7 @@ func (l *load) run(ctx context.Context) (*result, error) {
 		return nil, err
 	}
 	l.open, l.drained = map[chain.Hash]*sending{}, make(chan struct{}, 1)
+	l.accept, l.finality = newHistogram(), newHistogram()
 	following, stopFollowing := context.WithCancel(ctx)
 	followed := make(chan error, 1)
 	go func() { followed <- l.clients[0].Lines(following, status.Height+1, l.block) }()
@@ -188,7 +190,7 @@ func (l *load) request(ctx context.Context, c *client.Client, messages [][]byte)
 	if err == nil {
 		s.accepted = true
 		l.counted.accepted += len(ids)
-		l.accept.add(time.Since(s.at), len(ids))
+		record(l.accept, time.Since(s.at), len(ids))
 		return 0
 	}
 	if l.failure == nil {
@@ -225,7 +227,7 @@ func (l *load) block(_ uint64, line []byte) error {
 		if s := l.open[id]; s != nil {
 			delete(l.open, id)
 			l.counted.final++
-			l.finality.add(now.Sub(s.at), 1)
+			record(l.finality, now.Sub(s.at), 1)
 			l.lastFinal = now
 		}
 		line = line[64:]
@@ -286,7 +288,7 @@ func (l *load) result(ctx context.Context, begun time.Time, elapsed time.Duratio
 	r := &result{
 		Nodes: len(l.clients), Seconds: elapsed.Seconds(), Rate: l.rate, Batch: l.batch, Size: l.size, Sent: l.counted.sent,
 		Accepted: l.counted.accepted, Refused: l.counted.refused, Failed: l.counted.failed, Final: l.counted.final + found,
-		Latency: l.finality.quantiles(), Accept: l.accept.quantiles(), Lost: len(lost) - found,
+		Latency: quantilesOf(l.finality), Accept: quantilesOf(l.accept), Lost: len(lost) - found,
 	}
 	if took := l.lastFinal.Sub(begun).Seconds(); took > 0 {
 		r.FinalPerSecond = float64(l.counted.final) / took
@@ -306,40 +308,19 @@ func (l *load) firstError() error {
 	return l.failure
 }
 
-// histogram counts times in buckets that grow by 1 %, from 10 microseconds to a day.
-type histogram struct {
-	buckets [2400]int
-	total   int
-	top     time.Duration
+// longest is the longest time that is told from longer ones.
+const longest = 24 * time.Hour
+
+// newHistogram returns a histogram of times within 1 %.
+func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, longest.Microseconds(), 2) }
+
+func record(h *hdrhistogram.Histogram, d time.Duration, count int) {
+	_ = h.RecordValues(min(max(d, 0), longest).Microseconds(), int64(count)) // it is in range
 }
 
-const (
-	histogramLow  = 10 * time.Microsecond
-	histogramStep = 1.01
-)
-
-func (h *histogram) add(d time.Duration, count int) {
-	i := 0
-	if d > histogramLow {
-		i = min(int(math.Log(float64(d)/float64(histogramLow))/math.Log(histogramStep)), len(h.buckets)-1)
+func quantilesOf(h *hdrhistogram.Histogram) quantiles {
+	ms := func(microseconds int64) float64 { return float64(microseconds) / 1000 }
+	return quantiles{
+		P50: ms(h.ValueAtQuantile(50)), P90: ms(h.ValueAtQuantile(90)), P99: ms(h.ValueAtQuantile(99)), Max: ms(h.Max()),
 	}
-	h.buckets[i] += count
-	h.total += count
-	h.top = max(h.top, d)
-}
-
-// quantile returns the upper end, in milliseconds, of the bucket in which the q-th part of the
-// times ends.
-func (h *histogram) quantile(q float64) float64 {
-	left := int(math.Ceil(q * float64(h.total)))
-	for i, n := range h.buckets {
-		if left -= n; left <= 0 && h.total > 0 {
-			return min(histogramLow.Seconds()*math.Pow(histogramStep, float64(i+1)), h.top.Seconds()) * 1000
-		}
-	}
-	return 0
-}
-
-func (h *histogram) quantiles() quantiles {
-	return quantiles{P50: h.quantile(0.5), P90: h.quantile(0.9), P99: h.quantile(0.99), Max: h.top.Seconds() * 1000}
 }

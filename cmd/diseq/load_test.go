@@ -166,21 +166,24 @@ func TestBenchTellsRefusalsFromLosses(t *testing.T) {
 }
 
 func TestQuantilesAreWithinOnePercent(t *testing.T) {
-	var h histogram
-	if q := h.quantiles(); q != (quantiles{}) {
+	h := newHistogram()
+	if q := quantilesOf(h); q != (quantiles{}) {
 		t.Errorf("of nothing: %+v", q)
 	}
 	for i := range 1000 {
-		h.add(time.Duration(i+1)*time.Millisecond, 1)
+		record(h, time.Duration(i+1)*time.Millisecond, 1)
 	}
-	q := h.quantiles()
+	q := quantilesOf(h)
 	for _, tt := range []struct{ got, want float64 }{{q.P50, 500}, {q.P90, 900}, {q.P99, 990}, {q.Max, 1000}} {
 		if tt.got < tt.want*0.99 || tt.got > tt.want*1.011 {
 			t.Errorf("quantile %.1f, want %.1f", tt.got, tt.want)
 		}
 	}
-	h.add(100*24*time.Hour, 1)
-	h.add(-time.Second, 1)
+	record(h, 100*24*time.Hour, 1)
+	record(h, -time.Second, 1)
+	if n := h.TotalCount(); n != 1002 {
+		t.Errorf("%d times are counted, want 1002: none is too long or too short", n)
+	}
 }
 
 func TestSubmitPrintsIDsOrReceiptsInOrder(t *testing.T) {
