@@ -6,7 +6,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// hold keeps a block of the height. What the Core itself can tell about it is told here.
+// hold keeps a block of the height. It rejects a block of another chain, height or parent at once;
+// the node judges the rest.
 func (c *Core) hold(h *height, in *chain.Block) *block {
 	hash := in.Hash()
 	b := h.blocks[hash]
@@ -23,7 +24,7 @@ func (c *Core) hold(h *height, in *chain.Block) *block {
 	return b
 }
 
-// want returns a block that is certified; if it is not held it is fetched.
+// want returns a certified block, and requests it if it is not held.
 func (c *Core) want(h *height, hash chain.Hash) *block {
 	b := h.blocks[hash]
 	if b == nil {
@@ -38,7 +39,7 @@ func (c *Core) want(h *height, hash chain.Hash) *block {
 }
 
 // check reports whether a block is held and valid and, when it is fresh, not to be withheld in
-// round r. What is not known is asked.
+// round r. It asks the node for a verdict that it lacks.
 func (c *Core) check(h *height, r uint32, b *block, fresh bool) bool {
 	switch {
 	case b.Block == nil || b.verdict == Invalid:
@@ -90,7 +91,8 @@ func (c *Core) fetched(e BlockFetched) {
 	}
 }
 
-// repeatRequests repeats, at T_retry, the questions about blocks that have no answer.
+// repeatRequests lets the next rules ask again, at T_retry, for blocks and verdicts that have not
+// come.
 func (c *Core) repeatRequests(h *height) {
 	var seen []chain.Hash
 	for _, rd := range h.rounds {

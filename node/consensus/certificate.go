@@ -7,8 +7,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// cast signs a vote of this validator, keeps it, and sends it once it is durable together with the
-// block it is for. The certificates that it rests on were made durable when they were learned.
+// cast signs and keeps a vote of this validator. The vote leaves once it is durable, together with
+// its block. The certificates that it rests on became durable when they were learned.
 func (c *Core) cast(h *height, kind chain.Kind, r uint32, hash chain.Hash) {
 	v := chain.Vote{Kind: kind, Height: h.Number, Round: r, Block: hash, Validator: uint32(h.self)}
 	c.cfg.Sign(&v)
@@ -24,7 +24,7 @@ func (c *Core) cast(h *height, kind chain.Kind, r uint32, hash chain.Hash) {
 	}
 }
 
-// receiveVote takes in a vote of another validator; it reports whether it was news.
+// receiveVote handles a vote of another validator and reports whether it was new.
 func (c *Core) receiveVote(h *height, v chain.Vote) bool {
 	if int64(v.Validator) >= int64(h.n()) || v.Kind < chain.Notarize || v.Kind > chain.Propose || uint64(v.Round) > h.horizon() {
 		return false
@@ -41,8 +41,8 @@ func (c *Core) receiveVote(h *height, v chain.Vote) bool {
 	return true
 }
 
-// tally keeps a vote, one of a kind for each validator and round, and reports whether it was news.
-// A vote that contradicts one held becomes evidence.
+// tally keeps a vote, one of a kind for each validator and round, and reports whether it was new. A
+// vote that contradicts one held becomes evidence.
 func (c *Core) tally(h *height, v chain.Vote) bool {
 	rd := h.round(v.Round)
 	if rd.pruned {
@@ -84,8 +84,8 @@ func (c *Core) report(h *height, rd *round, a, b chain.Vote) {
 	}
 }
 
-// form makes a certificate once a vote completes one, and adds to the finalization of a block that
-// has one.
+// form makes a certificate once a vote completes one. A vote for a block that is already final
+// strengthens its finalization.
 func (c *Core) form(h *height, v chain.Vote) {
 	rd := h.round(v.Round)
 	if held := rd.certificate(v.Kind, v.Block); held != nil {
@@ -122,7 +122,7 @@ func (honest) accepts(h *height, cert *chain.Certificate) bool {
 	return cert.Height == h.Number && cert.Check(h.n(), h.threshold) == nil
 }
 
-// keep leaves the first certificate of a kind where it is: it is the one that the rules look at.
+// keep leaves the first certificate of a kind in its place. The rules look at that one.
 func (honest) keep(rd *round, cert *chain.Certificate) {
 	if rd.certificates[cert.Kind] == nil {
 		rd.certificates[cert.Kind] = cert
@@ -131,8 +131,8 @@ func (honest) keep(rd *round, cert *chain.Certificate) {
 	}
 }
 
-// learn takes in a certificate: it is made durable and forwarded the first time. The votes in it
-// count as evidence and as strength, whatever else their signers said.
+// learn handles a certificate. A new one is made durable and forwarded. Its votes serve as evidence
+// and as strength, whatever else their signers said.
 func (c *Core) learn(h *height, cert *chain.Certificate) {
 	if !c.rules.accepts(h, cert) {
 		return
@@ -172,8 +172,8 @@ func (c *Core) forward(cert *chain.Certificate) {
 	}
 }
 
-// strengthen makes the finalization one of all votes known: those of the one held, those of cert,
-// and those that came alone.
+// strengthen merges all known votes for the final block into its finalization: those in it, those
+// in cert, and those that came alone.
 func (c *Core) strengthen(h *height, cert *chain.Certificate) {
 	final := h.final
 	if cert.Round != final.Round || cert.Block != final.Block {
@@ -211,8 +211,9 @@ func (c *Core) strengthen(h *height, cert *chain.Certificate) {
 	}
 }
 
-// reportStrength reports votes that came after the commit: at once when all are there, otherwise with
-// the next height or T_retry, so that a large set does not write its finalizations once a vote.
+// reportStrength reports votes that came after the commit. It does so at once when all are there,
+// otherwise with the next height or T_retry, so that a large set does not write its finalization
+// once a vote.
 func (c *Core) reportStrength(h *height) {
 	if h.stronger {
 		h.stronger = false

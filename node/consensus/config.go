@@ -9,21 +9,21 @@ import (
 	"github.com/diseq/diseq/node/internal/mutation"
 )
 
-// Config is what stays the same for a Core's life.
+// Config does not change while a Core lives.
 type Config struct {
 	ChainID string
 	// PublicKey is this node's identity. At a height whose set holds it the node is a validator,
 	// otherwise an observer.
 	PublicKey chain.PublicKey
-	// Sign sets the signature of a vote. It is deterministic (RFC 8032) and blocks on nothing.
-	// Without it the node only observes.
+	// Sign sets the signature of a vote. It is deterministic (RFC 8032) and does not block. Without
+	// it the node only observes.
 	Sign func(*chain.Vote)
-	// VoteFrom is the lowest height that this node votes and proposes at: above 0 while it is
+	// VoteFrom is the lowest height at which this node votes and proposes: above 0 while it is
 	// Rejoining.
 	VoteFrom uint64
-	// RoundTimeout is T_round of round 0 after MinBlockInterval, at least three one-way delays;
-	// every later round takes 1.5 times as long, up to MaxRoundTimeout. All three are equal on all
-	// validators.
+	// RoundTimeout is T_round of round 0 after MinBlockInterval, at least three one-way delays.
+	// Every later round takes 1.5 times as long, up to MaxRoundTimeout. All validators of a chain
+	// use the same three values.
 	RoundTimeout    time.Duration
 	MaxRoundTimeout time.Duration
 	// RetryInterval is T_retry.
@@ -31,11 +31,11 @@ type Config struct {
 	// MinBlockInterval is how long the leader of round 0 waits from the start of the height, unless
 	// a block is full.
 	MinBlockInterval time.Duration
-	// Mutation takes rules away: for the simulator.
+	// Mutation takes rules away from this validator, for the simulator and for tests.
 	Mutation mutation.Rules
 }
 
-// DefaultRetryInterval is T_retry where nothing else is configured.
+// DefaultRetryInterval is T_retry unless it is configured.
 const DefaultRetryInterval = time.Second
 
 func (c *Config) validate() error {
@@ -51,12 +51,12 @@ func (c *Config) validate() error {
 	return nil
 }
 
-// Height is what a height is decided under. All of it follows from the final block below.
+// Height describes a height to decide. All of it follows from the final block below.
 type Height struct {
 	Number uint64
 	// Parent is the hash of the final block below.
 	Parent chain.Hash
-	// Set decides the height. It is not changed while the Core lives.
+	// Set decides the height. It does not change while the Core lives.
 	Set *chain.ValidatorSet
 	// Order is the height's permutation of the validators' indices: the leader of round r is
 	// Order[r mod n].
@@ -67,18 +67,18 @@ type Height struct {
 
 func (p *Height) validate() error {
 	if p.Number == 0 {
-		return fmt.Errorf("height 0 is genesis: nothing is decided there")
+		return fmt.Errorf("height 0 is the genesis: it is not decided by votes")
 	}
 	if err := p.Set.Validate(); err != nil {
 		return err
 	}
 	order := slices.Sorted(slices.Values(p.Order))
 	if len(order) != len(p.Set.Validators) {
-		return fmt.Errorf("leader order of %d validators, the set has %d", len(order), len(p.Set.Validators))
+		return fmt.Errorf("leader order names %d validators, want the %d of the set", len(order), len(p.Set.Validators))
 	}
 	for i, v := range order {
 		if i != v {
-			return fmt.Errorf("leader order %v is no permutation of %d validators", p.Order, len(order))
+			return fmt.Errorf("leader order %v does not name each of %d validators once", p.Order, len(order))
 		}
 	}
 	if p.Number > 1 && (p.Last == nil || p.Last.Kind != chain.Finalize || p.Last.Height != p.Number-1 || p.Last.Block != p.Parent) {

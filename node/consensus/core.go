@@ -7,35 +7,35 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// Core is the state machine of one node. It is used by one goroutine at a time.
+// Core is the state machine of one node. Only one goroutine uses it at a time.
 type Core struct {
 	cfg   Config
 	rules rules
-	// height is the one being decided, or just decided; nil before the first StartHeight.
+	// height is the one being decided, or the one just decided; nil before the first StartHeight.
 	height *height
 	// recent are the closed heights next below, oldest first.
 	recent []*height
 	early  early
 	pool   Pool
-	// restored holds the records of heights not yet started.
+	// restored holds the records of heights that have not started yet.
 	restored  map[uint64][]chain.Record
 	restoring bool
-	// missing is a vote that was signed with this validator's key and that it does not hold: it
-	// stops.
+	// missing is a vote that was signed with this validator's key and is not among its records. The
+	// Core stops when it finds one.
 	missing *chain.Vote
 	// entries counts the rounds entered, of all heights.
 	entries uint64
-	// healthy is what the node says of itself; settled, whether 2*Delta have passed since,
-	// settling, whether they are passing. settles counts the times that it began to. All of it is
-	// about the synchrony wait.
+	// The synchrony wait: healthy is the node's last report of its health. settling is set while
+	// the 2*Delta after a start or ill health pass, settled once they have passed. settles counts
+	// how often they began.
 	healthy, settled, settling bool
 	settles                    uint64
 	dropped                    dropped
-	// answered and hinted are the peers that were answered, and that made us ask for CatchUp, since
-	// the last T_retry or height.
+	// answered are the peers that got an answer since the last T_retry or height, hinted those
+	// whose messages made this Core ask for CatchUp.
 	answered map[chain.PublicKey]bool
 	hinted   map[chain.PublicKey]bool
-	// out is what the running call asks for.
+	// out collects the actions of the running call.
 	out struct {
 		records []chain.Record
 		bundle  chain.Bundle
@@ -43,12 +43,12 @@ type Core struct {
 	}
 }
 
-// recentHeights is how many closed heights are held: late votes still count towards their strength.
+// recentHeights is the number of closed heights held: late votes still strengthen their blocks.
 const recentHeights = 4
 
 // New returns a Core that has not started a height. records are all that Persist asked for and that
-// was not removed since, in any order. It fails if one of them cannot be read, or if they are known
-// not to be all: a validator that has forgotten a vote must not vote.
+// nobody removed since, in any order. New fails if it cannot read one of them. It fails with
+// ErrMissingVote if they are known to lack a vote: such a validator must not vote.
 func New(cfg Config, records []chain.Record) (*Core, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("consensus: %w", err)
@@ -70,15 +70,15 @@ func New(cfg Config, records []chain.Record) (*Core, error) {
 	return c, nil
 }
 
-// StartHeight begins a height: after New with the height above the last stored block, after Commit
-// with the next one, or higher after catching up. It fails, and changes nothing, if the height does
-// not follow or contradicts the records restored.
+// StartHeight begins a height: after New the height above the last stored block, after Commit the
+// next one, or a higher one after catching up. It fails, and changes nothing, if the height does
+// not follow or contradicts the restored records.
 func (c *Core) StartHeight(p Height) ([]Action, error) {
 	if err := p.validate(); err != nil {
 		return nil, fmt.Errorf("consensus: %w", err)
 	}
 	if c.height != nil && p.Number <= c.height.Number {
-		return nil, fmt.Errorf("consensus: start of height %d at height %d", p.Number, c.height.Number)
+		return nil, fmt.Errorf("consensus: height %d cannot start: the node is already at height %d", p.Number, c.height.Number)
 	}
 	h := &height{Height: p, self: -1, threshold: c.rules.threshold(p.Set), blocks: make(map[chain.Hash]*block)}
 	if c.cfg.Sign != nil && p.Number >= c.cfg.VoteFrom {
@@ -136,7 +136,7 @@ func (c *Core) closed(number uint64) *height {
 	return nil
 }
 
-// newPeriod begins at every height and every T_retry: peers may be answered again, and late votes
+// newPeriod begins at every height and every T_retry. Peers may get an answer again, and late votes
 // are reported.
 func (c *Core) newPeriod() {
 	clear(c.answered)
@@ -146,8 +146,8 @@ func (c *Core) newPeriod() {
 	}
 }
 
-// Step takes an event in and returns what is to be done. Before the first StartHeight only Pool has
-// an effect, after a Contradiction about forgotten votes nothing has.
+// Step handles an event and returns the actions that follow from it. Before the first StartHeight
+// only Pool and Health have an effect. After a Contradiction about a missing vote no event has one.
 func (c *Core) Step(e Event) []Action {
 	if c.missing != nil {
 		return nil
@@ -193,16 +193,15 @@ func (c *Core) Step(e Event) []Action {
 
 func (c *Core) emit(a Action) { c.out.actions = append(c.out.actions, a) }
 
-// persist adds a record. Who does not vote has nothing to forget.
+// persist adds a record. A node that does not vote needs none.
 func (c *Core) persist(h *height, r uint32, kind chain.RecordKind, encode func() []byte) {
 	if !c.restoring && h.self >= 0 {
 		c.out.records = append(c.out.records, chain.Record{Height: h.Number, Round: r, Kind: kind, Data: encode()})
 	}
 }
 
-// flush returns the actions of a call: the records first, as nothing leaves before all that it
-// rests on is durable, then the messages, in one bundle. Nothing leaves a validator that finds out
-// that it has forgotten votes.
+// flush returns the actions of a call. If a vote of this validator is missing, it returns only the
+// actions that stop it.
 func (c *Core) flush() []Action {
 	if c.missing != nil {
 		return c.stop()
@@ -212,7 +211,8 @@ func (c *Core) flush() []Action {
 	return actions
 }
 
-// leave puts the records first: nothing leaves before all that it rests on is durable.
+// leave puts the records first, because nothing may leave before all that it rests on is durable.
+// The messages of a call leave in one bundle.
 func (honest) leave(records []chain.Record, bundle chain.Bundle, others []Action) []Action {
 	var actions []Action
 	if len(records) > 0 {

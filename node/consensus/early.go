@@ -2,12 +2,12 @@ package consensus
 
 import "github.com/diseq/diseq/node/chain"
 
-// early holds messages of the height after this one until it starts: votes of each kind, validator
-// and round up to two turns of all leaders, certificates of each kind and round, one proposal of
-// each validator. Of votes and certificates for different blocks two are held: the second is
-// evidence, or stands in the way of a vote.
+// early holds messages of the next height until it starts: votes of each kind, validator and round
+// up to two turns of all leaders, certificates of each kind and round, one proposal of each
+// validator. Of votes and certificates for different blocks it holds two. The second is evidence,
+// or forbids a vote.
 type early struct {
-	// height they are of, set they were checked against.
+	// height is that of the messages, set the one that they were checked against.
 	height uint64
 	set    *chain.ValidatorSet
 	bundle chain.Bundle
@@ -29,28 +29,28 @@ func voteKey(v chain.Vote) earlyKey {
 // maxEarlyBytes bounds the proposals held early.
 const maxEarlyBytes = 16 << 20
 
-// lacks reports whether there is a place for what k names and what it says of a block.
-func (e *early) lacks(k earlyKey, block chain.Hash) bool {
+// hasRoom reports whether there is room for a message with key k about a block.
+func (e *early) hasRoom(k earlyKey, block chain.Hash) bool {
 	held := e.held[k]
 	return len(held) == 0 || len(held) == 1 && held[0] != block && k.form != 'p'
 }
 
-// add takes the place, if there is one.
+// add takes the room, if there is any.
 func (e *early) add(h *height, k earlyKey, block chain.Hash) bool {
 	if e.held == nil {
 		*e = early{height: h.Number + 1, set: h.Set, held: make(map[earlyKey][]chain.Hash)}
 	}
-	if !e.lacks(k, block) {
+	if !e.hasRoom(k, block) {
 		return false
 	}
 	e.held[k] = append(e.held[k], block)
 	return true
 }
 
-// certificate reports whether there was room.
+// certificate keeps a certificate. It reports false if there was no room for it.
 func (e *early) certificate(h *height, cert *chain.Certificate) bool {
 	k := earlyKey{form: 'c', kind: cert.Kind, round: cert.Round}
-	if cert.Check(h.n(), h.threshold) != nil || !e.lacks(k, cert.Block) {
+	if cert.Check(h.n(), h.threshold) != nil || !e.hasRoom(k, cert.Block) {
 		return true
 	}
 	if len(e.bundle.Certificates) >= 8*h.n() {
@@ -74,8 +74,8 @@ func (e *early) proposal(h *height, p *chain.Proposal) {
 	e.vote(h, p.Statement)
 }
 
-// vote reports whether there was room, or no need of any: only statements are relayed just so that
-// others know them.
+// vote keeps a vote or a Statement. It reports false for a Statement of a round too far ahead,
+// which counts as dropped: others relay a Statement once, whereas a signer repeats its vote.
 func (e *early) vote(h *height, v chain.Vote) bool {
 	if int64(v.Validator) >= int64(h.n()) {
 		return true
@@ -89,13 +89,14 @@ func (e *early) vote(h *height, v chain.Vote) bool {
 	return true
 }
 
-// fits reports whether what is held can be taken in at a height.
+// fits reports whether these messages can be handled at a height.
 func (e *early) fits(h *height) bool {
 	return e.set != nil && e.height == h.Number && e.set.Hash() == h.Set.Hash()
 }
 
-// replay takes in what came early for the height now begun. It was checked against the set of the
-// height below: where the set has changed it is let go, and T_retry brings it again.
+// replay handles the early messages of the height that has just begun. They were checked against
+// the set of the height below. If the set has changed they are dropped, and T_retry brings them
+// again.
 func (c *Core) replay() {
 	e := c.early
 	c.early = early{}

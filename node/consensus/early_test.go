@@ -53,8 +53,8 @@ func TestCertificatesBeyondWhatIsKeptAreMissedAtTheNextHeight(t *testing.T) {
 		for round := range c.certificates {
 			core.Step(Received{Bundle: chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Nullify, 2, round, chain.Hash{}, 0, 1, 3)}}})
 		}
-		if core.dropped.height != c.missed {
-			t.Errorf("after %d certificates messages of height %d were dropped, want %d", c.certificates, core.dropped.height, c.missed)
+		if core.dropped.highest != c.missed {
+			t.Errorf("after %d certificates messages of height %d were dropped, want %d", c.certificates, core.dropped.highest, c.missed)
 		}
 	}
 }

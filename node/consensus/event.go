@@ -2,65 +2,65 @@ package consensus
 
 import "github.com/diseq/diseq/node/chain"
 
-// Event is what a Core reacts to. The Core keeps what an event points to; the caller changes none
-// of it afterwards.
+// Event is an input of a Core. The Core keeps what an event points to; the caller does not change
+// any of it afterwards.
 type Event interface{ event() }
 
-// Received is a bundle from a peer. Every signature in it has been checked against the validator
-// set of the height that the Core is at: each vote, each certificate (also those inside proposals),
-// each proposal's Statement. The signature of a block by its first proposer belongs to CheckBlock.
+// Received is a bundle from a peer. Its caller has checked every signature against the validator
+// set of the Core's height: each vote, each certificate (also those inside proposals), each
+// proposal's Statement. The signature of a block by its first proposer is part of CheckBlock.
 type Received struct {
 	// From is the peer at the other end of the link; it need not be a validator.
 	From   chain.PublicKey
 	Bundle chain.Bundle
 }
 
-// Pool says what there is to order. It holds until the next Pool event.
+// Pool reports the work that waits. It holds until the next Pool event.
 type Pool struct {
-	// Pending: the pool holds a message that is not final, or the state_height of the last header
-	// is below the last block with messages. While it is false nothing of ours wakes a height.
+	// Pending: the pool has a message that is not final, or the state_height of the last header is
+	// below the last block with messages. While it is false, this node does not wake a height by
+	// itself.
 	Pending bool
-	// Full: the pool holds a full block, so that the leader need not wait for the minimum block
+	// Full: the pool has a full block, so that the leader does not wait for the minimum block
 	// interval.
 	Full bool
 }
 
-// LinkUp says that a link to a peer has opened, or opened again, or that the peer asks for what is
-// sent then.
+// LinkUp reports that a link to a peer has opened, or opened again, or that the peer asks for the
+// messages that are sent then.
 type LinkUp struct{ Peer chain.PublicKey }
 
-// Health says whether this node can tell what others say within Delta: its process runs without
-// pauses, and it is linked to at least t validators of the height, itself included. A Core under
-// the synchrony wait takes its node for unhealthy until told otherwise; a pause, however short, is
-// told by two events. Without the wait it has no effect.
+// Health reports whether this node hears the others within Delta: its process runs without pauses,
+// and it is linked to at least t validators of the height, itself included. Under the synchrony
+// wait a Core assumes ill health until the first report of good health. Each pause, however short,
+// is reported by two events. Without the wait Health has no effect.
 type Health struct{ OK bool }
 
-// TimerFired says that a timer asked for by SetTimer has run out. One that is no longer wanted does
-// nothing.
+// TimerFired reports that a timer set by SetTimer has run out. The Core ignores one that it no
+// longer needs.
 type TimerFired struct{ Timer Timer }
 
-// BlockFetched answers FetchBlock. The Core recomputes the hash; a block that it does not want does
-// nothing.
+// BlockFetched answers FetchBlock. The Core recomputes the hash and ignores a block that it does
+// not need.
 type BlockFetched struct{ Block *chain.Block }
 
 // Verdict is the outcome of CheckBlock.
 type Verdict uint8
 
 const (
-	// Valid says that the block follows the final chain in every rule, and every message of it is
-	// durable on this node. If the check was of a fresh proposal, nothing speaks against voting for
-	// it now.
+	// Valid: the block follows the final chain in every rule, and every message of it is durable on
+	// this node. If the check was of a fresh proposal, nothing forbids a vote for it now.
 	Valid Verdict = iota + 1
-	// Withheld says as much as Valid, but this round's vote is withheld (clock, missing
-	// commitment). Only for a fresh proposal; a later BlockChecked of the same round may lift it.
+	// Withheld: the block is valid, but this round's vote is withheld (clock, missing commitment).
+	// Only for a fresh proposal. A later BlockChecked of the same round may lift it.
 	Withheld
-	// Invalid says that the block breaks a rule that every node judges alike, from the final chain
-	// and the block alone.
+	// Invalid: the block breaks a rule that every node judges alike, from the final chain and the
+	// block alone.
 	Invalid
 )
 
-// BlockChecked answers CheckBlock, whose Height, Round and Fresh it repeats. While messages are
-// missing there is no answer.
+// BlockChecked answers CheckBlock and repeats its Height, Round and Fresh. There is no answer while
+// messages are missing.
 type BlockChecked struct {
 	Height  uint64
 	Round   uint32
@@ -69,8 +69,9 @@ type BlockChecked struct {
 	Verdict Verdict
 }
 
-// BlockBuilt answers RequestBlock: a new block on the final chain with the height, parent, and this
-// validator as proposer, signed, valid, and every message of it durable on this node.
+// BlockBuilt answers RequestBlock with a new block on the final chain. The block has the height and
+// the parent, this validator as proposer, and its signature. It is valid, and every message of it
+// is durable on this node.
 type BlockBuilt struct {
 	Round uint32
 	Block *chain.Block

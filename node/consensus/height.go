@@ -7,88 +7,89 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// height is all that is held of one height. A closed one (committed) lives on for a few heights: it
-// answers those that are still at it, and collects the votes that come late.
+// height is the state of one height. A closed (committed) one is kept for a few heights: it answers
+// peers that are still at it, and collects late votes.
 type height struct {
 	Height
 	// self is this node's index in the set, -1 if it does not vote at this height.
 	self      int
 	threshold int
-	// rounds are those that anything is held of, in rising order.
+	// rounds are those with any state, in rising order.
 	rounds  []*round
 	current uint32
 	blocks  map[chain.Hash]*block
-	// awake: there is something to order or someone else says so; T_round runs.
+	// awake: this node has something to order, or a message of the height came. T_round runs.
 	awake bool
 	// intervalOver: the minimum block interval has passed.
 	intervalOver bool
-	// attempt counts the T_retry that have passed: it turns the order in which holders are asked.
+	// attempt counts the T_retry that have passed. It rotates the order in which holders are asked.
 	attempt int
 	final   *chain.Certificate
-	// stronger: final holds more votes than the node was told of.
+	// stronger: final has more votes than the node knows of.
 	stronger     bool
 	contradicted bool
 	committed    bool
 	presence     []presence
 }
 
-// round is what is held of one round.
+// round is the state of one round.
 type round struct {
 	number uint32
-	// statements are the leader's, at most two: the second is only kept as evidence and to show
-	// others.
+	// statements are the leader's, at most two: the second is kept only as evidence and to show it
+	// to others.
 	statements []chain.Vote
 	// ahead: one of them came before the round was current.
 	ahead bool
 	// votes holds one vote of each kind and validator, in slices of n by kind, nil until the first
 	// comes.
 	votes [chain.Finalize + 1][]chain.Vote
-	// own are the votes that this validator cast, by kind. They stay when votes is let go.
+	// own are the votes that this validator cast, by kind. They stay when votes is pruned.
 	own [chain.Finalize + 1]*chain.Vote
 	// certificates by kind.
 	certificates [chain.Finalize + 1]*chain.Certificate
-	// others are notarizations of other blocks than the first held: at least 2t-n validators are
-	// Byzantine then.
+	// others are notarizations of further blocks. If there are any, at least 2t-n validators are
+	// Byzantine.
 	others []*chain.Certificate
-	// The synchrony wait after the notarization was held with its block, and the leader's before it
-	// proposes.
+	// The synchrony waits: wait begins when the notarization is held with its block, leaderWait
+	// before the leader proposes.
 	wait, leaderWait wait
-	// proposal is this validator's own, proposed the statement of it, which stays.
+	// proposal is this validator's own; proposed is its Statement, which stays when the round is
+	// pruned.
 	proposal *chain.Proposal
 	proposed *chain.Vote
-	// accused marks the validators of which evidence was reported.
+	// accused marks the validators whose evidence was reported.
 	accused   []bool
 	requested bool
 	timedOut  bool
-	// skipped: T_round is 0 because the leader has been silent.
+	// skipped: T_round is 0, because the leader has been silent.
 	skipped bool
-	// asked and freshness are about the vote that a fresh proposal may be refused: CheckBlock was
-	// asked for, its answer.
+	// A fresh proposal may be valid and its vote withheld. asked: CheckBlock was asked about that;
+	// freshness is the answer.
 	asked     bool
 	freshness Verdict
-	// pruned: far below the current round and not notarized; its votes are let go.
+	// pruned: far below the current round and not notarized. Its votes are gone.
 	pruned bool
 }
 
-// wait is where a synchrony wait stands.
+// wait is the state of a synchrony wait.
 type wait uint8
 
 const (
 	notWaited wait = iota
 	waiting
 	waited
-	// spoiled: something was not as it should be in the meantime.
+	// spoiled: this node was unhealthy in the meantime.
 	spoiled
 )
 
-// block is a block of the height, or only its hash while it is being fetched.
+// block is a block of the height, or only its hash while the block is being fetched.
 type block struct {
 	*chain.Block
 	hash      chain.Hash
 	fetching  bool
 	checking  bool
 	persisted bool
-	// verdict is 0 until it is known, then Valid or Invalid.
+	// verdict is Valid or Invalid, or 0 while it is unknown.
 	verdict Verdict
 }
 
@@ -100,7 +101,7 @@ func (h *height) find(r uint32) (int, bool) {
 	return slices.BinarySearchFunc(h.rounds, r, func(rd *round, r uint32) int { return cmp.Compare(rd.number, r) })
 }
 
-// peek returns the round, or one that holds nothing.
+// peek returns a round to read: an empty one if it has no state.
 func (h *height) peek(r uint32) *round {
 	if i, ok := h.find(r); ok {
 		return h.rounds[i]
@@ -108,7 +109,7 @@ func (h *height) peek(r uint32) *round {
 	return &round{number: r}
 }
 
-// round returns the round to write into.
+// round returns a round to write to.
 func (h *height) round(r uint32) *round {
 	i, ok := h.find(r)
 	if !ok {
@@ -117,8 +118,8 @@ func (h *height) round(r uint32) *round {
 	return h.rounds[i]
 }
 
-// horizon is the highest round that votes are held of: two turns of all leaders ahead. Certificates
-// need no bound, t validators stand behind each.
+// horizon is the highest round whose votes are held: two turns of all leaders ahead. Certificates
+// need no bound, because t validators signed each.
 func (h *height) horizon() uint64 { return uint64(h.current) + 2*uint64(h.n()) }
 
 // keys returns the public keys of validators.
@@ -130,9 +131,9 @@ func (h *height) keys(indices []int) []chain.PublicKey {
 	return keys
 }
 
-// holders returns who said to hold a block, this node excepted: those that notarized or finalized
-// it, in a vote or a certificate, and the leaders that proposed it. Every attempt begins with
-// another.
+// holders returns the validators that claim to have a block, this node excepted: those that
+// notarized or finalized it, in a vote or a certificate, and the leaders that proposed it. Each
+// attempt begins with another.
 func (h *height) holders(hash chain.Hash, self chain.PublicKey) []chain.PublicKey {
 	said := make([]bool, h.n())
 	for _, rd := range h.rounds {
@@ -167,9 +168,10 @@ func (h *height) holders(hash chain.Hash, self chain.PublicKey) []chain.PublicKe
 	return h.keys(indices)
 }
 
-// bundle is what a peer needs to be where we are: every certificate, our votes, the statements and
-// our proposal of the current round. After very many rounds, those that nobody can need any more
-// are left out: below the highest notarized round and more than two turns of all leaders ago.
+// bundle returns the messages that bring a peer to the state of this Core: every certificate, this
+// validator's votes, and its proposal of the current round. After very many rounds it leaves out
+// those that nobody can need any more: below the highest notarized round and more than two turns of
+// all leaders ago.
 func (h *height) bundle() chain.Bundle {
 	var b chain.Bundle
 	low := uint64(0)
@@ -202,8 +204,8 @@ func (h *height) bundle() chain.Bundle {
 	return b
 }
 
-// votesOf returns the votes held of a peer: one that has forgotten some of them (ErrMissingVote) is
-// to find that out from the first that it is linked to.
+// votesOf returns the votes held of a peer. A peer whose records lack some of them (ErrMissingVote)
+// has to learn that from the first peer that it is linked to.
 func (h *height) votesOf(peer chain.PublicKey) []chain.Vote {
 	i := h.Set.Index(peer)
 	if i < 0 || i == h.self {
@@ -220,8 +222,8 @@ func (h *height) votesOf(peer chain.PublicKey) []chain.Vote {
 	return out
 }
 
-// statements returns the known statements of the rounds from the current one on; under the
-// synchrony wait, of all rounds.
+// statements returns the known Statements of the rounds from the current one on, and under the
+// synchrony wait of all rounds.
 func (h *height) statements() []chain.Vote {
 	var out []chain.Vote
 	for _, rd := range h.rounds {
@@ -232,7 +234,7 @@ func (h *height) statements() []chain.Vote {
 	return out
 }
 
-// certified reports whether a block is notarized or final by a certificate held.
+// certified reports whether a held certificate notarizes or finalizes a block.
 func (h *height) certified(hash chain.Hash) bool {
 	for _, rd := range h.rounds {
 		if rd.certificate(chain.Notarize, hash) != nil || rd.certificate(chain.Finalize, hash) != nil {
@@ -242,7 +244,7 @@ func (h *height) certified(hash chain.Hash) bool {
 	return false
 }
 
-// certificate returns the one held of a kind and block, or nil.
+// certificate returns the held certificate of a kind and block, or nil.
 func (rd *round) certificate(kind chain.Kind, hash chain.Hash) *chain.Certificate {
 	if cert := rd.certificates[kind]; cert != nil && cert.Block == hash {
 		return cert
@@ -255,8 +257,8 @@ func (rd *round) certificate(kind chain.Kind, hash chain.Hash) *chain.Certificat
 	return nil
 }
 
-// conflicted reports whether two blocks are known of the round: by statements of its leader, or by
-// notarizations, which stand for one.
+// conflicted reports whether two blocks of the round are known: by Statements of its leader, or by
+// notarizations, each of which implies a Statement.
 func (rd *round) conflicted() bool {
 	notarized := rd.certificates[chain.Notarize]
 	return len(rd.statements) > 1 || len(rd.others) > 0 ||
@@ -274,12 +276,12 @@ func (h *height) highestNotarized(limit uint32) *round {
 	return nil
 }
 
-// justified reports whether a block may be proposed in round r by the certificates held: every
-// round is nullified down to one that notarized this very block, or down to the start, when it is
-// fresh. With strict (R3 of the synchrony wait) no round that notarized anything is passed over.
+// justified reports whether the held certificates justify a block in round r: every round below is
+// nullified down to one that notarized this very block, or down to the first, when the block is
+// fresh. With strict (R3 of the synchrony wait) no round with a notarization is passed over.
 //
-// It does not matter which certificates the leader sent along: they are held by now, and the
-// argument for safety asks only that they exist.
+// It does not matter which certificates the leader sent along. They are held by now, and the safety
+// argument asks only that they exist.
 func (h *height) justified(r uint32, hash chain.Hash, strict bool) (ok, fresh bool) {
 	i, _ := h.find(r)
 	for q := int64(r) - 1; q >= 0; q-- {
@@ -298,8 +300,9 @@ func (h *height) justified(r uint32, hash chain.Hash, strict bool) (ok, fresh bo
 	return true, true
 }
 
-// justification returns what a proposal in round r rests on: the notarization of the highest round
-// below that has one and the nullifications since; complete is false if one is missing.
+// justification returns the certificates that a proposal in round r rests on: the notarization of
+// the highest round below that has one, and the nullifications since. complete is false if one is
+// missing.
 func (h *height) justification(r uint32) (notarization *chain.Certificate, nullifications []*chain.Certificate, complete bool) {
 	from := int64(0)
 	if rd := h.highestNotarized(r); rd != nil {
@@ -315,8 +318,8 @@ func (h *height) justification(r uint32) (notarization *chain.Certificate, nulli
 	return notarization, nullifications, int64(len(nullifications)) == int64(r)-from
 }
 
-// history returns the notarizations and nullifications of the rounds below r: what every proposal
-// up to r rested on.
+// history returns the notarizations and nullifications of the rounds below r: every proposal up to
+// r rested on them.
 func (h *height) history(r uint32) []*chain.Certificate {
 	var out []*chain.Certificate
 	for _, rd := range h.rounds {

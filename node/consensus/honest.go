@@ -7,10 +7,11 @@ import (
 )
 
 // rules are the decisions of docs/consensus.md on which safety and progress rest, one method each.
-// A Core asks its rules and never decides these things elsewhere.
+// A Core asks its rules and does not decide these things elsewhere. A change here, or in rules.go,
+// needs a change of docs/consensus.md and a transcript in testdata.
 //
 // The methods of honest are the rules of every node. Each stands beside the code that uses it. The
-// simulator's controls, which show what a rule prevents, replace them in one file.
+// simulator's controls, which show the purpose of each rule, replace them in one file.
 type rules interface {
 	// threshold returns how many votes of a set make a certificate.
 	threshold(set *chain.ValidatorSet) int
@@ -42,7 +43,7 @@ type rules interface {
 	// refuted reports whether this validator knows something that speaks against finalizing in a
 	// round.
 	refuted(rd *round) bool
-	// unhealthy is what a Core does when its node reports ill health.
+	// unhealthy spoils the waits of a Core whose node reports ill health.
 	unhealthy(c *Core, h *height)
 	// incomplete reports whether messages of a height were dropped before the height began.
 	incomplete(h *height, dropped dropped) bool
@@ -52,7 +53,7 @@ type rules interface {
 	missing(h *height, v chain.Vote) bool
 	// conflict returns the rule that two restored votes break together, "" if none.
 	conflict(a, b chain.Vote) chain.Rule
-	// repeat is what a Core does at T_retry.
+	// repeat sends again, at T_retry, whatever may have been lost.
 	repeat(c *Core, h *height)
 	// leave returns the actions of a call, in their order.
 	leave(records []chain.Record, bundle chain.Bundle, others []Action) []Action

@@ -16,8 +16,8 @@ func (c *Config) rules() rules {
 	return mutated{m: c.Mutation}
 }
 
-// mutated are the honest rules without some. Each method says what remains of one rule; a method
-// that is not here is honest.
+// mutated are the honest rules without some. Each method keeps the rest of one rule. The methods
+// that are not here are honest.
 type mutated struct {
 	honest
 	m mutation.Rules

@@ -6,8 +6,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// received takes a bundle in. Certificates come first: the rounds they lead to decide what else is
-// near enough to be held.
+// received handles a bundle. Certificates come first: the rounds that they lead to decide which
+// other messages are near enough to be kept.
 func (c *Core) received(from chain.PublicKey, b chain.Bundle) {
 	for _, cert := range b.Certificates {
 		if h := c.place(from, cert.Height); h != nil {
@@ -36,8 +36,8 @@ func (c *Core) received(from chain.PublicKey, b chain.Bundle) {
 				c.wakeBy(h)
 			}
 			if !c.receiveVote(h, v) && h.committed {
-				// A message of a committed height may only have met ours on the way; who says the
-				// same again is stuck there.
+				// A message of a committed height may have crossed with ours. A sender that repeats
+				// it is stuck at that height.
 				c.answer(from, v.Height)
 			}
 		} else if c.isNext(v.Height) && !c.early.vote(c.height, v) {
@@ -46,15 +46,15 @@ func (c *Core) received(from chain.PublicKey, b chain.Bundle) {
 	}
 }
 
-// wakeBy: any message of the height wakes it.
+// wakeBy wakes the height of a message.
 func (c *Core) wakeBy(h *height) {
 	if h == c.height && !h.committed {
 		c.wake(h)
 	}
 }
 
-// place returns the height that a message belongs to, if it is held. A peer at a height long past
-// is answered with its finalization; one far above makes us catch up.
+// place returns the state of the height of a message, or nil. A peer at a height long past is
+// answered with its finalization. A message of a height far above makes this node catch up.
 func (c *Core) place(from chain.PublicKey, number uint64) *height {
 	now := c.height.Number
 	switch {
@@ -76,7 +76,7 @@ func (c *Core) place(from chain.PublicKey, number uint64) *height {
 
 func (c *Core) isNext(number uint64) bool { return number == c.height.Number+1 }
 
-// answer sends a finalization to a peer that is still at its height, once in a while.
+// answer sends a finalization to a peer that is still at its height, once in each period.
 func (c *Core) answer(from chain.PublicKey, number uint64) {
 	if c.answered[from] || from == (chain.PublicKey{}) || number == 0 {
 		return
@@ -100,7 +100,7 @@ func (c *Core) hint(from chain.PublicKey, number uint64) {
 	}
 }
 
-// receiveProposal learns what a proposal rests on, then keeps its statement and its block.
+// receiveProposal learns the certificates of a proposal, then keeps its Statement and its block.
 func (c *Core) receiveProposal(h *height, p *chain.Proposal) {
 	s := p.Statement
 	hash := p.Block.Hash()
@@ -135,12 +135,12 @@ func (c *Core) receiveProposal(h *height, p *chain.Proposal) {
 	}
 }
 
-// blockHorizon is how many rounds ahead the block of a proposal is held that its certificates do
-// not lead us to. The certificates of an honest leader's do.
+// blockHorizon is how many rounds ahead the block of a proposal is kept although its certificates
+// do not lead there. The certificates of an honest leader's proposal do.
 const blockHorizon = 8
 
-// receiveStatement keeps a leader's statement and reports whether it was news. A second one of the
-// round is evidence; it is never voted for.
+// receiveStatement keeps a leader's Statement and reports whether it was new. A second one of the
+// round is evidence. No honest validator votes for it.
 func (c *Core) receiveStatement(h *height, s chain.Vote) bool {
 	if int64(s.Validator) != int64(h.leader(s.Round)) {
 		return false

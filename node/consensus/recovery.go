@@ -9,7 +9,7 @@ import (
 )
 
 // readOwn returns this validator's votes among the records of a height. Votes of another validator,
-// or votes that contradict each other, mean that the records are not this validator's own: it must
+// or votes that contradict each other, prove that the records are not this validator's own. It must
 // not vote on top of them.
 func (c *Core) readOwn(h *height, records []chain.Record) ([]chain.Vote, error) {
 	var own []chain.Vote
@@ -48,13 +48,14 @@ func (c *Core) readOwn(h *height, records []chain.Record) ([]chain.Vote, error) 
 	return own, nil
 }
 
-// ErrMissingVote is wrapped by the error of New when the records are known not to be all that this
+// ErrMissingVote is wrapped by the error of New when the records are known to lack a vote that this
 // validator has signed.
-var ErrMissingVote = errors.New("these records have forgotten a vote of this validator")
+var ErrMissingVote = errors.New("the vote store lacks a vote that this validator has signed")
 
-// checkOwn looks for a vote of this validator that it does not hold. It never forgets one that has
-// left, so that its records are an older copy, put back, or another process signs with its key.
-// Either way it may break E1 to E3 and be none the wiser: it stops before anything else leaves.
+// checkOwn looks at a vote with this validator's key. A vote is durable before it is sent. A vote
+// that the records lack therefore means a restored older vote store, or a second process with the
+// same key. Either may break E1 to E3 unnoticed, so this validator stops before anything else
+// leaves.
 func (c *Core) checkOwn(h *height, v chain.Vote) {
 	if !c.restoring && c.missing == nil && c.rules.missing(h, v) {
 		c.missing = &v
@@ -75,28 +76,26 @@ func (honest) missing(h *height, v chain.Vote) bool {
 
 func (honest) conflict(a, b chain.Vote) chain.Rule { return chain.Conflict(a, b) }
 
-// stop keeps the vote that this validator has forgotten, so that nobody votes on top of these
-// records again.
+// stop records the missing vote, so that no process votes on top of these records again.
 func (c *Core) stop() []Action {
 	record := chain.Record{Height: math.MaxInt64, Kind: chain.RecordMissingVote, Data: c.missing.Encode()}
 	return []Action{Persist{[]chain.Record{record}}, Contradiction{Reason: missingText(*c.missing)}}
 }
 
 func missingText(v chain.Vote) string {
-	return fmt.Sprintf("a %v vote at height %d round %d is signed with this validator's key, and it does not hold it: the vote store is "+
-		"an older copy, or another process uses the key", v.Kind, v.Height, v.Round)
+	return fmt.Sprintf("a %v vote at height %d round %d is signed with this validator's key, but its vote store lacks it: "+
+		"the store is an older copy, or another process uses the key", v.Kind, v.Height, v.Round)
 }
 
-// restore takes the records of a height back in: the blocks and certificates as if they had just
-// been learned, but without sending anything; then this validator's own votes, which count again.
-// It stands in the highest round that it voted in; the certificates lead on from there.
+// restore loads the records of a height: blocks and certificates as if they had just been learned,
+// but without sending anything; then this validator's own votes, which it tallies again. The
+// current round becomes the highest one in which it voted, and the certificates lead on from there.
 //
-// Blocks are checked anew, so that the node holds their messages in the way it does after any
-// check.
+// Blocks are checked anew, so that the node has their messages in the way that any check ensures.
 func (c *Core) restore(h *height, records []chain.Record, own []chain.Vote) {
 	c.restoring = true
 	for _, r := range records {
-		// New has decoded each of them before.
+		// New has decoded each of them.
 		switch r.Kind {
 		case chain.RecordBlock:
 			if b, err := chain.DecodeBlock(r.Data); err == nil {

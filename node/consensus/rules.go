@@ -8,6 +8,9 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
+// This file applies "Rules of a validator" in docs/consensus.md. A change of a rule changes that
+// page and adds a transcript to testdata.
+
 // advance applies the rules of a validator until none of them changes anything.
 func (c *Core) advance() {
 	h := c.height
@@ -25,7 +28,7 @@ func (c *Core) advance() {
 	}
 }
 
-// wake: from here on T_round runs at this height.
+// wake starts T_round at a height, once.
 func (c *Core) wake(h *height) {
 	if !h.awake {
 		h.awake = true
@@ -33,9 +36,10 @@ func (c *Core) wake(h *height) {
 	}
 }
 
-// enterNext enters the round that the certificates held lead to, if it is above the current one:
-// the one after a nullification; the one of a notarization; the one after a notarized round that we
-// have nullified, or that the next leader has justified a proposal with.
+// enterNext enters the highest round above the current one that the held certificates lead to. A
+// nullification leads to the round after it, a notarization to its own round. A notarized round
+// leads to the next one if this validator has nullified it, or if the next leader has justified a
+// proposal with it.
 func (c *Core) enterNext(h *height) bool {
 	target := h.current
 	first, _ := h.find(h.current)
@@ -62,7 +66,7 @@ func (c *Core) enterNext(h *height) bool {
 	return true
 }
 
-// proposed reports whether the leader of round r has made a proposal that the certificates held
+// proposed reports whether the leader of round r has made a proposal that the held certificates
 // justify.
 func (c *Core) proposed(h *height, r uint32) bool {
 	rd := h.peek(r)
@@ -83,7 +87,7 @@ func (c *Core) enter(h *height, r uint32) {
 	c.startRound(h)
 }
 
-// prune lets go of what rounds far below can no longer add to: votes of a round without a
+// prune drops the state of rounds far below that can no longer matter: votes of a round without a
 // notarization, two turns of all leaders ago, and blocks proposed in a nullified round that were
 // neither notarized nor voted for here. Statements stay while they may speak against a block.
 func (h *height) prune() {
@@ -110,14 +114,14 @@ func (h *height) prune() {
 	}
 }
 
-// passed reports whether a round far below has no use for its statements: without the wait, or once
-// it is nullified.
+// passed reports whether the Statements of a round far below have become useless: without the wait
+// always, with it once the round is nullified.
 func (h *height) passed(rd *round) bool {
 	return h.delta() == 0 || rd.certificates[chain.Nullify] != nil
 }
 
-// needs reports whether a block may still be voted for, proposed or committed, or was voted for by
-// this validator.
+// needs reports whether a block may still be voted for, proposed or committed, or has this
+// validator's vote.
 func (h *height) needs(hash chain.Hash) bool {
 	return h.certified(hash) || slices.ContainsFunc(h.rounds, func(rd *round) bool {
 		own := rd.own[chain.Notarize]
@@ -125,7 +129,7 @@ func (h *height) needs(hash chain.Hash) bool {
 	})
 }
 
-// finalize votes to finalize each notarized block that E1 to E3 and its content allow.
+// finalize votes to finalize each notarized block for which the rules allow it and which is valid.
 func (c *Core) finalize(h *height) bool {
 	for _, rd := range h.rounds {
 		cert := rd.certificates[chain.Notarize]
@@ -149,8 +153,8 @@ func (honest) mayFinalize(h *height, rd *round, block chain.Hash) bool {
 		(notarized == nil || notarized.Block == block)
 }
 
-// notarize votes for the proposal of the current round. A round that we nullified may still be
-// notarized.
+// notarize votes for the proposal of the current round. A round that this validator nullified may
+// still be notarized.
 func (c *Core) notarize(h *height) bool {
 	rd := h.peek(h.current)
 	if len(rd.statements) == 0 || !c.rules.mayNotarize(h, rd, c.settled) {
@@ -177,7 +181,7 @@ func (honest) mayNotarize(h *height, rd *round, settled bool) bool {
 		(h.delta() == 0 || settled && !rd.conflicted())
 }
 
-// votable: only the block of the first Statement known.
+// votable accepts only the block of the first Statement known.
 func (honest) votable(rd *round, block chain.Hash) bool {
 	return len(rd.statements) > 0 && rd.statements[0].Block == block
 }
@@ -190,7 +194,7 @@ func (honest) justified(h *height, r uint32, block chain.Hash) (ok, fresh bool) 
 	return h.justified(r, block, h.delta() > 0)
 }
 
-// propose makes this validator's proposal of the current round: the block notarized last, or a new
+// propose makes this validator's proposal of the current round: the last notarized block, or a new
 // one.
 func (c *Core) propose(h *height) bool {
 	rd := h.peek(h.current)
@@ -217,10 +221,11 @@ func (c *Core) propose(h *height) bool {
 	return false
 }
 
-// closed reports whether a certificate of the round is held.
+// closed reports whether any certificate of the round is held.
 func (rd *round) closed() bool { return rd.certificates != [chain.Finalize + 1]*chain.Certificate{} }
 
-// built takes in the new block that this leader asked for, if it still stands where it stood.
+// built handles the new block for this leader, if the height and round are still those that asked
+// for it.
 func (c *Core) built(e BlockBuilt) {
 	h := c.height
 	if h == nil || h.committed || e.Block == nil || e.Round != h.current || e.Block.Header.Height != h.Number {
@@ -246,7 +251,7 @@ func (c *Core) sendProposal(h *height, b *block) {
 	c.cfg.Sign(&s)
 	notarization, nullifications, _ := h.justification(rd.number)
 	p := &chain.Proposal{Statement: s, Block: *b.Block, Notarization: notarization}
-	// Those left out are held by the others by now: every T_retry brings them all certificates.
+	// The others have those that are left out: every T_retry brings them all certificates.
 	for _, cert := range nullifications[max(0, len(nullifications)-chain.MaxJustification):] {
 		p.Nullifications = append(p.Nullifications, *cert)
 	}
@@ -257,8 +262,8 @@ func (c *Core) sendProposal(h *height, b *block) {
 	c.out.bundle.Proposals = append(c.out.bundle.Proposals, p)
 }
 
-// commit goes from a finalization to its block. This validator's own vote to finalize still counts
-// towards the strength.
+// commit commits the block of a finalization. This validator's own vote to finalize still adds to
+// the strength.
 func (c *Core) commit(h *height) {
 	cert := h.final
 	b := c.want(h, cert.Block)

@@ -8,25 +8,25 @@ import (
 )
 
 // The synchrony wait (docs/consensus.md): while messages between correct validators arrive within
-// Delta, agreement holds with fewer than t Byzantine validators. A Finalize vote then says more
-// than that its signer holds a notarization: that for more than 2*Delta it heard of nothing that
-// speaks against the block, and would have. R1, each certificate is forwarded once, is in learn.
+// Delta, agreement holds with fewer than t Byzantine validators. A vote to finalize then says more
+// than that its signer holds a notarization. For more than 2*Delta the signer received nothing that
+// speaks against the block, and would have received it. R1, each certificate is forwarded once, is
+// in learn.
 
-// delta is the chain's Delta; 0 turns the wait off.
+// delta is the chain's Delta. 0 turns the wait off.
 func (h *height) delta() time.Duration {
 	return time.Duration(h.Set.SynchronyDeltaMS) * time.Millisecond
 }
 
-// relay is R2: whoever learns of a statement tells all others, once.
+// relay is R2: a validator sends each new Statement to all others, once.
 func (c *Core) relay(h *height, s chain.Vote) {
 	if h.delta() > 0 && h.self >= 0 && !c.restoring {
 		c.out.bundle.Votes = append(c.out.bundle.Votes, s)
 	}
 }
 
-// relayAgain is R2 for a statement that came rounds ahead: some of those to whom it was relayed
-// then may have been a round behind and had no place for it. What is voted for has to be known to
-// all.
+// relayAgain is R2 for a Statement that came rounds ahead. Some of the others may have been a round
+// behind when it was relayed, and had no room for it. All must know a Statement that gets a vote.
 func (c *Core) relayAgain(h *height, rd *round, block chain.Hash) {
 	if i := slices.IndexFunc(rd.statements, func(s chain.Vote) bool { return s.Block == block }); rd.ahead && i >= 0 {
 		c.relay(h, rd.statements[i])
@@ -34,8 +34,8 @@ func (c *Core) relayAgain(h *height, rd *round, block chain.Hash) {
 }
 
 // waitedFor reports whether the synchrony wait after the notarization of a round is over, with
-// nothing heard that speaks against it. The wait begins when the notarization and its block are
-// held, which is never before the notarization was first held.
+// nothing received that speaks against it. The wait begins when the notarization and its block are
+// held. That is never before the notarization was first held.
 func (c *Core) waitedFor(h *height, rd *round) bool {
 	if h.delta() == 0 {
 		return true
@@ -61,8 +61,8 @@ func (honest) refuted(rd *round) bool {
 	return rd.certificates[chain.Nullify] != nil || rd.conflicted()
 }
 
-// leaderWaited reports whether the leader of the current round may propose: on a round of which it
-// holds no notarization it first gives every validator's the time to arrive.
+// leaderWaited reports whether the leader of the current round may propose. If it holds no
+// notarization of the round before, it first waits until every validator's could have arrived.
 func (c *Core) leaderWaited(h *height) bool {
 	if h.delta() == 0 || h.current == 0 || h.peek(h.current - 1).certificates[chain.Notarize] != nil {
 		return true
@@ -86,7 +86,8 @@ func (c *Core) onHealth(h *height, ok bool) {
 	}
 }
 
-// unhealthy spoils every wait under way: something may have been said that this node did not hear.
+// unhealthy spoils every wait under way: this node may not have received a message that speaks
+// against the block.
 func (honest) unhealthy(c *Core, h *height) {
 	c.unsettle()
 	for _, rd := range h.rounds {
@@ -98,39 +99,39 @@ func (honest) unhealthy(c *Core, h *height) {
 
 func (c *Core) unsettle() { c.healthy, c.settled, c.settling = false, false, false }
 
-// dropped is what had to be dropped because this node was too far behind: the highest height of it,
-// and the highest since the others were last asked what they had said.
-type dropped struct{ height, again uint64 }
+// dropped remembers messages that were dropped because this node was too far behind: the highest
+// height of them, and the highest since the others were last asked to send again.
+type dropped struct{ highest, sinceSettle uint64 }
 
 func (d *dropped) add(height uint64) {
-	d.height, d.again = max(d.height, height), max(d.again, height)
+	d.highest, d.sinceSettle = max(d.highest, height), max(d.sinceSettle, height)
 }
 
-func (honest) incomplete(h *height, dropped dropped) bool { return h.Number <= dropped.height }
+func (honest) incomplete(h *height, dropped dropped) bool { return h.Number <= dropped.highest }
 
-// resent: each of the others has said once more what it says at the height that it is at, which
-// is never below one that it was at. What it said before of heights still to come it has said
-// again, or it was a lie: one message of a height that no chain reaches must not make every height
-// begin with a wait.
-func (d *dropped) resent() { d.height = d.again }
+// resent clears the drops from before the settle time. In that time every honest peer has sent its
+// messages for its current height again, and heights never decrease. Older messages of later
+// heights came again, or they were lies. Without this, one message of a height that no chain
+// reaches would make every height begin with a wait.
+func (d *dropped) resent() { d.highest = d.sinceSettle }
 
-// Settled reports whether this node has been healthy for long enough to notarize: since 2*Delta,
-// with all heard again that was said before. Always false without the synchrony wait, where nothing
-// waits for it.
+// Settled reports whether this node has been healthy for long enough to notarize: for 2*Delta, in
+// which the others sent their messages again. It is always false without the synchrony wait, which
+// alone asks for it.
 func (c *Core) Settled() bool { return c.settled }
 
 // settle begins the wait before the first Notarize after a start, after a time of ill health, or at
-// a height of which messages were dropped because this node was too far behind: what others said
-// meanwhile has to be heard first, so they are asked to say it again. Without that a coalition that
-// keeps a block from a validator until the others are two heights on has it vote for what they know
-// better.
+// a height of which messages were dropped because this node was too far behind. It asks the others
+// to send their messages again, so that this validator knows them before it votes. Without that, a
+// coalition can hide a block from a validator until the others are two heights ahead. The validator
+// would then vote for a second block, although all others know the first.
 func (c *Core) settle(h *height) {
 	if h.delta() == 0 || !c.healthy || c.settled || c.settling {
 		return
 	}
 	c.settling = true
 	c.settles++
-	c.dropped.again = 0
+	c.dropped.sinceSettle = 0
 	c.emit(RequestResend{})
 	c.emit(SetTimer{Timer: Timer{Kind: SettleTimer, Height: h.Number, Round: uint32(c.settles)}, After: 2 * h.delta()})
 }

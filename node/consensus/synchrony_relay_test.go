@@ -106,8 +106,8 @@ func TestStatementTooFarAheadOfTheNextHeightCountsAsDropped(t *testing.T) {
 		v := chain.Vote{Kind: c.kind, Height: 2, Round: c.round, Block: chain.Hash{1}, Validator: c.round % 4}
 		fakeSignature(&v)
 		core.Step(Received{Bundle: chain.Bundle{Votes: []chain.Vote{v}}})
-		if core.dropped.height != c.dropped {
-			t.Errorf("%s: dropped up to height %d, want %d", c.name, core.dropped.height, c.dropped)
+		if core.dropped.highest != c.dropped {
+			t.Errorf("%s: dropped up to height %d, want %d", c.name, core.dropped.highest, c.dropped)
 		}
 	}
 }

@@ -6,12 +6,12 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// roundTimeout is T_round: a function of the round alone. Round 0 takes the minimum block interval
-// longer, because its leader waits that long: a chain that is slow on purpose must not lose every
+// roundTimeout is T_round: a function of the round alone. Round 0 takes longer by the minimum block
+// interval, because its leader waits that long. A chain that is slow on purpose must not lose every
 // first round.
 //
-// Under the synchrony wait it is at least 7*Delta: two for the leader, one each for proposal, votes
-// and finalize votes to arrive, two for the wait.
+// Under the synchrony wait T_round is at least 7*Delta: two for the leader, one each for proposal,
+// votes and finalize votes to arrive, two for the wait.
 func (c *Config) roundTimeout(r uint32, delta time.Duration) time.Duration {
 	d := max(c.RoundTimeout, 7*delta)
 	if r == 0 {
@@ -70,8 +70,8 @@ func (c *Core) fired(t Timer) {
 	}
 }
 
-// timeout gives the current round up: by its notarization, if there is one, or by a vote to nullify
-// it.
+// timeout leaves the current round: by its notarization, if there is one, otherwise by a vote to
+// nullify.
 func (c *Core) timeout(h *height) {
 	rd := h.round(h.current)
 	if !h.awake || h.self < 0 || h.final != nil || rd.timedOut {
@@ -79,7 +79,7 @@ func (c *Core) timeout(h *height) {
 	}
 	leader := &h.presence[h.leader(h.current)]
 	if rd.skipped && leader.missed == 0 {
-		// It spoke between the start of the round and now.
+		// A message of the leader came after the round had started.
 		rd.skipped = false
 		after := c.cfg.roundTimeout(h.current, h.delta())
 		c.emit(SetTimer{Timer: Timer{Kind: RoundTimer, Height: h.Number, Round: h.current}, After: after})
@@ -101,12 +101,12 @@ func (c *Core) timeout(h *height) {
 	}
 }
 
-// mayNullify is E2's half for a vote to nullify. A notarized round is left by its notarization.
+// mayNullify is E2 for a vote to nullify. A notarized round is left by its notarization.
 func (honest) mayNullify(rd *round) bool {
 	return rd.certificates[chain.Notarize] == nil && rd.own[chain.Finalize] == nil && rd.own[chain.Nullify] == nil
 }
 
-// repeat sends everything that may have been lost, and requests again the blocks that have not come.
+// repeat sends again everything that may have been lost, and asks again for missing blocks.
 func (honest) repeat(c *Core, h *height) {
 	h.attempt++
 	c.repeatRequests(h)
@@ -117,8 +117,8 @@ func (honest) repeat(c *Core, h *height) {
 	}
 }
 
-// everything is what others may miss: the highest finalization, and all that takes part in deciding
-// this height.
+// everything returns all that the others may lack: the highest finalization, and the messages that
+// decide this height.
 func (c *Core) everything(h *height) chain.Bundle {
 	b := h.bundle()
 	if last := c.last(); last != nil {
@@ -135,16 +135,15 @@ func (c *Core) last() *chain.Certificate {
 	return c.height.Last
 }
 
-// presence is what is known of a validator's being there.
+// presence records when a validator was last heard.
 type presence struct {
-	// heard is the count of rounds entered when a message of it was last heard, 0 for never.
+	// heard is the count of rounds entered when a message of it last came, 0 for never.
 	heard uint64
-	// missed counts the rounds it led, up to the last, in which nothing was heard of it until
-	// T_round.
+	// missed counts the rounds it led, up to the last, without any message of it until T_round.
 	missed int
 }
 
-// hear notes that validator i of a height said something.
+// hear records that a message of validator i of a height came.
 func (c *Core) hear(h *height, i int) {
 	key := h.Set.Validators[i].PublicKey
 	now := c.height
@@ -156,11 +155,11 @@ func (c *Core) hear(h *height, i int) {
 	}
 }
 
-// silentLedRounds is how many rounds led in silence make a leader be skipped.
+// silentLedRounds is the number of rounds led in silence after which a leader is skipped.
 const silentLedRounds = 2
 
-// skips reports whether a leader is skipped at once: it was silent in the last rounds it led, while
-// enough others to decide without it have been heard since the round before the last.
+// skips reports whether a leader is skipped at once: it was silent in the last rounds that it led,
+// and enough others to decide without it were heard since the round before the last.
 func (c *Core) skips(h *height, leader int) bool {
 	if leader == h.self || h.presence[leader].missed < silentLedRounds {
 		return false
@@ -174,7 +173,7 @@ func (c *Core) skips(h *height, leader int) bool {
 	return others >= h.threshold
 }
 
-// inherit carries presence over to the next height's set.
+// inherit copies presence into the next height's set.
 func (h *height) inherit(from *height) {
 	h.presence = make([]presence, h.n())
 	if from == nil {

@@ -1,6 +1,7 @@
 package consensus
 
-// FaultTolerance is how many faulty validators a set withstands (consensus.md, what it promises).
+// FaultTolerance is the number of faulty validators that a set withstands (docs/consensus.md, what
+// it promises).
 type FaultTolerance struct {
 	// Crash is how many validators may be down while blocks still become final.
 	Crash int `json:"crash"`

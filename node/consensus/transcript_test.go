@@ -29,7 +29,7 @@ var update = flag.Bool("update", false, "write the transcripts anew")
 // Promise 12: recovery.txt.
 // Promise 13: recovery.txt.
 // Promise 14: recovery.txt.
-// Promise 17: forgotten.txt.
+// Promise 17: missing.txt.
 // Promise 34: withhold.txt.
 // Promise 54: idle.txt.
 func TestTranscripts(t *testing.T) {
@@ -39,7 +39,7 @@ func TestTranscripts(t *testing.T) {
 // TestNetworkTranscripts plays testdata/network/*.txt: several Cores that send each other messages.
 // The format is that of TestTranscripts, with the commands of network.command.
 //
-// Promise 8: equivocation.txt.
+// Promise 7: equivocation.txt.
 // Promise 12: crash.txt.
 // Promise 13: crash.txt.
 func TestNetworkTranscripts(t *testing.T) {
