@@ -22,26 +22,26 @@ const fieldOwner = client.FieldOwner(resources.FieldOwner)
 
 // neverVersion is a resource version that no object has: etcd's first revision is older than the
 // first object. An apply that carries it creates the object or fails with a conflict. Without it an
-// apply would take over an object of the same name that somebody else made a moment ago, or bring
-// back what another operator, elected while this one hung, has changed since.
+// apply could take over an object of the same name that somebody else made a moment ago. It could
+// also undo a change of another operator that was elected while this one hung.
 const neverVersion = "1"
 
-// errLater ends a reconcile that went by something old; the next one sees more.
-var errLater = errors.New("observed too early")
+// errLater ends a reconcile whose observation is out of date. The next reconcile observes again.
+var errLater = errors.New("the observation is out of date")
 
-// guard is what an apply of an object that exists depends on.
+// guard is the condition on which an object that exists is applied.
 type guard bool
 
 const (
-	// ofAnyVersion applies in any case: only the operator's own fields are written, and always to
-	// what the spec says.
+	// ofAnyVersion applies in any case: the apply writes the operator's own fields alone, and their
+	// values follow from the spec.
 	ofAnyVersion guard = false
 	// asObserved applies only if the object is still the version that was observed.
 	asObserved guard = true
 )
 
-// apply makes an object what is wanted, and returns it if it was written, nil if that was not
-// necessary. live is what is in the cache; nil if it is not there.
+// apply writes the wanted object if the live one differs. It returns the object if it wrote, and
+// nil if that was not necessary. live is the object in the cache; nil if it is not there.
 func (p *pass) apply(ctx context.Context, wanted any, live client.Object, g guard) (client.Object, error) {
 	object, err := untyped(wanted)
 	if err != nil {
@@ -49,8 +49,7 @@ func (p *pass) apply(ctx context.Context, wanted any, live client.Object, g guar
 	}
 	kind, name := object.GetKind(), object.GetName()
 	if live == nil {
-		// The cache may lag, and it never holds what lacks our label. What there is decides, not
-		// what the cache shows.
+		// The cache may lag, and it never has an object without our label. So ask the API server.
 		if live, err = p.getLive(ctx, object); err != nil {
 			return nil, err
 		}
@@ -61,7 +60,7 @@ func (p *pass) apply(ctx context.Context, wanted any, live client.Object, g guar
 	case p.foreign(live) != "":
 		return nil, p.conflict(kind, live)
 	case live.GetDeletionTimestamp() != nil:
-		return nil, nil // it is made anew when it is gone
+		return nil, nil // once it is gone, a later reconcile makes a new one
 	case resources.Current(live, wanted):
 		return nil, nil
 	case g == asObserved:
@@ -74,7 +73,7 @@ func (p *pass) apply(ctx context.Context, wanted any, live client.Object, g guar
 	return object, nil
 }
 
-// untyped is an apply configuration to which a resource version can be added, whatever its type.
+// untyped converts an apply configuration of any type, so that a resource version can be added.
 func untyped(wanted any) (*unstructured.Unstructured, error) {
 	raw, err := json.Marshal(wanted)
 	if err != nil {
@@ -101,9 +100,9 @@ func (p *pass) getLive(ctx context.Context, object *unstructured.Unstructured) (
 	return live, nil
 }
 
-// foreign says why an object is not the network's own: it lacks the label, or something else
-// controls it. It is empty for the network's own, and for what has the label and no controller:
-// that is what an earlier network of the name left behind.
+// foreign says why an object does not belong to the network: it lacks the label, or something else
+// controls it. It is empty for the network's own objects, and for those with the label and without
+// a controller: an earlier network of the name left these behind.
 func (p *pass) foreign(object metav1.Object) string {
 	if object.GetLabels()[resources.NetworkLabel] != p.network.Name {
 		return fmt.Sprintf("it has no label %s=%s", resources.NetworkLabel, p.network.Name)
@@ -113,7 +112,7 @@ func (p *pass) foreign(object metav1.Object) string {
 	case owner == nil || owner.UID == p.network.UID:
 		return ""
 	case owner.Kind == networkKind && owner.Name == p.network.Name:
-		return fmt.Sprintf("it belongs to an earlier network of this name (UID %s) and is still being removed", owner.UID)
+		return fmt.Sprintf("it belongs to an earlier network of this name (UID %s) and is still being deleted", owner.UID)
 	}
 	return fmt.Sprintf("it is controlled by %s %s", owner.Kind, owner.Name)
 }
@@ -121,16 +120,16 @@ func (p *pass) foreign(object metav1.Object) string {
 const networkKind = "DiseqNetwork"
 
 func (p *pass) conflict(kind string, object metav1.Object) error {
-	return problemf(status.NameConflict, "%s %s exists and is not this network's: %s. Nothing is done to it; remove it, or give the network "+
-		"another name", kind, object.GetName(), p.foreign(object))
+	return problemf(status.NameConflict, "%s %s exists and does not belong to this network: %s. The operator leaves it alone: delete it, "+
+		"or give the network another name", kind, object.GetName(), p.foreign(object))
 }
 
 func problemf(reason, format string, args ...any) *status.Problem {
 	return &status.Problem{Reason: reason, Message: fmt.Sprintf(format, args...)}
 }
 
-// refused tells an API server that will say the same again from one that may not. A conflict says
-// that what the write went by is old.
+// refused classifies the error of a write. A conflict means that the observation is out of date. A
+// write that the API server will refuse again is a problem to report. Any other error is retried.
 func refused(err error, verb, kind, name string) error {
 	switch {
 	case err == nil:
@@ -143,7 +142,7 @@ func refused(err error, verb, kind, name string) error {
 	return fmt.Errorf("%s %s %s: %w", verb, kind, name, err)
 }
 
-// laterIfConflict marks a conflict as a write that went by something old.
+// laterIfConflict marks a conflict as an observation that is out of date.
 func laterIfConflict(err error) error {
 	if apierrors.IsConflict(err) {
 		return fmt.Errorf("%w: %w", errLater, err)

@@ -23,15 +23,15 @@ import (
 	"github.com/diseq/diseq/controllers/status"
 )
 
-// How soon a network is looked at again that nothing happens to.
+// How long to wait until the next reconcile of a network, if no event comes before.
 const (
-	// changing is while something is on its way: nodes catch up without an event.
+	// changing is the wait while a network changes: nodes catch up without an event.
 	changing = 2 * time.Second
-	// refusedAgain is while the API server refuses a write, or a person has to help.
+	// refusedAgain is the wait while the API server refuses a write, or a person has to help.
 	refusedAgain = 30 * time.Second
 )
 
-// Reconciler makes networks what their resources say.
+// Reconciler brings networks to the state that their resources ask for.
 type Reconciler struct {
 	// client reads from the cache, live from the API server.
 	client   client.Client
@@ -47,7 +47,7 @@ type Reconciler struct {
 	keys     publicKeys
 	monitors monitors
 	memories memories
-	// show is that of memories; a test counts its calls.
+	// show is memories.show; a test counts its calls.
 	show func(types.NamespacedName, membership.Network, time.Time) membership.Shown
 }
 
@@ -72,20 +72,20 @@ func New(
 	return r, nil
 }
 
-// Reconcile brings one network a step nearer to what its resource says.
+// Reconcile brings one network a step nearer to the state that its resource asks for.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	network := &v1alpha1.DiseqNetwork{}
 	if err := r.client.Get(ctx, request.NamespacedName, network); err != nil {
 		if apierrors.IsNotFound(err) {
-			r.forget(request.NamespacedName)
+			r.drop(request.NamespacedName)
 			return ctrl.Result{}, nil
 		}
 		return ctrl.Result{}, fmt.Errorf("get network: %w", err)
 	}
 	if network.DeletionTimestamp != nil {
-		// The garbage collector takes what has the network for its owner; there is nothing to wait
-		// for.
-		r.forget(request.NamespacedName)
+		// The garbage collector deletes the objects that the network owns. The operator has nothing
+		// to wait for.
+		r.drop(request.NamespacedName)
 		return ctrl.Result{}, nil
 	}
 	p := &pass{r: r, network: network, now: r.clock()}
@@ -98,14 +98,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	return p.finish(ctx, pods, set, err)
 }
 
-// forget is for a network that is gone.
-func (r *Reconciler) forget(network types.NamespacedName) {
-	r.metrics.forget(network)
-	r.memories.forget(network)
+// drop removes the metrics and the memory of a deleted network.
+func (r *Reconciler) drop(network types.NamespacedName) {
+	r.metrics.drop(network)
+	r.memories.drop(network)
 }
 
-// act does what is to be done, in the order in which a network is born: addresses, identities, the
-// genesis document of all of them, and only then what runs.
+// act changes the cluster, in the order in which a network is born: addresses, identities, the
+// genesis document of all of them, and only then the pods.
 func (p *pass) act(ctx context.Context, pods membership.Decision) error {
 	for _, do := range []func(context.Context) error{
 		p.applyAddresses,
@@ -125,15 +125,15 @@ func (p *pass) act(ctx context.Context, pods membership.Decision) error {
 	return nil
 }
 
-// tolerate keeps a problem to be reported and lets the reconcile go on; any other error ends it.
+// tolerate keeps a problem for the status, so that the reconcile goes on; any other error ends it.
 func (p *pass) tolerate(err error) error {
 	if problem, ok := errors.AsType[*status.Problem](err); ok && problem.Reason == status.NameConflict {
-		return err // nothing is built around what belongs to somebody else
+		return err // build nothing around an object that belongs to somebody else
 	}
 	return p.noted(err)
 }
 
-// noted keeps a problem to be reported; any other error it returns.
+// noted keeps a problem for the status; it returns any other error.
 func (p *pass) noted(err error) error {
 	problem, ok := errors.AsType[*status.Problem](err)
 	if !ok {
@@ -150,7 +150,7 @@ func (p *pass) note(problem *status.Problem) {
 	}
 }
 
-// count counts a write.
+// count counts a write in the metrics.
 func (p *pass) count() { p.r.metrics.writes.WithLabelValues(p.network.Namespace, p.network.Name).Inc() }
 
 func (p *pass) at() types.NamespacedName { return client.ObjectKeyFromObject(p.network) }
@@ -158,7 +158,7 @@ func (p *pass) at() types.NamespacedName { return client.ObjectKeyFromObject(p.n
 // jittered spreads networks that were made at the same time.
 func jittered(d time.Duration) time.Duration { return d + time.Duration(rand.Int64N(int64(d)/5+1)) }
 
-// event tells of what happened to the network or to one of its objects.
+// event records an event of the network, about one of its pods if related is not nil.
 func (p *pass) event(related *corev1.Pod, kind, reason, action, format string, args ...any) {
 	const most = 1000 // the API server takes 1024 bytes
 	note := []byte(fmt.Sprintf(format, args...))

@@ -16,27 +16,26 @@ import (
 	"github.com/diseq/diseq/controllers/status"
 )
 
-// A validator that votes with an empty vote store may vote twice. So its node makes one only when
-// it is told that the volume is the validator's first (--create-vote-store, the statement), and the
-// statement is right only as long as nothing slips between the volume that was judged and the
-// volume that a pod mounts: a pod names its claim, not the claim's UID. The order in which things
-// are done closes the ways in which it could:
+// A validator that votes with an empty vote store may vote twice. So a node makes a vote store only
+// if its flag --create-vote-store states that the volume is the validator's first: "the statement".
+// The statement must be true of the volume that the pod mounts, and a pod names its claim, not the
+// claim's UID. The order of the steps makes sure of that:
 //
-//   - The UID of the first volume is recorded before a StatefulSet exists. A crash in between
-//     leaves a volume that no pod has ever used, and that is recorded next time. Recorded after the
-//     first start, a volume lost before would be forgotten.
-//   - A claim that is gone is made anew only when no pod can be made with the statement: the
-//     StatefulSet's template is without it, its controller has seen that
-//     (status.observedGeneration), and of the pods that exist none has it (listed from the API
-//     server). Any other order lets a pod with the statement, made a moment before, mount the new
-//     volume.
-//   - A template with the statement is written only after the claim was read from the API server,
-//     and only if the StatefulSet is the version that was observed, or does not exist. A cache that
-//     lags, or an operator that hung and wakes up after another has been elected and replaced the
-//     volume, fails there.
+//   - The operator records the UID of the first volume before a StatefulSet exists. A crash in
+//     between leaves a volume that no pod has ever used; the next reconcile records it. If the
+//     record came after the first start, a volume lost before would leave no trace.
+//   - The operator replaces a missing claim only when no pod with the statement can start any more.
+//     The StatefulSet's template must be without it, the StatefulSet's controller must have seen
+//     that (status.observedGeneration), and no pod may have it (listed from the API server). In any
+//     other order a pod with the statement, made a moment before, could mount the new volume.
+//   - The operator writes a template with the statement only after it read the claim from the API
+//     server, and only if the StatefulSet is the version that was observed, or does not exist. That
+//     stops a reconcile whose cache lags. It also stops an operator that hung, and wakes up after
+//     another one was elected and replaced the volume.
 //
-// What is on the volume none of this sees. That the vote store was made is therefore recorded as
-// well (recordVoteStores), and told to the node in a file that changes while its pod runs.
+// None of these steps sees the content of the volume. So the operator also records that the vote
+// store was made (recordVoteStores), and the node reads that from a file that changes while its pod
+// runs.
 
 // createVoteStore is the statement: the flag of the node.
 const createVoteStore = "--create-vote-store"
@@ -54,8 +53,8 @@ func (m *member) onFirstVolume() bool {
 	return m.volume != nil && m.first != "" && m.volume.UID == m.first
 }
 
-// readVolume finds the claim of a member. Its absence is believed of the API server alone: a cache
-// that lags would make a member look as if it had lost its volume.
+// readVolume finds the claim of a member. Only the API server is believed that there is none: with
+// a cache that lags, a member would look as if it had lost its volume.
 func (p *pass) readVolume(ctx context.Context, m *member) error {
 	var ok bool
 	if m.volume, ok = cached[*corev1.PersistentVolumeClaim](p, m.name); !ok && p.genesis != nil {
@@ -86,8 +85,8 @@ func (p *pass) liveVolume(ctx context.Context, m *member) (*corev1.PersistentVol
 	return claim, nil
 }
 
-// readSet finds the StatefulSet of a member, and what it is to be. Its absence is believed of the
-// API server alone: one that exists may make a pod with the statement at any moment.
+// readSet finds the StatefulSet of a member, and computes the wanted one. Only the API server is
+// believed that there is none: a StatefulSet may make a pod with the statement at any moment.
 func (p *pass) readSet(ctx context.Context, m *member) error {
 	if p.genesis == nil {
 		return nil
@@ -111,7 +110,7 @@ func (p *pass) readSet(ctx context.Context, m *member) error {
 	return p.want(m)
 }
 
-// want computes what the member's StatefulSet is to be, with the volume that it has now.
+// want computes the StatefulSet that the member should have with its present volume.
 func (p *pass) want(m *member) error {
 	set, err := resources.StatefulSet(p.network, p.r.operator, m.serial, m.onFirstVolume())
 	if err != nil {
@@ -145,8 +144,8 @@ func (p *pass) applyMembers(ctx context.Context) error {
 	return nil
 }
 
-// applyVolume sees to it that the member has a volume claim, and that its first one is recorded. It
-// returns false, and nothing must be started, as long as there is no claim.
+// applyVolume makes sure that the member has a volume claim, and that its first one is recorded in
+// the key Secret. It returns false as long as there is no claim; nothing may start on it then.
 func (p *pass) applyVolume(ctx context.Context, m *member) (bool, error) {
 	if m.volume == nil {
 		if m.first != "" || m.set != nil {
@@ -168,11 +167,11 @@ func (p *pass) applyVolume(ctx context.Context, m *member) (bool, error) {
 		}
 	}
 	if m.first != "" || m.set != nil {
-		// A StatefulSet without a record is one whose record somebody took away. Which volume was
-		// the first is not known any more, so that no volume is.
+		// If there is a StatefulSet and no record, somebody removed the record. Nobody knows any
+		// more which volume was the first, so no volume counts as the first.
 		return true, nil
 	}
-	// The claim in the cache may be one that was deleted before any pod had used it.
+	// The claim in the cache may have been deleted before any pod used it.
 	claim, err := p.liveVolume(ctx, m)
 	if err != nil || claim == nil || claim.DeletionTimestamp != nil {
 		return false, err
@@ -181,12 +180,12 @@ func (p *pass) applyVolume(ctx context.Context, m *member) (bool, error) {
 	return true, p.record(ctx, m, claim.UID)
 }
 
-// keepVolume applies what may change of a claim: its owner and its size.
+// keepVolume applies the parts of a claim that may change: its owner and its size.
 func (p *pass) keepVolume(ctx context.Context, m *member) error {
 	network := p.network
 	have := m.volume.Spec.Resources.Requests[corev1.ResourceStorage]
 	if wanted := network.Spec.Storage.Size; wanted != nil && wanted.Cmp(have) < 0 {
-		p.note(problemf(status.InvalidSpec, "spec.storage.size is %s, and the volume of %s has %s: a volume cannot shrink",
+		p.note(problemf(status.InvalidSpec, "spec.storage.size is %s, but the volume of %s has %s: a volume cannot shrink",
 			wanted, m.name, &have))
 		network = network.DeepCopy()
 		network.Spec.Storage.Size = &have
@@ -195,9 +194,9 @@ func (p *pass) keepVolume(ctx context.Context, m *member) error {
 	return p.tolerate(err)
 }
 
-// recordFirstVolumes writes the UIDs of first volumes to the status before anything runs on them,
-// and nothing else of it. The key Secrets have them as well; the status is the second place, so
-// that losing one of the two does not make a volume look like a first one.
+// recordFirstVolumes writes the UIDs of first volumes to the status, and no other part of it,
+// before anything runs on them. The key Secrets have them as well. Two places are safer: if one of
+// them is lost, no later volume looks like a first one.
 func (p *pass) recordFirstVolumes(ctx context.Context) error {
 	wanted := p.network.Status.DeepCopy()
 	changed := false
@@ -219,13 +218,13 @@ func (p *pass) recordFirstVolumes(ctx context.Context) error {
 	return p.patchStatus(ctx, *wanted)
 }
 
-// withoutStatement sees to it that no pod of the member can come up with the statement, and says
-// whether that is so yet. The pods that have it are the planner's to delete: their template is
+// withoutStatement takes the statement out of the member's template, and returns whether no pod
+// with it can start any more. The planner deletes the pods that have it: their template is
 // outdated.
 func (p *pass) withoutStatement(ctx context.Context, m *member) (bool, error) {
 	if m.set != nil {
 		if wrote, err := p.applySet(ctx, m); wrote || err != nil {
-			return false, err // its controller has not seen it yet
+			return false, err // the StatefulSet's controller has not seen it yet
 		}
 		if m.set.Status.ObservedGeneration < m.set.Generation {
 			return false, nil
@@ -240,15 +239,15 @@ func (p *pass) withoutStatement(ctx context.Context, m *member) (bool, error) {
 	return !slices.ContainsFunc(pods.Items, statesFirst), nil
 }
 
-// applySet brings the member's StatefulSet to what is wanted with the volume that the member has
-// now, and says whether it wrote.
+// applySet applies the StatefulSet that the member should have with its present volume, and returns
+// whether it wrote.
 func (p *pass) applySet(ctx context.Context, m *member) (bool, error) {
 	if err := p.want(m); err != nil {
 		return false, err
 	}
 	if m.set == nil {
-		// Without a StatefulSet in the cache apply looks for one, and creates it only if there is
-		// none.
+		// If the cache has no StatefulSet, apply asks the API server, and creates one only if there
+		// is none.
 		if err := p.stateOnlyOfFirst(ctx, m); err != nil {
 			return false, err
 		}
@@ -275,7 +274,7 @@ func (p *pass) stateOnlyOfFirst(ctx context.Context, m *member) error {
 		return err
 	}
 	if claim == nil || claim.UID != m.first {
-		return fmt.Errorf("claim %s: %w: it is not the one that was seen", m.name, errLater)
+		return fmt.Errorf("claim %s: %w: another claim has its name by now", m.name, errLater)
 	}
 	return nil
 }

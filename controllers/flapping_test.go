@@ -27,7 +27,7 @@ import (
 )
 
 // watchedNetwork is a network with the synchrony wait whose pods are all well, and an operator that
-// looks at it and reports. What the nodes answer is up to the test, and so is the time.
+// looks at it and reports. The test chooses the nodes' answers and the time.
 type watchedNetwork struct {
 	t       *testing.T
 	now     time.Time
@@ -152,8 +152,8 @@ func says(n *v1alpha1.DiseqNetwork, kind string) string {
 	return fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message)
 }
 
-// A validator whose answers change with every look is told of once; it is well again when it has
-// been well for a while.
+// A validator whose answers change with every look is reported once. It is shown as well again
+// after it has been well for a while.
 //
 // Promise 64.
 func TestAFlappingValidatorIsToldOfOnce(t *testing.T) {
@@ -190,7 +190,7 @@ func TestAFlappingValidatorIsToldOfOnce(t *testing.T) {
 			w.forgetAll()
 			n := w.looks(10*time.Minute, tt.ill)
 			t.Logf("in ten minutes: %d writes, %d events", w.writes, len(w.events))
-			// of another one each time three validators are told of
+			// the case of another one each time has three validators
 			if w.writes > 3+tt.moves || len(w.events) > 3 {
 				t.Errorf("%d writes, %d events: %s", w.writes, len(w.events), strings.Join(w.events[:min(len(w.events), 9)], "\n"))
 			}
@@ -224,8 +224,8 @@ func TestAFlappingValidatorIsToldOfOnce(t *testing.T) {
 	}
 }
 
-// That nothing becomes final is told at once, and once; that messages do again when the quorum has
-// been there for a while.
+// A lost quorum is reported at once, and once. The quorum is shown as there again after it has been
+// there for a while.
 //
 // Promise 64.
 func TestAQuorumThatComesAndGoesIsLostUntilItStays(t *testing.T) {
@@ -255,7 +255,8 @@ func TestAQuorumThatComesAndGoesIsLostUntilItStays(t *testing.T) {
 var another = appsv1ac.StatefulSet("another", "ns").WithSpec(appsv1ac.StatefulSetSpec().WithTemplate(
 	corev1ac.PodTemplateSpec().WithAnnotations(map[string]string{resources.TemplateAnnotation: "another"})))
 
-// What waits for a flapping validator says so in one way, and decides by what is.
+// An update that waits for a flapping validator reports that in one way. It decides by the network
+// that is seen.
 //
 // Promise 64.
 func TestAnUpdateThatWaitsForAFlappingValidatorIsToldOfOnce(t *testing.T) {

@@ -14,9 +14,9 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// readGenesis takes the genesis document from its ConfigMap, if there is one. Whether there is
-// decides whether keys are still made; so its absence is believed of the API server alone, not of
-// the cache.
+// readGenesis takes the genesis document from its ConfigMap, if there is one. Without a document
+// the operator still makes keys. So it believes the API server alone that there is none, not the
+// cache.
 func (p *pass) readGenesis(ctx context.Context) error {
 	held, ok := cached[*corev1.ConfigMap](p, resources.GenesisName(p.network.Name))
 	if !ok {
@@ -36,15 +36,15 @@ func (p *pass) readGenesis(ctx context.Context) error {
 	text := held.Data[resources.GenesisKey]
 	genesis, err := chain.ReadGenesis(strings.NewReader(text))
 	if err != nil {
-		return problemf(status.RetainedGenesisMismatch, "ConfigMap %s holds no genesis document: %v", held.Name, err)
+		return problemf(status.RetainedGenesisMismatch, "ConfigMap %s does not contain a valid genesis document: %v", held.Name, err)
 	}
 	p.genesis, p.document = genesis, text
 	return nil
 }
 
-// compareGenesis checks the genesis document against the keys, the spec, and what the status says
-// of it. A document that the operator did not make for this resource is what an earlier network of
-// the name left behind: it is adopted if it is what the spec asks for.
+// compareGenesis checks the genesis document against the keys, the spec and the status. A document
+// that the operator did not make for this resource comes from an earlier network of the name. The
+// network adopts it if it matches the spec.
 func (p *pass) compareGenesis() error {
 	if p.genesis == nil {
 		return p.compareOrphans()
@@ -52,7 +52,8 @@ func (p *pass) compareGenesis() error {
 	name := resources.GenesisName(p.network.Name)
 	hash := p.genesis.Hash().String()
 	if known := p.network.Status.GenesisHash; known != "" && known != hash {
-		return problemf(status.RetainedGenesisMismatch, "ConfigMap %s has the genesis hash %s, the network was born with %s", name, hash, known)
+		return problemf(status.RetainedGenesisMismatch, "ConfigMap %s has the genesis hash %s, but this network started with %s: "+
+			"restore the original document", name, hash, known)
 	}
 	for _, m := range p.members {
 		if _, ok := resources.SerialOf(p.network.Name, m.name); !ok {
@@ -68,10 +69,11 @@ func (p *pass) compareGenesis() error {
 	for _, m := range p.members {
 		switch key := p.validatorInGenesis(m.name); {
 		case m.secret == nil:
-			return problemf(status.KeyMissing, "Secret %s is gone, and with it the key %s of the genesis document: restore it from a backup",
+			return problemf(status.KeyMissing, "Secret %s with the key %s of the genesis document is gone: restore it from a backup",
 				m.name, key.PublicKey)
 		case m.keys != key:
-			return problemf(status.KeyMismatch, "Secret %s holds the key %s, the genesis document has %s", m.name, m.keys.PublicKey, key.PublicKey)
+			return problemf(status.KeyMismatch, "Secret %s holds the key %s, but the genesis document has %s: restore the right Secret from a backup",
+				m.name, m.keys.PublicKey, key.PublicKey)
 		}
 	}
 	return nil
@@ -82,8 +84,8 @@ func (p *pass) compareRetained(name string) error {
 	spec := p.network.Spec
 	have, t := len(p.genesis.Validators), int(p.genesis.Threshold)
 	if n := int(spec.Validators); have != n || t != int(spec.Threshold.ThresholdOf(spec.Validators)) {
-		return problemf(status.RetainedSetMismatch, "ConfigMap %s of an earlier network has threshold %d of %d validators, the spec asks for %d "+
-			"of %d: ask for the same to resume chain %s, or remove what was retained to begin a new one",
+		return problemf(status.RetainedSetMismatch, "ConfigMap %s of an earlier network has threshold %d of %d validators, but the spec has %d of %d. "+
+			"To resume chain %s, set the spec to the values of the ConfigMap. To begin a new chain, delete the retained objects",
 			name, t, have, spec.Threshold.ThresholdOf(spec.Validators), n, p.genesis.ChainID)
 	}
 	wanted, err := resources.Genesis(p.network, p.genesis.ChainID, p.network.CreationTimestamp.Time, p.known())
@@ -91,37 +93,37 @@ func (p *pass) compareRetained(name string) error {
 		return problemf(status.InvalidSpec, "%v", err)
 	}
 	if had, asked := constants(p.genesis), constants(wanted); had != asked {
-		return problemf(status.RetainedGenesisMismatch, "ConfigMap %s of an earlier network has the constants %s, the spec asks for %s: ask "+
-			"for the same to resume chain %s, or remove what was retained to begin a new one",
+		return problemf(status.RetainedGenesisMismatch, "ConfigMap %s of an earlier network has the constants %s, but the spec has %s. "+
+			"To resume chain %s, set the spec to the values of the ConfigMap. To begin a new chain, delete the retained objects",
 			name, had, asked, p.genesis.ChainID)
 	}
 	return nil
 }
 
-// constants are all that the spec says of a genesis document besides the set.
+// constants are the values of a genesis document that follow from the spec, besides the set.
 func constants(g *chain.Genesis) string {
 	return fmt.Sprintf("%+v, synchrony delta %d ms", g.Parameters, g.SynchronyDeltaMS)
 }
 
-// compareOrphans refuses to begin a chain where one was. A key whose validator had a volume has
-// signed; the document that says what is lost.
+// compareOrphans refuses to begin a second chain with the keys of an earlier one. A key whose
+// validator had a volume may have signed blocks of a chain whose genesis document is lost.
 func (p *pass) compareOrphans() error {
 	name := resources.GenesisName(p.network.Name)
 	if known := p.network.Status.GenesisHash; known != "" {
-		return problemf(status.RetainedGenesisMismatch, "ConfigMap %s is gone: restore it, its genesis hash is %s. Any node serves the document "+
+		return problemf(status.RetainedGenesisMismatch, "ConfigMap %s is gone: restore it, its genesis hash is %s. Every node serves the document "+
 			"at /v1/genesis", name, known)
 	}
 	for _, m := range p.members {
 		if m.first != "" {
-			return problemf(status.RetainedGenesisMismatch, "Secret %s is of an earlier network, whose ConfigMap %s is gone: restore it to resume "+
-				"that chain, or remove what was retained to begin a new one", m.name, name)
+			return problemf(status.RetainedGenesisMismatch, "Secret %s belongs to an earlier network whose ConfigMap %s is gone. "+
+				"To resume that chain, restore the ConfigMap. To begin a new chain, delete the retained objects", m.name, name)
 		}
 	}
 	return nil
 }
 
-// createGenesis makes the genesis document once all identities exist. Its content depends on
-// nothing but them and the resource, so that making it again, after a crash, makes the same.
+// createGenesis makes the genesis document once all identities exist. Its content follows from them
+// and the resource alone, so that a repetition after a crash makes the same document.
 func (p *pass) createGenesis(ctx context.Context) error {
 	if p.genesis == nil {
 		genesis, err := resources.Genesis(p.network, resources.ChainID(p.network), p.network.CreationTimestamp.Time, p.known())
@@ -144,7 +146,7 @@ func (p *pass) createGenesis(ctx context.Context) error {
 	return err
 }
 
-// known are the members as the builders take them.
+// known converts the members for the builders of package resources.
 func (p *pass) known() []resources.Member {
 	members := make([]resources.Member, 0, len(p.members))
 	for _, m := range p.members {

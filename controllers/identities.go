@@ -22,9 +22,8 @@ import (
 // atOnce bounds the requests of one network that are open at the same time.
 const atOnce = 8
 
-// publicKeys remembers the public keys of key Secrets by UID, so that the secret ones are read once
-// in the life of an operator, and not every few seconds. A key Secret is immutable: another content
-// has another UID.
+// publicKeys caches the public keys of key Secrets by UID, so that an operator reads each secret
+// key once, and not every few seconds. A key Secret is immutable: other content has another UID.
 type publicKeys struct {
 	mu   sync.Mutex
 	keys map[types.UID]chain.Validator
@@ -59,7 +58,7 @@ func (p *pass) readKeys(ctx context.Context) error {
 	}
 	_ = group.Wait() // the errors are in errs: one of each member
 	for i, m := range p.members {
-		p.remember(m)
+		p.recall(m)
 		if err := p.noted(errs[i]); err != nil {
 			return err
 		}
@@ -88,11 +87,11 @@ func (p *pass) readKey(ctx context.Context, m *member) error {
 			return fmt.Errorf("get key Secret %s: %w", m.name, err)
 		}
 		if secret.UID != meta.UID {
-			return fmt.Errorf("get key Secret %s: %w: it is another one by now", m.name, errLater)
+			return fmt.Errorf("get key Secret %s: %w: another Secret has its name by now", m.name, errLater)
 		}
 		id, err := identity.Parse(secret.Data)
 		if err != nil {
-			return problemf(status.KeyMismatch, "Secret %s holds no identity of a validator: %v", m.name, err)
+			return problemf(status.KeyMismatch, "Secret %s does not contain a validator's identity: %v", m.name, err)
 		}
 		keys = id.Public()
 		p.r.keys.put(meta.UID, keys)
@@ -101,9 +100,9 @@ func (p *pass) readKey(ctx context.Context, m *member) error {
 	return nil
 }
 
-// remember takes the UID of the member's first volume, and whether its vote store was made, from
-// where they were recorded: the Secret, which outlives the resource, or else the resource's status.
-func (p *pass) remember(m *member) {
+// recall reads the UID of the member's first volume, and whether its vote store was made, from
+// their records: the Secret, which outlives the resource, or else the status.
+func (p *pass) recall(m *member) {
 	if m.secret != nil {
 		m.first = types.UID(m.secret.Annotations[resources.FirstVolumeAnnotation])
 		m.voteStore = resources.MadeVoteStore(m.secret)
@@ -116,9 +115,9 @@ func (p *pass) remember(m *member) {
 	}
 }
 
-// recordVoteStores records of each validator that is seen with its vote store that it has made it.
-// The Secret comes first, then the peers file, by which the node knows, and the status at the end:
-// whatever is lost after that, another one has it.
+// recordVoteStores records each validator whose node is seen with its vote store. The record goes
+// to the Secret first, then to the peers file, which tells the node, and at the end to the status:
+// if one is lost later, another one has it.
 func (p *pass) recordVoteStores(ctx context.Context) error {
 	for _, m := range p.members {
 		if m.voteStore || m.secret == nil || m.answer.Status == nil || m.answer.Status.Role != nodeclient.RoleValidator {
@@ -132,11 +131,11 @@ func (p *pass) recordVoteStores(ctx context.Context) error {
 	return nil
 }
 
-// createKeys makes the identities that are missing, before there is a genesis document. Afterwards
-// a missing one is lost, and a new one would be a stranger to the chain.
+// createKeys makes the missing identities before there is a genesis document. After that a missing
+// identity is lost, and the chain would not know a new one.
 //
-// A Secret is created, never updated: if it exists by now, because an answer was lost or another
-// operator was faster, then that one is the identity, and the next reconcile reads it.
+// A Secret is created, never updated. If it exists by now, because an answer was lost or another
+// operator was faster, the next reconcile reads it.
 func (p *pass) createKeys(ctx context.Context) error {
 	if p.genesis != nil {
 		return nil
@@ -177,8 +176,8 @@ func (p *pass) applyKeyMetadata(ctx context.Context) error {
 	return nil
 }
 
-// record writes to the member's key Secret the UID of its first volume, and that its vote store was
-// made if it was.
+// record writes to the member's key Secret the UID of its first volume, and whether its vote store
+// was made.
 func (p *pass) record(ctx context.Context, m *member, first types.UID) error {
 	wanted, err := resources.KeySecretMetadata(p.network, &corev1.Secret{ObjectMeta: m.secret.ObjectMeta}, first, m.voteStore)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 )
 
-// metrics are the operator's view of each network. A network that is gone has none: a gauge that
-// nobody sets any more would look like a network that stands still.
+// metrics are the operator's view of each network. A deleted network has none: a gauge that is not
+// set any more would look like a network that stands still.
 type metrics struct {
 	height, finalized, validators, ready, threshold, disruptions, available *prometheus.GaugeVec
 	restarts, replaced, writes                                              *prometheus.CounterVec
@@ -18,16 +18,16 @@ type metrics struct {
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
-		height:      gauge("height", "Last final height."),
-		finalized:   gauge("finalized_timestamp_seconds", "When that block became final, in Unix seconds; 0 if no node knows."),
-		validators:  gauge("validators", "Validators in the set in force."),
-		ready:       gauge("ready_validators", "Validators that are ready and caught up."),
-		threshold:   gauge("threshold", "How many validators must sign."),
-		disruptions: gauge("disruptions_allowed", "How many more validators may go down now while messages still become final."),
-		available:   gauge("available", "1 if the condition Available is True, 0 if not."),
-		restarts:    counter("pod_restarts_total", "Pods of voting validators deleted for an update."),
-		replaced:    counter("pod_replacements_total", "Pods deleted that took no vote away: not ready, with an outdated template."),
-		writes:      counter("writes_total", "Writes to the API server, those that failed included."),
+		height:      gauge("height", "Height of the last final block."),
+		finalized:   gauge("finalized_timestamp_seconds", "Time at which the last final block became final, in Unix seconds; 0 if no node knows it."),
+		validators:  gauge("validators", "Number of validators in the set in force."),
+		ready:       gauge("ready_validators", "Number of validators that are ready and caught up."),
+		threshold:   gauge("threshold", "Number of validators that must sign a block."),
+		disruptions: gauge("disruptions_allowed", "Number of further validators that may fail now while messages still become final."),
+		available:   gauge("available", "1 if the condition Available is True, else 0."),
+		restarts:    counter("pod_restarts_total", "Pods of voting validators that the operator deleted for an update."),
+		replaced:    counter("pod_replacements_total", "Pods that the operator deleted because they were not ready and had an outdated template."),
+		writes:      counter("writes_total", "Writes to the API server, including failed ones."),
 	}
 	if registerer == nil {
 		return m, nil
@@ -51,8 +51,8 @@ func counter(name, help string) *prometheus.CounterVec {
 		[]string{"namespace", "name"})
 }
 
-// set shows the status of a network. Counters are there from the start, so that the first event is
-// an increase.
+// set sets the gauges of a network to its status. It also makes the counters, so that the first
+// event is an increase.
 func (m *metrics) set(network types.NamespacedName, s *v1alpha1.DiseqNetworkStatus, available bool) {
 	values := []string{network.Namespace, network.Name}
 	m.height.WithLabelValues(values...).Set(float64(s.Height))
@@ -75,8 +75,8 @@ func (m *metrics) set(network types.NamespacedName, s *v1alpha1.DiseqNetworkStat
 	}
 }
 
-// forget removes what is shown of a network that is gone.
-func (m *metrics) forget(network types.NamespacedName) {
+// drop removes the metrics of a deleted network.
+func (m *metrics) drop(network types.NamespacedName) {
 	labels := prometheus.Labels{"namespace": network.Namespace, "name": network.Name}
 	for _, g := range []*prometheus.GaugeVec{m.height, m.finalized, m.validators, m.ready, m.threshold, m.disruptions, m.available} {
 		g.DeletePartialMatch(labels)

@@ -28,48 +28,47 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// askTimeout bounds all questions to the nodes of one network.
+// askTimeout bounds all requests to the nodes of one network together.
 const askTimeout = 3 * time.Second
 
-// pass is one reconcile of one network: what was observed, and what is done about it.
+// pass is one reconcile of one network: its observation, and the steps that follow from it.
 type pass struct {
 	r       *Reconciler
 	network *v1alpha1.DiseqNetwork
 	now     time.Time
-	// objects are the network's in the cache, by kind and name.
+	// objects are those of the network in the cache, by kind and name.
 	objects map[string]client.Object
 	// genesis is nil before there is one; document is its text.
 	genesis  *chain.Genesis
 	document string
 	members  []*member
-	// problem is the first one met that does not stop the others.
+	// problem is the first one found. It does not stop the reconcile.
 	problem *status.Problem
 }
 
-// member is a validator of the network and what there is of it.
+// member is a validator of the network, with its objects and its node's answer.
 type member struct {
 	name   string
 	serial int
-	// secret is the metadata of its key Secret, nil if there is none; keys are the public half of
-	// what is in it.
+	// secret is the metadata of its key Secret, nil if there is none; keys are its public keys.
 	secret *metav1.PartialObjectMetadata
 	keys   chain.Validator
 	volume *corev1.PersistentVolumeClaim
-	// first is the UID of the first volume that it ever had.
+	// first is the UID of the first volume that the validator ever had.
 	first types.UID
-	// voteStore says that its node was seen with its vote store, at any time.
+	// voteStore says that the node was seen with its vote store, at any time.
 	voteStore bool
 	set       *appsv1.StatefulSet
-	// wanted is what its StatefulSet is to be, with the volume that it has; nil before there is a
-	// genesis document.
+	// wanted is the StatefulSet that the member should have with its present volume; nil before
+	// there is a genesis document.
 	wanted *appsv1ac.StatefulSetApplyConfiguration
 	pod    *corev1.Pod
 	answer nodeclient.Answer
 	asked  bool
 }
 
-// observe gathers all that the reconcile goes by. Where somebody has to help it notes the problem
-// and goes on: nodes that run are to be seen whatever is wrong.
+// observe makes the observation of the reconcile. If it finds a problem that needs a person, it
+// notes that and goes on, because the status always reports the nodes that run.
 func (p *pass) observe(ctx context.Context) error {
 	if err := p.list(ctx); err != nil {
 		return err
@@ -95,9 +94,8 @@ func (p *pass) observe(ctx context.Context) error {
 	return p.noted(p.compareGenesis())
 }
 
-// podOf is the pod that the member's StatefulSet made; nil if there is none. A pod of that name
-// that somebody else made is none of ours, whatever its labels say: it is neither counted nor
-// deleted.
+// podOf is the pod that the member's StatefulSet made; nil if there is none. If somebody else made
+// a pod of that name, the operator neither counts nor deletes it, whatever its labels say.
 func (p *pass) podOf(m *member) *corev1.Pod {
 	pod, ok := cached[*corev1.Pod](p, resources.PodName(m.name))
 	if !ok {
@@ -133,16 +131,17 @@ func (p *pass) list(ctx context.Context) error {
 	return nil
 }
 
-// key is where an object of a kind and a name is in pass.objects.
+// objectKey is where an object of a kind and a name is in pass.objects.
 func objectKey(kind client.Object, name string) string { return fmt.Sprintf("%T/%s", kind, name) }
 
+// cached is the network's object of a kind and a name in the cache.
 func cached[T client.Object](p *pass, name string) (T, bool) {
 	var kind T
 	o, ok := p.objects[objectKey(kind, name)].(T)
 	return o, ok
 }
 
-// nameMembers makes the list of members: those of the genesis document, or those that it will have.
+// nameMembers lists the members: those of the genesis document, or those that it will have.
 func (p *pass) nameMembers() {
 	if p.genesis == nil {
 		for serial := range int(p.network.Spec.Validators) {
@@ -151,15 +150,15 @@ func (p *pass) nameMembers() {
 		return
 	}
 	for _, v := range p.genesis.Validators {
-		// a name that is not ours is refused by compareGenesis
+		// compareGenesis refuses a name of another form
 		serial, _ := resources.SerialOf(p.network.Name, v.Name)
 		p.members = append(p.members, &member{name: v.Name, serial: serial})
 	}
 	slices.SortFunc(p.members, func(a, b *member) int { return cmp.Or(cmp.Compare(a.serial, b.serial), cmp.Compare(a.name, b.name)) })
 }
 
-// ask asks the nodes how they are. It comes last of what is observed, so that a decision rests on
-// answers that are younger than the pods that it is about.
+// ask asks the nodes for their status. That is the last part of the observation, so that answers
+// are younger than the pods in it.
 func (p *pass) ask(ctx context.Context) {
 	if p.genesis == nil {
 		return

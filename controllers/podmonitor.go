@@ -14,15 +14,15 @@ import (
 	"github.com/diseq/diseq/controllers/resources"
 )
 
-// probeInterval is how often it is asked whether the cluster knows PodMonitors by now, and whether
-// each network's is as it should be. The kind is not watched: a watch on a kind that is not there
-// fails for ever, and one that is removed breaks the cache.
+// probeInterval is how often the operator checks whether the cluster knows PodMonitors by now, and
+// whether the PodMonitor of each network is as it should be. It does not watch the kind: a watch on
+// an unknown kind fails for ever, and removing a watched kind breaks the cache.
 const probeInterval = 5 * time.Minute
 
 // monitors remembers when the API server was last asked about PodMonitors.
 type monitors struct {
 	mu sync.Mutex
-	// absent is when the kind was last not there.
+	// absent is when the cluster last did not know the kind.
 	absent time.Time
 	// checked is when a network's PodMonitor was last seen to be right, and for which generation of
 	// the network.
@@ -56,7 +56,7 @@ func (m *monitors) missing(now time.Time) {
 	m.absent = now
 }
 
-// applyMonitor makes the PodMonitor, or removes it, where the cluster knows that kind.
+// applyMonitor makes or deletes the PodMonitor, if the cluster knows that kind.
 func (p *pass) applyMonitor(ctx context.Context) error {
 	if !p.r.monitors.due(p.network.UID, p.network.Generation, p.now) {
 		return nil
@@ -66,11 +66,11 @@ func (p *pass) applyMonitor(ctx context.Context) error {
 		p.r.monitors.missing(p.now)
 		return nil
 	} else if err != nil {
-		return fmt.Errorf("looking for %s: %w", kind.Kind, err)
+		return fmt.Errorf("look up kind %s: %w", kind.Kind, err)
 	}
 	wanted := resources.PodMonitor(p.network)
 	live, err := p.getLive(ctx, wanted)
-	if meta.IsNoMatchError(err) { // it was there, and the mapper remembers it
+	if meta.IsNoMatchError(err) { // the mapper still has a kind that was removed
 		p.r.monitors.missing(p.now)
 		return nil
 	}
@@ -84,7 +84,7 @@ func (p *pass) applyMonitor(ctx context.Context) error {
 		uid := live.GetUID()
 		err = client.IgnoreNotFound(refused(p.r.client.Delete(ctx, live, client.Preconditions{UID: &uid}), "delete", kind.Kind, live.GetName()))
 	}
-	if apierrors.IsNotFound(err) { // the kind went away in between
+	if apierrors.IsNotFound(err) { // the kind was removed in between
 		p.r.monitors.missing(p.now)
 		return nil
 	}

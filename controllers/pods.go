@@ -12,11 +12,11 @@ import (
 	"github.com/diseq/diseq/controllers/resources"
 )
 
-// deletePods deletes the pods that the planner chose; their StatefulSets make them anew with the
+// deletePods deletes the pods that the planner chose. Their StatefulSets make new ones with the
 // wanted template.
 //
-// Each must be the very pod that was judged: the same UID, or a pod that has just come back would
-// go, and the same version, or one that has become ready since would.
+// Each must be the very pod that the planner saw. Its UID must be the same, or a pod that has just
+// come back could be deleted; and its version, or one that has become ready since.
 func (p *pass) deletePods(ctx context.Context, d membership.Decision) error {
 	if d.Action != membership.Restart && d.Action != membership.Replace {
 		return nil
@@ -24,12 +24,12 @@ func (p *pass) deletePods(ctx context.Context, d membership.Decision) error {
 	for _, victim := range d.Victims {
 		pod, ok := cached[*corev1.Pod](p, victim.Pod)
 		if !ok || pod.UID != victim.UID {
-			return fmt.Errorf("pod %s: %w: it is not the one that was judged", victim.Pod, errLater)
+			return fmt.Errorf("pod %s: %w: another pod has its name by now", victim.Pod, errLater)
 		}
 		p.count()
 		err := p.r.client.Delete(ctx, pod, client.Preconditions{UID: &pod.UID, ResourceVersion: &pod.ResourceVersion})
 		if apierrors.IsNotFound(err) {
-			continue // it went by itself
+			continue // it is gone already
 		}
 		if err != nil {
 			return refused(err, "delete", "Pod", victim.Pod)

@@ -1,24 +1,25 @@
 package controllers
 
-// What the operator may do, and no more. Each line is a rule of config/rbac/role.yaml, which `make
-// generate` writes. Server-side apply needs create beside patch. What goes with its owner is
-// deleted by the garbage collector, not by the operator.
+// The operator has these rights and no others. Each line is a rule of config/rbac/role.yaml, which
+// `make generate` writes. Server-side apply needs create beside patch. The garbage collector
+// deletes owned objects, so the operator needs no right for that.
 //
-// A network is read, and only its status written. The finalizers right lets objects name a network
-// as their owner with blockOwnerDeletion where the cluster enforces permissions on that.
+// The operator reads networks, and writes their status alone. The finalizers right lets objects
+// name a network as their owner with blockOwnerDeletion where the cluster enforces permissions on
+// that.
 //
 // +kubebuilder:rbac:groups=diseq.io,resources=diseqnetworks,verbs=get;list;watch
 // +kubebuilder:rbac:groups=diseq.io,resources=diseqnetworks/status,verbs=patch
 // +kubebuilder:rbac:groups=diseq.io,resources=diseqnetworks/finalizers,verbs=update
 //
-// The objects of a network.
+// Objects of a network.
 //
 // +kubebuilder:rbac:groups="",resources=configmaps;persistentvolumeclaims;serviceaccounts;services,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups=apps,resources=statefulsets,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch;create;patch
 //
-// Keys: got by name, never listed or watched, never deleted.
+// Keys: the operator gets them by name, and never lists, watches or deletes them.
 //
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;create;patch
 //
@@ -26,7 +27,7 @@ package controllers
 //
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;delete
 //
-// The kind may be unknown to the cluster, so that it is never watched.
+// The cluster may not know the kind, so the operator never watches it.
 //
 // +kubebuilder:rbac:groups=monitoring.coreos.com,resources=podmonitors,verbs=get;create;patch;delete
 //

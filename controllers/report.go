@@ -21,17 +21,17 @@ import (
 	"github.com/diseq/diseq/controllers/status"
 )
 
-// finish reports what was seen and done, and says when to look again. err is why the reconcile did
-// not go on.
+// finish writes the status, and returns when to reconcile again. err is the error that ended the
+// reconcile early.
 func (p *pass) finish(ctx context.Context, pods, set membership.Decision, err error) (ctrl.Result, error) {
 	if problem, ok := errors.AsType[*status.Problem](err); ok {
-		p.problem, err = problem, nil // what ended the reconcile goes before what did not
+		p.problem, err = problem, nil // it ended the reconcile, so it is the one to report
 	}
 	if err != nil {
-		// What was observed may be half of what there is; the status waits for the next reconcile,
-		// which comes at once.
+		// The observation may be incomplete. The status waits for the next reconcile, which comes
+		// at once.
 		if errors.Is(err, errLater) {
-			log.FromContext(ctx).V(1).Info("observed too early, looking again", "why", err.Error())
+			log.FromContext(ctx).V(1).Info("the observation is out of date, reconciling again", "err", err.Error())
 			return ctrl.Result{RequeueAfter: jittered(changing / 10)}, nil
 		}
 		return ctrl.Result{}, err
@@ -70,12 +70,14 @@ func (m *memories) show(at types.NamespacedName, n membership.Network, now time.
 	return m.by[at].Show(n, now)
 }
 
-func (m *memories) forget(network types.NamespacedName) {
+// drop removes the memory of a deleted network.
+func (m *memories) drop(network types.NamespacedName) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.by, network)
 }
 
+// status makes the status of the network as it is to be shown.
 func (p *pass) status(pods, set membership.Decision) v1alpha1.DiseqNetworkStatus {
 	shown := p.r.show(p.at(), p.membership(), p.now)
 	o := status.Observation{
@@ -87,7 +89,7 @@ func (p *pass) status(pods, set membership.Decision) v1alpha1.DiseqNetworkStatus
 		Set:        set,
 		Problem:    p.problem,
 		Selector:   resources.Selector(p.network.Name),
-		// What the status knows of the chain is not forgotten when the document is lost.
+		// The status keeps the chain's id and hash when the document is lost.
 		ChainID:     p.network.Status.ChainID,
 		GenesisHash: p.network.Status.GenesisHash,
 	}
@@ -97,8 +99,7 @@ func (p *pass) status(pods, set membership.Decision) v1alpha1.DiseqNetworkStatus
 	return status.Of(o)
 }
 
-// adopted says that the genesis document is the network's: nothing in it is at odds with the spec
-// or with the keys.
+// adopted says whether the genesis document is the network's: it matches the spec and the keys.
 func (p *pass) adopted() bool {
 	if p.problem == nil {
 		return true
@@ -110,8 +111,8 @@ func (p *pass) adopted() bool {
 	return true
 }
 
-// writeStatus writes the status if it is time to, and tells of the conditions that changed. It
-// returns when it has to be written otherwise; 0 if there is nothing to write.
+// writeStatus writes the status if that is due, and makes events of the conditions that changed. If
+// it is not due, it returns how long to wait until it is; 0 if there is nothing to write.
 func (p *pass) writeStatus(ctx context.Context, wanted v1alpha1.DiseqNetworkStatus) (time.Duration, error) {
 	old := p.network.Status
 	due, wait := status.WriteDue(old, wanted, status.LastWrite(p.network, resources.FieldOwner), p.now)
@@ -121,11 +122,11 @@ func (p *pass) writeStatus(ctx context.Context, wanted v1alpha1.DiseqNetworkStat
 	if err := p.patchStatus(ctx, wanted); err != nil {
 		return 0, err
 	}
-	p.tell(old.Conditions, wanted.Conditions)
+	p.announce(old.Conditions, wanted.Conditions)
 	return 0, nil
 }
 
-// patchStatus writes a status over the one that was observed, and over no other.
+// patchStatus writes a status, if the resource is still the version that was observed.
 func (p *pass) patchStatus(ctx context.Context, wanted v1alpha1.DiseqNetworkStatus) error {
 	written := p.network.DeepCopy()
 	written.Status = wanted
@@ -138,10 +139,10 @@ func (p *pass) patchStatus(ctx context.Context, wanted v1alpha1.DiseqNetworkStat
 	return nil
 }
 
-// tell makes an event of each condition whose status or reason changed; what is the reason of
-// several is told once.
-func (p *pass) tell(old, now []metav1.Condition) {
-	told := map[string]bool{}
+// announce makes an event of each condition whose status or reason changed. If several conditions
+// have one reason, the first makes the event.
+func (p *pass) announce(old, now []metav1.Condition) {
+	announced := map[string]bool{}
 	for _, c := range now {
 		last := meta.FindStatusCondition(old, c.Type)
 		if last != nil && last.Status == c.Status && last.Reason == c.Reason {
@@ -150,19 +151,19 @@ func (p *pass) tell(old, now []metav1.Condition) {
 		kind := corev1.EventTypeNormal
 		bad := (c.Type == v1alpha1.ConditionDegraded || c.Type == v1alpha1.ConditionEvidenceFound) == (c.Status == metav1.ConditionTrue)
 		switch {
-		case told[c.Reason]:
+		case announced[c.Reason]:
 			continue
 		case last == nil && p.problem == nil, c.Type == v1alpha1.ConditionMembershipChanging && c.Reason != status.ScalingNotSupported:
-			continue // how a network begins is no news
+			continue // every network begins like this
 		case bad && c.Type != v1alpha1.ConditionProgressing:
 			kind = corev1.EventTypeWarning
 		}
-		told[c.Reason] = true
+		announced[c.Reason] = true
 		p.event(nil, kind, c.Reason, c.Type, "%s is %s: %s", c.Type, c.Status, c.Message)
 	}
 }
 
-// next is when to look again.
+// next is how long to wait until the next reconcile.
 func (p *pass) next(s v1alpha1.DiseqNetworkStatus, due time.Duration) time.Duration {
 	wait := changing
 	progressing := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionProgressing)

@@ -30,20 +30,20 @@ import (
 
 // Options are what an operator is started with.
 type Options struct {
-	// Operator is what networks' objects say of the operator: the image of nodes that none is named
-	// for, and who may ask them.
+	// Operator describes the operator to the builders of objects: the default image of nodes, and
+	// the operator's pods, which may reach the nodes.
 	Operator resources.Operator
-	// Concurrency is how many networks are reconciled at the same time.
+	// Concurrency is the number of networks that are reconciled at the same time.
 	Concurrency int
-	// Resync is how often a network is looked at that nothing happens to: its nodes' answers are no
-	// events.
+	// Resync is the time between two reconciles of a network without events. Changes of its nodes'
+	// answers make no event.
 	Resync time.Duration
-	// Nodes answers for the nodes.
+	// Nodes asks the nodes for their status.
 	Nodes nodeclient.Client
-	// Now is the clock that networks are looked at by; time.Now if nil. Requests and waits between
-	// two looks go by package time.
+	// Now is the clock of observations; time.Now if nil. Requests, and waits between reconciles,
+	// use package time.
 	Now func() time.Time
-	// Registerer takes the metrics of the networks.
+	// Registerer registers the metrics of the networks.
 	Registerer prometheus.Registerer
 }
 
@@ -64,14 +64,14 @@ func watched() []client.Object {
 	}
 }
 
-// CacheOptions returns what is to be cached: networks, and of the other kinds the objects with the
-// label of a network. Without namespaces it is all of them.
+// CacheOptions makes a cache of networks, and of the watched objects with the label of a network.
+// Without namespaces the cache is for the whole cluster.
 func CacheOptions(namespaces []string) cache.Options {
 	exists, err := labels.Parse(resources.NetworkLabel)
 	utilruntime.Must(err) // a constant
 	options := cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
-		// When a status was written last is in the managed fields.
+		// The managed fields of a network say when its status was last written.
 		ByObject: map[client.Object]cache.ByObject{&v1alpha1.DiseqNetwork{}: {Transform: func(o any) (any, error) { return o, nil }}},
 	}
 	for _, kind := range watched() {
@@ -86,8 +86,8 @@ func CacheOptions(namespaces []string) cache.Options {
 	return options
 }
 
-// ClientOptions keep Secrets out of the cache: a cached kind is listed and watched, and the
-// operator has no right to.
+// ClientOptions keep Secrets out of the cache. A cache lists and watches its kinds, and the
+// operator has no right to list or watch Secrets.
 func ClientOptions() client.Options {
 	return client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}}
 }
@@ -101,17 +101,17 @@ func Setup(mgr ctrl.Manager, o Options) error {
 	}
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("diseqnetwork").
-		// A status is written by this controller itself: it is no news.
+		// This controller writes the status itself, so a change of it starts no reconcile.
 		For(&v1alpha1.DiseqNetwork{}, builder.WithPredicates(predicate.Or(
 			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, predicate.LabelChangedPredicate{}))).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: o.Concurrency,
-			// Names are unique in a process only where two managers in one share a registry of
-			// metrics; tests run several.
+			// Tests run several managers in one process, each with its own registry of metrics.
 			SkipNameValidation: new(true),
 		})
 	for _, kind := range watched() {
-		// By label, not by owner: what is retained has none, and a pod's is its StatefulSet.
+		// By label, not by owner: retained objects have no owner, and the owner of a pod is its
+		// StatefulSet.
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(networkOf), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}))
 	}
 	return b.Complete(r)

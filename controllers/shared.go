@@ -12,8 +12,8 @@ import (
 	"github.com/diseq/diseq/controllers/status"
 )
 
-// applyAddresses makes what needs no identity: Services, network policies, the configuration of the
-// nodes. They come first, so that a name that is taken is met before there is a key.
+// applyAddresses makes the objects that need no identity: Services, network policies, the nodes'
+// configuration. They come first, so that a name conflict shows before there is a key.
 func (p *pass) applyAddresses(ctx context.Context) error {
 	config, err := resources.ConfigMap(p.network)
 	if err != nil {
@@ -30,17 +30,18 @@ func (p *pass) applyAddresses(ctx context.Context) error {
 	return p.applyAll(ctx, steps)
 }
 
-// applyShared makes what follows from the genesis document: the peers file, the disruption budget,
-// the validators' accounts.
+// applyShared makes the objects that follow from the genesis document: the peers file, the
+// disruption budget, the validators' accounts.
 func (p *pass) applyShared(ctx context.Context) error {
 	peers, err := resources.PeersConfigMap(p.network, p.known())
 	if err != nil {
 		return problemf(status.InvalidSpec, "%v", err)
 	}
-	// The set in force is the target as long as this version cannot change it: a budget for more
-	// than there are would block every drain.
+	// This version cannot change the set, so the budget is for the set in force. A budget for more
+	// validators than there are would block every drain.
 	threshold := int(p.genesis.Threshold)
-	// An operator that hung must not take back what another one has recorded of vote stores since.
+	// An operator that hung must not undo the records of vote stores that another one has made
+	// since.
 	file := stepFor(p, &corev1.ConfigMap{}, resources.PeersName(p.network.Name), peers)
 	file.guard = asObserved
 	steps := []step{
@@ -54,13 +55,14 @@ func (p *pass) applyShared(ctx context.Context) error {
 	return p.applyAll(ctx, steps)
 }
 
-// step is one object to be applied: what is there, what is wanted, and what applying it depends on.
+// step is one object to apply: the live one, the wanted one, and the guard of the apply.
 type step struct {
 	live   client.Object
 	wanted any
 	guard  guard
 }
 
+// stepFor is the step for an object that the cache may have.
 func stepFor(p *pass, kind client.Object, name string, wanted any) step {
 	return step{live: p.objects[objectKey(kind, name)], wanted: wanted}
 }

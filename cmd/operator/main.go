@@ -1,8 +1,8 @@
-// Command operator makes a running network of every DiseqNetwork in the cluster, or in some of its
-// namespaces, and keeps it running.
+// Command operator turns every DiseqNetwork in the cluster, or in some of its namespaces, into a
+// running network, and keeps it running.
 //
-// It exits with 0 when it was told to stop, 1 on failure and 2 when it was called wrongly. The log
-// goes to the standard error.
+// It exits with 0 after a signal to stop, 1 on failure and 2 on wrong flags. The log goes to the
+// standard error.
 package main
 
 import (
@@ -37,17 +37,17 @@ func main() {
 	os.Exit(code)
 }
 
-// run is main with everything that it uses given to it; start is what runs with good options.
+// run is main with its inputs and outputs as arguments; it calls start with valid options.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer, start func(context.Context, options) error) int {
 	o := defaults()
 	root := &cobra.Command{
 		Use:   "diseq-operator",
-		Short: "Makes a running network of every DiseqNetwork",
-		Long: `Makes a running network of every DiseqNetwork in the cluster, or in the namespaces of --watch-namespace, and keeps it running.
+		Short: "Turns every DiseqNetwork into a running network",
+		Long: `Turns every DiseqNetwork in the cluster, or in the namespaces of --watch-namespace, into a running network, and keeps it running.
 
-Several may run at a time with --leader-elect: one of them works, the others wait. The metrics are served over TLS to whom the cluster
-lets read /metrics (a nonResourceURL); the health probes /healthz and /readyz over plain HTTP to anybody. GOMEMLIMIT bounds the memory
-as in any Go program.`,
+With --leader-elect several operators may run at a time: one of them works, the others wait. The operator serves its metrics over TLS to
+clients that the API server allows to read /metrics (a nonResourceURL). It serves the health probes /healthz and /readyz over plain HTTP
+to everybody. GOMEMLIMIT bounds its memory, as in any Go program.`,
 		Example:       "  diseq-operator --leader-elect --watch-namespace=sequencing --node-image=registry.example/diseq:1.0.0",
 		Version:       version,
 		Args:          cobra.NoArgs,
@@ -63,7 +63,8 @@ as in any Go program.`,
 		log := logr.FromSlogHandler(o.handler(stderr))
 		ctrl.SetLogger(log)
 		klog.SetLogger(log)
-		// Memory before processor time: reconciles are few, and what they leave behind is small.
+		// Save memory rather than processor time: there are few reconciles, and each makes little
+		// garbage.
 		if os.Getenv("GOGC") == "" {
 			debug.SetGCPercent(50)
 		}

@@ -43,24 +43,24 @@ func defaults() options {
 
 func (o *options) register(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.namespaces, "watch-namespace", o.namespaces,
-		"namespaces whose networks are looked after, separated by commas or given several times; all if left out")
-	f.StringVar(&o.nodeImage, "node-image", o.nodeImage, "image of the nodes of networks that name none")
+		"namespaces whose networks the operator runs, separated by commas or in several flags; all namespaces if left out")
+	f.StringVar(&o.nodeImage, "node-image", o.nodeImage, "image of the nodes of networks without spec.image")
 	f.BoolVar(&o.leaderElect, "leader-elect", o.leaderElect,
-		"work only while holding the lease diseq-operator, which one operator at a time holds")
+		"work only as the holder of the lease diseq-operator, so that one of several operators works at a time")
 	f.StringVar(&o.leaderNamespace, "leader-election-namespace", o.leaderNamespace,
-		"namespace of the lease; the operator's own if left out, which it knows inside a cluster only")
-	f.StringVar(&o.metricsAddress, "metrics-bind-address", o.metricsAddress, "address of the metrics, host:port; 0 serves none")
-	f.BoolVar(&o.metricsInsecure, "metrics-insecure", o.metricsInsecure, "serve the metrics over plain HTTP to anybody")
+		"namespace of the lease; inside a cluster the operator's own namespace if left out")
+	f.StringVar(&o.metricsAddress, "metrics-bind-address", o.metricsAddress, "address of the metrics, host:port; 0 turns them off")
+	f.BoolVar(&o.metricsInsecure, "metrics-insecure", o.metricsInsecure, "serve the metrics over plain HTTP to everybody")
 	f.StringVar(&o.metricsCertificates, "metrics-cert-path", o.metricsCertificates,
-		"directory of tls.crt and tls.key for the metrics, read again when they change; a certificate of the operator's own if left out")
-	f.StringVar(&o.probeAddress, "health-probe-bind-address", o.probeAddress, "address of /healthz and /readyz, host:port; 0 serves none")
-	f.DurationVar(&o.resync, "resync", o.resync, "how often the nodes of a network are asked that nothing happens to, 1s to 1h")
-	f.IntVar(&o.concurrency, "concurrency", o.concurrency, "how many networks are worked on at the same time, 1 to 64")
-	f.StringVar(&o.logLevel, "log-level", o.logLevel, "debug, info, warn or error")
-	f.StringVar(&o.logFormat, "log-format", o.logFormat, "text or json")
+		"directory of tls.crt and tls.key for the metrics, read again when they change; a self-signed certificate if left out")
+	f.StringVar(&o.probeAddress, "health-probe-bind-address", o.probeAddress, "address of /healthz and /readyz, host:port; 0 turns them off")
+	f.DurationVar(&o.resync, "resync", o.resync, "time between two checks of the nodes of a network without events, 1s to 1h")
+	f.IntVar(&o.concurrency, "concurrency", o.concurrency, "number of networks that are reconciled at the same time, 1 to 64")
+	f.StringVar(&o.logLevel, "log-level", o.logLevel, "lowest level of log lines: debug, info, warn or error")
+	f.StringVar(&o.logFormat, "log-format", o.logFormat, "format of log lines: text or json")
 }
 
-// validate checks every flag; the error names the one that is wrong, its value and what is allowed.
+// validate checks every flag; the error names the wrong flag, its value and the allowed values.
 func (o *options) validate() error {
 	var errs []error
 	wrong := func(flag string, value any, want string) {
@@ -119,7 +119,7 @@ func (o *options) validate() error {
 func (o *options) handler(w io.Writer) slog.Handler {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
-		level = slog.LevelInfo // validate has refused it
+		level = slog.LevelInfo // validate refuses such a level
 	}
 	if o.logFormat == "json" {
 		return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})

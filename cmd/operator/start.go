@@ -28,18 +28,18 @@ const (
 	leaseName       = "diseq-operator"
 )
 
-// What the operator's own pods are known by: the labels in its Deployment, which network policies
-// let in.
+// ownLabels are the labels of the operator's own pods, from its Deployment. Network policies admit
+// pods with these labels.
 var ownLabels = map[string]string{"app.kubernetes.io/name": "diseq-operator"}
 
-// namespaceFile is where a pod finds the name of its namespace.
+// namespaceFile holds the name of a pod's namespace.
 const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
 // start runs the operator until ctx ends.
 func start(ctx context.Context, o options) error {
 	config, err := ctrl.GetConfig()
 	if err != nil {
-		return fmt.Errorf("no cluster: %w", err)
+		return fmt.Errorf("find the cluster: %w", err)
 	}
 	mgr, err := newManager(config, o)
 	if err != nil {
@@ -59,10 +59,10 @@ func start(ctx context.Context, o options) error {
 }
 
 func newManager(config *rest.Config, o options) (ctrl.Manager, error) {
-	// A burst is a network that is born: some hundred writes. The API server has its own fairness
-	// beyond that.
+	// A new network makes a burst of some hundred writes. Beyond that, the API server's own
+	// fairness applies.
 	config.QPS, config.Burst = 50, 200
-	timeout := 8 * time.Second // below what a Deployment gives a pod to end
+	timeout := 8 * time.Second // less than the grace period of the Deployment's pods
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                 controllers.Scheme(),
 		Cache:                  controllers.CacheOptions(o.namespaces),
@@ -71,8 +71,8 @@ func newManager(config *rest.Config, o options) (ctrl.Manager, error) {
 		HealthProbeBindAddress: o.probeAddress,
 		LeaderElection:         o.leaderElect,
 		LeaderElectionID:       leaseName,
-		// Given up on the way out, so that another one need not wait for the lease to expire. The
-		// process ends right after.
+		// Release the lease at the end, so that another operator need not wait until it expires.
+		// The process ends right after.
 		LeaderElectionReleaseOnCancel: true,
 		LeaderElectionNamespace:       o.leaderNamespace,
 		GracefulShutdownTimeout:       &timeout,
@@ -83,7 +83,7 @@ func newManager(config *rest.Config, o options) (ctrl.Manager, error) {
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return nil, err
 	}
-	// Ready when the API server has been read; one that waits to be the leader is ready as well.
+	// The operator is ready when its cache is filled, also while it waits to become the leader.
 	return mgr, mgr.AddReadyzCheck("cache", func(r *http.Request) error {
 		ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 		defer cancel()
@@ -109,7 +109,7 @@ func metricsOptions(o options) metricsserver.Options {
 	return m
 }
 
-// ownNamespace is that of the operator's pod; empty outside a cluster.
+// ownNamespace is the namespace of the operator's pod; empty outside a cluster.
 func ownNamespace() string {
 	raw, err := os.ReadFile(namespaceFile)
 	if err != nil {

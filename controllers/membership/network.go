@@ -10,9 +10,9 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// Network is one network as it was seen in one reconcile. Everything in it is of that one
-// observation: a decision that joins the pods of now with the answers of before would be about a
-// network that never was.
+// Network is one network as one reconcile observed it. Everything in it is from that one
+// observation: if a decision joined new pods with old answers, it would be about a network that
+// never existed.
 type Network struct {
 	// Name of the resource.
 	Name string
@@ -24,13 +24,13 @@ type Network struct {
 	Members []Member
 	// AllowDowntime is the annotation diseq.io/allow-downtime: restarts may stop the chain.
 	AllowDowntime bool
-	// Paused leaves all pods alone.
+	// Paused says that the operator must leave all pods alone.
 	Paused bool
 }
 
 // Set is a set of validators that is in force.
 type Set struct {
-	// Threshold is how many of them have to sign.
+	// Threshold is how many of them must sign.
 	Threshold int
 	// Keys of the validators.
 	Keys []chain.PublicKey
@@ -38,14 +38,13 @@ type Set struct {
 	Delta time.Duration
 }
 
-// Settling is how long a restarted validator of the set has to have been ready before the next one
-// is restarted. A node that has just caught up on a busy machine may fall behind once more, and a
-// kubelet may think again about its probe; what minReadySeconds is for elsewhere. With the
-// synchrony wait it comes after the 2 Delta in which a node that has just been started does not
-// vote.
+// Settling is how long a restarted validator must have been ready before the operator restarts the
+// next one, as minReadySeconds elsewhere. A node that has just caught up on a busy machine may fall
+// behind once more, and a probe may fail once more. With the synchrony wait a node does not vote
+// for 2 Delta after its start; those come on top.
 func (s Set) Settling() time.Duration { return settling + 2*s.Delta }
 
-// Member is a validator and what there is of it.
+// Member is a validator, with its objects and its node's answer.
 type Member struct {
 	// Name is that of its StatefulSet, key Secret and volume claim.
 	Name string
@@ -55,7 +54,7 @@ type Member struct {
 	PublicKey chain.PublicKey
 	// Secret says that its key Secret exists.
 	Secret bool
-	// VoteStore says that its node was seen with its vote store, at any time.
+	// VoteStore says that the node was seen with its vote store, at any time.
 	VoteStore bool
 	// Volume is its volume claim.
 	Volume Volume
@@ -65,18 +64,18 @@ type Member struct {
 	Pod *Pod
 	// Answer of the pod's node, identity verified; nil if there is none.
 	Answer *nodeclient.Status
-	// Silence is why there is no answer; nil if there is one, or if nobody was asked.
+	// Silence is why there is no answer; nil if there is one, or if the node was not asked.
 	Silence error
 }
 
-// Volume is a member's volume claim. Nobody waits for it to be bound: with WaitForFirstConsumer it
-// is pending until its pod exists.
+// Volume is a member's volume claim. The operator does not wait until it is bound: with
+// WaitForFirstConsumer it is pending until its pod exists.
 type Volume struct {
 	Exists      bool
 	Terminating bool
 	UID         types.UID
-	// FirstUID is that of the first volume that the member ever had, the only one on which its node
-	// may make a vote store. Empty before there was one.
+	// FirstUID is the UID of the first volume that the member ever had, the only one on which its
+	// node may make a vote store. Empty before there was one.
 	FirstUID types.UID
 }
 
@@ -86,9 +85,9 @@ func (v Volume) Replaced() bool { return v.Exists && v.FirstUID != "" && v.UID !
 // StatefulSet is a member's StatefulSet.
 type StatefulSet struct {
 	Exists bool
-	// Unobserved says that the StatefulSet's controller has not seen what was applied last
-	// (status.observedGeneration below metadata.generation): a pod deleted now could come back with
-	// the old template.
+	// Unobserved says that the StatefulSet's controller has not seen the last apply
+	// (status.observedGeneration below metadata.generation). A pod that is deleted now could come
+	// back with the old template.
 	Unobserved bool
 }
 
@@ -100,15 +99,15 @@ type Pod struct {
 	Ready bool
 	// Terminating says that it has a deletionTimestamp.
 	Terminating bool
-	// Outdated says that it was not made from the template that is wanted now.
+	// Outdated says that the pod was not made from the template that is wanted now.
 	Outdated bool
 	// Scheduled says that it has a Kubernetes node.
 	Scheduled bool
-	// Waiting is why it does not run, in Kubernetes' words: Unschedulable, ImagePullBackOff,
-	// CrashLoopBackOff, ... Message is what Kubernetes says about it.
+	// Waiting is the reason of Kubernetes for which the pod does not run: Unschedulable,
+	// ImagePullBackOff, CrashLoopBackOff, ... Message is the message of Kubernetes about it.
 	Waiting, Message string
-	// Since is when it was last ready, or when it was created if it never was; zero while it is
-	// ready.
+	// Since is when the pod was last ready, or when it was created if it never was; zero while it
+	// is ready.
 	Since time.Time
 	// Fresh says that it has been ready for less than [Set.Settling].
 	Fresh bool
@@ -116,15 +115,15 @@ type Pod struct {
 
 const (
 	settling = 5 * time.Second
-	// crashLooping is what Kubernetes calls it while it waits before it starts a container again.
+	// crashLooping is the reason of Kubernetes while it waits before it starts a container again.
 	crashLooping = "CrashLoopBackOff"
-	// crashLoop is how many restarts make that certain also between the waits: a container that has
-	// just been started once more would otherwise look well for a moment, again and again.
+	// crashLoop is the number of restarts from which a container is crash-looping also between the
+	// waits. Else it would look well for a moment after each restart.
 	crashLoop = 3
 )
 
-// ObservePod takes from a pod of the set what decisions need. outdated says that its template is
-// not the one that is wanted.
+// ObservePod takes the parts of a pod of the set that decisions need. outdated says that its
+// template is not the wanted one.
 func (s Set) ObservePod(pod *corev1.Pod, outdated bool, now time.Time) *Pod {
 	p := &Pod{
 		Name:        pod.Name,
@@ -155,7 +154,7 @@ func (s Set) ObservePod(pod *corev1.Pod, outdated bool, now time.Time) *Pod {
 		case why != nil && (why.Reason == "ContainerCreating" || why.Reason == "PodInitializing"):
 			why = nil // on its way
 		case why == nil && !p.Ready && c.RestartCount >= crashLoop:
-			// it has been started once more, and will end once more
+			// started once more, and will exit once more
 			why = &corev1.ContainerStateWaiting{Reason: crashLooping}
 		}
 		if why == nil || why.Reason == "" {

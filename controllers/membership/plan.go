@@ -9,43 +9,43 @@ import (
 	"github.com/diseq/diseq/node/consensus"
 )
 
-// Action is what is to be done next.
+// Action is the next step.
 type Action string
 
 // Actions of PlanPods; PlanSet has None and Refuse.
 const (
-	// None: nothing is to be done.
+	// None: there is nothing to do.
 	None Action = "None"
-	// Replace: the victims are to be deleted, all at once. None of them votes.
+	// Replace: delete the victims, all at once. None of them votes.
 	Replace Action = "Replace"
-	// Restart: the victim, exactly one, is to be deleted.
+	// Restart: delete the victim, exactly one.
 	Restart Action = "Restart"
-	// WaitForMember: what was restarted has to come back before the next one goes.
+	// WaitForMember: a restarted validator must come back before the next one is restarted.
 	WaitForMember Action = "WaitForMember"
 	// WaitForQuorum: a restart would take the last votes that the chain needs.
 	WaitForQuorum Action = "WaitForQuorum"
 	// WaitForDowntime: a restart stops the chain even if all validators are well; the annotation
-	// has to allow it.
+	// must allow it.
 	WaitForDowntime Action = "WaitForDowntime"
-	// Stuck: an update that only a person can help on.
+	// Stuck: the update goes on only if a person helps.
 	Stuck Action = "Stuck"
-	// Pause: there would be something to do, and the network is paused.
+	// Pause: there is something to do, but the network is paused.
 	Pause Action = "Pause"
-	// Refuse: the spec asks for what this version cannot do.
+	// Refuse: the spec asks for a set that this version cannot make.
 	Refuse Action = "Refuse"
 )
 
-// Decision is what is to be done next, and why.
+// Decision is the next step, and the reason for it.
 type Decision struct {
 	Action Action
-	// Victims are the pods to delete, with Replace and Restart only. Each delete has to carry the
-	// UID as its precondition: the pod of that name may be another one by then.
+	// Victims are the pods to delete, with Replace and Restart only. Each delete must carry the UID
+	// as its precondition: the pod of that name may be another one by then.
 	Victims []Victim
-	// Message says why, with numbers. It fits a condition and an event. Empty with None.
+	// Message gives the reason, with numbers. It fits a condition and an event. Empty with None.
 	Message string
 }
 
-// Victim is a pod that is to be deleted. Its StatefulSet makes a new one.
+// Victim is a pod to delete. Its StatefulSet makes a new one.
 type Victim struct {
 	// Member is the validator's name.
 	Member string
@@ -53,13 +53,13 @@ type Victim struct {
 	UID    types.UID
 }
 
-// AllowDowntime is the annotation that lets restarts stop the chain, with the value "true".
+// AllowDowntime is the annotation that allows restarts to stop the chain, with the value "true".
 const AllowDowntime = "diseq.io/allow-downtime"
 
-// PlanPods decides which pods are to be made anew because their template is not the one that is
-// wanted.
+// PlanPods decides which pods to delete because their template is not the wanted one.
 func PlanPods(n Network) Decision { return planPods(n, n.Standings()) }
 
+// planPods is the plan for standings that may be damped.
 func planPods(n Network, standings Standings) Decision {
 	p := plan{Network: n, standings: standings}
 	for i := range p.standings {
@@ -86,9 +86,8 @@ type plan struct {
 	outdated  []*Standing
 }
 
-// replace takes the outdated pods that take no vote away. The pod that the cache shows as not ready
-// may have become ready since; so its node is asked as well, and what the node says goes before
-// what the cache shows.
+// replace chooses the outdated pods whose deletion takes no vote away. A pod that the cache shows
+// as not ready may have become ready since. So the node's own answer counts, if there is one.
 func (p *plan) replace() (Decision, bool) {
 	var victims []*Standing
 	for _, s := range p.outdated {
@@ -102,11 +101,10 @@ func (p *plan) replace() (Decision, bool) {
 	return decide(Replace, victims, "replacing %s: not ready, with an outdated template", names(victims)), true
 }
 
-// inFlight is a validator that has to come back before another one is restarted, and what it lacks;
-// nil if there is none. A pod that is deleted while the deletion before is not seen yet, or an
-// image that never starts, must not take a second validator. One that is rejoining holds nothing
-// up: it is back, and may have to wait for messages before it votes again; the quorum is counted
-// without it.
+// inFlight is a validator that must come back before another one is restarted, and why it is not
+// back; nil if there is none. The planner may not see the last deletion yet, and an image may never
+// start: neither may cost a second validator. A rejoining validator stops no restart. It is back,
+// it may have to wait for messages before it votes again, and the quorum is counted without it.
 func (p *plan) inFlight() (*Standing, string) {
 	for i := range p.standings {
 		s := &p.standings[i]
@@ -116,9 +114,9 @@ func (p *plan) inFlight() (*Standing, string) {
 		case !s.InSet, s.Back && !s.Abstains:
 		case s.Pod != nil && s.Pod.Outdated && !s.Pod.Terminating: // not restarted yet
 		case p.AllowDowntime && s.Pod != nil && !s.Pod.Terminating && s.Answer != nil:
-			// The chain may be down until the last one is restarted, as between two versions that
-			// do not understand each other. Nobody catches up before. A node that answers shows at
-			// least that the new template runs.
+			// The chain may be down until the last pod is restarted, for example between two
+			// versions that refuse each other. No node catches up before. A node that answers shows
+			// at least that the new template runs.
 		default:
 			return s, s.Why
 		}
@@ -126,11 +124,11 @@ func (p *plan) inFlight() (*Standing, string) {
 	return nil, ""
 }
 
-// restart takes one pod if the chain can do without it.
+// restart chooses one pod if the chain can do without it.
 func (p *plan) restart() Decision {
-	victim, held := p.candidate()
+	victim, instead := p.candidate()
 	if victim == nil {
-		return held
+		return instead
 	}
 	left, t := p.standings.CaughtUp(), p.Set.Threshold
 	if victim.CaughtUp {
@@ -141,7 +139,7 @@ func (p *plan) restart() Decision {
 	switch {
 	case flight != nil && left >= t:
 		return decide(waitFor(flight), nil, "restarting %s waits for %s, which %s", victim.Name, flight.Name, lacks)
-	case flight != nil && flight.CaughtUp: // because names only those who do not count
+	case flight != nil && flight.CaughtUp: // because names only validators that do not count
 		return decide(waitFor(flight), nil, "%s%s; %s %s", short, p.because(victim), flight.Name, lacks)
 	case flight != nil:
 		return decide(waitFor(flight), nil, "%s%s", short, p.because(victim))
@@ -155,7 +153,7 @@ func (p *plan) restart() Decision {
 	return decide(WaitForQuorum, nil, "%s%s", short, p.because(victim))
 }
 
-// because tells who does not count without the victim, as the end of a sentence.
+// because names the validators besides the victim that do not count, as the end of a sentence.
 func (p *plan) because(victim *Standing) string {
 	except := ""
 	if victim.CaughtUp {
@@ -164,10 +162,10 @@ func (p *plan) because(victim *Standing) string {
 	if missing := p.standings.Missing(except); missing != "" {
 		return ": " + missing
 	}
-	return "" // what is missing is not even known by name
+	return "" // the missing validators are not even known by name
 }
 
-// waitFor tells a pod that is on its way from one that somebody has to look at.
+// waitFor distinguishes a pod that is on its way from one that needs a person.
 func waitFor(s *Standing) Action {
 	if s.Pod != nil && !s.Pod.Terminating && s.Pod.Waiting != "" {
 		return Stuck
@@ -175,31 +173,32 @@ func waitFor(s *Standing) Action {
 	return WaitForMember
 }
 
-// candidate is the next pod to restart: first one that is not caught up, since it takes the least
-// away; then by serial number. If none may be touched it says why.
+// candidate is the next pod to restart: first one that is not caught up, since its restart costs
+// the least, then by serial number. If no pod may be restarted, it returns the decision that says
+// why.
 //
-// A pod whose volume is being deleted is spared: the volume, with the validator's votes, goes as
-// soon as its pod does.
+// A pod whose volume is being deleted is spared: the volume, with the validator's votes, is lost as
+// soon as the pod stops.
 func (p *plan) candidate() (*Standing, Decision) {
 	var first *Standing
-	held := Decision{}
+	instead := Decision{}
 	for _, s := range p.outdated {
 		switch {
 		case s.StatefulSet.Unobserved:
-			held = decide(WaitForMember, nil, "the StatefulSet of %s does not have the new template yet", s.Name)
+			instead = decide(WaitForMember, nil, "the StatefulSet of %s does not have the new template yet", s.Name)
 		case s.Volume.Terminating:
-			if held.Action == "" {
-				held = decide(Stuck, nil, "restarting %s would lose its volume, which is being deleted", s.Name)
+			if instead.Action == "" {
+				instead = decide(Stuck, nil, "restarting %s would lose its volume, which is being deleted", s.Name)
 			}
 		case first == nil, first.CaughtUp && !s.CaughtUp:
 			first = s
 		}
 	}
-	return first, held
+	return first, instead
 }
 
-// PlanSet decides how the set of validators is to be changed. The spec may ask for another one;
-// this version says that it cannot.
+// PlanSet decides how to change the set of validators. If the spec asks for another set, this
+// version refuses.
 func PlanSet(n Network) Decision {
 	have, t := len(n.Set.Keys), n.Set.Threshold
 	if have == 0 || (n.Validators == have && n.Threshold == t) {

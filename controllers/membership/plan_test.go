@@ -172,7 +172,7 @@ func TestPlanPods(t *testing.T) {
 		{name: "all StatefulSets are late", network: healthy(4, 3, outdated(0), of(unobserved, 0)),
 			want: WaitForMember, message: "the StatefulSet of demo-v0 does not have the new template yet"},
 
-		// The synchrony wait: who abstains is no vote, however ready it is.
+		// The synchrony wait: a validator that abstains does not vote, however ready it is.
 		{name: "all take part in the synchrony wait", network: healthy(4, 3, waits(time.Second), outdated(all...)),
 			want: Restart, victims: []string{"demo-v0"}},
 		{name: "one does not hear the others in time", network: healthy(4, 3, waits(time.Second), outdated(0, 1, 2), of(deaf, 3)),

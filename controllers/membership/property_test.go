@@ -140,8 +140,7 @@ func TestRestartsAreOneAtATimeWhateverHappensMeanwhile(t *testing.T) {
 	})
 }
 
-// Whatever a network went through, once all nodes that run are well every pod gets the wanted
-// template.
+// After any history, once all nodes that run are well every pod gets the wanted template.
 func TestEveryUpdateConverges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		net := anyNetwork(t)
@@ -185,7 +184,7 @@ func TestEveryUpdateConverges(t *testing.T) {
 	})
 }
 
-// A report never names pods to delete but those of the decision that was carried out.
+// A report names no other pods to delete than the decision that was carried out.
 func TestAReportHasTheVictimsOfTheDecision(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var memory Memory

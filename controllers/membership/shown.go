@@ -18,7 +18,7 @@ const Damping = time.Minute
 type Shown struct {
 	// Seen is the network as it was observed. Decisions are made on it alone.
 	Seen Network
-	// Standings are those of its members, damped.
+	// Standings are the standings of its members, damped.
 	Standings Standings
 	// Steady says that the threshold of validators counted at every look within the time of
 	// [Damping], if not always the same ones.
@@ -53,8 +53,8 @@ type remembered struct {
 	seen, worded time.Time
 }
 
-// Show takes note of a network as it is seen now, and returns it as it is to be shown. Each look is
-// to be shown once.
+// Show remembers the troubles of a network as it is seen now, and returns the network as it is to
+// be shown.
 //
 // A trouble is shown from the first look on, and until it has not been seen for the time of
 // [Damping]; of several, the first one stays. Pod conditions are shown as they are: the kubelet
@@ -67,7 +67,7 @@ func (m *Memory) Show(n Network, now time.Time) Shown {
 	}
 	shown.Steady = now.Sub(m.short) >= Damping
 
-	established := 0 // validators that the others could hear for a while
+	established := 0 // validators that have been back for a while
 	for i := range shown.Standings {
 		if s := &shown.Standings[i]; s.InSet && s.Back && !s.Pod.Fresh {
 			established++

@@ -132,8 +132,8 @@ func TestWhoHearsTooFewBecauseTheyWereAwayIsNotHeld(t *testing.T) {
 	}
 }
 
-// What is shown is one thing, what is done another: who votes counts for a restart although it is
-// shown as abstaining, and who abstains does not although it was shown as well.
+// Decisions do not follow the network that is shown. A validator that votes counts for a restart
+// although it is shown as abstaining; one that abstains does not, although it was shown as well.
 //
 // Promise 64.
 func TestDecisionsAreMadeOnWhatIsSeen(t *testing.T) {

@@ -14,11 +14,11 @@ import (
 	"github.com/diseq/diseq/node/consensus"
 )
 
-// Slack is how many heights a validator may be behind and still count as caught up: what the nodes
-// themselves take for their readiness.
+// Slack is the number of heights that a validator may be behind and still count as caught up. Nodes
+// use the same number for their readiness.
 const Slack = 10
 
-// Standing is a member as a quorum counts it.
+// Standing says whether a member counts for a quorum, and why not.
 type Standing struct {
 	Member
 	// InSet says that its key is in the set in force.
@@ -26,20 +26,20 @@ type Standing struct {
 	// Back says that its pod is ready and its node answers, is ready and is at most Slack heights
 	// behind.
 	Back bool
-	// Abstains says that it is Back and may vote, and that the synchrony wait keeps it from that
-	// for the time being.
+	// Abstains says that it is Back, and that the synchrony wait keeps it from voting for the time
+	// being.
 	Abstains bool
 	// CaughtUp says that it is Back and votes: it counts for a quorum.
 	CaughtUp bool
 	// Why says why it is not caught up, as the end of a sentence that begins with its name. Empty
 	// if it is.
 	Why string
-	// Trouble is what keeps it from counting, if its pod is well and its node alone tells of it;
-	// else empty.
+	// Trouble is the trouble that keeps it from counting, if its pod is well and only its node's
+	// answer shows that; else empty.
 	Trouble Trouble
 }
 
-// Trouble is one that only a node's answers tell of. It may come and go with every look.
+// Trouble is a trouble that only a node's answers show. It may come and go with every look.
 type Trouble string
 
 // Troubles of a validator whose pod is ready.
@@ -59,10 +59,7 @@ type Standings []Standing
 
 // Standings judges every member.
 //
-// How far behind it is is told by the highest answer that is to be believed. If b validators may
-// lie with the chain safe and live, the b highest answers are left aside: the next one is an honest
-// node's or below it. Without that a single broken or stolen validator that claims an absurd height
-// would make all others look behind.
+// Members are measured by the highest credible answer, see [Network.Height].
 func (n Network) Standings() Standings {
 	members := slices.SortedFunc(slices.Values(n.Members), func(a, b Member) int {
 		return cmp.Or(cmp.Compare(a.Serial, b.Serial), cmp.Compare(a.Name, b.Name))
@@ -96,8 +93,12 @@ func (n Network) Standings() Standings {
 	return standings
 }
 
-// Height is the last final height that is to be believed; members are measured by it. 0 without
+// Height is the highest credible height of an answer; members are measured by it. 0 without
 // answers.
+//
+// If b validators may lie while the chain is safe and live, the b highest answers do not count: the
+// next one is from an honest node, or below one. Else a single broken or stolen validator could
+// claim an absurd height, and all others would look behind.
 func (n Network) Height() uint64 {
 	var heights []uint64
 	for _, m := range n.Members {
@@ -113,7 +114,7 @@ func (n Network) Height() uint64 {
 	return heights[min(tolerance.Byzantine, tolerance.Crash, len(heights)-1)]
 }
 
-// absence says why the member is not there, whether it would vote or not; empty if it is.
+// absence says why the member's node is not back, whether it would vote or not; empty if it is.
 func (m *Member) absence(top uint64) string {
 	switch {
 	case m.Pod == nil:
@@ -138,7 +139,7 @@ func (m *Member) absence(top uint64) string {
 	return ""
 }
 
-// trouble is what keeps the member from counting that its node alone tells of.
+// trouble is the trouble of the member that only its node's answer shows; else empty.
 func (s *Standing) trouble() Trouble {
 	_, other := errors.AsType[*nodeclient.IdentityError](s.Silence)
 	switch {
@@ -156,8 +157,8 @@ func (s *Standing) trouble() Trouble {
 	return Unready
 }
 
-// abstention says why the synchrony wait keeps a validator from voting; empty if it does not. Who
-// does not tell counts as kept.
+// abstention says why the synchrony wait keeps a validator from voting; empty if it does not. A
+// node that does not report its synchrony state counts as abstaining.
 func (s Set) abstention(answer *nodeclient.Status) string {
 	switch w := answer.Synchrony; {
 	case s.Delta == 0:
@@ -172,11 +173,12 @@ func (s Set) abstention(answer *nodeclient.Status) string {
 	return ""
 }
 
+// deaf says that a validator does not hear enough others in time.
 func (s Set) deaf() string {
 	return fmt.Sprintf("abstains: it does not hear enough other validators within %v", s.Delta)
 }
 
-// CaughtUp is how many count for a quorum.
+// CaughtUp is the number of members that count for a quorum.
 func (s Standings) CaughtUp() int {
 	n := 0
 	for i := range s {
@@ -187,7 +189,7 @@ func (s Standings) CaughtUp() int {
 	return n
 }
 
-// Up is how many would count for a quorum if the synchrony wait let them.
+// Up is the number of members that would count for a quorum without the synchrony wait.
 func (s Standings) Up() int {
 	n := 0
 	for i := range s {
@@ -198,8 +200,8 @@ func (s Standings) Up() int {
 	return n
 }
 
-// Missing tells why members of the set do not count, for messages: "demo-v1 is 14 blocks behind,
-// demo-v3 has no pod". The one that is named except is left out. Empty if all count.
+// Missing says why members of the set do not count, for messages: "demo-v1 is 14 blocks behind,
+// demo-v3 has no pod". It leaves out the member with the name except. Empty if all others count.
 func (s Standings) Missing(except string) string {
 	const most = 5
 	var texts []string
@@ -219,7 +221,7 @@ func (s Standings) Missing(except string) string {
 	return strings.Join(texts, ", ")
 }
 
-// terminated says how a container ended.
+// terminated says how a container exited.
 func terminated(t *corev1.ContainerStateTerminated) string {
 	text := fmt.Sprintf("exit code %d", t.ExitCode)
 	if t.Reason != "" {

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// atOnce bounds the questions that are open at the same time.
+// atOnce bounds the requests that are open at the same time.
 const atOnce = 32
 
 // Answer is a node's status, or why there is none.
@@ -19,10 +19,10 @@ type Answer struct {
 // Ask asks all nodes for their status, several at a time, and returns their answers in the order of
 // the nodes.
 //
-// Answers are of different moments, and a busy chain makes dozens of blocks a second: the node that
-// happened to answer first would look behind. So a node that is more than slack heights behind the
-// highest answer is asked once more; if its second answer has reached what was the highest of the
-// first round, it was not behind, and counts as being at that height.
+// The answers are of different moments, and a busy chain makes dozens of blocks a second, so that
+// the first node to answer would look behind. So Ask asks each node that is more than slack heights
+// behind the highest answer once more. If the second answer has reached the highest height of the
+// first round, the node was not behind, and counts as being at that height.
 func Ask(ctx context.Context, c Client, nodes []Node, slack uint64) []Answer {
 	answers := make([]Answer, len(nodes))
 	all := make([]int, len(nodes))
@@ -46,7 +46,7 @@ func Ask(ctx context.Context, c Client, nodes []Node, slack uint64) []Answer {
 	each(late, func(i int) {
 		s, err := c.Status(ctx, nodes[i])
 		if err != nil {
-			return // the first answer is as true as it was
+			return // the first answer is still true
 		}
 		s.Height = min(s.Height, highest)
 		answers[i].Status = s
@@ -67,7 +67,7 @@ func each(indexes []int, ask func(int)) {
 	_ = group.Wait() // ask has no error
 }
 
-// cut makes a text of a node fit to be shown: valid, on one line, of bounded length.
+// cut makes a node's text fit for the status: valid UTF-8, on one line, of bounded length.
 func cut(text string) string {
 	text = strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " ")
 	if len(text) <= maxText {

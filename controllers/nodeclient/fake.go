@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// Fake is a Client for tests: it answers what it was told to, by the name of the node, with the
-// identity checks of the real one. Its zero value knows no node. Its methods may be called from any
+// Fake is a Client for tests: it gives prepared answers, by the name of the node, with the identity
+// checks of the real client. The zero value knows no node. Its methods may be called from any
 // goroutine.
 type Fake struct {
 	mu       sync.Mutex
@@ -17,8 +17,8 @@ type Fake struct {
 	asked    map[string]int
 }
 
-// Answer makes a node answer with the status. Chain id and public key that are left out are those
-// of whom is asked; so are threshold 1 and one validator.
+// Answer makes a node answer with the status. If chain id or public key are zero, the answer has
+// those of the node that is asked; without validators it has threshold 1 of one validator.
 func (f *Fake) Answer(name string, s Status) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -33,14 +33,14 @@ func (f *Fake) AnswerSet(name string, s Set) {
 	put(&f.sets, name, s)
 }
 
-// Fail makes every question to a node fail, until Answer is called for it again.
+// Fail makes every request to a node fail, until Answer is called for it again.
 func (f *Fake) Fail(name string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	put(&f.errs, name, err)
 }
 
-// Asked returns how many questions a node was asked.
+// Asked returns the number of requests to a node.
 func (f *Fake) Asked(name string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()

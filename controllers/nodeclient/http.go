@@ -13,18 +13,17 @@ import (
 )
 
 const (
-	// DefaultTimeout of one question: far more than a node needs, and little enough that a dead one
-	// does not hold up the others.
+	// DefaultTimeout of one request: far more than a node needs, and so little that a dead node
+	// does not delay the others.
 	DefaultTimeout = 2 * time.Second
-	// maxAnswer in bytes. The largest, the set of 100 validators, has about 40 KiB.
+	// maxAnswer is the largest answer in bytes. The set of 100 validators has about 40 KiB.
 	maxAnswer = 1 << 20
-	// maxValidators of a set, as the chain has it.
+	// maxValidators of a set is the chain's own limit.
 	maxValidators = 100
-	// maxText is the longest text of an answer that is passed on, in bytes: it ends up in the
-	// status of the resource.
+	// maxText bounds the texts of an answer, in bytes: they end up in the status of the resource.
 	maxText = 256
-	// idleConnections over all nodes, and how long they are kept: longer than the operator's usual
-	// interval between questions, so that asking again costs no handshake.
+	// idleConnections is the limit over all nodes. idleTimeout is longer than the operator's usual
+	// interval between requests, so that the next request needs no handshake.
 	idleConnections = 256
 	idleTimeout     = 90 * time.Second
 )
@@ -34,18 +33,17 @@ type HTTP struct {
 	client *http.Client
 }
 
-// NewHTTP returns a client that gives every question the timeout, DefaultTimeout if it is 0.
+// NewHTTP returns a client that gives every request the timeout, DefaultTimeout if it is 0.
 func NewHTTP(timeout time.Duration) *HTTP {
 	if timeout == 0 {
 		timeout = DefaultTimeout
 	}
 	return &HTTP{client: &http.Client{
 		Timeout: timeout,
-		// A node does not redirect. Whatever does is no node, and must not choose whom the operator
-		// talks to.
+		// A node does not redirect. A server that does must not choose the operator's next request.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			// pods are reached directly; a proxy of the environment is for elsewhere
+			// connections to pods are direct; a proxy of the environment is for other addresses
 			Proxy:                  nil,
 			DialContext:            (&net.Dialer{Timeout: timeout}).DialContext,
 			MaxIdleConns:           idleConnections,
@@ -70,8 +68,8 @@ func (h *HTTP) Status(ctx context.Context, node Node) (*Status, error) {
 	return s, nil
 }
 
-// Validators implements Client. The answer itself does not say who gave it. The node is asked for
-// its status afterwards: an address that was the pod's before and is the pod's still was so all the
+// Validators implements Client. The answer does not name the node, so the client asks for the
+// status afterwards: an address that belonged to the pod before, and still does, did so all the
 // time.
 func (h *HTTP) Validators(ctx context.Context, node Node) (*Set, error) {
 	set := &Set{}
@@ -84,7 +82,7 @@ func (h *HTTP) Validators(ctx context.Context, node Node) (*Set, error) {
 	return set, nil
 }
 
-// answer is one that tells what is wrong with it.
+// answer is an answer that can check itself.
 type answer interface{ check() error }
 
 func (h *HTTP) get(ctx context.Context, node Node, path string, out answer) error {
@@ -108,13 +106,13 @@ func (h *HTTP) ask(ctx context.Context, node Node, path string, out answer) erro
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("answer %d, want 200", resp.StatusCode)
+		return fmt.Errorf("HTTP status %d, want 200", resp.StatusCode)
 	}
 	return decode(resp.Body, out)
 }
 
-// plain makes errors of the same cause equal: addresses and ports of this side, which change with
-// every connection, would make a status look changed that is not.
+// plain makes errors of the same cause equal. The operator's own addresses and ports change with
+// every connection, and would make a status look changed.
 func plain(err error) error {
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 		return errors.New("no answer in time")
@@ -128,15 +126,15 @@ func plain(err error) error {
 	return err
 }
 
-// decode reads one JSON value of at most maxAnswer bytes. Fields that it does not know are left
-// alone: a newer node tells more.
+// decode reads one JSON value of at most maxAnswer bytes. It ignores unknown fields: a newer node
+// reports more.
 func decode(r io.Reader, out answer) error {
 	body, err := io.ReadAll(io.LimitReader(r, maxAnswer+1))
 	if err != nil {
 		return err
 	}
 	if len(body) > maxAnswer {
-		return fmt.Errorf("more than %d bytes", maxAnswer)
+		return fmt.Errorf("the answer has more than %d bytes", maxAnswer)
 	}
 	if err := json.Unmarshal(body, out); err != nil {
 		return err

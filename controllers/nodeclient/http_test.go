@@ -99,10 +99,10 @@ func TestAnswersThatAreNotTaken(t *testing.T) {
 			w.Header().Set("X", strings.Repeat("x", 1<<20))
 			body(good())(w, r)
 		}, "server response headers exceeded"},
-		{"404", http.NotFound, "answer 404, want 200"},
+		{"404", http.NotFound, "HTTP status 404, want 200"},
 		{"a redirect to a good answer", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://"+redirected.Address+"/v1/status", http.StatusFound)
-		}, "answer 302, want 200"},
+		}, "HTTP status 302, want 200"},
 		{"cut off", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "1000")
 			_, _ = w.Write([]byte(`{"chain_id":`))

@@ -1,11 +1,10 @@
-// Package nodeclient asks nodes how they are, on the operations listener of their pods.
+// Package nodeclient asks nodes for their status, on the operations listener of their pods.
 //
-// It is the only way from the operator to a node. An answer is believed as far as its form goes,
-// after three checks: it came within a time, it is of bounded size, and it names the chain and the
-// key of the validator that was asked. The last one matters because the address of a deleted pod
-// may be another pod's by the time the question arrives. The package does not verify certificates:
-// whoever decides on an answer has to live with a validator that lies about itself, as consensus
-// does.
+// It is the only way from the operator to a node. It returns an answer after three checks: the
+// answer came in time, its size is bounded, and it names the chain and the key of the validator
+// that was asked. The last check matters because the address of a deleted pod may belong to another
+// pod when the request arrives. The package does not verify certificates: a caller must expect a
+// validator that lies about itself, as consensus does.
 package nodeclient
 
 import (
@@ -19,7 +18,7 @@ import (
 // OperationsPort is where a node's pod serves its operations listener.
 const OperationsPort = 9090
 
-// Roles of a node, as it tells them.
+// Roles of a node, in its answers.
 const (
 	// RoleValidator votes.
 	RoleValidator = "validator"
@@ -29,9 +28,9 @@ const (
 	RoleRejoining = "rejoining"
 )
 
-// Node is whom to ask, and who has to answer.
+// Node is the node to ask, and the identity that must answer.
 type Node struct {
-	// Name of the validator. A [Fake] goes by it.
+	// Name of the validator. A [Fake] finds its answer by it.
 	Name string
 	// Address of the operations listener, host:port.
 	Address string
@@ -41,30 +40,31 @@ type Node struct {
 	ChainID string
 }
 
-// Status is what a node tells of itself, in /v1/status.
+// Status is a node's report of itself, in /v1/status.
 type Status struct {
 	ChainID   string          `json:"chain_id"`
 	Node      string          `json:"node"`
 	PublicKey chain.PublicKey `json:"public_key"`
 	// Role is RoleValidator, RoleObserver or RoleRejoining.
 	Role string `json:"role"`
-	// Ready says that the node has caught up with its peers, by its own judgement; Reason why it
-	// has not.
+	// Ready says that the node has caught up with its peers, by its own judgement; Reason says why
+	// it has not.
 	Ready  bool   `json:"ready"`
 	Reason string `json:"reason"`
 	// Height is the last final height.
 	Height uint64 `json:"height"`
-	// FinalizedTimestamp is when the node saw that block final, in Unix milliseconds; 0 if that was
-	// before its start.
+	// FinalizedTimestamp is when that block became final on the node, in Unix milliseconds; 0 if
+	// that was before its start.
 	FinalizedTimestamp uint64 `json:"finalized_timestamp"`
-	// Threshold and Validators are those of the set in force.
+	// Threshold and Validators are the numbers of the set in force.
 	Threshold  int `json:"threshold"`
 	Validators int `json:"validators"`
 	// Synchrony is nil on a chain without the synchrony wait.
 	Synchrony *Synchrony `json:"synchrony"`
-	// Evidence is how many pieces of evidence of broken rules the node says that it holds.
+	// Evidence is the number of pieces of evidence of broken voting rules that the node holds, by
+	// its own word.
 	Evidence uint64 `json:"evidence"`
-	// Versions names what runs.
+	// Versions are the versions of the node's program and protocol.
 	Versions Versions `json:"versions"`
 }
 
@@ -72,14 +72,13 @@ type Status struct {
 type Synchrony struct {
 	// DeltaMS is Delta in milliseconds.
 	DeltaMS uint32 `json:"delta_ms"`
-	// Healthy says that the node hears within Delta what enough validators say; Settled, that it
-	// has for so long that it votes. While one of them is not so it takes no part in making blocks
-	// final.
+	// Healthy says that the node hears enough validators within Delta; Settled says that it has for
+	// so long that it votes. While either is false, the node takes no part in making blocks final.
 	Healthy bool `json:"healthy"`
 	Settled bool `json:"settled"`
 }
 
-// Delta is that of the synchrony wait that the node runs with, 0 if it does without.
+// Delta is the Delta of the node's synchrony wait, 0 without the wait.
 func (s *Status) Delta() time.Duration {
 	if s.Synchrony == nil {
 		return 0
@@ -87,15 +86,15 @@ func (s *Status) Delta() time.Duration {
 	return time.Duration(s.Synchrony.DeltaMS) * time.Millisecond
 }
 
-// Versions names what a node runs.
+// Versions are the versions of a node's program and protocol.
 type Versions struct {
 	Node     string `json:"node"`
 	Protocol uint32 `json:"protocol"`
 }
 
-// FinalizedTime is when the node saw its last block final; zero if it does not know.
+// FinalizedTime is when the node's last block became final; zero if the node does not know.
 func (s *Status) FinalizedTime() time.Time {
-	// the end of the year 9999, the last that metav1.Time can write
+	// the end of the year 9999, the last year that metav1.Time can write
 	const farthest = 253402300799999
 	if s.FinalizedTimestamp == 0 || s.FinalizedTimestamp > farthest {
 		return time.Time{}
@@ -117,16 +116,16 @@ type Validator struct {
 	PublicKey chain.PublicKey `json:"public_key"`
 }
 
-// Client asks one node. Errors name the address and what was wrong with the answer.
+// Client asks one node. Errors name the address and the fault of the answer.
 type Client interface {
-	// Status returns what the node tells of itself. The error is an [IdentityError] when another
-	// node answered.
+	// Status returns the node's report of itself. The error is an [IdentityError] if another node
+	// answered.
 	Status(ctx context.Context, node Node) (*Status, error)
 	// Validators returns the set that is in force according to the node.
 	Validators(ctx context.Context, node Node) (*Set, error)
 }
 
-// IdentityError says that another node than the one that was asked answered.
+// IdentityError says that the answer came from another node than the one that was asked.
 type IdentityError struct {
 	Node     Node
 	ChainID  string
@@ -140,7 +139,7 @@ func (e *IdentityError) Error() string {
 	return fmt.Sprintf("%s answers with public key %s, want %s", e.Node.Address, e.Answered, e.Node.PublicKey)
 }
 
-// verify checks that the answer is the node's.
+// verify checks that the answer came from the node that was asked.
 func (s *Status) verify(node Node) error {
 	if s.ChainID != node.ChainID || s.PublicKey != node.PublicKey {
 		return &IdentityError{Node: node, ChainID: s.ChainID, Answered: s.PublicKey}

@@ -6,8 +6,8 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 )
 
-// ServiceAccount is who a validator's pod is in the cluster: someone without rights and without a
-// token to ask for any.
+// ServiceAccount is the account of a validator's pod in the cluster, without rights and without a
+// token.
 func ServiceAccount(network *v1alpha1.DiseqNetwork, serial int) *corev1ac.ServiceAccountApplyConfiguration {
 	name := ValidatorName(network.Name, serial)
 	return owned(network, validatorLabels(network.Name, name),

@@ -9,10 +9,10 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 )
 
-// PodDisruptionBudget keeps evictions from taking the quorum: as many validators stay as sign now
-// (live) and as will sign (target), whichever is more. A number, not a percentage: it must not
-// follow the number of pods that happen to exist. A pod that is not ready may always be evicted, it
-// takes no vote away.
+// PodDisruptionBudget keeps evictions from taking the quorum. It leaves as many validators as must
+// sign now (live) or after a change of the set (target), whichever is more. That is a number, not a
+// percentage, because it must not follow the number of pods that happen to exist. A pod that is not
+// ready may always be evicted: that takes no vote away.
 func PodDisruptionBudget(network *v1alpha1.DiseqNetwork, live, target int) *policyv1ac.PodDisruptionBudgetApplyConfiguration {
 	return owned(network, networkLabels(network.Name),
 		policyv1ac.PodDisruptionBudget(BudgetName(network.Name), network.Namespace).WithSpec(policyv1ac.PodDisruptionBudgetSpec().

@@ -24,8 +24,8 @@ const (
 	scratchDir = "/tmp"
 )
 
-// nodeConfig is as much of a node's configuration as is not its default. The name of the node and
-// whether it may make its vote store come as flags: all validators share the file.
+// nodeConfig has the parts of a node's configuration that differ from the defaults. All validators
+// share the file; the node's name, and whether it may make its vote store, are flags.
 type nodeConfig struct {
 	Genesis   string      `json:"genesis"`
 	Keys      string      `json:"keys"`
@@ -92,8 +92,8 @@ type peerEntry struct {
 	VoteStore bool            `json:"vote_store,omitempty"`
 }
 
-// PeersConfigMap is the ConfigMap with the peers file, of all members: nodes leave themselves out,
-// but for learning whether they have made their vote store.
+// PeersConfigMap is the ConfigMap with the peers file of all members. A node does not connect to
+// itself; it reads from its own entry whether it has made its vote store.
 func PeersConfigMap(network *v1alpha1.DiseqNetwork, members []Member) (*corev1ac.ConfigMapApplyConfiguration, error) {
 	file := peersFile{Peers: []peerEntry{}}
 	for _, m := range bySerial(members) {

@@ -13,7 +13,7 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 )
 
-// container is the node. What it writes is on /data, and now and then a temporary file.
+// container runs the node. It writes to /data, and now and then a temporary file.
 func container(
 	network *v1alpha1.DiseqNetwork, operator Operator, validator string, createVoteStore bool,
 ) (*corev1ac.ContainerApplyConfiguration, error) {
@@ -53,10 +53,10 @@ func container(
 	return out, nil
 }
 
-// probes ask the operations port. A node opens its listeners when it has read its store, which
-// after a crash may take long: it has an hour. From then on it answers whatever else it does,
-// catching up included, so that five minutes without an answer are a node that hangs. Readiness
-// says whether clients are served.
+// probes ask the operations port. A node opens its listeners after it has read its store. After a
+// crash that may take long, so it has an hour. From then on it always answers, also while it
+// catches up: a node without an answer for five minutes hangs. Readiness says whether it serves
+// clients.
 func probes(c *corev1ac.ContainerApplyConfiguration) {
 	probe := func(route string, period, timeout, failures int32) *corev1ac.ProbeApplyConfiguration {
 		return corev1ac.Probe().
@@ -68,7 +68,7 @@ func probes(c *corev1ac.ContainerApplyConfiguration) {
 		WithReadinessProbe(probe("/readyz", 2, 2, 3))
 }
 
-// What a node asks for if the spec does not say.
+// Requests of a node if the spec has none.
 const (
 	defaultMilliCPU    = 100
 	defaultMemoryBytes = 256 << 20
@@ -83,8 +83,8 @@ func resources(network *v1alpha1.DiseqNetwork) (*corev1ac.ResourceRequirementsAp
 	}), nil
 }
 
-// memoryLimit tells Go's garbage collector to work harder before the kernel would kill the node: at
-// nine tenths of the limit.
+// memoryLimit makes Go's garbage collector work harder from nine tenths of the limit on, before the
+// kernel kills the node.
 func memoryLimit(limits corev1.ResourceList) []*corev1ac.EnvVarApplyConfiguration {
 	limit, ok := limits[corev1.ResourceMemory]
 	if !ok {

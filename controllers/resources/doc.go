@@ -1,11 +1,10 @@
-// Package resources says what the objects of a network look like: one pure function for each
-// object, from the DiseqNetwork and what the caller observed to a client-go apply configuration.
+// Package resources builds the objects of a network: one pure function for each object, from the
+// DiseqNetwork and the caller's observation to a client-go apply configuration.
 //
-// It promises that equal input gives equal output, so that Current can tell an object that is as it
-// should be from one that has to be applied, and pods of an outdated template are told by an
-// annotation (see TemplateOf). No function has a client or a clock, and no secret key is in
-// anything but KeySecret.
+// It promises that equal input gives equal output. So Current can compare an object with its wanted
+// state, and an annotation shows the pods of an outdated template (see TemplateOf). No function has
+// a client or a clock, and only KeySecret holds a secret key.
 //
-// It does not decide when an object is made, changed or deleted, nor in which order: that is the
-// reconciler's part, with the plan of package membership.
+// It does not decide when an object is made, changed or deleted, nor in which order. The reconciler
+// decides that, with the plan of package membership.
 package resources

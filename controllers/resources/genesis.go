@@ -25,13 +25,13 @@ type Member struct {
 	chain.Validator
 }
 
-// bySerial is the order of validators everywhere: that of the numbers, in which v10 comes after v9.
+// bySerial is the order of validators everywhere: by number, so that v10 comes after v9.
 func bySerial(members []Member) []Member {
 	return slices.SortedFunc(slices.Values(members), func(a, b Member) int { return cmp.Compare(a.Serial, b.Serial) })
 }
 
-// Genesis makes the genesis document of a network that is born. What the spec does not say are the
-// chain's defaults. The error names the field of the document that is wrong.
+// Genesis makes the genesis document of a new network. A constant that the spec leaves out has the
+// chain's default. The error names the field that is wrong.
 func Genesis(network *v1alpha1.DiseqNetwork, chainID string, at time.Time, members []Member) (*chain.Genesis, error) {
 	p := chain.DefaultParameters()
 	spec := network.Spec
@@ -55,9 +55,9 @@ func Genesis(network *v1alpha1.DiseqNetwork, chainID string, at time.Time, membe
 		{"messages.maxBytes", quantity(spec.Messages.MaxBytes, p.MaxMessageBytes), &p.MaxMessageBytes},
 		{"messages.maxBlockBytes", quantity(spec.Messages.MaxBlockBytes, p.MaxBlockBytes), &p.MaxBlockBytes},
 	} {
-		// What else is wrong the document's own check says.
+		// The document's own check has the other rules.
 		if v.value < 0 || v.value > math.MaxUint32 {
-			return nil, fmt.Errorf("spec.%s: want a whole number of its unit (ms, heights, bytes), 0 to %d", v.field, uint32(math.MaxUint32))
+			return nil, fmt.Errorf("spec.%s: want a whole number of its unit (milliseconds, heights or bytes) from 0 to %d", v.field, uint32(math.MaxUint32))
 		}
 		*v.to = uint32(v.value)
 	}
@@ -72,7 +72,7 @@ func Genesis(network *v1alpha1.DiseqNetwork, chainID string, at time.Time, membe
 	return g, g.Validate()
 }
 
-// milliseconds is -1 for what is no whole number of them.
+// milliseconds is -1 if the duration is not a whole number of milliseconds.
 func milliseconds(d *metav1.Duration, otherwise uint32) int64 {
 	switch {
 	case d == nil:
@@ -99,8 +99,8 @@ func EncodeGenesis(g *chain.Genesis) ([]byte, error) {
 	return append(out, '\n'), nil
 }
 
-// GenesisConfigMap is the ConfigMap with the genesis document, which is immutable. Of a network
-// that has one already the caller passes the text that is there, not a new one.
+// GenesisConfigMap is the ConfigMap with the genesis document, which is immutable. If the network
+// has one already, the caller passes its text, not a new one.
 func GenesisConfigMap(network *v1alpha1.DiseqNetwork, document string) *corev1ac.ConfigMapApplyConfiguration {
 	return retained(network, networkLabels(network.Name),
 		corev1ac.ConfigMap(GenesisName(network.Name), network.Namespace).

@@ -126,7 +126,7 @@ func TestChainIDsAreValidForTheLongestName(t *testing.T) {
 	}
 }
 
-// What a node makes of these files is tested with the node itself, in test/system.
+// Package test/system tests with a real node that it reads these files.
 func TestAllValidatorsShareConfigurationAndPeers(t *testing.T) {
 	network := newNetwork("demo")
 	size := resource.MustParse("3Mi")

@@ -14,8 +14,8 @@ import (
 )
 
 // Hash is the hash of an apply configuration, over its JSON with sorted keys and without
-// AppliedAnnotation: 32 hex digits. Every function of this package that makes one has stamped it
-// with its hash.
+// AppliedAnnotation: 32 hex digits. Every function of this package that makes an apply
+// configuration adds its hash.
 func Hash(configuration any) string {
 	tree := treeOf(configuration)
 	removeAnnotation(tree, AppliedAnnotation)
@@ -35,17 +35,18 @@ func TemplateOf(s *appsv1ac.StatefulSetApplyConfiguration) string {
 	return s.Spec.Template.Annotations[TemplateAnnotation]
 }
 
-// Current says whether a live object need not be applied: it has all that is in the configuration,
-// the hash included. What others added (defaults, status, annotations of their own) does not
-// matter. What should no longer be there does, such as an owner: with it the hash was another one.
-// A client that applies reads the answer into the configuration: ask before.
+// Current says whether a live object has all of the configuration, the hash included, so that the
+// operator need not apply it. Additions of others (defaults, status, annotations of their own) do
+// not matter. A part that the configuration no longer has does matter, such as an owner: the hash
+// of the last apply was another one. A client that applies reads the answer into the configuration,
+// so call Current before.
 func Current(live metav1.Object, configuration any) bool {
 	return within(treeOf(configuration), treeOf(live), "")
 }
 
 // treeOf is any object as encoding/json reads it back. Apply configurations and API types are made
-// for JSON, so that an error is a mistake of this program; the empty tree hashes like no object and
-// holds no configuration.
+// for JSON, so that an error is a mistake of this program. A tree of an error hashes like no
+// object, and no configuration is within it.
 func treeOf(object any) any {
 	raw, err := json.Marshal(object)
 	if err != nil {
@@ -67,7 +68,7 @@ func digest(tree any) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// removeAnnotation takes an annotation away, and what is empty without it.
+// removeAnnotation removes an annotation, and the map of annotations if it is empty then.
 func removeAnnotation(tree any, name string) {
 	object, _ := tree.(map[string]any)
 	meta, _ := object["metadata"].(map[string]any)
@@ -78,14 +79,14 @@ func removeAnnotation(tree any, name string) {
 	}
 }
 
-// atomic are the lists that are as they are wanted or not: an element that somebody added changes
-// what the others mean. They are atomic in the API too, so that applying takes it away.
+// atomic are the lists that must equal the wanted ones: an element that somebody adds changes the
+// meaning of the others. They are atomic in the API too, so that an apply removes the addition.
 var atomic = map[string]bool{
 	"args": true, "command": true, "drop": true, "ingress": true, "egress": true, "from": true, "to": true, "policyTypes": true,
 }
 
-// within says whether all that is wanted is there. The elements of other lists are looked for in
-// any order: they are sets by a key.
+// within says whether live has all parts of wanted. The elements of lists that are not atomic may
+// come in any order: they are sets by a key.
 func within(wanted, live any, field string) bool {
 	switch wanted := wanted.(type) {
 	case map[string]any:
@@ -117,6 +118,6 @@ func within(wanted, live any, field string) bool {
 		}
 		return true
 	}
-	// A field left out has its zero value: the API's types leave those out.
+	// A missing field has its zero value: the API's types leave those out.
 	return reflect.DeepEqual(wanted, live) || live == nil && reflect.ValueOf(wanted).IsZero()
 }

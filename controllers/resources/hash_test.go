@@ -136,7 +136,7 @@ func TestALiveObjectIsCurrentUntilItOrTheSpecChanges(t *testing.T) {
 			t.Errorf("%s is current with a rule that allows everything", opened.Name)
 		}
 	}
-	// What the API server and others add does not matter.
+	// Additions of the API server and of others do not matter.
 	defaulted := set.DeepCopy()
 	defaulted.Spec.PodManagementPolicy = appsv1.OrderedReadyPodManagement
 	defaulted.Spec.Template.Spec.SchedulerName, defaulted.Spec.Template.Spec.RestartPolicy = "default-scheduler", corev1.RestartPolicyAlways

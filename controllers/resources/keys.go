@@ -11,9 +11,9 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 )
 
-// KeySecret is the Secret of a new validator, to be created and never to be updated: files are
-// those of its identity (see identity.Files). It is immutable and has no owner; what may change of
-// it is in KeySecretMetadata.
+// KeySecret is the Secret of a new validator. The operator creates it and never updates its data:
+// files are the files of the validator's identity (see identity.Files). It is immutable and has no
+// owner. KeySecretMetadata has the parts that may change.
 func KeySecret(network *v1alpha1.DiseqNetwork, serial int, files map[string][]byte) *corev1.Secret {
 	name, immutable := ValidatorName(network.Name, serial), true
 	return &corev1.Secret{
@@ -25,17 +25,17 @@ func KeySecret(network *v1alpha1.DiseqNetwork, serial int, files map[string][]by
 	}
 }
 
-// KeySecretMetadata is what the operator applies to a key Secret that exists: labels, owner, the
-// UID of the validator's first volume claim (empty if there was none yet), and whether its vote
-// store was made. It names the Secret by its UID, so that applying it never makes one without keys.
-// It fails if the Secret has another first volume already, and never takes back that a vote store
-// was made.
+// KeySecretMetadata is the configuration that the operator applies to a key Secret that exists:
+// labels, owner, the UID of the validator's first volume claim (empty if there was none yet), and
+// whether its vote store was made. It names the Secret by its UID, so that an apply never makes a
+// Secret without keys. It fails if the Secret has another first volume already, and it never
+// removes the record that a vote store was made.
 func KeySecretMetadata(
 	network *v1alpha1.DiseqNetwork, secret *corev1.Secret, firstVolume types.UID, voteStore bool,
 ) (*corev1ac.SecretApplyConfiguration, error) {
 	known := types.UID(secret.Annotations[FirstVolumeAnnotation])
 	if known != "" && firstVolume != "" && known != firstVolume {
-		return nil, fmt.Errorf("secret %s: the first volume is %s, it cannot become %s", secret.Name, known, firstVolume)
+		return nil, fmt.Errorf("secret %s: the first volume is %s and cannot change to %s", secret.Name, known, firstVolume)
 	}
 	if firstVolume == "" {
 		firstVolume = known
@@ -51,8 +51,8 @@ func KeySecretMetadata(
 }
 
 // MadeVoteStore says whether a key Secret records that its validator's vote store was made. Any
-// value does: only the operator has a reason to write it, and a value that it does not know is no
-// reason to make a second store.
+// value counts: only the operator has a reason to write one, and an unknown value must not lead to
+// a second store.
 func MadeVoteStore(secret metav1.Object) bool {
 	_, ok := secret.GetAnnotations()[VoteStoreAnnotation]
 	return ok

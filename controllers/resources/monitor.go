@@ -11,7 +11,7 @@ import (
 // installed.
 var MonitorKind = schema.GroupVersionKind{Group: "monitoring.coreos.com", Version: "v1", Kind: "PodMonitor"}
 
-// Monitored says whether a network is to have a PodMonitor.
+// Monitored says whether a network should have a PodMonitor.
 func Monitored(network *v1alpha1.DiseqNetwork) bool {
 	enabled := network.Spec.Monitoring.Enabled
 	return enabled == nil || *enabled

@@ -18,7 +18,7 @@ const FieldOwner = "diseq-operator"
 const (
 	// NetworkLabel is on everything; its value is the network's name.
 	NetworkLabel = "diseq.io/network"
-	// ValidatorLabel is on what one validator has; its value is the validator's name.
+	// ValidatorLabel is on the objects of one validator; its value is the validator's name.
 	ValidatorLabel = "diseq.io/validator"
 	// RoleLabel is on pods; its value is RoleValidator.
 	RoleLabel     = "diseq.io/role"
@@ -30,7 +30,7 @@ const (
 	componentLabel = "app.kubernetes.io/component"
 )
 
-// Values of the label app.kubernetes.io/component: what the object is there for.
+// Values of the label app.kubernetes.io/component: the purpose of the object.
 const (
 	networkComponent   = "network"
 	validatorComponent = "validator"
@@ -38,7 +38,7 @@ const (
 
 // Annotations.
 const (
-	// AppliedAnnotation is on every object that is applied: the hash of what was applied, see Hash.
+	// AppliedAnnotation is on every applied object: the hash of the apply configuration, see Hash.
 	AppliedAnnotation = "diseq.io/applied"
 	// TemplateAnnotation is on pods: the hash of the template that they are made from, see
 	// TemplateHash.
@@ -49,7 +49,7 @@ const (
 	// only one on which its node may make a vote store. Once set it never changes.
 	FirstVolumeAnnotation = "diseq.io/first-volume"
 	// VoteStoreAnnotation is on key Secrets once the validator's node was seen with its vote store,
-	// with the value VoteStoreMade. From then on none is made, on whatever volume.
+	// with the value VoteStoreMade. From then on the node makes no other one, on any volume.
 	VoteStoreAnnotation = "diseq.io/vote-store"
 	// VoteStoreMade is the one value of VoteStoreAnnotation.
 	VoteStoreMade = "made"
@@ -84,7 +84,7 @@ func ValidatorName(network string, serial int) string { return fmt.Sprintf("%s-v
 func SerialOf(network, validator string) (serial int, ok bool) {
 	digits, found := strings.CutPrefix(validator, network+"-v")
 	serial, err := strconv.Atoi(digits)
-	// "+1" and "01" are numbers too, and no names.
+	// "+1" and "01" are numbers too, but not in names.
 	if !found || err != nil || serial < 0 || validator != ValidatorName(network, serial) {
 		return 0, false
 	}
@@ -100,8 +100,8 @@ func GenesisName(network string) string { return network + "-genesis" }
 // ConfigName is the name of the ConfigMap with node.yaml.
 func ConfigName(network string) string { return network + "-config" }
 
-// PeersName is the name of the ConfigMap with the peers file, and of the headless Service that pods
-// find each other by.
+// PeersName is the name of the ConfigMap with the peers file, and of the headless Service by which
+// pods find each other.
 func PeersName(network string) string { return network + "-peers" }
 
 // ClientsName is the name of the Service for clients.
@@ -119,8 +119,8 @@ func PeerAddress(network, namespace, validator string) string {
 	return fmt.Sprintf("%s.%s.%s.svc:%d", PodName(validator), PeersName(network), namespace, PeerPort)
 }
 
-// ChainID is the name of the chain of a network that is born: its name and the first 8 digits of
-// its UID, so that a network of the same name that is born later is another chain.
+// ChainID is the name of the chain of a new network: the network's name and the first 8 digits of
+// its UID, so that a later network of the same name has another chain.
 func ChainID(network *v1alpha1.DiseqNetwork) string {
 	uid := string(network.UID)
 	return network.Name + "-" + uid[:min(8, len(uid))]
@@ -141,26 +141,26 @@ func ValidatorSelector(network, validator string) map[string]string {
 	return map[string]string{NetworkLabel: network, ValidatorLabel: validator}
 }
 
-// Selector is ValidatorsSelector as text: what the scale subresource shows.
+// Selector is ValidatorsSelector as text, for the scale subresource.
 func Selector(network string) string {
 	return labels.SelectorFromSet(ValidatorsSelector(network)).String()
 }
 
-// networkLabels are those of an object that all validators share.
+// networkLabels are the labels of an object that all validators share.
 func networkLabels(network string) map[string]string {
 	return map[string]string{
 		nameLabel: "diseq", instanceLabel: network, managedByLabel: FieldOwner, componentLabel: networkComponent, NetworkLabel: network,
 	}
 }
 
-// validatorLabels are those of an object of one validator.
+// validatorLabels are the labels of an object of one validator.
 func validatorLabels(network, validator string) map[string]string {
 	out := networkLabels(network)
 	out[componentLabel], out[ValidatorLabel] = validatorComponent, validator
 	return out
 }
 
-// podLabels are those of a validator's pod; the operator's win over the user's.
+// podLabels are the labels of a validator's pod; the operator's override the user's.
 func podLabels(network *v1alpha1.DiseqNetwork, validator string) map[string]string {
 	out := maps.Clone(network.Spec.PodTemplate.Labels)
 	if out == nil {

@@ -10,17 +10,17 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 )
 
-// The label, and its value, of namespaces whose pods may read the metrics: what kubebuilder's
-// projects use.
+// The label, and its value, of namespaces whose pods may read the metrics. Projects of kubebuilder
+// use the same.
 const (
 	metricsNamespaceLabel = "metrics"
 	metricsNamespaceValue = "enabled"
 )
 
-// NetworkPolicies are what may be sent to and from the pods of a network: nothing, but DNS, peers
-// to peers, clients from anywhere to the public port, and to the operations port the operator and,
-// with monitoring, namespaces labelled metrics=enabled. Always the same five, so that none is left
-// over when the spec changes.
+// NetworkPolicies forbid all traffic to and from the pods of a network, with these exceptions: DNS;
+// peers to peers; clients from anywhere to the public port; the operator to the operations port,
+// and with monitoring also namespaces labelled metrics=enabled. There are always the same five, so
+// that none is left over when the spec changes.
 func NetworkPolicies(network *v1alpha1.DiseqNetwork, operator Operator) []*networkingv1ac.NetworkPolicyApplyConfiguration {
 	both := []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}
 	pods := networkingv1ac.NetworkPolicyPeer().WithPodSelector(labelSelector(NetworkSelector(network.Name)))
@@ -41,8 +41,7 @@ func NetworkPolicies(network *v1alpha1.DiseqNetwork, operator Operator) []*netwo
 	}
 }
 
-// operations has no rule at all where nobody is to be let in: a rule without peers lets in
-// everybody.
+// operations has no rule at all if nobody may connect: a rule without peers would admit everybody.
 func operations(network *v1alpha1.DiseqNetwork, operator Operator) *networkingv1ac.NetworkPolicySpecApplyConfiguration {
 	spec := networkingv1ac.NetworkPolicySpec().WithPolicyTypes(networkingv1.PolicyTypeIngress)
 	var from []*networkingv1ac.NetworkPolicyPeerApplyConfiguration

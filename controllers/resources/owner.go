@@ -13,13 +13,13 @@ type object[T any] interface {
 	WithOwnerReferences(...*metav1ac.OwnerReferenceApplyConfiguration) T
 }
 
-// owned completes an object that goes with the network.
+// owned completes an object that is deleted with the network.
 func owned[T object[T]](network *v1alpha1.DiseqNetwork, labels map[string]string, o T) T {
 	return stamped(o.WithLabels(labels).WithOwnerReferences(owner(network)))
 }
 
-// retained completes an object that a deleted network leaves behind if its spec says so. Then it
-// has no owner: the garbage collector takes whatever has one.
+// retained completes an object that a deleted network leaves behind if its spec says so. Then the
+// object has no owner, because the garbage collector deletes every object whose owner is gone.
 func retained[T object[T]](network *v1alpha1.DiseqNetwork, labels map[string]string, o T) T {
 	o = o.WithLabels(labels)
 	if network.Spec.Storage.Retention.OnDelete == v1alpha1.DeletePolicy {

@@ -13,12 +13,12 @@ import (
 // nonRoot is the user and group of the image.
 const nonRoot = 65532
 
-// keyMode lets the group read, which is the pod's (fsGroup): a Secret's files belong to root. A
-// node takes no key that others could read.
+// keyMode lets the pod's group (fsGroup) read, because a Secret's files belong to root. A node
+// refuses a key that others could read.
 const keyMode = 0o440
 
-// stopSeconds is how long a node may take to finish what it writes. It takes a fraction of a
-// second; a slow disk may need more.
+// stopSeconds is how long a node may take to finish its writes. It takes a fraction of a second; a
+// slow disk may need more.
 const stopSeconds = 60
 
 // podSpec is a pod of one validator without its container. It keeps to the restricted Pod Security
@@ -64,7 +64,8 @@ func podSpec(network *v1alpha1.DiseqNetwork, validator string) (*corev1ac.PodSpe
 		spec.WithTopologySpreadConstraints(to)
 	}
 	if len(t.TopologySpreadConstraints) == 0 {
-		// Preferred, not required: a cluster of fewer machines than validators is still served.
+		// Preferred, not required: a cluster may have fewer machines than the network has
+		// validators.
 		spec.WithTopologySpreadConstraints(corev1ac.TopologySpreadConstraint().
 			WithMaxSkew(1).WithTopologyKey(corev1.LabelHostname).WithWhenUnsatisfiable(corev1.ScheduleAnyway).
 			WithLabelSelector(labelSelector(ValidatorsSelector(network.Name))))
@@ -96,7 +97,7 @@ func volumes(network *v1alpha1.DiseqNetwork, validator string) []*corev1ac.Volum
 	}
 }
 
-// converted makes an apply configuration of a value of the API, which has the same JSON.
+// converted converts a value of the API to an apply configuration, which has the same JSON.
 func converted[T any](field string, from any) (*T, error) {
 	to := new(T)
 	raw, err := json.Marshal(from)

@@ -10,8 +10,8 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 )
 
-// PeersService is the headless Service that gives each pod a name. Pods that are not ready have one
-// too: nodes need each other to become ready.
+// PeersService is the headless Service that gives each pod a name. Pods that are not ready have a
+// name too: nodes need each other to become ready.
 func PeersService(network *v1alpha1.DiseqNetwork) *corev1ac.ServiceApplyConfiguration {
 	return owned(network, networkLabels(network.Name),
 		corev1ac.Service(PeersName(network.Name), network.Namespace).WithSpec(corev1ac.ServiceSpec().
@@ -20,7 +20,7 @@ func PeersService(network *v1alpha1.DiseqNetwork) *corev1ac.ServiceApplyConfigur
 			WithPorts(servicePort(PeerPortName, PeerPort))))
 }
 
-// ClientsService is where clients reach the network: any node that is ready.
+// ClientsService is the Service for clients: it leads to any node that is ready.
 func ClientsService(network *v1alpha1.DiseqNetwork) *corev1ac.ServiceApplyConfiguration {
 	return owned(network, networkLabels(network.Name),
 		corev1ac.Service(ClientsName(network.Name), network.Namespace).

@@ -10,19 +10,19 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 )
 
-// Operator is what objects say of the operator itself.
+// Operator describes the operator itself, as far as objects name it.
 type Operator struct {
-	// NodeImage is the image of nodes whose network names none.
+	// NodeImage is the image of the nodes of networks without spec.image.
 	NodeImage string
-	// Namespace and PodLabels select the operator's own pods, which network policies let in.
-	// Namespace is empty where the operator runs outside the cluster.
+	// Namespace and PodLabels select the operator's own pods, which network policies admit.
+	// Namespace is empty if the operator runs outside the cluster.
 	Namespace string
 	PodLabels map[string]string
 }
 
-// StatefulSet runs the pod of one validator. One for each, not one for all: any validator can
-// leave, each pod mounts its own key only, and Kubernetes still sees to it that no two pods have
-// one identity. Nothing but the operator replaces a pod whose template has changed (OnDelete).
+// StatefulSet runs the pod of one validator. Each validator has its own, so that any validator can
+// leave, and each pod mounts only its own key. Kubernetes still makes sure that no two pods have
+// one identity. Only the operator replaces a pod whose template has changed (OnDelete).
 //
 // createVoteStore states that the volume claim is the validator's first one.
 func StatefulSet(
@@ -42,8 +42,7 @@ func StatefulSet(
 			WithTemplate(template))), nil
 }
 
-// podTemplate is the template before its hash is known. The user's annotations come first: the
-// operator's win.
+// podTemplate is the template without its hash. The operator's annotations override the user's.
 func podTemplate(
 	network *v1alpha1.DiseqNetwork, operator Operator, validator string, createVoteStore bool,
 ) (*corev1ac.PodTemplateSpecApplyConfiguration, error) {

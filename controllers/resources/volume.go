@@ -9,11 +9,11 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 )
 
-// defaultVolumeSize is that of the API's schema.
+// defaultVolumeSize is the default of the API's schema.
 const defaultVolumeSize = 10 << 30
 
-// PersistentVolumeClaim is a validator's volume. It is no claim of the StatefulSet's template, so
-// that its owner and its end are the operator's business.
+// PersistentVolumeClaim is a validator's volume. The StatefulSet has no claim template, so that the
+// operator decides on the claim's owner, and when it ends.
 func PersistentVolumeClaim(network *v1alpha1.DiseqNetwork, serial int) *corev1ac.PersistentVolumeClaimApplyConfiguration {
 	name, storage := ValidatorName(network.Name, serial), network.Spec.Storage
 	size := storage.Size
@@ -24,7 +24,7 @@ func PersistentVolumeClaim(network *v1alpha1.DiseqNetwork, serial int) *corev1ac
 		WithAccessModes(cmp.Or(storage.AccessMode, corev1.ReadWriteOnce)).
 		WithVolumeMode(corev1.PersistentVolumeFilesystem).
 		WithResources(corev1ac.VolumeResourceRequirements().WithRequests(corev1.ResourceList{corev1.ResourceStorage: *size}))
-	// Left out it is the default class; an empty name would be no class at all.
+	// Without the field the claim gets the default class; with an empty name it would get no class.
 	if storage.StorageClassName != "" {
 		spec.WithStorageClassName(storage.StorageClassName)
 	}

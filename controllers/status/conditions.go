@@ -225,8 +225,8 @@ func membershipChanging(v view) verdict {
 	return no(SetAsSpecified, "%d validators, threshold %d", v.n, v.t)
 }
 
-// evidenceFound: nodes hold evidence that a validator broke the voting rules. Degraded does not
-// include it: evidence is kept for ever, and would hide later problems for ever. The condition stays
+// evidenceFound: nodes hold evidence that a validator broke the voting rules. It is not part of
+// Degraded: evidence is kept for ever, and would hide later problems for ever. The condition stays
 // True while the node with the evidence does not answer.
 func evidenceFound(v view) verdict {
 	var held []string

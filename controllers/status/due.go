@@ -1,33 +1,32 @@
 package status
 
 import (
+	"regexp"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"regexp"
-
 	"github.com/diseq/diseq/api/v1alpha1"
 )
 
-// Interval is how often a status is written whose numbers alone change: heights grow with every
-// block.
+// Interval is the time between two writes of a status if only numbers change: heights grow with
+// every block.
 const Interval = time.Minute
 
-// WriteDue says whether a status has to be written now, and otherwise, if there is something to
-// write, in what time; 0 if there is nothing. lastWrite is when it was last written, see
+// WriteDue says whether a status must be written now. If not, it returns how long to wait until the
+// write; 0 if there is nothing to write. lastWrite is when the status was last written, see
 // [LastWrite].
 //
-// A change is written at once, unless it is one of heights, of the time of the last block, or of
-// numbers within messages ("14 blocks behind"): those change with the traffic, and every write
-// comes back as an event and another reconcile. The first block is a change: who has just made a
-// network and sent it something looks for that.
+// A change is written at once, unless only heights change, the time of the last block, or numbers
+// within messages ("14 blocks behind"). Those change with the traffic, and every write starts
+// another reconcile. The first block is written at once, because the person who has just made a
+// network waits for it.
 func WriteDue(old, wanted v1alpha1.DiseqNetworkStatus, lastWrite, now time.Time) (bool, time.Duration) {
 	if equality.Semantic.DeepEqual(old, wanted) {
 		return false, 0
 	}
-	if !equality.Semantic.DeepEqual(still(old), still(wanted)) {
+	if !equality.Semantic.DeepEqual(withoutTraffic(old), withoutTraffic(wanted)) {
 		return true, 0
 	}
 	if wait := lastWrite.Add(Interval).Sub(now); wait > 0 && wait <= Interval {
@@ -36,11 +35,11 @@ func WriteDue(old, wanted v1alpha1.DiseqNetworkStatus, lastWrite, now time.Time)
 	return true, 0
 }
 
-// number is one that stands alone: the digits of demo-v2 are a name.
+// number matches a number that stands alone: the digits of demo-v2 are part of a name.
 var number = regexp.MustCompile(`\b[0-9]+\b`)
 
-// still is a status without what moves under traffic.
-func still(s v1alpha1.DiseqNetworkStatus) v1alpha1.DiseqNetworkStatus {
+// withoutTraffic is a status without the parts that change with the traffic.
+func withoutTraffic(s v1alpha1.DiseqNetworkStatus) v1alpha1.DiseqNetworkStatus {
 	s = *s.DeepCopy()
 	s.Height, s.FinalizedTime = min(s.Height, 1), nil
 	for i := range s.Members {
@@ -53,9 +52,9 @@ func still(s v1alpha1.DiseqNetworkStatus) v1alpha1.DiseqNetworkStatus {
 	return s
 }
 
-// LastWrite is when the status of the object was last written by the field owner: the API server
-// keeps that itself. Zero if it never was, or if the managed fields were taken off the object, as
-// some caches do.
+// LastWrite is when the field owner last wrote the status of the object, by the API server's own
+// record. It is zero if there was no write, or if the object has no managed fields: some caches
+// remove them.
 func LastWrite(object metav1.Object, owner string) time.Time {
 	var last time.Time
 	for _, f := range object.GetManagedFields() {

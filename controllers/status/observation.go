@@ -7,7 +7,7 @@ import (
 	"github.com/diseq/diseq/controllers/membership"
 )
 
-// Observation is everything that a status is made from.
+// Observation is the input that a status is made from.
 type Observation struct {
 	// Generation of the resource that was reconciled.
 	Generation int64
@@ -15,11 +15,11 @@ type Observation struct {
 	Now time.Time
 	// Old is the status that the resource has.
 	Old v1alpha1.DiseqNetworkStatus
-	// Network is the one to show: as it was seen, with the troubles that are still shown.
+	// Network is the network as it is to be shown.
 	Network membership.Shown
-	// Pods and Set are what the planner decided.
+	// Pods and Set are the planner's decisions.
 	Pods, Set membership.Decision
-	// Problem is why the reconcile did not go on; nil if it did.
+	// Problem is the one that the reconcile found; nil if it found none.
 	Problem *Problem
 	// ChainID and GenesisHash are those of the genesis document; empty before there is one.
 	ChainID, GenesisHash string
@@ -27,11 +27,12 @@ type Observation struct {
 	Selector string
 }
 
-// Problem is why a reconcile did not go on. Reason is one of the constants that say so.
+// Problem is a fault that the operator cannot solve by itself. Reason is one of the constants for
+// problems.
 type Problem struct {
 	Reason  string
 	Message string
 }
 
-// Error makes a Problem an error, so that it can be returned from where it is found.
+// Error makes a Problem an error, so that the function that finds it can return it.
 func (p *Problem) Error() string { return p.Reason + ": " + p.Message }

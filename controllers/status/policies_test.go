@@ -9,8 +9,8 @@ import (
 	"github.com/diseq/diseq/controllers/nodeclient"
 )
 
-// policyCases show each policy by itself. want is "reason: message", or how that begins; it is empty
-// if the policy is not violated.
+// policyCases show each policy by itself. want is "reason: message", or the beginning of that; it
+// is empty if the policy is not violated.
 var policyCases = []struct {
 	name   string
 	policy policy

@@ -9,33 +9,33 @@ const (
 	// QuorumLost: fewer than the threshold are ready and caught up; nothing becomes final. Also of
 	// QuorumHealthy.
 	QuorumLost = "QuorumLost"
-	// SynchronyLost: enough are, and fewer than the threshold of them hear the others within the
+	// SynchronyLost: enough are, but fewer than the threshold of them hear the others within the
 	// Delta of the synchrony wait; nothing becomes final. Also of QuorumHealthy.
 	SynchronyLost = "SynchronyLost"
-	// Starting: fewer than the threshold are ready, as they have been ever since the network was
-	// made. Also of QuorumHealthy.
+	// Starting: fewer than the threshold are ready, and the network never had a quorum. Also
+	// of QuorumHealthy.
 	Starting = "Starting"
 )
 
-// Problems: reasons why the operator cannot go on, of Progressing, Degraded, and Available unless a
-// quorum is there all the same.
+// Problems that the operator cannot solve: reasons of Progressing and Degraded, and of Available
+// unless there is a quorum all the same.
 const (
-	// NameConflict: an object that the network needs exists and belongs to somebody else.
+	// NameConflict: an object with a name that the network needs belongs to somebody else.
 	NameConflict = "NameConflict"
-	// RetainedSetMismatch: what an earlier network of the name left behind has another number of
-	// validators or another threshold.
+	// RetainedSetMismatch: an earlier network of the name left a genesis document behind, with
+	// another number of validators or another threshold.
 	RetainedSetMismatch = "RetainedSetMismatch"
-	// RetainedGenesisMismatch: the genesis document is gone or not readable, or one that was left
-	// behind has other constants than the spec.
+	// RetainedGenesisMismatch: the genesis document is gone or not readable, or the document of an
+	// earlier network has other constants than the spec.
 	RetainedGenesisMismatch = "RetainedGenesisMismatch"
 	// KeyMismatch: the key Secret of a validator holds another key than the genesis document.
 	KeyMismatch = "KeyMismatch"
 	// KeyMissing: the genesis document names a validator whose key Secret is gone.
 	KeyMissing = "KeyMissing"
-	// InvalidSpec: the spec asks for what the API server lets pass and the operator cannot make.
+	// InvalidSpec: the API server accepted the spec, but the operator cannot make it.
 	InvalidSpec = "InvalidSpec"
-	// WriteRefused: the API server refuses what the operator writes, for more than a moment: a
-	// quota, an admission policy, a right.
+	// WriteRefused: the API server refuses a write of the operator, and would refuse it again: a
+	// quota, an admission policy, a missing right.
 	WriteRefused = "WriteRefused"
 )
 
@@ -43,19 +43,19 @@ const (
 const (
 	// Creating: objects of the network are being made for the first time.
 	Creating = "Creating"
-	// StartingPods: pods are missing, stopping or starting; their StatefulSets make them again.
+	// StartingPods: pods are missing, stopping or starting; their StatefulSets make new ones.
 	StartingPods = "StartingPods"
-	// RollingUpdate: pods are being made anew with the wanted template.
+	// RollingUpdate: pods are being replaced by ones with the wanted template.
 	RollingUpdate = "RollingUpdate"
 	// WaitingForQuorum: the next restart would take the last votes that the chain needs.
 	WaitingForQuorum = "WaitingForQuorum"
-	// RestartNeedsDowntime: every restart stops the chain, with t = n; the annotation has to allow
-	// it.
+	// RestartNeedsDowntime: the threshold equals the number of validators, so that every restart
+	// stops the chain; the annotation must allow it.
 	RestartNeedsDowntime = "RestartNeedsDowntime"
-	// UpdateStuck: the pod that was made anew does not run, or the next one would lose its volume;
-	// somebody has to look.
+	// UpdateStuck: the restarted pod does not run, or the next one would lose its volume; a person
+	// must help.
 	UpdateStuck = "UpdateStuck"
-	// Paused: spec.paused is set.
+	// Paused: spec.paused is true.
 	Paused = "Paused"
 	// UpToDate: all pods run the wanted template.
 	UpToDate = "UpToDate"
@@ -68,18 +68,18 @@ const (
 	// WrongSet: a node runs with another number of validators, another threshold or another Delta
 	// than the genesis document has.
 	WrongSet = "WrongSet"
-	// VolumeBeingDeleted: somebody deleted the volume claim of a running validator; it goes with
-	// the pod.
+	// VolumeBeingDeleted: somebody deleted the volume claim of a running validator. The volume is
+	// lost when the pod stops.
 	VolumeBeingDeleted = "VolumeBeingDeleted"
 	// ImagePullFailed: the image of a pod cannot be pulled.
 	ImagePullFailed = "ImagePullFailed"
-	// CrashLooping: a node ends again and again.
+	// CrashLooping: a node exits again and again.
 	CrashLooping = "CrashLooping"
 	// Unschedulable: no Kubernetes node takes a pod.
 	Unschedulable = "Unschedulable"
 	// PodFailed: a pod does not run for another reason that Kubernetes gives.
 	PodFailed = "PodFailed"
-	// Rejoining: a validator lost its volume and does not vote until that is safe.
+	// Rejoining: a validator lost its vote store and does not vote until that is safe.
 	Rejoining = "Rejoining"
 	// NotAnswering: the pod of a validator is ready, and the operator gets no answer from its node.
 	NotAnswering = "NotAnswering"
@@ -87,12 +87,12 @@ const (
 	NotReady = "NotReady"
 	// Behind: a node that believes itself ready is behind the others.
 	Behind = "Behind"
-	// Abstaining: a validator does not hear the others within the Delta of the synchrony wait, and
-	// does not vote for that.
+	// Abstaining: a validator does not hear enough others within the Delta of the synchrony wait,
+	// so it does not vote.
 	Abstaining = "Abstaining"
 	// NotVoting: a node is well and does not vote.
 	NotVoting = "NotVoting"
-	// AsExpected: nothing of all this.
+	// AsExpected: there are no problems.
 	AsExpected = "AsExpected"
 )
 
@@ -100,25 +100,25 @@ const (
 const (
 	// SpareValidators: more than the threshold are ready and caught up.
 	SpareValidators = "SpareValidators"
-	// NoSpareValidator: exactly the threshold are. One more may not be lost.
+	// NoSpareValidator: exactly the threshold are. One more failure stops the chain.
 	NoSpareValidator = "NoSpareValidator"
 )
 
 // Reasons of the condition MembershipChanging.
 const (
-	// NoChainYet: there is no genesis document yet, and so no set to change.
+	// NoChainYet: there is no genesis document yet.
 	NoChainYet = "NoChainYet"
 	// SetAsSpecified: the set in force is the one that the spec asks for.
 	SetAsSpecified = "SetAsSpecified"
-	// ScalingNotSupported: the spec asks for another set; this version cannot change it. Also of
-	// Progressing, when there is nothing else to be done.
+	// ScalingNotSupported: the spec asks for another set, which this version cannot make. Also of
+	// Progressing, if the operator has nothing else to do.
 	ScalingNotSupported = "ScalingNotSupported"
 )
 
 // Reasons of the condition EvidenceFound.
 const (
-	// ValidatorsMisbehaved: nodes hold evidence that a validator broke the rules of voting.
+	// ValidatorsMisbehaved: nodes hold evidence that a validator broke the voting rules.
 	ValidatorsMisbehaved = "ValidatorsMisbehaved"
-	// NoEvidence: none of those that answer does.
+	// NoEvidence: no node that answers holds evidence.
 	NoEvidence = "NoEvidence"
 )

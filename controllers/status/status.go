@@ -14,9 +14,9 @@ import (
 	"github.com/diseq/diseq/node/consensus"
 )
 
-// Of returns the status of the observation. Conditions keep their transition times as long as their
-// status stays, and what nobody answers for any more stays as it was last seen: height, time, and
-// each member's height and phase.
+// Of returns the status of the observation. Conditions keep their transition times while their
+// status stays. Without an answer of a node, its height and phase stay as they were last seen, and
+// so do the height and time of the network.
 func Of(o Observation) v1alpha1.DiseqNetworkStatus {
 	v := o.view()
 	n, t := v.n, v.t
@@ -56,12 +56,12 @@ func Of(o Observation) v1alpha1.DiseqNetworkStatus {
 	return status
 }
 
-// height makes a height of the chain one of the API, which has no unsigned numbers.
+// height converts a height of the chain for the API, which has no unsigned numbers.
 func height(h uint64) int64 { return int64(min(h, math.MaxInt64)) }
 
 // finalized is when the block of the network's height became final, by the clock of the first node
-// that saw it; zero if no node knows. A node's clock may be wrong: what lies in the future counts
-// as now.
+// that saw it; zero if no node knows. A node's clock may be wrong: a time in the future counts as
+// now.
 func finalized(n membership.Network, now time.Time) time.Time {
 	var first time.Time
 	for _, m := range n.Members {
@@ -105,9 +105,8 @@ func members(standings membership.Standings, old []v1alpha1.Member) []v1alpha1.M
 	return members
 }
 
-// phase is where a member is in its life. Its node knows best. When it does not answer, what was
-// seen last stays: a validator on a new volume is rejoining, and only its node knows when that is
-// over.
+// phase is where a member is in its life, by the answer of its node. Without an answer the last
+// phase stays: a validator on a new volume is rejoining, and only its node knows when that is over.
 func phase(s membership.Standing, last v1alpha1.MemberPhase) v1alpha1.MemberPhase {
 	switch {
 	case !s.InSet:
