@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"github.com/diseq/diseq/internal/document"
 	"github.com/diseq/diseq/node/chain"
 )
 
@@ -62,10 +62,13 @@ const Live = math.MaxUint64
 // breaks is opened again where it broke, at the next node if there are several; but one node must be
 // reached to begin with. If no node can read a block, the error is the node's.
 func (c *Client) Stream(ctx context.Context, from uint64, each func(*Block) error) error {
-	return c.Lines(ctx, from, func(_ uint64, line []byte) error {
+	return c.Lines(ctx, from, func(height uint64, line []byte) error {
 		b := &Block{}
-		if err := json.Unmarshal(line, b); err != nil {
+		if err := document.UnmarshalAnswer(line, b); err != nil {
 			return fmt.Errorf("stream: %w", err)
+		}
+		if b.Header.Height != height {
+			return fmt.Errorf("stream: block %d came where block %d was due", b.Header.Height, height)
 		}
 		return each(b)
 	})
@@ -215,9 +218,11 @@ func lineHeight(line []byte) (uint64, error) {
 		}
 	}
 	var b struct {
-		Header *struct{ Height *uint64 }
+		Header *struct {
+			Height *uint64 `json:"height"`
+		} `json:"header"`
 	}
-	if err := json.Unmarshal(line, &b); err != nil {
+	if err := document.UnmarshalAnswer(line, &b); err != nil {
 		return 0, err
 	}
 	if b.Header == nil || b.Header.Height == nil {

@@ -19,7 +19,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -33,6 +32,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"github.com/diseq/diseq/internal/document"
 	"github.com/diseq/diseq/node/chain"
 )
 
@@ -243,7 +243,7 @@ func (c *Client) once(ctx context.Context, node string, q request) (err error) {
 	if q.out == nil {
 		return nil
 	}
-	if err := json.Unmarshal(content, q.out); err != nil {
+	if err := document.UnmarshalAnswer(content, q.out); err != nil {
 		return fmt.Errorf("%s %s: the answer is not what was expected: %w", q.method, node+q.path, err)
 	}
 	return nil
@@ -298,9 +298,12 @@ func readError(response *http.Response) error {
 // decodeError reads an error in the form of /v1; nil if it is in another.
 func decodeError(content []byte) *Error {
 	var body struct {
-		Error struct{ Code, Message string }
+		Error struct {
+			Code    string `json:"code"`
+			Message string `json:"message"`
+		} `json:"error"`
 	}
-	if json.Unmarshal(content, &body) != nil || body.Error.Code == "" {
+	if document.UnmarshalAnswer(content, &body) != nil || body.Error.Code == "" {
 		return nil
 	}
 	return &Error{Code: body.Error.Code, Message: body.Error.Message}

@@ -50,6 +50,15 @@ func refuse(w http.ResponseWriter, status int, code string) {
 	answer(w, status, map[string]any{"error": map[string]string{"code": code, "message": "for a reason"}})
 }
 
+// testReceipt has the form of a receipt and proves nothing.
+func testReceipt(m chain.ReceiptMessage) *chain.Receipt {
+	r := &chain.Receipt{
+		Version: 1, Message: m, Inclusion: chain.Inclusion{Path: []chain.Hash{}}, ValidatorChanges: []chain.ValidatorSetChange{},
+	}
+	r.Certificate.Kind, r.Certificate.Votes = chain.Finalize, []chain.VoteSignature{}
+	return r
+}
+
 // node accepts messages, and finishes those whose data says so the second time they are submitted.
 type node struct {
 	mu       sync.Mutex
@@ -82,8 +91,7 @@ func (n *node) submit(t *testing.T) http.HandlerFunc {
 		for _, m := range messages {
 			result := Result{ID: chain.Message{Data: m}.ID(), Status: "pending"}
 			if r.URL.Query().Has("wait") && (string(m) != "slow" || len(n.requests) > 1) {
-				result.Status, result.Receipt = "final", &chain.Receipt{Version: 1, Message: chain.ReceiptMessage{ID: result.ID}}
-				result.Receipt.Certificate.Kind = chain.Finalize
+				result.Status, result.Receipt = "final", testReceipt(chain.ReceiptMessage{ID: result.ID, Message: chain.Message{Data: m}})
 			}
 			out.Results = append(out.Results, result)
 		}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/diseq/diseq/internal/document"
 	"github.com/diseq/diseq/node/chain"
 )
 
@@ -55,7 +56,7 @@ func FuzzAnswers(f *testing.F) {
 		} {
 			err := c.once(t.Context(), c.nodes[0], get("/v1/x", out))
 			fresh := reflect.New(reflect.TypeOf(out).Elem()).Interface()
-			if status/100 == 2 && ((err == nil) != (json.Unmarshal(body, fresh) == nil) || err == nil && !reflect.DeepEqual(out, fresh)) {
+			if status/100 == 2 && ((err == nil) != (document.UnmarshalAnswer(body, fresh) == nil) || err == nil && !reflect.DeepEqual(out, fresh)) {
 				t.Errorf("%T: %+v, error %v for %q", out, out, err, body)
 			}
 			refused, ok := errors.AsType[*Error](err)

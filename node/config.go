@@ -10,13 +10,15 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
+	goyaml "go.yaml.in/yaml/v2"
 	"sigs.k8s.io/yaml"
 
+	"github.com/diseq/diseq/internal/document"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/peer"
 	"github.com/diseq/diseq/node/server"
@@ -128,8 +130,8 @@ func LoadConfig(path string, overrides ...func(*Config)) (Config, error) {
 		return Config{}, fmt.Errorf("configuration: %w", err)
 	}
 	c := DefaultConfig()
-	if err := yaml.UnmarshalStrict(raw, &c); err != nil {
-		return Config{}, fmt.Errorf("configuration %s: %w", path, plainer(err))
+	if err := unmarshalYAML(raw, &c); err != nil {
+		return Config{}, fmt.Errorf("configuration %s: %w", path, err)
 	}
 	for _, override := range overrides {
 		override(&c)
@@ -274,8 +276,8 @@ func readPeers(path string) ([]PeerEntry, error) {
 		return nil, fmt.Errorf("peers: %w", err)
 	}
 	var file PeersFile
-	if err := yaml.UnmarshalStrict(raw, &file); err != nil {
-		return nil, fmt.Errorf("peers %s: %w", path, plainer(err))
+	if err := unmarshalYAML(raw, &file); err != nil {
+		return nil, fmt.Errorf("peers %s: %w", path, err)
 	}
 	if len(file.Peers) > maxPeers {
 		return nil, fmt.Errorf("peers %s: %d peers, allowed are %d", path, len(file.Peers), maxPeers)
@@ -310,18 +312,27 @@ func readLimited(path string) (out []byte, err error) {
 	if len(out) > maxConfigBytes {
 		return nil, fmt.Errorf("%s is longer than %d bytes", path, maxConfigBytes)
 	}
-	return bytes.TrimPrefix(out, []byte("\xef\xbb\xbf")), nil
+	return out, nil
 }
 
-var (
-	wrappedBy = regexp.MustCompile(`error unmarshaling JSON: |while decoding JSON: |json: |error converting YAML to JSON: `)
-	structs   = regexp.MustCompile(`Go struct field \w+\.`)
-	types     = regexp.MustCompile(`of type [a-z]+\.(\w+)`)
-)
-
-// plainer takes the names of this program's Go types out of an error about YAML: the reader knows
-// fields.
-func plainer(err error) error {
-	text := wrappedBy.ReplaceAllString(err.Error(), "")
-	return errors.New(types.ReplaceAllString(structs.ReplaceAllString(text, "field "), "of type $1"))
+// unmarshalYAML reads one document of YAML as JSON documents are read: exact names, each once, in
+// UTF-8 without a byte order mark, and nothing behind.
+func unmarshalYAML(raw []byte, v any) error {
+	if !utf8.Valid(raw) || bytes.HasPrefix(raw, []byte("\xef\xbb\xbf")) {
+		return errors.New("want UTF-8 without a byte order mark")
+	}
+	text, err := yaml.YAMLToJSONStrict(raw)
+	if err != nil {
+		return errors.New(strings.TrimPrefix(err.Error(), "error converting YAML to JSON: "))
+	}
+	documents := goyaml.NewDecoder(bytes.NewReader(raw))
+	var first, second any
+	_ = documents.Decode(&first) // it was read above
+	if err := documents.Decode(&second); !errors.Is(err, io.EOF) {
+		return errors.New("a second document follows the first")
+	}
+	if string(text) == "null" {
+		return nil // nothing but comments
+	}
+	return document.Unmarshal(text, v)
 }

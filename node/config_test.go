@@ -41,6 +41,42 @@ func TestAConfigurationReadsBackAsItWasWritten(t *testing.T) {
 	}
 }
 
+func TestAConfigurationIsReadInOneWayOnly(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "node.yaml")
+	for content, want := range map[string]string{
+		"name: a\nName: b\n":                          "at /Name: unknown member",
+		"Name: a\n":                                   "at /Name: unknown member",
+		"name: a\nname: b\n":                          `key "name" already set`,
+		"{\"name\":\"a\",\"name\":\"b\"}":             `key "name" already set`,
+		"{\"name\":\"a\",\"n\\u0061me\":\"b\"}":       `key "name" already set`,
+		"name: a\nlimits: {historyheights: 128}\n":    "at /limits/historyheights: unknown member",
+		"name: a\nlimits: {historyHeights: 128.5}\n":  "at /limits/historyHeights: ",
+		"name: a\nlimits: {historyHeights: '128'}\n":  "at /limits/historyHeights: want an integer",
+		"name: a\nlimits:\n":                          "at /limits: null in the place of a value",
+		"name: 7\n":                                   "at /name: want a string",
+		"name: a\n---\nname: b\n":                     "a second document follows the first",
+		"{\"name\":\"a\"}\n{\"name\":\"b\"}\n":        "a second document follows the first",
+		"\xef\xbb\xbfname: a\n":                       "byte order mark",
+		"\xff\xfen\x00a\x00m\x00e\x00:\x00 \x00a\x00": "want UTF-8",
+		"name: \xff\n":                                "want UTF-8",
+	} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := LoadConfig(path); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", content, err, want)
+		}
+	}
+	for _, content := range []string{"name: a\n", "---\nname: a\n...\n", `{"name":"a"}`} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := LoadConfig(path); err != nil || c.Name != "a" || c.Limits != DefaultConfig().Limits {
+			t.Errorf("%q: %+v, %v", content, c, err)
+		}
+	}
+}
+
 func TestBytesHaveSuffixes(t *testing.T) {
 	for in, want := range map[string]int64{`0`: 0, `17`: 17, `"17"`: 17, `"4Ki"`: 4096, `"256Mi"`: 256 << 20, `"1Gi"`: 1 << 30, `"3k"`: 3000, `"2M"`: 2e6, `"1G"`: 1e9} {
 		var b Bytes
@@ -78,7 +114,7 @@ func TestPeersAreCheckedAndTheNodeItselfIsLeftOut(t *testing.T) {
 	for content, want := range map[string]string{
 		"peers: [{name: a, public_key: " + a + "}, {name: b, public_key: " + a + "}]":  "peers[1].public_key",
 		"peers: [{name: a, public_key: '" + strings.Repeat("00", 32) + "'}]":           "peers[0].public_key",
-		"peers: [{name: a, public_key: 17}]":                                           "number into field peers.public_key of type PublicKey",
+		"peers: [{name: a, public_key: 17}]":                                           "at /peers/0/public_key: want a string",
 		"peers: [{name: '', public_key: " + a + "}]":                                   "peers[0].name",
 		"peers: [{name: a, public_key: " + a + ", address: nowhere}]":                  "peers[0].address",
 		"peers: [{name: a, public_key: short}]":                                        "public key",

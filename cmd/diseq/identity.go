@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
 
+	"github.com/diseq/diseq/internal/document"
 	"github.com/diseq/diseq/node"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/identity"
@@ -242,13 +242,8 @@ func readPublic(path string) (v chain.GenesisValidator, err error) {
 	if err != nil {
 		return v, err
 	}
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&v); err != nil {
+	if err := document.Unmarshal(raw, &v); err != nil {
 		return v, fmt.Errorf("%s: want the public.json of an identity: %w", path, err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return v, fmt.Errorf("%s: want the public.json of one identity: something follows the identity", path)
 	}
 	return v, nil
 }

@@ -173,7 +173,7 @@ func TestGenesisIsMadeOfIdentities(t *testing.T) {
 	must(t, err)
 	two := filepath.Join(dir, "two.json")
 	must(t, os.WriteFile(two, append(public, public...), 0o600))
-	fails(t, exitFailure, "something follows the identity", "genesis", "--chain-id", "c", "--threshold", "1", two)
+	fails(t, exitFailure, "something follows the document", "genesis", "--chain-id", "c", "--threshold", "1", two)
 	var v chain.GenesisValidator
 	must(t, json.Unmarshal(public, &v))
 	for i := range v.VRFKey {

@@ -74,8 +74,11 @@ func (n *fakeNode) submit(w http.ResponseWriter, r *http.Request) {
 		result := client.Result{ID: m.ID(), Status: "pending"}
 		if r.URL.Query().Has("wait") && string(m.Data) != n.pending {
 			result.Status = "final"
-			result.Receipt = &chain.Receipt{Version: 1, Message: messages[len(messages)-1]}
-			result.Receipt.Certificate.Kind = chain.Finalize
+			result.Receipt = &chain.Receipt{
+				Version: 1, Message: messages[len(messages)-1], Inclusion: chain.Inclusion{Path: []chain.Hash{}},
+				ValidatorChanges: []chain.ValidatorSetChange{},
+			}
+			result.Receipt.Certificate.Kind, result.Receipt.Certificate.Votes = chain.Finalize, []chain.VoteSignature{}
 		}
 		results = append(results, result)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/diseq/diseq/internal/document"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/consensus"
 )
@@ -249,22 +250,21 @@ exit code 1 and the reason.`,
 
 // parseEvidence reads one piece, a list, or {"evidence":[...]}.
 func parseEvidence(raw []byte) ([]chain.Evidence, error) {
-	var list []chain.Evidence
-	if raw = bytes.TrimSpace(raw); len(raw) > 0 && raw[0] == '[' {
-		err := json.Unmarshal(raw, &list)
+	if bytes.HasPrefix(bytes.TrimLeft(raw, " \t\r\n"), []byte("[")) {
+		var list []chain.Evidence
+		err := document.Unmarshal(raw, &list)
 		return list, err
 	}
-	var answer struct {
-		Evidence *[]chain.Evidence `json:"evidence"`
-	}
-	if err := json.Unmarshal(raw, &answer); err != nil {
-		return nil, err
-	}
-	if answer.Evidence != nil {
-		return *answer.Evidence, nil
-	}
 	var one chain.Evidence
-	if err := json.Unmarshal(raw, &one); err != nil {
+	err := document.Unmarshal(raw, &one)
+	if wrong, ok := errors.AsType[*document.Error](err); ok && wrong.Path == "/evidence" {
+		var answer struct {
+			Evidence []chain.Evidence `json:"evidence"`
+		}
+		err := document.Unmarshal(raw, &answer)
+		return answer.Evidence, err
+	}
+	if err != nil {
 		return nil, err
 	}
 	return []chain.Evidence{one}, nil

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"time"
+
+	"github.com/diseq/diseq/internal/document"
 )
 
 // Header is what validators sign the hash of. It names its height and not its round, so that a
@@ -51,6 +53,12 @@ func (h *Header) append(b []byte) []byte {
 	b = append(b, h.CommitmentHash[:]...)
 	b = append(b, h.ValidatorsHash[:]...)
 	return append(b, h.NextValidatorsHash[:]...)
+}
+
+// UnmarshalJSON reads a document that has no other members than these, each at most once.
+func (h *Header) UnmarshalJSON(b []byte) error {
+	type plain Header
+	return document.Unmarshal(b, (*plain)(h))
 }
 
 // Encode returns the canonical encoding.

@@ -9,7 +9,8 @@
 // it allocates and returns an error that wraps [ErrMalformed].
 //
 // A receipt is verified by this package alone, from the genesis document: [Receipt.Verify] needs no
-// node, no network and no other package of this module.
+// node and no network. Of this module, the package imports internal/document alone, which reads JSON
+// in one way only.
 //
 // The package deliberately knows nothing of time, storage, transport or the rules of voting; those
 // are node/consensus and node/store. It keeps no state.

@@ -2,6 +2,8 @@ package chain
 
 import (
 	"fmt"
+
+	"github.com/diseq/diseq/internal/document"
 )
 
 // Rule names what a pair of votes breaks (consensus.md, why it is safe).
@@ -104,4 +106,10 @@ func DecodeEvidence(in []byte) (*Evidence, error) {
 		return nil, err
 	}
 	return e, nil
+}
+
+// UnmarshalJSON reads a document that has no other members than these, each at most once.
+func (e *Evidence) UnmarshalJSON(b []byte) error {
+	type plain Evidence
+	return document.Unmarshal(b, (*plain)(e))
 }

@@ -1,13 +1,12 @@
 package chain
 
 import (
-	"bytes"
 	"crypto/sha256"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"regexp"
+
+	"github.com/diseq/diseq/internal/document"
 )
 
 // ProtocolVersion is the version of the peer protocol and of every encoding in this package.
@@ -146,24 +145,24 @@ func (g *Genesis) Header() Header {
 // maxGenesisBytes bounds a genesis document.
 const maxGenesisBytes = 1 << 20
 
-// ReadGenesis reads and validates a JSON document of at most 1 MiB. Unknown fields are refused: a
+// ReadGenesis reads and validates a JSON document of at most 1 MiB. Unknown members are refused: a
 // misspelt parameter must not silently become its default.
 func ReadGenesis(r io.Reader) (*Genesis, error) {
-	b, err := io.ReadAll(io.LimitReader(r, maxGenesisBytes+1))
-	if err != nil {
-		return nil, fmt.Errorf("genesis: %w", err)
-	}
-	if len(b) > maxGenesisBytes {
-		return nil, fmt.Errorf("genesis: %w: longer than %d bytes", ErrMalformed, maxGenesisBytes)
-	}
 	g := &Genesis{}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(g); err != nil {
+	if err := document.Read(r, maxGenesisBytes, g); err != nil {
 		return nil, fmt.Errorf("genesis: %w: %w", ErrMalformed, err)
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("genesis: %w: something follows the document", ErrMalformed)
-	}
 	return g, g.Validate()
+}
+
+// UnmarshalJSON reads a document that has no other members than these, each at most once.
+func (g *Genesis) UnmarshalJSON(b []byte) error {
+	type plain Genesis
+	return document.Unmarshal(b, (*plain)(g))
+}
+
+// UnmarshalJSON reads a document that has no other members than these, each at most once.
+func (v *GenesisValidator) UnmarshalJSON(b []byte) error {
+	type plain GenesisValidator
+	return document.Unmarshal(b, (*plain)(v))
 }

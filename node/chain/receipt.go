@@ -1,9 +1,10 @@
 package chain
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
+
+	"github.com/diseq/diseq/internal/document"
 )
 
 // ReceiptMessage is the message that a receipt is about.
@@ -152,16 +153,21 @@ const maxReceiptBytes = 64 << 20
 
 // ReadReceipt reads a JSON receipt of at most 64 MiB. It is not verified.
 func ReadReceipt(r io.Reader) (*Receipt, error) {
-	b, err := io.ReadAll(io.LimitReader(r, maxReceiptBytes+1))
-	if err != nil {
-		return nil, fmt.Errorf("receipt: %w", err)
-	}
-	if len(b) > maxReceiptBytes {
-		return nil, fmt.Errorf("receipt: %w: longer than %d bytes", ErrMalformed, maxReceiptBytes)
-	}
 	out := &Receipt{}
-	if err := json.Unmarshal(b, out); err != nil {
+	if err := document.Read(r, maxReceiptBytes, out); err != nil {
 		return nil, fmt.Errorf("receipt: %w: %w", ErrMalformed, err)
 	}
 	return out, nil
+}
+
+// UnmarshalJSON reads a document that has no other members than these, each at most once.
+func (r *Receipt) UnmarshalJSON(b []byte) error {
+	type plain Receipt
+	return document.Unmarshal(b, (*plain)(r))
+}
+
+// UnmarshalJSON reads a document that has no other members than these, each at most once.
+func (c *ReceiptCertificate) UnmarshalJSON(b []byte) error {
+	type plain ReceiptCertificate
+	return document.Unmarshal(b, (*plain)(c))
 }

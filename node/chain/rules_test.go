@@ -333,7 +333,7 @@ func TestGenesisNamesWhatIsWrong(t *testing.T) {
 		{"threshold 2 with 4 validators, allowed are 3 to 4", func(g *Genesis) { g.Threshold = 2 }},
 		{"threshold 5 with 4 validators", func(g *Genesis) { g.Threshold = 5 }},
 		{"threshold 4294967295", func(g *Genesis) { g.Threshold = 1<<32 - 1 }},
-		{"validator set of 0", func(g *Genesis) { g.Validators = nil }},
+		{"validator set of 0", func(g *Genesis) { g.Validators = []GenesisValidator{} }},
 		{"share the key", func(g *Genesis) { g.Validators[1].PublicKey = g.Validators[0].PublicKey }},
 		{"share the key", func(g *Genesis) { g.Validators[1].VRFKey = g.Validators[0].VRFKey }},
 		{"empty key", func(g *Genesis) { g.Validators[1].PublicKey = PublicKey{} }},

@@ -22,6 +22,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/diseq/diseq/internal/document"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/vrf"
 )
@@ -116,7 +117,7 @@ func parse(files map[string][]byte, shown func(name string) string) (*Identity, 
 	id := &Identity{Signing: signing, VRF: secret}
 	if raw, ok := files[PublicFile]; ok {
 		var public chain.GenesisValidator
-		if err := json.Unmarshal(raw, &public); err != nil {
+		if err := document.Unmarshal(raw, &public); err != nil {
 			return nil, fmt.Errorf("identity: %s: %w", shown(PublicFile), err)
 		}
 		if own := id.Public(); public.Validator != own {

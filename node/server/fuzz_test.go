@@ -232,17 +232,17 @@ func modelSubmission(body []byte) (messages [][]byte, ok bool) {
 			return nil, false
 		}
 		b, err := base64.StdEncoding.Strict().DecodeString(*text)
-		return b, err == nil
+		return b, err == nil && !strings.ContainsAny(*text, "\r\n")
 	}
 	one, many := false, false
 	ok = object(body, func(key string, value json.RawMessage) bool {
-		switch key {
-		case "data":
+		switch {
+		case key == "data" && !one:
 			one = true
 			b, ok := data(value)
 			messages = [][]byte{b}
 			return ok
-		case "messages":
+		case key == "messages" && !many:
 			many, messages = true, nil
 			var list []json.RawMessage
 			if json.Unmarshal(value, &list) != nil || list == nil || len(list) > maxBatchMessages {
@@ -252,10 +252,12 @@ func modelSubmission(body []byte) (messages [][]byte, ok bool) {
 				var b []byte
 				has, right := false, true
 				isObject := object(m, func(key string, value json.RawMessage) bool {
-					if key == "data" {
-						has = true
-						b, right = data(value)
+					if key != "data" || has {
+						right = false
+						return false
 					}
+					has = true
+					b, right = data(value)
 					return right
 				})
 				if !isObject || !has {
@@ -263,8 +265,9 @@ func modelSubmission(body []byte) (messages [][]byte, ok bool) {
 				}
 				messages = append(messages, b)
 			}
+			return true
 		}
-		return true
+		return false
 	})
 	return messages, ok && one != many
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/hex"
@@ -134,20 +135,21 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) ([]SubmitResult,
 	return results, nil
 }
 
-// decodeSubmission reads {"data":"base64"} or {"messages":[{"data":"base64"},...]}; unknown fields
-// are ignored.
+// decodeSubmission reads {"data":"base64"} or {"messages":[{"data":"base64"},...]}. Any other member is
+// refused, and so is one that is named twice: another reader of the submission could take it for the
+// message.
 func decodeSubmission(body []byte) ([][]byte, error) {
 	s := &scanner{b: body}
 	var out [][]byte
 	var one, many bool
 	err := s.object("an object", func(key string) error {
-		switch key {
-		case "data":
+		switch {
+		case key == "data" && !one:
 			one = true
 			data, err := s.base64(0)
 			out = append(out[:0], data)
 			return within(err, key)
-		case "messages":
+		case key == "messages" && !many:
 			many = true
 			out = out[:0]
 			return within(s.array("an array of messages", func(i int) error {
@@ -159,7 +161,7 @@ func decodeSubmission(body []byte) ([][]byte, error) {
 				return within(err, fmt.Sprintf("messages[%d]", i))
 			}), key)
 		}
-		return within(s.skip(), key)
+		return s.superfluous(key, "`data` or `messages`", one, many)
 	})
 	if err == nil {
 		err = s.end()
@@ -180,8 +182,8 @@ func decodeSubmission(body []byte) ([][]byte, error) {
 func (s *scanner) submitted(index int) (data []byte, err error) {
 	has := false
 	err = s.object("an object", func(key string) error {
-		if key != "data" {
-			return s.skip()
+		if key != "data" || has {
+			return s.superfluous(key, "`data`", has, false)
 		}
 		has = true
 		var err error
@@ -194,7 +196,17 @@ func (s *scanner) submitted(index int) (data []byte, err error) {
 	return data, err
 }
 
-// base64 reads the data of the message at index (RFC 4648, section 4, with padding).
+// superfluous is the error about a member that stands where one of expected should, for the first
+// time.
+func (s *scanner) superfluous(key, expected string, data, messages bool) error {
+	if key == "data" && data || key == "messages" && messages {
+		return s.wrong("duplicate field `%s`", key)
+	}
+	return s.wrong("unknown field `%.100s`, expected %s", key, expected)
+}
+
+// base64 reads the data of the message at index (RFC 4648, section 4, with padding and without line
+// breaks).
 func (s *scanner) base64(index int) ([]byte, error) {
 	text, err := s.str("a base64 string")
 	if err != nil {
@@ -202,6 +214,9 @@ func (s *scanner) base64(index int) ([]byte, error) {
 	}
 	out := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
 	n, err := base64.StdEncoding.Strict().Decode(out, text)
+	if i := bytes.IndexAny(text, "\r\n"); i >= 0 {
+		err = base64.CorruptInputError(i)
+	}
 	if err != nil {
 		return nil, badRequest("message %d: its data is not base64: %v", index, err)
 	}

@@ -1,11 +1,12 @@
 package trie
 
 import (
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	"github.com/diseq/diseq/internal/document"
 )
 
 const (
@@ -68,20 +69,20 @@ func (b *Branch) child(right bool) [32]byte {
 type proofJSON struct {
 	Key   hexHash         `json:"key"`
 	Kind  string          `json:"kind"`
-	Root  *hexHash        `json:"root"`
+	Root  *nodeHash       `json:"root"`
 	Nodes []proofNodeJSON `json:"nodes"`
 	Leaf  *proofLeafJSON  `json:"leaf"`
 }
 
 type proofNodeJSON struct {
-	Bit   *uint8   `json:"bit,omitempty"`
-	Left  *hexHash `json:"left"`
-	Right *hexHash `json:"right"`
+	Bit   *uint8    `json:"bit,omitempty"`
+	Left  *nodeHash `json:"left"`
+	Right *nodeHash `json:"right"`
 }
 
 type proofLeafJSON struct {
 	Key  hexHash `json:"key"`
-	Data string  `json:"data"`
+	Data []byte  `json:"data"`
 }
 
 const (
@@ -103,7 +104,7 @@ func (p Proof) MarshalJSON() ([]byte, error) {
 		out.Nodes = append(out.Nodes, proofNodeJSON{Bit: &b.Bit, Left: optional(b.Left), Right: optional(b.Right)})
 	}
 	if l := p.Leaf; l != nil {
-		out.Leaf = &proofLeafJSON{Key: l.Key, Data: base64.StdEncoding.EncodeToString(l.Data)}
+		out.Leaf = &proofLeafJSON{Key: l.Key, Data: append([]byte{}, l.Data...)}
 	}
 	return json.Marshal(out)
 }
@@ -115,11 +116,14 @@ func (p *Proof) UnmarshalJSON(b []byte) error {
 		return fmt.Errorf("proof of %d bytes, more than %d", len(b), MaxProofBytes)
 	}
 	var in proofJSON
-	if err := json.Unmarshal(b, &in); err != nil {
+	if err := document.Unmarshal(b, &in); err != nil {
 		return fmt.Errorf("proof: %w", err)
 	}
 	if n := len(in.Nodes); n < 1 || n > MaxProofNodes-1 {
 		return fmt.Errorf("proof of %d nodes, want 1 to %d and a leaf", n, MaxProofNodes-1)
+	}
+	if in.Nodes[0].Bit != nil {
+		return errors.New("proof: the root has a bit")
 	}
 	out := Proof{Key: in.Key, Root: RootNode{Hash: in.Root.value(), Left: in.Nodes[0].Left.value(), Right: in.Nodes[0].Right.value()}}
 	turn := bit(&out.Key, 0) == 1
@@ -133,11 +137,7 @@ func (p *Proof) UnmarshalJSON(b []byte) error {
 		turn = bit(&out.Key, int(br.Bit)) == 1
 	}
 	if in.Leaf != nil {
-		data, err := base64.StdEncoding.DecodeString(in.Leaf.Data)
-		if err != nil {
-			return fmt.Errorf("proof: leaf's data: %w", err)
-		}
-		out.Leaf = &ProofLeaf{IsRight: turn, Key: in.Leaf.Key, Hash: LeafHash(in.Leaf.Key, data), Data: data}
+		out.Leaf = &ProofLeaf{IsRight: turn, Key: in.Leaf.Key, Hash: LeafHash(in.Leaf.Key, in.Leaf.Data), Data: in.Leaf.Data}
 	}
 	if want := out.Included(); want != (in.Kind == kindInclusion) || !want && in.Kind != kindAbsence {
 		return fmt.Errorf("proof: kind %q does not fit its leaf", in.Kind)
@@ -166,15 +166,31 @@ func (h *hexHash) UnmarshalText(b []byte) error {
 	return err
 }
 
+// nodeHash is a hash that null stands for if it is zero, and nothing else does: two ways to write it
+// would be read as two values.
+type nodeHash hexHash
+
+// MarshalText returns 64 lower-case hex digits.
+func (h nodeHash) MarshalText() ([]byte, error) { return hexHash(h).MarshalText() }
+
+// UnmarshalText accepts 64 lower-case hex digits that are not all 0.
+func (h *nodeHash) UnmarshalText(b []byte) error {
+	err := (*hexHash)(h).UnmarshalText(b)
+	if err == nil && *h == zero {
+		err = errors.New("hash of zeros, want null where there is none")
+	}
+	return err
+}
+
 // optional returns nil for the zero hash.
-func optional(h [32]byte) *hexHash {
+func optional(h [32]byte) *nodeHash {
 	if h == zero {
 		return nil
 	}
-	return (*hexHash)(&h)
+	return (*nodeHash)(&h)
 }
 
-func (h *hexHash) value() [32]byte {
+func (h *nodeHash) value() [32]byte {
 	if h == nil {
 		return zero
 	}

@@ -235,6 +235,11 @@ func TestMalformedProofJSONIsRefused(t *testing.T) {
 		"negative bit":   {`"bit":1,`, `"bit":-1,`},
 		"large bit":      {`"bit":1,`, `"bit":256,`},
 		"data no base64": {`"data":"`, `"data":"!`},
+		"line break":     {`"data":"`, `"data":"\n`},
+		"data numbers":   {`"data":"`, `"data":[1],"x":"`},
+		"two keys":       {`"key":"`, `"key":"` + strings.Repeat("0", 64) + `","key":"`},
+		"other letters":  {`"key":"`, `"Key":"` + strings.Repeat("0", 64) + `","key":"`},
+		"a root's bit":   {`"nodes":[{`, `"nodes":[{"bit":1,`},
 		"too many nodes": {`"nodes":[`, `"nodes":[` + strings.Repeat(`{"left":null,"right":null},`, MaxProofNodes)},
 	} {
 		if !strings.Contains(string(v1), change[0]) {
@@ -268,6 +273,19 @@ func TestMalformedProofJSONIsRefused(t *testing.T) {
 	long := bytes.Repeat([]byte(" "), MaxProofBytes+1)
 	if new(Proof).UnmarshalJSON(long) == nil || new(PoCProof).UnmarshalJSON(long) == nil {
 		t.Error("accepted more than MaxProofBytes")
+	}
+}
+
+func TestOnlyNullStandsForTheZeroHash(t *testing.T) {
+	empty := `{"key":"` + strings.Repeat("0", 64) + `","kind":"absence","root":null,"nodes":[{"left":null,"right":null}],"leaf":null}`
+	if err := json.Unmarshal([]byte(empty), new(Proof)); err != nil {
+		t.Fatal(err)
+	}
+	for _, member := range []string{"root", "left", "right"} {
+		zeros := strings.Replace(empty, `"`+member+`":null`, `"`+member+`":"`+strings.Repeat("0", 64)+`"`, 1)
+		if err := json.Unmarshal([]byte(zeros), new(Proof)); err == nil || zeros == empty {
+			t.Errorf("%s of zeros is taken", member)
+		}
 	}
 }
 

@@ -37,10 +37,12 @@ var anything = []string{"*"}
 
 // rooms is the plan of the house, from the bottom to the top.
 var rooms = []room{
-	{path: "node/chain", duty: "messages, blocks, votes, certificates, receipts and their encodings", never: []ban{kubernetes, commands}},
+	{path: "internal/document", duty: "JSON documents, read in one way only", never: []ban{kubernetes, commands}},
+	{path: "node/chain", duty: "messages, blocks, votes, certificates, receipts and their encodings",
+		may: []string{"internal/document"}, never: []ban{kubernetes, commands}},
 	{path: "node/vrf", duty: "the ZK-VRF, the beacon and the order of leaders", never: []ban{kubernetes, commands}},
 	{path: "node/trie", duty: "the Merkle Patricia trie of message ids and its proofs",
-		may: []string{"node/internal/sqlitefile"}, never: []ban{kubernetes, commands}},
+		may: []string{"internal/document", "node/internal/sqlitefile"}, never: []ban{kubernetes, commands}},
 	{path: "node/internal/mutation", duty: "names the rules that a test takes away", never: []ban{kubernetes, commands, others}},
 	{path: "node/internal/disk", duty: "the free space of a disk", never: []ban{kubernetes, commands}},
 	{path: "node/internal/sqlitefile", duty: "one SQLite file: lock, schema, damage, checkpoints",
@@ -52,7 +54,7 @@ var rooms = []room{
 	{path: "node/simulation", duty: "consensus against an adversary in virtual time",
 		may: []string{"node/chain", "node/consensus", "node/internal/mutation"}, never: []ban{wires, kubernetes, commands}},
 	{path: "node/identity", duty: "the keys of a node",
-		may: []string{"node/chain", "node/vrf"}, never: []ban{wires, kubernetes, commands}},
+		may: []string{"internal/document", "node/chain", "node/vrf"}, never: []ban{wires, kubernetes, commands}},
 	{path: "node/mempool", duty: "messages that wait for their place in the order",
 		may: []string{"node/chain"}, never: []ban{wires, kubernetes, commands}},
 	{path: "node/store", duty: "the databases of blocks, batches and votes",
@@ -78,14 +80,14 @@ var rooms = []room{
 	{path: "node/internal/patient", duty: "writes that wait for space on the disk",
 		may: []string{"node/chain", "node/internal/wait", "node/store"}, never: []ban{kubernetes, commands}},
 	{path: "node", duty: "configuration, assembly of the rooms, adapters between them",
-		may: []string{"node/catchup", "node/chain", "node/consensus", "node/gossip", "node/identity", "node/internal/disk",
+		may: []string{"internal/document", "node/catchup", "node/chain", "node/consensus", "node/gossip", "node/identity", "node/internal/disk",
 			"node/internal/patient", "node/internal/tasks", "node/internal/wait", "node/ledger", "node/mempool", "node/peer", "node/server",
 			"node/state", "node/store", "node/trie", "node/verify", "node/voter", "node/vrf"},
 		never: []ban{kubernetes, commands}},
 	{path: "client", duty: "the Go client, linked into foreign programs",
-		may: []string{"node/chain", "node/trie"}, never: []ban{wires, kubernetes, commands}},
+		may: []string{"internal/document", "node/chain", "node/trie"}, never: []ban{wires, kubernetes, commands}},
 	{path: "cmd/diseq", duty: "the command of node, user and auditor",
-		may:   []string{"client", "node", "node/chain", "node/consensus", "node/identity", "node/store", "node/vrf"},
+		may:   []string{"client", "internal/document", "node", "node/chain", "node/consensus", "node/identity", "node/store", "node/vrf"},
 		tests: []string{"node/simulation"}, never: []ban{kubernetes}},
 	{path: "api", duty: "the resource DiseqNetwork", never: []ban{commands}},
 	{path: "controllers/nodeclient", duty: "requests of the operator to nodes",
@@ -111,6 +113,7 @@ var rooms = []room{
 // doors are the other modules that one room imports for all.
 var doors = []struct{ imported, room string }{
 	{"github.com/consensys/gnark", "node/vrf"},
+	{"github.com/go-json-experiment/json", "internal/document"},
 	{"google.golang.org/grpc", "node/peer"},
 	{"modernc.org/sqlite", "node/internal/sqlitefile"},
 }
