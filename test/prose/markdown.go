@@ -14,7 +14,7 @@ var (
 	link       = regexp.MustCompile(`\]\([^)\s]*\)|\]\[[^\]]*\]`)
 	address    = regexp.MustCompile(`<?https?://[^\s)>]*[^\s)>.,;:]>?`)
 	htmlTag    = regexp.MustCompile(`</?[a-z][^>]*>|<!--.*?-->`)
-	entry      = regexp.MustCompile(`^\[[^\]]*\]\([^)]*\)$`) // of a table of contents: a heading's words
+	entry      = regexp.MustCompile(`^\[[^\]]*\]\([^)]*\)$`) // a heading's words, as in a table of contents
 	fence      = regexp.MustCompile("^(```|~~~)")
 	listItem   = regexp.MustCompile(`^\s*([-*+]|\d+[.)])\s+`)
 	tableRule  = regexp.MustCompile(`^[\s|:]*-[\s|:-]+$`)
@@ -120,7 +120,11 @@ func cells(file string, number int, row string, k kind) (all []text) {
 	row = codeSpan.ReplaceAllString(row, string(codeMark))
 	row = strings.ReplaceAll(row, `\|`, " ")
 	for cell := range strings.SplitSeq(strings.Trim(row, "|"), "|") {
-		all = append(all, text{file, k, plain([]line{{number, cell}})})
+		of := k
+		if entry.MatchString(strings.TrimSpace(cell)) {
+			of = heading
+		}
+		all = append(all, text{file, of, plain([]line{{number, cell}})})
 	}
 	return all
 }

@@ -182,6 +182,7 @@ and that ` + "`what. Who` [is](what.md#who)" + ` said.
 | what | who |
 |---|---|
 | it | who BAD |
+| [who is it](#who) | it |
 | ` + "`a|b. who`" + ` | it |
 
 ` + "```" + `
