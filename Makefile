@@ -30,6 +30,8 @@ SIMULATION_PKGS ?= ./node/simulation ./test/sim ./test/nodes
 SIM_SEEDS ?= 2000
 # Seeds for each test of whole nodes that draws faults, in make sim.
 NODE_SEEDS ?= 40
+# Our own programs in a cluster of hack/kind. To vet hyperkube and coredns is to vet Kubernetes.
+KIND_PKGS = ./follow ./mkimg ./pause ./podnet ./probe ./volumes
 PROCESS_PKGS ?= ./test/processes/... ./test/system/...
 INTEGRATION_PKGS ?= ./test/integration/...
 TESTFLAGS ?=
@@ -118,7 +120,7 @@ check-modules: ## Fail on a module whose content or requirements differ from go.
 .PHONY: vet
 vet: ## go vet, on the tools as well.
 	@$(PHASE) vet bash -euc '$(GO) vet ./...; $(GO) -C hack/tools vet ./...; $(GO) -C hack/image vet ./...; \
-		$(GO) -C hack/kind/go/tools vet ./...; $(GO) -C hack/kind/go/k8s vet ./podnet/...'
+		$(GO) -C hack/kind/go vet $(KIND_PKGS)'
 
 .PHONY: lint
 lint: ## golangci-lint, shellcheck; tests and links that documents name.
@@ -134,7 +136,7 @@ unit: ## Unit tests.
 	@$(PHASE) 'unit tests' $(GO) test -timeout 15m $(TESTFLAGS) $(UNIT_PKGS)
 	@$(PHASE) 'images without an engine' $(GO) -C hack/image test $(TESTFLAGS) ./...
 	@hack/setup.sh --optional nft=nftables || echo 'nft cannot be had: the rules of the network of hack/kind are not shown to it'
-	@$(PHASE) 'the network of hack/kind' env CGO_ENABLED=0 $(GO) -C hack/kind/go/k8s test $(TESTFLAGS) ./podnet
+	@$(PHASE) 'network and volumes of hack/kind' $(GO) -C hack/kind/go test $(TESTFLAGS) ./podnet ./volumes
 
 .PHONY: race
 race: ## Unit tests under the race detector.

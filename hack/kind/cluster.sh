@@ -42,17 +42,26 @@ cluster_settings() {
 	done
 }
 
+# prepare: all that `up` needs and no cluster.
+prepare() {
+	engine_up
+	node_image >/dev/null
+	build kind kubectl
+}
+
 cluster_up() {
 	local image stopped began nodes
 	engine_up
-	build kind kubectl
 	if [[ -n $(cluster_nodes) && ! -e $cluster_dir/complete ]]; then
 		say "cluster $cluster: half made by a run that was cut short, making it again"
+		build kind
 		cluster_delete
 	fi
 	nodes=$(cluster_nodes | wc -l)
+	# The node image first: to make one builds kind and kubectl as well, in one run of go.
+	[[ $nodes -gt 0 ]] || image=$(node_image)
+	build kind kubectl
 	if [[ $nodes -eq 0 ]]; then
-		image=$(node_image)
 		cluster_create "$image"
 		cluster_wait
 	else
@@ -68,8 +77,8 @@ cluster_up() {
 			wait_for_kubelets "$began"
 			# What the API server holds of their pods may still be of the time before; new ones
 			# cannot.
-			kubectl_in_engine -n kube-system rollout restart deployment coredns >"$kind_logs/restart.log"
-			kubectl_in_engine -n local-path-storage rollout restart deployment local-path-provisioner >"$kind_logs/restart.log"
+			kubectl_in_engine -n kube-system rollout restart deployment coredns >"$logs/restart.log"
+			kubectl_in_engine -n local-path-storage rollout restart deployment,daemonset >"$logs/restart.log"
 		fi
 		cluster_wait
 	fi
@@ -110,17 +119,17 @@ cluster_create() {
 	for attempt in 1 2; do
 		say "cluster $cluster: one control plane, $workers workers"
 		if kind_in_engine create cluster --name "$cluster" --image "$1" --config "$cluster_dir/kind.yaml" --retain 2>&1 |
-			tee "$kind_logs/kind-$cluster.log" | steps; then
+			tee "$logs/kind-$cluster.log" | steps; then
 			[[ $(engine) != own ]] || no_upstream
 			: >"$cluster_dir/complete"
 			return
 		fi
-		tail -n 20 "$kind_logs/kind-$cluster.log" >&2
+		tail -n 20 "$logs/kind-$cluster.log" >&2
 		export_logs
 		[[ $attempt -eq 2 ]] || say 'kind create failed; trying once more'
 		cluster_delete
 	done
-	die "kind create failed twice; the logs of the nodes are in $kind_logs/$cluster"
+	die "kind create failed twice; the logs of the nodes are in $logs/$cluster"
 }
 
 # steps: of what kind prints, the steps that it has done.
@@ -151,16 +160,17 @@ no_upstream() {
 			kubectl_in_engine replace -f -
 		# It reads its settings again by itself, but only after a while.
 		kubectl_in_engine -n kube-system delete pod -l k8s-app=kube-dns --wait=false
-	} >"$kind_logs/coredns.log"
+	} >"$logs/coredns.log"
 }
 
 cluster_wait() {
 	say 'waiting for the nodes'
-	kubectl_in_engine wait node --all --for=condition=Ready --timeout=300s >"$kind_logs/wait.log" || give_up 'not every node is Ready'
+	kubectl_in_engine wait node --all --for=condition=Ready --timeout=300s >"$logs/wait.log" || give_up 'not every node is Ready'
 	say 'waiting for DNS and storage'
-	kubectl_in_engine -n kube-system rollout status deployment coredns --timeout=300s >"$kind_logs/wait.log" ||
+	kubectl_in_engine -n kube-system rollout status deployment coredns --timeout=300s >"$logs/wait.log" ||
 		give_up 'CoreDNS does not get ready'
-	kubectl_in_engine -n local-path-storage rollout status deployment local-path-provisioner --timeout=300s >"$kind_logs/wait.log" ||
+	# A Deployment in kindest/node, a DaemonSet in an image of ours.
+	kubectl_in_engine -n local-path-storage rollout status deployment,daemonset --timeout=300s >"$logs/wait.log" ||
 		give_up 'the storage provisioner does not get ready'
 }
 
@@ -168,12 +178,12 @@ cluster_wait() {
 give_up() {
 	kubectl_in_engine --request-timeout 10s get pods -A -o wide >&2 || true
 	export_logs
-	die "$1; the logs of the nodes are in $kind_logs/$cluster"
+	die "$1; the logs of the nodes are in $logs/$cluster"
 }
 
 export_logs() {
-	rm -rf "${kind_logs:?}/$cluster"
-	kind_in_engine export logs --name "$cluster" "$kind_logs/$cluster" >/dev/null 2>&1 || true # our nodes have no crictl
+	rm -rf "${logs:?}/$cluster"
+	kind_in_engine export logs --name "$cluster" "$logs/$cluster" >/dev/null 2>&1 || true # our nodes have no crictl
 }
 
 cluster_delete() {
@@ -248,8 +258,8 @@ load_into() {
 	done <<<"$3"
 	[[ -n $missing ]] || return 0
 	in_engine docker exec --interactive "$node" ctr --namespace k8s.io images import --all-platforms --snapshotter overlayfs - \
-		<"$archive" >"$kind_logs/load-$node.log" 2>&1 || {
-		tail -n 5 "$kind_logs/load-$node.log" >&2
+		<"$archive" >"$logs/load-$node.log" 2>&1 || {
+		tail -n 5 "$logs/load-$node.log" >&2
 		return 1
 	}
 	while read -r config tags; do

@@ -10,6 +10,7 @@
 #   run [--name NAME] -- COMMAND...  COMMAND where the cluster can be reached, with kubectl and kind in PATH, DOCKER_HOST set if the
 #                                    engine is ours, and KUBECONFIG set to the cluster's unless it is set
 #   status                           what is up
+#   prepare                          the engine and the node image, so that the next `up` takes a minute
 #   engine up|down [--purge]         the engine alone; --purge forgets its images and clusters
 #   assets                           build kube-apiserver, etcd and kubectl, print their folder; needs Go and nothing else
 #   programs NAME...                 build single programs, such as kubectl, into the cache's bin/
@@ -32,7 +33,7 @@ usage() {
 }
 verb=${1:-}
 case $verb in
-up | down | load | kubeconfig | run | status | engine | assets | programs) shift ;;
+up | down | load | kubeconfig | run | status | prepare | engine | assets | programs) shift ;;
 help | -h | --help) usage 0 ;;
 *) usage 1 ;;
 esac
@@ -60,7 +61,7 @@ while [[ $# -gt 0 ]]; do
 		shift
 		break
 		;;
-	up:* | down:* | kubeconfig:* | status:* | assets:*) die "$verb takes no argument '$1'; kind.sh help lists what it takes" ;;
+	up:* | down:* | kubeconfig:* | status:* | prepare:* | assets:*) die "$verb takes no argument '$1'; kind.sh help lists what it takes" ;;
 	load:-*) die "load takes no flag '$1'; kind.sh help lists what it takes" ;;
 	*) break ;;
 	esac
@@ -106,6 +107,7 @@ source "$kind_dir/node-image.sh"
 lock "$verb"
 case $verb in
 up) cluster_up ;;
+prepare) prepare ;;
 down) cluster_down ;;
 load) cluster_load "$@" ;;
 assets) assets ;;

@@ -1,49 +1,22 @@
 # shellcheck shell=bash
-# lib.sh: sourced by the scripts next to it: where things are kept, progress, failure, and digests as names.
+# lib.sh: sourced by the scripts next to it: where things are kept, progress, failure, and digests as
+# names.
 
 set -euo pipefail
 shopt -s inherit_errexit
+
+# shellcheck source=hack/progress.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../progress.sh"
 
 kind_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 kind_cache=${DISEQ_KIND_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/diseq-kind}
 mkdir -p "$kind_cache"
 kind_cache=$(cd "$kind_cache" && pwd -P)
 kind_bin=$kind_cache/bin
-kind_logs=$kind_cache/logs
-mkdir -p "$kind_bin" "$kind_logs"
+logs=$kind_cache/logs
+mkdir -p "$kind_bin" "$logs"
 # A script that is started from here must find the same cache and the programs in it.
 export DISEQ_KIND_CACHE=$kind_cache PATH=$kind_bin:$PATH
-
-say() { printf '[%4ds] %s\n' "$SECONDS" "$*" >&2; }
-die() {
-	say "error: $*"
-	exit 1
-}
-
-# quiet LOG COMMAND...: run COMMAND with its output in a file, shown only if it fails. Every half
-# minute it says that it is still there, with the last line of the output.
-quiet() {
-	local log=$kind_logs/$1 status=0 ticker
-	shift
-	# The ticker ends with this descriptor, so that nothing is left of it whatever happens to the
-	# script.
-	exec {ticker}> >(tick "$log")
-	"$@" >"$log" 2>&1 || status=$?
-	exec {ticker}>&-
-	[[ $status -eq 0 ]] && return
-	tail -n 30 "$log" >&2
-	die "exit status $status of: $* (all of its output: $log)"
-}
-
-tick() {
-	local line
-	while :; do
-		read -rt 30 line && continue
-		[[ $? -gt 128 ]] || return 0
-		line=$(tail -n 1 "$1" 2>/dev/null | cut -c -100)
-		say "  ... ${line:-still at it}"
-	done
-}
 
 # digest: the first 12 digits of the SHA-256 of what is written to it.
 digest() { sha256sum | cut -c -12; }

@@ -5,16 +5,14 @@
 # the cache under a digest of what goes into it.
 
 readonly debian=bookworm
-readonly node_programs=(kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubeadm kubectl
-	etcd coredns podnet local-path-provisioner pause)
+readonly node_programs=("${hyperkube_names[@]}" kubectl etcd coredns podnet volumes pause)
 
 base_key=$({
 	echo "$debian"
 	contents "$kind_dir/node/packages"
 } | digest)
 node_key=$({
-	echo "$base_key"
-	for component in "${node_programs[@]}" mkimg; do program_path "$component"; done | sed "s#$kind_cache/##"
+	echo "$base_key" "${programs##*/}"
 	contents "$kind_dir/node" "$kind_dir/node-image.sh"
 } | digest)
 base_archive=$kind_cache/base-$base_key.tar
@@ -40,21 +38,27 @@ node_image() {
 pull() {
 	in_engine docker image inspect "$1" >/dev/null 2>&1 && return
 	say "pulling $1"
-	timeout 900 docker pull --quiet "$1" >"$kind_logs/pull.log" 2>&1 && return
-	say "it cannot be pulled: $(tail -n 1 "$kind_logs/pull.log")"
+	timeout 900 docker pull --quiet "$1" >"$logs/pull.log" 2>&1 && return
+	say "it cannot be pulled: $(tail -n 1 "$logs/pull.log")"
 	return 1
 }
 
 own_node_image() {
-	local stale
+	local stale base=''
 	in_engine docker image inspect "$own_image" >/dev/null 2>&1 && return
 	if [[ ! -f $node_archive ]]; then
 		[[ $(id -u) -eq 0 ]] ||
 			die "kindest/node cannot be pulled, and to build a node image takes root (chroot): run this as root"
 		need_space "$kind_cache" 6 'building the node image'
-		build mkimg "${node_programs[@]}"
 		install_packages jq=jq
-		[[ -f $base_archive ]] || build_base
+		# Debian waits for its mirror while Go compiles. If this script ends early, the lock is held
+		# until Debian has ended as well.
+		if [[ ! -f $base_archive ]]; then
+			build_base &
+			base=$!
+		fi
+		build kind mkimg "${node_programs[@]}"
+		[[ -z $base ]] || wait "$base"
 		build_node
 	fi
 	need_space "$(in_engine docker info --format '{{.DockerRootDir}}')" 4 'loading the node image, and four nodes'
@@ -90,25 +94,31 @@ build_base() {
 
 # --- the images of the pods that make a cluster ------------------------------------------------------------------------
 
-# pack NAME:TAG FOLDER [MKIMG-FLAG...] -- [COMMAND...]: an image of what is in the folder, which is
-# gone afterwards.
+# pack FOLDER NAME:TAG... [MKIMG-FLAG...] [-- COMMAND]: an image, with these names, of what is in the
+# folder, which is gone afterwards.
 pack() {
-	local image=$1 folder=$2 flags=()
-	shift 2
-	while [[ $1 != -- ]]; do
-		flags+=("$1")
+	local folder=$1 image=$2 arguments=()
+	shift
+	while [[ $# -gt 0 && $1 != -* ]]; do
+		arguments+=(-tag "$1")
 		shift
 	done
-	shift
 	tar -C "$folder" --owner=0 --group=0 --numeric-owner --mtime=@0 --sort=name -cf "$work/layer.tar" .
-	"$kind_bin/mkimg" -tag "$image" -layer "$work/layer.tar" -out "$work/images/${image//[^a-zA-Z0-9.-]/_}.tar" "${flags[@]}" "$@"
+	"$kind_bin/mkimg" "${arguments[@]}" -layer "$work/layer.tar" -out "$work/images/${image//[^a-zA-Z0-9.-]/_}.tar" "$@"
 	rm -rf "$folder" "$work/layer.tar"
 }
 
-# pack_program NAME:TAG PROGRAM PATH [MKIMG-FLAG...]: an image that holds one static program.
+# pack_program NAME:TAG PROGRAM [MKIMG-FLAG...]: an image that holds one static program.
 pack_program() {
-	install -D -m 755 "$kind_bin/$2" "$work/image$3"
-	pack "$1" "$work/image" "${@:4}" -- "$3"
+	install -D -m 755 "$kind_bin/$2" "$work/image/$2"
+	pack "$work/image" "$1" "${@:3}" -- "/$2"
+}
+
+# install_kubernetes FOLDER NAME...: hyperkube in the folder, and links of these names to it.
+install_kubernetes() {
+	local name
+	install -D -m 755 "$programs/hyperkube" "$1/hyperkube"
+	for name in "${@:2}"; do ln -s hyperkube "$1/$name"; done
 }
 
 # with_libraries FILE...: copy programs out of the Debian root into the image's, with the libraries
@@ -124,34 +134,33 @@ with_libraries() {
 }
 
 build_images() {
-	local image name
+	local image name control_plane=()
 	mkdir -p "$work/images"
-	# The names that kubeadm will ask for; the modules pin etcd and CoreDNS to those versions.
-	"$kind_bin/kubeadm" config images list --kubernetes-version "$kubernetes" >"$work/names" 2>"$kind_logs/kubeadm.log"
+	# The names that kubeadm will ask for; the module pins etcd and CoreDNS to those versions.
+	"$kind_bin/kubeadm" config images list --kubernetes-version "$kubernetes" >"$work/names" 2>"$logs/kubeadm.log"
 	while read -r image; do
 		name=${image##*/} name=${name%%:*}
 		case $name in
-		kube-proxy) build_kube_proxy "$image" ;;
-		coredns) pack_program "$image" coredns /coredns ;;
+		coredns) pack_program "$image" coredns ;;
 		pause)
-			pack_program "$image" pause /pause -user 65535:65535
+			pack_program "$image" pause -user 65535:65535
 			pause=$image
 			;;
-		*) pack_program "$image" "$name" "/usr/local/bin/$name" -cmd ;; # a static pod names its program
+		*) control_plane+=("$image") ;;
 		esac
 	done <"$work/names"
+	build_control_plane "${control_plane[@]}"
 	with_libraries /usr/sbin/nft
 	install -m 755 "$kind_bin/podnet" "$work/image/podnet"
-	pack diseq-kind/podnet:dev "$work/image" -- /podnet
-	pack_program diseq-kind/local-path-provisioner:dev local-path-provisioner /local-path-provisioner
-	with_libraries /bin/dash /bin/mkdir /bin/rm
-	ln -s dash "$work/image/bin/sh"
-	pack diseq-kind/local-path-helper:dev "$work/image" -- /bin/sh
+	pack "$work/image" diseq-kind/podnet:dev -- /podnet
+	pack_program diseq-kind/volumes:dev volumes
 }
 
-# kube-proxy calls iptables, which opens its extensions at run time, by name: many are links, and
-# one needs a library that no program needs. Without them, services work on some nodes or on none.
-build_kube_proxy() {
+# build_control_plane NAME:TAG...: one image for all pods that name their program: those of kubeadm,
+# and kube-proxy. It calls iptables, which opens its extensions at run time, by name: many are links,
+# and one needs a library that no program needs. Without them, services work on some nodes or on
+# none.
+build_control_plane() {
 	local name extensions image=$work/image
 	mapfile -t extensions < <(cd "$root" && printf '/%s\n' usr/lib/*/xtables/*.so)
 	with_libraries /usr/sbin/xtables-{nft,legacy}-multi /usr/sbin/nft /usr/sbin/conntrack /bin/kmod /bin/dash "${extensions[@]}"
@@ -160,15 +169,16 @@ build_kube_proxy() {
 	done
 	mkdir -p "$image"/{run,tmp,sbin,usr/lib}
 	ln -s /bin/kmod "$image/sbin/modprobe"
-	install -D -m 755 "$kind_bin/kube-proxy" "$image/usr/local/bin/kube-proxy"
-	pack "$1" "$image" -cmd -- /usr/local/bin/kube-proxy
+	install_kubernetes "$image/usr/local/bin" kube-{apiserver,controller-manager,scheduler,proxy}
+	install -m 755 "$kind_bin/etcd" "$image/usr/local/bin/etcd"
+	pack "$image" "$@"
 }
 
 # --- the root of a node ------------------------------------------------------------------------------------------------
 
 build_root() {
 	local files name
-	files=$(go -C "$kind_dir/go/tools" list -m -f '{{.Dir}}' sigs.k8s.io/kind)/images/base/files
+	files=$(module_value sigs.k8s.io/kind '{{.Dir}}')/images/base/files
 	mkdir -p "$root"
 	tar -C "$root" -xf "$base_archive"
 	# kind's own entrypoint, units and settings. Files of a module are read-only and not executable.
@@ -183,7 +193,8 @@ build_root() {
 		install -m 755 "$root/usr/lib/cni/$name" "$root/opt/cni/bin/$name"
 	done
 	rm -rf "$root/usr/lib/cni"
-	install -m 755 "$kind_bin"/{kubeadm,kubelet,kubectl} "$root/usr/bin/"
+	install_kubernetes "$root/usr/bin" kubeadm kubelet
+	install -m 755 "$kind_bin/kubectl" "$root/usr/bin/kubectl"
 	printf %s "$kubernetes" >"$root/kind/version"
 	install -m 644 "$kind_dir/node/cni.yaml" "$root/kind/manifests/default-cni.yaml"
 	install -m 644 "$kind_dir/node/storage.yaml" "$root/kind/manifests/default-storage.yaml"
