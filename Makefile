@@ -169,7 +169,7 @@ processes: ## Hard failures with real processes: killed, frozen, cut off.
 .PHONY: compose-test
 compose-test: ## compose.yaml on a Docker engine: the one that answers, or one of our own (hack/kind).
 	@hack/image/build.sh --out $(BIN)/images node
-	@$(GO) -C hack/tools/compose build -trimpath -o $(TOOLS_BIN)/docker-compose github.com/docker/compose/v2/cmd
+	@$(GO) -C hack/tools/compose build -trimpath -o $(TOOLS_BIN)/docker-compose github.com/docker/compose/v5/cmd
 	@hack/kind/kind.sh engine up
 	@$(PHASE) 'docker compose' hack/kind/kind.sh run -- env DOCKER_COMPOSE=$(TOOLS_BIN)/docker-compose \
 		$(GO) test -count=1 -v -timeout 15m $(TESTFLAGS) ./test/compose/...
