@@ -103,6 +103,10 @@ devnet-demo: build ## The same without a cluster: start a network, submit, verif
 
 ##@ Test
 
+.PHONY: quick
+quick: ## Format, vet and unit tests of what changed since main and of its importers, transcripts: a minute. BASE, TESTFLAGS.
+	@$(PHASE) quick env BASE='$(BASE)' KIND_PKGS='$(KIND_PKGS)' TESTFLAGS='$(TESTFLAGS)' hack/quick.sh
+
 .PHONY: test
 test: ## Everything that CI runs, the quick phases first; each phase below also runs alone.
 	@start=$$(date +%s); \
