@@ -119,8 +119,8 @@ func getEvidence(ctx context.Context, c *client.Client, _ string) (any, error) {
 
 func parseHeight(arg string) (uint64, error) {
 	height, err := strconv.ParseUint(arg, 10, 64)
-	if err != nil {
-		return 0, usagef("height %q: want a number from 0", arg)
+	if err != nil || height > chain.MaxNumber {
+		return 0, usagef("height %q: want a number from 0 to %d", arg, uint64(chain.MaxNumber))
 	}
 	return height, nil
 }

@@ -64,20 +64,28 @@ func (h *Header) UnmarshalJSON(b []byte) error {
 // Encode returns the canonical encoding.
 func (h *Header) Encode() []byte { return h.append(make([]byte, 0, 384)) }
 
-// Time returns the timestamp as a time; one beyond 2^53 ms, which no clock shows, as that.
-func (h *Header) Time() time.Time { return time.UnixMilli(int64(min(h.Timestamp, 1<<53))) }
+// Time returns the timestamp as a time, at most [MaxNumber] milliseconds.
+func (h *Header) Time() time.Time { return time.UnixMilli(int64(min(h.Timestamp, MaxNumber))) }
+
+// checkNumbers reports a number that no valid header holds.
+func (h *Header) checkNumbers() error {
+	if m := max(h.Height, h.Timestamp, h.StateHeight); m > MaxNumber {
+		return fmt.Errorf("%w: header with the number %d, at most %d allowed", ErrMalformed, m, uint64(MaxNumber))
+	}
+	return nil
+}
 
 // Hash returns the block hash.
 func (h *Header) Hash() Hash { return digest("diseq/header", h.Encode()) }
 
 func (d *decoder) header() Header {
-	h := Header{ProtocolVersion: d.u32("protocol version"), ChainID: string(d.bytes("chain id", maxChainIDBytes)), Height: d.u64("height")}
+	h := Header{ProtocolVersion: d.u32("protocol version"), ChainID: string(d.bytes("chain id", maxChainIDBytes)), Height: d.number("height")}
 	d.fixed("parent hash", h.ParentHash[:])
-	h.Timestamp = d.u64("timestamp")
+	h.Timestamp = d.number("timestamp")
 	h.Proposer = d.u32("proposer")
 	d.fixed("messages root", h.MessagesRoot[:])
 	h.MessagesCount = d.u32("messages count")
-	h.StateHeight = d.u64("state height")
+	h.StateHeight = d.number("state height")
 	for _, f := range []*Hash{&h.StateRoot, &h.Beacon, &h.CommitmentHash, &h.ValidatorsHash, &h.NextValidatorsHash} {
 		d.fixed("header hashes", f[:])
 	}
@@ -124,7 +132,7 @@ func (c *Commitment) Encode() []byte { return c.append(nil) }
 func (c *Commitment) Hash() Hash { return digest("diseq/commitment", c.Encode()) }
 
 func (d *decoder) commitment() Commitment {
-	c := Commitment{Epoch: d.u64("epoch"), Validator: d.u32("validator")}
+	c := Commitment{Epoch: d.number("epoch"), Validator: d.u32("validator")}
 	d.fixed("output", c.Output[:])
 	c.Proof = d.bytes("proof", MaxProofBytes)
 	return c
@@ -295,6 +303,9 @@ func (f *FinalBlock) Verify(chainID string, set *ValidatorSet) error {
 }
 
 func verifyFinalization(c *Certificate, h *Header, chainID string, set *ValidatorSet) error {
+	if err := h.checkNumbers(); err != nil {
+		return err
+	}
 	if c.Kind != Finalize {
 		return fmt.Errorf("certificate of %v votes, want finalize", c.Kind)
 	}

@@ -4,11 +4,17 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/diseq/diseq/internal/document"
 )
 
 // ErrMalformed is wrapped by every error about bytes or JSON that are no encoding of what they
 // claim to be.
 var ErrMalformed = errors.New("malformed")
+
+// MaxNumber is the largest height, time or epoch: 2^53 - 1, the largest integer that every JSON parser
+// reads exactly. At one block each millisecond a chain reaches it after 285,000 years.
+const MaxNumber = document.MaxNumber
 
 func appendU32(b []byte, v uint32) []byte { return binary.BigEndian.AppendUint32(b, v) }
 
@@ -69,6 +75,16 @@ func (d *decoder) u64(what string) uint64 {
 		return binary.BigEndian.Uint64(v)
 	}
 	return 0
+}
+
+// number reads a height, a time or a count.
+func (d *decoder) number(what string) uint64 {
+	v := d.u64(what)
+	if v > MaxNumber {
+		d.fail("%s %d, at most %d allowed", what, v, uint64(MaxNumber))
+		return 0
+	}
+	return v
 }
 
 // fixed fills dst.

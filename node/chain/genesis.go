@@ -82,6 +82,9 @@ func (g *Genesis) Validate() error {
 	if !chainIDForm.MatchString(g.ChainID) {
 		return fmt.Errorf("genesis: chain_id %q: want 1 to 64 of a-z, 0-9, '-' and '.', a letter or digit at both ends", g.ChainID)
 	}
+	if g.TimeMS > MaxNumber {
+		return fmt.Errorf("genesis: time_ms is %d, allowed are 0 to %d", g.TimeMS, uint64(MaxNumber))
+	}
 	names := map[string]bool{}
 	for i, v := range g.Validators {
 		if v.Name == "" || len(v.Name) > maxNameBytes || names[v.Name] {

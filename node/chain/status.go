@@ -53,7 +53,7 @@ func DecodeStatus(in []byte) (*Status, error) {
 	d := decoder{b: in}
 	s := &Status{}
 	d.fixed("nonce", s.Nonce[:])
-	s.Height = d.u64("height")
+	s.Height = d.number("height")
 	d.fixed("block", s.Block[:])
 	d.fixed("validator", s.Validator[:])
 	d.fixed("signature", s.Signature[:])

@@ -101,6 +101,9 @@ func (v *Vote) check() error {
 	if v.Height == 0 {
 		return fmt.Errorf("%w: vote at height 0, which is genesis", ErrMalformed)
 	}
+	if v.Height > MaxNumber {
+		return fmt.Errorf("%w: vote at height %d, at most %d allowed", ErrMalformed, v.Height, uint64(MaxNumber))
+	}
 	if (v.Kind == Nullify) != v.Block.IsZero() {
 		return fmt.Errorf("%w: %v vote for block %v", ErrMalformed, v.Kind, v.Block)
 	}
@@ -120,7 +123,7 @@ func (v *Vote) append(b []byte) []byte {
 func (v *Vote) Encode() []byte { return v.append(make([]byte, 0, voteSize)) }
 
 func (d *decoder) vote() Vote {
-	v := Vote{Kind: Kind(d.u8("vote kind")), Height: d.u64("height"), Round: d.u32("round")}
+	v := Vote{Kind: Kind(d.u8("vote kind")), Height: d.number("height"), Round: d.u32("round")}
 	d.fixed("block", v.Block[:])
 	v.Validator = d.u32("validator")
 	d.fixed("signature", v.Signature[:])
@@ -225,7 +228,7 @@ func (c *Certificate) Encode() []byte {
 }
 
 func (d *decoder) certificate() Certificate {
-	c := Certificate{Kind: Kind(d.u8("certificate kind")), Height: d.u64("height"), Round: d.u32("round")}
+	c := Certificate{Kind: Kind(d.u8("certificate kind")), Height: d.number("height"), Round: d.u32("round")}
 	d.fixed("block", c.Block[:])
 	n := d.count("votes", MaxValidators, signatureSize)
 	c.Votes = make([]VoteSignature, n)

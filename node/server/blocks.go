@@ -132,8 +132,8 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) error {
 
 func parseHeight(name, value string) (uint64, error) {
 	height, err := strconv.ParseUint(value, 10, 64)
-	if err != nil {
-		return 0, badRequest("%s %q: want a height, a number from 0", name, value)
+	if err != nil || height > chain.MaxNumber {
+		return 0, badRequest("%s %q: want a height, a number from 0 to %d", name, value, uint64(chain.MaxNumber))
 	}
 	return height, nil
 }

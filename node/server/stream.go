@@ -2,12 +2,13 @@ package server
 
 import (
 	"fmt"
-	"math"
 	"mime"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/diseq/diseq/node/chain"
 )
 
 // stream sends final blocks from a height on, then each new one. It reads them by height at the
@@ -97,7 +98,7 @@ func (s *Server) streamStart(r *http.Request) (uint64, error) {
 		if err != nil {
 			return 0, err
 		}
-		if height == math.MaxUint64 {
+		if height == chain.MaxNumber {
 			return 0, badRequest("Last-Event-ID %q: there is no height after it", id)
 		}
 		return height + 1, nil

@@ -163,7 +163,9 @@ func TestStreamRefusesMalformedStarts(t *testing.T) {
 	for _, q := range []request{
 		{path: "/v1/stream?from=x"}, {path: "/v1/stream?from="}, {path: "/v1/stream?messages=2"},
 		{path: "/v1/stream", header: http.Header{"Last-Event-Id": {"x"}}},
+		{path: "/v1/stream", header: http.Header{"Last-Event-Id": {"9007199254740991"}}},
 		{path: "/v1/stream", header: http.Header{"Last-Event-Id": {"18446744073709551615"}}},
+		{path: "/v1/stream?from=9007199254740992"},
 	} {
 		if got := do(t, h, q); got.status != 400 || got.errorCode(t) != "malformed" {
 			t.Errorf("%+v: %+v", q, got)

@@ -44,11 +44,15 @@ func (v *Voter) newBlock(ctx context.Context, height uint64) (*chain.Block, erro
 		return nil, err
 	}
 	commitment := v.cfg.Ledger.Beacon().ForBlock(height)
+	timestamp := max(uint64(max(v.cfg.Now().UnixMilli(), 0)), parent.Timestamp+1)
+	if max(height, timestamp) > chain.MaxNumber {
+		return nil, fmt.Errorf("block at height %d with timestamp %d: at most %d allowed", height, timestamp, uint64(chain.MaxNumber))
+	}
 	set := v.set.Hash()
 	b := &chain.Block{
 		Header: chain.Header{
 			ProtocolVersion: chain.ProtocolVersion, ChainID: v.cfg.Genesis.ChainID, Height: height, ParentHash: tip.Hash,
-			Timestamp: max(uint64(v.cfg.Now().UnixMilli()), parent.Timestamp+1), Proposer: uint32(v.set.Index(v.self)),
+			Timestamp: timestamp, Proposer: uint32(v.set.Index(v.self)),
 			MessagesRoot: chain.MessagesRoot(selection.Messages), MessagesCount: uint32(len(selection.Messages)),
 			StateHeight: stateHeight, StateRoot: stateRoot, Beacon: beacon,
 			ValidatorsHash: set, NextValidatorsHash: set,

@@ -199,6 +199,23 @@ func TestABlockIsLaterThanItsParentWhateverTheClockSays(t *testing.T) {
 	}
 }
 
+// A clock that is off, before 1970 or far in the future, makes no block that nobody can read.
+func TestABlocksTimestampIsANumberThatEveryoneReads(t *testing.T) {
+	r := newRoom(t, 2, 2, 0)
+	r.now = func() time.Time { return time.UnixMilli(-1) }
+	b, err := r.newBlock(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := r.genesis.TimeMS + 1; b.Header.Timestamp != want {
+		t.Errorf("timestamp %d, want %d", b.Header.Timestamp, want)
+	}
+	r.now = func() time.Time { return time.UnixMilli(chain.MaxNumber + 1) }
+	if b, err := r.newBlock(t.Context(), 1); err == nil {
+		t.Errorf("a block with timestamp %d", b.Header.Timestamp)
+	}
+}
+
 // A node whose trie is behind the state that its parent certifies once built blocks with that
 // height and its own, older root: all others refused them.
 //
