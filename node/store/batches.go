@@ -2,9 +2,7 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
-	"fmt"
 
 	"github.com/diseq/diseq/node/chain"
 )
@@ -35,21 +33,6 @@ func batchSum(b *chain.StoredBatch) int64 {
 	return checksum(b.Number, b.Hash[:], b.Author[:], b.Data)
 }
 
-// RemoveBatches drops batches that will never be ordered. Those of a block go with its Commit.
-func (s *Store) RemoveBatches(ctx context.Context, hashes []chain.Hash) error {
-	if len(hashes) == 0 {
-		return nil
-	}
-	return s.writer.submit(ctx, 64*len(hashes), func(tx *transaction) error {
-		for _, h := range hashes {
-			if err := tx.exec(removeBatch, h[:]); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
 const batchColumns = "arrival, hash, author, incarnation, number, sum, batch"
 
 func (s *Store) scanBatch(row interface{ Scan(...any) error }) (b chain.StoredBatch, arrival int64, err error) {
@@ -67,15 +50,6 @@ func (s *Store) scanBatch(row interface{ Scan(...any) error }) (b chain.StoredBa
 		return chain.StoredBatch{}, 0, s.file.Corrupt("batch %v does not have its checksum", b.Hash)
 	}
 	return b, arrival, nil
-}
-
-// Batch returns a batch that waits.
-func (s *Store) Batch(ctx context.Context, hash chain.Hash) (chain.StoredBatch, error) {
-	b, _, err := s.scanBatch(s.reads.QueryRowContext(ctx, "SELECT "+batchColumns+" FROM batches WHERE hash = ?", hash[:]))
-	if errors.Is(err, sql.ErrNoRows) {
-		return chain.StoredBatch{}, fmt.Errorf("store: batch %v: %w", hash, ErrNotFound)
-	}
-	return b, s.file.Explain("read batch", err)
 }
 
 // batchPage bounds what PendingBatches holds in memory at a time: a page ends with the batch that

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/diseq/diseq/node/chain"
@@ -95,7 +96,8 @@ func (s *Store) Strengthen(c *chain.Certificate) {
 }
 
 // writeStronger runs at the end of each transaction. A certificate whose block is not there yet
-// stays, and so does one whose transaction fails.
+// stays, and so does one whose transaction fails. Where the stored certificate is damaged, the block
+// has to be replaced first.
 func (s *Store) writeStronger(tx *transaction) error {
 	s.strengthening.Lock()
 	defer s.strengthening.Unlock()
@@ -106,6 +108,10 @@ func (s *Store) writeStronger(tx *transaction) error {
 		}
 		s.written = append(s.written, c)
 		held, err := tx.certificate(height)
+		if errors.Is(err, ErrCorrupt) {
+			s.logger.Warn("stronger certificate dropped: the stored one is damaged", "height", height, "err", err)
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -133,7 +139,11 @@ func (tx *transaction) certificate(height uint64) (*chain.Certificate, error) {
 	if sum != checksum(height, encoded) {
 		return nil, tx.file.Corrupt("certificate of block %d does not have its checksum", height)
 	}
-	return chain.DecodeCertificate(encoded)
+	c, err := chain.DecodeCertificate(encoded)
+	if err != nil {
+		return nil, tx.file.Corrupt("certificate of block %d: %w", height, err)
+	}
+	return c, nil
 }
 
 // durable is called with the newest block of each transaction on disk.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/diseq/diseq/node/internal/sqlitefile"
 )
@@ -19,6 +20,10 @@ var (
 	// ErrCorrupt is wrapped, with the name of the file, when what is on disk cannot be what was
 	// written.
 	ErrCorrupt = sqlitefile.ErrCorrupt
+	// ErrMalformed is wrapped when SQLite finds that the structure of a file is broken. It wraps
+	// ErrCorrupt. A [*DamagedBlockError] may wrap it and still be repaired; a write that fails with
+	// it cannot be, and the caller should stop.
+	ErrMalformed = sqlitefile.ErrMalformed
 	// ErrNoVoteStore is wrapped when a validator has no vote store: it must rejoin.
 	ErrNoVoteStore = errors.New("no vote store")
 	// ErrExists is wrapped when a vote store is to be created where there is one.
@@ -31,3 +36,16 @@ var (
 	// ErrClosed is returned after Close.
 	ErrClosed = errors.New("store is closed")
 )
+
+// DamagedBlockError says that a stored final block cannot be what was written: its rows are missing
+// or unreadable, lack their checksum, or contradict each other. It wraps ErrCorrupt. [Store.Replace]
+// repairs the block.
+type DamagedBlockError struct {
+	Height uint64
+	Err    error
+}
+
+func (e *DamagedBlockError) Error() string { return fmt.Sprintf("block %d: %v", e.Height, e.Err) }
+
+// Unwrap returns the damage as it was found.
+func (e *DamagedBlockError) Unwrap() error { return e.Err }

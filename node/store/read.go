@@ -7,152 +7,28 @@ import (
 	"fmt"
 
 	"github.com/diseq/diseq/node/chain"
-	"github.com/diseq/diseq/node/internal/sqlitefile"
 )
 
-// A reader reads blocks.db through any pool of connections.
-type reader struct {
-	db   *sql.DB
-	file *sqlitefile.File
-}
-
-func (s *Store) reader() reader { return reader{db: s.reads, file: s.file} }
-
-// encodedBlocks returns the encodings of consecutive final blocks from a height on: at most count,
-// and only one if it alone has limit bytes or more.
-func (r reader) encodedBlocks(ctx context.Context, from uint64, count, limit int) (out [][]byte, err error) {
-	at, err := signed(from)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := r.db.QueryContext(ctx, `SELECT b.height, b.block_sum, b.messages_sum, c.sum, b.block, b.messages, c.certificate
-		FROM blocks b JOIN certificates c ON c.height = b.height WHERE b.height >= ? ORDER BY b.height LIMIT ?`, at, count)
-	if err != nil {
-		return nil, r.file.Explain("read blocks", err)
-	}
-	defer func() { err = errors.Join(err, r.file.Explain("read blocks", rows.Close())) }()
-	for size := 0; rows.Next(); {
-		var height, blockSum, messagesSum, certificateSum int64
-		var block, messages, certificate sql.RawBytes
-		if err := rows.Scan(&height, &blockSum, &messagesSum, &certificateSum, &block, &messages, &certificate); err != nil {
-			return nil, r.file.Explain("read blocks", err)
-		}
-		h := uint64(height)
-		if want := from + uint64(len(out)); h != want {
-			return nil, r.file.Corrupt("block %d is missing", want)
-		}
-		if checksum(h, block) != blockSum || checksum(h, messages) != messagesSum || checksum(h, certificate) != certificateSum {
-			return nil, r.file.Corrupt("block %d does not have its checksum", h)
-		}
-		size += len(block) + len(messages) + len(certificate)
-		if size > limit && len(out) > 0 {
-			return out, nil
-		}
-		one := make([]byte, 0, len(block)+len(messages)+len(certificate))
-		out = append(out, append(append(append(one, block...), messages...), certificate...))
-	}
-	return out, r.file.Explain("read blocks", rows.Err())
-}
-
-// row reads one row whose first column is the checksum of the second.
-func (r reader) row(ctx context.Context, what, query string, height uint64) ([]byte, error) {
+// Justification returns the notarizations and nullifications of the rounds below the one that decided
+// a block, as the committer encoded them. Should there be a fork, evidence is cut from them
+// (docs/consensus.md). A block that was decided in round 0 has none: the error wraps ErrNotFound.
+func (s *Store) Justification(ctx context.Context, height uint64) ([]byte, error) {
 	at, err := signed(height)
 	if err != nil {
 		return nil, err
 	}
 	var sum int64
 	var content []byte
-	err = r.db.QueryRowContext(ctx, query, at).Scan(&sum, &content)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, fmt.Errorf("store: %s of height %d: %w", what, height, ErrNotFound)
-	}
-	if err != nil {
-		return nil, r.file.Explain("read "+what, err)
-	}
-	if sum != checksum(height, content) {
-		return nil, r.file.Corrupt("%s of height %d does not have its checksum", what, height)
+	err = s.reads.QueryRowContext(ctx, "SELECT sum, justification FROM justifications WHERE height = ?", at).Scan(&sum, &content)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, fmt.Errorf("store: justification of height %d: %w", height, ErrNotFound)
+	case err != nil:
+		return nil, s.file.Explain("read justification", err)
+	case sum != checksum(height, content):
+		return nil, s.file.Corrupt("justification of height %d does not have its checksum", height)
 	}
 	return content, nil
-}
-
-// decode reads the encoding of a block from the file: what is wrong with it is the file's fault.
-func (s *Store) decode(height uint64, encoded []byte) (*chain.FinalBlock, error) {
-	// The sum of all messages bounds each of them: what was committed was within max_block_bytes,
-	// which decoding allows for.
-	f, err := chain.DecodeFinalBlock(encoded, len(encoded))
-	if err != nil {
-		return nil, s.file.Corrupt("block %d: %w", height, err)
-	}
-	if f.Header.Height != height {
-		return nil, s.file.Corrupt("block %d says it is %d", height, f.Header.Height)
-	}
-	return f, nil
-}
-
-// Block returns a final block; height 0 is genesis, with a zero certificate.
-func (s *Store) Block(ctx context.Context, height uint64) (*chain.FinalBlock, error) {
-	if height == 0 {
-		return s.genesisBlock(), nil
-	}
-	if height > s.Height() {
-		return nil, fmt.Errorf("store: block %d: %w", height, ErrNotFound)
-	}
-	encoded, err := s.reader().encodedBlocks(ctx, height, 1, 0)
-	if err != nil {
-		return nil, err
-	}
-	if len(encoded) == 0 {
-		return nil, s.file.Corrupt("no block at height %d", height)
-	}
-	return s.decode(height, encoded[0])
-}
-
-// Header returns the header of a final block without reading its messages.
-func (s *Store) Header(ctx context.Context, height uint64) (*chain.Header, error) {
-	if height == 0 {
-		return &s.genesisBlock().Header, nil
-	}
-	encoded, err := s.reader().row(ctx, "header", "SELECT block_sum, block FROM blocks WHERE height = ?", height)
-	if err != nil {
-		return nil, err
-	}
-	b, err := chain.DecodeBlock(encoded)
-	if err != nil {
-		return nil, s.file.Corrupt("block %d: %w", height, err)
-	}
-	return &b.Header, nil
-}
-
-// Certificate returns the finalization of a block: the strongest that was written.
-func (s *Store) Certificate(ctx context.Context, height uint64) (*chain.Certificate, error) {
-	encoded, err := s.reader().row(ctx, "certificate", "SELECT sum, certificate FROM certificates WHERE height = ?", height)
-	if err != nil {
-		return nil, err
-	}
-	c, err := chain.DecodeCertificate(encoded)
-	if err != nil {
-		return nil, s.file.Corrupt("certificate of height %d: %w", height, err)
-	}
-	return c, nil
-}
-
-// Justification returns the encoded proposal of a block decided in a round above 0; others wrap
-// ErrNotFound.
-func (s *Store) Justification(ctx context.Context, height uint64) ([]byte, error) {
-	return s.reader().row(ctx, "justification", "SELECT sum, justification FROM justifications WHERE height = ?", height)
-}
-
-// EncodedBlocks returns the encodings (chain.FinalBlock) of consecutive final blocks from a height
-// >= 1 on: at most maxCount of them and maxBytes in all, but always the first one. There are none
-// above Height.
-func (s *Store) EncodedBlocks(ctx context.Context, from uint64, maxCount, maxBytes int) ([][]byte, error) {
-	if from == 0 {
-		return nil, errors.New("store: block 0 is genesis and has no encoding")
-	}
-	if from > s.Height() || maxCount <= 0 {
-		return nil, nil
-	}
-	return s.reader().encodedBlocks(ctx, from, maxCount, maxBytes)
 }
 
 func (tx *transaction) putEpoch(e chain.Epoch) error {
@@ -196,18 +72,6 @@ func (s *Store) Epochs(ctx context.Context, from uint64, limit int) (out []chain
 		out = append(out, e)
 	}
 	return out, s.file.Explain("read epochs", rows.Err())
-}
-
-// Epoch returns what is final of one beacon epoch.
-func (s *Store) Epoch(ctx context.Context, number uint64) (chain.Epoch, error) {
-	found, err := s.Epochs(ctx, number, 1)
-	if err != nil {
-		return chain.Epoch{}, err
-	}
-	if len(found) == 0 || found[0].Number != number {
-		return chain.Epoch{}, fmt.Errorf("store: epoch %d: %w", number, ErrNotFound)
-	}
-	return found[0], nil
 }
 
 // EvidencePerValidator is how many pieces of evidence are kept about one validator: one is enough

@@ -37,7 +37,9 @@ CREATE TABLE batches (arrival INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, au
   number INTEGER NOT NULL, sum INTEGER NOT NULL, batch BLOB NOT NULL);
 CREATE TABLE epochs (epoch INTEGER PRIMARY KEY, beacon BLOB NOT NULL, output BLOB);
 CREATE TABLE evidence (arrival INTEGER PRIMARY KEY, public_key BLOB NOT NULL, rule TEXT NOT NULL, height INTEGER NOT NULL,
-  round INTEGER NOT NULL, evidence BLOB NOT NULL, UNIQUE (public_key, rule, height, round));`},
+  round INTEGER NOT NULL, evidence BLOB NOT NULL, UNIQUE (public_key, rule, height, round));`, `
+CREATE TABLE copies (arrival INTEGER PRIMARY KEY, height INTEGER NOT NULL, sum INTEGER NOT NULL, block BLOB NOT NULL);
+CREATE INDEX copies_by_height ON copies (height);`},
 }
 
 // walkLimit is the file size, in bytes, up to which opening walks the whole structure of a database
@@ -56,6 +58,7 @@ var (
 	readCertificate  = &sqlitefile.Statement{Name: "read certificate", SQL: "SELECT sum, certificate FROM certificates WHERE height = ?"}
 	addJustification = &sqlitefile.Statement{Name: "add justification",
 		SQL: "INSERT INTO justifications (height, sum, justification) VALUES (?, ?, ?)"}
+	addCopy  = &sqlitefile.Statement{Name: "add copy", SQL: "INSERT INTO copies (height, sum, block) VALUES (?, ?, ?)"}
 	putEpoch = &sqlitefile.Statement{Name: "put epoch", SQL: `INSERT INTO epochs (epoch, beacon, output) VALUES (?, ?, ?)
 		ON CONFLICT (epoch) DO UPDATE SET beacon = excluded.beacon, output = coalesce(excluded.output, output)`}
 	addEvidence = &sqlitefile.Statement{Name: "add evidence", SQL: `INSERT INTO evidence (public_key, rule, height, round, evidence)
@@ -229,14 +232,7 @@ func (s *Store) inspectNewest(db *sql.DB, newest uint64) error {
 	from := max(1, newest-min(newest, linksChecked-1))
 	last := tip{hash: s.genesisBlock().Hash()}
 	for height := from; height <= newest; height++ {
-		encoded, err := r.encodedBlocks(context.Background(), height, 1, 0)
-		if err != nil {
-			return err
-		}
-		if len(encoded) == 0 {
-			return s.file.Corrupt("no block at height %d", height)
-		}
-		f, err := s.decode(height, encoded[0])
+		f, err := r.block(context.Background(), height)
 		if err != nil {
 			return err
 		}

@@ -74,7 +74,7 @@ func openStore(ctx context.Context, path string, o Options) (_ *store, _ *state,
 	}
 	// A flush is one commit, and its checkpoint must not stall Append (flush.go). A commit lost with
 	// the machine's power is computed again.
-	if s.write, err = s.file.OpenWriting(1, "synchronous(NORMAL)"); err != nil {
+	if s.write, err = s.file.OpenWriting(1, sqlitefile.Pragmas{"synchronous": "NORMAL"}); err != nil {
 		return nil, nil, err
 	}
 	// Until a connection that writes has opened the file there is no log for readers to share.

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 )
 
 // A Schema tells one kind of file from another, and one version of it from the next.
@@ -73,13 +72,18 @@ func (f *File) Create(fill func(*sql.Tx) error) error {
 	return f.Explain("create", err)
 }
 
-func (f *File) fill(fill func(*sql.Tx) error) error {
-	db, err := f.pool(create, 1, append([]string{"page_size(" + strconv.Itoa(f.Schema.PageSize) + ")"}, writing...)...)
+func (f *File) fill(fill func(*sql.Tx) error) (err error) {
+	db, err := f.pool(create, 1, nil)
 	if err != nil {
 		return err
 	}
 	// closing moves the log into the file and syncs it
-	return errors.Join(f.migrate(db, 0, fill), db.Close())
+	defer func() { err = errors.Join(err, db.Close()) }()
+	// Not with the other pragmas: once a connection has set its journal mode the page size stands.
+	if _, err := db.Exec(fmt.Sprintf("PRAGMA page_size = %d; PRAGMA journal_mode = WAL", f.Schema.PageSize)); err != nil {
+		return err
+	}
+	return f.migrate(db, 0, fill)
 }
 
 // Remove deletes the file with its log. It is no error if there is none.
@@ -97,7 +101,7 @@ func (f *File) Upgrade(from int) error {
 	if from == f.Schema.Version() {
 		return nil
 	}
-	db, err := f.OpenWriting(1)
+	db, err := f.OpenWriting(1, nil)
 	if err != nil {
 		return err
 	}
@@ -142,7 +146,7 @@ func (f *File) Inspect(check func(*sql.DB) error) (version int, err error) {
 	if log == 0 {
 		mode = immutable
 	}
-	db, err := f.pool(mode, 1, reading...)
+	db, err := f.pool(mode, 1, reading)
 	if err != nil {
 		return 0, err
 	}

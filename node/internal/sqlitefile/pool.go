@@ -2,10 +2,10 @@ package sqlitefile
 
 import (
 	"database/sql"
+	"maps"
 	"net/url"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	_ "modernc.org/sqlite" // registers the driver "sqlite"
 )
@@ -20,27 +20,31 @@ const (
 	immutable access = "ro&immutable=1"
 )
 
-// always are the pragmas of every connection; a later one of the same name overrides them.
-var always = []string{"busy_timeout(5000)", "trusted_schema(0)", "cell_size_check(1)", "synchronous(FULL)"}
+// always are the pragmas of every connection. The driver runs them in the order of their names.
+var always = Pragmas{"busy_timeout": "5000", "trusted_schema": "0", "cell_size_check": "1", "synchronous": "FULL"}
 
 // writing are the pragmas of a connection that writes. SQLite runs no checkpoint by itself; a log
 // that grew beyond the limit is cut when it starts again.
-var writing = []string{"journal_mode(WAL)", "wal_autocheckpoint(0)", "journal_size_limit(" + strconv.Itoa(logHard) + ")", "cache_size(-4096)"}
+var writing = Pragmas{
+	"journal_mode": "WAL", "wal_autocheckpoint": "0", "journal_size_limit": strconv.Itoa(logHard), "cache_size": "-4096",
+}
 
-var reading = []string{"query_only(1)", "cache_size(-1024)"}
+var reading = Pragmas{"query_only": "1", "cache_size": "-1024"}
+
+// Pragmas are settings of a connection by their names (https://sqlite.org/pragma.html).
+type Pragmas map[string]string
 
 // OpenWriting opens at most limit connections that write. Pragmas override the package's own.
-func (f *File) OpenWriting(limit int, pragmas ...string) (*sql.DB, error) {
-	return f.pool(readWrite, limit, append(writing[:len(writing):len(writing)], pragmas...)...)
+func (f *File) OpenWriting(limit int, pragmas Pragmas) (*sql.DB, error) {
+	return f.pool(readWrite, limit, writing, pragmas)
 }
 
-// OpenReading opens at most limit connections that cannot write. Pragmas override the package's
-// own.
-func (f *File) OpenReading(limit int, pragmas ...string) (*sql.DB, error) {
-	return f.pool(readOnly, limit, append(reading[:len(reading):len(reading)], pragmas...)...)
+// OpenReading opens at most limit connections that cannot write.
+func (f *File) OpenReading(limit int) (*sql.DB, error) {
+	return f.pool(readOnly, limit, reading, nil)
 }
 
-func (f *File) pool(mode access, limit int, pragmas ...string) (*sql.DB, error) {
+func (f *File) pool(mode access, limit int, pragmas ...Pragmas) (*sql.DB, error) {
 	db, err := sql.Open("sqlite", f.source(mode, pragmas...))
 	if err != nil {
 		return nil, f.Explain("open", err)
@@ -51,9 +55,16 @@ func (f *File) pool(mode access, limit int, pragmas ...string) (*sql.DB, error) 
 }
 
 // source returns the data source name.
-func (f *File) source(mode access, pragmas ...string) string {
+func (f *File) source(mode access, pragmas ...Pragmas) string {
+	all := maps.Clone(always)
+	for _, p := range pragmas {
+		maps.Copy(all, p)
+	}
 	// Without OmitHost SQLite would take the first part of a relative path for a host.
 	u := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(f.Path)}
-	all := append(always[:len(always):len(always)], pragmas...)
-	return u.String() + "?mode=" + string(mode) + "&_pragma=" + strings.Join(all, "&_pragma=")
+	out := u.String() + "?mode=" + string(mode)
+	for name, value := range all {
+		out += "&_pragma=" + name + "(" + value + ")"
+	}
+	return out
 }

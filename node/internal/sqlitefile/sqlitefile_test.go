@@ -23,7 +23,7 @@ func must(t testing.TB, err error) {
 var discard = slog.New(slog.DiscardHandler)
 
 var testSchema = Schema{
-	Application: 5, PageSize: 4096, WalkLimit: 1 << 20, Migrations: []string{"CREATE TABLE a (x INTEGER PRIMARY KEY, y BLOB)"},
+	Application: 5, PageSize: 16384, WalkLimit: 1 << 20, Migrations: []string{"CREATE TABLE a (x INTEGER PRIMARY KEY, y BLOB)"},
 }
 
 var add = &Statement{"add", "INSERT INTO a (x, y) VALUES (?, ?)"}
@@ -66,7 +66,7 @@ func TestEveryConnectionOfAWriterIsFullySynchronous(t *testing.T) {
 }
 
 func TestAPragmaOfTheCallerOverridesThePackages(t *testing.T) {
-	db, err := created(t).OpenWriting(1, "synchronous(NORMAL)")
+	db, err := created(t).OpenWriting(1, Pragmas{"synchronous": "NORMAL"})
 	must(t, err)
 	var synchronous int
 	must(t, db.QueryRow("PRAGMA synchronous").Scan(&synchronous))
@@ -141,6 +141,10 @@ func TestACreatedFileIsWholeAndPrivate(t *testing.T) {
 		t.Errorf("mode %v, want 0600", info.Mode().Perm())
 	}
 	version, err := f.Inspect(func(db *sql.DB) error {
+		var size int
+		if err := db.QueryRow("PRAGMA page_size").Scan(&size); err != nil || size != testSchema.PageSize {
+			t.Errorf("pages of %d bytes, want %d: %v", size, testSchema.PageSize, err)
+		}
 		var x int
 		if err := db.QueryRow("SELECT x FROM a").Scan(&x); err != nil || x != 3 {
 			t.Errorf("x = %d, %v", x, err)
@@ -202,10 +206,10 @@ func TestARefusedFileKeepsEveryByte(t *testing.T) {
 		want   error
 	}{
 		"empty":                {func([]byte) []byte { return nil }, &testSchema, ErrCorrupt},
-		"cut short":            {func(b []byte) []byte { return b[:len(b)-4096] }, &testSchema, ErrCorrupt},
+		"cut short":            {func(b []byte) []byte { return b[:len(b)-testSchema.PageSize] }, &testSchema, ErrCorrupt},
 		"no database":          {overwrite(0), &testSchema, ErrCorrupt},
 		"broken schema page":   {overwrite(100), &testSchema, ErrMalformed},
-		"broken page":          {overwrite(4096), &testSchema, ErrCorrupt},
+		"broken page":          {overwrite(testSchema.PageSize), &testSchema, ErrCorrupt},
 		"another application":  {func(b []byte) []byte { return b }, &other, ErrCorrupt},
 		"version 0":            {func(b []byte) []byte { copy(b[60:], "\x00\x00\x00\x00"); return b }, &testSchema, ErrCorrupt},
 		"a newer version":      {func(b []byte) []byte { copy(b[60:], "\x00\x00\x00\x09"); return b }, &testSchema, ErrNewerSchema},

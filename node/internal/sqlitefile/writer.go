@@ -37,7 +37,7 @@ type Writer struct {
 
 // OpenWriter opens the writer of a file. Failed checkpoints go to the logger.
 func (f *File) OpenWriter(logger *slog.Logger) (*Writer, error) {
-	db, err := f.OpenWriting(2) // the writer's connection and the checkpointer's
+	db, err := f.OpenWriting(2, nil) // the writer's connection and the checkpointer's
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,71 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// Replace repairs a damaged final block with a copy, on disk when it returns nil: reads return the
+// copy from then on. A block that is not damaged stays as it is. The caller has verified the copy's
+// certificate; Replace refuses a copy that contradicts its own header, or what is still legible of
+// the block and its neighbours.
+//
+// The damaged rows are left alone. To delete them SQLite would follow their chains of pages, and a
+// damaged chain leads into pages of other rows. An error that wraps ErrMalformed says that the file
+// takes no writes any more.
+func (s *Store) Replace(ctx context.Context, f *chain.FinalBlock) error {
+	height, hash := f.Header.Height, f.Hash()
+	if err := s.exists(height); err != nil {
+		return err
+	}
+	if err := s.check(f, hash); err != nil {
+		return err
+	}
+	if root := chain.MessagesRoot(f.Messages); int(f.Header.MessagesCount) != len(f.Messages) || f.Header.MessagesRoot != root {
+		return fmt.Errorf("store: replace block %d: its %d messages have root %v, its header says %d with %v",
+			height, len(f.Messages), root, f.Header.MessagesCount, f.Header.MessagesRoot)
+	}
+	r := s.reader()
+	switch err := r.intact(ctx, height); {
+	case err == nil:
+		return nil
+	case !errors.Is(err, ErrCorrupt):
+		return err
+	}
+	if err := s.fits(ctx, r, f, hash); err != nil {
+		return fmt.Errorf("store: replace block %d: %w", height, err)
+	}
+	encoded := f.Encode()
+	return s.writer.submit(ctx, len(encoded), func(tx *transaction) error {
+		return tx.exec(addCopy, int64(height), checksum(height, encoded), encoded)
+	})
+}
+
+// fits compares a copy with what is legible of the block itself, of the one below and of the one
+// above. What is not legible says nothing.
+func (s *Store) fits(ctx context.Context, r reader, f *chain.FinalBlock, hash chain.Hash) error {
+	height := f.Header.Height
+	if stored, err := r.header(ctx, height); err == nil && stored.Hash() != hash {
+		return fmt.Errorf("it has hash %v, the stored header has %v", hash, stored.Hash())
+	}
+	if stored, err := r.certificate(ctx, height); err == nil && stored.Block != hash {
+		return fmt.Errorf("it has hash %v, the stored certificate is of %v", hash, stored.Block)
+	}
+	if below, err := s.Header(ctx, height-1); err == nil && below.Hash() != f.Header.ParentHash {
+		return fmt.Errorf("its parent is %v, block %d is %v", f.Header.ParentHash, height-1, below.Hash())
+	}
+	newest := s.tip.Load()
+	if height == newest.height {
+		if newest.hash != hash {
+			return fmt.Errorf("it has hash %v, the newest block is %v", hash, newest.hash)
+		}
+		return nil
+	}
+	if above, err := r.header(ctx, height+1); err == nil && above.ParentHash != hash {
+		return fmt.Errorf("it has hash %v, block %d is on %v", hash, height+1, above.ParentHash)
+	}
+	return nil
+}
