@@ -10,7 +10,7 @@ import (
 
 // Removable returns the stored batches that have no message left to order once the messages with
 // these ids are final: those that the transaction of their block removes from storage. It changes
-// nothing that shows; [Pool.Committed] has to follow when the transaction is durable.
+// nothing that a caller can see; [Pool.Committed] has to follow when the transaction is durable.
 func (p *Pool) Removable(ids []chain.Hash) []chain.Hash {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -45,10 +45,10 @@ func (p *Pool) Removable(ids []chain.Hash) []chain.Hash {
 }
 
 // Committed takes note of the next final block, whose body is refs and whose messages have these
-// ids, in their order: they are pending no more, whoever waits for them is told, and batches
-// without a message left are let go. It is called when the block is durable, with each height once
-// and in order, however the block was obtained, and before the index is given the block's messages.
-// The pool keeps ids. The error is [ErrHeight] if height is not the next.
+// ids, in their order. The messages are pending no more, callers that wait for them are woken, and
+// batches without a message left are dropped. It is called when the block is durable, with each
+// height once and in order, in whatever way the block was obtained, and before the index gets the
+// block's messages. The pool keeps ids. The error is [ErrHeight] if height is not the next.
 func (p *Pool) Committed(height uint64, refs []chain.BatchRef, ids []chain.Hash) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -67,7 +67,7 @@ func (p *Pool) Committed(height uint64, refs []chain.BatchRef, ids []chain.Hash)
 	for i, id := range ids {
 		s := standing{height, uint32(i)}
 		p.recent[id] = s
-		p.tell(id, s)
+		p.notify(id, s)
 		at, ok := p.pending[id]
 		if !ok {
 			continue
@@ -84,7 +84,7 @@ func (p *Pool) Committed(height uint64, refs []chain.BatchRef, ids []chain.Hash)
 	kept := p.drained[:0]
 	for _, e := range p.drained {
 		if e.leaving {
-			p.forget(e)
+			p.discard(e)
 		} else {
 			kept = append(kept, e)
 		}
@@ -124,8 +124,8 @@ func (p *Pool) Indexed(height uint64) {
 	for _, b := range covered {
 		p.filter.add(b.ids)
 	}
-	// Whoever looked in the index before the block was in it looks in recent before it is taken off
-	// there.
+	// A lookup in the index before the block was in it looks in recent before the block is taken
+	// off there.
 	p.finality.Lock()
 	defer p.finality.Unlock()
 	p.mu.Lock()
@@ -151,7 +151,7 @@ func (p *Pool) recentUpTo(height uint64) int {
 // largeMap is from how many elements on a map that is empty again is made anew: maps do not shrink.
 const largeMap = 1 << 16
 
-// shrink gives back what a full pool took.
+// shrink gives back the memory that a full pool took.
 func (p *Pool) shrink(before int) {
 	p.peak = max(p.peak, before)
 	if p.peak > largeMap && len(p.pending) == 0 {

@@ -101,7 +101,7 @@ func TestStatusAndMessage(t *testing.T) {
 	n.submit(t, message("a"))
 	state(Result{State: Pending})
 	body := n.selected(t)
-	// The index may be told of a block early; the message is final here with the block.
+	// The index may get a block early; the message is final here with the block.
 	n.index.add(1, body.IDs)
 	n.filter.add(body.IDs)
 	state(Result{State: Pending})

@@ -30,7 +30,7 @@ func TestConcurrentUse(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	fail := func(format string, args ...any) {
 		t.Errorf(format, args...)
-		stop() // whoever waits would wait for ever
+		stop() // the waiting calls would wait for ever
 	}
 	var background, submitters sync.WaitGroup
 	for i := range all {

@@ -28,7 +28,7 @@ type Storage interface {
 	Meta(ctx context.Context, name string) ([]byte, error)
 }
 
-// Index knows where each message of the final blocks stands, up to some height. Its methods are
+// Index has the place of each message of the final blocks, up to some height. Its methods are
 // called concurrently.
 type Index interface {
 	// Lookup returns the height and the place in the block of a message; ok is false if the index
@@ -39,12 +39,12 @@ type Index interface {
 	IDs(ctx context.Context, visit func(chain.Hash) bool) error
 }
 
-// Replicator brings batches to the peers.
+// Replicator pushes batches to the peers.
 type Replicator interface {
 	// Push sends a batch of this node, durable here, to every peer there is a link to, and returns
-	// at once. Each acknowledgement is reported with [Pool.Acknowledge]; what could not be sent is
-	// found with [Pool.Unacknowledged]. Pushes come in the order of the batches' numbers, which a
-	// link keeps.
+	// at once. Each acknowledgement is reported with [Pool.Acknowledge]; [Pool.Unacknowledged]
+	// finds the batches that could not be sent. Pushes come in the order of the batches' numbers,
+	// which a link keeps.
 	Push(hash chain.Hash, encoded []byte)
 }
 
@@ -56,12 +56,13 @@ type Config struct {
 	ChainID         string
 	MaxMessageBytes int
 	MaxBlockBytes   int
-	// Authors are the nodes whose batches are taken, at most chain.MaxValidators: the validators.
-	// This node may be one of them; if it is none it can follow the chain but not accept messages.
+	// Authors are the nodes whose batches the pool takes, at most chain.MaxValidators: the
+	// validators. This node may be one of them; an observer can follow the chain but not accept
+	// messages.
 	Authors []chain.PublicKey
 	// Acknowledgements is the number of peers, this node not counted, that must hold a batch
-	// durably before its messages are acknowledged: n-t. AckWait is how long they are waited for, 0
-	// for DefaultAckWait; ten times as long while Linked says that there are links to as many
+	// durably before its messages are acknowledged: n-t. AckWait bounds the wait for them, 0 for
+	// DefaultAckWait; it is ten times as long while Linked says that there are links to as many
 	// peers.
 	Acknowledgements int
 	AckWait          time.Duration
@@ -73,8 +74,8 @@ type Config struct {
 	MaxPoolBytes    int64
 	MaxPoolMessages int
 	// MaxFilterBytes bounds the memory of the filter before the index, 0 for DefaultMaxFilterBytes.
-	// A chain with more messages than it has room for (about one in 1.5 bytes) looks up more and
-	// more new ids on disk.
+	// On a chain with more messages than it has room for (about one in 1.5 bytes), more and more
+	// new ids are looked up on disk.
 	MaxFilterBytes int64
 	// Height is the last height that Index covers. The blocks above it are handed over with
 	// [Pool.Committed], in their order, before anything else.
@@ -86,8 +87,7 @@ type Config struct {
 	// FreeDisk returns the free space of the disk that Storage writes to, in bytes; nil for no
 	// check. It is called at most once a second.
 	FreeDisk func() (uint64, error)
-	// Logger is where failures and equivocations are told; nil for none. Registerer takes the
-	// metrics; nil for none.
+	// Logger takes failures and equivocations, Registerer the metrics; nil for none.
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
@@ -100,11 +100,11 @@ const (
 	DefaultMaxFilterBytes  int64 = 256 << 20
 )
 
-// minShareRoom is what a share must hold beyond a message of the largest size: what the batches
-// around it may take.
+// minShareRoom is the room of a share beyond a message of the largest size: for the batches around
+// it.
 const minShareRoom = 32 * batchOverhead
 
-// check fills in the defaults and refuses what cannot work.
+// check fills in the defaults and refuses a configuration that cannot work.
 func (c *Config) check() error {
 	if c.AckWait == 0 {
 		c.AckWait = DefaultAckWait
@@ -170,7 +170,7 @@ func (s State) String() string {
 	}
 }
 
-// Result says where a message stands.
+// Result is the state of a message.
 type Result struct {
 	ID    chain.Hash
 	State State

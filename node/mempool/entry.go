@@ -28,8 +28,8 @@ func (a position) compare(b position) int {
 	}
 }
 
-// place is where an id stands in the pool: a slot and an index in it. It holds no pointer, so that
-// a map with a million of them is nothing to the garbage collector.
+// place is where a message is in the pool: a slot and an index in it. It holds no pointer, so that
+// the garbage collector does not scan a map with a million of them.
 type place struct{ slot, index uint32 }
 
 // nodes is a set of authors by their index.
@@ -56,16 +56,16 @@ type entry struct {
 	final                  []bool
 	// marked counts the messages that the block about to be committed makes final.
 	marked int
-	// shared says that an id of the batch stood elsewhere in the pool, or twice in it, at some
-	// time: whoever takes the batch into a body has to look for repeats.
+	// shared says that an id of the batch was elsewhere in the pool, or twice in the batch, at some
+	// time. A body with this batch has to be searched for repeats.
 	shared bool
 
-	// stored is set once the batch is durable; arrived and sequence are of that moment. settled is
-	// closed then, or when storing it failed with err.
+	// stored is set once the batch is durable; arrived and sequence are of that moment. written is
+	// closed then, or when writing the batch failed with err.
 	stored   bool
 	arrived  time.Time
 	sequence uint64
-	settled  chan struct{}
+	written  chan struct{}
 	err      error
 
 	// holders are the peers known to hold the batch durably. acknowledged is closed when they are
@@ -87,7 +87,7 @@ func (e *entry) asStored(author chain.PublicKey) chain.StoredBatch {
 // isFinal reports whether message i is final.
 func (e *entry) isFinal(i int) bool { return i < len(e.final) && e.final[i] }
 
-// setFinal takes message i off what is left to order.
+// setFinal takes message i off the messages that are left to order.
 func (e *entry) setFinal(i int) {
 	if len(e.final) < len(e.ids) {
 		// The first, or a batch that is being formed has grown since.
@@ -112,8 +112,7 @@ func (e *entry) ack() bool {
 	}
 }
 
-// The time for which a missing number is waited for before the batches after it are ordered without
-// it.
+// A missing number holds up the batches after it for at most this time.
 const (
 	holeWait = 2 * time.Second
 	// startWait is for the first batch seen of an incarnation: it may well be that all before it
@@ -121,14 +120,14 @@ const (
 	startWait = 200 * time.Millisecond
 )
 
-// queue holds an author's stored batches by position, and what the author takes of the pool.
+// queue has an author's stored batches by position, and the room that the author takes of the pool.
 type queue struct {
 	// entries includes drained ones, which are dropped when they come to the front or are half of
 	// it.
 	entries []*entry
 	drained int
-	// held finds the batch of a position, whether stored or being stored.
-	held map[position]*entry
+	// byPosition finds a batch, whether stored or being stored.
+	byPosition map[position]*entry
 	// bases has, by incarnation, the number that the next one has to follow. None means that no
 	// batch is known to be ordered.
 	bases map[uint64]uint64
@@ -137,7 +136,7 @@ type queue struct {
 	messages, batches int
 	// equivocated is set once the author was reported for it.
 	equivocated bool
-	// timer wakes the leader when the hole before the front has been waited for.
+	// timer wakes the leader when the wait for the hole before the front is over.
 	timer *time.Timer
 }
 
@@ -188,7 +187,7 @@ func (q *queue) ordered(p position) {
 }
 
 // emptied notes that nothing is left to order of the batch at p, though maybe no block refers to
-// it: its messages came by other batches. That says nothing of those before it.
+// it: its messages came by other batches. That says nothing about the batches before it.
 func (q *queue) emptied(p position) {
 	if p.number-1 == q.bases[p.incarnation] {
 		q.ordered(p)
@@ -217,7 +216,7 @@ func (q *queue) frontWait(now time.Time) time.Duration {
 
 // find returns the batch with that encoding at p.
 func (q *queue) find(p position, encoded []byte) *entry {
-	for e := q.held[p]; e != nil; e = e.twin {
+	for e := q.byPosition[p]; e != nil; e = e.twin {
 		if bytes.Equal(e.encoded, encoded) {
 			return e
 		}
@@ -225,28 +224,28 @@ func (q *queue) find(p position, encoded []byte) *entry {
 	return nil
 }
 
-// hold makes e found by its position; crowded reports whether two others are there already.
-func (q *queue) hold(e *entry) {
-	e.twin = q.held[e.position]
-	q.held[e.position] = e
+// add makes e found by its position; crowded reports whether two others are there already.
+func (q *queue) add(e *entry) {
+	e.twin = q.byPosition[e.position]
+	q.byPosition[e.position] = e
 }
 
 func (q *queue) crowded(p position) bool {
-	e := q.held[p]
+	e := q.byPosition[p]
 	return e != nil && e.twin != nil
 }
 
-// release undoes hold.
-func (q *queue) release(e *entry) {
-	if first := q.held[e.position]; first != e {
+// remove undoes add.
+func (q *queue) remove(e *entry) {
+	if first := q.byPosition[e.position]; first != e {
 		for ; first != nil; first = first.twin {
 			if first.twin == e {
 				first.twin = e.twin
 			}
 		}
 	} else if e.twin != nil {
-		q.held[e.position] = e.twin
+		q.byPosition[e.position] = e.twin
 	} else {
-		delete(q.held, e.position)
+		delete(q.byPosition, e.position)
 	}
 }

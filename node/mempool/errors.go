@@ -14,8 +14,8 @@ const (
 	MaxSubmitBytes = 8 << 20
 )
 
-// MinFreeDisk is the free disk space, in bytes, below which nothing is accepted: what is left is
-// kept for voting.
+// MinFreeDisk is the free disk space, in bytes, below which the pool accepts nothing: the rest of
+// the disk is kept for voting.
 const MinFreeDisk = 512 << 20
 
 // Errors that callers tell apart. They may be wrapped.

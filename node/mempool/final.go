@@ -19,8 +19,9 @@ type recentBlock struct {
 	ids    []chain.Hash
 }
 
-// lookup returns what the index has of ids, by their place in ids. The caller holds finality for
-// reading and goes on holding it until it has combined the answer with recent: see final.
+// lookup returns the standings in the index, by the places of the ids in ids. The caller has locked
+// finality for reading, and unlocks it only after it has combined the answer with recent: see
+// final.
 func (p *Pool) lookup(ids []chain.Hash) (map[int]standing, error) {
 	var known map[int]standing
 	lookups := 0
@@ -41,8 +42,8 @@ func (p *Pool) lookup(ids []chain.Hash) (map[int]standing, error) {
 	return known, nil
 }
 
-// final returns where the message with that id, the i-th of those looked up, is final at a height
-// up to the pool's.
+// final returns the standing of the message with that id, the i-th of those looked up, if it is
+// final at a height up to the pool's.
 func (p *Pool) final(id chain.Hash, i int, known map[int]standing) (standing, bool) {
 	if s, ok := p.recent[id]; ok {
 		return s, true
@@ -51,7 +52,7 @@ func (p *Pool) final(id chain.Hash, i int, known map[int]standing) (standing, bo
 	return s, ok && s.height <= p.height
 }
 
-// results says where the messages with these ids stand. mu is held.
+// results returns the states of the messages with these ids. The caller has locked mu.
 func (p *Pool) results(ids []chain.Hash, known map[int]standing) []Result {
 	results := make([]Result, len(ids))
 	for i, id := range ids {
@@ -65,7 +66,7 @@ func (p *Pool) results(ids []chain.Hash, known map[int]standing) []Result {
 	return results
 }
 
-// Status says where a message stands.
+// Status returns the state of a message.
 func (p *Pool) Status(id chain.Hash) (Result, error) {
 	p.finality.RLock()
 	defer p.finality.RUnlock()
@@ -102,9 +103,9 @@ type waitCall struct {
 	done    chan struct{}
 }
 
-// Wait returns when every message is final, or with ctx's error when ctx is done; the results say
-// where each stands either way. A message is final here once its block is handed to
-// [Pool.Committed]. Ids never seen are waited for too.
+// Wait returns when every message is final, or with ctx's error when ctx is done. Either way the
+// results have the state of each message. A message is final here once its block is handed to
+// [Pool.Committed]. Wait also waits for ids that the pool has never seen.
 func (p *Pool) Wait(ctx context.Context, ids []chain.Hash) ([]Result, error) {
 	call, err := p.startWaiting(ids)
 	if err != nil {
@@ -159,7 +160,7 @@ func (p *Pool) startWaiting(ids []chain.Hash) (*waitCall, error) {
 	return call, nil
 }
 
-// stopWaiting removes what call has waiting for id.
+// stopWaiting removes the entries of call for id.
 func (p *Pool) stopWaiting(id chain.Hash, call *waitCall) {
 	all := p.waiters[id]
 	kept := all[:0]
@@ -176,8 +177,8 @@ func (p *Pool) stopWaiting(id chain.Hash, call *waitCall) {
 	}
 }
 
-// tell hands a final message's standing to those who wait for it.
-func (p *Pool) tell(id chain.Hash, s standing) {
+// notify hands a final message's standing to the calls that wait for it.
+func (p *Pool) notify(id chain.Hash, s standing) {
 	for _, w := range p.waiters[id] {
 		w.call.results[w.i] = Result{id, Final, s.height, s.index}
 		if w.call.left--; w.call.left == 0 {
@@ -201,7 +202,7 @@ func (p *Pool) fillFilter(ctx context.Context) {
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:
-		p.cfg.Logger.Error("the filter of known ids could not be filled; every new message is looked up on disk", "error", err)
+		p.cfg.Logger.Error("the filter of known ids could not be filled: every new message is looked up on disk", "err", err)
 	default:
 		p.filter.add(chunk)
 		p.filter.finish()

@@ -27,25 +27,25 @@ func newMetrics(registerer prometheus.Registerer, p *Pool) *metrics {
 	gauge := func(name, help string, value func() float64) {
 		f.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "diseq", Subsystem: "mempool", Name: name, Help: help}, value)
 	}
-	gauge("bytes", "What the pending batches of all authors take.", func() float64 { return float64(p.Stats().Bytes) })
-	gauge("messages", "Messages that are not final.", func() float64 { return float64(p.Stats().Messages) })
-	gauge("batches", "Batches held.", func() float64 { return float64(p.Stats().Batches) })
-	gauge("filter_bytes", "Memory of the filter of known ids.", func() float64 { return float64(p.filter.size()) })
+	gauge("bytes", "Bytes of the batches of all authors in the pool.", func() float64 { return float64(p.Stats().Bytes) })
+	gauge("messages", "Messages in the pool that are not final.", func() float64 { return float64(p.Stats().Messages) })
+	gauge("batches", "Batches in the pool.", func() float64 { return float64(p.Stats().Batches) })
+	gauge("filter_bytes", "Memory of the filter of known ids, in bytes.", func() float64 { return float64(p.filter.size()) })
 	m := &metrics{
 		accepted: counter("accepted_messages_total", "Messages submitted to this node and accepted."),
 		known:    counter("known_messages_total", "Messages submitted to this node that were pending or final already."),
 		received: counter("received_messages_total", "Messages in batches taken from peers."),
-		repeated: counter("repeated_batches_total", "Batches that came from peers again."),
+		repeated: counter("repeated_batches_total", "Batches received from peers more than once."),
 		equivocations: counter("equivocations_total",
-			"Batches with the author and number of another one."),
-		lookups: counter("index_lookups_total", "Ids looked up in the index because the filter could not rule them out."),
+			"Batches of peers with the author and the number of another batch."),
+		lookups: counter("index_lookups_total", "Ids looked up in the index, because the filter did not rule them out."),
 		unacknowledged: counter("unacknowledged_total",
-			"Waits for a batch's acknowledgement that ended without enough of them."),
-		rejected: byReason("rejected_requests_total", "Submissions that were not accepted."),
-		refused:  byReason("refused_batches_total", "Batches of peers that were not taken."),
+			"Batches whose submission was answered before enough peers acknowledged them."),
+		rejected: byReason("rejected_requests_total", "Submissions that were refused."),
+		refused:  byReason("refused_batches_total", "Batches of peers that were refused."),
 		ackSeconds: f.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "diseq", Subsystem: "mempool", Name: "acknowledge_seconds",
-			Help:    "Time from a batch's being durable here to enough peers' having acknowledged it.",
+			Help:    "Time from when a batch is durable here until enough peers have acknowledged it.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 12),
 		}),
 	}

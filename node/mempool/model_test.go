@@ -297,9 +297,9 @@ func (n *network) finish() {
 	}
 }
 
-// Whatever nodes do, and whatever is lost between them: every message accepted is ordered exactly
-// once, every node that resolves a block sees the same messages, and each connection's messages
-// keep their order.
+// Under any actions of nodes, and any losses between them: every message accepted is ordered
+// exactly once, every node that resolves a block sees the same messages, and each connection's
+// messages keep their order.
 //
 // Promise 26.
 // Promise 28.

@@ -9,9 +9,9 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// Body is the content of a block: the batches it refers to, and what is left of them in their order
-// when each message that is final already or earlier in the block is skipped. IDs has the id of
-// each message. All of it is shared with the pool.
+// Body is the content of a block: the batches that it refers to, and their messages in order,
+// except each one that is final already or comes earlier in the block. IDs has the id of each
+// message. All of it is shared with the pool.
 type Body struct {
 	Refs     []chain.BatchRef
 	Messages []chain.Message
@@ -25,7 +25,7 @@ const grossBlocks = 2
 
 // Select returns the body of a block on top of height parent: the batches that came first to this
 // node, those of an author in the order of their numbers, as many as fit in maxBytes, which should
-// be the chain's max_block_bytes. It takes time in proportion to what it selects. The error is
+// be the chain's max_block_bytes. It takes time in proportion to the size of the body. The error is
 // [ErrHeight] if parent is not the pool's height.
 func (p *Pool) Select(parent uint64, maxBytes int) (Body, error) {
 	p.mu.Lock()
@@ -50,10 +50,10 @@ func (p *Pool) Select(parent uint64, maxBytes int) (Body, error) {
 }
 
 // Resolve returns the body of a block on top of height parent that has these references. Every node
-// that is at parent and holds the batches durably gets the same. Batches that are not held are
-// waited for until ctx is done, since they may be on their way; those still missing then are
-// returned, each once, without a body. The error is [ErrHeight] if the pool's height is or becomes
-// another than parent, [ErrBody] if no valid block has such a body, [ErrClosed].
+// that is at parent and holds the batches durably gets the same. Resolve waits for missing batches
+// until ctx is done, since they may be on their way. It returns those still missing then, each
+// once, without a body. The error is [ErrHeight] if the pool's height is or becomes another than
+// parent, [ErrBody] if no valid block has such a body, [ErrClosed].
 func (p *Pool) Resolve(ctx context.Context, parent uint64, refs []chain.BatchRef) (Body, []chain.BatchRef, error) {
 	if len(refs) > chain.MaxBodyRefs {
 		return Body{}, nil, fmt.Errorf("%w: %d batches, at most %d allowed", ErrBody, len(refs), chain.MaxBodyRefs)
@@ -180,8 +180,8 @@ type cursor struct {
 }
 
 // oldest visits the stored batches, the first to come first, each author's in the order of their
-// numbers, until visit returns false. With complete set, an author's queue ends at a gap that is
-// still waited for.
+// numbers, until visit returns false. With complete set, an author's queue ends at a gap whose wait
+// is not over.
 func (p *Pool) oldest(complete bool, visit func(*entry) bool) {
 	now := time.Now()
 	cursors := make([]cursor, len(p.queues))

@@ -69,7 +69,7 @@ func TestAGapIsWaitedForAndThenPassed(t *testing.T) {
 			t.Fatal("no one was told that the gap may be passed")
 		}
 		wantTexts(t, "after", n.selected(t).Messages, "3", "4")
-		// What was missing comes before the rest when it comes.
+		// The missing batch, when it comes, comes before the rest.
 		n.receive(t, 1, 1, 2, message("2"))
 		wantTexts(t, "filled", n.selected(t).Messages, "2", "3", "4")
 		n.commit(t, n.selected(t))

@@ -53,7 +53,7 @@ type Pool struct {
 	bytes    int64
 	live     int
 	sequence uint64
-	// arrivals is closed when a batch is stored or a block committed; nil while no one waits for
+	// arrivals is closed when a batch is stored or a block committed; nil while no call waits for
 	// it.
 	arrivals chan struct{}
 	waiters  map[chain.Hash][]waiting
@@ -70,10 +70,9 @@ type Pool struct {
 	running sync.WaitGroup
 }
 
-// Open loads the batches that storage holds and starts the pool. The blocks above Config.Height
-// have to follow with [Pool.Committed] before messages are submitted or received. Every opening
-// begins a new incarnation of this node's batches, so that no number is given twice whatever was
-// lost before.
+// Open loads the batches in storage and starts the pool. The blocks above Config.Height have to
+// follow with [Pool.Committed] before messages are submitted or received. Every opening begins a
+// new incarnation of this node's batches, so that no number is given twice after any loss.
 func Open(ctx context.Context, cfg Config) (*Pool, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -97,7 +96,7 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 	}
 	for i, a := range cfg.Authors {
 		p.authors[a] = i
-		p.queues = append(p.queues, &queue{held: map[position]*entry{}, bases: map[uint64]uint64{}})
+		p.queues = append(p.queues, &queue{byPosition: map[position]*entry{}, bases: map[uint64]uint64{}})
 	}
 	p.self = slices.Index(cfg.Authors, p.public)
 	p.metrics = newMetrics(cfg.Registerer, p)
@@ -111,7 +110,7 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 	return p, nil
 }
 
-// restore takes in what storage holds.
+// restore takes in the batches in storage.
 func (p *Pool) restore(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -125,7 +124,7 @@ func (p *Pool) restore(ctx context.Context) error {
 		}
 		author, ok := p.authors[b.Author]
 		if !ok {
-			p.cfg.Logger.Warn("a stored batch is of an author that is none of this chain's; it is left on disk", "hash", s.Hash, "author", b.Author)
+			p.cfg.Logger.Warn("the author of a stored batch is not one of this chain: the batch is left on disk", "hash", s.Hash, "author", b.Author)
 			return nil
 		}
 		if p.byHash[s.Hash] != nil {
@@ -140,7 +139,7 @@ func (p *Pool) restore(ctx context.Context) error {
 		if author == p.self {
 			e.acknowledged = make(chan struct{})
 		}
-		p.settle(e)
+		p.enqueue(e)
 		return nil
 	})
 	if p.self >= 0 {
@@ -177,7 +176,7 @@ const incarnationName = "mempool/incarnation"
 func newEntry(author int, hash chain.Hash, encoded []byte, b *chain.Batch) *entry {
 	e := &entry{
 		author: author, position: position{b.Incarnation, b.Number}, hash: hash, encoded: encoded, messages: b.Messages,
-		ids: make([]chain.Hash, len(b.Messages)), bytes: b.Size(), settled: make(chan struct{}),
+		ids: make([]chain.Hash, len(b.Messages)), bytes: b.Size(), written: make(chan struct{}),
 	}
 	for i, m := range b.Messages {
 		e.ids[i] = m.ID()
@@ -185,8 +184,8 @@ func newEntry(author int, hash chain.Hash, encoded []byte, b *chain.Batch) *entr
 	return e
 }
 
-// Close stops the pool, after what was submitted is durable; Open finds it again. Storage has to be
-// open until then.
+// Close stops the pool once all submitted messages are durable; Open finds them again. Storage has
+// to be open until then.
 func (p *Pool) Close() {
 	p.mu.Lock()
 	if p.closed {
@@ -228,15 +227,15 @@ func (p *Pool) HasPending() bool {
 
 // Stats is how full the pool is.
 type Stats struct {
-	// Messages is the number of messages that are not final, Batches that of the batches held,
-	// Bytes what these take of MaxBytes.
+	// Messages is the number of messages that are not final, Batches that of the batches in the
+	// pool, Bytes the room that these take of MaxBytes.
 	Messages, Batches int
 	Bytes, MaxBytes   int64
 	// Authors has one element for each of Config.Authors.
 	Authors []AuthorStats
 }
 
-// AuthorStats is what the batches of one author take of the pool.
+// AuthorStats is the room that the batches of one author take of the pool.
 type AuthorStats struct {
 	Author            chain.PublicKey
 	Bytes             int64
@@ -255,8 +254,8 @@ func (p *Pool) Stats() Stats {
 	return s
 }
 
-// register makes e and its messages known, less those that are final: in known (what the index has
-// of the ids) or recent.
+// register makes e and its messages known, except those that are final: in known (the ids that the
+// index has) or recent.
 func (p *Pool) register(e *entry, known map[int]standing) {
 	p.takeSlot(e)
 	e.live, e.liveBytes = len(e.ids), e.bytes
@@ -271,7 +270,7 @@ func (p *Pool) register(e *entry, known map[int]standing) {
 	}
 	q := p.queues[e.author]
 	p.byHash[e.hash] = e
-	q.hold(e)
+	q.add(e)
 	p.charge(e.author, len(e.ids), int64(e.bytes+batchOverhead), 1)
 }
 
@@ -325,11 +324,11 @@ func (p *Pool) charge(author, messages int, bytes int64, batches int) {
 	p.bytes += bytes
 }
 
-// settle queues e, which is durable now.
-func (p *Pool) settle(e *entry) {
+// enqueue queues e, which is durable now.
+func (p *Pool) enqueue(e *entry) {
 	p.sequence++
 	e.stored, e.arrived, e.sequence = true, time.Now(), p.sequence
-	close(e.settled)
+	close(e.written)
 	if p.cfg.Acknowledgements == 0 {
 		e.ack()
 	}
@@ -355,14 +354,14 @@ func (p *Pool) fail(e *entry, err error) {
 		}
 	}
 	e.err = err
-	close(e.settled)
-	p.forget(e)
+	close(e.written)
+	p.discard(e)
 }
 
-// forget releases what e takes of the pool; its ids have no place any more.
-func (p *Pool) forget(e *entry) {
+// discard releases the room that e takes of the pool; its ids have no place any more.
+func (p *Pool) discard(e *entry) {
 	if e.encoded != nil {
-		p.queues[e.author].release(e)
+		p.queues[e.author].remove(e)
 		delete(p.byHash, e.hash)
 	}
 	p.charge(e.author, -len(e.ids), -int64(e.bytes+batchOverhead), -1)
@@ -370,7 +369,7 @@ func (p *Pool) forget(e *entry) {
 	p.freeSlots = append(p.freeSlots, e.slot)
 }
 
-// arm has Ready signalled when the hole before the front of q has been waited for.
+// arm has Ready signalled when the wait for the hole before the front of q is over.
 func (p *Pool) arm(q *queue, now time.Time) {
 	if p.closed || len(q.entries) == 0 {
 		return

@@ -7,8 +7,7 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// fetchedBlocks is how many blocks' worth of fetched batches may stand in the pool beyond
-// MaxPoolBytes.
+// fetchedBlocks is how many blocks' worth of fetched batches the pool takes beyond MaxPoolBytes.
 const fetchedBlocks = 8
 
 // Receive takes a batch that the peer from pushed, its own or another's. When it returns nil the
@@ -22,9 +21,9 @@ func (p *Pool) Receive(ctx context.Context, from chain.PublicKey, encoded []byte
 	return p.received(p.receive(ctx, from, encoded, false))
 }
 
-// ReceiveFetched takes a batch that a proposed block refers to: like Receive, but whatever the
-// author's share and the free disk space, so that no block is held up by them. How much may be
-// taken in this way is bounded still.
+// ReceiveFetched takes a batch that a proposed block refers to. It is like Receive, but regardless
+// of the author's share and of the free disk space, so that these hold up no block. A bound on such
+// batches remains.
 func (p *Pool) ReceiveFetched(ctx context.Context, from chain.PublicKey, encoded []byte) error {
 	return p.received(p.receive(ctx, from, encoded, true))
 }
@@ -56,7 +55,7 @@ func (p *Pool) receive(ctx context.Context, from chain.PublicKey, encoded []byte
 	p.mu.Unlock()
 	switch {
 	case held != nil:
-		return p.again(ctx, held, from)
+		return p.acknowledgeAgain(ctx, held, from)
 	case err != nil:
 		return err
 	}
@@ -66,14 +65,14 @@ func (p *Pool) receive(ctx context.Context, from chain.PublicKey, encoded []byte
 		return err
 	}
 	e := newEntry(author, hash, encoded, b)
-	e.shown(p, from)
+	e.addHolders(p, from)
 	switch held, err = p.admit(e, b, fetched); {
 	case held != nil:
-		return p.again(ctx, held, from)
-	case err != nil || e.settled == nil:
+		return p.acknowledgeAgain(ctx, held, from)
+	case err != nil || e.written == nil:
 		return err
 	}
-	// Not to be cancelled: whether the batch is on disk must be known.
+	// This is not cancelled: the pool must know whether the batch is on disk.
 	err = p.cfg.Storage.AddBatches(context.WithoutCancel(ctx), []chain.StoredBatch{
 		{Hash: hash, Author: b.Author, Incarnation: b.Incarnation, Number: b.Number, Data: encoded},
 	})
@@ -81,7 +80,7 @@ func (p *Pool) receive(ctx context.Context, from chain.PublicKey, encoded []byte
 	if err != nil {
 		p.fail(e, err)
 	} else {
-		p.settle(e)
+		p.enqueue(e)
 	}
 	p.mu.Unlock()
 	if err != nil {
@@ -92,8 +91,8 @@ func (p *Pool) receive(ctx context.Context, from chain.PublicKey, encoded []byte
 	return nil
 }
 
-// shown notes that the author, and the peer that sent the batch, hold it.
-func (e *entry) shown(p *Pool, from chain.PublicKey) {
+// addHolders notes that the author holds the batch, and the peer that sent it.
+func (e *entry) addHolders(p *Pool, from chain.PublicKey) {
 	if e.author != p.self {
 		e.holders.add(e.author)
 	} else if e.acknowledged == nil {
@@ -104,8 +103,8 @@ func (e *entry) shown(p *Pool, from chain.PublicKey) {
 	}
 }
 
-// admit registers e, to be stored. It returns the batch that is there already if there is one; if
-// nothing of e is left to order it is not taken, which it says by an e without settled.
+// admit registers e, to be stored. If the batch is there already, it returns that one. If nothing
+// of e is left to order, it does not take e and sets e.written to nil.
 func (p *Pool) admit(e *entry, b *chain.Batch, fetched bool) (held *entry, err error) {
 	p.finality.RLock()
 	defer p.finality.RUnlock()
@@ -121,17 +120,17 @@ func (p *Pool) admit(e *entry, b *chain.Batch, fetched bool) (held *entry, err e
 	q := p.queues[e.author]
 	if !fetched && p.allFinal(e.ids, known) {
 		q.emptied(e.position)
-		e.settled = nil
+		e.written = nil
 		return nil, nil
 	}
 	if err := p.room(e.author, b, fetched); err != nil {
 		return nil, err
 	}
-	if other := q.held[e.position]; other != nil {
+	if other := q.byPosition[e.position]; other != nil {
 		p.metrics.equivocations.Inc()
 		if !q.equivocated {
 			q.equivocated = true
-			p.cfg.Logger.Warn("a node signed two batches with the same number",
+			p.cfg.Logger.Warn("a validator signed two batches with the same number",
 				"author", p.cfg.Authors[e.author], "incarnation", e.position.incarnation, "number", e.position.number,
 				"hash", e.hash, "other", other.hash)
 		}
@@ -149,7 +148,7 @@ func (p *Pool) allFinal(ids []chain.Hash, known map[int]standing) bool {
 	return true
 }
 
-// room says why b cannot be taken, if so.
+// room returns why there is no room for b, nil if there is.
 func (p *Pool) room(author int, b *chain.Batch, fetched bool) error {
 	if p.closed {
 		return ErrClosed
@@ -170,11 +169,11 @@ func (p *Pool) room(author int, b *chain.Batch, fetched bool) error {
 	return nil
 }
 
-// again answers for a batch that is held already, once it is durable.
-func (p *Pool) again(ctx context.Context, held *entry, from chain.PublicKey) error {
+// acknowledgeAgain answers for a batch that is in the pool already, once it is durable.
+func (p *Pool) acknowledgeAgain(ctx context.Context, held *entry, from chain.PublicKey) error {
 	p.metrics.repeated.Inc()
 	select {
-	case <-held.settled:
+	case <-held.written:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -183,6 +182,6 @@ func (p *Pool) again(ctx context.Context, held *entry, from chain.PublicKey) err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.holds(held, from)
+	p.addHolder(held, from)
 	return nil
 }

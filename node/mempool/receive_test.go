@@ -219,7 +219,7 @@ func TestOfAnEquivocatingAuthorTwoBatchesOfANumberAreKept(t *testing.T) {
 	}
 	wantTexts(t, "selected", n.selected(t).Messages, "a", "b", "c")
 	n.commit(t, n.selected(t))
-	if len(n.queues[1].held) != 0 {
+	if len(n.queues[1].byPosition) != 0 {
 		t.Fatal("positions are still held")
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// relayAfter is how old a pending batch of another author is when it is brought to those who are
+// relayAfter is the age at which a pending batch of another author is pushed to the peers that are
 // not known to hold it: its author had the time to do so, and may be dead.
 const relayAfter = time.Second
 
@@ -15,11 +15,11 @@ func (p *Pool) Acknowledge(peer chain.PublicKey, hash chain.Hash) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if e := p.byHash[hash]; e != nil {
-		p.holds(e, peer)
+		p.addHolder(e, peer)
 	}
 }
 
-func (p *Pool) holds(e *entry, peer chain.PublicKey) {
+func (p *Pool) addHolder(e *entry, peer chain.PublicKey) {
 	i, ok := p.authors[peer]
 	if !ok || i == p.self {
 		return
@@ -33,7 +33,7 @@ func (p *Pool) holds(e *entry, peer chain.PublicKey) {
 // Unacknowledged returns pending batches that peer is not known to hold, oldest first and with at
 // most maxBytes in all (one at least, if there is one): this node's that are older than age, then
 // those of other authors that have waited for more than a second as well. With age 0 it is for a
-// link that has just opened; later it finds what was refused or lost.
+// link that has just opened; later it finds the batches that were refused or lost.
 func (p *Pool) Unacknowledged(peer chain.PublicKey, age time.Duration, maxBytes int) []chain.StoredBatch {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -18,10 +18,11 @@ const (
 	maxBatchMessages = 8192
 )
 
-// Submit accepts all of messages or none, and says where each stands: pending from now on, pending
-// already, or final before. When it returns nil, what is pending is durable on this node's disk,
-// and on those of Config.Acknowledgements peers unless so many are not to be had (see
-// Config.AckWait). The pool keeps the messages: their data must not be changed any more.
+// Submit accepts all of messages or none, and returns the state of each: pending from now on,
+// pending already, or final before. When it returns nil, the pending messages are durable on this
+// node's disk. They are durable on those of Config.Acknowledgements peers as well, unless too few
+// answer in time (see Config.AckWait). The pool keeps the messages: their data must not be changed
+// any more.
 //
 // Errors: [ErrEmpty], [EmptyError], [TooLargeError], [ErrTooMany], [FullError], [ErrStorageLow],
 // [ErrAuthor], [ErrClosed], those of Storage and Index. When ctx ends first its error is returned,
@@ -43,7 +44,7 @@ func (p *Pool) Submit(ctx context.Context, messages []chain.Message) ([]Result, 
 	}
 	for _, e := range awaited {
 		select {
-		case <-e.settled:
+		case <-e.written:
 			if e.err != nil {
 				p.metrics.reject(e.err)
 				return nil, fmt.Errorf("mempool: store a batch: %w", e.err)
@@ -55,10 +56,10 @@ func (p *Pool) Submit(ctx context.Context, messages []chain.Message) ([]Result, 
 	return results, p.awaitPeers(ctx, awaited)
 }
 
-// validate checks what can be said of messages without looking at the pool.
+// validate checks messages as far as the limits go, without looking at the pool.
 func (p *Pool) validate(messages []chain.Message) error {
 	if p.self < 0 {
-		return fmt.Errorf("%w: this node is no validator and accepts no messages", ErrAuthor)
+		return fmt.Errorf("%w: this node is an observer and accepts no messages", ErrAuthor)
 	}
 	if len(messages) == 0 {
 		return ErrEmpty
@@ -86,7 +87,7 @@ func (p *Pool) validate(messages []chain.Message) error {
 	return nil
 }
 
-// accept puts what is new of messages into the batches being formed. It returns the batches that
+// accept puts the new ones of messages into the batches being formed. It returns the batches that
 // have to be durable before the submission may be answered.
 func (p *Pool) accept(messages []chain.Message, ids []chain.Hash) ([]Result, []*entry, error) {
 	p.finality.RLock()
@@ -133,7 +134,7 @@ func (p *Pool) accept(messages []chain.Message, ids []chain.Hash) ([]Result, []*
 	return results, awaited, nil
 }
 
-// fits reports whether this node's share has room for what is new of messages.
+// fits reports whether this node's share has room for the new ones of messages.
 func (p *Pool) fits(messages []chain.Message, ids []chain.Hash, known map[int]standing) bool {
 	q := p.queues[p.self]
 	fits := func(n, bytes int) bool {
@@ -146,7 +147,7 @@ func (p *Pool) fits(messages []chain.Message, ids []chain.Hash, known map[int]st
 	if fits(len(messages), bytes) {
 		return true
 	}
-	// What is known already takes no room.
+	// A known message takes no room.
 	fresh := make(map[chain.Hash]struct{})
 	bytes = 0
 	for i, id := range ids {
@@ -164,8 +165,8 @@ func (p *Pool) fits(messages []chain.Message, ids []chain.Hash, known map[int]st
 // spareBatches are the batches that a submission may begin beyond those that it fills.
 const spareBatches = 2
 
-// taken returns what n messages of so many bytes take of the pool at most. Two consecutive batches
-// hold more than one may.
+// taken returns the most room that n messages of so many bytes take of the pool. Two consecutive
+// batches hold more than one may.
 func (p *Pool) taken(n, bytes int) int64 {
 	return int64(bytes) + int64(spareBatches+2*bytes/p.batchBytes()+n/maxBatchMessages)*batchOverhead
 }
@@ -180,9 +181,9 @@ func (p *Pool) retryAfter() time.Duration {
 	return 5 * time.Second
 }
 
-// vouching returns the batch with the message of that id by which it may be called accepted: one of
-// this node's, or one that as many peers hold as would have to acknowledge this node's. If there is
-// none the message goes into a batch of this node too, and the order skips the repeat.
+// vouching returns a batch that holds the message of that id safely: one of this node's, or one
+// that as many peers hold as would have to acknowledge this node's. If there is none, the message
+// goes into a batch of this node too, and the order skips the repeat.
 func (p *Pool) vouching(id chain.Hash) *entry {
 	at, ok := p.pending[id]
 	if !ok {
@@ -212,7 +213,7 @@ func (p *Pool) form(m chain.Message, id chain.Hash, expected int) *entry {
 	if e == nil || len(e.ids) == maxBatchMessages || e.bytes+m.Size() > p.batchBytes() {
 		expected = min(expected, maxBatchMessages, 1+p.batchBytes()/m.Size())
 		e = &entry{
-			author: p.self, settled: make(chan struct{}), acknowledged: make(chan struct{}),
+			author: p.self, written: make(chan struct{}), acknowledged: make(chan struct{}),
 			messages: make([]chain.Message, 0, expected), ids: make([]chain.Hash, 0, expected),
 		}
 		p.takeSlot(e)
@@ -231,7 +232,7 @@ func (p *Pool) form(m chain.Message, id chain.Hash, expected int) *entry {
 	return e
 }
 
-// ackWaits is how many times Config.AckWait is waited for peers that there is a link to.
+// ackWaits is how many times Config.AckWait a submission waits for peers that there is a link to.
 const ackWaits = 10
 
 // awaitPeers waits until enough peers hold the batches: for Config.AckWait after they were stored,
@@ -272,15 +273,15 @@ func (p *Pool) awaitAcknowledgement(ctx context.Context, e *entry, left time.Dur
 	case <-e.acknowledged:
 	case <-timer.C:
 		return errSlow
-	case <-p.done: // durable here, which is what can still be said
+	case <-p.done: // it is durable here: the pool can say no more
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	return nil
 }
 
-// write makes the batches that were formed durable, all of them at once: what is submitted
-// meanwhile waits for the next turn.
+// write makes the batches that were formed durable, all of them at once. Submissions that arrive
+// meanwhile wait for the next turn.
 func (p *Pool) write() {
 	for closed := false; !closed; {
 		select {
@@ -315,8 +316,7 @@ func (p *Pool) store(formed []*entry) {
 		}
 	}
 	if err == nil {
-		// Not to be cancelled: an answer that is not waited for would leave open which numbers were
-		// used.
+		// This is not cancelled: without the answer it would be open which numbers are used up.
 		err = p.cfg.Storage.AddBatches(context.Background(), stored)
 	}
 	p.mu.Lock()
@@ -325,18 +325,18 @@ func (p *Pool) store(formed []*entry) {
 			p.fail(e, err)
 		}
 		p.mu.Unlock()
-		// The batches may be on disk for all that, and come back when the pool is opened again:
-		// their numbers are used up, and the next batch waits for them as for others that are
+		// The batches may be on disk all the same, and come back when the pool is opened again.
+		// Their numbers are used up, and the next batch waits for them as for others that are
 		// missing.
-		p.cfg.Logger.Error("submitted messages could not be stored", "batches", len(formed), "error", err)
+		p.cfg.Logger.Error("submitted messages could not be stored: they are refused", "batches", len(formed), "err", err)
 		return
 	}
 	for i, e := range formed {
 		e.hash, e.encoded, e.messages = stored[i].Hash, stored[i].Data, signed[i].Messages
 		e.position = position{signed[i].Incarnation, signed[i].Number}
 		p.byHash[e.hash] = e
-		p.queues[p.self].hold(e)
-		p.settle(e)
+		p.queues[p.self].add(e)
+		p.enqueue(e)
 	}
 	p.mu.Unlock()
 	p.signal()
@@ -361,7 +361,7 @@ func (d *disk) low(free func() (uint64, error), logger *slog.Logger) bool {
 	if now := time.Now(); d.checked.IsZero() || now.Sub(d.checked) >= time.Second {
 		bytes, err := free()
 		if err != nil {
-			logger.Warn("the free disk space is unknown", "error", err)
+			logger.Warn("the free disk space is unknown", "err", err)
 		}
 		d.checked, d.isLow = now, err == nil && bytes < MinFreeDisk
 	}

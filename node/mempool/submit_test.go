@@ -241,7 +241,7 @@ func TestAFullShareRefusesTheWholeRequestAndTakesItLater(t *testing.T) {
 		if s := n.Stats(); s.Messages != 8 {
 			t.Fatalf("%d messages pending after a refusal, want 8", s.Messages)
 		}
-		// What is known takes no room, nor does a repeat.
+		// A known message takes no room, nor does a repeat.
 		n.submit(t, messages[0], messages[1], messages[2], messages[8], messages[8], messages[9])
 		if _, err = n.Submit(t.Context(), fresh[:1]); err == nil {
 			t.Fatal("an eleventh message was accepted in a share of ten")

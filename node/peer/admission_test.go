@@ -150,7 +150,9 @@ func TestTheClientOnlyTalksToThePinnedKey(t *testing.T) {
 	a, impostor := newNode(t, 0, genesis), newNode(t, 2, genesis)
 	impostor.Start(impostor.listener, []Peer{{Key: a.peer.Key, Name: "node-0"}})
 	a.Start(a.listener, []Peer{{Key: publicKey(1), Name: "node-1", Address: impostor.peer.Address}})
-	eventually(t, "the mismatch is logged", func() bool { return a.logged("peer not reached", publicKey(2).String(), publicKey(1).String()) })
+	eventually(t, "the mismatch is logged", func() bool {
+		return a.logged("the peer cannot be reached", publicKey(2).String(), publicKey(1).String())
+	})
 	if len(a.ups) != 0 {
 		t.Error("a link to the impostor is up")
 	}
@@ -164,7 +166,7 @@ func TestAnotherChainIsRefusedByNamingBothValues(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		spoil   option
-		logs    []string // what the spoilt node and the other both say
+		logs    []string // both the spoilt node and the other say this
 		genesis func() *chain.Genesis
 	}{
 		{"protocol version", func(_ *Config, s *settings) { s.protocolVersion = 7 }, []string{"speaks protocol version", " 7", " 1"}, nil},

@@ -7,7 +7,7 @@ import (
 	"github.com/diseq/diseq/node/peer/peerpb"
 )
 
-// Kinds of what is sent, as metrics name them.
+// Kinds of messages, as metrics name them.
 const (
 	kindVote        = "vote"
 	kindCertificate = "certificate"
@@ -36,7 +36,7 @@ type item struct {
 	number uint64
 }
 
-// itemsOf encodes a bundle, what is rested on before what rests on it.
+// itemsOf encodes a bundle. A message comes after those that it rests on.
 func itemsOf(b *chain.Bundle) []item {
 	items := make([]item, 0, len(b.Certificates)+len(b.Proposals)+len(b.Votes))
 	for _, c := range b.Certificates {
@@ -51,7 +51,7 @@ func itemsOf(b *chain.Bundle) []item {
 	return items
 }
 
-// newFrame puts items into one message; lost is what its pongs tell.
+// newFrame puts items into one message; its pongs carry lost.
 func newFrame(items []item, lost uint64) *peerpb.Frame {
 	f := &peerpb.Frame{}
 	for _, i := range items {

@@ -21,7 +21,7 @@ type Config struct {
 	// Genesis is the chain; its hash and chain id are compared in the handshake, its
 	// max_block_bytes bounds messages.
 	Genesis *chain.Genesis
-	// Name and Version (of the software) are told to peers, for people to read: at most 64 bytes
+	// Name and Version (of the software) are sent to peers, for people to read: at most 64 bytes
 	// each.
 	Name, Version string
 	// Logger may be nil.
@@ -42,7 +42,7 @@ type Peer struct {
 	Address string
 }
 
-// settings are the limits. They are no configuration: the defaults suit a validator set of any
+// settings are the limits. They cannot be configured: the defaults suit a validator set of any
 // size, and tests shorten them.
 type settings struct {
 	protocolVersion uint32
@@ -52,16 +52,16 @@ type settings struct {
 	fetchTimeout     time.Duration // for a whole answer of Batches or Blocks
 
 	minBackoff, maxBackoff time.Duration // between attempts to reach a peer
-	refusedBackoff         time.Duration // after a handshake that named another chain or version
-	settled                time.Duration // a link that lasted this long resets the back-off
+	refusedBackoff         time.Duration // after a handshake with a node of another chain or version
+	stable                 time.Duration // a link that lasted this long resets the back-off
 	minPenalty, maxPenalty time.Duration // for which a peer that sent malformed bytes is not let in
 	logInterval            time.Duration // between log lines of one kind about one peer
 
 	keepaliveTime, keepaliveTimeout time.Duration
 
 	maxPending int // accepted connections that have not finished TLS, of everyone together
-	// authenticated connections of one peer; the newest close the oldest, so that a restart is not
-	// kept out
+	// authenticated connections of one peer; the newest close the oldest, so that a peer that
+	// restarts is let in
 	maxConnections int
 	maxStreams     uint32
 	maxFetches     int // Batches, Blocks, Block and Status calls served to one peer at a time
@@ -83,7 +83,7 @@ func defaultSettings() settings {
 		minBackoff:       100 * time.Millisecond,
 		maxBackoff:       5 * time.Second,
 		refusedBackoff:   30 * time.Second,
-		settled:          10 * time.Second,
+		stable:           10 * time.Second,
 		minPenalty:       time.Second,
 		maxPenalty:       5 * time.Minute,
 		logInterval:      30 * time.Second,

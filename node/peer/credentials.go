@@ -12,14 +12,14 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// tlsCredentials runs TLS for gRPC. gRPC's own would do for the client; the server's has to tell
-// the gate who came, and to hand every call the connection that it came on.
+// tlsCredentials runs TLS for gRPC. gRPC's own would do for the client. The server's has to tell
+// the gate which peer connected, and to hand every call the connection that it came on.
 type tlsCredentials struct {
 	config *tls.Config
 	gate   *gate // on the server
 }
 
-// outbound is what the client side knows of a connection.
+// outbound stands for a connection on the client side.
 type outbound struct{}
 
 // AuthType implements credentials.AuthInfo.
@@ -35,7 +35,7 @@ func clientCredentials(certificate tls.Certificate, key chain.PublicKey) credent
 	})}
 }
 
-// serverCredentials let in whom the gate lets in.
+// serverCredentials let in the peers that the gate lets in.
 func serverCredentials(certificate tls.Certificate, g *gate) credentials.TransportCredentials {
 	return &tlsCredentials{config: newTLS(certificate, g.check), gate: g}
 }

@@ -44,7 +44,7 @@ func TestAPongComesBehindAllThatWasSentBeforeIt(t *testing.T) {
 	}
 }
 
-// What was lost on a link that went down is told with the next pong.
+// A loss on a link that went down is reported with the next pong.
 //
 // Promise 1.
 func TestAPongTellsOfLosses(t *testing.T) {
@@ -443,10 +443,10 @@ func TestAFailingProviderDoesNotTellStrangersWhy(t *testing.T) {
 	in := &inbound{gate: b.gate, guest: b.gate.guests[a.peer.Key]}
 	err := s.failed("blocks", in, errors.New("disk I/O error at /secret/path"))
 	if err == nil || strings.Contains(err.Error(), "secret") {
-		t.Errorf("the peer is told %v", err)
+		t.Errorf("the peer gets %v", err)
 	}
 	if !b.logged("disk I/O error") {
-		t.Error("the operator is not told")
+		t.Error("the operator gets no log line")
 	}
 }
 

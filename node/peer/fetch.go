@@ -191,7 +191,7 @@ func (t *Transport) session(with chain.PublicKey) (*session, error) {
 	return l.current()
 }
 
-// answered wraps what a call failed with.
+// answered wraps the error of a call.
 func answered(call string, from chain.PublicKey, err error) error {
 	if status.Code(err) == codes.NotFound {
 		err = ErrNotHeld
@@ -199,7 +199,7 @@ func answered(call string, from chain.PublicKey, err error) error {
 	return fmt.Errorf("peer %v: %s: %w", from, call, err)
 }
 
-// wrong reports an answer that is not what was asked for.
+// wrong reports an answer that does not fit the call.
 func (t *Transport) wrong(call string, from chain.PublicKey, err error) error {
 	err = fmt.Errorf("peer %v: wrong answer to %s: %w", from, call, err)
 	if l, linkErr := t.link(from); linkErr == nil {

@@ -20,7 +20,7 @@ import (
 	"github.com/diseq/diseq/node/peer/peerpb"
 )
 
-// liar answers every call with the same bytes, streams with as many pieces as it is told.
+// liar answers every call with the same bytes, and streams with as many pieces as it was made for.
 type liar struct {
 	peerpb.PeerClient
 	answer []byte
@@ -106,7 +106,7 @@ func FuzzAnswers(f *testing.F) {
 				t.Errorf("batch %v is given, the %d., asked for was %v: %v", got, yielded, hash, err)
 			}
 			return nil
-		}) // what it says of the answer is looked at by the tests of each call
+		}) // the tests of each call look at its text
 		next := uint64(3)
 		_ = asker.Blocks(t.Context(), from, next, 2, func(b *chain.FinalBlock) error {
 			if b.Header.Height != next || next > 4 {

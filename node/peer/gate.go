@@ -11,12 +11,12 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// gate decides who may be connected to this node, and counts.
+// gate decides which peers may be connected to this node, and counts their connections.
 //
-// Connections that have not finished TLS are strangers': there is room for a fixed number, and a
-// new one pushes out the oldest, because a node that means it is through in milliseconds and one
-// that only holds the place is not. Of an authenticated peer the newest connections stay for the
-// same reason: the old ones of a peer that was cut off may linger until their keepalive fails.
+// Connections that have not finished TLS are strangers'. There is room for a fixed number, and a
+// new one pushes out the oldest: an honest node is through in milliseconds, one that only takes up
+// the place is not. Of an authenticated peer the newest connections stay for a similar reason: the
+// old ones of a peer that was cut off may linger until their keepalive fails.
 type gate struct {
 	settings settings
 	reports  *reports
@@ -108,7 +108,7 @@ func (g *gate) authenticated(in *inbound, key chain.PublicKey) error {
 		g.mu.Unlock()
 		return err
 	}
-	g.forgetLocked(in)
+	g.removeLocked(in)
 	in.key, in.guest = key, g.guests[key]
 	in.deadline = time.AfterFunc(g.settings.handshakeTimeout, func() {
 		if !in.admitted.Load() {
@@ -130,12 +130,12 @@ func (g *gate) authenticated(in *inbound, key chain.PublicKey) error {
 // Close implements net.Conn.
 func (in *inbound) Close() error {
 	in.gate.mu.Lock()
-	in.gate.forgetLocked(in)
+	in.gate.removeLocked(in)
 	in.gate.mu.Unlock()
 	return in.Conn.Close()
 }
 
-func (g *gate) forgetLocked(in *inbound) {
+func (g *gate) removeLocked(in *inbound) {
 	same := func(c *inbound) bool { return c == in }
 	if in.guest == nil {
 		g.pending = slices.DeleteFunc(g.pending, same)
@@ -145,9 +145,9 @@ func (g *gate) forgetLocked(in *inbound) {
 	in.guest.connections = slices.DeleteFunc(in.guest.connections, same)
 }
 
-// strike closes every connection of a peer that is at fault and keeps it out: the longer the more
-// often it happens. Twice maxPenalty without a strike clears the record. What comes on a connection
-// closed already does not count again.
+// strike closes every connection of a peer that is at fault and keeps the peer out, for longer each
+// time. Twice maxPenalty without a strike clears the record. A fault on a connection that is closed
+// already does not count again.
 func (g *gate) strike(in *inbound) {
 	g.mu.Lock()
 	p := in.guest
@@ -168,8 +168,8 @@ func (g *gate) strike(in *inbound) {
 	}
 }
 
-// setPeers replaces who may connect; whoever no longer may is disconnected. A peer that stays keeps
-// its penalty.
+// setPeers replaces the peers that may connect. A peer that no longer may is disconnected; one that
+// stays keeps its penalty.
 func (g *gate) setPeers(peers []Peer) {
 	g.mu.Lock()
 	guests := make(map[chain.PublicKey]*guest, len(peers))
@@ -190,11 +190,11 @@ func (g *gate) setPeers(peers []Peer) {
 	g.guests = guests
 	g.mu.Unlock()
 	for _, c := range gone {
-		_ = c.Close() // no peer any more
+		_ = c.Close() // it is not a peer any more
 	}
 }
 
-// peers returns who may connect.
+// peers returns the peers that may connect.
 func (g *gate) peers() []Peer {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -205,14 +205,14 @@ func (g *gate) peers() []Peer {
 	return peers
 }
 
-// close refuses everyone from now on; the connections are the gRPC server's to close.
+// close refuses every peer from now on. The gRPC server closes the connections.
 func (g *gate) close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.closed = true
 }
 
-// heard returns what is known of a peer from its own connections.
+// heard returns the state of a peer as its own connections show it.
 func (g *gate) heard(key chain.PublicKey) (connected bool, last time.Time, version string) {
 	g.mu.Lock()
 	p := g.guests[key]

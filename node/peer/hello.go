@@ -16,11 +16,10 @@ import (
 	"github.com/diseq/diseq/node/peer/peerpb"
 )
 
-// errOtherChain is wrapped by what a handshake fails with when the two nodes do not belong
-// together.
+// errOtherChain is wrapped by the error of a handshake between nodes of different networks.
 var errOtherChain = errors.New("node does not belong to this network")
 
-var errRestarted = errors.New("the peer has started anew")
+var errRestarted = errors.New("the peer restarted")
 
 func (t *Transport) hello() *peerpb.Hello {
 	return &peerpb.Hello{
@@ -90,9 +89,9 @@ func (s *service) Handshake(ctx context.Context, theirs *peerpb.Hello) (*peerpb.
 // instance tells two runs of a node from each other.
 type instance [16]byte
 
-// arrived dials a peer that has just come back, instead of sitting out the back-off. It ends a link
-// to an earlier run of the peer, which nobody else may have closed: a machine that loses its power
-// says no goodbye.
+// arrived dials a peer that has just come back, instead of waiting for the end of the back-off. It
+// ends a link to an earlier run of the peer, which may still look alive: a machine that loses its
+// power closes no connection.
 func (t *Transport) arrived(in *inbound, run instance) {
 	in.heard()
 	l, err := t.link(in.key)

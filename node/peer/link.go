@@ -19,7 +19,7 @@ import (
 	"github.com/diseq/diseq/node/peer/peerpb"
 )
 
-// link is what this node sends to one peer on: it dials, and dials again, until it is cancelled.
+// link is the sending side towards one peer: it dials, and dials again, until it is cancelled.
 type link struct {
 	t      *Transport
 	peer   Peer
@@ -71,7 +71,7 @@ func (t *Transport) newLink(p Peer, old *link) *link {
 func (l *link) run(ctx context.Context) {
 	defer func() {
 		if _, err := l.t.link(l.peer.Key); err != nil {
-			l.t.reports.forget(l.peer.Name)
+			l.t.reports.remove(l.peer.Name)
 		}
 	}()
 	for attempt := 0; ; attempt++ {
@@ -79,7 +79,7 @@ func (l *link) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if lasted >= l.t.settings.settled {
+		if lasted >= l.t.settings.stable {
 			attempt = 0
 		}
 		l.report(lasted, err)
@@ -128,7 +128,7 @@ func (l *link) report(lasted time.Duration, err error) {
 	case lasted > 0:
 		l.t.reports.logLimited(slog.LevelWarn, "link is down", "link_down", l.peer.Name, err, slog.String("address", l.peer.Address))
 	default:
-		l.t.reports.logLimited(slog.LevelInfo, "peer not reached", "link_attempt", l.peer.Name, err, slog.String("address", l.peer.Address))
+		l.t.reports.logLimited(slog.LevelInfo, "the peer cannot be reached", "link_attempt", l.peer.Name, err, slog.String("address", l.peer.Address))
 	}
 }
 
@@ -231,7 +231,7 @@ func (l *link) current() (*session, error) {
 	return l.session, nil
 }
 
-// connect dials the peer and exchanges the handshake. It tells which run of the peer answered.
+// connect dials the peer and exchanges the handshake. It returns the run of the peer that answered.
 func (l *link) connect(ctx context.Context) (*grpc.ClientConn, instance, error) {
 	s := l.t.settings
 	dial := l.t.config.Dial

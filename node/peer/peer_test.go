@@ -301,7 +301,7 @@ func receive[T any](t testing.TB, c <-chan T) T {
 	}
 }
 
-// eventually polls, for what no event tells of.
+// eventually polls, for a state that no event reports.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)

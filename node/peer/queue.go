@@ -129,7 +129,7 @@ func newPushWindow(s settings) *pushWindow {
 	return &pushWindow{maxBytes: s.pushBytes, maxCount: s.pushCount, ready: make(chan struct{}, 1)}
 }
 
-// set opens or closes the window, empty. Whoever waits for room finds out.
+// set opens or closes the window, empty, and wakes the callers that wait for room.
 func (w *pushWindow) set(open bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

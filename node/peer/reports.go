@@ -14,8 +14,8 @@ import (
 )
 
 var (
-	errUnknownKey = errors.New("key is not a peer's")
-	errPenalty    = errors.New("peer sent malformed bytes before")
+	errUnknownKey = errors.New("no peer has this key")
+	errPenalty    = errors.New("the peer sent malformed bytes before")
 )
 
 // Reasons for which a connection, a message or an answer is refused, as metrics name them.
@@ -26,7 +26,7 @@ const (
 	reasonPenalty    = "penalty"     // came back too early after malformed bytes
 	reasonHello      = "hello"       // another protocol version, chain or genesis
 	reasonMalformed  = "malformed"   // bytes that do not decode
-	reasonAnswer     = "answer"      // an answer to a call of ours that is not what was asked for
+	reasonAnswer     = "answer"      // an answer to a call of ours that does not fit the call
 )
 
 // Directions, as metrics name them.
@@ -58,7 +58,7 @@ type line struct {
 	suppressed int
 }
 
-// maxLines bounds the memory of when what was logged last.
+// maxLines bounds the memory for the times of the last log lines.
 const maxLines = 4096
 
 func newReports(log *slog.Logger, registerer prometheus.Registerer, interval time.Duration) *reports {
@@ -75,7 +75,7 @@ func newReports(log *slog.Logger, registerer prometheus.Registerer, interval tim
 	r := &reports{
 		log: log, interval: interval, lines: make(map[lineKey]*line),
 		linkUp:   gauge("link_up", "1 while this node can send to the peer.", "peer"),
-		unacked:  gauge("batches_unacknowledged_bytes", "Bytes of batches waiting for the peer or for its acknowledgement.", "peer"),
+		unacked:  gauge("batches_unacknowledged_bytes", "Bytes of batches that wait to be sent to the peer, or for its acknowledgement.", "peer"),
 		frames:   counter("frames_total", "Frames sent and received, by kind.", "direction", "kind"),
 		bytes:    counter("frame_bytes_total", "Bytes of frames sent and received, by kind.", "direction", "kind"),
 		dropped:  counter("dropped_total", "Frames and batches not sent because the peer's queue was full.", "peer", "kind"),
@@ -95,8 +95,8 @@ func (r *reports) transferred(direction, kind string, size int) {
 	r.bytes.WithLabelValues(direction, kind).Add(float64(size))
 }
 
-// forget removes what is kept by peer.
-func (r *reports) forget(peer string) {
+// remove removes the series of a peer.
+func (r *reports) remove(peer string) {
 	r.linkUp.DeleteLabelValues(peer)
 	r.unacked.DeleteLabelValues(peer)
 	r.dropped.DeletePartialMatch(prometheus.Labels{"peer": peer})
@@ -131,10 +131,10 @@ func (r *reports) rejectHandshake(from net.Addr, err error) {
 
 // providerFailed logs that the node itself could not serve a call.
 func (r *reports) providerFailed(call string, p *Peer, err error) {
-	r.logLimited(slog.LevelError, "call of a peer failed here", call, p.Name, err)
+	r.logLimited(slog.LevelError, "a peer's call failed on this node", call, p.Name, err)
 }
 
-// logLimited logs at most one line of a kind about a peer in each interval; the next one tells how
+// logLimited logs at most one line of a kind about a peer in each interval. The next line says how
 // many were left out.
 func (r *reports) logLimited(level slog.Level, message, kind, peer string, err error, more ...slog.Attr) {
 	now := time.Now()
@@ -159,7 +159,7 @@ func (r *reports) logLimited(level slog.Level, message, kind, peer string, err e
 
 	attrs := append([]slog.Attr{slog.String("kind", kind)}, more...)
 	if err != nil {
-		attrs = append(attrs, slog.Any("error", err))
+		attrs = append(attrs, slog.Any("err", err))
 	}
 	if peer != "" {
 		attrs = append(attrs, slog.String("peer", peer))

@@ -47,8 +47,8 @@ func atFault(err error) bool {
 	return errors.Is(err, chain.ErrMalformed) || errors.Is(err, chain.ErrSignature)
 }
 
-// received tells the errors of a stream that are the sender's fault: a message that is too large or
-// no protobuf. The rest are ends of connections.
+// received reports an error of a stream that is the sender's fault: a message that is too large, or
+// that does not decode as protobuf. The rest are ends of connections.
 func (s *service) received(in *inbound, err error) error {
 	switch status.Code(err) {
 	case codes.ResourceExhausted, codes.Internal:
@@ -57,7 +57,7 @@ func (s *service) received(in *inbound, err error) error {
 	return err
 }
 
-// handled turns what a handler returned into the answer to a call.
+// handled turns a handler's error into the answer to a call.
 func (s *service) handled(in *inbound, err error) (*peerpb.Done, error) {
 	if err == nil {
 		return &peerpb.Done{}, nil
@@ -102,8 +102,8 @@ func (s *service) Consensus(stream grpc.ClientStreamingServer[peerpb.Frame, peer
 	}
 }
 
-// answer handles what a frame has besides certificates and votes, which have been handed over by
-// then.
+// answer handles the pings, pongs and asks of a frame. Its certificates and votes have been handed
+// over by then.
 func (s *service) answer(from chain.PublicKey, frame *peerpb.Frame) {
 	if l, err := s.link(from); err == nil {
 		for _, number := range frame.GetPings() {
@@ -190,8 +190,8 @@ func (s *service) Push(stream grpc.BidiStreamingServer[peerpb.PushedBatch, peerp
 	}
 }
 
-// ackQueue collects acknowledgements, so that those of a group commit leave together. What it holds
-// still takes its place in the window.
+// ackQueue collects acknowledgements, so that those of a group commit leave together. A batch keeps
+// its place in the window until its acknowledgement has left.
 type ackQueue struct {
 	ready  chan struct{}
 	window *semaphore.Weighted

@@ -14,8 +14,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// newCertificate wraps a signing key in a self-signed certificate. Nothing in it counts but the
-// key: peers know each other by keys, so no name, no issuer and no date is ever looked at.
+// newCertificate wraps a signing key in a self-signed certificate. Only the key matters: peers know
+// each other by keys, so that nothing reads the name, the issuer or the dates.
 func newCertificate(key ed25519.PrivateKey) (tls.Certificate, error) {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1),

@@ -27,7 +27,7 @@ func init() { grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io
 
 const (
 	windowBytes           = 1 << 20 // HTTP/2 flow control, for each stream ...
-	connectionWindowBytes = 4 << 20 // ... and each connection; fixed, so that nobody can talk it up
+	connectionWindowBytes = 4 << 20 // ... and each connection; fixed, so that no peer can raise it
 	ioBufferBytes         = 32 << 10
 	maxHeaderBytes        = 16 << 10
 	// protobuf around a canonical encoding, headers and signatures in it
@@ -106,19 +106,19 @@ func (t *Transport) maxReceivedBytes() int {
 // maxBatchBytes bounds the messages of a batch or a block.
 func (t *Transport) maxBatchBytes() int { return int(t.config.Genesis.Parameters.MaxBlockBytes) }
 
-// Start serves peers on listener, which the Transport closes in the end, and dials those that have
-// an address. It is called once.
+// Start serves peers on listener and dials those that have an address. Close closes the listener.
+// Start is called once.
 func (t *Transport) Start(listener net.Listener, peers []Peer) {
 	t.SetPeers(peers)
 	t.tasks.Go(func() {
 		err := t.server.Serve(gatedListener{Listener: listener, gate: t.gate})
 		if err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-			t.reports.log.Error("peer listener failed", "address", listener.Addr().String(), "error", err)
+			t.reports.log.Error("peer listener failed", "address", listener.Addr().String(), "err", err)
 		}
 	})
 }
 
-// SetPeers replaces the peers. Whoever is no longer one is disconnected; links to the others go on
+// SetPeers replaces the peers. A former peer is disconnected; links to the others go on
 // undisturbed. The node's own key among them is left out.
 func (t *Transport) SetPeers(peers []Peer) {
 	peers = slices.DeleteFunc(slices.Clone(peers), func(p Peer) bool { return p.Key == t.self })
@@ -148,8 +148,8 @@ func (t *Transport) SetPeers(peers []Peer) {
 }
 
 // Close ends every connection and waits for all goroutines; the Handler is not called after it.
-// LinkDown comes for every link that was up. A Handler's method that does not return keeps Close
-// from returning: let them give up first.
+// LinkDown comes for every link that was up. Close waits for the Handler's methods, so end them
+// first.
 func (t *Transport) Close() {
 	t.mu.Lock()
 	t.ended = true
@@ -205,7 +205,7 @@ func (t *Transport) Ping(to chain.PublicKey, number uint64) {
 	}
 }
 
-// Ask asks every peer for what is sent when a link opens: Handler.OnAsk there.
+// Ask asks every peer for the messages that a node sends when a link opens: Handler.OnAsk there.
 func (t *Transport) Ask() {
 	for _, l := range t.allLinks() {
 		l.send([]item{{kind: kindAsk}})
@@ -214,8 +214,8 @@ func (t *Transport) Ask() {
 
 // PushBatch queues a batch for every peer to which there is a link and returns those that were up
 // but had no room (32 MiB or 1024 batches unacknowledged): push it again, with Push, when they have
-// acknowledged others. It never blocks. Handler.OnAck tells what became of it; a peer whose link is
-// down hears of it after LinkUp.
+// acknowledged others. It never blocks. Handler.OnAck reports the answer; a peer whose link is down
+// gets the batch after LinkUp.
 func (t *Transport) PushBatch(hash chain.Hash, encoded []byte) (full []chain.PublicKey) {
 	for _, l := range t.allLinks() {
 		if _, err := l.pushes.offer(hash, encoded); errors.Is(err, errFull) {
@@ -259,8 +259,7 @@ func (t *Transport) Connected() (keys []chain.PublicKey) {
 // PeerInfo is the state of one peer, for status pages.
 type PeerInfo struct {
 	Peer
-	// Up says whether this node can send to the peer, Since the time from which that is so or not
-	// so.
+	// Up says whether this node can send to the peer, Since is when that last changed.
 	Up    bool
 	Since time.Time
 	// Error is why the last attempt to reach the peer failed; empty while Up.

@@ -157,11 +157,11 @@ type Frame struct {
 	Certificates [][]byte `protobuf:"bytes,1,rep,name=certificates,proto3" json:"certificates,omitempty"`
 	// chain.Vote. Kind "propose" is a leader's statement.
 	Votes [][]byte `protobuf:"bytes,2,rep,name=votes,proto3" json:"votes,omitempty"`
-	// What follows is handled after the certificates and votes of the frame, and counts with them. A ping is answered by a pong of the
-	// same number, in order with everything else that the callee sends to the caller.
+	// Pings, pongs and asks are handled after the certificates and votes of the frame, and count with them. A ping is answered by a
+	// pong of the same number, in order with everything else that the callee sends to the caller.
 	Pings []uint64 `protobuf:"varint,3,rep,packed,name=pings,proto3" json:"pings,omitempty"`
 	Pongs []*Pong  `protobuf:"bytes,4,rep,name=pongs,proto3" json:"pongs,omitempty"`
-	// Once or more: the caller asks to be sent what is sent when a link opens.
+	// Once or more: the caller asks for the messages that a node sends when a link opens.
 	Asks          []bool `protobuf:"varint,5,rep,packed,name=asks,proto3" json:"asks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -235,7 +235,7 @@ func (x *Frame) GetAsks() []bool {
 type Pong struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Number uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
-	// How often anything sent to the one that pinged was lost: what gave way in a full queue, and each link that went down.
+	// The number of losses towards the caller: each message dropped from a full queue, and each link that went down.
 	Lost          uint64 `protobuf:"varint,2,opt,name=lost,proto3" json:"lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
