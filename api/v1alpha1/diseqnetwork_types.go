@@ -6,13 +6,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// DiseqNetworkSpec is the network that is wanted.
+// DiseqNetworkSpec is the wanted state of a network.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.threshold) || self.threshold.policy != 'Fixed' || !has(self.threshold.value) || (2 * self.threshold.value > self.validators && self.threshold.value <= self.validators)",fieldPath=".threshold.value",message="the threshold must be more than half of spec.validators and at most all of them",messageExpression="'threshold %d with %d validators: it must be more than half of them, or two blocks could become final at one height, and at most all of them; allowed are %d to %d'.format([self.threshold.value, self.validators, self.validators / 2 + 1, self.validators])"
 // +kubebuilder:validation:XValidation:rule="!has(self.messages) || self.validators < 1 || ![self.messages.maxBytes, self.messages.maxPoolBytes].all(q, isQuantity(string(q)) && quantity(string(q)).isInteger()) || quantity(string(self.messages.maxPoolBytes)).asInteger() / self.validators >= quantity(string(self.messages.maxBytes)).asInteger() + 4096",fieldPath=".messages.maxPoolBytes",message="each validator's share of the pool must hold a message of spec.messages.maxBytes: allowed is spec.validators x (maxBytes + 4Ki) or more",messageExpression="'each of the %d validators has an equal share of the pool, which must hold a message of spec.messages.maxBytes and 4Ki beside it: allowed are %d bytes or more'.format([self.validators, self.validators * (quantity(string(self.messages.maxBytes)).asInteger() + 4096)])"
 type DiseqNetworkSpec struct {
-	// Image of the nodes, such as registry.example.com/diseq:v1. The operator's own default, given
-	// by its flag --node-image, if left out.
+	// Image of the nodes, such as registry.example.com/diseq:v1. If left out, the default of the
+	// operator, which its flag --node-image sets.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="self.size() == 0 || self.matches('^[a-zA-Z0-9][^ \\t\\r\\n]*$') && !self.contains('://')",message="must be an image reference such as registry.example.com/diseq:v1, without spaces and without a scheme"
@@ -24,24 +24,24 @@ type DiseqNetworkSpec struct {
 	// +kubebuilder:default=IfNotPresent
 	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
 
-	// ImagePullSecrets are the names of Secrets in the namespace of the network that the image is
-	// pulled with. None if left out.
+	// ImagePullSecrets are the names of Secrets, in the namespace of the network, for pulling the
+	// image. None if left out.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
 	ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
 
-	// Validators is how many validators the network has, 1 to 100, 4 if left out. It is the
-	// replicas of `kubectl scale`.
+	// Validators is the number of validators of the network, 1 to 100. 4 if left out. `kubectl scale`
+	// sets it as the number of replicas.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
 	// +kubebuilder:default=4
 	Validators int32 `json:"validators,omitempty"`
 
-	// Threshold is how many of the validators must sign before a block is final: by default more
-	// than half.
+	// Threshold is the number of validators that must sign before a block is final. More than half
+	// of them if left out.
 	// +optional
 	// +kubebuilder:default={policy: Majority}
 	Threshold Threshold `json:"threshold,omitempty"`
@@ -51,32 +51,32 @@ type DiseqNetworkSpec struct {
 	// +kubebuilder:default={}
 	Consensus Consensus `json:"consensus,omitempty"`
 
-	// Messages bounds what clients send.
+	// Messages bounds the messages of clients.
 	// +optional
 	// +kubebuilder:default={}
 	Messages Messages `json:"messages,omitempty"`
 
-	// Storage is where each validator keeps the chain.
+	// Storage describes the volume on which each validator keeps the chain.
 	// +optional
 	// +kubebuilder:default={}
 	Storage Storage `json:"storage,omitempty"`
 
-	// Service is how clients reach the network.
+	// Service describes how clients reach the network.
 	// +optional
 	// +kubebuilder:default={}
 	Service Service `json:"service,omitempty"`
 
-	// Monitoring makes the nodes' metrics known to Prometheus.
+	// Monitoring lets Prometheus read the nodes' metrics.
 	// +optional
 	// +kubebuilder:default={}
 	Monitoring Monitoring `json:"monitoring,omitempty"`
 
-	// PodTemplate says how the nodes' pods run.
+	// PodTemplate describes how the nodes' pods run.
 	// +optional
 	// +kubebuilder:default={}
 	PodTemplate PodTemplate `json:"podTemplate,omitempty"`
 
-	// Paused makes the operator leave everything as it is. Status is still reported. False if left
+	// Paused stops the operator from changing anything. It still reports the status. False if left
 	// out.
 	// +optional
 	Paused bool `json:"paused,omitempty"`
@@ -86,28 +86,29 @@ type DiseqNetworkSpec struct {
 type ThresholdPolicy string
 
 const (
-	// ThresholdMajority is floor(n/2)+1: most may be down.
+	// ThresholdMajority is floor(n/2)+1: the largest number of validators may be down.
 	ThresholdMajority ThresholdPolicy = "Majority"
 	// ThresholdTwoThirds is floor(2n/3)+1: safe with fewer than a third Byzantine on any network.
 	ThresholdTwoThirds ThresholdPolicy = "TwoThirds"
-	// ThresholdFixed is the value given.
+	// ThresholdFixed is the given value.
 	ThresholdFixed ThresholdPolicy = "Fixed"
 )
 
-// Threshold is how many of the validators must sign.
+// Threshold is the number of validators that must sign.
 //
 // +kubebuilder:validation:XValidation:rule="self.policy != 'Fixed' || has(self.value)",fieldPath=".value",reason=FieldValueRequired,message="policy Fixed needs a value: more than half of spec.validators, at most all of them"
-// +kubebuilder:validation:XValidation:rule="self.policy == 'Fixed' || !has(self.value)",fieldPath=".value",reason=FieldValueForbidden,message="the value counts with policy Fixed only: set policy: Fixed, or leave the value out"
+// +kubebuilder:validation:XValidation:rule="self.policy == 'Fixed' || !has(self.value)",fieldPath=".value",reason=FieldValueForbidden,message="a value needs policy Fixed: set policy: Fixed, or leave the value out"
 type Threshold struct {
-	// Policy is Majority, floor(n/2)+1: the most may be down; TwoThirds, floor(2n/3)+1: fewer than
-	// a third may be Byzantine on any network; or Fixed: value. Majority if left out.
+	// Policy is Majority, TwoThirds or Fixed. Majority is floor(n/2)+1: the largest number of
+	// validators may be down. TwoThirds is floor(2n/3)+1: fewer than a third may be Byzantine on any
+	// network. Fixed is the value. Majority if left out.
 	// +optional
 	// +kubebuilder:validation:Enum=Majority;TwoThirds;Fixed
 	// +kubebuilder:default=Majority
 	Policy ThresholdPolicy `json:"policy,omitempty"`
 
-	// Value is the threshold with policy Fixed, a number of validators: more than half of them, at
-	// most all. No default.
+	// Value is the threshold with policy Fixed: more than half of the validators, at most all of
+	// them. No default.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
@@ -120,9 +121,9 @@ type Threshold struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.minBlockInterval) || !self.minBlockInterval.matches('^0$|^([0-9]+([.][0-9]+)?(m|s|ms))+$') || duration(self.minBlockInterval) == duration(oldSelf.minBlockInterval)",fieldPath=".minBlockInterval",message="cannot be changed: it is part of the genesis document"
 // +kubebuilder:validation:XValidation:rule="[self, oldSelf].exists(c, has(c.synchrony) && !c.synchrony.delta.matches('^0$|^([0-9]+([.][0-9]+)?(m|s|ms))+$')) || (has(self.synchrony) ? duration(self.synchrony.delta) : duration('0s')) == (has(oldSelf.synchrony) ? duration(oldSelf.synchrony.delta) : duration('0s'))",fieldPath=".synchrony",message="cannot be changed: it is part of the genesis document"
 type Consensus struct {
-	// MinBlockInterval is how long a leader waits for a block to fill, a duration of whole
-	// milliseconds from 0s to 1m, such as 20ms or 1.5s: the shortest time between two blocks unless
-	// they are full. 20ms if left out. Immutable.
+	// MinBlockInterval is how long a leader waits for a block to fill: the shortest time between two
+	// blocks that are not full. It is a duration of whole milliseconds from 0s to 1m, such as 20ms
+	// or 1.5s. 20ms if left out. Immutable.
 	// +optional
 	// +kubebuilder:default="20ms"
 	// +kubebuilder:validation:Type=string
@@ -130,8 +131,8 @@ type Consensus struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(0|([0-9]+m)?([0-9]+([.][0-9]{1,3})?s)?([0-9]+ms)?)$') && self.size() > 0 && duration(self) <= duration('1m')",message="must be a duration of whole milliseconds from 0s to 1m, such as 20ms or 1.5s"
 	MinBlockInterval *metav1.Duration `json:"minBlockInterval,omitempty"`
 
-	// BeaconInterval is the length of a beacon epoch in heights, 1 to 1048576: how often the
-	// validators' random numbers change the order of leaders. 1 does so with every block. 128 if
+	// BeaconInterval is the length of a beacon epoch in heights, 1 to 1048576. The validators' random
+	// numbers change the order of leaders once an epoch; with 1 they do so at every block. 128 if
 	// left out. Immutable.
 	// +optional
 	// +kubebuilder:default=128
@@ -139,17 +140,17 @@ type Consensus struct {
 	// +kubebuilder:validation:Maximum=1048576
 	BeaconInterval *int64 `json:"beaconInterval,omitempty"`
 
-	// Synchrony turns the synchrony wait on: no two blocks become final at a height with up to
+	// Synchrony turns the synchrony wait on. Then no two blocks become final at a height with up to
 	// threshold - 1 Byzantine validators, as long as messages between the others arrive within
-	// delta, and every block takes more than twice delta longer. Off if left out. Immutable.
+	// delta. Every block takes more than twice delta longer. Off if left out. Immutable.
 	// +optional
 	Synchrony *Synchrony `json:"synchrony,omitempty"`
 }
 
 // Synchrony is the synchrony wait.
 type Synchrony struct {
-	// Delta is what a message between two validators never takes longer than, with the fsync before
-	// it leaves: a duration of whole milliseconds from 10ms to 1m, such as 100ms, or 0s for no
+	// Delta is the longest time that a message between two validators takes, with the fsync before it
+	// is sent. It is a duration of whole milliseconds from 10ms to 1m, such as 100ms, or 0s for no
 	// wait. No default. Immutable.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
@@ -157,7 +158,7 @@ type Synchrony struct {
 	Delta metav1.Duration `json:"delta"`
 }
 
-// Messages bounds what clients send.
+// Messages bounds the messages of clients.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.maxBytes) || ![self.maxBytes, oldSelf.maxBytes].all(q, isQuantity(string(q))) || quantity(string(self.maxBytes)).compareTo(quantity(string(oldSelf.maxBytes))) == 0",fieldPath=".maxBytes",message="cannot be changed: it is part of the genesis document"
 // +kubebuilder:validation:XValidation:rule="!has(self.maxBlockBytes) || ![self.maxBlockBytes, oldSelf.maxBlockBytes].all(q, isQuantity(string(q))) || quantity(string(self.maxBlockBytes)).compareTo(quantity(string(oldSelf.maxBlockBytes))) == 0",fieldPath=".maxBlockBytes",message="cannot be changed: it is part of the genesis document"
@@ -177,33 +178,34 @@ type Messages struct {
 	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() >= 9 && quantity(string(self)).asInteger() <= 16777216",message="must be a whole number of bytes from 9 to 16Mi, such as 4Mi"
 	MaxBlockBytes *resource.Quantity `json:"maxBlockBytes,omitempty"`
 
-	// MaxPoolBytes is how many bytes of messages may wait to be ordered, on each node: 1Mi to 64Gi,
-	// and at least spec.validators x (maxBytes + 4Ki). When the pool is full, clients get 429. It
-	// is memory: allow for it in podTemplate.resources. 256Mi if left out.
+	// MaxPoolBytes is the size of each node's pool, in bytes of messages that wait to be ordered. It
+	// is 1Mi to 64Gi, and at least spec.validators x (maxBytes + 4Ki). While the pool is full,
+	// clients get 429. The pool is in memory: allow for it in podTemplate.resources. 256Mi if left
+	// out.
 	// +optional
 	// +kubebuilder:default="256Mi"
 	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() >= 1048576 && quantity(string(self)).asInteger() <= 68719476736",message="must be a whole number of bytes from 1Mi to 64Gi, such as 256Mi"
 	MaxPoolBytes *resource.Quantity `json:"maxPoolBytes,omitempty"`
 }
 
-// RetentionPolicy says what becomes of keys and volumes that the network no longer uses.
+// RetentionPolicy says whether keys and volumes are kept when the network no longer uses them.
 type RetentionPolicy string
 
 const (
 	// RetainPolicy keeps them: applying the network again resumes the same chain.
 	RetainPolicy RetentionPolicy = "Retain"
-	// DeletePolicy removes them for good.
+	// DeletePolicy deletes them for good.
 	DeletePolicy RetentionPolicy = "Delete"
 )
 
-// Storage is where each validator keeps the chain.
+// Storage describes the volume on which each validator keeps the chain.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName",fieldPath=".storageClassName",message="cannot be changed: volumes of this class may exist; make a new network"
 // +kubebuilder:validation:XValidation:rule="!has(self.accessMode) || self.accessMode == oldSelf.accessMode",fieldPath=".accessMode",message="cannot be changed: volumes with this mode may exist; make a new network"
 // +kubebuilder:validation:XValidation:rule="!has(self.size) || ![self.size, oldSelf.size].all(q, isQuantity(string(q))) || quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",fieldPath=".size",message="can only grow: volumes do not shrink",messageExpression="'can only grow, volumes do not shrink: allowed is ' + string(oldSelf.size) + ' or more'"
 type Storage struct {
-	// Size of each validator's volume in bytes, 64Mi or more. It can grow where the storage class
-	// allows it, and never shrinks. Blocks are kept for ever. 10Gi if left out.
+	// Size of each validator's volume in bytes, 64Mi or more. It can grow if the storage class allows
+	// that, and never shrinks. Nodes keep all blocks for ever. 10Gi if left out.
 	// +optional
 	// +kubebuilder:default="10Gi"
 	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() >= 67108864",message="must be a whole number of bytes from 64Mi on, such as 10Gi"
@@ -216,40 +218,40 @@ type Storage struct {
 	// +kubebuilder:validation:XValidation:rule="self.size() == 0 || !format.dns1123Subdomain().validate(self).hasValue()",message="must be the name of a StorageClass: lower-case letters, digits, '-' and '.'"
 	StorageClassName string `json:"storageClassName,omitempty"`
 
-	// AccessMode of the volumes: ReadWriteOnce, or ReadWriteOncePod, which, where the storage
-	// offers it, makes sure that no second pod uses a volume; the nodes lock their directories in
-	// any case. ReadWriteOnce if left out. Immutable.
+	// AccessMode of the volumes: ReadWriteOnce or ReadWriteOncePod. If the storage offers
+	// ReadWriteOncePod, no second pod can use a volume. The nodes lock their directories in any
+	// case. ReadWriteOnce if left out. Immutable.
 	// +optional
 	// +kubebuilder:validation:Enum=ReadWriteOnce;ReadWriteOncePod
 	// +kubebuilder:default=ReadWriteOnce
 	AccessMode corev1.PersistentVolumeAccessMode `json:"accessMode,omitempty"`
 
-	// Retention says what becomes of volumes and keys that are no longer used. They are kept if
-	// left out.
+	// Retention says whether volumes and keys are kept when the network no longer uses them. They are
+	// kept if left out.
 	// +optional
 	// +kubebuilder:default={}
 	Retention Retention `json:"retention,omitempty"`
 }
 
-// Retention says what becomes of volumes and keys.
+// Retention says whether unused volumes and keys are kept.
 type Retention struct {
-	// OnScaleDown is for the volume of a validator that left: Retain or Delete. Its keys are always
-	// kept. Retain if left out.
+	// OnScaleDown is for the volume of a validator that left the set: Retain or Delete. Its keys are
+	// always kept. Retain if left out.
 	// +optional
 	// +kubebuilder:validation:Enum=Retain;Delete
 	// +kubebuilder:default=Retain
 	OnScaleDown RetentionPolicy `json:"onScaleDown,omitempty"`
 
-	// OnDelete is for volumes, keys and the genesis document of a network that is deleted: with
-	// Retain they stay, and a network of the same name resumes the chain; with Delete they are gone
-	// for good. Retain if left out.
+	// OnDelete is for the volumes, keys and genesis document of a deleted network. With Retain they
+	// stay, and a network of the same name resumes the chain. With Delete they are lost for good.
+	// Retain if left out.
 	// +optional
 	// +kubebuilder:validation:Enum=Retain;Delete
 	// +kubebuilder:default=Retain
 	OnDelete RetentionPolicy `json:"onDelete,omitempty"`
 }
 
-// Service is how clients reach the network.
+// Service describes how clients reach the network.
 type Service struct {
 	// Type of the clients' Service: ClusterIP, NodePort or LoadBalancer. ClusterIP if left out.
 	// +optional
@@ -257,27 +259,26 @@ type Service struct {
 	// +kubebuilder:default=ClusterIP
 	Type corev1.ServiceType `json:"type,omitempty"`
 
-	// Annotations of the clients' Service, for what a load balancer wants to be told. None if left
-	// out.
+	// Annotations of the clients' Service, for example settings of a load balancer. None if left out.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="an annotation has a name such as team or example.com/team"
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
-// Monitoring makes the nodes' metrics known to Prometheus.
+// Monitoring lets Prometheus read the nodes' metrics.
 type Monitoring struct {
-	// Enabled makes a PodMonitor, where the cluster knows that kind, and lets Prometheus reach the
+	// Enabled makes a PodMonitor, if the cluster knows that kind, and admits Prometheus to the
 	// operations port. True if left out.
 	// +optional
 	// +kubebuilder:default=true
 	Enabled *bool `json:"enabled,omitempty"`
 }
 
-// PodTemplate says how the nodes' pods run.
+// PodTemplate describes how the nodes' pods run.
 type PodTemplate struct {
-	// Resources of the node's container. Requests of 100m CPU and 256Mi of memory, and no limits,
-	// if left out; there is no default for a part of it.
+	// Resources of the node's container. Requests of 100m CPU and 256Mi of memory, and no limits, if
+	// left out. If resources are given, their missing parts have no default.
 	// +optional
 	// +kubebuilder:default={requests: {cpu: "100m", memory: "256Mi"}}
 	// +kubebuilder:validation:XValidation:rule="['cpu', 'memory'].all(r, !(r in self.?requests.orValue({})) || !(r in self.?limits.orValue({})) || ![self.requests[r], self.limits[r]].all(q, isQuantity(string(q))) || quantity(string(self.requests[r])).compareTo(quantity(string(self.limits[r]))) <= 0)",message="a request must not be more than its limit"
@@ -298,8 +299,8 @@ type PodTemplate struct {
 	// +optional
 	Affinity *corev1.Affinity `json:"affinity,omitempty"`
 
-	// TopologySpreadConstraints of the pods. Spread over hostnames, as far as possible, if left
-	// out.
+	// TopologySpreadConstraints of the pods. If left out, the pods are spread over hostnames as far as
+	// possible.
 	// +optional
 	// +listType=atomic
 	TopologySpreadConstraints []corev1.TopologySpreadConstraint `json:"topologySpreadConstraints,omitempty"`
@@ -331,21 +332,21 @@ const (
 	// ConditionAvailable: at least threshold validators are ready and caught up, so that messages
 	// become final.
 	ConditionAvailable = "Available"
-	// ConditionProgressing: the operator is changing something; False when done, or when it cannot
-	// go on.
+	// ConditionProgressing: the operator is changing something. False when it is done, or when it
+	// cannot go on.
 	ConditionProgressing = "Progressing"
-	// ConditionDegraded: something is not as it should be, though the network may be available.
+	// ConditionDegraded: the network has a problem. It may be available all the same.
 	ConditionDegraded = "Degraded"
-	// ConditionQuorumHealthy: one more validator may be lost and messages still become final.
+	// ConditionQuorumHealthy: one more validator may fail, and messages still become final.
 	ConditionQuorumHealthy = "QuorumHealthy"
 	// ConditionMembershipChanging: the set of validators is being changed.
 	ConditionMembershipChanging = "MembershipChanging"
-	// ConditionEvidenceFound: nodes hold evidence that a validator broke the rules of voting. It
-	// stays: evidence is kept for ever.
+	// ConditionEvidenceFound: nodes hold evidence that a validator broke the voting rules. It stays
+	// True, because evidence is kept for ever.
 	ConditionEvidenceFound = "EvidenceFound"
 )
 
-// MemberPhase is where a validator is in its life.
+// MemberPhase is a phase in the life of a validator.
 type MemberPhase string
 
 const (
@@ -368,7 +369,7 @@ type Member struct {
 	// Name of the validator, its StatefulSet, its volume and its key Secret.
 	Name string `json:"name"`
 
-	// PublicKey is its Ed25519 key, in hex.
+	// PublicKey is the validator's Ed25519 key, in hex.
 	// +optional
 	PublicKey string `json:"publicKey,omitempty"`
 
@@ -377,47 +378,49 @@ type Member struct {
 	// +optional
 	VolumeUID string `json:"volumeUID,omitempty"`
 
-	// VoteStore says that its node made its vote store: it never makes another one, whatever
-	// becomes of the volume.
+	// VoteStore says that the node made its vote store. It never makes another one, even if the
+	// volume is lost.
 	// +optional
 	VoteStore bool `json:"voteStore,omitempty"`
 
-	// Phase is where it is in its life.
+	// Phase is the validator's phase: Observer, Joining, Validator, Rejoining, Leaving or Retired.
 	// +optional
 	// +kubebuilder:validation:Enum=Observer;Joining;Validator;Rejoining;Leaving;Retired
 	Phase MemberPhase `json:"phase,omitempty"`
 
-	// Height is the last final height that it reported, of about the time of status.finalizedTime.
+	// Height is the last final height that the node reported, at about the time of
+	// status.finalizedTime.
 	// +optional
 	Height int64 `json:"height,omitempty"`
 
-	// Ready says that its pod is ready and that it has caught up.
+	// Ready says that the validator counts for the quorum: its pod is ready, and its node has caught
+	// up and votes.
 	// +optional
 	Ready bool `json:"ready,omitempty"`
 
-	// Reason says why it is not ready.
+	// Reason says why the validator is not ready.
 	// +optional
 	Reason string `json:"reason,omitempty"`
 }
 
 // Tolerance is how many validators may fail.
 type Tolerance struct {
-	// Crash is how many may be down while messages still become final: n - t.
+	// Crash is how many validators may be down while messages still become final: n - t.
 	Crash int32 `json:"crash"`
 
-	// Byzantine is how many may do anything while, on any network, no two blocks become final at a
-	// height: 2t - n - 1.
+	// Byzantine is how many validators may do anything while, on any network, no two blocks become
+	// final at a height: 2t - n - 1.
 	Byzantine int32 `json:"byzantine"`
 
 	// ByzantineWithSynchrony is the same with the synchrony wait, while messages arrive within its
-	// delta: t - 1. It holds for this network if status.synchronyDelta is there; without, it is
-	// what readers get who insist on the signatures of all validators.
+	// delta: t - 1. It holds for this network if status.synchronyDelta is present. Without the wait
+	// it holds for readers that require the signatures of all validators.
 	ByzantineWithSynchrony int32 `json:"byzantineWithSynchrony"`
 }
 
-// DiseqNetworkStatus is the network that was last seen.
+// DiseqNetworkStatus is the state of a network that the operator saw last.
 type DiseqNetworkStatus struct {
-	// ObservedGeneration is the metadata.generation that this status is about.
+	// ObservedGeneration is the metadata.generation that this status describes.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
@@ -428,7 +431,7 @@ type DiseqNetworkStatus struct {
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// ChainID names the chain: what receipts and signatures are about.
+	// ChainID names the chain. Receipts and signatures contain it.
 	// +optional
 	ChainID string `json:"chainID,omitempty"`
 
@@ -436,25 +439,25 @@ type DiseqNetworkStatus struct {
 	// +optional
 	GenesisHash string `json:"genesisHash,omitempty"`
 
-	// Height is the last final height. Written at most once a minute while nothing else changes;
-	// the nodes' metrics are exact.
+	// Height is the last final height. The operator writes it at most once a minute while nothing else
+	// changes; the nodes' metrics are exact.
 	// +optional
 	// +kubebuilder:default=0
 	Height int64 `json:"height,omitempty"`
 
-	// FinalizedTime is when that block became final.
+	// FinalizedTime is when the block at status.height became final.
 	// +optional
 	FinalizedTime *metav1.Time `json:"finalizedTime,omitempty"`
 
-	// Threshold is how many validators must sign.
+	// Threshold is the number of validators that must sign.
 	// +optional
 	Threshold int32 `json:"threshold,omitempty"`
 
-	// Validators is how many validators are in the set.
+	// Validators is the number of validators in the set.
 	// +optional
 	Validators int32 `json:"validators,omitempty"`
 
-	// ReadyValidators is how many of them are ready and caught up.
+	// ReadyValidators is the number of validators that are ready and caught up.
 	// +optional
 	// +kubebuilder:default=0
 	ReadyValidators int32 `json:"readyValidators,omitempty"`
@@ -463,13 +466,12 @@ type DiseqNetworkStatus struct {
 	// +optional
 	Tolerance *Tolerance `json:"tolerance,omitempty"`
 
-	// SynchronyDelta is the delta of the network's synchrony wait, which
-	// tolerance.byzantineWithSynchrony rests on. It is left out where the network has none.
+	// SynchronyDelta is the delta of the network's synchrony wait. tolerance.byzantineWithSynchrony
+	// depends on it. It is missing if the network has no wait.
 	// +optional
 	SynchronyDelta *metav1.Duration `json:"synchronyDelta,omitempty"`
 
-	// DisruptionsAllowed is how many more validators may go down now while messages still become
-	// final.
+	// DisruptionsAllowed is how many more validators may fail now while messages still become final.
 	// +optional
 	// +kubebuilder:default=0
 	DisruptionsAllowed int32 `json:"disruptionsAllowed,omitempty"`
@@ -502,17 +504,17 @@ type DiseqNetworkStatus struct {
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=".metadata.creationTimestamp"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 40",message="metadata.name must have at most 40 characters: the names of pods and volumes are made from it"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must be a DNS-1035 label: lower-case letters, digits and '-', a letter first, no '-' at the end"
-// +kubebuilder:validation:XValidation:rule="!self.metadata.name.endsWith('-peers')",message="metadata.name must not end in -peers: that is the name of another network's Service"
+// +kubebuilder:validation:XValidation:rule="!self.metadata.name.endsWith('-peers')",message="metadata.name must not end in -peers: another network's Service could have that name"
 type DiseqNetwork struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec is the network that is wanted.
+	// Spec is the wanted state of the network.
 	// +optional
 	// +kubebuilder:default={}
 	Spec DiseqNetworkSpec `json:"spec,omitempty"`
 
-	// Status is the network that was last seen.
+	// Status is the state of the network that the operator saw last.
 	// +optional
 	Status DiseqNetworkStatus `json:"status,omitempty"`
 }
@@ -526,7 +528,7 @@ type DiseqNetworkList struct {
 	Items           []DiseqNetwork `json:"items"`
 }
 
-// ThresholdOf returns how many of n validators must sign.
+// ThresholdOf returns the number of n validators that must sign.
 func (t Threshold) ThresholdOf(n int32) int32 {
 	switch t.Policy {
 	case ThresholdTwoThirds:

@@ -107,7 +107,7 @@ func TestEveryRuleOfANewNetworkIsHeldWithAMessageThatHelps(t *testing.T) {
 		{"half of a hundred", "{validators: 100, threshold: {policy: Fixed, value: 50}}", "allowed are 51 to 100"},
 		{"a threshold of none", "threshold: {policy: Fixed, value: 0}", "spec.threshold.value ... greater than or equal to 1"},
 		{"fixed without a value", "threshold: {policy: Fixed}", "spec.threshold.value: Required value: policy Fixed needs a value: more than half of spec.validators"},
-		{"a value without a policy", "threshold: {value: 3}", "spec.threshold.value: Forbidden: the value counts with policy Fixed only: set policy: Fixed"},
+		{"a value without a policy", "threshold: {value: 3}", "spec.threshold.value: Forbidden: a value needs policy Fixed: set policy: Fixed"},
 		{"a value with another policy", "threshold: {policy: TwoThirds, value: 3}", "spec.threshold.value: Forbidden"},
 
 		{"no interval", "consensus: {minBlockInterval: 0s}", ""},
@@ -234,7 +234,7 @@ func TestNamesLeaveRoomForTheNamesMadeFromThem(t *testing.T) {
 		strings.Repeat("a", 41):          "metadata.name must have at most 40 characters: the names of pods and volumes are made from it",
 		"1a":                             "metadata.name must be a DNS-1035 label: lower-case letters, digits and '-', a letter first",
 		"a.b":                            "metadata.name must be a DNS-1035 label",
-		"demo-peers":                     "metadata.name must not end in -peers: that is the name of another network's Service",
+		"demo-peers":                     "metadata.name must not end in -peers: another network's Service could have that name",
 		"Demo":                           "metadata.name",
 		"a-":                             "metadata.name",
 		strings.Repeat("a.", 20):         "metadata.name",

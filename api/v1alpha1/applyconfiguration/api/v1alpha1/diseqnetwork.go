@@ -18,9 +18,9 @@ import (
 type DiseqNetworkApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration    `json:""`
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
-	// Spec is the network that is wanted.
+	// Spec is the wanted state of the network.
 	Spec *DiseqNetworkSpecApplyConfiguration `json:"spec,omitempty"`
-	// Status is the network that was last seen.
+	// Status is the state of the network that the operator saw last.
 	Status *DiseqNetworkStatusApplyConfiguration `json:"status,omitempty"`
 }
 

@@ -9,35 +9,35 @@ import (
 // DiseqNetworkSpecApplyConfiguration represents a declarative configuration of the DiseqNetworkSpec type for use
 // with apply.
 //
-// DiseqNetworkSpec is the network that is wanted.
+// DiseqNetworkSpec is the wanted state of a network.
 type DiseqNetworkSpecApplyConfiguration struct {
-	// Image of the nodes, such as registry.example.com/diseq:v1. The operator's own default, given
-	// by its flag --node-image, if left out.
+	// Image of the nodes, such as registry.example.com/diseq:v1. If left out, the default of the
+	// operator, which its flag --node-image sets.
 	Image *string `json:"image,omitempty"`
 	// ImagePullPolicy of the nodes: Always, IfNotPresent or Never. IfNotPresent if left out.
 	ImagePullPolicy *v1.PullPolicy `json:"imagePullPolicy,omitempty"`
-	// ImagePullSecrets are the names of Secrets in the namespace of the network that the image is
-	// pulled with. None if left out.
+	// ImagePullSecrets are the names of Secrets, in the namespace of the network, for pulling the
+	// image. None if left out.
 	ImagePullSecrets []v1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
-	// Validators is how many validators the network has, 1 to 100, 4 if left out. It is the
-	// replicas of `kubectl scale`.
+	// Validators is the number of validators of the network, 1 to 100. 4 if left out. `kubectl scale`
+	// sets it as the number of replicas.
 	Validators *int32 `json:"validators,omitempty"`
-	// Threshold is how many of the validators must sign before a block is final: by default more
-	// than half.
+	// Threshold is the number of validators that must sign before a block is final. More than half
+	// of them if left out.
 	Threshold *ThresholdApplyConfiguration `json:"threshold,omitempty"`
 	// Consensus holds constants of the chain. They are part of its genesis document and immutable.
 	Consensus *ConsensusApplyConfiguration `json:"consensus,omitempty"`
-	// Messages bounds what clients send.
+	// Messages bounds the messages of clients.
 	Messages *MessagesApplyConfiguration `json:"messages,omitempty"`
-	// Storage is where each validator keeps the chain.
+	// Storage describes the volume on which each validator keeps the chain.
 	Storage *StorageApplyConfiguration `json:"storage,omitempty"`
-	// Service is how clients reach the network.
+	// Service describes how clients reach the network.
 	Service *ServiceApplyConfiguration `json:"service,omitempty"`
-	// Monitoring makes the nodes' metrics known to Prometheus.
+	// Monitoring lets Prometheus read the nodes' metrics.
 	Monitoring *MonitoringApplyConfiguration `json:"monitoring,omitempty"`
-	// PodTemplate says how the nodes' pods run.
+	// PodTemplate describes how the nodes' pods run.
 	PodTemplate *PodTemplateApplyConfiguration `json:"podTemplate,omitempty"`
-	// Paused makes the operator leave everything as it is. Status is still reported. False if left
+	// Paused stops the operator from changing anything. It still reports the status. False if left
 	// out.
 	Paused *bool `json:"paused,omitempty"`
 }

@@ -10,35 +10,34 @@ import (
 // DiseqNetworkStatusApplyConfiguration represents a declarative configuration of the DiseqNetworkStatus type for use
 // with apply.
 //
-// DiseqNetworkStatus is the network that was last seen.
+// DiseqNetworkStatus is the state of a network that the operator saw last.
 type DiseqNetworkStatusApplyConfiguration struct {
-	// ObservedGeneration is the metadata.generation that this status is about.
+	// ObservedGeneration is the metadata.generation that this status describes.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// Conditions: Available, Progressing, Degraded, QuorumHealthy, MembershipChanging,
 	// EvidenceFound.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
-	// ChainID names the chain: what receipts and signatures are about.
+	// ChainID names the chain. Receipts and signatures contain it.
 	ChainID *string `json:"chainID,omitempty"`
 	// GenesisHash is the hash of the genesis document, in hex.
 	GenesisHash *string `json:"genesisHash,omitempty"`
-	// Height is the last final height. Written at most once a minute while nothing else changes;
-	// the nodes' metrics are exact.
+	// Height is the last final height. The operator writes it at most once a minute while nothing else
+	// changes; the nodes' metrics are exact.
 	Height *int64 `json:"height,omitempty"`
-	// FinalizedTime is when that block became final.
+	// FinalizedTime is when the block at status.height became final.
 	FinalizedTime *metav1.Time `json:"finalizedTime,omitempty"`
-	// Threshold is how many validators must sign.
+	// Threshold is the number of validators that must sign.
 	Threshold *int32 `json:"threshold,omitempty"`
-	// Validators is how many validators are in the set.
+	// Validators is the number of validators in the set.
 	Validators *int32 `json:"validators,omitempty"`
-	// ReadyValidators is how many of them are ready and caught up.
+	// ReadyValidators is the number of validators that are ready and caught up.
 	ReadyValidators *int32 `json:"readyValidators,omitempty"`
 	// Tolerance is how many validators may fail.
 	Tolerance *ToleranceApplyConfiguration `json:"tolerance,omitempty"`
-	// SynchronyDelta is the delta of the network's synchrony wait, which
-	// tolerance.byzantineWithSynchrony rests on. It is left out where the network has none.
+	// SynchronyDelta is the delta of the network's synchrony wait. tolerance.byzantineWithSynchrony
+	// depends on it. It is missing if the network has no wait.
 	SynchronyDelta *metav1.Duration `json:"synchronyDelta,omitempty"`
-	// DisruptionsAllowed is how many more validators may go down now while messages still become
-	// final.
+	// DisruptionsAllowed is how many more validators may fail now while messages still become final.
 	DisruptionsAllowed *int32 `json:"disruptionsAllowed,omitempty"`
 	// Selector selects the validators' pods, for the scale subresource.
 	Selector *string `json:"selector,omitempty"`

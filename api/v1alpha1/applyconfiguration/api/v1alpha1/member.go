@@ -13,21 +13,23 @@ import (
 type MemberApplyConfiguration struct {
 	// Name of the validator, its StatefulSet, its volume and its key Secret.
 	Name *string `json:"name,omitempty"`
-	// PublicKey is its Ed25519 key, in hex.
+	// PublicKey is the validator's Ed25519 key, in hex.
 	PublicKey *string `json:"publicKey,omitempty"`
 	// VolumeUID is the UID of the validator's first volume, the only one on which its node may make
 	// its vote store.
 	VolumeUID *string `json:"volumeUID,omitempty"`
-	// VoteStore says that its node made its vote store: it never makes another one, whatever
-	// becomes of the volume.
+	// VoteStore says that the node made its vote store. It never makes another one, even if the
+	// volume is lost.
 	VoteStore *bool `json:"voteStore,omitempty"`
-	// Phase is where it is in its life.
+	// Phase is the validator's phase: Observer, Joining, Validator, Rejoining, Leaving or Retired.
 	Phase *apiv1alpha1.MemberPhase `json:"phase,omitempty"`
-	// Height is the last final height that it reported, of about the time of status.finalizedTime.
+	// Height is the last final height that the node reported, at about the time of
+	// status.finalizedTime.
 	Height *int64 `json:"height,omitempty"`
-	// Ready says that its pod is ready and that it has caught up.
+	// Ready says that the validator counts for the quorum: its pod is ready, and its node has caught
+	// up and votes.
 	Ready *bool `json:"ready,omitempty"`
-	// Reason says why it is not ready.
+	// Reason says why the validator is not ready.
 	Reason *string `json:"reason,omitempty"`
 }
 

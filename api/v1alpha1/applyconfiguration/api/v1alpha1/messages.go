@@ -9,7 +9,7 @@ import (
 // MessagesApplyConfiguration represents a declarative configuration of the Messages type for use
 // with apply.
 //
-// Messages bounds what clients send.
+// Messages bounds the messages of clients.
 type MessagesApplyConfiguration struct {
 	// MaxBytes is the largest message in bytes, 1 to 4Mi. 65536 if left out. Part of the genesis
 	// document, immutable.
@@ -17,9 +17,10 @@ type MessagesApplyConfiguration struct {
 	// MaxBlockBytes is the largest block in bytes of encoded messages: at least maxBytes + 8, at
 	// most 16Mi. 4Mi if left out. Part of the genesis document, immutable.
 	MaxBlockBytes *resource.Quantity `json:"maxBlockBytes,omitempty"`
-	// MaxPoolBytes is how many bytes of messages may wait to be ordered, on each node: 1Mi to 64Gi,
-	// and at least spec.validators x (maxBytes + 4Ki). When the pool is full, clients get 429. It
-	// is memory: allow for it in podTemplate.resources. 256Mi if left out.
+	// MaxPoolBytes is the size of each node's pool, in bytes of messages that wait to be ordered. It
+	// is 1Mi to 64Gi, and at least spec.validators x (maxBytes + 4Ki). While the pool is full,
+	// clients get 429. The pool is in memory: allow for it in podTemplate.resources. 256Mi if left
+	// out.
 	MaxPoolBytes *resource.Quantity `json:"maxPoolBytes,omitempty"`
 }
 

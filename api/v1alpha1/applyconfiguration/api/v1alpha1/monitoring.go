@@ -5,9 +5,9 @@ package v1alpha1
 // MonitoringApplyConfiguration represents a declarative configuration of the Monitoring type for use
 // with apply.
 //
-// Monitoring makes the nodes' metrics known to Prometheus.
+// Monitoring lets Prometheus read the nodes' metrics.
 type MonitoringApplyConfiguration struct {
-	// Enabled makes a PodMonitor, where the cluster knows that kind, and lets Prometheus reach the
+	// Enabled makes a PodMonitor, if the cluster knows that kind, and admits Prometheus to the
 	// operations port. True if left out.
 	Enabled *bool `json:"enabled,omitempty"`
 }

@@ -9,14 +9,14 @@ import (
 // RetentionApplyConfiguration represents a declarative configuration of the Retention type for use
 // with apply.
 //
-// Retention says what becomes of volumes and keys.
+// Retention says whether unused volumes and keys are kept.
 type RetentionApplyConfiguration struct {
-	// OnScaleDown is for the volume of a validator that left: Retain or Delete. Its keys are always
-	// kept. Retain if left out.
+	// OnScaleDown is for the volume of a validator that left the set: Retain or Delete. Its keys are
+	// always kept. Retain if left out.
 	OnScaleDown *apiv1alpha1.RetentionPolicy `json:"onScaleDown,omitempty"`
-	// OnDelete is for volumes, keys and the genesis document of a network that is deleted: with
-	// Retain they stay, and a network of the same name resumes the chain; with Delete they are gone
-	// for good. Retain if left out.
+	// OnDelete is for the volumes, keys and genesis document of a deleted network. With Retain they
+	// stay, and a network of the same name resumes the chain. With Delete they are lost for good.
+	// Retain if left out.
 	OnDelete *apiv1alpha1.RetentionPolicy `json:"onDelete,omitempty"`
 }
 

@@ -9,12 +9,11 @@ import (
 // ServiceApplyConfiguration represents a declarative configuration of the Service type for use
 // with apply.
 //
-// Service is how clients reach the network.
+// Service describes how clients reach the network.
 type ServiceApplyConfiguration struct {
 	// Type of the clients' Service: ClusterIP, NodePort or LoadBalancer. ClusterIP if left out.
 	Type *v1.ServiceType `json:"type,omitempty"`
-	// Annotations of the clients' Service, for what a load balancer wants to be told. None if left
-	// out.
+	// Annotations of the clients' Service, for example settings of a load balancer. None if left out.
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 

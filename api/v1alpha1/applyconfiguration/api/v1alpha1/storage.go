@@ -10,19 +10,19 @@ import (
 // StorageApplyConfiguration represents a declarative configuration of the Storage type for use
 // with apply.
 //
-// Storage is where each validator keeps the chain.
+// Storage describes the volume on which each validator keeps the chain.
 type StorageApplyConfiguration struct {
-	// Size of each validator's volume in bytes, 64Mi or more. It can grow where the storage class
-	// allows it, and never shrinks. Blocks are kept for ever. 10Gi if left out.
+	// Size of each validator's volume in bytes, 64Mi or more. It can grow if the storage class allows
+	// that, and never shrinks. Nodes keep all blocks for ever. 10Gi if left out.
 	Size *resource.Quantity `json:"size,omitempty"`
 	// StorageClassName of the volumes. The cluster's default class if left out or empty. Immutable.
 	StorageClassName *string `json:"storageClassName,omitempty"`
-	// AccessMode of the volumes: ReadWriteOnce, or ReadWriteOncePod, which, where the storage
-	// offers it, makes sure that no second pod uses a volume; the nodes lock their directories in
-	// any case. ReadWriteOnce if left out. Immutable.
+	// AccessMode of the volumes: ReadWriteOnce or ReadWriteOncePod. If the storage offers
+	// ReadWriteOncePod, no second pod can use a volume. The nodes lock their directories in any
+	// case. ReadWriteOnce if left out. Immutable.
 	AccessMode *v1.PersistentVolumeAccessMode `json:"accessMode,omitempty"`
-	// Retention says what becomes of volumes and keys that are no longer used. They are kept if
-	// left out.
+	// Retention says whether volumes and keys are kept when the network no longer uses them. They are
+	// kept if left out.
 	Retention *RetentionApplyConfiguration `json:"retention,omitempty"`
 }
 

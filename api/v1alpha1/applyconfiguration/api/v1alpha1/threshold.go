@@ -9,13 +9,14 @@ import (
 // ThresholdApplyConfiguration represents a declarative configuration of the Threshold type for use
 // with apply.
 //
-// Threshold is how many of the validators must sign.
+// Threshold is the number of validators that must sign.
 type ThresholdApplyConfiguration struct {
-	// Policy is Majority, floor(n/2)+1: the most may be down; TwoThirds, floor(2n/3)+1: fewer than
-	// a third may be Byzantine on any network; or Fixed: value. Majority if left out.
+	// Policy is Majority, TwoThirds or Fixed. Majority is floor(n/2)+1: the largest number of
+	// validators may be down. TwoThirds is floor(2n/3)+1: fewer than a third may be Byzantine on any
+	// network. Fixed is the value. Majority if left out.
 	Policy *apiv1alpha1.ThresholdPolicy `json:"policy,omitempty"`
-	// Value is the threshold with policy Fixed, a number of validators: more than half of them, at
-	// most all. No default.
+	// Value is the threshold with policy Fixed: more than half of the validators, at most all of
+	// them. No default.
 	Value *int32 `json:"value,omitempty"`
 }
 

@@ -7,14 +7,14 @@ package v1alpha1
 //
 // Tolerance is how many validators may fail.
 type ToleranceApplyConfiguration struct {
-	// Crash is how many may be down while messages still become final: n - t.
+	// Crash is how many validators may be down while messages still become final: n - t.
 	Crash *int32 `json:"crash,omitempty"`
-	// Byzantine is how many may do anything while, on any network, no two blocks become final at a
-	// height: 2t - n - 1.
+	// Byzantine is how many validators may do anything while, on any network, no two blocks become
+	// final at a height: 2t - n - 1.
 	Byzantine *int32 `json:"byzantine,omitempty"`
 	// ByzantineWithSynchrony is the same with the synchrony wait, while messages arrive within its
-	// delta: t - 1. It holds for this network if status.synchronyDelta is there; without, it is
-	// what readers get who insist on the signatures of all validators.
+	// delta: t - 1. It holds for this network if status.synchronyDelta is present. Without the wait
+	// it holds for readers that require the signatures of all validators.
 	ByzantineWithSynchrony *int32 `json:"byzantineWithSynchrony,omitempty"`
 }
 
