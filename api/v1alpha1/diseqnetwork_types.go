@@ -11,8 +11,8 @@ import (
 // +kubebuilder:validation:XValidation:rule="!has(self.threshold) || self.threshold.policy != 'Fixed' || !has(self.threshold.value) || (2 * self.threshold.value > self.validators && self.threshold.value <= self.validators)",fieldPath=".threshold.value",message="the threshold must be more than half of spec.validators and at most all of them",messageExpression="'threshold %d with %d validators: it must be more than half of them, or two blocks could become final at one height, and at most all of them; allowed are %d to %d'.format([self.threshold.value, self.validators, self.validators / 2 + 1, self.validators])"
 // +kubebuilder:validation:XValidation:rule="!has(self.messages) || self.validators < 1 || ![self.messages.maxBytes, self.messages.maxPoolBytes].all(q, isQuantity(string(q)) && quantity(string(q)).isInteger()) || quantity(string(self.messages.maxPoolBytes)).asInteger() / self.validators >= quantity(string(self.messages.maxBytes)).asInteger() + 4096",fieldPath=".messages.maxPoolBytes",message="each validator's share of the pool must hold a message of spec.messages.maxBytes: allowed is spec.validators x (maxBytes + 4Ki) or more",messageExpression="'each of the %d validators has an equal share of the pool, which must hold a message of spec.messages.maxBytes and 4Ki beside it: allowed are %d bytes or more'.format([self.validators, self.validators * (quantity(string(self.messages.maxBytes)).asInteger() + 4096)])"
 type DiseqNetworkSpec struct {
-	// Image of the nodes, such as registry.example.com/diseq:v1. If left out, the default of the
-	// operator, which its flag --node-image sets.
+	// Image of the nodes, such as registry.example.com/diseq:v1. The value of the operator's flag
+	// --node-image if left out.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="self.size() == 0 || self.matches('^[a-zA-Z0-9][^ \\t\\r\\n]*$') && !self.contains('://')",message="must be an image reference such as registry.example.com/diseq:v1, without spaces and without a scheme"
@@ -32,8 +32,8 @@ type DiseqNetworkSpec struct {
 	// +kubebuilder:validation:MaxItems=16
 	ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
 
-	// Validators is the number of validators of the network, 1 to 100. 4 if left out. `kubectl scale`
-	// sets it as the number of replicas.
+	// Validators is the number of validators of the network, 1 to 100. 4 if left out. `kubectl
+	// scale` sets it as the number of replicas.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
@@ -100,8 +100,8 @@ const (
 // +kubebuilder:validation:XValidation:rule="self.policy == 'Fixed' || !has(self.value)",fieldPath=".value",reason=FieldValueForbidden,message="a value needs policy Fixed: set policy: Fixed, or leave the value out"
 type Threshold struct {
 	// Policy is Majority, TwoThirds or Fixed. Majority is floor(n/2)+1: the largest number of
-	// validators may be down. TwoThirds is floor(2n/3)+1: fewer than a third may be Byzantine on any
-	// network. Fixed is the value. Majority if left out.
+	// validators may be down. TwoThirds is floor(2n/3)+1: fewer than a third may be Byzantine on
+	// any network. Fixed is the value. Majority if left out.
 	// +optional
 	// +kubebuilder:validation:Enum=Majority;TwoThirds;Fixed
 	// +kubebuilder:default=Majority
@@ -121,9 +121,9 @@ type Threshold struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.minBlockInterval) || !self.minBlockInterval.matches('^0$|^([0-9]+([.][0-9]+)?(m|s|ms))+$') || duration(self.minBlockInterval) == duration(oldSelf.minBlockInterval)",fieldPath=".minBlockInterval",message="cannot be changed: it is part of the genesis document"
 // +kubebuilder:validation:XValidation:rule="[self, oldSelf].exists(c, has(c.synchrony) && !c.synchrony.delta.matches('^0$|^([0-9]+([.][0-9]+)?(m|s|ms))+$')) || (has(self.synchrony) ? duration(self.synchrony.delta) : duration('0s')) == (has(oldSelf.synchrony) ? duration(oldSelf.synchrony.delta) : duration('0s'))",fieldPath=".synchrony",message="cannot be changed: it is part of the genesis document"
 type Consensus struct {
-	// MinBlockInterval is how long a leader waits for a block to fill: the shortest time between two
-	// blocks that are not full. It is a duration of whole milliseconds from 0s to 1m, such as 20ms
-	// or 1.5s. 20ms if left out. Immutable.
+	// MinBlockInterval is how long a leader waits for a block to fill: the shortest time between
+	// two blocks that are not full. It is a duration of whole milliseconds from 0s to 1m, such as
+	// 20ms or 1.5s. 20ms if left out. Immutable.
 	// +optional
 	// +kubebuilder:default="20ms"
 	// +kubebuilder:validation:Type=string
@@ -131,9 +131,9 @@ type Consensus struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(0|([0-9]+m)?([0-9]+([.][0-9]{1,3})?s)?([0-9]+ms)?)$') && self.size() > 0 && duration(self) <= duration('1m')",message="must be a duration of whole milliseconds from 0s to 1m, such as 20ms or 1.5s"
 	MinBlockInterval *metav1.Duration `json:"minBlockInterval,omitempty"`
 
-	// BeaconInterval is the length of a beacon epoch in heights, 1 to 1048576. The validators' random
-	// numbers change the order of leaders once an epoch; with 1 they do so at every block. 128 if
-	// left out. Immutable.
+	// BeaconInterval is the length of a beacon epoch in heights, 1 to 1048576. The validators'
+	// random numbers change the order of leaders once an epoch; with 1 they do so at every block.
+	// 128 if left out. Immutable.
 	// +optional
 	// +kubebuilder:default=128
 	// +kubebuilder:validation:Minimum=1
@@ -149,9 +149,9 @@ type Consensus struct {
 
 // Synchrony is the synchrony wait.
 type Synchrony struct {
-	// Delta is the longest time that a message between two validators takes, with the fsync before it
-	// is sent. It is a duration of whole milliseconds from 10ms to 1m, such as 100ms, or 0s for no
-	// wait. No default. Immutable.
+	// Delta is the longest time that a message between two validators takes, with the fsync before
+	// it is sent. It is a duration of whole milliseconds from 10ms to 1m, such as 100ms, or 0s for
+	// no wait. No default. Immutable.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(0|([0-9]+m)?([0-9]+([.][0-9]{1,3})?s)?([0-9]+ms)?)$') && self.size() > 0 && (duration(self) == duration('0s') || duration(self) >= duration('10ms') && duration(self) <= duration('1m'))",message="must be a duration of whole milliseconds from 10ms to 1m, such as 100ms, or 0s for no synchrony wait"
@@ -178,8 +178,8 @@ type Messages struct {
 	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() >= 9 && quantity(string(self)).asInteger() <= 16777216",message="must be a whole number of bytes from 9 to 16Mi, such as 4Mi"
 	MaxBlockBytes *resource.Quantity `json:"maxBlockBytes,omitempty"`
 
-	// MaxPoolBytes is the size of each node's pool, in bytes of messages that wait to be ordered. It
-	// is 1Mi to 64Gi, and at least spec.validators x (maxBytes + 4Ki). While the pool is full,
+	// MaxPoolBytes is the size of each node's pool, in bytes of messages that wait to be ordered.
+	// It is 1Mi to 64Gi, and at least spec.validators x (maxBytes + 4Ki). While the pool is full,
 	// clients get 429. The pool is in memory: allow for it in podTemplate.resources. 256Mi if left
 	// out.
 	// +optional
@@ -204,8 +204,8 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.accessMode) || self.accessMode == oldSelf.accessMode",fieldPath=".accessMode",message="cannot be changed: volumes with this mode may exist; make a new network"
 // +kubebuilder:validation:XValidation:rule="!has(self.size) || ![self.size, oldSelf.size].all(q, isQuantity(string(q))) || quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",fieldPath=".size",message="can only grow: volumes do not shrink",messageExpression="'can only grow, volumes do not shrink: allowed is ' + string(oldSelf.size) + ' or more'"
 type Storage struct {
-	// Size of each validator's volume in bytes, 64Mi or more. It can grow if the storage class allows
-	// that, and never shrinks. Nodes keep all blocks for ever. 10Gi if left out.
+	// Size of each validator's volume in bytes, 64Mi or more. It can grow if the storage class
+	// allows that, and never shrinks. Nodes keep all blocks for ever. 10Gi if left out.
 	// +optional
 	// +kubebuilder:default="10Gi"
 	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() >= 67108864",message="must be a whole number of bytes from 64Mi on, such as 10Gi"
@@ -226,8 +226,8 @@ type Storage struct {
 	// +kubebuilder:default=ReadWriteOnce
 	AccessMode corev1.PersistentVolumeAccessMode `json:"accessMode,omitempty"`
 
-	// Retention says whether volumes and keys are kept when the network no longer uses them. They are
-	// kept if left out.
+	// Retention says whether volumes and keys are kept when the network no longer uses them. They
+	// are kept if left out.
 	// +optional
 	// +kubebuilder:default={}
 	Retention Retention `json:"retention,omitempty"`
@@ -235,8 +235,8 @@ type Storage struct {
 
 // Retention says whether unused volumes and keys are kept.
 type Retention struct {
-	// OnScaleDown is for the volume of a validator that left the set: Retain or Delete. Its keys are
-	// always kept. Retain if left out.
+	// OnScaleDown is for the volume of a validator that left the set: Retain or Delete. Its keys
+	// are always kept. Retain if left out.
 	// +optional
 	// +kubebuilder:validation:Enum=Retain;Delete
 	// +kubebuilder:default=Retain
@@ -259,7 +259,8 @@ type Service struct {
 	// +kubebuilder:default=ClusterIP
 	Type corev1.ServiceType `json:"type,omitempty"`
 
-	// Annotations of the clients' Service, for example settings of a load balancer. None if left out.
+	// Annotations of the clients' Service, for example settings of a load balancer. None if left
+	// out.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="an annotation has a name such as team or example.com/team"
@@ -277,8 +278,8 @@ type Monitoring struct {
 
 // PodTemplate describes how the nodes' pods run.
 type PodTemplate struct {
-	// Resources of the node's container. Requests of 100m CPU and 256Mi of memory, and no limits, if
-	// left out. If resources are given, their missing parts have no default.
+	// Resources of the node's container. Requests of 100m CPU and 256Mi of memory, and no limits,
+	// if left out. If resources are given, their missing parts have no default.
 	// +optional
 	// +kubebuilder:default={requests: {cpu: "100m", memory: "256Mi"}}
 	// +kubebuilder:validation:XValidation:rule="['cpu', 'memory'].all(r, !(r in self.?requests.orValue({})) || !(r in self.?limits.orValue({})) || ![self.requests[r], self.limits[r]].all(q, isQuantity(string(q))) || quantity(string(self.requests[r])).compareTo(quantity(string(self.limits[r]))) <= 0)",message="a request must not be more than its limit"
@@ -299,8 +300,8 @@ type PodTemplate struct {
 	// +optional
 	Affinity *corev1.Affinity `json:"affinity,omitempty"`
 
-	// TopologySpreadConstraints of the pods. If left out, the pods are spread over hostnames as far as
-	// possible.
+	// TopologySpreadConstraints of the pods. The pods are spread over hostnames, as far as
+	// possible, if left out.
 	// +optional
 	// +listType=atomic
 	TopologySpreadConstraints []corev1.TopologySpreadConstraint `json:"topologySpreadConstraints,omitempty"`
@@ -393,8 +394,8 @@ type Member struct {
 	// +optional
 	Height int64 `json:"height,omitempty"`
 
-	// Ready says that the validator counts for the quorum: its pod is ready, and its node has caught
-	// up and votes.
+	// Ready says that the validator counts for the quorum: its pod is ready, and its node has
+	// caught up and votes.
 	// +optional
 	Ready bool `json:"ready,omitempty"`
 
@@ -439,8 +440,8 @@ type DiseqNetworkStatus struct {
 	// +optional
 	GenesisHash string `json:"genesisHash,omitempty"`
 
-	// Height is the last final height. The operator writes it at most once a minute while nothing else
-	// changes; the nodes' metrics are exact.
+	// Height is the last final height. The operator writes it at most once a minute while nothing
+	// else changes; the nodes' metrics are exact.
 	// +optional
 	// +kubebuilder:default=0
 	Height int64 `json:"height,omitempty"`
@@ -471,7 +472,8 @@ type DiseqNetworkStatus struct {
 	// +optional
 	SynchronyDelta *metav1.Duration `json:"synchronyDelta,omitempty"`
 
-	// DisruptionsAllowed is how many more validators may fail now while messages still become final.
+	// DisruptionsAllowed is how many more validators may fail now while messages still become
+	// final.
 	// +optional
 	// +kubebuilder:default=0
 	DisruptionsAllowed int32 `json:"disruptionsAllowed,omitempty"`

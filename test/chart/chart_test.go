@@ -31,8 +31,8 @@ const (
 	chart     = root + "/charts/diseq-operator"
 	release   = "diseq-operator"
 	namespace = "diseq-system"
-	// kubeVersion is what Helm is told of the cluster: one built from source knows of none by
-	// itself.
+	// kubeVersion is the version that Helm assumes: a Helm that is built from source has no
+	// default.
 	kubeVersion = "1.34.0"
 )
 
@@ -71,7 +71,7 @@ func valuesFile(t *testing.T, values string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// a leftover in the temporary directory is no reason to fail
+	// a leftover in the temporary directory does not matter
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	file := filepath.Join(dir, "values.yaml")
 	if err := os.WriteFile(file, []byte(values), 0o600); err != nil {

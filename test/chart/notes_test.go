@@ -86,7 +86,7 @@ func TestNotesWarn(t *testing.T) {
 	for values, want := range map[string]string{
 		`{rbac: {create: false}}`:  "ServiceAccount " + namespace + "/" + release,
 		`{crds: {keep: false}}`:    "every DiseqNetwork",
-		`{crds: {install: false}}`: "diseqnetworks.diseq.io must be there",
+		`{crds: {install: false}}`: "install the CRD diseqnetworks.diseq.io of this version yourself",
 	} {
 		if text := notes(t, values); !strings.Contains(text, want) {
 			t.Errorf("%s: the notes lack %q:\n%s", values, want, text)

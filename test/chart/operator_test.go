@@ -21,7 +21,7 @@ func TestOperatorTakesTheArgumentsOfTheChart(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build ./cmd/operator: %v\n%s", err, out)
 	}
-	// What the chart mounts from a Secret is not on this machine.
+	// This machine lacks the files that the chart mounts from a Secret.
 	certificates := t.TempDir()
 	for _, file := range []string{"tls.crt", "tls.key"} {
 		if err := os.WriteFile(filepath.Join(certificates, file), nil, 0o600); err != nil {

@@ -108,7 +108,8 @@ func leaves(t *testing.T, prefix string, values map[string]any, s schema) []leaf
 			t.Errorf("%s: the schema does not describe it", path)
 		}
 		inner, nested := value.(map[string]any)
-		// What is empty is the user's to fill, as a whole; so is what would be wrong half filled.
+		// An empty value is for the user to set as a whole, and so is one that would be wrong if
+		// half set.
 		if nested && len(inner) > 0 && path != "resources" && path != "metrics.serviceMonitor.tlsConfig" {
 			found = append(found, leaves(t, path+".", inner, property)...)
 			continue

@@ -11,16 +11,16 @@ import (
 //
 // DiseqNetworkSpec is the wanted state of a network.
 type DiseqNetworkSpecApplyConfiguration struct {
-	// Image of the nodes, such as registry.example.com/diseq:v1. If left out, the default of the
-	// operator, which its flag --node-image sets.
+	// Image of the nodes, such as registry.example.com/diseq:v1. The value of the operator's flag
+	// --node-image if left out.
 	Image *string `json:"image,omitempty"`
 	// ImagePullPolicy of the nodes: Always, IfNotPresent or Never. IfNotPresent if left out.
 	ImagePullPolicy *v1.PullPolicy `json:"imagePullPolicy,omitempty"`
 	// ImagePullSecrets are the names of Secrets, in the namespace of the network, for pulling the
 	// image. None if left out.
 	ImagePullSecrets []v1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
-	// Validators is the number of validators of the network, 1 to 100. 4 if left out. `kubectl scale`
-	// sets it as the number of replicas.
+	// Validators is the number of validators of the network, 1 to 100. 4 if left out. `kubectl
+	// scale` sets it as the number of replicas.
 	Validators *int32 `json:"validators,omitempty"`
 	// Threshold is the number of validators that must sign before a block is final. More than half
 	// of them if left out.

@@ -21,8 +21,8 @@ type DiseqNetworkStatusApplyConfiguration struct {
 	ChainID *string `json:"chainID,omitempty"`
 	// GenesisHash is the hash of the genesis document, in hex.
 	GenesisHash *string `json:"genesisHash,omitempty"`
-	// Height is the last final height. The operator writes it at most once a minute while nothing else
-	// changes; the nodes' metrics are exact.
+	// Height is the last final height. The operator writes it at most once a minute while nothing
+	// else changes; the nodes' metrics are exact.
 	Height *int64 `json:"height,omitempty"`
 	// FinalizedTime is when the block at status.height became final.
 	FinalizedTime *metav1.Time `json:"finalizedTime,omitempty"`
@@ -37,7 +37,8 @@ type DiseqNetworkStatusApplyConfiguration struct {
 	// SynchronyDelta is the delta of the network's synchrony wait. tolerance.byzantineWithSynchrony
 	// depends on it. It is missing if the network has no wait.
 	SynchronyDelta *metav1.Duration `json:"synchronyDelta,omitempty"`
-	// DisruptionsAllowed is how many more validators may fail now while messages still become final.
+	// DisruptionsAllowed is how many more validators may fail now while messages still become
+	// final.
 	DisruptionsAllowed *int32 `json:"disruptionsAllowed,omitempty"`
 	// Selector selects the validators' pods, for the scale subresource.
 	Selector *string `json:"selector,omitempty"`

@@ -26,8 +26,8 @@ type MemberApplyConfiguration struct {
 	// Height is the last final height that the node reported, at about the time of
 	// status.finalizedTime.
 	Height *int64 `json:"height,omitempty"`
-	// Ready says that the validator counts for the quorum: its pod is ready, and its node has caught
-	// up and votes.
+	// Ready says that the validator counts for the quorum: its pod is ready, and its node has
+	// caught up and votes.
 	Ready *bool `json:"ready,omitempty"`
 	// Reason says why the validator is not ready.
 	Reason *string `json:"reason,omitempty"`

@@ -17,8 +17,8 @@ type MessagesApplyConfiguration struct {
 	// MaxBlockBytes is the largest block in bytes of encoded messages: at least maxBytes + 8, at
 	// most 16Mi. 4Mi if left out. Part of the genesis document, immutable.
 	MaxBlockBytes *resource.Quantity `json:"maxBlockBytes,omitempty"`
-	// MaxPoolBytes is the size of each node's pool, in bytes of messages that wait to be ordered. It
-	// is 1Mi to 64Gi, and at least spec.validators x (maxBytes + 4Ki). While the pool is full,
+	// MaxPoolBytes is the size of each node's pool, in bytes of messages that wait to be ordered.
+	// It is 1Mi to 64Gi, and at least spec.validators x (maxBytes + 4Ki). While the pool is full,
 	// clients get 429. The pool is in memory: allow for it in podTemplate.resources. 256Mi if left
 	// out.
 	MaxPoolBytes *resource.Quantity `json:"maxPoolBytes,omitempty"`

@@ -11,8 +11,8 @@ import (
 //
 // PodTemplate describes how the nodes' pods run.
 type PodTemplateApplyConfiguration struct {
-	// Resources of the node's container. Requests of 100m CPU and 256Mi of memory, and no limits, if
-	// left out. If resources are given, their missing parts have no default.
+	// Resources of the node's container. Requests of 100m CPU and 256Mi of memory, and no limits,
+	// if left out. If resources are given, their missing parts have no default.
 	Resources *v1.ResourceRequirements `json:"resources,omitempty"`
 	// NodeSelector of the pods: the labels of nodes that they may run on. Any node if left out.
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
@@ -20,8 +20,8 @@ type PodTemplateApplyConfiguration struct {
 	Tolerations []v1.Toleration `json:"tolerations,omitempty"`
 	// Affinity of the pods. None if left out.
 	Affinity *v1.Affinity `json:"affinity,omitempty"`
-	// TopologySpreadConstraints of the pods. If left out, the pods are spread over hostnames as far as
-	// possible.
+	// TopologySpreadConstraints of the pods. The pods are spread over hostnames, as far as
+	// possible, if left out.
 	TopologySpreadConstraints []v1.TopologySpreadConstraint `json:"topologySpreadConstraints,omitempty"`
 	// PriorityClassName of the pods. The cluster's default if left out.
 	PriorityClassName *string `json:"priorityClassName,omitempty"`

@@ -11,8 +11,8 @@ import (
 //
 // Retention says whether unused volumes and keys are kept.
 type RetentionApplyConfiguration struct {
-	// OnScaleDown is for the volume of a validator that left the set: Retain or Delete. Its keys are
-	// always kept. Retain if left out.
+	// OnScaleDown is for the volume of a validator that left the set: Retain or Delete. Its keys
+	// are always kept. Retain if left out.
 	OnScaleDown *apiv1alpha1.RetentionPolicy `json:"onScaleDown,omitempty"`
 	// OnDelete is for the volumes, keys and genesis document of a deleted network. With Retain they
 	// stay, and a network of the same name resumes the chain. With Delete they are lost for good.

@@ -13,7 +13,8 @@ import (
 type ServiceApplyConfiguration struct {
 	// Type of the clients' Service: ClusterIP, NodePort or LoadBalancer. ClusterIP if left out.
 	Type *v1.ServiceType `json:"type,omitempty"`
-	// Annotations of the clients' Service, for example settings of a load balancer. None if left out.
+	// Annotations of the clients' Service, for example settings of a load balancer. None if left
+	// out.
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 

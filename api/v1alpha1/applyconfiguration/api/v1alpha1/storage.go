@@ -12,8 +12,8 @@ import (
 //
 // Storage describes the volume on which each validator keeps the chain.
 type StorageApplyConfiguration struct {
-	// Size of each validator's volume in bytes, 64Mi or more. It can grow if the storage class allows
-	// that, and never shrinks. Nodes keep all blocks for ever. 10Gi if left out.
+	// Size of each validator's volume in bytes, 64Mi or more. It can grow if the storage class
+	// allows that, and never shrinks. Nodes keep all blocks for ever. 10Gi if left out.
 	Size *resource.Quantity `json:"size,omitempty"`
 	// StorageClassName of the volumes. The cluster's default class if left out or empty. Immutable.
 	StorageClassName *string `json:"storageClassName,omitempty"`
@@ -21,8 +21,8 @@ type StorageApplyConfiguration struct {
 	// ReadWriteOncePod, no second pod can use a volume. The nodes lock their directories in any
 	// case. ReadWriteOnce if left out. Immutable.
 	AccessMode *v1.PersistentVolumeAccessMode `json:"accessMode,omitempty"`
-	// Retention says whether volumes and keys are kept when the network no longer uses them. They are
-	// kept if left out.
+	// Retention says whether volumes and keys are kept when the network no longer uses them. They
+	// are kept if left out.
 	Retention *RetentionApplyConfiguration `json:"retention,omitempty"`
 }
 

@@ -11,9 +11,9 @@ import (
 //
 // Synchrony is the synchrony wait.
 type SynchronyApplyConfiguration struct {
-	// Delta is the longest time that a message between two validators takes, with the fsync before it
-	// is sent. It is a duration of whole milliseconds from 10ms to 1m, such as 100ms, or 0s for no
-	// wait. No default. Immutable.
+	// Delta is the longest time that a message between two validators takes, with the fsync before
+	// it is sent. It is a duration of whole milliseconds from 10ms to 1m, such as 100ms, or 0s for
+	// no wait. No default. Immutable.
 	Delta *v1.Duration `json:"delta,omitempty"`
 }
 

@@ -12,8 +12,8 @@ import (
 // Threshold is the number of validators that must sign.
 type ThresholdApplyConfiguration struct {
 	// Policy is Majority, TwoThirds or Fixed. Majority is floor(n/2)+1: the largest number of
-	// validators may be down. TwoThirds is floor(2n/3)+1: fewer than a third may be Byzantine on any
-	// network. Fixed is the value. Majority if left out.
+	// validators may be down. TwoThirds is floor(2n/3)+1: fewer than a third may be Byzantine on
+	// any network. Fixed is the value. Majority if left out.
 	Policy *apiv1alpha1.ThresholdPolicy `json:"policy,omitempty"`
 	// Value is the threshold with policy Fixed: more than half of the validators, at most all of
 	// them. No default.
