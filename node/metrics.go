@@ -16,6 +16,7 @@ const (
 	kindCommitment = "commitment"
 	kindBatch      = "batch"
 	kindBlock      = "invalid block"
+	kindBody       = "block body"
 )
 
 // metrics are the chain's progress as this node sees it. Mempool, store, peer and server add their
@@ -84,7 +85,10 @@ func newMetrics() *metrics {
 
 // voter are those that the voter counts.
 func (m *metrics) voter() voter.Metrics {
-	return voter.Metrics{Waits: m.waits, Breaches: m.breaches, InvalidBlocks: m.rejected.WithLabelValues(kindBlock), Withheld: m.withheld}
+	return voter.Metrics{
+		Waits: m.waits, Breaches: m.breaches, Withheld: m.withheld,
+		InvalidBlocks: m.rejected.WithLabelValues(kindBlock), Misfits: m.rejected.WithLabelValues(kindBody),
+	}
 }
 
 // final counts a final block.

@@ -64,20 +64,40 @@ func (c *Core) ask(h *height, r uint32, b *block, fresh bool) {
 
 func (c *Core) checked(e BlockChecked) {
 	h := c.height
-	if h == nil || e.Height != h.Number || e.Verdict < Valid || e.Verdict > Invalid {
+	if h == nil || e.Height != h.Number || e.Verdict < Valid || e.Verdict > Misfit {
 		return
 	}
 	b := h.blocks[e.Block]
 	if b == nil || b.Block == nil || b.verdict == Invalid {
 		return
 	}
-	if e.Verdict == Invalid {
+	switch e.Verdict {
+	case Invalid:
 		b.verdict = Invalid
+		return
+	case Misfit:
+		c.discard(h, b)
 		return
 	}
 	b.verdict = Valid
 	if rd := h.peek(e.Round); e.Fresh && rd.asked && c.rules.candidate(rd) == e.Block {
 		rd.freshness = e.Verdict
+	}
+}
+
+// discard drops a block whose body does not fit its header, unless another body was found valid. The
+// next rules request the block again if it is certified; else a proposal may bring it.
+func (c *Core) discard(h *height, b *block) {
+	if b.verdict == Valid {
+		return
+	}
+	h.attempt++ // the holder that is asked next is another one
+	b.misfits++
+	b.Block, b.verdict, b.fetching, b.checking = nil, 0, false, false
+	for _, rd := range h.rounds {
+		if rd.asked && c.rules.candidate(rd) == b.hash {
+			rd.asked, rd.freshness = false, 0
+		}
 	}
 }
 
@@ -106,6 +126,12 @@ func (c *Core) repeatRequests(h *height) {
 			}
 			seen = append(seen, cert.Block)
 			b := h.blocks[cert.Block]
+			if b.checking && b.verdict == 0 {
+				b.unanswered++
+			}
+			if b.unanswered == maxUnanswered {
+				b.unanswered, b.Block = 0, nil
+			}
 			b.fetching, b.checking = false, false
 		}
 	}

@@ -54,9 +54,13 @@ const (
 	// Withheld: the block is valid, but this round's vote is withheld (clock, missing commitment).
 	// Only for a fresh proposal. A later BlockChecked of the same round may lift it.
 	Withheld
-	// Invalid: the block breaks a rule that every node judges alike, from the final chain and the
-	// block alone.
+	// Invalid: the header breaks a rule that every node judges alike, from the final chain and the
+	// header alone.
 	Invalid
+	// Misfit: the block as held is not the header's: its list of batches gives other messages, or
+	// its signature is wrong. The header does not bind them, so that a liar may attach others. The
+	// Core drops what it holds of the block and requests it again.
+	Misfit
 )
 
 // BlockChecked answers CheckBlock and repeats its Height, Round and Fresh. There is no answer while

@@ -118,7 +118,7 @@ func (c *Core) receiveProposal(h *height, p *chain.Proposal) {
 	if p.Notarization != nil {
 		c.learn(h, p.Notarization)
 	}
-	if h.certified(hash) {
+	if h.certified(hash) && h.blocks[hash].open() {
 		c.hold(h, &p.Block)
 	}
 	c.advance()
@@ -127,7 +127,7 @@ func (c *Core) receiveProposal(h *height, p *chain.Proposal) {
 	}
 	c.hear(h, int(s.Validator))
 	c.receiveStatement(h, s)
-	if b := h.blocks[hash]; b != nil && b.Block != nil || uint64(s.Round) > uint64(h.current)+blockHorizon {
+	if !h.blocks[hash].open() || uint64(s.Round) > uint64(h.current)+blockHorizon {
 		return
 	}
 	if rd := h.peek(s.Round); c.rules.votable(rd, hash) && !rd.pruned {

@@ -167,7 +167,7 @@ func (tr *transcript) command(line string) []string {
 	case "fetched":
 		return tr.step(BlockFetched{tr.block(args[0], opt)})
 	case "checked":
-		verdict := map[string]Verdict{"valid": Valid, "withheld": Withheld, "invalid": Invalid}[args[1]]
+		verdict := map[string]Verdict{"valid": Valid, "withheld": Withheld, "invalid": Invalid, "misfit": Misfit}[args[1]]
 		return tr.step(BlockChecked{
 			Height: tr.number(opt, "h", tr.height), Round: uint32(tr.number(opt, "r", 0)), Block: tr.block(args[0], opt).Hash(),
 			Fresh: slices.Contains(args, "fresh"), Verdict: verdict,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +36,12 @@ func (e *invalidError) Error() string { return e.err.Error() }
 
 func invalid(format string, args ...any) error { return &invalidError{fmt.Errorf(format, args...)} }
 
+// misfitError says that a body or a signature does not fit its header. The header does not bind them,
+// so that this says nothing about the header's block: a peer may have attached others.
+type misfitError struct{ err error }
+
+func (e *misfitError) Error() string { return e.err.Error() }
+
 // checkKey names a check: a block may be checked as a fresh proposal of a round and, later, as
 // proposed again.
 type checkKey struct {
@@ -46,6 +53,8 @@ type checkKey struct {
 // check is one under way, or answered. One that failed for a reason of this node's own ended without
 // an answer: the core asks again at T_retry.
 type check struct {
+	body    []chain.BatchRef
+	cancel  context.CancelFunc
 	holders chan []chain.PublicKey
 	failed  atomic.Bool
 }
@@ -55,11 +64,18 @@ type check struct {
 func (v *Voter) check(a consensus.CheckBlock) {
 	key := checkKey{block: a.Block.Hash(), round: a.Round, fresh: a.Fresh}
 	c := v.checks[key]
+	if c != nil && !slices.Equal(c.body, a.Block.Body) {
+		c.cancel() // the core has dropped that body
+		c = nil
+	}
 	if c == nil || c.failed.Load() {
-		c = &check{holders: make(chan []chain.PublicKey, 1)}
+		ctx, cancel := context.WithCancel(v.deciding)
+		c = &check{body: a.Block.Body, cancel: cancel, holders: make(chan []chain.PublicKey, 1)}
 		v.checks[key] = c
-		deciding := v.deciding
-		v.cfg.Tasks.Go(func(context.Context) { v.runCheck(deciding, c, a) })
+		v.cfg.Tasks.Go(func(context.Context) {
+			defer cancel()
+			v.runCheck(ctx, c, a)
+		})
 	}
 	select {
 	case <-c.holders:
@@ -71,20 +87,29 @@ func (v *Voter) check(a consensus.CheckBlock) {
 func (v *Voter) runCheck(ctx context.Context, c *check, a consensus.CheckBlock) {
 	answer := consensus.BlockChecked{Height: a.Height, Round: a.Round, Block: a.Block.Hash(), Fresh: a.Fresh, Verdict: consensus.Valid}
 	if err := v.checkBlock(ctx, c, a); err != nil {
-		if _, ok := errors.AsType[*invalidError](err); !ok {
-			if ctx.Err() == nil {
-				v.log.Error("block not checked: this node withholds its vote until the check works", "height", a.Height,
-					"block", answer.Block, "err", err)
-			}
-			c.failed.Store(true)
-			return
+		_, invalid := errors.AsType[*invalidError](err)
+		_, misfit := errors.AsType[*misfitError](err)
+		if !invalid {
+			c.failed.Store(true) // the core asks again, for a misfit with another body
 		}
 		if ctx.Err() != nil {
 			return // the chain has grown, and the check may have seen a part of that
 		}
-		v.cfg.Metrics.InvalidBlocks.Inc()
-		v.log.Warn("invalid block", "height", a.Height, "round", a.Round, "block", answer.Block, "err", err)
-		answer.Verdict = consensus.Invalid
+		switch {
+		case invalid:
+			v.cfg.Metrics.InvalidBlocks.Inc()
+			v.log.Warn("invalid block", "height", a.Height, "round", a.Round, "block", answer.Block, "err", err)
+			answer.Verdict = consensus.Invalid
+		case misfit:
+			v.cfg.Metrics.Misfits.Inc()
+			v.log.Warn("the body of a block does not fit its header: dropped, to be fetched from another validator", "height", a.Height,
+				"round", a.Round, "block", answer.Block, "proposer", a.Block.Header.Proposer, "err", err)
+			answer.Verdict = consensus.Misfit
+		default:
+			v.log.Error("block not checked: this node withholds its vote until the check works", "height", a.Height,
+				"block", answer.Block, "err", err)
+			return
+		}
 		v.Post(answer)
 		return
 	}
@@ -126,8 +151,9 @@ func (v *Voter) withhold(a consensus.CheckBlock) (reason string, lift time.Durat
 }
 
 // checkBlock returns nil for a block that follows the final chain in every rule (docs/protocol.md,
-// what makes a block valid) and whose messages are durable here, and an invalidError for one that
-// breaks a rule. It waits for what is missing.
+// what makes a block valid) and whose messages are durable here, an invalidError for one that breaks
+// a rule, and a misfitError for one whose body or signature is not the header's. It waits for what is
+// missing.
 func (v *Voter) checkBlock(ctx context.Context, c *check, a consensus.CheckBlock) error {
 	b := a.Block
 	if v.prepared.get(b.Hash()) != nil {
@@ -151,7 +177,7 @@ func (v *Voter) checkBlock(ctx context.Context, c *check, a consensus.CheckBlock
 		return err
 	}
 	if err := b.Header.CheckMessages(p.messages); err != nil {
-		return invalid("%w", err)
+		return &misfitError{err}
 	}
 	if err := v.cfg.State.Wait(ctx, b.Header.StateHeight); err != nil {
 		return err
@@ -190,7 +216,9 @@ func (v *Voter) checkHeader(tip *ledger.Tip, b *chain.Block) error {
 // checkProposer checks the first proposer's signature and, for a fresh block, that the proposer is
 // the round's leader.
 func (v *Voter) checkProposer(a consensus.CheckBlock) error {
-	if err := a.Block.VerifySignature(v.set); err != nil {
+	if err := a.Block.VerifySignature(v.set); errors.Is(err, chain.ErrSignature) {
+		return &misfitError{err}
+	} else if err != nil {
 		return invalid("%w", err)
 	}
 	if !a.Fresh {

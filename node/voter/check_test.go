@@ -51,9 +51,6 @@ func TestABlockThatBreaksARuleIsInvalid(t *testing.T) {
 		{"another beacon", "beacon", func(b *chain.Block) { b.Header.Beacon[0]++ }},
 		{"another validator set", "validator sets", func(b *chain.Block) { b.Header.ValidatorsHash[0]++ }},
 		{"a change of the set", "validator sets", func(b *chain.Block) { b.Header.NextValidatorsHash[0]++ }},
-		{"messages that it does not have", "has 0 messages, its header says 1", func(b *chain.Block) { b.Header.MessagesCount = 1 }},
-		{"another messages root", "messages root", func(b *chain.Block) { b.Header.MessagesRoot[0]++ }},
-		{"a proposer who does not lead", "signature", func(b *chain.Block) { b.Header.Proposer = 1 - b.Header.Proposer }},
 		{"a commitment of another epoch", "carries the commitment of epoch 5", func(b *chain.Block) {
 			b.Commitment = &chain.Commitment{Epoch: 5, Proof: []byte("x")}
 			b.Header.CommitmentHash = b.Commitment.Hash()
@@ -86,6 +83,71 @@ func TestABlockThatBreaksARuleIsInvalid(t *testing.T) {
 	b.Signature[0]++
 	if err := r.checkOf(t, &b); err == nil {
 		t.Error("a block with a forged signature is valid")
+	}
+}
+
+// The header binds the messages and not the list of batches. A liar that attaches another list, or
+// another signature, must not make anybody call the block of the header invalid.
+func TestABodyThatDoesNotFitItsHeaderSaysNothingAboutTheBlock(t *testing.T) {
+	r := newRoom(t, 2, 2, 0)
+	honest, err := r.newBlock(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	honest.Header.Timestamp += 7 // not the one that the room holds as its own
+	honest.Sign(r.keys[0])
+	forged := func(alter func(*chain.Block)) *chain.Block {
+		b := *honest
+		alter(&b)
+		return &b
+	}
+	for _, c := range []struct {
+		name, want string
+		block      *chain.Block
+	}{
+		{"messages that it does not have", "has 0 messages, its header says 1", forged(func(b *chain.Block) {
+			b.Header.MessagesCount = 1
+			b.Sign(r.keys[0])
+		})},
+		{"another messages root", "messages root", forged(func(b *chain.Block) {
+			b.Header.MessagesRoot[0]++
+			b.Sign(r.keys[0])
+		})},
+		{"more batches than a body may name", "batches, at most", forged(func(b *chain.Block) {
+			b.Body = make([]chain.BatchRef, chain.MaxBodyRefs+1)
+		})},
+		{"another signature", "signature", forged(func(b *chain.Block) { b.Signature[0]++ })},
+		{"another proposer's signature", "signature", forged(func(b *chain.Block) { b.Header.Proposer = 1 - b.Header.Proposer })},
+	} {
+		err := r.checkOf(t, c.block)
+		if _, ok := errors.AsType[*misfitError](err); !ok || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want a misfitError with %q", c.name, err, c.want)
+		}
+	}
+
+	// The same header is checked again with its own body, by the check of the same name.
+	r.deciding, r.checks = t.Context(), map[checkKey]*check{}
+	verdict := func(b *chain.Block) consensus.Verdict {
+		r.Voter.check(consensus.CheckBlock{Height: 1, Block: b})
+		return (<-r.events).event.(consensus.BlockChecked).Verdict
+	}
+	wrong := forged(func(b *chain.Block) { b.Body = make([]chain.BatchRef, chain.MaxBodyRefs+1) })
+	if got := verdict(wrong); got != consensus.Misfit {
+		t.Errorf("a body that does not fit: verdict %v", got)
+	}
+	if got := verdict(honest); got != consensus.Valid {
+		t.Errorf("the block with its own body: verdict %v", got)
+	}
+
+	// A body that names batches which nobody has is never answered: another body replaces it.
+	other := *honest
+	other.Header.Timestamp++
+	other.Sign(r.keys[0])
+	unknown := other
+	unknown.Body = []chain.BatchRef{{Author: r.set.Validators[1].PublicKey, Hash: chain.Hash{1}}}
+	r.Voter.check(consensus.CheckBlock{Height: 1, Block: &unknown})
+	if got := verdict(&other); got != consensus.Valid {
+		t.Errorf("the block with its own body, after one that names unknown batches: verdict %v", got)
 	}
 }
 

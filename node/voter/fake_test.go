@@ -200,7 +200,7 @@ func newRoom(t *testing.T, n int, threshold uint32, delta time.Duration) *room {
 		},
 		Evidence: func(chain.Evidence) {}, Now: func() time.Time { return r.now() }, Tasks: group,
 		Metrics: Metrics{
-			Waits: counter(), Breaches: counter(), InvalidBlocks: counter(),
+			Waits: counter(), Breaches: counter(), InvalidBlocks: counter(), Misfits: counter(),
 			Withheld: prometheus.NewCounterVec(prometheus.CounterOpts{}, []string{"reason"}),
 		},
 		Name: chain.PublicKey.String, Logger: slog.New(slog.DiscardHandler),

@@ -52,7 +52,7 @@ func (v *Voter) resolveNow(ctx context.Context, b *chain.Block) (mempool.Body, [
 	defer cancel()
 	body, missing, err := v.cfg.Pool.Resolve(waiting, b.Header.Height-1, b.Body)
 	if errors.Is(err, mempool.ErrBody) {
-		err = invalid("%w", err)
+		err = &misfitError{err}
 	}
 	if err == nil && len(missing) > 0 {
 		err = ctx.Err()

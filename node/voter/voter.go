@@ -79,7 +79,9 @@ type Metrics struct {
 	// InvalidBlocks counts blocks that break a rule, Withheld votes withheld from valid blocks, by
 	// reason.
 	InvalidBlocks prometheus.Counter
-	Withheld      *prometheus.CounterVec
+	// Misfits counts bodies that did not fit their header.
+	Misfits  prometheus.Counter
+	Withheld *prometheus.CounterVec
 }
 
 // Config is what a Voter is made of.
@@ -532,7 +534,8 @@ func (v *Voter) commit(a consensus.Commit) error {
 	if p == nil {
 		return fmt.Errorf("block %v is final at height %d and was found valid, but its messages are missing", hash, v.height)
 	}
-	f := &chain.FinalBlock{Block: *a.Block, Messages: p.messages, Certificate: *a.Finalization}
+	// The block that was checked: the core may hold its header with another body.
+	f := &chain.FinalBlock{Block: *p.block, Messages: p.messages, Certificate: *a.Finalization}
 	return v.apply(f, p.ids, encodeJustification(a.Justification))
 }
 
