@@ -21,10 +21,12 @@ func (n *network) Batches(ctx context.Context, from chain.PublicKey, hashes []ch
 }
 
 // linked returns the number of other validators to which there is a link.
-func (n *network) linked() int {
-	count := 0
-	for _, key := range n.Connected() {
-		if n.set.Index(key) >= 0 {
+func (n *network) linked() int { return n.count(func(p peer.PeerInfo) bool { return p.Up }) }
+
+// count returns the number of other validators in a state.
+func (n *network) count(in func(peer.PeerInfo) bool) (count int) {
+	for _, p := range n.Peers() {
+		if n.set.Index(p.Key) >= 0 && in(p) {
 			count++
 		}
 	}
@@ -34,17 +36,12 @@ func (n *network) linked() int {
 // recently is for how long a validator counts as heard from after its last message.
 const recently = 5 * time.Second
 
-// headroom returns the number of validators that are connected or were heard from recently, this one
-// included, minus the threshold.
+// headroom returns the number of validators that are connected or were heard from recently, this
+// one included, minus the threshold.
 func (n *network) headroom() int {
-	heard := 0
+	heard := n.count(func(p peer.PeerInfo) bool { return p.Up || time.Since(p.LastHeard) < recently })
 	if n.set.Index(n.self) >= 0 {
 		heard++
-	}
-	for _, p := range n.Peers() {
-		if n.set.Index(p.Key) >= 0 && (p.Up || time.Since(p.LastHeard) < recently) {
-			heard++
-		}
 	}
 	return heard - int(n.set.Threshold)
 }
@@ -55,14 +52,3 @@ type replicator struct{ *peer.Transport }
 
 // Push queues a batch for every peer.
 func (r replicator) Push(hash chain.Hash, encoded []byte) { r.PushBatch(hash, encoded) }
-
-// names are the validators' names, from the genesis document.
-type names map[chain.PublicKey]string
-
-// of returns a peer's name, or the start of its key if it is no validator.
-func (n names) of(key chain.PublicKey) string {
-	if name, ok := n[key]; ok {
-		return name
-	}
-	return key.String()[:16]
-}

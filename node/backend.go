@@ -116,36 +116,17 @@ func (b *backend) Message(ctx context.Context, id chain.Hash) (*server.MessageSt
 
 // Receipts returns the receipts of those messages that are final.
 func (b *backend) Receipts(ctx context.Context, ids []chain.Hash) ([]*chain.Receipt, error) {
-	out := make([]*chain.Receipt, len(ids))
-	type place struct{ in, index int }
-	places := map[uint64][]place{}
+	places := make([]ledger.Place, len(ids))
 	for i, id := range ids {
 		r, err := b.pool.Status(id)
 		if err != nil {
 			return nil, poolError(err)
 		}
 		if r.State == mempool.Final {
-			places[r.Height] = append(places[r.Height], place{in: i, index: int(r.Index)})
+			places[i] = ledger.Place{Height: r.Height, Index: int(r.Index)}
 		}
 	}
-	for height, wanted := range places {
-		f, err := b.ledger.Certified(ctx, height)
-		if err != nil {
-			return nil, err
-		}
-		indexes := make([]int, len(wanted))
-		for i, w := range wanted {
-			indexes[i] = w.index
-		}
-		receipts, err := chain.NewReceipts(f, nil, indexes...)
-		if err != nil {
-			return nil, err
-		}
-		for i, w := range wanted {
-			out[w.in] = receipts[i]
-		}
-	}
-	return out, nil
+	return b.ledger.Receipts(ctx, places)
 }
 
 // Block returns a final block.

@@ -24,8 +24,8 @@ import (
 	"github.com/diseq/diseq/node/server"
 )
 
-// Config is a node's configuration: node.yaml. What the whole chain has to agree on is not here but
-// in the genesis document.
+// Config is a node's configuration: node.yaml. The genesis document holds everything that the
+// whole chain has to agree on.
 type Config struct {
 	// Name is what people know the node by: 1 to 63 bytes. It appears in logs, metrics and
 	// /v1/status.
@@ -91,7 +91,7 @@ func (b *Bytes) UnmarshalJSON(in []byte) error {
 	}
 	n, err := strconv.ParseInt(digits, 10, 64)
 	if err != nil || n < 0 || n > (1<<62)/factor {
-		return fmt.Errorf("%s is no number of bytes: want one such as 1048576 or \"256Mi\"", in)
+		return fmt.Errorf("%s is not a number of bytes: want one such as 1048576 or \"256Mi\"", in)
 	}
 	*b = Bytes(n * factor)
 	return nil
@@ -230,8 +230,8 @@ type PeerEntry struct {
 	PublicKey chain.PublicKey `json:"public_key"`
 	// Address is the host:port of the peer's peer listener; empty for one that is only let in.
 	Address string `json:"address,omitempty"`
-	// VoteStore says that the peer has made its vote store. It never makes one again: read in its
-	// own entry, this goes before CreateVoteStore.
+	// VoteStore says that the peer has made its vote store. It never makes one again: in the
+	// node's own entry, this overrides CreateVoteStore.
 	VoteStore bool `json:"vote_store,omitempty"`
 }
 

@@ -64,8 +64,8 @@ func (s *signers) block(b *chain.Block) {
 	}
 }
 
-// holds reports whether everything in a bundle was signed by whom it names, and each certificate by
-// a threshold.
+// holds reports whether the validators that a bundle names signed everything in it, and a threshold
+// of them each certificate.
 func (s *signers) holds(b *chain.Bundle) bool {
 	certificates, votes := slices.Clone(b.Certificates), slices.Clone(b.Votes)
 	for _, p := range b.Proposals {
@@ -94,8 +94,8 @@ func (s *signers) holds(b *chain.Bundle) bool {
 }
 
 // FuzzOnBundle has a peer send a certificate, a proposal and a vote, each with the validators'
-// signatures or without. What nobody signed does not reach the core, nor moves what is known of how
-// far the peer is; what they signed does, as it was sent.
+// signatures or without. A message that its validators did not sign does not reach the core, and
+// changes nothing that is known of the peer's height. A signed one reaches the core unchanged.
 //
 // Promise 37.
 func FuzzOnBundle(f *testing.F) {
@@ -125,7 +125,7 @@ func FuzzOnBundle(f *testing.F) {
 	}
 	f.Add(finalization.Encode(), []byte{}, []byte{}, uint8(signCertificate))
 	f.Fuzz(func(t *testing.T, certificate, proposal, vote []byte, sign uint8) {
-		// What one input had signed is not said of the next; its seeds are signed anew each time.
+		// The signatures of one input do not count for the next; its seeds are signed anew.
 		clear(s.votes)
 		clear(s.blocks)
 		events, heard, h.verifier = nil, map[chain.PublicKey]uint64{}, verify.New(s.genesis)

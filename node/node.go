@@ -1,12 +1,13 @@
 // Package node is a DISEQ node: it assembles the rooms and runs them. A message's way through it is
 //
-//	server -> mempool -> peers' mempools -> a leader's block -> votes -> store -> stream, waiting clients; trie
+//	server -> mempool -> peers' mempools -> a leader's block -> votes -> store
+//	       -> streams, waiting clients, trie
 //
 // The rooms are packages of their own, and the compiler holds their doors: ledger (what is final),
-// voter (drives the consensus core), verify (signatures), state (the trie), catchup (blocks that this
-// node lacks) and gossip (commitments and batches). This package holds what is left: configuration,
-// opening and closing, the adapters between rooms that do not know each other, and apply, the one
-// place where a block becomes final.
+// voter (drives the consensus core), verify (signatures), state (the trie), catchup (blocks that
+// this node lacks) and gossip (commitments and batches). This package holds what is left:
+// configuration, opening and closing, the adapters between rooms that do not know each other, and
+// apply, the one place where a block becomes final.
 //
 // It knows nothing of Kubernetes.
 package node
@@ -43,7 +44,6 @@ type Node struct {
 	set      *chain.ValidatorSet
 	identity *identity.Identity
 	self     chain.PublicKey
-	names    names
 	version  string
 
 	tasks   *tasks.Group
@@ -79,8 +79,8 @@ type Machine struct {
 }
 
 // Run runs a node until ctx ends; then it returns nil when everything is closed. It returns early
-// with an error if a part of it cannot continue: a damaged database, a write that failed for another
-// reason than a full disk, a state that differs from the network's.
+// with an error if a part of it cannot continue: a damaged database, a write that failed for
+// another reason than a full disk, a state that differs from the network's.
 func (m Machine) Run(ctx context.Context, cfg Config, version string, logger *slog.Logger) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -191,15 +191,15 @@ func (n *Node) close() error {
 	return errors.Join(errs...)
 }
 
-// apply makes a verified block final here: on disk first, then for every room that follows the chain.
-// The voter's goroutine alone calls it.
+// apply makes a verified block final here: on disk first, then for every room that follows the
+// chain. The voter's goroutine alone calls it.
 func (n *Node) apply(f *chain.FinalBlock, ids []chain.Hash, justification []byte) error {
 	tip, err := n.ledger.Append(n.tasks.Context(), f, ids, n.pool.Removable(ids), justification)
 	if err != nil {
 		return err
 	}
-	// The pool comes before the tip: the state follows the tip, and the pool must know a block before
-	// the state reports it as indexed.
+	// The pool comes before the tip: the state follows the tip, and the pool must know a block
+	// before the state reports it as indexed.
 	if err := n.pool.Committed(f.Header.Height, f.Body, ids); err != nil {
 		return err
 	}
@@ -240,6 +240,6 @@ func (n *Node) keepEvidence(e chain.Evidence) {
 	if added {
 		n.metrics.evidence.WithLabelValues(string(e.Rule)).Inc()
 		n.log.Error("a validator broke the protocol: its evidence is stored, see `diseq get evidence`",
-			"validator", n.names.of(e.PublicKey), "rule", e.Rule, "height", e.First.Height, "round", e.First.Round)
+			"validator", n.genesis.NameOf(e.PublicKey), "rule", e.Rule, "height", e.First.Height, "round", e.First.Round)
 	}
 }

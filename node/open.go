@@ -42,10 +42,10 @@ func open(ctx context.Context, machine Machine, cfg Config, version string, logg
 	}
 	n := &Node{
 		cfg: cfg, machine: machine, log: logger, genesis: genesis, set: genesis.Set(), identity: own, self: own.Public().PublicKey,
-		names: names{}, version: version, tasks: tasks.New(ctx), metrics: newMetrics(),
+		version: version, tasks: tasks.New(ctx), metrics: newMetrics(),
 	}
 	n.disk = &patient.Writer{Ctx: ctx, Full: n.metrics.diskFull, Logger: logger}
-	if err := n.readValidators(); err != nil {
+	if err := n.checkKeys(); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -69,10 +69,9 @@ func open(ctx context.Context, machine Machine, cfg Config, version string, logg
 	return n, nil
 }
 
-// readValidators takes the validators' names from the genesis document and checks their VRF keys.
-func (n *Node) readValidators() error {
+// checkKeys checks the VRF keys of the genesis document.
+func (n *Node) checkKeys() error {
 	for _, v := range n.genesis.Validators {
-		n.names[v.PublicKey] = v.Name
 		if _, err := vrf.ParsePublicKey(v.VRFKey[:]); err != nil {
 			return fmt.Errorf("the genesis document has an invalid VRF key for %s: %w", v.Name, err)
 		}
@@ -117,18 +116,18 @@ func (n *Node) connect(incoming *handler) {
 	n.pushes = gossip.NewPushes(n.pool, n.network, n.tasks)
 	n.commitments = gossip.NewCommitments(gossip.CommitmentsConfig{
 		Self: n.self, Index: n.set.Index(n.self), Key: n.identity.VRF, Beacon: n.ledger.Beacon(), Network: n.network, Tasks: n.tasks,
-		ProofSeconds: n.metrics.proofSeconds, Name: n.names.of, Logger: n.log,
+		ProofSeconds: n.metrics.proofSeconds, Name: n.genesis.NameOf, Logger: n.log,
 	})
 	n.catchup = catchup.New(catchup.Config{
 		Set: n.set, Ledger: n.ledger, Verifier: verifier, Network: n.network, WaitState: n.state.Wait,
 		Finals: finals, Contradictions: contradictions,
-		Tasks: n.tasks, Fetched: n.metrics.caughtUp, Name: n.names.of, Logger: n.log,
+		Tasks: n.tasks, Fetched: n.metrics.caughtUp, Name: n.genesis.NameOf, Logger: n.log,
 	})
 	n.voter = voter.New(voter.Config{
 		Genesis: n.genesis, Key: n.identity.Signing, Ledger: n.ledger, Pool: n.pool, Network: n.network, State: n.state,
 		Apply: n.apply, Finals: finals, Contradictions: contradictions, CatchUp: n.catchup.Hint,
 		HasCommitment: n.commitments.Acknowledged, Evidence: n.keepEvidence, Now: n.machine.Now, Tasks: n.tasks,
-		Metrics: n.metrics.voter(), Name: n.names.of, Logger: n.log,
+		Metrics: n.metrics.voter(), Name: n.genesis.NameOf, Logger: n.log,
 	})
 	*incoming = handler{
 		ctx: n.tasks.Context(), chainID: n.genesis.ChainID, key: n.identity.Signing, rejected: n.metrics.rejected,
@@ -153,8 +152,8 @@ func (n *Node) createVotes() error {
 		return fmt.Errorf("data directory: %w", err)
 	}
 	for _, e := range entries {
-		// A new volume may have the first of these. A start that is cut off before the vote store is
-		// there leaves the others.
+		// A new volume may have the first of these. A start that is cut off before the vote store
+		// is there leaves the others.
 		if name := e.Name(); name != "lost+found" && name != "LOCK" && !strings.HasPrefix(name, "votes.db.new") {
 			return nil
 		}

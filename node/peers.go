@@ -14,8 +14,8 @@ import (
 // peersInterval is how often the node looks whether the peers file has changed.
 const peersInterval = 2 * time.Second
 
-// watchPeers applies changes of the peers file without a restart, until ctx ends. A file that cannot
-// be read changes nothing.
+// watchPeers applies changes of the peers file without a restart, until ctx ends. A file that
+// cannot be read changes nothing.
 func watchPeers(ctx context.Context, path string, self chain.PublicKey, apply func([]peer.Peer), log *slog.Logger) {
 	last := modified(path)
 	for wait.For(ctx, peersInterval) == nil {

@@ -2,8 +2,8 @@
 // a validator without its vote store must know before it may vote again.
 //
 // It promises that every block it hands over is verified and follows the one before, and that a
-// block which contradicts this node's chain is reported as a contradiction. A peer's word alone moves
-// nothing: a peer that claims heights and shows no blocks is left alone for a while.
+// block which contradicts this node's chain is reported as a contradiction. A peer's word alone
+// moves nothing: a peer that claims heights and shows no blocks is left alone for a while.
 //
 // It does not make a block final: the voter does, so that one goroutine appends.
 package catchup
@@ -59,8 +59,8 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Catchup follows how far the peers are and fetches the blocks that this node lacks. Its methods may
-// be called from any goroutine; Run is called once.
+// Catchup follows how far the peers are and fetches the blocks that this node lacks. Its methods
+// may be called from any goroutine; Run is called once.
 type Catchup struct {
 	cfg  Config
 	wake chan struct{}
@@ -80,8 +80,8 @@ const (
 	rangeTimeout = 30 * time.Second
 	// statusTimeout bounds one request for a status.
 	statusTimeout = 5 * time.Second
-	// failurePause is how long Run waits after no peer had anything new, hintPause how long it waits
-	// between two runs in any case, so that a flood of hints makes no flood of requests.
+	// failurePause is how long Run waits after no peer had anything new, hintPause how long it
+	// waits between two runs in any case, so that a flood of hints makes no flood of requests.
 	failurePause = 500 * time.Millisecond
 	hintPause    = 50 * time.Millisecond
 	// startPatience is how long a node that has just started waits for the answers of others before
@@ -124,8 +124,8 @@ func (c *Catchup) LinkUp(to chain.PublicKey) {
 	})
 }
 
-// KnowsPeers reports whether two peers (or the only one) have said since the start how far they are,
-// or have had the time to. The time is short: a node must become ready while no other is up.
+// KnowsPeers reports whether two peers (or the only one) have said since the start how far they
+// are, or have had the time to. The time is short: a node must become ready while no other is up.
 func (c *Catchup) KnowsPeers() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -253,7 +253,8 @@ func (c *Catchup) disbelieve(from chain.PublicKey) {
 	c.claims[from] = 0
 }
 
-// fetch gets the blocks above height from a peer and hands them over. It returns how many were good.
+// fetch gets the blocks above height from a peer and hands them over. It returns how many were
+// good.
 func (c *Catchup) fetch(ctx context.Context, from chain.PublicKey, height uint64) (count int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, rangeTimeout)
 	defer cancel()
@@ -293,7 +294,8 @@ func (c *Catchup) fetch(ctx context.Context, from chain.PublicKey, height uint64
 		return nil
 	})
 	if count > 0 {
-		// The voter has not taken every block yet. Asked for again now, they would be fetched twice.
+		// The voter has not taken every block yet. Asked for again now, they would be fetched
+		// twice.
 		if err := c.cfg.Ledger.Wait(ctx, height); err != nil {
 			return count, err
 		}

@@ -11,8 +11,8 @@ import (
 
 const (
 	// rejoinSkip is how many heights above the highest reported one a validator that lost its vote
-	// store stays silent: it voted at most at F+1 (F: the highest final height then), and one honest
-	// of the t that answer reports at least F-1 (consensus.md, Rejoining).
+	// store stays silent: it voted at most at F+1 (F: the highest final height then), and one
+	// honest of the t that answer reports at least F-1 (consensus.md, Rejoining).
 	rejoinSkip = 3
 	// rejoinInterval is how often the validators that have not answered are asked.
 	rejoinInterval = time.Second
@@ -34,8 +34,9 @@ func (c *Catchup) Rejoin(ctx context.Context) (first uint64, err error) {
 	heights := map[chain.PublicKey]uint64{}
 	for {
 		c.askHeights(ctx, nonce, heights)
-		// An answer counts once this node has the block that it names. A height that no validator can
-		// show would silence this validator for ever, or, at the end of the numbers, not at all.
+		// An answer counts once this node has the block that it names. A height that no validator
+		// can show would silence this validator for ever, or, at the end of the numbers, not at
+		// all.
 		highest, shown := uint64(0), 0
 		for _, h := range heights {
 			if h <= c.cfg.Ledger.Height() {

@@ -74,6 +74,16 @@ func (g *Genesis) Set() *ValidatorSet {
 	return s
 }
 
+// NameOf returns a validator's name, or the start of the key of a node that is not a validator.
+func (g *Genesis) NameOf(key PublicKey) string {
+	for _, v := range g.Validators {
+		if v.PublicKey == key {
+			return v.Name
+		}
+	}
+	return key.String()[:16]
+}
+
 // Validate checks every field; the error names the one that is wrong and what is allowed.
 func (g *Genesis) Validate() error {
 	if g.Version != 1 {

@@ -53,8 +53,8 @@ func (b *Beacon) epochOf(height uint64) uint64 { return height / b.interval }
 // Committer returns the index of the committing validator of epoch e.
 func (b *Beacon) Committer(e uint64) int { return int(e % uint64(len(b.set.Validators))) }
 
-// At returns the beacon in force at height. The height belongs to the current epoch or the one below
-// it.
+// At returns the beacon in force at height. The height belongs to the current epoch or the one
+// below it.
 func (b *Beacon) At(height uint64) (chain.Hash, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -222,8 +222,46 @@ func (l *Ledger) Certified(ctx context.Context, height uint64) (*chain.FinalBloc
 	return &strong, nil
 }
 
-// Certifier returns the first final header that certifies the root of a state, with its finalization;
-// nil if there is none. A state is certified some heights later, and not every state is.
+// Place is where a final message stands. Height 0 stands for a message that is not final.
+type Place struct {
+	Height uint64
+	// Index is the message's place in its block.
+	Index int
+}
+
+// Receipts returns the receipts of the messages at places; nil for those that are not final. It
+// reads each block once.
+func (l *Ledger) Receipts(ctx context.Context, places []Place) ([]*chain.Receipt, error) {
+	out := make([]*chain.Receipt, len(places))
+	of := map[uint64][]int{} // the places at each height
+	for i, p := range places {
+		if p.Height > 0 {
+			of[p.Height] = append(of[p.Height], i)
+		}
+	}
+	for height, wanted := range of {
+		f, err := l.Certified(ctx, height)
+		if err != nil {
+			return nil, err
+		}
+		indexes := make([]int, len(wanted))
+		for i, place := range wanted {
+			indexes[i] = places[place].Index
+		}
+		receipts, err := chain.NewReceipts(f, nil, indexes...)
+		if err != nil {
+			return nil, err
+		}
+		for i, place := range wanted {
+			out[place] = receipts[i]
+		}
+	}
+	return out, nil
+}
+
+// Certifier returns the first final header that certifies the root of a state, with its
+// finalization; nil if there is none. A state is certified some heights later, and not every state
+// is.
 func (l *Ledger) Certifier(ctx context.Context, state uint64, root chain.Hash) (*chain.Header, *chain.Certificate, error) {
 	for height := state + 1; height <= min(l.Height(), state+chain.MaxStateLag); height++ {
 		h, err := l.store.Header(ctx, height)

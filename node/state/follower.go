@@ -4,8 +4,8 @@
 // It promises that a node whose root differs from one that a final header certifies stops, rather
 // than vote on a wrong state, and that a full disk makes it wait and not stop.
 //
-// It does not decide what is final and does not answer clients: it serves the voter, the pool's index
-// and the node's backend.
+// It does not decide what is final and does not answer clients: it serves the voter, the pool's
+// index and the node's backend.
 package state
 
 import (
@@ -24,8 +24,8 @@ import (
 
 // Config is what a Follower is made of.
 type Config struct {
-	// Path is the file of the trie, HistoryHeights for how many of the last heights roots and proofs
-	// are kept.
+	// Path is the file of the trie, HistoryHeights for how many of the last heights roots and
+	// proofs are kept.
 	Path           string
 	HistoryHeights uint64
 	Genesis        *chain.Genesis
@@ -126,7 +126,8 @@ func (f *Follower) RootNode(height uint64) (trie.RootNode, error) {
 	return f.current().RootNode(height)
 }
 
-// Prove returns a proof that the state after a height has a message, or that it has none of that id.
+// Prove returns a proof that the state after a height has a message, or that it has none of that
+// id.
 func (f *Follower) Prove(ctx context.Context, height uint64, id chain.Hash) (*trie.Proof, error) {
 	return f.current().Prove(ctx, height, id)
 }
@@ -169,7 +170,8 @@ func (f *Follower) Run(ctx context.Context) error {
 	}
 }
 
-// minFree is the free disk space, in bytes, that Run waits for after a write failed for lack of space.
+// minFree is the free disk space, in bytes, that Run waits for after a write failed for lack of
+// space.
 const minFree = 64 << 20
 
 // diskRetry is how often Run looks whether there is space again.
@@ -181,8 +183,8 @@ func (f *Follower) spaceIsLow() bool {
 }
 
 // reopen waits for space on the disk and continues from what is in the trie's file. Until the trie
-// is back at its former height Lookup fails: neither the trie nor the pool knows the messages of the
-// heights between.
+// is back at its former height Lookup fails: neither the trie nor the pool knows the messages of
+// the heights between.
 func (f *Follower) reopen(ctx context.Context, cause error) error {
 	f.cfg.Logger.Error("disk full: the state trie waits for space", "want_free_bytes", minFree, "err", cause)
 	if err := f.Close(); err != nil {

@@ -58,7 +58,8 @@ const (
 )
 
 // Bundle checks every signature in a bundle. height is the height that the sender must be at, or
-// above, to know all of it. If there is an error, wrong is the kind of the message that it is about.
+// above, to know all of it. If there is an error, wrong is the kind of the message that it is
+// about.
 func (v *Verifier) Bundle(b *chain.Bundle) (height uint64, wrong string, err error) {
 	for _, c := range b.Certificates {
 		if err := v.Certificate(c); err != nil {

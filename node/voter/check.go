@@ -50,8 +50,8 @@ type checkKey struct {
 	fresh bool
 }
 
-// check is one under way, or answered. One that failed for a reason of this node's own ended without
-// an answer: the core asks again at T_retry.
+// check is one under way, or answered. One that failed for a reason of this node's own ended
+// without an answer: the core asks again at T_retry.
 type check struct {
 	body    []chain.BatchRef
 	cancel  context.CancelFunc

@@ -141,7 +141,8 @@ type room struct {
 	secrets []vrf.SecretKey
 	journal *journal
 	votes   *fakeVotes
-	// now is the voter's clock, acknowledged for how long each peer has had the commitment of epoch 0.
+	// now is the voter's clock, acknowledged for how long each peer has had the commitment of epoch
+	// 0.
 	now          func() time.Time
 	acknowledged map[chain.PublicKey]time.Duration
 	finals       chan *chain.FinalBlock

@@ -90,8 +90,8 @@ func (v *Voter) fetchBatches(ctx context.Context, from chain.PublicKey, refs []c
 	return err == nil && count > 0
 }
 
-// fetch gets a block that others have certified. If none of them has it as a proposal any more, it is
-// final there: then catching up fetches it.
+// fetch gets a block that others have certified. If none of them has it as a proposal any more, it
+// is final there: then catching up fetches it.
 func (v *Voter) fetch(a consensus.FetchBlock) {
 	ctx := v.deciding
 	v.cfg.Tasks.Go(func(context.Context) {

@@ -22,8 +22,8 @@ type preparedBlock struct {
 	ids      []chain.Hash
 }
 
-// maxPrepared bounds the blocks kept of a height. Each is the proposal of a round's leader, so there
-// are few.
+// maxPrepared bounds the blocks kept of a height. Each is the proposal of a round's leader, so
+// there are few.
 const maxPrepared = 64
 
 func (p *prepared) put(b *preparedBlock) {

@@ -7,9 +7,8 @@ import (
 	"github.com/diseq/diseq/node/consensus"
 )
 
-// What has waited for the sequencer for more than Delta/2, behind a flood, a slow disk or blocks
-// that catching up brought, is handled by a node that abstains: others relied on its being relayed
-// long before.
+// An event may wait for the voter behind a flood, a slow disk or blocks that catching up fetched.
+// If it waited for more than Delta/2, the node abstains: others relied on an earlier relay.
 //
 // Promise 1.
 func TestEventsThatWaitedForTheSequencerMakeTheNodeAbstain(t *testing.T) {
@@ -32,8 +31,8 @@ func TestEventsThatWaitedForTheSequencerMakeTheNodeAbstain(t *testing.T) {
 	}
 }
 
-// Events of the pool do not come through the queue. What is handled together with one may have
-// waited all the same.
+// Events of the pool do not come through the queue. An event that is handled together with one may
+// have waited all the same.
 //
 // Promise 1.
 func TestEventsThatWaitedBehindAChangeOfThePoolMakeTheNodeAbstain(t *testing.T) {
@@ -48,8 +47,8 @@ func TestEventsThatWaitedBehindAChangeOfThePoolMakeTheNodeAbstain(t *testing.T) 
 	}
 }
 
-// What the watchdog says once all is well again comes behind the breach, also when both meet the
-// sequencer amid a group of events: told the other way round, the core abstains for ever.
+// The core learns of the end of a breach behind the breach, also when both meet the voter amid a
+// group of events. The other way round, the core would abstain for ever.
 //
 // Promise 1.
 func TestTheEndOfABreachIsToldAfterTheBreach(t *testing.T) {
@@ -68,8 +67,8 @@ func TestTheEndOfABreachIsToldAfterTheBreach(t *testing.T) {
 	}
 }
 
-// However a breach and its end meet a sequencer that is at work, a node that takes itself for
-// healthy votes again.
+// However a breach and its end meet a voter at work, a node that reports itself healthy votes
+// again.
 //
 // Promise 1.
 func TestABreachAmidAGroupOfEventsEnds(t *testing.T) {
@@ -112,8 +111,8 @@ func (r *room) settle(waits uint32) {
 	}
 }
 
-// Who settles counts on an answer within Delta of having been asked: the limit on how often a peer
-// is answered does not delay the first.
+// A peer that settles needs an answer within Delta of its request: the limit on how often a peer is
+// answered does not delay the first answer.
 //
 // Promise 1.
 func TestWhoAsksAgainIsAnsweredAtOnceUnlessItAsksTooOften(t *testing.T) {
@@ -127,8 +126,8 @@ func TestWhoAsksAgainIsAnsweredAtOnceUnlessItAsksTooOften(t *testing.T) {
 	}
 }
 
-// A ping that comes back in time, with word that something was lost, is none with nothing lost: the
-// node settles anew, and asks.
+// A pong that comes in time and reports a loss makes the node unhealthy: it settles anew, and asks
+// its peers to send again.
 //
 // Promise 1.
 func TestALossThatAPongTellsOfMakesTheNodeAbstain(t *testing.T) {

@@ -12,13 +12,13 @@ import (
 	"github.com/diseq/diseq/node/consensus"
 )
 
-// synchrony finds out for the core whether this node is healthy: whether it hears within Delta what t
-// validators say, itself included. The synchrony wait rests on that.
+// synchrony finds out for the core whether this node is healthy: whether it hears within Delta what
+// t validators say, itself included. The synchrony wait rests on that.
 //
-// It measures the node's own pauses with a watchdog that runs four times a Delta, and the ways to the
-// other validators by pings. A pong comes in order with everything else that its sender sends. So
-// when a wait ends, synchrony pings once more: once the pongs are there, everything that was said
-// before them has reached the core, and only then does the core learn that the wait is over.
+// It measures the node's own pauses with a watchdog that runs four times a Delta, and the ways to
+// the other validators by pings. A pong comes in order with everything else that its sender sends.
+// So when a wait ends, synchrony pings once more: once the pongs are there, everything that was
+// said before them has reached the core, and only then does the core learn that the wait is over.
 //
 // It does nothing on a chain without the wait.
 type synchrony struct {
@@ -30,14 +30,14 @@ type synchrony struct {
 
 	breaches prometheus.Counter
 
-	// beat is when the watchdog last ran. stalled asks Run to report a breach to the core before the
-	// next event. slow tells the watchdog that Run was held up.
+	// beat is when the watchdog last ran. stalled asks Run to report a breach to the core before
+	// the next event. slow tells the watchdog that Run was held up.
 	beat          atomic.Pointer[time.Time]
 	stalled, slow atomic.Bool
 	healthy       atomic.Bool
 
-	// mu is locked while events are posted, so that they stay in order. Run's goroutine, which takes
-	// the events, never locks it.
+	// mu is locked while events are posted, so that they stay in order. Run's goroutine, which
+	// takes the events, never locks it.
 	mu     sync.Mutex
 	number uint64
 	links  map[chain.PublicKey]*pulse
@@ -106,9 +106,9 @@ func (s *synchrony) run(ctx context.Context) {
 	}
 }
 
-// late reports whether the process has stood still for more than Delta/2 since the watchdog last ran.
-// It reads two clocks: one that goes on when the machine's clock is set, and one that goes on while
-// the machine sleeps.
+// late reports whether the process has stood still for more than Delta/2 since the watchdog last
+// ran. It reads two clocks: one that goes on when the machine's clock is set, and one that goes on
+// while the machine sleeps.
 func (s *synchrony) late() bool {
 	if s.delta == 0 {
 		return false
@@ -119,8 +119,8 @@ func (s *synchrony) late() bool {
 }
 
 // delayed notes for how long an event waited for Run, or Run took over a group of events. While Run
-// writes to a slow disk, or is behind with a flood from peers, it relays nothing, and the events that
-// it handles then are old.
+// writes to a slow disk, or is behind with a flood from peers, it relays nothing, and the events
+// that it handles then are old.
 func (s *synchrony) delayed(d time.Duration) {
 	if s.delta > 0 && d > s.delta/2 {
 		s.stalled.Store(true)
@@ -250,7 +250,8 @@ func (s *synchrony) pong(from chain.PublicKey, number, lost uint64) {
 }
 
 // endWait begins the end of a wait whose time is over. The core learns of the end behind everything
-// that the validators said before. If t of them do not answer within Delta, this node was not healthy.
+// that the validators said before. If t of them do not answer within Delta, this node was not
+// healthy.
 func (s *synchrony) endWait(timer consensus.Timer, began time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -272,8 +273,8 @@ func (s *synchrony) endWait(timer consensus.Timer, began time.Time) {
 	}
 }
 
-// answer notes that a validator has nothing more to say to a fence. heard: its link was good for the
-// whole wait.
+// answer notes that a validator has nothing more to say to a fence. heard: its link was good for
+// the whole wait.
 func (s *synchrony) answer(number uint64, f *fence, from chain.PublicKey, heard bool) {
 	if !f.waiting[from] {
 		return

@@ -1,10 +1,11 @@
-// Package voter runs the consensus core: it feeds the core what peers, timers and checks report, and
-// carries out what the core asks for.
+// Package voter runs the consensus core: it feeds the core what peers, timers and checks report,
+// and carries out what the core asks for.
 //
 // One goroutine, Run, owns the core. It promises that a vote is on disk before it leaves this node,
 // that the actions of the core are carried out in their order, and that the chain grows in this one
 // place: blocks that catching up fetched pass through it as well. It also promises that an event
-// which waited too long for its turn makes the node abstain, where the chain has the synchrony wait.
+// which waited too long for its turn makes the node abstain, where the chain has the synchrony
+// wait.
 //
 // It does not decide: package consensus does. It verifies no signature: package verify has done it.
 // It reaches peers, the state and the disk through the interfaces Network, State and Votes alone.
@@ -96,7 +97,8 @@ type Config struct {
 	// Apply makes a block final: it returns nil when the block is the ledger's tip. Run alone calls
 	// it.
 	Apply func(f *chain.FinalBlock, ids []chain.Hash, justification []byte) error
-	// Finals brings verified blocks that catching up fetched, Contradictions an error that ends Run.
+	// Finals brings verified blocks that catching up fetched, Contradictions an error that ends
+	// Run.
 	Finals         <-chan *chain.FinalBlock
 	Contradictions <-chan error
 	// CatchUp passes on that a peer seems to have final blocks up to height.
@@ -128,12 +130,12 @@ type Voter struct {
 	synchrony *synchrony
 	prepared  prepared
 
-	// events come from peers, timers, checks and fetches. again brings the vote store of a validator
-	// that had lost its own.
+	// events come from peers, timers, checks and fetches. again brings the vote store of a
+	// validator that had lost its own.
 	events chan queued
 	again  chan rejoined
 
-	// What follows is Run's own.
+	// The fields from here to pool belong to Run's goroutine.
 	core  *consensus.Core
 	votes Votes // nil while this node may not vote
 	// timers are those of the height, by kind; synchrony waits have one for each round.
@@ -146,7 +148,7 @@ type Voter struct {
 	order    []int
 	pool     consensus.Pool
 
-	// What follows other goroutines read.
+	// Other goroutines read the fields from here on.
 	view     atomic.Pointer[View]
 	voteFrom atomic.Uint64
 	settled  atomic.Bool
@@ -197,7 +199,8 @@ func New(cfg Config) *Voter {
 	return v
 }
 
-// Post queues an event for the core. It blocks while the queue is full, which slows the sender down.
+// Post queues an event for the core. It blocks while the queue is full, which slows the sender
+// down.
 func (v *Voter) Post(e consensus.Event) {
 	select {
 	case v.events <- queued{e, time.Now()}:
@@ -205,14 +208,13 @@ func (v *Voter) Post(e consensus.Event) {
 	}
 }
 
-// LinkUp makes the core send a peer what the peer may have missed, LinkDown ends what was expected
-// of it.
+// LinkUp makes the core send a peer everything that it may have missed, and begins to measure it.
 func (v *Voter) LinkUp(to chain.PublicKey) {
 	v.Post(consensus.LinkUp{Peer: to})
 	v.synchrony.linkUp(to)
 }
 
-// LinkDown ends what the synchrony wait expects of a peer. What was lost is sent again by LinkUp.
+// LinkDown ends the measurements of a peer. LinkUp sends again everything that was lost.
 func (v *Voter) LinkDown(to chain.PublicKey) { v.synchrony.linkDown(to) }
 
 // Pong takes a peer's answer to a Ping; lost counts what the peer could not send to this node.
@@ -231,8 +233,8 @@ func (v *Voter) Health() Health {
 	return Health{Healthy: healthy, Settled: healthy && v.settled.Load()}
 }
 
-// VotesFrom returns the height from which this validator may vote: Never while it is rejoining, 0 if
-// it always could.
+// VotesFrom returns the height from which this validator may vote: Never while it is rejoining, 0
+// if it always could.
 func (v *Voter) VotesFrom() uint64 { return v.voteFrom.Load() }
 
 // Block returns a block of the height being decided that this node built or found valid, or nil.
@@ -243,8 +245,8 @@ func (v *Voter) Block(hash chain.Hash) *chain.Block {
 	return nil
 }
 
-// VoteAgain ends a validator's time as Rejoining: it has a vote store again and may vote from height
-// first on.
+// VoteAgain ends a validator's time as Rejoining: it has a vote store again and may vote from
+// height first on.
 func (v *Voter) VoteAgain(ctx context.Context, votes Votes, first uint64) {
 	select {
 	case v.again <- rejoined{votes, first}:
@@ -252,8 +254,8 @@ func (v *Voter) VoteAgain(ctx context.Context, votes Votes, first uint64) {
 	}
 }
 
-// Start makes the core from the vote store, which is nil for a node that may not vote, and starts the
-// height above the tip. It is called once, before Run.
+// Start makes the core from the vote store, which is nil for a node that may not vote, and starts
+// the height above the tip. It is called once, before Run.
 func (v *Voter) Start(votes Votes, voteFrom uint64) error {
 	v.voteFrom.Store(voteFrom)
 	p := v.cfg.Genesis.Parameters
@@ -281,8 +283,8 @@ func (v *Voter) Start(votes Votes, voteFrom uint64) error {
 	}
 	for _, r := range records {
 		if next := v.cfg.Ledger.Height() + 1; r.Height > next {
-			return fmt.Errorf("the vote store has votes of height %d, the blocks end at height %d: blocks.db was removed or is an older copy, "+
-				"and the votes in between are lost; restore the whole data directory, or remove votes.db and this validator rejoins",
+			return fmt.Errorf("the vote store has votes of height %d, the blocks end at height %d: blocks.db is missing or old; "+
+				"restore the whole data directory, or remove votes.db and this validator rejoins",
 				r.Height, next-1)
 		}
 	}
@@ -325,9 +327,9 @@ func (v *Voter) Run(ctx context.Context) error {
 // synchrony wait.
 func (v *Voter) Watch(ctx context.Context) { v.synchrony.run(ctx) }
 
-// step handles an event and those already waiting behind it, so that they share an fsync. Any of them
-// may have waited too long: for the events before it, for blocks that catching up fetched, or behind
-// a flood.
+// step handles an event and those already waiting behind it, so that they share an fsync. Any of
+// them may have waited too long: for the events before it, for blocks that catching up fetched, or
+// behind a flood.
 func (v *Voter) step(q queued) error {
 	began := time.Now()
 	defer func() { v.synchrony.delayed(time.Since(began)) }()
@@ -456,9 +458,9 @@ func (v *Voter) setTimer(a consensus.SetTimer) {
 		t.Stop()
 	}
 	if a.Timer.Kind == consensus.IntervalTimer {
-		// The core counts the interval from the start of the height, after the block below is final.
-		// Blocks should follow one another at the interval, so the time that the block below took to
-		// be decided is part of it.
+		// The core counts the interval from the start of the height, after the block below is
+		// final. Blocks should follow one another at the interval, so the time that the block below
+		// took to be decided is part of it.
 		built := v.cfg.Ledger.Tip().Block.Header.Time()
 		after = min(after, max(0, after-v.cfg.Now().Sub(built)))
 	}
@@ -539,8 +541,8 @@ func (v *Voter) commit(a consensus.Commit) error {
 	return v.apply(f, p.ids, encodeJustification(a.Justification))
 }
 
-// follow makes a verified block final that catching up fetched. The core starts again above the last
-// block of a run.
+// follow makes a verified block final that catching up fetched. The core starts again above the
+// last block of a run.
 func (v *Voter) follow(f *chain.FinalBlock) error {
 	if f.Header.Height != v.cfg.Ledger.Height()+1 {
 		return nil // decided here meanwhile

@@ -11,8 +11,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// start runs the voter until the test ends, in a bubble of virtual time. It returns a channel with the
-// error of Run.
+// start runs the voter until the test ends, in a bubble of virtual time. It returns a channel with
+// the error of Run.
 func (r *room) start(t *testing.T, votes Votes, from uint64) <-chan error {
 	t.Helper()
 	if err := r.Start(votes, from); err != nil {
@@ -40,8 +40,8 @@ func (r *room) submit(t *testing.T, data string) {
 	}
 }
 
-// A vote that left and is not on disk would be forgotten by a crash, and the validator could contradict
-// it.
+// A vote that left and is not on disk would be forgotten by a crash, and the validator could
+// contradict it.
 func TestAVoteIsOnDiskBeforeItLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 1, 1, 0)
@@ -86,8 +86,8 @@ func TestAVoteThatCannotBeWrittenEndsTheVoter(t *testing.T) {
 	})
 }
 
-// A validator without a vote store does not vote until it has one again, and then not below the height
-// that it may vote from.
+// A validator without a vote store does not vote until it has one again, and then not below the
+// height that it may vote from.
 func TestAValidatorWithoutAVoteStoreVotesFromTheHeightOfItsNewOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 1, 1, 0)

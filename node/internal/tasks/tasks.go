@@ -31,8 +31,8 @@ func (g *Group) Go(f func(ctx context.Context)) {
 	}
 }
 
-// Wait waits for every goroutine to return. The caller has ended the context; Go starts nothing from
-// now on.
+// Wait waits for every goroutine to return. The caller has ended the context; Go starts nothing
+// from now on.
 func (g *Group) Wait() {
 	g.mu.Lock()
 	g.ended = true
