@@ -20,8 +20,8 @@ func (*fakeNetwork) Connected() []chain.PublicKey                               
 func (n *fakeNetwork) Commit(context.Context, chain.PublicKey, *chain.Commitment) error { return n.err }
 func (n *fakeNetwork) Push(context.Context, chain.PublicKey, chain.Hash, []byte) error  { return n.err }
 
-// A leader is blamed for a missing commitment only if it acknowledged the commitment some time ago, on
-// the link that is still open.
+// A leader is blamed for a missing commitment only if it acknowledged the commitment some time ago,
+// on the link that is still open.
 func TestAPeerHasACommitmentFromItsAcknowledgementOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		genesis := &chain.Genesis{

@@ -1,0 +1,194 @@
+package voter
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/consensus"
+	"github.com/diseq/diseq/node/ledger"
+)
+
+func commits(actions []consensus.Action) bool {
+	for _, a := range actions {
+		if _, ok := a.(consensus.Commit); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// execute carries out actions: it makes all records durable with one fsync, then does the rest in
+// order.
+func (v *Voter) execute(actions []consensus.Action) error {
+	v.settled.Store(v.core.Settled())
+	if err := v.persist(actions); err != nil {
+		return err
+	}
+	committed := false
+	for _, a := range actions {
+		switch a := a.(type) {
+		case consensus.Persist:
+		case consensus.Broadcast:
+			v.cfg.Network.Broadcast(&a.Bundle)
+		case consensus.Send:
+			v.cfg.Network.Send(a.To, &a.Bundle)
+		case consensus.SetTimer:
+			v.setTimer(a)
+		case consensus.CheckBlock:
+			v.check(a)
+		case consensus.FetchBlock:
+			v.fetch(a)
+		case consensus.RequestBlock:
+			deciding := v.deciding
+			v.cfg.Tasks.Go(func(context.Context) { v.build(deciding, a) })
+		case consensus.Commit:
+			if err := v.commit(a); err != nil {
+				return err
+			}
+			committed = true
+		case consensus.Strengthen:
+			v.cfg.Ledger.Strengthen(a.Finalization)
+		case consensus.RequestResend:
+			v.cfg.Network.Ask()
+		case consensus.AnswerFinalization:
+			v.cfg.Tasks.Go(func(ctx context.Context) { v.answer(ctx, a) })
+		case consensus.CatchUp:
+			v.cfg.CatchUp(a.Height, a.From)
+		case consensus.EvidenceFound:
+			v.cfg.Tasks.Go(func(context.Context) { v.cfg.Evidence(a.Evidence) })
+		case consensus.Contradiction:
+			return fmt.Errorf("contradiction: %s", a.Reason)
+		default:
+			return fmt.Errorf("the consensus core asks for %T, which this version does not know", a)
+		}
+	}
+	if committed {
+		return v.startHeight()
+	}
+	return nil
+}
+
+// persist makes the records of all actions durable.
+func (v *Voter) persist(actions []consensus.Action) error {
+	var records []chain.Record
+	for _, a := range actions {
+		if p, ok := a.(consensus.Persist); ok {
+			records = append(records, p.Records...)
+		}
+	}
+	if v.votes == nil {
+		// A node that does not vote needs no record: the others send their certificates again.
+		if slices.ContainsFunc(records, func(r chain.Record) bool { return r.Kind == chain.RecordVote }) {
+			return errors.New("the consensus core votes without a vote store")
+		}
+		return nil
+	}
+	if len(records) == 0 {
+		return nil
+	}
+	return v.votes.Append(records...)
+}
+
+func (v *Voter) setTimer(a consensus.SetTimer) {
+	if a.Timer.Kind == consensus.RoundTimer {
+		v.show(a.Timer.Round)
+	}
+	key := consensus.Timer{Kind: a.Timer.Kind}
+	after := a.After
+	fire := func() { v.Post(consensus.TimerFired{Timer: a.Timer}) }
+	switch a.Timer.Kind {
+	case consensus.WaitTimer:
+		key = a.Timer
+		fallthrough
+	case consensus.SettleTimer:
+		began := time.Now()
+		after += time.Millisecond // more than the core asked for
+		fire = func() { v.synchrony.endWait(a.Timer, began) }
+		v.cfg.Metrics.Waits.Inc()
+	}
+	if t := v.timers[key]; t != nil {
+		t.Stop()
+	}
+	if a.Timer.Kind == consensus.IntervalTimer {
+		// The core counts the interval from the start of the height, after the block below is
+		// final. Blocks should follow one another at the interval, so the time that the block below
+		// took to be decided is part of it.
+		built := v.cfg.Ledger.Tip().Block.Header.Time()
+		after = min(after, max(0, after-v.cfg.Now().Sub(built)))
+	}
+	v.timers[key] = time.AfterFunc(after, fire)
+}
+
+// show makes the round that the voter is in visible to other goroutines.
+func (v *Voter) show(round uint32) {
+	v.view.Store(&View{Height: v.height, Round: round, Leader: v.order[int(round)%len(v.order)]})
+}
+
+// commit makes the block that the core decided final.
+func (v *Voter) commit(a consensus.Commit) error {
+	if v.cfg.Ledger.Height() >= v.height {
+		return nil // catching up brought it just before
+	}
+	hash := a.Finalization.Block
+	p := v.prepared.get(hash)
+	if p == nil {
+		return fmt.Errorf("block %v is final at height %d and was found valid, but its messages are missing", hash, v.height)
+	}
+	// The block that was checked: the core may hold its header with another body.
+	f := &chain.FinalBlock{Block: *p.block, Messages: p.messages, Certificate: *a.Finalization}
+	return v.apply(f, p.ids, encodeJustification(a.Justification))
+}
+
+// follow makes a verified block final that catching up fetched. The core starts again above the
+// last block of a run.
+func (v *Voter) follow(f *chain.FinalBlock) error {
+	if f.Header.Height != v.cfg.Ledger.Height()+1 {
+		return nil // decided here meanwhile
+	}
+	if err := v.apply(f, ledger.IDs(f.Messages), nil); err != nil {
+		return err
+	}
+	if len(v.cfg.Finals) > 0 {
+		return nil
+	}
+	return v.startHeight()
+}
+
+// apply makes a block final. It ends the checks under way before the chain changes under them: a
+// check that saw a part of the change would call this very block invalid.
+func (v *Voter) apply(f *chain.FinalBlock, ids []chain.Hash, justification []byte) error {
+	v.decided()
+	if err := v.cfg.Apply(f, ids, justification); err != nil {
+		return err
+	}
+	if v.votes != nil {
+		v.votes.Prune(f.Header.Height)
+	}
+	return nil
+}
+
+// encodeJustification returns the certificates, each behind its length as a u32; nil for none.
+func encodeJustification(certificates []*chain.Certificate) []byte {
+	var b []byte
+	for _, c := range certificates {
+		encoded := c.Encode()
+		b = append(binary.BigEndian.AppendUint32(b, uint32(len(encoded))), encoded...)
+	}
+	return b
+}
+
+// answer sends the finalization of a height long past to a peer that is still deciding it, so that
+// the peer catches up.
+func (v *Voter) answer(ctx context.Context, a consensus.AnswerFinalization) {
+	c, err := v.cfg.Ledger.Certificate(ctx, a.Height)
+	if err != nil {
+		v.log.Debug("no finalization to answer with", "height", a.Height, "err", err)
+		return
+	}
+	v.cfg.Network.Send(a.To, &chain.Bundle{Certificates: []*chain.Certificate{c}})
+}
