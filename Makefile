@@ -6,7 +6,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-# What a release is called; a checkout that git does not own up to still builds.
+# The name of a release. A checkout without git, or of another owner, still builds.
 VERSION ?= $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo devel)
 BIN ?= $(CURDIR)/bin
 TOOLS_BIN ?= $(BIN)/tools
@@ -200,7 +200,7 @@ fuzz-corpus: ## Select, of what was found so far, what testdata/fuzz holds: the 
 	@$(PHASE) 'fuzz corpora' $(GO) run ./hack/fuzz -corpus -only '$(FUZZ)'
 
 .PHONY: kind-smoke
-kind-smoke: ## What a workload relies on in a cluster of hack/kind, and that nothing is left of it.
+kind-smoke: ## Test a cluster of hack/kind as a workload uses it, and that it is removed without a trace.
 	@$(PHASE) 'kind cluster' hack/kind/smoke.sh
 
 .PHONY: vuln

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # demo.sh [up|down]: the whole round on Kubernetes: a cluster, the operator, a network by one
 # kubectl apply, messages through its Service, a receipt verified with nothing but the genesis
-# document, a forged one refused. What was made stays, to be tried; `up` again takes it as it is,
-# `down` removes it. `make demo` and `make demo-down` build what this needs first.
+# document, a forged one refused. The network stays, so that you can try it. Another `up` uses it as
+# it is, `down` removes it. `make demo` and `make demo-down` build what this needs first.
 #
 #   DISEQ, HELM                   the binaries
 #   USE_CONTEXT=1                 take the current context of kubectl instead of a cluster made by hack/kind
@@ -133,7 +133,7 @@ sequence() {
 what_next() {
 	local down='make demo-down'
 	[[ -z $use_context ]] || down="USE_CONTEXT=1 $down"
-	printf '\nThe network stays. What to try next'
+	printf '\nThe network stays. Try this next'
 	if [[ -z $use_context ]]; then
 		printf ', in a shell where the cluster can be reached:\n\n  hack/kind/kind.sh run --name %s -- bash\n' "$cluster"
 	else

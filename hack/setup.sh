@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # setup.sh [--optional] COMMAND=PACKAGE...: make sure that each command exists, installing its
-# Debian package if it does not. Quick when there is nothing to do. With --optional a command that
-# cannot be had is exit status 3, not an error
-# message: the caller says what it leaves out.
+# Debian package if it does not. Quick when there is nothing to do. With --optional, a command that
+# cannot be installed gives exit status 3 and no error message: the caller reports the tests that it
+# leaves out.
 set -euo pipefail
 
 optional=false

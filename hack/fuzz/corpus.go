@@ -15,7 +15,7 @@ import (
 	"strings"
 )
 
-// What a target's corpus may hold.
+// The limits of a target's corpus.
 const (
 	maxInputs = 30
 	maxBytes  = 100 << 10

@@ -158,7 +158,7 @@ func TestATargetThatRanNothingFails(t *testing.T) {
 	}
 }
 
-// What a target found is run every time only where it is committed.
+// Only committed findings of a target run every time.
 //
 // Promise 37.
 func TestEveryTargetOfTheRepositoryHasACorpus(t *testing.T) {

@@ -3,8 +3,8 @@
 // then in the target's testdata/fuzz, and the command that runs it alone is printed. The others
 // have run all the same.
 //
-// What the fuzzer finds interesting it keeps in Go's build cache, as go test -fuzz does, and begins
-// there the next time. With -corpus nothing is fuzzed: of the cache and of testdata/fuzz a small
+// The fuzzer keeps interesting inputs in Go's build cache, as go test -fuzz does, and begins with
+// them the next time. With -corpus nothing is fuzzed: of the cache and of testdata/fuzz a small
 // selection with the same coverage is written to testdata/fuzz, which go test runs every time.
 package main
 

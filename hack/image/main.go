@@ -2,9 +2,10 @@
 // as archives that `docker load`, `kind load image-archive` and `ctr images import` read.
 //
 // An image is the base below, the binary, and what the final stage of the Dockerfile says of user,
-// entrypoint, labels and ports: the Dockerfile is read, so that nothing is written down twice. What
-// it cannot follow there is an error. The same input gives the same digest: no time, no name of the
-// machine and no order of a map gets in. An archive that holds the image already is not touched.
+// entrypoint, labels and ports: the Dockerfile is read, so that nothing is written down twice. An
+// instruction that it cannot follow is an error. The same input gives the same digest: no time, no
+// name of the machine and no order of a map gets in. An archive that holds the image already is not
+// touched.
 //
 // It compiles nothing (see build.sh), and it knows instructions of final stages only.
 package main

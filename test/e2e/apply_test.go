@@ -159,7 +159,7 @@ func TestScalingAgainstAFixedThresholdIsRefused(t *testing.T) {
 	}))
 	d, err := n.Resource(t.Context())
 	must(t, err)
-	// What kubectl scale diseqnetwork fixed --replicas=7 does.
+	// As kubectl scale diseqnetwork fixed --replicas=7 does.
 	scale := &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Name: n.Name, Namespace: n.Namespace}, Spec: autoscalingv1.ScaleSpec{Replicas: 7}}
 	err = cluster.SubResource("scale").Update(t.Context(), d, ctrl.WithSubResourceBody(scale))
 	if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "allowed are 4 to 7") {

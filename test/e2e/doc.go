@@ -11,9 +11,9 @@
 //
 // Nodes are reached through the API server's proxy, by the Service's or the pod's name: that works
 // from wherever the API server can be reached, needs no second connection to be kept up, and picks
-// among the endpoints that the Service has. What it leaves out (DNS, the Service's address, network
-// policies) is what the pods of [Network.Client] are for: they run `diseq submit` as a user in the
-// cluster does.
+// among the endpoints that the Service has. It leaves out DNS, the Service's address and network
+// policies. The pods of [Network.Client] use them: they run `diseq submit` as a user in the cluster
+// does.
 //
 // The suite waits for conditions, with a deadline and the time that it took, and measures no speed
 // against a limit, but one: a network is available within two minutes. E2E_KEEP=1 leaves the

@@ -16,7 +16,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Where the operator runs, and as whom.
+// The namespace and the name of the operator.
 const (
 	OperatorNamespace = "diseq-system"
 	OperatorName      = "diseq-operator"

@@ -61,9 +61,9 @@ func (c *Cluster) Process(tb testing.TB, pod *corev1.Pod, name string) string {
 }
 
 // AimAtOperator returns a function that ends the operator with SIGKILL: no chance to finish
-// anything, or to hand its lease over. What takes time is done before, for a birth takes less than
-// finding a process. The pod goes as well, so that the next operator does not wait for as long as
-// Kubernetes lets a container wait that ended badly.
+// anything, or to hand its lease over. The slow part is done before, because a birth takes less
+// time than finding a process. The pod goes as well, so that the next operator does not wait for as
+// long as Kubernetes lets a container wait that ended badly.
 //
 // Where the test cannot get at processes, deleting the pod without grace comes nearest.
 func (c *Cluster) AimAtOperator(tb testing.TB) (kill func()) {

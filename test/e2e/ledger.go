@@ -28,8 +28,8 @@ const (
 	answerWithin = 3 * time.Second
 )
 
-// Write submits messages through the Service, ten a second, until Stop or the end of the test. What
-// is not accepted is submitted again, as a client does, which is safe: equal bytes are one message.
+// Write submits messages through the Service, ten a second, until Stop or the end of the test. It
+// submits a refused message again, as a client does. That is safe: equal bytes are one message.
 func (n *Network) Write(label string) *Ledger {
 	l := &Ledger{Ledger: oracle.NewLedger()}
 	ctx, cancel := context.WithCancel(context.Background())

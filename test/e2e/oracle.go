@@ -49,8 +49,8 @@ const (
 	pageBlocks = 100 // the most that a node gives at once
 )
 
-// follow asks a validator again and again for what comes after the blocks it told of. A pod that is
-// away is asked again: errors say nothing about what is final.
+// follow asks a validator again and again for the blocks after those that it has shown. A pod that
+// is away is asked again: errors say nothing about what is final.
 func (o *Oracle) follow(ctx context.Context, k int) {
 	tick := time.NewTicker(readEvery)
 	defer tick.Stop()
@@ -170,8 +170,8 @@ func (n *Network) settled(ctx context.Context) (uint64, error) {
 }
 
 // Receipt gets the receipt of a final message from every validator and verifies it; the same place
-// in the chain is expected of all. Who does not answer yet, or does not have it yet, is waited for;
-// the first receipt that a validator gives is the one that counts.
+// in the chain is expected of all. It waits for validators that do not answer, or do not have the
+// receipt yet. The first receipt of each validator counts.
 func (o *Oracle) Receipt(tb testing.TB, want *chain.Receipt) {
 	tb.Helper()
 	n := o.network

@@ -17,8 +17,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// A network with the synchrony wait orders messages, with a pod less too, and everybody who is
-// asked tells of it: the resource, the nodes, the receipt's verification.
+// A network with the synchrony wait orders messages, also with a pod less. The resource, the nodes
+// and the verification of a receipt show the wait.
 func TestANetworkWithTheSynchronyWaitOrdersMessagesAndTellsOfIt(t *testing.T) {
 	// validators that share a machine with a test stand still at times
 	const delta = 500 * time.Millisecond

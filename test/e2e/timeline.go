@@ -27,9 +27,9 @@ type Timeline struct {
 
 	mu    sync.Mutex
 	begun time.Time
-	// down are the validators without a pod that stays and has become ready. One that is not ready
-	// for a moment afterwards, as kubelets report now and then of a pod that has just become ready,
-	// is told of and not counted: nobody took it down.
+	// down are the validators without a pod that stays and has become ready. A validator that is
+	// not ready for a moment afterwards is logged and not counted, because nobody took it down.
+	// Kubelets report that now and then of a pod that has just become ready.
 	down   map[string]bool
 	up     map[types.UID]bool // pods that have become ready, and are so now or not
 	most   []string           // the most that were down at once

@@ -11,7 +11,7 @@ import (
 const pollEvery = 200 * time.Millisecond
 
 // soon is how long anything may take to come: enough for a machine that is busy with other things.
-// What takes longer than usual is seen in the times told.
+// The logged times show the steps that take longer than usual.
 const soon = 4 * time.Minute
 
 // Eventually calls condition until it returns nil and tells how long that took. After within the
@@ -32,7 +32,7 @@ func Eventually(tb testing.TB, within time.Duration, what string, condition func
 			return elapsed
 		}
 		if last == nil || ctx.Err() == nil {
-			last = err // what is cut off by the deadline says less than the look before it
+			last = err // an error of the deadline says less than the look before it
 		}
 		if time.Since(told) > 20*time.Second {
 			told = time.Now()

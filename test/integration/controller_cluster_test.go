@@ -34,8 +34,8 @@ import (
 // operator meets, and in which order; what a real cluster does between two reconciles is one step
 // or several.
 //
-// What the operator may get wrong is recorded rather than asserted in the middle: statements that
-// volumes were given, and how few votes there ever were.
+// Mistakes of the operator are recorded rather than asserted in the middle: statements that volumes
+// were given, and the lowest number of votes.
 type cluster struct {
 	t         testing.TB
 	client    client.Client
@@ -168,8 +168,8 @@ func claimOf(pod *corev1.Pod) string {
 	return ""
 }
 
-// runStatefulSets makes missing pods from the template as it is now, and then says which generation
-// was seen: what was seen is done by the time that it is told. A pod of an older template stays
+// runStatefulSets makes missing pods from the template as it is now, and then reports the
+// generation that it saw. So a reported generation is carried out. A pod of an older template stays
 // (OnDelete).
 func (c *cluster) runStatefulSets(ctx context.Context) error {
 	sets := &appsv1.StatefulSetList{}

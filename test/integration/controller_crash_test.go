@@ -13,8 +13,8 @@ import (
 )
 
 // The operator is killed at each of its writes in turn, once before it happens and once after, with
-// the answer lost; another one goes on. Whatever the write was, the network comes up, no key that
-// was ever seen changes, and the vote stores are made on first volumes.
+// the answer lost; another one goes on. After each of them the network comes up, no key that was
+// ever seen changes, and the vote stores are made on first volumes.
 //
 // Promise 56.
 // Promise 57.

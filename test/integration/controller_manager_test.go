@@ -86,8 +86,8 @@ func runManager(t testing.TB, c *cluster, config *rest.Config, change ...func(*c
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A pod of this cluster is ready a moment before its node answers. What that is held for passes
-	// thirty times as fast.
+	// A pod of this cluster is ready a moment before its node answers. The time for which a trouble
+	// stays shown passes thirty times as fast.
 	began := time.Now()
 	err = controllers.Setup(mgr, controllers.Options{
 		Operator: resources.Operator{NodeImage: testImage}, Concurrency: 2, Resync: time.Second, Nodes: c.nodes,
@@ -194,7 +194,7 @@ func TestTheOperatorsRightsSufficeAndSecretsAreNeverListed(t *testing.T) {
 	c.wait("demo", "settled", settled)
 	c.checkStatements()
 
-	deadline := time.Now().Add(patience) // events are sent by the way
+	deadline := time.Now().Add(patience) // events are sent in the background
 	told := map[string]int{}
 	for ; told["ImagePullFailed"] == 0 || told["Restarting"] == 0; time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -240,7 +240,7 @@ func TestARunningOperatorIsQuietWhenThereIsNothingToDo(t *testing.T) {
 	runManager(t, c, config)
 	c.apply("demo")
 	c.wait("demo", "settled", settled)
-	// What was on its way when the network settled: the status of that moment, its events.
+	// Wait for the writes that were under way when the network settled: its status and its events.
 	quiet(t, c, seen, 2*time.Second)
 	before, asked := len(seen.writes()), c.nodes.Asked("demo-v0")
 	deadline := time.Now().Add(patience)
@@ -281,8 +281,8 @@ func TestAnotherOperatorTakesOver(t *testing.T) {
 	elected := func(o *ctrl.Options) {
 		o.LeaderElection, o.LeaderElectionID, o.LeaderElectionNamespace = true, "diseq-operator", c.namespace
 		o.LeaderElectionReleaseOnCancel = true
-		// Who waited for the lease to run out would be too late; who renews it late, as on a
-		// machine that is busy, has not lost it.
+		// An operator that waited for the lease to expire would be too late. An operator that
+		// renews it late, as on a busy machine, has not lost it.
 		o.LeaseDuration, o.RenewDeadline, o.RetryPeriod = new(5*patience), new(4*patience), new(200*time.Millisecond)
 	}
 	one, two := &traffic{}, &traffic{}

@@ -42,7 +42,7 @@ func podMonitors() *apiextensionsv1.CustomResourceDefinition {
 func TestAPodMonitorIsMadeWhereTheClusterKnowsThem(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo", withValidators(1))
-	newOperator(t, c).settle("demo") // without the kind: it is no problem
+	newOperator(t, c).settle("demo") // the kind is missing, and nothing is wrong
 
 	crds := []*apiextensionsv1.CustomResourceDefinition{podMonitors()}
 	if _, err := envtest.InstallCRDs(harness.Config(), envtest.CRDInstallOptions{CRDs: crds}); err != nil {

@@ -31,7 +31,7 @@ import (
 	"github.com/diseq/diseq/test/integration/harness"
 )
 
-// what the operator has to say is asked for in status and events
+// The tests read the status and the events, not the log.
 func init() { ctrl.SetLogger(logr.Discard()) }
 
 // lists are the kinds that a network's objects are of, Secrets included: tests may list them.
@@ -57,7 +57,7 @@ func items(t testing.TB, list client.ObjectList) []client.Object {
 	return objects
 }
 
-// journal counts writes and fails the one that it is told to.
+// journal counts writes and fails a chosen one.
 type journal struct {
 	mu     sync.Mutex
 	writes []string

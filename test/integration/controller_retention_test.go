@@ -342,7 +342,7 @@ func sized(size string) func(*v1alpha1.DiseqNetwork) {
 // A size that the volumes cannot have is reported; it stops nothing.
 func TestVolumesThatCannotHaveTheSizeAreReported(t *testing.T) {
 	for _, test := range []struct{ name, reason, message string }{
-		// What was retained is larger than what is asked for.
+		// The retained volume is larger than the spec asks for.
 		{"5Gi", "InvalidSpec", "cannot shrink"},
 		// Claims that no storage class made cannot grow; the API server says so.
 		{"20Gi", "WriteRefused", "PersistentVolumeClaim demo-v0"},

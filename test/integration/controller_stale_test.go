@@ -59,8 +59,8 @@ func unstructuredOf(o runtime.Object) map[string]any {
 }
 
 // With a cache that shows the past, the operator waits or is refused; nothing that it does is
-// wrong. In particular an empty cache is no reason to think that keys, volumes or StatefulSets are
-// missing.
+// wrong. In particular the operator does not conclude from an empty cache that keys, volumes or
+// StatefulSets are missing.
 //
 // Promise 57.
 // Promise 63.

@@ -103,8 +103,8 @@ func TestNoPodIsRestartedWhileTheSynchronyWaitKeepsAnotherFromVoting(t *testing.
 	o.settle("demo")
 }
 
-// That a validator votes again is no event in the API server: as long as one abstains, the network
-// is looked at every few seconds, with something to do and without.
+// The API server sends no event when a validator votes again. As long as one abstains, the operator
+// looks at the network every few seconds, with something to do and without.
 func TestANetworkInWhichAValidatorAbstainsIsLookedAtSoonAgain(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo", waiting(100*time.Millisecond))
@@ -137,8 +137,8 @@ func TestANetworkInWhichAValidatorAbstainsIsLookedAtSoonAgain(t *testing.T) {
 	}
 }
 
-// A validator that hears the others in time at every other look is told of once, and is well when
-// it has been for a while.
+// A validator that hears the others in time at every other look is reported once, and is shown as
+// well after a while.
 //
 // Promise 64.
 func TestAFlappingValidatorCostsNoWriteALook(t *testing.T) {
@@ -166,8 +166,8 @@ func TestAFlappingValidatorCostsNoWriteALook(t *testing.T) {
 	}
 }
 
-// What nodes found against a validator reaches the user of kubectl once, and is not forgotten while
-// they are silent.
+// Evidence that nodes found against a validator reaches the user of kubectl once, and stays while
+// the nodes are silent.
 func TestEvidenceIsToldOnceAndStaysTold(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")

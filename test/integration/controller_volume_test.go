@@ -48,8 +48,8 @@ func TestALostVolumeIsReplacedAndItsValidatorRejoins(t *testing.T) {
 	c.checkStatements()
 }
 
-// The operator is killed at each write while a lost volume is replaced. Whatever happens, no pod
-// comes up on the new volume with the statement that it is the first.
+// The operator is killed at each write while a lost volume is replaced. In no case does a pod come
+// up on the new volume with the statement that it is the first.
 //
 // Promise 58.
 func TestTheStatementIsNeverGivenTwice(t *testing.T) {

@@ -117,8 +117,8 @@ func TestOnlyWhoIsSeenVotingHasMadeItsVoteStore(t *testing.T) {
 	}
 }
 
-// Whoever takes one of the records away, with whatever the nodes answer since, the peers file keeps
-// what it said; so does a network that is deleted and applied again.
+// When somebody removes one of the records, the peers file keeps its content, for any answers of
+// the nodes since. So does a network that is deleted and applied again.
 //
 // Promise 58.
 func TestTheRecordOfAVoteStoreNeverGoesBack(t *testing.T) {
@@ -186,8 +186,8 @@ func TestTheRecordOfAVoteStoreNeverGoesBack(t *testing.T) {
 	}
 }
 
-// The operator is killed at each write of a birth, and no node answers from then on. What the peers
-// file has said it says still when another operator goes on.
+// The operator is killed at each write of a birth, and no node answers from then on. The peers file
+// keeps its content when another operator goes on.
 //
 // Promise 58.
 func TestTheRecordOfAVoteStoreOutlivesTheOperator(t *testing.T) {

@@ -26,8 +26,8 @@ func members(n int32) []resources.Member {
 	return out
 }
 
-// What the API server accepts must not stop at the operator or the node: each combination of the
-// extremes gives a genesis document and a configuration that they take.
+// The operator and the node must not refuse a spec that the API server accepts: each combination of
+// the extremes gives a genesis document and a configuration that they take.
 func TestWhatIsAcceptedGivesAGenesisDocumentAndANodeConfiguration(t *testing.T) {
 	type size struct{ messages, block string }
 	accepted := 0

@@ -19,8 +19,8 @@ import (
 	"github.com/diseq/diseq/test/integration/harness"
 )
 
-// The operator's program serves its probes to everyone, and its metrics over TLS to whom the API
-// server allows to read them.
+// The operator's program serves its probes to everyone, and its metrics over TLS to users that the
+// API server allows.
 //
 // Promise 67.
 func TestTheOperatorsMetricsAreReadByWhoMay(t *testing.T) {

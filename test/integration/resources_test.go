@@ -146,8 +146,9 @@ func everyFieldOfAPod() v1alpha1.PodTemplate {
 	}
 }
 
-// What is applied comes back so that the comparison that spares a second write finds nothing to do.
-// It has to: applied again, some objects get a new version though nothing in them changed.
+// Applied objects come back in a form in which the comparison that spares a second write finds
+// nothing to do. It has to: applied again, some objects get a new version though nothing in them
+// changed.
 func TestAppliedObjectsAreCurrent(t *testing.T) {
 	k := harness.Client(t)
 	for name, spec := range map[string]v1alpha1.DiseqNetworkSpec{

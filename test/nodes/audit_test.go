@@ -17,8 +17,9 @@ import (
 	"github.com/diseq/diseq/test/oracle"
 )
 
-// test/oracle shows that it names each broken promise. What follows shows that this suite passes on
-// what nodes serve, by pages and by streams: nodes that lie serve one broken promise of each kind.
+// test/oracle shows that it names each broken promise. These tests show that this suite passes on
+// everything that nodes serve, by pages and by streams: nodes that lie serve one broken promise of
+// each kind.
 
 // lies is a world of two nodes that answer what they are given.
 type lies struct {

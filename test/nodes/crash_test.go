@@ -114,7 +114,7 @@ func (m *mark) spare(now mark) int64 {
 	return now.log - m.log
 }
 
-// What a kill does to the logs.
+// The effects of a kill on the logs.
 const (
 	nothingTorn = iota
 	votesTorn

@@ -1,8 +1,8 @@
 // Package nodes holds tests of whole nodes under virtual time: HTTP, mempool, gRPC with mutual TLS
 // between the nodes, SQLite, trie, VRF proofs and consensus, all of it as it runs in production,
-// four to seven nodes in one process inside a bubble of testing/synctest. What is not real is the
-// clock, which moves on when every goroutine waits for it, and the wire between the nodes, on which
-// a test delays, holds back and cuts what it likes.
+// four to seven nodes in one process inside a bubble of testing/synctest. Two things are not real.
+// The clock moves on when every goroutine waits for it. On the wire between the nodes, a test
+// delays, holds back and cuts as it likes.
 //
 // A node is killed by letting nothing leave it from one instant on, often in the midst of its work,
 // and copying its files a moment later: what it wrote in between nobody has heard of, so it may

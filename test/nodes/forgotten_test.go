@@ -14,8 +14,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// A Byzantine validator that boasts of a height neither has one that lost its vote store vote too
-// soon, nor keeps it from ever voting: what nobody can show is no answer.
+// A Byzantine validator that claims a high height cannot make a validator without its vote store
+// vote too soon, nor keep it from ever voting: a height that nobody can show does not count.
 //
 // Promise 16.
 func TestAWipedValidatorTakesNoHeightThatNobodyCanShow(t *testing.T) {

@@ -12,8 +12,8 @@ import (
 )
 
 // Two of four validators with threshold three are more than are withstood: they show the others,
-// which do not hear each other, a final block each. Whoever hears of both stops, and holds evidence
-// against both, though it learns of all of it as it stops.
+// which do not hear each other, a final block each. A validator that hears of both blocks stops and
+// has evidence against both, though it learns of all of it as it stops.
 //
 // Promise 8.
 func TestWhoeverMeetsAForkStopsAndHoldsTheEvidence(t *testing.T) {
@@ -123,8 +123,8 @@ func (w *world) convicts(m *member) {
 }
 
 // A fork that was made while two sides did not hear each other, and that has grown since, shows
-// when one of them catches up: a final block on another than the final one here. Who meets it
-// stops. A block that is not final says nothing.
+// when one of them catches up: a final block on another than the final one here. A node that meets
+// it stops. A block that is not final says nothing.
 //
 // Promise 8.
 func TestAFinalBlockOnAnotherThanOursIsAContradiction(t *testing.T) {

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// network is the wire between hosts. What is written to a connection arrives after the latency of
-// its way, in order; while the way is held, nothing arrives and nothing is lost, as TCP makes it
-// look until a side gives up.
+// network is the wire between hosts. Bytes that are written to a connection arrive after the
+// latency of its way, in order. While the way is held, nothing arrives and nothing is lost, as TCP
+// makes it look until a side gives up.
 type network struct {
 	mu        sync.Mutex
 	listeners map[string]*listener

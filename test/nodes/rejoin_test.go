@@ -31,8 +31,8 @@ func rejoins(w *world, wiped string) {
 	all, others, v := w.nodes, w.nodes[:3], w.nodes[3]
 	g := w.invite("g0", w.guests[0])
 	w.start(all...)
-	// what only the wiped one had accepted would be ordered when it is back, and it is to come back
-	// to an idle network
+	// Only the others take messages: the wiped one is to come back to an idle network, and would
+	// have messages of its own to order.
 	w.nodes = others
 	l := w.newLoad(100 * time.Millisecond)
 	time.Sleep(2 * time.Second)

@@ -19,7 +19,7 @@ func allDie(w *world) {
 	for _, a := range all {
 		for _, b := range all {
 			if a != b {
-				// what is answered before others have it has time to be lost
+				// messages that are answered before others have them have time to be lost
 				w.slow(a.name, b.name, 50*time.Millisecond)
 			}
 		}

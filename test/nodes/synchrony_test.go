@@ -48,7 +48,7 @@ func TestAValidatorBeyondDeltaAbstainsUntilItHearsInTime(t *testing.T) {
 		say("two") // by the others
 
 		w.nodes[2].halt()
-		time.Sleep(5 * time.Second) // what was voted for before is final
+		time.Sleep(5 * time.Second) // blocks that had votes before are final
 		_, err := w.nodes[0].client.Submit(w.ctx, []byte("three"))
 		w.must(err)
 		before := w.highest()

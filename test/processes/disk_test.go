@@ -150,8 +150,8 @@ func smallDisk(t *testing.T, node *system.Node) *disk {
 // leave changes the size so that free bytes are left.
 func (d *disk) leave(free uint64) {
 	d.t.Helper()
-	// What is used may grow between the two calls, and a disk does not shrink below that: then it
-	// is tried again.
+	// The used space may grow between the two calls, and a disk does not shrink below that. Then
+	// the test tries again.
 	system.Eventually(d.t, soon, fmt.Sprintf("a disk with %d bytes free", free), func() error {
 		var fs unix.Statfs_t
 		if err := unix.Statfs(d.path, &fs); err != nil {

@@ -224,9 +224,9 @@ func TestPeerThatSendsGarbageIsRefusedAndCounted(t *testing.T) {
 		t.Errorf("500 connections of garbage made %d bytes of log", grown)
 	}
 
-	// What is signed correctly is heard: votes that contradict each other, or are for heights and
-	// rounds far away. Nothing is ordered meanwhile, so that the next height is the one being
-	// decided.
+	// Messages with valid signatures are handled: votes that contradict each other, or are for
+	// heights and rounds far away. Nothing is ordered meanwhile, so that the next height is the one
+	// being decided.
 	load.Stop()
 	n.Audit(h, load)
 	target := others[1]

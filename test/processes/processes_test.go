@@ -1,7 +1,7 @@
 // Package processes tests what happens to a network when the machines and disks under it fail, with
 // real processes: they are killed with SIGKILL at random moments, lose their data, find it damaged,
-// run out of space, and meet a peer that sends garbage. What must hold through all of it is in
-// system.Network.Audit.
+// run out of space, and meet a peer that sends garbage. system.Network.Audit has the promises that
+// must hold through all of it.
 //
 // PROCESSES_ROUNDS multiplies how often the tests with random moments try. How fast a network
 // recovers is measured by test/bench; the deadlines here are only there to end.

@@ -65,7 +65,7 @@ func TestQuickStartOfTheReadme(t *testing.T) {
 	}
 	dir := t.TempDir()
 	environment := append(os.Environ(), "BIN="+filepath.Join(dir, "bin"), "DEVNET_DIR="+filepath.Join(dir, ".devnet"))
-	start, _, _ := strings.Cut(blocks[0], "\n") // what follows is make test, which is running
+	start, _, _ := strings.Cut(blocks[0], "\n") // behind it is make test, which is running
 	network := exec.Command("bash", "-c", start)
 	network.Dir, network.Env = root, environment
 	network.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

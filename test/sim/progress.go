@@ -68,8 +68,8 @@ func (p *progress) ran(l *line, runs int) {
 	}
 }
 
-// text is a line of progress. How long it will take is told from how long the promises took so far;
-// controls take little.
+// text is a line of progress. The time left is estimated from the time that the promises took so
+// far; controls take little.
 func (p *progress) text(l *line, runs int) string {
 	of := p.seeds
 	if l.Want != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/diseq/diseq/test/oracle"
 )
 
-// test/oracle shows that it names each broken promise. What follows shows that the audit passes on
-// what nodes serve: nodes that lie serve one broken promise of each kind.
+// test/oracle shows that it names each broken promise. These tests show that the audit passes on
+// everything that nodes serve: nodes that lie serve one broken promise of each kind.
 
 // lies is a network of nodes that serve what they are given.
 type lies struct {

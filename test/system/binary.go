@@ -22,7 +22,7 @@ func Main(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	// a leftover in the temporary directory is no reason to fail
+	// a leftover in the temporary directory does no harm
 	defer func() { _ = os.RemoveAll(dir) }()
 	Binary = filepath.Join(dir, "diseq")
 	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", Binary, "github.com/diseq/diseq/cmd/diseq")

@@ -189,7 +189,7 @@ func (c *submitter) request(ctx context.Context, h *http.Client) {
 		}
 		return
 	}
-	c.lastNode = -1 // what follows is in another lane
+	c.lastNode = -1 // later messages are in another lane
 	var refused *AnswerError
 	switch {
 	case !errors.As(err, &refused):

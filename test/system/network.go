@@ -205,7 +205,7 @@ func (n *Network) cleanup() {
 	}
 }
 
-// command is a diseq that this test started itself. What it prints goes to a file.
+// command is a diseq that this test started itself. Its output goes to a file.
 type command struct {
 	*exec.Cmd
 	process *process

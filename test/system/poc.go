@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// What follows is the arithmetic of a client of the proof of concept, written from its format
-// alone: SHA-256 over bincode 1.3 (little-endian u64 lengths, an option is one byte), every hash
-// field hashed as None. It shares no code with node/trie.
+// This is the arithmetic of a client of the proof of concept, written from its format alone:
+// SHA-256 over bincode 1.3 (little-endian u64 lengths, an option is one byte), every hash field
+// hashed as None. It shares no code with node/trie.
 
 type bincode struct{ bytes.Buffer }
 

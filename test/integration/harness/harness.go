@@ -31,7 +31,7 @@ import (
 
 const assetsVariable = "KUBEBUILDER_ASSETS"
 
-// What Main has started. Tests of one binary share it and keep apart by namespaces.
+// The API server that Main has started. Tests of one binary share it and keep apart by namespaces.
 var (
 	config     *rest.Config
 	kubeconfig string
