@@ -13,11 +13,11 @@ import (
 	"github.com/diseq/diseq/node/internal/mutation"
 )
 
-// FuzzCore feeds one core whatever any number of Byzantine validators, a bad network and a crashing
-// process can: the bytes choose. What the core does is held to the rules over its whole life,
-// crashes and restarts from its records included, by an oracle that knows nothing but what went in
-// and what came out (law_test.go); nothing panics; what is held stays bounded; and a second core
-// that gets the same events asks for the same actions.
+// FuzzCore feeds one Core with everything that any number of Byzantine validators, a bad network
+// and a crashing process can cause: the bytes choose. An oracle checks the core against the rules
+// over its whole life, crashes and restarts from its records included. The oracle knows only the
+// events and the actions (law_test.go). Nothing may panic; the state stays bounded; and a second
+// Core that gets the same events returns the same actions.
 //
 // Promise 9.
 func FuzzCore(f *testing.F) {
@@ -102,7 +102,7 @@ func TestHostileEventsShowEveryRuleTakenAway(t *testing.T) {
 		})
 	}
 	for field := range reflect.TypeFor[mutation.Rules]().Fields() {
-		// What comes first in an instant is the caller's to say.
+		// The caller decides which event of an instant comes first.
 		if !seen[field.Name] && field.Name != "TimerFirst" {
 			t.Errorf("nothing shows that the oracle sees %s", field.Name)
 		}
@@ -270,7 +270,7 @@ func (p *hostile) both(e Event, do func(*Core) []Action) {
 	}
 }
 
-// stays: who has stopped for a vote that it has forgotten does not start again.
+// stays checks that a Core which has stopped for a vote that its records lack does not start again.
 func (p *hostile) stays() {
 	kept := slices.ContainsFunc(p.disk, func(r chain.Record) bool { return r.Kind == chain.RecordMissingVote })
 	if _, err := New(p.cfg, slices.Clone(p.disk)); kept && !errors.Is(err, ErrMissingVote) {

@@ -112,7 +112,7 @@ func (p *hostile) signed(v chain.Vote, signers int) *chain.Certificate {
 	return cert
 }
 
-// broken is no certificate: a vote too few, or one twice.
+// broken is not a certificate: it has a vote too few, or one twice.
 func (p *hostile) broken() *chain.Certificate {
 	cert := p.certificate()
 	if len(cert.Votes) == 0 {

@@ -96,8 +96,7 @@ func (l *law) leader(r uint32) int { return l.Order[int(int64(r)%int64(len(l.Ord
 // final is the finalization by which a height was committed.
 func (l *law) final(height uint64) *chain.Certificate { return l.finals[height] }
 
-// crash forgets what a process forgets. Who does not vote has nothing on the disk: its node fetches
-// the height again.
+// A node that does not vote has no records of the height: it fetches the height again.
 func (l *law) crash() {
 	l.settled, l.settling, l.dropped, l.again = false, false, 0, 0
 	if l.self < 0 {
@@ -203,7 +202,7 @@ func (l *law) happens(e Event) {
 			clear(l.troubled)
 		}
 		if e.Timer.Kind == SettleTimer && l.settling && e.Timer.Round == l.settles {
-			// What was said of heights still to come was said again, or is not true.
+			// Messages of later heights came again, or they were not true.
 			l.settled, l.settling, l.dropped = true, false, l.again
 		}
 	case BlockChecked:
@@ -292,8 +291,7 @@ func (l *law) asked(e Event, actions []Action) {
 			l.proposes(p.Statement)
 		}
 	}
-	// In one call a vote may come before what is told last. Statements of rounds far ahead need not
-	// be kept.
+	// In one call a vote may come before the last event that it needs.
 	for r, blocks := range l.heard {
 		if int64(r) <= 2*int64(len(l.Set.Validators)) {
 			l.rivals[r] = slices.Clone(blocks)
@@ -355,7 +353,7 @@ func (l *law) votes(v chain.Vote, commit bool) {
 	case chain.Notarize:
 		l.notarizes(v)
 	case chain.Finalize:
-		// What is final already is voted for only to make it stronger.
+		// A block that is already final gets this vote only to make it stronger.
 		if l.valid(v); !commit || !l.has(chain.Finalize, r, v.Block) {
 			l.finalizes(v)
 		}

@@ -319,8 +319,7 @@ func (m *model) appendTally(b []byte, rd *round, self int) []byte {
 	return b
 }
 
-// minimise makes one class of the states that have sent the same and from which the same events
-// lead to the same other classes. What a class can do, each of its states can.
+// All states of a class have the same moves.
 func (a *automaton) minimise() {
 	a.class = make([]int32, len(a.targets))
 	if a.m.plain {
@@ -372,8 +371,8 @@ func (a *automaton) outward(s int) []target {
 	return slices.Compact(out)
 }
 
-// copyCore returns a Core that goes on from where c is. What a Core never changes once it is made
-// is shared.
+// copyCore returns a Core that goes on from where c is. The two share only the parts that a Core
+// never changes once they are made.
 func copyCore(c *Core) *Core {
 	d, h := *c, *c.height
 	d.height = &h

@@ -14,28 +14,28 @@ import (
 // modelCases are searched in full, a small model: one height and two rounds of the very Core that
 // nodes run.
 //
-// Messages are a growing set. The adversary delivers what it likes of it, to whom it likes, in
-// whatever order and as often as it likes, and lets T_round fire when it likes. It assembles every
-// certificate that the votes cast amount to, with those of all Byzantine validators for everything.
-// A Byzantine leader proposes two blocks of its own in its round, and in round 1 those of round 0
-// as well, justified or not. It crashes validators whenever they have made a record durable or have
-// sent a message, also while they start again.
+// Messages are a growing set. The adversary delivers any part of it to any validator, in any order
+// and as often as it likes, and lets T_round fire at any time. It assembles every certificate that
+// the votes cast make, with those of all Byzantine validators for everything. A Byzantine leader
+// proposes two blocks of its own in its round, and in round 1 those of round 0 as well, justified
+// or not. The adversary crashes validators whenever they have made a record durable or have sent a
+// message, also while they start again.
 //
-// In every state of all honest validators together no two certificates that can be formed
-// contradict each other, by the argument for safety (addContradictions), and none of them has
-// broken E1 to E3. The adversary can do more than any network: it delivers proposals without what
-// justifies them, and each certificate alone.
+// The search covers every state of all honest validators together. In none of them can two
+// certificates be formed that contradict each other by the argument for safety (addContradictions),
+// and no validator has broken E1 to E3. The adversary can do more than any network: it delivers
+// proposals without the certificates that justify them, and each certificate alone.
 //
-// What one validator does next follows from what it holds. So its states are found once, by running
-// Cores, and those of the same future are made one class (model_local_test.go); the search is over
-// classes (model_search_test.go). Validators that lead no round are alike.
+// The next step of a validator follows from its own state. So its states are found once, by running
+// Cores, and states with the same future are merged into one class (model_local_test.go). The
+// search is over classes (model_search_test.go). Validators that lead no round are alike.
 //
-// Searched apart, as there is no need of it together: bundles of two messages, single votes, and
-// answers about blocks that come late, or withhold a vote, with statements that come without their
+// Bundles of two messages, single votes, and late answers about blocks are searched apart, because
+// they need not be combined. Late answers may withhold a vote, and Statements come without their
 // block.
 //
-// Not in the model: more rounds and heights; invalid blocks, of which no Core votes for one; more
-// than two blocks of a Byzantine leader in a round; the synchrony wait. node/simulation has them.
+// Not in the model: more rounds and heights; invalid blocks, which no Core votes for; more than two
+// blocks of a Byzantine leader in a round; the synchrony wait. node/simulation has them.
 var modelCases = []struct {
 	modelCase
 	// states is how many all validators together have. docs/promises.md says so too.
@@ -211,8 +211,8 @@ func (c modelCase) comesTo(t *testing.T) (sent map[[maxHonest]voteSet]bool, clas
 	return sent, classes
 }
 
-// A copy of a Core shares with it nothing that changes. Who adds a field with a reference in it
-// looks at copyCore, then adds it here.
+// A copy of a Core shares with it nothing that changes. To add a field with a reference in it,
+// first look at copyCore, then add the field here.
 func TestCopiedCoreSharesNothingThatChanges(t *testing.T) {
 	want := map[reflect.Type][]string{
 		reflect.TypeFor[Core]():   {"cfg", "rules", "height", "recent", "early", "restored", "missing", "answered", "hinted", "out"},

@@ -16,8 +16,8 @@ type modelCase struct {
 	n, threshold, byzantine int
 	order                   []int
 	rules                   mutation.Rules
-	// What the adversary may do besides: crash a validator, hold up the answers about blocks, hand
-	// over two messages at once, hand over single votes.
+	// Further powers of the adversary: crash a validator, hold up the answers about blocks, deliver
+	// two messages at once, deliver single votes.
 	crashes, late, pairs, votes bool
 	// rounds are how many rounds messages are of, 0 for all of the model.
 	rounds uint32
@@ -50,7 +50,7 @@ type model struct {
 // modelEvent is something that may happen to a validator, by the adversary's choice.
 type modelEvent struct {
 	name string
-	// event is what validator self is told; nil for a start from what is durable.
+	// event returns the event for validator self; nil stands for a start from the records.
 	event func(self int) Event
 	// It may happen once certificates can be formed, other validators but one fewer than make a
 	// certificate have cast votes, and an honest leader has made a proposal.
@@ -204,8 +204,8 @@ func (m *model) addPairs() {
 	}
 }
 
-// addAnswers makes what a Core may be told of the blocks that it asks for, and T_retry, at which it
-// asks again.
+// addAnswers makes the possible answers to a Core's requests for blocks, and T_retry, at which it
+// requests them again.
 func (m *model) addAnswers() {
 	m.add("T_retry", TimerFired{Timer{Kind: RetryTimer, Height: 1}})
 	for i, b := range m.blocks {

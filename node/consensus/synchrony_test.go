@@ -79,8 +79,8 @@ func timerOf(t *testing.T, actions []Action, kind TimerKind) Timer {
 	return Timer{}
 }
 
-// What speaks against a block while its finalize vote waits stops the vote; without it the vote
-// leaves when the wait is over.
+// A message that speaks against a block while its finalize vote waits stops the vote. Without one
+// the vote leaves when the wait is over.
 //
 // Promise 1.
 func TestFinalizeVoteWaitsAndWhatSpeaksAgainstItStopsIt(t *testing.T) {
@@ -114,8 +114,8 @@ func TestFinalizeVoteWaitsAndWhatSpeaksAgainstItStopsIt(t *testing.T) {
 	}
 }
 
-// Whoever drops a message of a height because it is too far behind asks again there, and votes for
-// nothing before 2*Delta have passed.
+// A validator that dropped a message of a height, because it was too far behind, asks again at that
+// height, and votes for nothing before 2*Delta have passed.
 //
 // Promise 1.
 func TestWhoDroppedMessagesAsksAgainBeforeItVotes(t *testing.T) {

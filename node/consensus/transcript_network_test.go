@@ -10,7 +10,7 @@ import (
 )
 
 // network plays a transcript of several Cores. Each of them is a transcript of its own; they share
-// the names of blocks. What one sends is in flight until the command deliver.
+// the names of blocks. A message is in flight until the command deliver.
 type network struct {
 	t          *testing.T
 	validators []*transcript

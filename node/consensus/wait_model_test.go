@@ -16,36 +16,36 @@ import (
 // 2t-n = 1 and only the wait is left to prevent a fork. One height and two rounds of the very Core
 // that nodes run, with virtual time on a grid of Delta/2.
 //
-// The Byzantine validator hears all at once and signs what it likes: whatever an honest one has
-// voted for, it makes a certificate of. As a leader it proposes two blocks, and those of the round
-// before again. It shows what it has to whom it likes at any time. Between the honest it holds back
-// what they pass on (R1, R2) for 0 to Delta. T_round, the leader's wait and the building of a block
-// end whenever it likes, and a synchrony wait as late as it likes: safety rests on none of these.
-// The one thing it cannot do is to have a wait end before 2*Delta have passed, or before what the
-// other said Delta ago was handled.
+// The Byzantine validator receives everything at once and signs anything: it makes a certificate of
+// whatever an honest validator has voted for. As a leader it proposes two blocks, and those of the
+// round before again. It shows its messages to any validator at any time. Between the honest
+// validators it delays the messages that they forward and relay (R1, R2) for 0 to Delta. T_round,
+// the leader's wait and the building of a block end whenever it likes, and a synchrony wait as late
+// as it likes: safety rests on none of these. It has one limit. A wait does not end before 2*Delta
+// have passed, nor before all that the other honest validator sent Delta ago was handled.
 //
-// Three pairs of leaders are searched: the Byzantine validator in no round (40,954 states of the
-// honest together), in the first (1,088,399), in the second (2,593,497). The pairs that are left
-// out are those that differ in the names of the honest, and those where one validator leads both,
-// which would be rounds 0 and 3.
+// Three pairs of leaders are searched: the Byzantine validator leads no round (40,954 states of the
+// honest validators together), the first (1,088,399), or the second (2,593,497). The other pairs
+// differ in the names of the honest validators only, or one validator leads both rounds, which
+// would be rounds 0 and 3.
 //
-// What is left out because it gives the adversary nothing: finalizations on their way (they end the
-// height where they arrive), single votes (a certificate can be shown as soon as there is one), and
-// what is repeated. What is left out and is for other tests to show: crashes, pauses, lost
-// messages, other heights, more validators. Without R2 or R4 a fork takes a coalition that leads
-// two rounds and takes the second block of one into the other. For R2 one is found from a given
-// beginning; for R4 the simulator finds it with n = 4.
+// Some events are left out because they give the adversary nothing: finalizations on their way
+// (they end the height where they arrive), single votes (a certificate can be shown as soon as
+// there is one), and repetitions. Others are left to other tests: crashes, pauses, lost messages,
+// other heights, more validators. Without R2 or R4 a fork takes a coalition that leads two rounds
+// and continues the second block of one in the other. For R2 one is found from a given beginning;
+// for R4 the simulator finds it with n = 4.
 //
-// What a validator comes to follows from what it was given, so its states are made once each, by
-// running a Core when they are first needed. The search is over both honest validators together,
-// and is made smaller in four ways, none of which takes a fork away:
+// The states of a validator follow from its events, so they are made once each, by running a Core
+// when they are first needed. The search is over both honest validators together. It is made
+// smaller in four ways, none of which takes a fork away:
 //
-//   - what changes nothing that can be seen is delivered when it has to be, or right before the
+//   - an event that changes nothing visible is delivered when it has to be, or right before the
 //     event whose outcome it changes, at most three such at a time;
-//   - the first block of a Byzantine leader that anybody sees is called A;
-//   - a state in which the votes to finalize that are cast or still possible are for one block only
-//     is not followed;
-//   - nor one that differs from one seen in nothing but less time left to the adversary.
+//   - the first block of a Byzantine leader that any validator sees is called A;
+//   - a state is not followed if the votes to finalize that are cast or still possible are for one
+//     block only;
+//   - nor is one that differs from an earlier one only in less time left to the adversary.
 //
 // TestWaitSmallModelHasNoForkUngathered does without the first two, on the smallest pair.
 type waitModel struct {
@@ -167,8 +167,8 @@ func (m *waitModel) item(kind chain.Kind, round uint32, block chain.Hash) int {
 	return m.number(m.items, kind, round, block)
 }
 
-// add adds an event. It is no item's arrival and ends no wait unless it says so: here item, wait
-// and second count from 1.
+// add adds an event. It stands for no arrival of an item and ends no wait unless it says so: here
+// item, wait and second count from 1.
 func (m *waitModel) add(e waitEvent) {
 	e.item, e.wait, e.second = e.item-1, e.wait-1, e.second-1
 	m.events = append(m.events, e)
@@ -415,10 +415,10 @@ type waitJoint struct {
 
 type waitPlace struct {
 	state [2]int32
-	// who, unless -1, has been given the silent events since it stood at base: what they are for
-	// comes next.
+	// ahead, unless -1, is the validator that got the silent events since state base. The event
+	// that they precede comes next.
 	base   int32
-	who    int8
+	ahead  int8
 	silent [waitSilent]int8
 }
 
@@ -494,7 +494,7 @@ func (m *waitModel) gather(next *waitJoint, v, event int, silent, forced bool) b
 	a := m.validators[v]
 	var row []int
 	for _, d := range next.silent {
-		if next.who >= 0 && d >= 0 {
+		if next.ahead >= 0 && d >= 0 {
 			row = append(row, int(d))
 		}
 	}
@@ -502,7 +502,7 @@ func (m *waitModel) gather(next *waitJoint, v, event int, silent, forced bool) b
 	case m.ungathered, !silent && len(row) == 0, forced && len(row) == 0:
 		return true
 	case silent && len(row) == 0:
-		next.who, next.base, next.silent = int8(v), next.state[v], [waitSilent]int8{int8(event), -1, -1}
+		next.ahead, next.base, next.silent = int8(v), next.state[v], [waitSilent]int8{int8(event), -1, -1}
 		return true
 	}
 	all := append(row, event)
@@ -519,7 +519,7 @@ func (m *waitModel) gather(next *waitJoint, v, event int, silent, forced bool) b
 			return false
 		}
 	}
-	next.base, next.who, next.silent = 0, -1, [waitSilent]int8{}
+	next.base, next.ahead, next.silent = 0, -1, [waitSilent]int8{}
 	return true
 }
 
@@ -533,7 +533,7 @@ func (m *waitModel) moves(s waitJoint, visit func(next waitJoint, v, event int))
 			e := &m.events[i]
 			forced := e.item >= 0 && late>>e.item&1 != 0
 			switch {
-			case s.who >= 0 && int(s.who) != v,
+			case s.ahead >= 0 && int(s.ahead) != v,
 				e.needs != 0 && votes&e.needs == 0,
 				e.wait >= 0 && (int(s.age[v][e.wait]) < m.length || late != 0 && !m.rules.TimerFirst),
 				!m.ungathered && (e.bare && !forced || e.second >= 0 && opened>>e.second&1 == 0):
@@ -557,7 +557,7 @@ func (m *waitModel) moves(s waitJoint, visit func(next waitJoint, v, event int))
 			visit(next, v, i)
 		}
 	}
-	if s.who < 0 && s.overdue(0) == 0 && s.overdue(1) == 0 {
+	if s.ahead < 0 && s.overdue(0) == 0 && s.overdue(1) == 0 {
 		visit(m.tick(s), -1, -1)
 	}
 }
@@ -583,7 +583,7 @@ func (m *waitModel) search(deep bool, begin ...string) (states int, fork string)
 		from, v, event int32
 	}
 	seen := map[waitPlace][]waitTimes{}
-	queue := []step{{waitJoint: waitJoint{waitPlace: waitPlace{who: -1}}, from: -1}}
+	queue := []step{{waitJoint: waitJoint{waitPlace: waitPlace{ahead: -1}}, from: -1}}
 	name := func(v, event int) string {
 		if event < 0 {
 			return "Delta/2 passes"

@@ -7,61 +7,63 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// coalition is the adversary: it holds the keys of the Byzantine validators, sees every message the
-// moment it leaves, before those it is for, and gives its own to whom it likes. Its validators also
-// run as two processes each (world.nodes), which do as they should towards those they reach: an
-// equivocation that looks honest from both sides. What the coalition does besides is here.
+// coalition is the adversary. It has the keys of the Byzantine validators, sees every message the
+// moment it leaves, before its receivers do, and delivers its own to any validator at any time. Its
+// validators also run as two processes each (world.nodes). Each process behaves correctly towards
+// the nodes that it reaches: an equivocation that looks honest from both sides. This file has the
+// rest of what the coalition does.
 //
-// At every height it splits the honest validators in two sides, or three, and keeps to it, for an
-// attack that changes its mind gets nowhere: each side is shown a chain of its own for as long as
-// there are votes to show.
+// At every height it splits the honest validators into two or three sides and keeps to that,
+// because an attack that changes its mind achieves nothing. Each side sees a chain of its own for
+// as long as there are votes to show.
 type coalition struct {
 	w       *world
 	members []int
 	victims []*node
 	height  uint64
 	order   []int
-	// sides are which each victim is on, of so many parts.
+	// sides is the side of each victim, below parts.
 	sides []int
 	parts int
-	// rounds are what is known of the height.
+	// rounds is the coalition's knowledge of the height.
 	rounds map[uint32]*scene
 	blocks map[chain.Hash]*chain.Block
 	top    uint32
-	// hoard are bundles heard at any height, for replay.
+	// hoard collects bundles of any height, for replay.
 	hoard []chain.Bundle
-	// What it is like in this run: eagerness is how often it acts on what it hears, boldness how
-	// often it proposes what nothing justifies, unity how often it proposes the same to both sides;
-	// if it lies low its processes do not run, and what its validators sign is known to those alone
-	// to whom it is shown.
+	// The coalition's character in this run. eagerness is how often it acts on a message, boldness
+	// how often it makes a proposal that nothing justifies, unity how often it proposes the same to
+	// both sides. If it lies low, its processes do not run, and only the validators to which it
+	// shows a signed message know of that message.
 	eagerness, boldness, unity float64
 	liesLow                    bool
-	// noisy: under the synchrony wait it also does what no plot needs, at any moment: garbage,
-	// replays, double votes.
+	// noisy: under the synchrony wait it also sends garbage, replays and double votes at any
+	// moment, although no plot needs them.
 	noisy bool
-	// schemes are how it may attack the synchrony wait, scheme is how it does at this height; prey
-	// is the validator that it is for, if it is for one, and heights how many it has gone on for.
+	// schemes are the attacks on the synchrony wait to choose from, scheme is the one at this
+	// height. prey is the validator that the scheme aims at, if any. heights counts the heights
+	// that the scheme has lasted.
 	schemes []scheme
 	scheme  scheme
 	prey    *node
 	heights int
-	// concludes: the height will be let go.
+	// concludes: the coalition will let the height become final.
 	concludes bool
 }
 
-// scene is a round as the coalition knows it.
+// scene is the coalition's knowledge of a round.
 type scene struct {
 	votes map[chain.Kind]map[chain.Hash]map[uint32]chain.Vote
-	// led are the blocks that a leader of the coalition proposes to each side.
+	// led are the proposals of a Byzantine leader to each side.
 	led [maxParts]*chain.Proposal
 	// seen are the blocks that were proposed or voted for.
 	seen []chain.Hash
-	// plotted: what to do in this round has been drawn; passed: it was let go.
+	// plotted: the actions in this round have been drawn. passed: the coalition lets the round be
+	// nullified.
 	plotted, passed bool
 }
 
-// maxParts is in how many sides the honest validators are split at most; everyone stands for all of
-// them.
+// maxParts is the largest number of sides. everyone stands for all of them.
 const (
 	maxParts = 3
 	everyone = -1
@@ -73,7 +75,7 @@ func newCoalition(w *world) *coalition {
 		w: w, eagerness: pick(0.05, 0.2, 0.6), boldness: pick(0, 0.1, 0.8), unity: pick(0, 0.5, 1), liesLow: w.rng.IntN(3) == 0,
 	}
 	if w.Delta > 0 {
-		// What the coalition would say by its processes gives its plots away.
+		// Messages of the coalition's processes would give its plots away.
 		c.boldness, c.unity, c.liesLow = pick(0, 0, 0.1), pick(0, 0, 0, 0.5), w.rng.IntN(10) != 0
 		c.noisy = w.sound() && w.rng.IntN(4) == 0
 	}
@@ -92,7 +94,7 @@ func newCoalition(w *world) *coalition {
 	return c
 }
 
-// overhear is what the coalition learns from a message, its own processes' included.
+// overhear shows the coalition a message, also one of its own processes.
 func (c *coalition) overhear(s *node, b chain.Bundle) {
 	if len(c.members) == 0 || len(c.victims) == 0 {
 		return
@@ -134,7 +136,7 @@ func (c *coalition) learn(v chain.Vote) {
 	}
 }
 
-// begin is a new height: new sides.
+// begin starts a height with new sides.
 func (c *coalition) begin(height uint64) {
 	c.height, c.top, c.concludes = height, 0, false
 	c.order = c.w.order(height)
@@ -160,7 +162,7 @@ func (c *coalition) begin(height uint64) {
 	}
 }
 
-// began says that an honest validator is at a height.
+// began reports that an honest validator is at a height.
 func (c *coalition) began(height uint64) {
 	if height > c.height && len(c.members) > 0 {
 		c.begin(height)
@@ -175,7 +177,7 @@ func (c *coalition) side(s *node) int {
 	return everyone
 }
 
-// split draws the sides. Under the synchrony wait none is empty.
+// split draws the sides. Under the synchrony wait no side is empty.
 func (c *coalition) split(parts int) {
 	c.parts = parts
 	c.sides = make([]int, len(c.victims))
@@ -233,7 +235,7 @@ func (c *coalition) strike() {
 	}
 }
 
-// to hands a bundle to the victims of a side, or to everyone, now or a little later. Nothing is
+// to delivers a bundle to the victims of a side, or to everyone, now or a little later. Nothing is
 // lost on the way.
 func (c *coalition) to(side int, b chain.Bundle) {
 	if b.Empty() {
@@ -253,8 +255,8 @@ func (c *coalition) to(side int, b chain.Bundle) {
 	c.w.trace("coalition to side %d: %v", side, text(b))
 }
 
-// certificate is what the votes known, and those that the coalition can add, amount to; nil if that
-// is not enough.
+// certificate makes a certificate of the known votes and those that the coalition can add, or
+// returns nil if they are too few.
 func (c *coalition) certificate(kind chain.Kind, r uint32, block chain.Hash) *chain.Certificate {
 	sc := c.scene(r)
 	var votes []chain.VoteSignature
@@ -270,7 +272,7 @@ func (c *coalition) certificate(kind chain.Kind, r uint32, block chain.Hash) *ch
 	if len(votes) < c.w.T {
 		return nil
 	}
-	// A certificate of just enough votes leaves the most to be said about the others.
+	// A certificate with as few votes as possible leaves the most freedom to the other signers.
 	for len(votes) > c.w.T && c.w.rng.IntN(2) == 0 {
 		i := c.w.rng.IntN(len(votes))
 		votes = slices.Delete(votes, i, i+1)
@@ -285,8 +287,8 @@ func (c *coalition) signed(kind chain.Kind, r uint32, block chain.Hash, v uint32
 	return vote
 }
 
-// lead proposes in a round that a member leads: another block to each side, with whatever justifies
-// it.
+// lead proposes in a round that a member leads: another block to each side, with any certificates
+// that justify it.
 func (c *coalition) lead(r uint32) {
 	leader := c.order[int(r)%len(c.order)]
 	if leader >= c.w.Byzantine {
@@ -305,11 +307,11 @@ func (c *coalition) lead(r uint32) {
 	}
 }
 
-// either leaves it to chance whether a proposal builds on a notarization.
+// either decides by chance whether a proposal builds on a notarization.
 func (c *coalition) either(uint32, chain.Hash) bool { return c.w.rng.IntN(2) == 0 }
 
-// proposal is one that can be justified: a new block, or one notarized below that on takes, as far
-// as the nullifications known and made reach.
+// proposal makes a proposal that can be justified: of a new block, or of a block notarized below
+// that on accepts, as far as the known and the possible nullifications reach.
 func (c *coalition) proposal(r, leader uint32, on func(r uint32, block chain.Hash) bool) *chain.Proposal {
 	p := &chain.Proposal{}
 	from := uint32(0)
@@ -354,8 +356,8 @@ func (c *coalition) proposal(r, leader uint32, on func(r uint32, block chain.Has
 	return p
 }
 
-// newBlock is of the present, or a time that no clock shows; now and then one that lacks its
-// commitment, or that no one may vote for.
+// newBlock makes a block of the present, or of a time that no clock shows. Now and then the block
+// lacks its commitment, or is invalid.
 func (c *coalition) newBlock(leader uint32, below []stored) *chain.Block {
 	w := c.w
 	if w.synchronous() && !c.noisy {
@@ -373,7 +375,7 @@ func (c *coalition) newBlock(leader uint32, below []stored) *chain.Block {
 	return b
 }
 
-// below returns a chain up to the height, if somebody has one.
+// below returns a chain up to the height, if a node has one.
 func (c *coalition) below() (blocks []stored, ok bool) {
 	for _, s := range c.w.nodes {
 		if uint64(len(s.store)) >= c.height-1 {
@@ -383,8 +385,7 @@ func (c *coalition) below() (blocks []stored, ok bool) {
 	return nil, false
 }
 
-// vote says different things to the two sides: to each, votes for a block of the round, or to give
-// it up.
+// vote casts different votes towards the sides: for a block of the round, or to give it up.
 func (c *coalition) vote(r uint32) {
 	sc := c.scene(r)
 	kinds := []chain.Kind{chain.Notarize, chain.Finalize, chain.Nullify}
@@ -408,8 +409,8 @@ func (c *coalition) vote(r uint32) {
 	}
 }
 
-// release shows a certificate that was held back, or that only the coalition's votes complete, to
-// one side.
+// release shows one side a certificate that was held back, or that only the coalition's votes
+// complete.
 func (c *coalition) release(r uint32) {
 	sc := c.scene(r)
 	kind := chain.Kind(1 + c.w.rng.IntN(3))
@@ -426,17 +427,17 @@ func (c *coalition) release(r uint32) {
 	}
 }
 
-// anySide is one of them, or all.
+// anySide returns one of the sides, or everyone.
 func (c *coalition) anySide() int { return c.w.rng.IntN(c.parts+1) - 1 }
 
-// replay says again what somebody said before.
+// replay delivers a message that was sent before.
 func (c *coalition) replay() {
 	c.w.faults[Replay]++
 	c.to(c.anySide(), c.hoard[c.w.rng.IntN(len(c.hoard))])
 }
 
-// babble sends what means nothing: votes of validators that are not, of kinds that are not, with
-// signatures that do not verify.
+// babble sends messages without meaning: votes of validators that do not exist, of kinds that do
+// not exist, with signatures that do not verify.
 func (c *coalition) babble(r uint32) {
 	v := chain.Vote{
 		Kind: chain.Kind(c.w.rng.IntN(7)), Height: c.height + uint64(c.w.rng.IntN(3)), Round: r + uint32(c.w.rng.IntN(1000)),

@@ -8,14 +8,13 @@ import (
 	"github.com/diseq/diseq/node/consensus"
 )
 
-// began is what the clock of a validator that has the right time shows at the start of a run, in
-// Unix milliseconds.
+// began is the true time at the start of a run, in Unix milliseconds.
 const began = 1_700_000_000_000
 
-// clock is what a node's clock shows.
+// clock returns the time that a node's clock shows.
 func (w *world) clock(s *node) uint64 { return uint64(began + (w.now + s.offset).Milliseconds()) }
 
-// newBlock makes a block unlike any other, as of a time, but later than its parent.
+// newBlock makes a block unlike any other, of a given time but later than its parent.
 func (w *world) newBlock(height uint64, proposer uint32, below []stored, timestamp uint64) *chain.Block {
 	w.stamp++
 	b := &chain.Block{Header: chain.Header{ChainID: chainID, Height: height, Timestamp: timestamp, Proposer: proposer}}
@@ -28,16 +27,16 @@ func (w *world) newBlock(height uint64, proposer uint32, below []stored, timesta
 	return b
 }
 
-// badBlock is the protocol version of blocks that are invalid, uncommitted that of blocks without
-// their epoch's commitment.
+// badBlock is the protocol version of invalid blocks, uncommitted that of blocks without their
+// epoch's commitment.
 const (
 	badBlock    = 99
 	uncommitted = 1
 )
 
-// judge checks a block as package node does: what makes it invalid follows from the chain and the
-// block alone; a clock or a missing commitment withholds the vote for a fresh one. What the clock
-// withholds is lifted when it gets there.
+// judge checks a block as a node does. A block is invalid by the chain and the block alone. A clock
+// or a missing commitment withholds the vote for a fresh block. The clock lifts that when it gets
+// there.
 func (w *world) judge(s *node, a consensus.CheckBlock) (verdict consensus.Verdict, lifted time.Duration) {
 	header := &a.Block.Header
 	parent := uint64(0)
@@ -51,7 +50,7 @@ func (w *world) judge(s *node, a consensus.CheckBlock) (verdict consensus.Verdic
 	if !a.Fresh {
 		return consensus.Valid, 0
 	}
-	// Not everyone has sent the commitment to the leader.
+	// Not every validator has sent its commitment to the leader.
 	if header.ProtocolVersion == uncommitted && w.rng.IntN(2) == 0 {
 		w.faults[Withholding]++
 		return consensus.Withheld, 0

@@ -7,8 +7,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// Fault is something that goes wrong in a run, or that the coalition does. They are counted, for a
-// fault that never happens tests nothing.
+// Fault is a fault of a run, or an act of the coalition. They are counted, because a fault that
+// never happens tests nothing.
 type Fault int
 
 // Faults of machines, of the network, and of Byzantine validators.
@@ -39,13 +39,13 @@ var faultNames = [kindsOfFault]string{
 	"equivocations", "double votes", "nullify+finalize", "unjustified", "invalid blocks", "released", "replayed", "garbage",
 }
 
-// String names the fault as tables do.
+// String returns the fault's name in tables.
 func (f Fault) String() string { return faultNames[f] }
 
-// Faults says how often each has happened.
+// Faults counts each fault.
 type Faults [kindsOfFault]int
 
-// String lists those that happened.
+// String lists the faults that happened.
 func (f Faults) String() string {
 	var out []string
 	for kind, times := range f {
@@ -56,7 +56,8 @@ func (f Faults) String() string {
 	return strings.Join(out, ", ")
 }
 
-// countVote counts what a Byzantine validator's new vote breaks together with its earlier ones.
+// countVote counts the rules that a Byzantine validator's new vote breaks together with its earlier
+// ones.
 func (w *world) countVote(v chain.Vote) {
 	if int(v.Validator) >= w.Byzantine || w.signed[v] {
 		return

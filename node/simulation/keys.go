@@ -14,8 +14,8 @@ const chainID = "simulation"
 // signers sign votes, by the validator's index.
 type signers []func(*chain.Vote)
 
-// validators makes a set. Without real keys a signature is a few bytes of what it signs: equal
-// votes have equal signatures, and the oracle knows which were made.
+// validators makes a set. Without real keys a signature is a few bytes of the vote: equal votes
+// have equal signatures, and the oracle knows which votes were signed.
 func validators(n, t int, real bool) (*chain.ValidatorSet, signers) {
 	set := &chain.ValidatorSet{Threshold: uint32(t)}
 	out := make(signers, 0, n)
@@ -37,14 +37,14 @@ func validators(n, t int, real bool) (*chain.ValidatorSet, signers) {
 	return set, out
 }
 
-// sign signs as a validator, and lets the oracle know.
+// sign signs as a validator and informs the oracle.
 func (w *world) sign(v *chain.Vote) {
 	w.signers[v.Validator](v)
 	w.countVote(*v)
 	w.signed[*v] = true
 }
 
-// Genesis is the document of the chain that a run with Options.Keys is about: who holds it can
+// Genesis returns the genesis document of the chain in a run with Options.Keys. It suffices to
 // judge the run's evidence.
 func Genesis(o Options) *chain.Genesis {
 	set, _ := validators(o.N, o.T, true)

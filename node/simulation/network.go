@@ -7,14 +7,14 @@ import (
 	"github.com/diseq/diseq/node/consensus"
 )
 
-// links are the ways between nodes.
+// links are the links between nodes.
 type links struct {
 	w *world
-	// cut has a bit for each node: those with different bits do not reach each other, or only those
-	// with the bit the others (oneWay).
+	// cut has a bit for each node. Nodes with different bits do not reach each other. With oneWay,
+	// those with the bit reach the others.
 	cut    int
 	oneWay bool
-	// slow are the directed links on which everything takes ten times as long.
+	// slow are the directed links with ten times the delay.
 	slow map[[2]int]bool
 }
 
@@ -30,7 +30,7 @@ func newLinks(w *world) links {
 	return l
 }
 
-// delay is how long a message takes.
+// delay draws the delay of a message.
 func (l *links) delay() time.Duration {
 	if l.w.calm {
 		return time.Duration(1+l.w.rng.IntN(20)) * time.Millisecond
@@ -53,7 +53,7 @@ func (l *links) between(a, b *node) time.Duration {
 	return d
 }
 
-// bound is how long a message takes at most under the synchrony wait: Delta by the fastest clock.
+// bound is the longest delay of a message under the synchrony wait: Delta by the fastest clock.
 func (w *world) bound() time.Duration {
 	bound := w.Delta * time.Duration(100-w.weather.Skew) / 100
 	if w.Lateness != 0 {
@@ -62,8 +62,9 @@ func (w *world) bound() time.Duration {
 	return bound
 }
 
-// synchronous is how long a message takes under the synchrony wait: at most Delta, and within that
-// as the coalition likes it. Mostly that is at once on a side, and exactly Delta to the other.
+// synchronous draws the delay of a message under the synchrony wait: at most Delta, and within that
+// as the coalition wants it. Mostly a message within a side arrives at once, and one to the other
+// side after exactly Delta.
 func (l *links) synchronous(a, b *node) time.Duration {
 	d := time.Duration(1+l.w.rng.IntN(int(l.w.bound()/time.Millisecond))) * time.Millisecond
 	if l.w.calm || l.w.rng.IntN(6) == 0 || a.byzantine || b.byzantine {
@@ -75,13 +76,13 @@ func (l *links) synchronous(a, b *node) time.Duration {
 	return l.w.bound()
 }
 
-// reaches reports whether what a sends arrives at b.
+// reaches reports whether messages of a arrive at b.
 func (l *links) reaches(a, b *node) bool {
 	from, to := l.cut>>a.id&1, l.cut>>b.id&1
 	return from == to || l.oneWay && from == 1
 }
 
-// linked reports whether they reach each other.
+// linked reports whether both reach each other.
 func (l *links) linked(a, b *node) bool { return l.reaches(a, b) && l.reaches(b, a) }
 
 // shift cuts the network in another way, or joins it.
@@ -110,7 +111,7 @@ func (w *world) linkUp(a, b *node) {
 	w.on(b, w.links.delay(), func() { w.step(b, consensus.LinkUp{Peer: w.key(a)}) })
 }
 
-// send puts a bundle on its way: it may be lost, late or doubled.
+// send puts a bundle on its way. It may be lost, late or doubled.
 func (w *world) send(from, to *node, b chain.Bundle) {
 	if from.trouble.cut || to.trouble.cut {
 		return
@@ -131,7 +132,7 @@ func (w *world) send(from, to *node, b chain.Bundle) {
 	}
 }
 
-// deliver hands a bundle to a node after a time, without what does not verify.
+// deliver delivers a bundle to a node after a time, without the parts that do not verify.
 func (w *world) deliver(from chain.PublicKey, to *node, b chain.Bundle, after time.Duration, rank int) {
 	w.onRanked(to, after, rank, func() {
 		rest := w.verified(b)
@@ -142,7 +143,7 @@ func (w *world) deliver(from chain.PublicKey, to *node, b chain.Bundle, after ti
 	})
 }
 
-// verified is what remains of a bundle when its signatures have been checked.
+// verified returns the parts of a bundle whose signatures verify.
 func (w *world) verified(b chain.Bundle) chain.Bundle {
 	var out chain.Bundle
 	certificate := func(c *chain.Certificate) bool {
@@ -178,7 +179,8 @@ func (w *world) verified(b chain.Bundle) chain.Bundle {
 	return out
 }
 
-// needed is how many votes a certificate has: with some mutations fewer than the threshold.
+// needed is the number of votes in a certificate: with some rules taken away fewer than the
+// threshold.
 func (w *world) needed() int {
 	if w.Mutation.CountTwice {
 		return w.T - 1

@@ -9,28 +9,28 @@ import (
 	"github.com/diseq/diseq/node/consensus"
 )
 
-// node is a validator's process: its disk outlives a crash, its core does not.
+// node is a validator's process. Its disk outlives a crash, its core does not.
 type node struct {
 	id        int
 	validator int
 	byzantine bool
 	dead      bool
 	core      *consensus.Core
-	// life counts the starts: what was on its way to an earlier life does not arrive.
+	// life counts the starts. Messages on their way to an earlier life do not arrive.
 	life int
-	// rate is how long its timers take, in hundredths; offset is by how much its clock is wrong.
+	// rate is how long its timers take, in hundredths; offset is the error of its clock.
 	rate    int
 	offset  time.Duration
 	records []chain.Record
 	// lastWrite is how many of them, at the end, are of the last write.
 	lastWrite int
-	// store holds the final blocks, the first durable of which outlive a crash.
+	// store holds the final blocks. The first durable of them outlive a crash.
 	store   []stored
 	durable int
 	known   map[chain.Hash]*chain.Block
 	pending bool
 	trouble trouble
-	// wiped: it has lost its vote store; voteFrom is the first height that it may vote at.
+	// wiped: it has lost its vote store. voteFrom is the first height at which it may vote.
 	wiped    bool
 	voteFrom uint64
 }
@@ -51,7 +51,7 @@ func (w *world) newNode(validator int, byzantine bool) *node {
 	return s
 }
 
-// key names a node as a peer. A validator that runs twice has one name.
+// key returns the peer key of a node. Two processes of one validator have the same key.
 func (w *world) key(s *node) chain.PublicKey { return w.set.Validators[s.validator].PublicKey }
 
 func (s *node) kill() {
@@ -60,7 +60,7 @@ func (s *node) kill() {
 	s.trouble = trouble{cuts: s.trouble.cuts}
 }
 
-// on has something happen at a node after a time, unless it has crashed since.
+// on schedules an event at a node. It does not happen if the node has crashed by then.
 func (w *world) on(s *node, d time.Duration, do func()) { w.onRanked(s, d, 0, do) }
 
 func (w *world) onRanked(s *node, d time.Duration, rank int, do func()) {
@@ -78,7 +78,7 @@ func (w *world) onRanked(s *node, d time.Duration, rank int, do func()) {
 	w.ranked(d, rank, arrive)
 }
 
-// start brings a node up from its disk.
+// start starts a node from its disk.
 func (w *world) start(s *node) {
 	if s.core != nil {
 		return
@@ -113,7 +113,7 @@ func (w *world) start(s *node) {
 	}
 }
 
-// rejoins asks the others for their final heights, and takes the word of the t that report least.
+// rejoins asks the others for their final heights. The t lowest answers count.
 func (w *world) rejoins(s *node) bool {
 	reported := make(map[int]uint64)
 	for _, o := range w.nodes {
@@ -134,7 +134,7 @@ func (w *world) rejoins(s *node) bool {
 	return true
 }
 
-// wipe kills a node and takes its vote store away.
+// wipe kills a node and removes its vote store.
 func (w *world) wipe(s *node) {
 	if w.calm || s.core == nil || s.wiped {
 		return
@@ -147,8 +147,8 @@ func (w *world) wipe(s *node) {
 	}
 }
 
-// retry is T_retry. Under the synchrony wait it is long: what R1 and R2 do must not be done by
-// repetition.
+// retry is T_retry. Under the synchrony wait it is long, so that repetition does not do the work of
+// R1 and R2.
 func (w *world) retry() time.Duration {
 	if w.synchronous() {
 		return 20 * w.Delta
@@ -176,7 +176,7 @@ func (w *world) startHeight(s *node) {
 
 func (w *world) step(s *node, e consensus.Event) { w.perform(s, s.core.Step(e)) }
 
-// perform carries actions out in their order; the process may die before each of them.
+// perform carries actions out in their order. The process may die before each of them.
 func (w *world) perform(s *node, actions []consensus.Action) {
 	for _, a := range actions {
 		if w.mayCrash(s) {
@@ -223,7 +223,7 @@ func (w *world) act(s *node, a consensus.Action) {
 	case consensus.Strengthen:
 		w.strengthen(s, a.Finalization)
 	case consensus.RequestResend:
-		w.askAgain(s)
+		w.requestResend(s)
 	case consensus.AnswerFinalization:
 		if a.Height <= uint64(len(s.store)) {
 			w.sendTo(s, a.To, chain.Bundle{Certificates: []*chain.Certificate{s.store[a.Height-1].cert}})
@@ -237,8 +237,8 @@ func (w *world) act(s *node, a consensus.Action) {
 	}
 }
 
-// askAgain has the others send what they send when a link opens.
-func (w *world) askAgain(s *node) {
+// requestResend makes the others send the messages that they send when a link opens.
+func (w *world) requestResend(s *node) {
 	for _, o := range w.nodes {
 		if o != s && !s.trouble.cut && !o.trouble.cut {
 			w.on(o, w.links.between(s, o), func() { w.step(o, consensus.LinkUp{Peer: w.key(s)}) })
@@ -246,8 +246,8 @@ func (w *world) askAgain(s *node) {
 	}
 }
 
-// persist writes records: all of them or, if the process dies in it, some. (Of a transaction none
-// remain; that is one of the cases.)
+// persist writes records: all of them or, if the process dies meanwhile, some. Of a transaction
+// none would remain; that is one of the cases.
 func (w *world) persist(s *node, a consensus.Persist) {
 	if w.mayCrash(s) {
 		part := torn(w.rng, a.Records)
@@ -344,7 +344,7 @@ func (w *world) commit(s *node, a consensus.Commit) {
 		s.pending = false
 		s.core.Step(consensus.Pool{})
 	}
-	// The next height begins before the block is on disk: the records carry it until then.
+	// The next height begins before the block is on disk. The records cover that time.
 	w.on(s, time.Duration(w.rng.IntN(30))*time.Millisecond, func() {
 		s.durable = max(s.durable, int(height))
 		s.prune()
@@ -377,8 +377,8 @@ func (w *world) strengthen(s *node, cert *chain.Certificate) {
 	}
 }
 
-// fetching is how long it takes to have the blocks up to a height far above: what is said meanwhile
-// about that height is dropped.
+// fetching draws the time to fetch the blocks up to a height far above. Messages of that height are
+// dropped meanwhile.
 func (w *world) fetching() time.Duration {
 	if w.synchronous() && !w.calm {
 		return w.some(8)
@@ -386,7 +386,7 @@ func (w *world) fetching() time.Duration {
 	return w.links.delay()
 }
 
-// catchUp takes final blocks from a peer, which the node verifies.
+// catchUp takes final blocks from a peer. The node verifies them.
 func (w *world) catchUp(s *node, a consensus.CatchUp) {
 	for _, o := range w.nodes {
 		if o == s || o.core == nil || w.key(o) != a.From || !w.links.linked(s, o) || len(o.store) <= len(s.store) {

@@ -10,11 +10,11 @@ import (
 	"github.com/diseq/diseq/node/consensus"
 )
 
-// What the oracle may see, wrapped by Result.Violation.
+// The violations that the oracle sees, wrapped by Result.Violation.
 var (
 	// ErrFork: two blocks are final at a height.
 	ErrFork = errors.New("fork")
-	// ErrCertificate: a validator took in or sent a certificate that is none.
+	// ErrCertificate: a validator accepted or sent an invalid certificate.
 	ErrCertificate = errors.New("invalid certificate")
 	// ErrRule: an honest validator broke E1, E2 or E3, or proposed twice.
 	ErrRule = errors.New("an honest validator broke a rule")
@@ -23,16 +23,16 @@ var (
 	// ErrInnocent: evidence accuses an honest validator.
 	ErrInnocent = errors.New("evidence against an honest validator")
 	// ErrUnpunished: a fork convicts fewer than 2t-n validators.
-	ErrUnpunished = errors.New("a fork convicts too few")
-	// ErrStalled: heights do not go on in the calm.
+	ErrUnpunished = errors.New("a fork convicts too few validators")
+	// ErrStalled: heights stop in the calm.
 	ErrStalled = errors.New("stalled")
 )
 
-// oracle knows all that happened.
+// oracle is the record of a run.
 type oracle struct {
-	// signed are the votes that were made: nothing else verifies.
+	// signed are the votes that were signed. No others verify.
 	signed map[chain.Vote]bool
-	// byzantine are the votes of the coalition; bad, the blocks that honest validators found
+	// byzantine are the votes of the coalition. bad are the blocks that honest validators found
 	// invalid.
 	byzantine map[sentKey][]chain.Vote
 	bad       map[chain.Hash]bool
@@ -49,7 +49,8 @@ type oracle struct {
 	forked     uint64
 	// counted is the highest height whose rounds are in allRounds.
 	counted uint64
-	// allRounds is how many rounds all heights took, rounds and calmRounds the most that one took.
+	// allRounds is the number of rounds of all heights. rounds and calmRounds are the most that one
+	// height took.
 	allRounds, rounds, calmRounds int
 	violation                     error
 }
@@ -90,7 +91,7 @@ func (w *world) sawCertificate(s *node, cert *chain.Certificate) {
 	}
 }
 
-// sawSent holds every message that leaves to the rules.
+// sawSent checks a message that leaves a node against the rules.
 func (w *world) sawSent(s *node, b chain.Bundle) {
 	if s.byzantine {
 		return
@@ -121,7 +122,7 @@ func (w *world) sawVote(s *node, v chain.Vote) {
 		return
 	}
 	for _, o := range w.sent[k] {
-		// Where forks are looked for, the rule that was broken on the way is not news.
+		// A run that looks for forks ignores the rule that was broken on the way.
 		if rule := chain.Conflict(o, v); rule != "" && (w.lawful() || w.LastWriteLost || rule == chain.RuleE3 && w.Mutation.FinalizeAnother) {
 			w.violate("%w: %v %v: %s and %s", ErrRule, s, rule, voteText(o), voteText(v))
 		}
@@ -146,12 +147,12 @@ func (w *world) sawVote(s *node, v chain.Vote) {
 	}
 }
 
-// lacking is what a vote rests on and is not on the disk of its validator, "" if nothing: the
-// block, the notarization, a certificate by which the round before was left, the finalization of
-// the height below.
+// lacking returns the first thing that a vote rests on and that is not on the disk of its
+// validator, "" if there is none: the block, the notarization, a certificate by which the round
+// before was left, the finalization of the height below.
 func (w *world) lacking(s *node, v chain.Vote) string {
 	if w.Mutation.ForgetCertificates || w.Mutation.SendFirst || w.Amnesia || w.LastWriteLost {
-		return "" // what is missing there is looked for by other means
+		return "" // these options lose records on purpose
 	}
 	durable := ground{
 		block: v.Kind == chain.Nullify, entered: v.Round == 0, below: uint64(s.durable)+1 >= v.Height || v.Height == s.voteFrom,
@@ -172,7 +173,7 @@ func (w *world) lacking(s *node, v chain.Vote) string {
 	return ""
 }
 
-// ground is what of that is there: the block, a certificate that leads into the round, the
+// ground says which of those are there: the block, a certificate that leads into the round, the
 // finalization below, the notarization.
 type ground struct{ block, entered, below, notarized bool }
 
@@ -196,7 +197,7 @@ func (g *ground) certificate(c *chain.Certificate, v chain.Vote) {
 	case c.Height == v.Height-1 && c.Kind == chain.Finalize:
 		g.below = true
 	case c.Height != v.Height:
-	// a finalization of it as well
+	// a finalization counts as well
 	case c.Kind != chain.Nullify && c.Round == v.Round && c.Block == v.Block:
 		g.notarized, g.entered = true, true
 	case c.Kind == chain.Notarize && c.Round == v.Round, c.Kind != chain.Finalize && c.Round+1 == v.Round:
@@ -224,13 +225,12 @@ func (w *world) sawCommit(s *node, a consensus.Commit) {
 	if w.calm && height > w.calmFrom+1 {
 		w.calmRounds = max(w.calmRounds, rounds)
 		if rounds > calmRounds(w.N) && w.live() && w.intact() {
-			w.violate("%w: height %d took %d rounds in the calm, promised are %d", ErrStalled, height, rounds, calmRounds(w.N))
+			w.violate("%w: height %d took %d rounds in the calm, at most %d are promised", ErrStalled, height, rounds, calmRounds(w.N))
 		}
 	}
 }
 
-// sawFinal is the oracle of the fork. What a Byzantine validator takes for final counts for
-// nothing.
+// sawFinal detects forks. The blocks that a Byzantine validator considers final do not count.
 func (w *world) sawFinal(s *node, cert *chain.Certificate) {
 	if s.byzantine {
 		return
@@ -254,11 +254,11 @@ func (w *world) sawFinal(s *node, cert *chain.Certificate) {
 	w.final[cert.Height] = cert.Block
 }
 
-// gradedPatience is for how long finalizations may grow stronger after a fork.
+// gradedPatience is how long finalizations may grow stronger after a fork.
 const gradedPatience = 3 * time.Second
 
 // disagreement returns the greatest strength at which two blocks of a height can be shown to be
-// final: what honest validators voted, and the whole coalition for both.
+// final: with the votes of honest validators, and of the whole coalition for both.
 func (w *world) disagreement() int {
 	strongest := make(map[uint64]map[chain.Hash]int)
 	for of, by := range w.finalizers {
@@ -311,9 +311,9 @@ func (w *world) sawContradiction(s *node, a consensus.Contradiction) {
 	}
 }
 
-// convict gives the certificates that honest validators kept to a judge: with the evidence that
-// they found themselves at least 2t-n validators must have broken E1, E2 or E3, and no honest one
-// that keeps them.
+// convict gives the certificates that honest validators kept to a judge. Together with the evidence
+// that they found themselves, at least 2t-n validators must have broken E1, E2 or E3, and none of
+// them an honest one that keeps these rules.
 func (w *world) convict() error {
 	if !w.judged() {
 		return nil

@@ -7,36 +7,39 @@ import (
 )
 
 // scheme is how the coalition attacks the synchrony wait at a height. Each is a shape that breaks a
-// wait without one of its rules, with the moments left to chance, on a grid of Delta/2: it is at
-// the ends of waits that something can be gained. What the coalition signs is shown late or never:
-// finalizations it keeps until two of them contradict each other.
+// wait without one of its rules. The moments are left to chance, on a grid of Delta/2, because an
+// attack can only gain something at the ends of waits. The coalition shows its votes to finalize
+// late or never: it keeps finalizations until two of them contradict each other.
 type scheme int
 
 const (
-	// improvise draws for each round what to show to which side when.
+	// improvise draws for each round the messages to each side and their times.
 	improvise scheme = iota
-	// divide shows each side a block of its own in one round, and takes the second side's on into
-	// the next.
+	// divide shows each side a block of its own in one round, and continues with the second side's
+	// block in the next round.
 	divide
-	// overtake shows one side a block just as the other gives the round up, and takes the other
+	// overtake shows one side a block just as the other gives the round up, and leads the other
 	// past it.
 	overtake
-	// ladder takes sides from round to round, each past what the others hold, for as long as
-	// members lead.
+	// ladder leads sides from round to round, each past the notarizations of the others, for as
+	// long as members lead.
 	ladder
 	// ambush waits for a validator that was paused or killed, and shows it another block than the
-	// others hold when it comes back; or has one stop just before it forwards a notarization.
+	// others hold when it comes back. Or it makes a validator stop just before that validator
+	// forwards a notarization.
 	ambush
-	// strand keeps a block from a validator until the others are two heights on. When it has caught
-	// up, it is shown another block than the others were, whose messages it had no place for.
+	// strand hides a block from a validator until the others are two heights ahead. When the
+	// validator has caught up, strand shows it another block than the one of the others, whose
+	// messages the validator had no room for.
 	strand
 )
 
-// strandHeights is how many heights strand takes: who is one behind keeps what it hears.
+// strandHeights is how many heights strand takes. A validator that is one height behind still keeps
+// the messages it receives.
 const strandHeights = 3
 
-// at has something happen at this height. What happens at a time does so by rank: certificates are
-// made last, of the votes that a proposal shown at that time brings.
+// at schedules an action at this height. Actions at one time are ordered by rank: certificates are
+// made last, so that they contain the votes that a proposal shown at that time causes.
 func (c *coalition) at(d time.Duration, rank int, do func()) {
 	height := c.height
 	c.w.ranked(max(d, 0), rank, func() {
@@ -46,8 +49,8 @@ func (c *coalition) at(d time.Duration, rank int, do func()) {
 	})
 }
 
-// grid is a time on the grid; now and then it is a little before or after, for much depends on what
-// comes first.
+// grid returns a time on the grid, now and then a little before or after it, because the order at
+// an instant matters.
 func (c *coalition) grid(halves int) time.Duration {
 	d := time.Duration(halves) * c.w.bound() / 2
 	if c.w.rng.IntN(4) == 0 {
@@ -61,7 +64,7 @@ func (c *coalition) pick(halves ...int) int { return halves[c.w.rng.IntN(len(hal
 // leads reports whether a member leads a round.
 func (c *coalition) leads(r uint32) bool { return c.order[int(r)%len(c.order)] < c.w.Byzantine }
 
-// plot draws what will be done in a round, from the first moment that an honest validator may be in
+// plot draws the actions in a round, from the first moment at which an honest validator may be in
 // it.
 func (c *coalition) plot(r uint32) {
 	sc := c.scene(r)
@@ -71,7 +74,7 @@ func (c *coalition) plot(r uint32) {
 	sc.plotted = true
 	var begin time.Duration
 	if c.height == 1 && r == 0 {
-		// before that nobody votes
+		// nobody votes before that
 		begin = 2*c.w.Delta*time.Duration(100+c.w.weather.Skew)/100 + startSpread
 	}
 	switch {
@@ -88,8 +91,8 @@ func (c *coalition) plot(r uint32) {
 	}
 }
 
-// hint is a vote that points at a round to plot for: an improvised one as soon as it can be
-// reached, any other once it is entered.
+// hint handles a vote that points at a round to plot for. With improvise the plot starts as soon as
+// the round can be reached, with any other scheme once it is entered.
 func (c *coalition) hint(v chain.Vote) {
 	sc := c.scene(v.Round)
 	votes := len(sc.votes[v.Kind][v.Block]) + c.w.Byzantine
@@ -102,7 +105,7 @@ func (c *coalition) hint(v chain.Vote) {
 			c.plot(v.Round + 1)
 		}
 	case gaveUp && !c.overtake(v) && !c.fits(v.Round) && votes >= c.w.T && !sc.passed:
-		// A round that the scheme has no use for is let go.
+		// The scheme has no use for this round, so the coalition lets it be nullified.
 		sc.passed = true
 		c.at(0, 2, func() {
 			c.certify(chain.Nullify, v.Round, 0, everyone)
@@ -111,14 +114,14 @@ func (c *coalition) hint(v chain.Vote) {
 	}
 }
 
-// fits reports whether members lead two rounds in a row: what the second side is shown in the first
-// goes on in the second.
+// fits reports whether members lead two rounds in a row: the block that the second side sees in the
+// first round continues in the second.
 func (c *coalition) fits(r uint32) bool { return c.leads(r) && c.leads(r+1) }
 
 func (c *coalition) improvise(r uint32) {
 	rng := c.w.rng
-	// The first side is shown its block at the beginning of the round, or just before it is given
-	// up.
+	// The first side sees its block at the beginning of the round, or just before it gives the
+	// round up.
 	show := c.pick(0, 0, 0, 1, 2, 11, 12, 13, 14)
 	for side := range c.parts {
 		c.at(c.grid(show), 0, func() { c.propose(r, side) })
@@ -138,9 +141,9 @@ func (c *coalition) improvise(r uint32) {
 	}
 }
 
-// divide: the first side holds its notarization from the start; the second side is shown another
-// block up to a little more than Delta later. Whether the first then hears of it before its wait is
-// over is what R2, R4 and the length of the wait are about.
+// divide gives the first side its notarization at the start, and shows the second side another
+// block up to a little more than Delta later. R2, R4 and the length of the wait decide whether the
+// first side learns of it before its wait is over.
 func (c *coalition) divide(r uint32) {
 	first := c.w.rng.IntN(c.parts)
 	second := (first + 1) % c.parts
@@ -151,9 +154,9 @@ func (c *coalition) divide(r uint32) {
 	c.at(start+c.grid(c.pick(3, 4, 5, 6)), 2, func() { c.goOn(r, second, c.scene(r).led[second]) })
 }
 
-// overtake acts on the first honest vote to give up a round that a member leads: the other side is
-// shown a block of that round, and the one that voted is taken past it, about when the other's wait
-// ends. R1 and R3 are what stands against it.
+// overtake acts on the first honest vote to give up a round that a member leads. It shows the other
+// side a block of that round, and leads the signer past it, about when the other side's wait ends.
+// R1 and R3 prevent the fork.
 func (c *coalition) overtake(v chain.Vote) bool {
 	r := v.Round
 	sc := c.scene(r)
@@ -169,7 +172,7 @@ func (c *coalition) overtake(v chain.Vote) bool {
 	return true
 }
 
-// ladder divides, and then goes on with a side after the other.
+// ladder divides, and then continues with one side after the other.
 func (c *coalition) ladder(r uint32) {
 	c.divide(r)
 	at := 5
@@ -186,8 +189,8 @@ func (c *coalition) ladder(r uint32) {
 	}
 }
 
-// strand hurries: what an honest leader proposes is made final as well. Only of the last height the
-// finalization is kept.
+// strand hurries: blocks of honest leaders become final as well. It keeps only the finalization of
+// the last height.
 func (c *coalition) strand() {
 	const others, prey = 0, 1
 	if c.leads(0) {
@@ -216,7 +219,7 @@ func (c *coalition) strand() {
 	arrives()
 }
 
-// pickPrey puts one validator of those that may be it on a side of its own.
+// pickPrey chooses one validator that fits as the prey and puts it on a side of its own.
 func (c *coalition) pickPrey(fits func(*node) bool) {
 	var may []int
 	for i, s := range c.victims {
@@ -230,9 +233,9 @@ func (c *coalition) pickPrey(fits func(*node) bool) {
 	c.sides[i], c.prey = 1, c.victims[i]
 }
 
-// ambush: either the prey is struck while the others are about to finalize, and is shown another
-// block when it comes back; or it is given the notarization that the others must not hear of, and
-// stops before it forwards it.
+// ambush either hits the prey while the others are about to finalize, and shows it another block
+// when it comes back. Or it gives the prey the notarization that the others must not receive, and
+// stops the prey before it forwards it.
 func (c *coalition) ambush(r uint32) {
 	start := c.grid(c.pick(0, 0, 1))
 	first, second, back := 0, 1, start+c.grid(c.pick(3, 4, 5, 6, 7, 8, 10))
@@ -262,7 +265,7 @@ func (c *coalition) show(r uint32, side int) {
 	}
 }
 
-// lure shows a side a block that no other side was shown.
+// lure shows a side a block that no other side sees.
 func (c *coalition) lure(r uint32, side int) {
 	sc := c.scene(r)
 	sc.led[side] = c.proposal(r, uint32(c.order[int(r)%len(c.order)]), func(uint32, chain.Hash) bool { return false })
@@ -271,7 +274,7 @@ func (c *coalition) lure(r uint32, side int) {
 	}
 }
 
-// goOn takes a side into the round after r: on with a block notarized in r, or without one past it.
+// goOn leads a side into the round after r: with a block notarized in r, or past it without one.
 func (c *coalition) goOn(r uint32, side int, with *chain.Proposal) {
 	leader := uint32(c.order[int(r+1)%len(c.order)])
 	next := c.scene(r + 1)
@@ -287,7 +290,7 @@ func (c *coalition) goOn(r uint32, side int, with *chain.Proposal) {
 	}
 }
 
-// propose shows the proposal of a round that a member leads to a side.
+// propose shows a side the proposal of a round that a member leads.
 func (c *coalition) propose(r uint32, side int) {
 	leader := c.order[int(r)%len(c.order)]
 	sc := c.scene(r)
@@ -306,7 +309,7 @@ func (c *coalition) propose(r uint32, side int) {
 	}
 }
 
-// certify shows a side the certificate that the votes known and the coalition's make.
+// certify shows a side the certificate that the known votes and the coalition's make.
 func (c *coalition) certify(kind chain.Kind, r uint32, about, to int) {
 	sc := c.scene(r)
 	block := chain.Hash{}
@@ -325,8 +328,8 @@ func (c *coalition) certify(kind chain.Kind, r uint32, about, to int) {
 	}
 }
 
-// exploit shows everyone two finalizations that contradict each other, as soon as there are any.
-// One alone it keeps for a while, then lets the height go: there is a next one.
+// exploit shows all victims two finalizations that contradict each other, as soon as it has them. A
+// single one it keeps for a while. Then it lets the height become final, and tries at the next one.
 func (c *coalition) exploit() {
 	var first *chain.Certificate
 	for r := range c.top + 1 {

@@ -14,33 +14,34 @@ import (
 	"github.com/diseq/diseq/node/internal/mutation"
 )
 
-// Options say what is simulated.
+// Options describe a run.
 type Options struct {
-	// N validators, T of which make a certificate; the first Byzantine of them are the coalition's.
+	// N validators, T of which make a certificate. The first Byzantine ones belong to the
+	// coalition.
 	N, T, Byzantine int
 	// Dead validators, other than the Byzantine ones, do not come back when the network calms down.
 	Dead int
 	// Partitioned validators, the first honest ones, are at times cut off, paused or down under the
-	// synchrony wait. As a node does, they notice, and count with the Byzantine ones: agreement
-	// holds with fewer than T of both together.
+	// synchrony wait. As nodes do, they notice, and count as Byzantine: agreement holds with fewer
+	// than T of both together.
 	Partitioned int
-	// Paused validators, the first honest ones, stand still at times under the synchrony wait, and
-	// one may be Killed and start again, after what they said has left. They do not count:
-	// agreement holds with fewer than T Byzantine ones, for they abstain.
+	// Paused validators, the first honest ones, stand still at times under the synchrony wait. One
+	// may be Killed and start again, after its earlier messages have left. They do not count as
+	// Byzantine: agreement holds with fewer than T Byzantine ones, because these abstain.
 	Paused, Killed int
-	// Graded lets a run go on for a while after a fork: it is about readers who want finalizations
+	// Graded lets a run go on for a while after a fork. It is for readers who want finalizations
 	// stronger than T.
 	Graded bool
-	// Delta is the synchrony wait's, in whole milliseconds; 0 is without. The network then keeps to
-	// it: no storm, and no message between honest validators that takes longer.
+	// Delta is that of the synchrony wait, in whole milliseconds; 0 turns the wait off. The network
+	// then keeps to it: there is no storm, and no message between honest validators takes longer.
 	Delta time.Duration
-	// Lateness is how long messages take at most under the synchrony wait, in hundredths of Delta,
-	// if it is not 0.
+	// Lateness, if it is not 0, is the longest delay of messages under the synchrony wait, in
+	// hundredths of Delta.
 	Lateness int
-	// Asynchronous: the network is any network, also under the synchrony wait.
+	// Asynchronous: the network may do anything, also under the synchrony wait.
 	Asynchronous bool
-	// Amnesia: what a validator persisted is lost when it crashes; LastWriteLost: what it persisted
-	// last.
+	// Amnesia: a crash loses all that a validator persisted. LastWriteLost: a crash loses its last
+	// write.
 	Amnesia, LastWriteLost bool
 	// CrashAt, if not 0, is the step of the storm at which the process that takes it dies, with
 	// CrashAll all honest ones. Steps are between any two actions, in writes, and between any two
@@ -49,21 +50,21 @@ type Options struct {
 	CrashAll bool
 	// Mutation takes rules away from the honest validators.
 	Mutation mutation.Rules
-	// Wiped validators, the first honest ones, lose their vote store at times, and their blocks too
-	// at half of them: they rejoin, and vote from the Rejoin-th height above what the t lowest of
-	// the others report, Byzantine ones nothing.
+	// Wiped validators, the first honest ones, lose their vote stores at times, and half of the
+	// times their blocks too. They rejoin, and vote from the Rejoin-th height above the highest of
+	// the t lowest that the others report. Byzantine validators report nothing.
 	Wiped  int
 	Rejoin uint64
-	// Weather, if set, overrides what the seed chooses.
+	// Weather, if set, overrides the weather that the seed chooses.
 	Weather *Weather
-	// Keys signs with real Ed25519 keys. Slower; the evidence then verifies as it does anywhere.
+	// Keys signs with real Ed25519 keys. That is slower; the evidence then verifies as anywhere.
 	Keys bool
 	// Trace keeps the transcript of the run.
 	Trace bool
 }
 
-// sound reports whether the options promise anything: no rule is missing and the Byzantine
-// validators are few enough.
+// sound reports whether the options promise anything: honest validators have all rules, and the
+// Byzantine ones are few enough.
 func (o *Options) sound() bool {
 	tolerance := consensus.Tolerance(o.N, o.T)
 	withstood := tolerance.Byzantine
@@ -73,20 +74,20 @@ func (o *Options) sound() bool {
 	return o.intact() && o.Lateness == 0 && o.Killed <= 1 && (o.Killed == 0 || o.Paused == 0) && o.Byzantine <= withstood
 }
 
-// intact reports whether honest validators keep the rules that never depend on others.
+// intact reports whether honest validators keep all rules that do not depend on others.
 func (o *Options) intact() bool {
 	return o.Mutation == (mutation.Rules{}) && !o.Amnesia && !o.LastWriteLost
 }
 
-// lawful reports whether honest validators never break E1 to E3, whatever else they lack: they
+// lawful reports whether honest validators never break E1 to E3, whatever else they lack. They then
 // leave no evidence.
 func (o *Options) lawful() bool {
 	m := o.Mutation
 	return !m.NotarizeTwice && !m.NullifyAndFinalize && !m.FinalizeAnother && !m.SendFirst && !o.Amnesia && !o.LastWriteLost
 }
 
-// judged reports whether forks convict: its certificates are such, and every proposal that was
-// voted for was justified by some.
+// judged reports whether forks convict. For that, certificates must be complete, and every proposal
+// with a vote must have been justified by some.
 func (o *Options) judged() bool {
 	m := o.Mutation
 	return m.VotesMissing == 0 && !m.CountTwice && !m.VoteUnjustified && o.Byzantine < o.T
@@ -95,20 +96,20 @@ func (o *Options) judged() bool {
 // synchronous reports whether the network keeps to Delta.
 func (o *Options) synchronous() bool { return o.Delta > 0 && !o.Asynchronous }
 
-// Weather is what the network and the machines do to a run.
+// Weather is the behaviour of the network and the machines in a run.
 type Weather struct {
 	// Storm is how long the bad weather lasts.
 	Storm time.Duration
-	// Loss and Crash are probabilities: that a message is lost, that a validator dies before an
+	// Loss is the probability that a message is lost, Crash the one that a validator dies before an
 	// action.
 	Loss, Crash float64
 	// RoundTimeout is T_round of round 0.
 	RoundTimeout time.Duration
-	// Skew is by how much a validator's timers run too fast or too slow at most, in hundredths;
-	// Offset, by how much its clock is wrong.
+	// Skew is the largest error of a validator's timers, in hundredths; Offset the largest error of
+	// its clock.
 	Skew   int
 	Offset time.Duration
-	// Pauses is the mean time between two pauses of a process, 0 for none; PowerCuts stop all
+	// Pauses is the mean time between two pauses of a process, 0 for none. PowerCuts stop all
 	// validators at once.
 	Pauses    time.Duration
 	PowerCuts bool
@@ -116,7 +117,7 @@ type Weather struct {
 	SlowLinks float64
 }
 
-// weather draws what a seed's storm is like.
+// weather draws the weather of a seed.
 func weather(rng *rand.Rand) Weather {
 	w := Weather{
 		Storm:        time.Duration(1+rng.IntN(5)) * time.Second,
@@ -130,47 +131,46 @@ func weather(rng *rand.Rand) Weather {
 		SlowLinks:    []float64{0, 0, 0.2}[rng.IntN(3)],
 	}
 	if rng.IntN(5) == 0 {
-		// Shorter than a message takes: rounds fail one after the other until they have grown long
-		// enough.
+		// Shorter than a message takes: rounds fail until they have grown long enough.
 		w.RoundTimeout = 15 * time.Millisecond
 	}
 	return w
 }
 
-// calmRounds is within how many rounds, in the calm, a height is decided: the promise of liveness
-// as the simulator holds it. A leader that is there, and whose clock is not too far ahead, comes
-// within n rounds; eight leave room for timeouts that begin shorter than a message takes and have
-// to grow.
+// calmRounds is the number of rounds within which a height is decided in the calm: the promise of
+// liveness as the simulator checks it. A leader that is up, and whose clock is not too far ahead,
+// comes within n rounds. Eight more leave room for timeouts that begin shorter than a message takes
+// and have to grow.
 func calmRounds(n int) int { return n + 8 }
 
-// calmHeights is how many heights have to be decided in the calm.
+// calmHeights is the number of heights that have to be decided in the calm.
 const calmHeights = 3
 
-// Result is what a run came to.
+// Result is the outcome of a run.
 type Result struct {
 	Seed uint64
-	// Heights is how many were decided, AllRounds how many rounds that took, Rounds the most that
-	// one of them took, CalmRounds the same of those that began in the calm.
+	// Heights is the number of decided heights, AllRounds that of their rounds. Rounds is the most
+	// that one of them took, CalmRounds the same of those that began in the calm.
 	Heights, AllRounds, Rounds, CalmRounds int
-	// Steps is at how many points of the storm a process could die; Faults is what went wrong.
+	// Steps counts the points of the storm at which a process could die. Faults counts the faults.
 	Steps  int
 	Faults Faults
 	// Fork is the height with two final blocks, 0 if there is none.
 	Fork uint64
 	// Disagreement is the greatest strength at which readers see different blocks final at a
-	// height, 0 if there are none: with the finalize votes of honest validators and all that the
-	// coalition may add.
+	// height, 0 if there are none. It takes the finalize votes of honest validators and all that
+	// the coalition may add.
 	Disagreement int
-	// Accused are the validators that evidence was found of, in rising order.
+	// Accused are the validators with evidence against them, in rising order.
 	Accused []uint32
-	// Evidence is what the nodes found.
+	// Evidence is the evidence that the nodes found.
 	Evidence []chain.Evidence
-	// Violation is what the oracle saw first, nil if nothing.
+	// Violation is the first violation that the oracle saw, nil if none.
 	Violation error
-	// Virtual is how long the run took in its own time, Events how much happened in it.
+	// Virtual is how long the run took in its own time, Events the number of its events.
 	Virtual time.Duration
 	Events  int
-	// Transcript has a line for everything that happened, if Options.Trace is set.
+	// Transcript has a line for each event, if Options.Trace is set.
 	Transcript string
 }
 
@@ -216,7 +216,7 @@ type world struct {
 	nodes      []*node
 	links      links
 	coalition  *coalition
-	oracle     // what it has seen
+	oracle     // its record of the run
 	calm       bool
 	calmFrom   uint64
 	stamp      uint64
@@ -232,8 +232,8 @@ type timed struct {
 	do     func()
 }
 
-// queue orders what will happen by time; what happens at one time by rank, which makes the end of a
-// synchrony wait the last; and otherwise by when it was asked for.
+// queue orders events by time. Events at one time are ordered by rank, which makes the end of a
+// synchrony wait the last, and otherwise by when they were scheduled.
 type queue []timed
 
 func (q queue) Len() int { return len(q) }
@@ -278,8 +278,8 @@ func newWorld(seed uint64, o Options) *world {
 	return w
 }
 
-// order is the order in which the validators lead a height. Against the synchrony wait the
-// coalition is often in luck.
+// order draws the order in which the validators lead a height. Against the synchrony wait the
+// coalition is often lucky.
 func (w *world) order(height uint64) []int {
 	rng := rand.New(rand.NewPCG(w.seed, height))
 	order := rng.Perm(w.N)
@@ -296,7 +296,7 @@ func (w *world) trace(format string, args ...any) {
 	}
 }
 
-// after has something happen later.
+// after schedules an event.
 func (w *world) after(d time.Duration, do func()) { w.ranked(d, 0, do) }
 
 func (w *world) ranked(d time.Duration, rank int, do func()) {
@@ -304,7 +304,7 @@ func (w *world) ranked(d time.Duration, rank int, do func()) {
 	heap.Push(&w.queue, timed{at: w.now + d, rank: rank, serial: w.serial, do: do})
 }
 
-// run lets time pass until then, or until the oracle objects.
+// run lets time pass until then, or until a violation.
 func (w *world) run(until time.Duration) bool {
 	for len(w.queue) > 0 && w.queue[0].at <= until && w.violation == nil {
 		e := heap.Pop(&w.queue).(timed)
@@ -316,7 +316,7 @@ func (w *world) run(until time.Duration) bool {
 	return w.violation == nil
 }
 
-// startSpread is within how long the validators start.
+// startSpread is the time within which the validators start.
 const startSpread = 100 * time.Millisecond
 
 // play runs a storm and the calm after it.
@@ -339,7 +339,7 @@ func (w *world) play() {
 	w.calmDown()
 	patience := 60 * time.Second
 	if !w.live() {
-		// nothing is promised; what the coalition began may come to its end
+		// nothing is promised; the coalition's plots may come to their end
 		patience = 5 * time.Second
 	}
 	for at := time.Duration(0); at < patience; at += time.Second {
@@ -359,7 +359,8 @@ func (w *world) play() {
 	}
 }
 
-// calmDown ends the storm: every message arrives, in at most 20 ms, and who is not dead comes back.
+// calmDown ends the storm. Every message arrives, in at most 20 ms, and every validator that is not
+// dead comes back.
 func (w *world) calmDown() {
 	was := w.links
 	w.links.cut, w.links.oneWay = 0, false
@@ -387,12 +388,12 @@ func (w *world) calmDown() {
 	}
 }
 
-// live reports whether enough honest validators are there for heights to go on.
+// live reports whether enough honest validators are up for heights to go on.
 func (w *world) live() bool {
 	return w.N-w.Byzantine-w.Dead-w.Wiped >= w.T && (w.sound() || w.Byzantine == 0 || w.Mutation != mutation.Rules{})
 }
 
-// height is the lowest last final height of the honest validators that are there.
+// height returns the lowest last final height among the honest validators that are up.
 func (w *world) height() uint64 {
 	low := ^uint64(0)
 	for _, s := range w.nodes {
@@ -403,7 +404,7 @@ func (w *world) height() uint64 {
 	return low
 }
 
-// submit gives the validators something to order; in the storm not all of them hear of it.
+// submit gives the validators something to order. In the storm not all of them receive it.
 func (w *world) submit() {
 	for _, s := range w.nodes {
 		if w.calm || w.rng.IntN(4) != 0 {

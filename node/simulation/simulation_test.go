@@ -14,7 +14,7 @@ import (
 	"github.com/diseq/diseq/node/internal/mutation"
 )
 
-// explain fails a test with what is needed to see the run again.
+// explain fails a test with the transcript of the run.
 func explain(t *testing.T, seed uint64, o Options, err error) {
 	t.Helper()
 	t.Fatalf("seed %d of %+v: %v\n%s", seed, o, err, Explain(seed, o, 120))
@@ -50,8 +50,8 @@ func TestPromisesHold(t *testing.T) {
 	}
 }
 
-// TestControlsAreSeen takes one rule away at a time, or exceeds the tolerance: what the rule
-// prevents must be seen within the seeds that the table gives, or the simulator is blind.
+// TestControlsAreSeen takes one rule away at a time, or exceeds the tolerance. The violation that
+// the rule prevents must be seen within the seeds that the table gives, or the simulator is blind.
 //
 // Promise 2.
 // Promise 12: "votes leave before the disk", "vote stores lost in crashes".
@@ -77,8 +77,8 @@ func TestControlsAreSeen(t *testing.T) {
 }
 
 // TestReadersOfStrengthAgree: readers who insist on finalizations of s votes never see different
-// blocks at a height while b < s+t-n, also where those who are content with t are shown forks. A
-// fork that only just breaks that bound must be seen, or the figure means nothing.
+// blocks at a height while b < s+t-n, even if readers content with t votes are shown forks. A fork
+// that only just breaks that bound must be seen, or the figure means nothing.
 //
 // Promise 1.
 func TestReadersOfStrengthAgree(t *testing.T) {
@@ -143,8 +143,8 @@ func TestForkConvicts(t *testing.T) {
 	t.Logf("%d forks", forks)
 }
 
-// A fork that a missing rule brings about convicts as well, whatever the rule: of every control
-// that forks, but for those in which a certificate is none or a vote rests on none.
+// A fork that a missing rule causes convicts as well, whatever the rule. That holds for every
+// control that forks, except with incomplete certificates or with votes for unjustified proposals.
 //
 // Promise 7.
 func TestForksOfControlsConvict(t *testing.T) {
@@ -182,8 +182,8 @@ func convicted(t *testing.T, r Result, o Options) int {
 	return len(guilty)
 }
 
-// What is said to be simulated happens: each fault, in a few seeds of each promise. Under the
-// synchrony wait those do not that it promises nothing about.
+// Each fault happens, in a few seeds of each promise. The faults about which the synchrony wait
+// promises nothing do not happen under it.
 //
 // Promise 2.
 func TestEveryFaultHappens(t *testing.T) {
@@ -238,7 +238,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 	}
 }
 
-// Every rule that can be taken away is, by a control.
+// A control takes away each rule that can be taken away.
 //
 // Promise 2.
 func TestEveryMutationHasAControl(t *testing.T) {
@@ -250,8 +250,8 @@ func TestEveryMutationHasAControl(t *testing.T) {
 	}
 }
 
-// docs/promises.md lists the controls: a row for each, with what must be seen and within how many
-// seeds.
+// docs/promises.md lists the controls: a row for each, with its violation and the number of seeds
+// within which it must be seen.
 //
 // Promise 2.
 func TestControlsAreListed(t *testing.T) {
@@ -286,8 +286,8 @@ func TestControlsAreListed(t *testing.T) {
 	}
 }
 
-// A seed is a run, of every promise and control: the same transcript, byte for byte; with tracing
-// or without, the same result.
+// A seed gives the same run again, for every promise and control: the same transcript, byte for
+// byte; and with or without tracing the same result.
 //
 // Promise 2.
 func TestSeedReplays(t *testing.T) {
@@ -307,9 +307,9 @@ func TestSeedReplays(t *testing.T) {
 	}
 }
 
-// The example of consensus.md: without the certificates by which rounds were left on the disk, a
-// height can never be decided again once all have been killed and one stays dead. With them it
-// always is.
+// The example of docs/consensus.md: without the certificates by which rounds were left on the disk,
+// a height can never be decided once all have been killed and one stays dead. With them it always
+// can.
 //
 // Promise 14.
 func TestCertificateByWhichARoundWasLeftOutlivesAll(t *testing.T) {
@@ -329,8 +329,8 @@ func TestCertificateByWhichARoundWasLeftOutlivesAll(t *testing.T) {
 	t.Fatal("forgetting certificates is not seen to stall")
 }
 
-// A disk that loses its last write loses what is left of it: the records of a height are removed
-// once its block is stored.
+// A disk that loses its last write loses only the records that are still there: those of a height
+// are removed once its block is stored.
 func TestLostLastWriteMayHaveBeenRemovedInPart(t *testing.T) {
 	for _, c := range Controls() {
 		if !c.LastWriteLost {

@@ -9,19 +9,19 @@ import (
 	"github.com/diseq/diseq/node/internal/mutation"
 )
 
-// Case is a line of the table: options, and what has to be seen under them.
+// Case is a line of the table: options, and the violation that must be seen under them.
 type Case struct {
 	Name string
 	Options
-	// Want is what must be seen within some seeds, for otherwise the simulator is blind; nil:
-	// nothing may ever be seen.
+	// Want is the violation that must be seen within some seeds; otherwise the simulator is blind.
+	// nil: no violation may ever be seen.
 	Want error
-	// Seeds is within how many seeds Want is seen.
+	// Seeds is the number of seeds within which Want is seen.
 	Seeds uint64
 }
 
-// Promises are the lines of consensus.md's table that must hold: as many Byzantine validators as
-// each set withstands on any network, and as many dead ones as leave t.
+// Promises are the lines of the table in docs/consensus.md that must hold: with as many Byzantine
+// validators as each set withstands on any network, and as many dead ones as leave t.
 func Promises() []Case {
 	out := make([]Case, 0, 32)
 	for _, o := range []Options{
@@ -51,7 +51,7 @@ func Promises() []Case {
 	return out
 }
 
-// String names what is simulated: the set, and what happens to it.
+// String names the set and the faults that are simulated.
 func (o *Options) String() string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "n=%d t=%d b=%d", o.N, o.T, o.Byzantine)
@@ -75,12 +75,12 @@ func (o *Options) String() string {
 // delta is the synchrony wait of the table.
 const delta = 100 * time.Millisecond
 
-// rejoinSkip is what package node adds to the highest height that others report to a validator that
-// has lost its vote store.
+// rejoinSkip is how many heights above the highest reported one a node that has lost its vote store
+// begins to vote.
 const rejoinSkip = 3
 
-// Controls take one rule away each, or exceed what is tolerated: what the rule prevents must be
-// seen.
+// Controls take one rule away each, or exceed the tolerance. The violation that the rule prevents
+// must be seen.
 func Controls() []Case {
 	four := func(m mutation.Rules) Options { return Options{N: 4, T: 3, Mutation: m} }
 	traitor := func(m mutation.Rules) Options { return Options{N: 4, T: 3, Byzantine: 1, Mutation: m} }
@@ -91,7 +91,8 @@ func Controls() []Case {
 	killed := func(m mutation.Rules) Options {
 		return Options{N: 4, T: 3, Byzantine: 2, Killed: 1, Delta: delta, Mutation: m}
 	}
-	// Who finds that it has forgotten a vote stops: not here.
+	// A validator that meets a vote that its records lack would stop. These controls need it to go
+	// on.
 	forgetful := mutation.Rules{VoteForgetful: true}
 	crashing := &Weather{Storm: 5 * time.Second, Loss: 0.2, Crash: 0.02, RoundTimeout: 200 * time.Millisecond}
 	return []Case{
@@ -132,12 +133,11 @@ func Controls() []Case {
 	}
 }
 
-// Convicts reports whether the forks of a control convict: of all that fork, but for those in which
-// a certificate is none or a vote rests on none.
+// Convicts reports whether the forks of a control convict validators. All forks do, except with
+// incomplete certificates or with votes for unjustified proposals.
 func (c *Case) Convicts() bool { return c.Want == ErrFork && c.judged() }
 
-// Found looks for what a control must show: the first seed that does, and what else was seen before
-// it.
+// Found looks for the violation of a control: the first seed that shows it.
 func (c *Case) Found() (r Result, ok bool) {
 	for seed := range c.Seeds {
 		if r = Run(seed, c.Options); errors.Is(r.Violation, c.Want) {
@@ -147,7 +147,7 @@ func (c *Case) Found() (r Result, ok bool) {
 	return r, false
 }
 
-// Summary is what the runs of a line came to.
+// Summary adds up the runs of a line.
 type Summary struct {
 	Seeds, Heights, Forks, AllRounds, Rounds, CalmRounds, Events int
 	Faults                                                       Faults
@@ -168,10 +168,10 @@ func (s *Summary) Add(r Result) {
 	}
 }
 
-// MeanRounds is how many rounds a height took.
+// MeanRounds is the mean number of rounds of a height.
 func (s Summary) MeanRounds() float64 { return float64(s.AllRounds) / float64(max(1, s.Heights)) }
 
-// String is the summary in a line.
+// String formats the summary as a line.
 func (s Summary) String() string {
 	return fmt.Sprintf("%d seeds, %d heights, %d forks, %d events, %.2f rounds a height, at most %d, %d in the calm; %v",
 		s.Seeds, s.Heights, s.Forks, s.Events, s.MeanRounds(), s.Rounds, s.CalmRounds, s.Faults)

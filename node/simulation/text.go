@@ -7,8 +7,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// String names a node in a transcript: its validator, with ' for the second process of one that
-// runs twice.
+// String names a node in a transcript by its validator. The second process of a validator that runs
+// twice has a prime (').
 func (s *node) String() string {
 	switch {
 	case s.id != s.validator:
@@ -19,7 +19,7 @@ func (s *node) String() string {
 	return fmt.Sprintf("v%d", s.validator)
 }
 
-// short is a hash as transcripts show it.
+// short formats a hash for transcripts.
 func short(h chain.Hash) string {
 	if h.IsZero() {
 		return "-"
@@ -39,7 +39,7 @@ func voteText(v chain.Vote) string {
 	return fmt.Sprintf("%v(%d.%d %s by %d)", v.Kind, v.Height, v.Round, short(v.Block), v.Validator)
 }
 
-// text is a bundle as transcripts show it.
+// text formats a bundle for transcripts.
 type text chain.Bundle
 
 func (b text) String() string {

@@ -9,22 +9,23 @@ import (
 	"github.com/diseq/diseq/node/consensus"
 )
 
-// trouble is what keeps a node from hearing the others. A paused one stands still, as in a long
-// garbage collection: what happens to it meanwhile happens when it goes on, in order. Under the
-// synchrony wait a node is told of its ill health as package node would: some time after it was cut
-// off, and first thing after a pause. A wait that was cut into never ends.
+// trouble is the state of a node that cannot hear the others. A paused node stands still, as in a
+// long garbage collection: its events wait and are handled in order when it goes on. Under the
+// synchrony wait a node learns of its ill health as a real node does: some time after it was cut
+// off, and before anything else after a pause. A wait that was interrupted never ends.
 type trouble struct {
 	cut, paused bool
-	// stops is how long it will be paused from the moment that it next forwards certificates alone:
-	// they leave when it goes on.
+	// stops is the length of the pause that begins when the node next forwards certificates alone.
+	// The certificates leave when it goes on.
 	stops time.Duration
-	// cuts counts the times that it was cut off.
+	// cuts counts how often it was cut off.
 	cuts int
-	// missed is what happened to it while it was paused, and what it was about to send.
+	// missed holds the events that came while it was paused, and the messages that it was about to
+	// send.
 	missed []func()
 }
 
-// trouble plans the pauses, power cuts and cuts of the storm.
+// trouble plans the pauses, power cuts and cut-offs of the storm.
 func (w *world) trouble() {
 	switch {
 	case w.synchronous():
@@ -46,7 +47,7 @@ func (w *world) trouble() {
 				w.after(at, func() { w.pause(s, time.Duration(w.rng.IntN(1500))*time.Millisecond) })
 			}
 			for at := w.within(time.Second); w.Delta > 0 && at < w.weather.Storm; at += w.within(time.Second) {
-				// true or not: on any network nothing rests on it
+				// true or not: on any network no rule relies on it
 				w.after(at, func() { w.feel(s, w.rng.IntN(2) == 0) })
 			}
 		}
@@ -64,12 +65,12 @@ func (w *world) trouble() {
 	}
 }
 
-// within is a time of up to so long.
+// within returns a time up to longest.
 func (w *world) within(longest time.Duration) time.Duration {
 	return time.Duration(1 + w.rng.Int64N(int64(longest)))
 }
 
-// some is a time of up to so many Delta.
+// some returns a time up to so many Delta.
 func (w *world) some(deltas int) time.Duration { return w.within(time.Duration(deltas) * w.Delta) }
 
 func (w *world) pauseIn() time.Duration {
@@ -92,10 +93,10 @@ func (w *world) powerCut() {
 	}
 }
 
-// pausable validators stand still at times, killable ones are killed and start again: they know,
-// and abstain as the wait asks. What they said before has left. Agreement under the synchrony wait
-// holds with fewer than T Byzantine ones however many are paused, or with one that is killed: they
-// do not count.
+// pausable validators stand still at times; killable ones are killed and start again. They notice,
+// and abstain as the synchrony wait requires. Their earlier messages have left. Agreement under the
+// wait holds with fewer than T Byzantine validators, however many others are paused, or with one
+// that is killed: they do not count as Byzantine.
 func (w *world) pausable(s *node) bool {
 	return !s.byzantine && s.validator < w.Byzantine+w.Paused
 }
@@ -104,7 +105,7 @@ func (w *world) killable(s *node) bool {
 	return !s.byzantine && s.validator < w.Byzantine+w.Killed
 }
 
-// interrupt pauses a node that may be, or kills it for so long.
+// interrupt pauses a pausable node, and kills any other for that time.
 func (w *world) interrupt(s *node, lasts time.Duration) {
 	switch {
 	case w.calm || s.core == nil || s.trouble.paused:
@@ -115,7 +116,7 @@ func (w *world) interrupt(s *node, lasts time.Duration) {
 	}
 }
 
-// strike brings a partitioned validator into trouble, of which it need not know.
+// strike brings trouble to a partitioned validator, which need not notice.
 func (w *world) strike(s *node) {
 	if w.calm || s.core == nil || s.trouble.cut || s.trouble.paused {
 		return
@@ -133,7 +134,8 @@ func (w *world) strike(s *node) {
 	}
 }
 
-// cutOff cuts a node off from all others. It may not notice: those who answer it may be Byzantine.
+// cutOff cuts a node off from all others. It may not notice, because the nodes that answer it may
+// be Byzantine.
 func (w *world) cutOff(s *node, lasts time.Duration) {
 	w.trace("%v is cut off", s)
 	w.faults[CutOff]++
@@ -188,8 +190,8 @@ func (w *world) mend(s *node) {
 	}
 }
 
-// handleMissed handles what a node missed, one thing after the other, each with all that follows
-// from it; what arrives meanwhile comes after.
+// handleMissed handles the missed events one after the other, each with all that follows from it.
+// Later events come after them.
 func (w *world) handleMissed(s *node) {
 	if s.core == nil || s.trouble.paused || len(s.trouble.missed) == 0 {
 		return
@@ -212,7 +214,7 @@ func (w *world) handleMissed(s *node) {
 	})
 }
 
-// feel tells a node of its health.
+// feel reports its health to a node.
 func (w *world) feel(s *node, ok bool) {
 	if s.core != nil {
 		w.step(s, consensus.Health{OK: ok})
@@ -249,7 +251,7 @@ func (w *world) crashFor(s *node, d time.Duration) {
 	})
 }
 
-// mayCrash reports whether the node dies here: every call of it is a step at which it might.
+// mayCrash reports whether the node dies here. Every call is a step at which it might.
 func (w *world) mayCrash(s *node) bool {
 	if w.calm {
 		return false
@@ -270,7 +272,7 @@ func (w *world) mayCrash(s *node) bool {
 	return true
 }
 
-// torn is how many of the records of a write that a crash tears remain, from its beginning.
+// torn returns the records that remain of a torn write: some of them, from the beginning.
 func torn(rng *rand.Rand, records []chain.Record) []chain.Record {
 	return slices.Clone(records[:rng.IntN(len(records)+1)])
 }

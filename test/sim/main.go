@@ -1,7 +1,7 @@
 // Command sim runs the deterministic simulator for long: every promise of docs/concepts.md for as
-// many seeds as asked, every control until what it must show is seen. It says how far it is while
-// it runs, prints a table at the end, and fails if a promise is broken or a control sees nothing:
-// with the transcript of the seed, and the command that has it again.
+// many seeds as asked, every control until its violation is seen. It shows its progress while it
+// runs and prints a table at the end. It fails if a promise is broken or a control sees nothing,
+// and then prints the transcript of the seed, and the command that replays it.
 package main
 
 import (
@@ -21,11 +21,11 @@ func main() {
 	flag.Uint64Var(&o.seeds, "seeds", 2000, "seeds for each promise")
 	flag.Uint64Var(&o.first, "first", 0, "the first seed")
 	flag.IntVar(&o.parallel, "parallel", 2, "runs at a time")
-	flag.StringVar(&o.only, "only", "", "only lines whose name contains this")
-	flag.Int64Var(&o.replay, "replay", -1, "run this seed alone and print its transcript; wants -only with the whole name of a line")
+	flag.StringVar(&o.only, "only", "", "run only the lines whose name contains this text")
+	flag.Int64Var(&o.replay, "replay", -1, "run only this seed and print its transcript; -only must be the whole name of a line")
 	flag.Parse()
 	if flag.NArg() > 0 || o.seeds == 0 || o.parallel < 1 {
-		fmt.Fprintln(os.Stderr, "sim: want flags only, -seeds and -parallel of at least 1 (see sim -help)")
+		fmt.Fprintln(os.Stderr, "sim: takes only flags; -seeds and -parallel must be at least 1 (see sim -help)")
 		os.Exit(2)
 	}
 	if err := o.run(); err != nil {
@@ -62,7 +62,7 @@ func (o *options) lines() []*line {
 func (o *options) run() error {
 	lines := o.lines()
 	if len(lines) == 0 {
-		return fmt.Errorf("no line has %q in its name", o.only)
+		return fmt.Errorf("no promise or control has %q in its name", o.only)
 	}
 	if o.replay >= 0 {
 		return o.again(lines)
@@ -99,16 +99,17 @@ func (o *options) again(lines []*line) error {
 	for _, l := range lines {
 		names = append(names, fmt.Sprintf("%q", l.Name))
 	}
-	return fmt.Errorf("-replay is of one line: give its name to -only, one of\n%s", strings.Join(names, "\n"))
+	return fmt.Errorf("-replay needs the whole name of a promise or control in -only, one of\n%s", strings.Join(names, "\n"))
 }
 
-// failed is what is wrong with a run, how to have it again, and the end of its transcript.
+// failed describes a failing run: its error, the end of its transcript, and the command that
+// replays it.
 func (l *line) failed(seed uint64, err error) error {
-	return fmt.Errorf("%q, seed %d: %w\n%s\nthe whole of it: go run ./test/sim -replay %d -only %q",
+	return fmt.Errorf("%q, seed %d: %w\n%s\nfor the whole transcript: go run ./test/sim -replay %d -only %q",
 		l.Name, seed, err, simulation.Explain(seed, l.Options, 200), seed, l.Name)
 }
 
-// promise runs the seeds of a promise, which nothing may break.
+// promise runs the seeds of a promise. None may show a violation.
 func (l *line) promise(o *options, p *progress) error {
 	if l.Want != nil {
 		return nil
@@ -146,8 +147,8 @@ func (l *line) promise(o *options, p *progress) error {
 	return nil
 }
 
-// control runs seeds until one shows what it must. A fork that leaves too little evidence, or
-// evidence against the innocent, is none to be content with.
+// control runs seeds until one shows the violation that the control wants. A fork with too little
+// evidence, or with evidence against the innocent, is a failure of its own.
 func (l *line) control(p *progress) error {
 	for seed := range l.Seeds {
 		r := simulation.Run(seed, l.Options)

@@ -11,7 +11,7 @@ import (
 	"github.com/diseq/diseq/node/simulation"
 )
 
-// silent is progress of some lines that nobody reads.
+// silent returns the progress of some lines without output.
 func silent(lines ...*line) *progress {
 	p := &progress{to: &bytes.Buffer{}, every: time.Hour, now: time.Now, lines: make(map[*line]int)}
 	for i, l := range lines {
@@ -20,11 +20,11 @@ func silent(lines ...*line) *progress {
 	return p
 }
 
-// tooMany forks within a few seeds: with as many Byzantine validators no agreement is promised.
+// tooMany forks within a few seeds: agreement is not promised with as many Byzantine validators.
 var tooMany = simulation.Case{Name: "too many", Options: simulation.Options{N: 4, T: 3, Byzantine: 2}}
 
-// A promise that is broken fails with its seed, the command that has the run again, and its
-// transcript; a whole one does not.
+// A broken promise fails with its seed, the command that replays the run, and its transcript. A
+// promise that holds does not fail.
 //
 // Promise 2.
 func TestABrokenPromiseFailsWithItsSeedAndTranscript(t *testing.T) {
@@ -33,7 +33,7 @@ func TestABrokenPromiseFailsWithItsSeedAndTranscript(t *testing.T) {
 	if !errors.Is(err, simulation.ErrFork) {
 		t.Fatalf("%v, want a fork", err)
 	}
-	for _, want := range []string{`"too many", seed `, "VIOLATION", "the whole of it: go run ./test/sim -replay ", `-only "too many"`} {
+	for _, want := range []string{`"too many", seed `, "VIOLATION", "for the whole transcript: go run ./test/sim -replay ", `-only "too many"`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error lacks %q", want)
 		}
@@ -44,7 +44,7 @@ func TestABrokenPromiseFailsWithItsSeedAndTranscript(t *testing.T) {
 	}
 }
 
-// A control that sees nothing fails; one that sees what it must stops there.
+// A control that sees nothing fails. One that sees its violation stops there.
 func TestAControlThatSeesNothingFails(t *testing.T) {
 	blind := &line{Case: simulation.Case{Name: "blind", Options: simulation.Options{N: 4, T: 3}, Want: simulation.ErrFork, Seeds: 5}}
 	if err := blind.control(silent(blind)); err == nil || !strings.Contains(err.Error(), "blind") {
@@ -57,7 +57,7 @@ func TestAControlThatSeesNothingFails(t *testing.T) {
 	}
 }
 
-// A log has a line of progress every ten seconds, with the rate and, for promises, what is left.
+// A log has a line of progress every ten seconds, with the rate and, for promises, the time left.
 func TestProgressInALogIsALineEveryTenSeconds(t *testing.T) {
 	first, second := &line{Case: simulation.Case{Name: "a promise"}}, &line{Case: simulation.Case{Name: "a control", Want: simulation.ErrFork, Seeds: 50}}
 	p := silent(first, second)
@@ -83,7 +83,7 @@ func TestProgressInALogIsALineEveryTenSeconds(t *testing.T) {
 	}
 }
 
-// The table has a row for each line, and below it what went wrong in the promises.
+// The table has a row for each line, and below it the faults of the promises.
 func TestTableShowsWhatHappened(t *testing.T) {
 	promise, control := &line{Case: simulation.Case{Name: "a promise", Options: simulation.Options{N: 4, T: 3, Byzantine: 1, Delta: 100 * time.Millisecond}}, took: time.Minute},
 		&line{Case: simulation.Case{Name: "a control", Options: simulation.Options{N: 5, T: 3, Byzantine: 1}, Want: simulation.ErrFork}, took: time.Minute}
@@ -102,14 +102,14 @@ func TestTableShowsWhatHappened(t *testing.T) {
 5  3  1  -      1      1      fork, seed 17   1.50               3        2            5        1         a control
 
 promises: 1 seeds, 4 heights, 0 forks; 5 crashes, 2 replayed
-controls: 1 of 1 found what they must; 1m30s in all
+controls: 1 of 1 found their violation; 1m30s in all
 `
 	if out.String() != want {
 		t.Errorf("the table is\n%s, want\n%s", out.String(), want)
 	}
 }
 
-// -replay wants the whole name of a line, and says which there are.
+// -replay needs the whole name of a line, and its error lists the names.
 func TestReplayWantsALine(t *testing.T) {
 	o := options{replay: 3, only: "no settling"}
 	if err := o.run(); err == nil || !strings.Contains(err.Error(), `"no settling after a start"`) {

@@ -9,7 +9,7 @@ import (
 	"github.com/diseq/diseq/node/simulation"
 )
 
-// printTable prints what the lines came to, and how often each fault happened.
+// printTable prints the results of the lines, and how often each fault happened.
 func printTable(to io.Writer, lines []*line, took time.Duration) error {
 	table := tabwriter.NewWriter(to, 2, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "n\tt\tb\twait\tseeds\tforks\tcontrols found\trounds per height\tat most\tin the calm\tcrashes\truns/min\tname")
@@ -39,7 +39,7 @@ func printTable(to io.Writer, lines []*line, took time.Duration) error {
 		return err
 	}
 	fmt.Fprintf(to, "\npromises: %d seeds, %d heights, %d forks; %v\n", all.Seeds, all.Heights, all.Forks, all.Faults)
-	fmt.Fprintf(to, "controls: %d of %d found what they must; %v in all\n", found, controls, took.Round(time.Second))
+	fmt.Fprintf(to, "controls: %d of %d found their violation; %v in all\n", found, controls, took.Round(time.Second))
 	return nil
 }
 
