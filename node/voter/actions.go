@@ -34,6 +34,7 @@ func (v *Voter) execute(actions []consensus.Action) error {
 		switch a := a.(type) {
 		case consensus.Persist:
 		case consensus.Broadcast:
+			v.logSent(&a.Bundle)
 			v.cfg.Network.Broadcast(&a.Bundle)
 		case consensus.Send:
 			v.cfg.Network.Send(a.To, &a.Bundle)
@@ -96,6 +97,7 @@ func (v *Voter) persist(actions []consensus.Action) error {
 
 func (v *Voter) setTimer(a consensus.SetTimer) {
 	if a.Timer.Kind == consensus.RoundTimer {
+		v.logRound(a.Timer.Round)
 		v.show(a.Timer.Round)
 	}
 	key := consensus.Timer{Kind: a.Timer.Kind}
@@ -166,6 +168,7 @@ func (v *Voter) apply(f *chain.FinalBlock, ids []chain.Hash, justification []byt
 	if err := v.cfg.Apply(f, ids, justification); err != nil {
 		return err
 	}
+	v.logFinal(f)
 	if v.votes != nil {
 		v.votes.Prune(f.Header.Height)
 	}

@@ -247,6 +247,7 @@ func (v *Voter) step(q queued) error {
 		if v.synchrony.breached() {
 			actions = append(actions, v.core.Step(consensus.Health{})...)
 		}
+		v.logEvent(q.event)
 		next := v.core.Step(q.event)
 		actions = append(actions, next...)
 		if commits(next) {
