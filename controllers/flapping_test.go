@@ -156,7 +156,7 @@ func says(n *v1alpha1.DiseqNetwork, kind string) string {
 // after it has been well for a while.
 //
 // Promise 64.
-func TestAFlappingValidatorIsToldOfOnce(t *testing.T) {
+func TestAFlappingValidatorIsReportedOnce(t *testing.T) {
 	for name, tt := range map[string]struct {
 		ill      func(look int) map[int]func(*nodeclient.Answer)
 		degraded string
@@ -259,7 +259,7 @@ var another = appsv1ac.StatefulSet("another", "ns").WithSpec(appsv1ac.StatefulSe
 // that is seen.
 //
 // Promise 64.
-func TestAnUpdateThatWaitsForAFlappingValidatorIsToldOfOnce(t *testing.T) {
+func TestAnUpdateThatWaitsForAFlappingValidatorIsReportedOnce(t *testing.T) {
 	w := watchNetwork(t, 3, 3) // each restart needs downtime, which nobody allows
 	w.looks(time.Minute, nothing)
 	w.forgetAll()

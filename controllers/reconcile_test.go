@@ -44,6 +44,8 @@ func applyLikeAnAPIServer(ctx context.Context, c client.WithWatch, wanted runtim
 
 // A network is born, and every reconcile on the way shows it once. The first volumes are recorded
 // in the middle of one: that write has their UIDs and nothing else of the status.
+//
+// Promise 64.
 func TestEachReconcileShowsTheNetworkOnce(t *testing.T) {
 	var patches []v1alpha1.DiseqNetworkStatus
 	c := fake.NewClientBuilder().WithScheme(Scheme()).WithStatusSubresource(&v1alpha1.DiseqNetwork{}).

@@ -185,6 +185,8 @@ func TestEveryUpdateConverges(t *testing.T) {
 }
 
 // A report names no other pods to delete than the decision that was carried out.
+//
+// Promise 64.
 func TestAReportHasTheVictimsOfTheDecision(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var memory Memory

@@ -161,6 +161,8 @@ func TestDecisionsAreMadeOnWhatIsSeen(t *testing.T) {
 }
 
 // The planner and the reports take different types: what is shown cannot be acted on by mistake.
+//
+// Promise 64.
 func TestWhatIsShownIsNoNetworkToPlanOn(t *testing.T) {
 	shown := reflect.TypeFor[Shown]()
 	for _, plan := range []any{PlanPods, PlanSet} {

@@ -168,7 +168,7 @@ func TestAFlappingValidatorCostsNoWriteALook(t *testing.T) {
 
 // Evidence that nodes found against a validator reaches the user of kubectl once, and stays while
 // the nodes are silent.
-func TestEvidenceIsToldOnceAndStaysTold(t *testing.T) {
+func TestEvidenceIsReportedOnceAndStays(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")
 	o := newOperator(t, c)
