@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/verify"
@@ -36,51 +37,43 @@ type metrics struct {
 }
 
 func newMetrics() *metrics {
-	m := &metrics{
-		registry: prometheus.NewRegistry(),
-		finality: prometheus.NewHistogram(prometheus.HistogramOpts{
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	auto := promauto.With(registry)
+	counter := func(name, help string) prometheus.Counter {
+		return auto.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	// A series that begins at 1 has no increase: alerts would miss the first event of each.
+	counters := func(name, help, label string, values ...string) *prometheus.CounterVec {
+		v := auto.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+		for _, value := range values {
+			v.WithLabelValues(value)
+		}
+		return v
+	}
+	return &metrics{
+		registry: registry,
+		finality: auto.NewHistogram(prometheus.HistogramOpts{
 			Name: "diseq_finality_seconds", Help: "Time from a block's timestamp until the block is final on this node.",
 			Buckets: prometheus.ExponentialBuckets(0.002, 2, 14),
 		}),
-		proofSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+		proofSeconds: auto.NewHistogram(prometheus.HistogramOpts{
 			Name: "diseq_vrf_proof_seconds", Help: "Time to make a VRF proof.", Buckets: prometheus.ExponentialBuckets(0.05, 2, 8),
 		}),
-		messages: prometheus.NewCounter(prometheus.CounterOpts{Name: "diseq_final_messages_total", Help: "Messages that became final since the start of the node."}),
-		caughtUp: prometheus.NewCounter(prometheus.CounterOpts{Name: "diseq_caught_up_blocks_total", Help: "Final blocks fetched from peers to catch up."}),
-		diskFull: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "diseq_disk_full_total", Help: "Writes of votes and blocks that failed on a full disk; the node repeats them until there is space.",
-		}),
-		waits: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "diseq_synchrony_waits_total", Help: "Synchrony waits begun, after a notarization or before the first vote.",
-		}),
-		breaches: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "diseq_synchrony_breaches_total", Help: "Synchrony breaches: this node stalled, or a link exceeded Delta or lost messages.",
-		}),
-		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "diseq_rejected_total", Help: "Input from peers that was refused, by kind.",
-		}, []string{"what"}),
-		withheld: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "diseq_votes_withheld_total", Help: "Votes withheld from valid blocks, by reason.",
-		}, []string{"reason"}),
-		evidence: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "diseq_evidence_total", Help: "Pieces of evidence of equivocation stored, by the rule that was broken.",
-		}, []string{"rule"}),
+		messages: counter("diseq_final_messages_total", "Messages that became final since the start of the node."),
+		caughtUp: counter("diseq_caught_up_blocks_total", "Final blocks fetched from peers to catch up."),
+		diskFull: counter("diseq_disk_full_total",
+			"Writes of votes and blocks that failed on a full disk. The node repeats them until there is space."),
+		waits: counter("diseq_synchrony_waits_total", "Synchrony waits begun, after a notarization or before the first vote."),
+		breaches: counter("diseq_synchrony_breaches_total",
+			"Synchrony breaches: this node stalled, or a link exceeded Delta or lost messages."),
+		rejected: counters("diseq_rejected_total", "Input from peers that was refused, by kind.", "what",
+			verify.KindVote, verify.KindCertificate, verify.KindProposal, kindCommitment, kindBatch, kindBlock, kindBody),
+		withheld: counters("diseq_votes_withheld_total", "Votes withheld from valid blocks, by reason.", "reason",
+			voter.ReasonClock, voter.ReasonCommitment),
+		evidence: counters("diseq_evidence_total", "Pieces of evidence of equivocation stored, by the rule that was broken.", "rule",
+			string(chain.RuleE1), string(chain.RuleE2), string(chain.RuleE3), string(chain.RulePropose)),
 	}
-	// A series that begins at 1 has no increase: alerts would miss the first event of each.
-	for _, kind := range []string{
-		verify.KindVote, verify.KindCertificate, verify.KindProposal, kindCommitment, kindBatch, kindBlock,
-	} {
-		m.rejected.WithLabelValues(kind)
-	}
-	for _, reason := range []string{voter.ReasonClock, voter.ReasonCommitment} {
-		m.withheld.WithLabelValues(reason)
-	}
-	for _, rule := range []chain.Rule{chain.RuleE1, chain.RuleE2, chain.RuleE3, chain.RulePropose} {
-		m.evidence.WithLabelValues(string(rule))
-	}
-	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.finality, m.proofSeconds, m.messages, m.caughtUp, m.diskFull, m.waits, m.breaches, m.rejected, m.withheld, m.evidence)
-	return m
 }
 
 // voter are those that the voter counts.
@@ -108,7 +101,7 @@ var (
 	stateDesc  = prometheus.NewDesc("diseq_state_height", "Newest height whose state root this node has computed.", nil, nil)
 	sinceDesc  = prometheus.NewDesc("diseq_last_final_block_seconds",
 		"Time since the timestamp of the last final block, by this node's clock. An idle network makes no blocks.", nil, nil)
-	headroomDesc = prometheus.NewDesc("diseq_headroom", "Validators connected or heard from recently, this node included, minus the threshold.", nil, nil)
+	headroomDesc = prometheus.NewDesc("diseq_headroom", "Validators heard from recently, this node included, minus the threshold.", nil, nil)
 	madeDesc     = prometheus.NewDesc("diseq_vrf_commitments_total",
 		"Beacon epochs by committing validator, and whether its commitment became final in time.", []string{"validator", "result"}, nil)
 	synchronyDesc = prometheus.NewDesc("diseq_synchrony_healthy",

@@ -36,8 +36,8 @@ func (e *invalidError) Error() string { return e.err.Error() }
 
 func invalid(format string, args ...any) error { return &invalidError{fmt.Errorf(format, args...)} }
 
-// misfitError says that a body or a signature does not fit its header. The header does not bind them,
-// so that this says nothing about the header's block: a peer may have attached others.
+// misfitError says that a body or a signature does not fit its header. The header does not bind
+// them, so that this says nothing about the header's block: a peer may have attached others.
 type misfitError struct{ err error }
 
 func (e *misfitError) Error() string { return e.err.Error() }
@@ -151,9 +151,9 @@ func (v *Voter) withhold(a consensus.CheckBlock) (reason string, lift time.Durat
 }
 
 // checkBlock returns nil for a block that follows the final chain in every rule (docs/protocol.md,
-// what makes a block valid) and whose messages are durable here, an invalidError for one that breaks
-// a rule, and a misfitError for one whose body or signature is not the header's. It waits for what is
-// missing.
+// what makes a block valid) and whose messages are durable here, an invalidError for one that
+// breaks a rule, and a misfitError for one whose body or signature is not the header's. It waits
+// for what is missing.
 func (v *Voter) checkBlock(ctx context.Context, c *check, a consensus.CheckBlock) error {
 	b := a.Block
 	if v.prepared.get(b.Hash()) != nil {
