@@ -153,7 +153,7 @@ func (p *pass) note(problem *status.Problem) {
 // count counts a write in the metrics.
 func (p *pass) count() { p.r.metrics.writes.WithLabelValues(p.network.Namespace, p.network.Name).Inc() }
 
-func (p *pass) at() types.NamespacedName { return client.ObjectKeyFromObject(p.network) }
+func (p *pass) key() types.NamespacedName { return client.ObjectKeyFromObject(p.network) }
 
 // jittered spreads networks that were made at the same time.
 func jittered(d time.Duration) time.Duration { return d + time.Duration(rand.Int64N(int64(d)/5+1)) }

@@ -18,25 +18,25 @@ import (
 // the operator still makes keys. So it believes the API server alone that there is none, not the
 // cache.
 func (p *pass) readGenesis(ctx context.Context) error {
-	held, ok := cached[*corev1.ConfigMap](p, resources.GenesisName(p.network.Name))
+	configMap, ok := cached[*corev1.ConfigMap](p, resources.GenesisName(p.network.Name))
 	if !ok {
-		held = &corev1.ConfigMap{}
-		err := p.r.live.Get(ctx, types.NamespacedName{Namespace: p.network.Namespace, Name: resources.GenesisName(p.network.Name)}, held)
+		configMap = &corev1.ConfigMap{}
+		err := p.r.live.Get(ctx, types.NamespacedName{Namespace: p.network.Namespace, Name: resources.GenesisName(p.network.Name)}, configMap)
 		switch {
 		case apierrors.IsNotFound(err):
 			return nil
 		case err != nil:
 			return err
 		}
-		p.objects[objectKey(held, held.Name)] = held
+		p.objects[objectKey(configMap, configMap.Name)] = configMap
 	}
-	if p.foreign(held) != "" {
-		return p.conflict("ConfigMap", held)
+	if p.foreign(configMap) != "" {
+		return p.conflict("ConfigMap", configMap)
 	}
-	text := held.Data[resources.GenesisKey]
+	text := configMap.Data[resources.GenesisKey]
 	genesis, err := chain.ReadGenesis(strings.NewReader(text))
 	if err != nil {
-		return problemf(status.RetainedGenesisMismatch, "ConfigMap %s does not contain a valid genesis document: %v", held.Name, err)
+		return problemf(status.RetainedGenesisMismatch, "ConfigMap %s does not contain a valid genesis document: %v", configMap.Name, err)
 	}
 	p.genesis, p.document = genesis, text
 	return nil
@@ -72,8 +72,8 @@ func (p *pass) compareGenesis() error {
 			return problemf(status.KeyMissing, "Secret %s with the key %s of the genesis document is gone: restore it from a backup",
 				m.name, key.PublicKey)
 		case m.keys != key:
-			return problemf(status.KeyMismatch, "Secret %s holds the key %s, but the genesis document has %s: restore the right Secret from a backup",
-				m.name, m.keys.PublicKey, key.PublicKey)
+			return problemf(status.KeyMismatch, "Secret %s holds the key %s, but the genesis document has %s: "+
+				"restore the right Secret from a backup", m.name, m.keys.PublicKey, key.PublicKey)
 		}
 	}
 	return nil
@@ -84,8 +84,8 @@ func (p *pass) compareRetained(name string) error {
 	spec := p.network.Spec
 	have, t := len(p.genesis.Validators), int(p.genesis.Threshold)
 	if n := int(spec.Validators); have != n || t != int(spec.Threshold.ThresholdOf(spec.Validators)) {
-		return problemf(status.RetainedSetMismatch, "ConfigMap %s of an earlier network has threshold %d of %d validators, but the spec has %d of %d. "+
-			"To resume chain %s, set the spec to the values of the ConfigMap. To begin a new chain, delete the retained objects",
+		return problemf(status.RetainedSetMismatch, "ConfigMap %s of an earlier network has threshold %d of %d validators, but the spec has %d of "+
+			"%d. To resume chain %s, set the spec to the values of the ConfigMap. To begin a new chain, delete the retained objects",
 			name, t, have, spec.Threshold.ThresholdOf(spec.Validators), n, p.genesis.ChainID)
 	}
 	wanted, err := resources.Genesis(p.network, p.genesis.ChainID, p.network.CreationTimestamp.Time, p.known())
@@ -110,8 +110,8 @@ func constants(g *chain.Genesis) string {
 func (p *pass) compareOrphans() error {
 	name := resources.GenesisName(p.network.Name)
 	if known := p.network.Status.GenesisHash; known != "" {
-		return problemf(status.RetainedGenesisMismatch, "ConfigMap %s is gone: restore it, its genesis hash is %s. Every node serves the document "+
-			"at /v1/genesis", name, known)
+		return problemf(status.RetainedGenesisMismatch, "ConfigMap %s is gone: restore it, its genesis hash is %s. Every node serves the "+
+			"document at /v1/genesis", name, known)
 	}
 	for _, m := range p.members {
 		if m.first != "" {
@@ -141,8 +141,8 @@ func (p *pass) createGenesis(ctx context.Context) error {
 		return nil
 	}
 	// The owner may have to be added or removed.
-	held, _ := cached[*corev1.ConfigMap](p, resources.GenesisName(p.network.Name))
-	_, err := p.apply(ctx, resources.GenesisConfigMap(p.network, p.document), held, asObserved)
+	configMap, _ := cached[*corev1.ConfigMap](p, resources.GenesisName(p.network.Name))
+	_, err := p.apply(ctx, resources.GenesisConfigMap(p.network, p.document), configMap, asObserved)
 	return err
 }
 

@@ -19,14 +19,14 @@ type metrics struct {
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		height:      gauge("height", "Height of the last final block."),
-		finalized:   gauge("finalized_timestamp_seconds", "Time at which the last final block became final, in Unix seconds; 0 if no node knows it."),
+		finalized:   gauge("finalized_timestamp_seconds", "When the last final block became final, in Unix seconds; 0 if no node knows it."),
 		validators:  gauge("validators", "Number of validators in the set in force."),
 		ready:       gauge("ready_validators", "Number of validators that are ready and caught up."),
 		threshold:   gauge("threshold", "Number of validators that must sign a block."),
 		disruptions: gauge("disruptions_allowed", "Number of further validators that may fail now while messages still become final."),
 		available:   gauge("available", "1 if the condition Available is True, else 0."),
 		restarts:    counter("pod_restarts_total", "Pods of voting validators that the operator deleted for an update."),
-		replaced:    counter("pod_replacements_total", "Pods that the operator deleted because they were not ready and had an outdated template."),
+		replaced:    counter("pod_replacements_total", "Pods with an outdated template that the operator deleted because they were not ready."),
 		writes:      counter("writes_total", "Writes to the API server, including failed ones."),
 	}
 	if registerer == nil {

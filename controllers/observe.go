@@ -114,7 +114,8 @@ func (p *pass) list(ctx context.Context) error {
 		&appsv1.StatefulSetList{}, &corev1.PodList{}, &corev1.PersistentVolumeClaimList{}, &corev1.ConfigMapList{}, &corev1.ServiceList{},
 		&corev1.ServiceAccountList{}, &policyv1.PodDisruptionBudgetList{}, &networkingv1.NetworkPolicyList{},
 	} {
-		err := p.r.client.List(ctx, list, client.InNamespace(p.network.Namespace), client.MatchingLabels(resources.NetworkSelector(p.network.Name)))
+		err := p.r.client.List(ctx, list, client.InNamespace(p.network.Namespace),
+			client.MatchingLabels(resources.NetworkSelector(p.network.Name)))
 		if err != nil {
 			return fmt.Errorf("list %T: %w", list, err)
 		}

@@ -45,7 +45,7 @@ func (p *pass) finish(ctx context.Context, pods, set membership.Decision, err er
 		return ctrl.Result{}, err
 	}
 	available := meta.IsStatusConditionTrue(wanted.Conditions, v1alpha1.ConditionAvailable)
-	p.r.metrics.set(p.at(), &wanted, available)
+	p.r.metrics.set(p.key(), &wanted, available)
 	return ctrl.Result{RequeueAfter: jittered(p.next(wanted, wait))}, nil
 }
 
@@ -79,7 +79,7 @@ func (m *memories) drop(network types.NamespacedName) {
 
 // status makes the status of the network as it is to be shown.
 func (p *pass) status(pods, set membership.Decision) v1alpha1.DiseqNetworkStatus {
-	shown := p.r.show(p.at(), p.membership(), p.now)
+	shown := p.r.show(p.key(), p.membership(), p.now)
 	o := status.Observation{
 		Generation: p.network.Generation,
 		Now:        p.now,

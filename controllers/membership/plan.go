@@ -72,7 +72,8 @@ func planPods(n Network, standings Standings) Decision {
 	case len(p.outdated) == 0, len(n.Set.Keys) == 0:
 		return Decision{Action: None}
 	case n.Paused:
-		return Decision{Action: Pause, Message: fmt.Sprintf("paused with %d of %d pods outdated: set spec.paused to false to update them", len(p.outdated), len(p.standings))}
+		return decide(Pause, nil, "paused with %d of %d pods outdated: set spec.paused to false to update them",
+			len(p.outdated), len(p.standings))
 	}
 	if d, ok := p.replace(); ok {
 		return d
@@ -146,7 +147,8 @@ func (p *plan) restart() Decision {
 	case left >= t:
 		return decide(Restart, []*Standing{victim}, "restarting %s, which leaves %d voting (threshold %d)", victim.Name, left, t)
 	case p.AllowDowntime:
-		return decide(Restart, []*Standing{victim}, "restarting %s, which leaves %d voting (threshold %d): downtime is allowed", victim.Name, left, t)
+		return decide(Restart, []*Standing{victim}, "restarting %s, which leaves %d voting (threshold %d): downtime is allowed",
+			victim.Name, left, t)
 	case consensus.Tolerance(len(p.Set.Keys), t).Crash == 0:
 		return decide(WaitForDowntime, nil, "%s: every restart stops this network, allow it with the annotation %s=true", short, AllowDowntime)
 	}

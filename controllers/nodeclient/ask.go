@@ -29,7 +29,7 @@ func Ask(ctx context.Context, c Client, nodes []Node, slack uint64) []Answer {
 	for i := range nodes {
 		all[i] = i
 	}
-	each(all, func(i int) { answers[i].Status, answers[i].Err = c.Status(ctx, nodes[i]) })
+	forEach(all, func(i int) { answers[i].Status, answers[i].Err = c.Status(ctx, nodes[i]) })
 
 	var highest uint64
 	for _, a := range answers {
@@ -43,7 +43,7 @@ func Ask(ctx context.Context, c Client, nodes []Node, slack uint64) []Answer {
 			late = append(late, i)
 		}
 	}
-	each(late, func(i int) {
+	forEach(late, func(i int) {
 		s, err := c.Status(ctx, nodes[i])
 		if err != nil {
 			return // the first answer is still true
@@ -54,8 +54,8 @@ func Ask(ctx context.Context, c Client, nodes []Node, slack uint64) []Answer {
 	return answers
 }
 
-// each calls ask for every index, several at a time.
-func each(indexes []int, ask func(int)) {
+// forEach calls ask for every index, several at a time.
+func forEach(indexes []int, ask func(int)) {
 	group := errgroup.Group{}
 	group.SetLimit(atOnce)
 	for _, i := range indexes {

@@ -57,7 +57,8 @@ func Genesis(network *v1alpha1.DiseqNetwork, chainID string, at time.Time, membe
 	} {
 		// The document's own check has the other rules.
 		if v.value < 0 || v.value > math.MaxUint32 {
-			return nil, fmt.Errorf("spec.%s: want a whole number of its unit (milliseconds, heights or bytes) from 0 to %d", v.field, uint32(math.MaxUint32))
+			return nil, fmt.Errorf("spec.%s: want a whole number of its unit (milliseconds, heights or bytes) from 0 to %d",
+				v.field, uint32(math.MaxUint32))
 		}
 		*v.to = uint32(v.value)
 	}

@@ -246,8 +246,8 @@ func evidenceFound(v view) verdict {
 	old := meta.FindStatusCondition(v.Old.Conditions, v1alpha1.ConditionEvidenceFound)
 	switch {
 	case len(held) > 0:
-		return yes(ValidatorsMisbehaved, "a validator broke the voting rules, or runs twice: %s. Run `diseq get evidence` on one of these nodes, "+
-			"then `diseq evidence verify` to see which validator is at fault", firstFew(held))
+		return yes(ValidatorsMisbehaved, "a validator broke the voting rules, or runs twice: %s. Run `diseq get evidence` on one of these "+
+			"nodes, then `diseq evidence verify` to see which validator is at fault", firstFew(held))
 	case silent && old != nil && old.Status == metav1.ConditionTrue:
 		return verdict{old.Status, old.Reason, old.Message}
 	}
