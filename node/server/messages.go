@@ -1,9 +1,7 @@
 package server
 
 import (
-	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -135,42 +133,42 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) ([]SubmitResult,
 	return results, nil
 }
 
-// decodeSubmission reads {"data":"base64"} or {"messages":[{"data":"base64"},...]}. Any other member is
-// refused, and so is one that is named twice: another reader of the submission could take it for the
-// message.
+// decodeSubmission reads {"data":"base64"} or {"messages":[{"data":"base64"},...]}. Any other member
+// is refused, and so is one that is named twice: another reader of the submission could take it for
+// the message.
 func decodeSubmission(body []byte) ([][]byte, error) {
-	s := &scanner{b: body}
+	in := readJSON(body)
 	var out [][]byte
 	var one, many bool
-	err := s.object("an object", func(key string) error {
+	err := in.members(func(name []byte) error {
 		switch {
-		case key == "data" && !one:
+		case string(name) == "data" && !one:
 			one = true
-			data, err := s.base64(0)
+			data, err := in.base64(0)
 			out = append(out[:0], data)
-			return within(err, key)
-		case key == "messages" && !many:
+			return err
+		case string(name) == "messages" && !many:
 			many = true
 			out = out[:0]
-			return within(s.array("an array of messages", func(i int) error {
+			return in.elements(func(i int) error {
 				if i == maxBatchMessages {
 					return tooManyMessages()
 				}
-				data, err := s.submitted(i)
+				data, err := in.submitted(i)
 				out = append(out, data)
-				return within(err, fmt.Sprintf("messages[%d]", i))
-			}), key)
+				return err
+			})
 		}
-		return s.superfluous(key, "`data` or `messages`", one, many)
+		return in.superfluous(string(name) == "data" || string(name) == "messages")
 	})
-	if err == nil {
-		err = s.end()
-	}
 	if err == nil && one == many {
-		err = s.wrong("want one of the fields `data` and `messages`")
+		err = in.wrong("want one of the fields `data` and `messages`")
+	}
+	if err == nil {
+		err = in.end()
 	}
 	if wrong, ok := errors.AsType[*jsonError](err); ok {
-		if wrong.data {
+		if wrong.wrongType {
 			return nil, &apiError{status: http.StatusUnprocessableEntity, code: "wrong_type", message: wrong.Error()}
 		}
 		return nil, badRequest("the body is not JSON: %v", wrong)
@@ -179,48 +177,29 @@ func decodeSubmission(body []byte) ([][]byte, error) {
 }
 
 // submitted reads one {"data":"base64"}.
-func (s *scanner) submitted(index int) (data []byte, err error) {
+func (b jsonBody) submitted(index int) (data []byte, err error) {
 	has := false
-	err = s.object("an object", func(key string) error {
-		if key != "data" || has {
-			return s.superfluous(key, "`data`", has, false)
+	err = b.members(func(name []byte) error {
+		if string(name) != "data" || has {
+			return b.superfluous(string(name) == "data")
 		}
 		has = true
 		var err error
-		data, err = s.base64(index)
+		data, err = b.base64(index)
 		return err
 	})
 	if err == nil && !has {
-		err = s.wrong("missing field `data`")
+		err = b.wrong("missing field `data`")
 	}
 	return data, err
 }
 
-// superfluous is the error about a member that stands where one of expected should, for the first
-// time.
-func (s *scanner) superfluous(key, expected string, data, messages bool) error {
-	if key == "data" && data || key == "messages" && messages {
-		return s.wrong("duplicate field `%s`", key)
+// superfluous is the error about a member whose name was read last.
+func (b jsonBody) superfluous(known bool) error {
+	if known {
+		return b.wrong("duplicate field")
 	}
-	return s.wrong("unknown field `%.100s`, expected %s", key, expected)
-}
-
-// base64 reads the data of the message at index (RFC 4648, section 4, with padding and without line
-// breaks).
-func (s *scanner) base64(index int) ([]byte, error) {
-	text, err := s.str("a base64 string")
-	if err != nil {
-		return nil, err
-	}
-	out := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
-	n, err := base64.StdEncoding.Strict().Decode(out, text)
-	if i := bytes.IndexAny(text, "\r\n"); i >= 0 {
-		err = base64.CorruptInputError(i)
-	}
-	if err != nil {
-		return nil, badRequest("message %d: its data is not base64: %v", index, err)
-	}
-	return out[:n:n], nil
+	return b.wrong("unknown field")
 }
 
 // answerReceipts waits until results are final, or as long as asked, and writes what is final then

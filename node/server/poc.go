@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -23,8 +24,8 @@ const (
 	keyBits = 256
 )
 
-// legacyBody reads a JSON body, decodes it, and words errors as the framework of the proof of
-// concept does.
+// legacyBody reads a JSON body and decodes it. Statuses, and the beginnings of texts, are those of
+// the proof of concept's framework.
 func (s *Server) legacyBody(w http.ResponseWriter, r *http.Request, decode func([]byte) error) error {
 	mediaType, err := contentType(w, r)
 	if err != nil {
@@ -42,7 +43,7 @@ func (s *Server) legacyBody(w http.ResponseWriter, r *http.Request, decode func(
 		return err
 	}
 	var wrong *jsonError
-	if err := decode(body); errors.As(err, &wrong) && wrong.data {
+	if err := decode(body); errors.As(err, &wrong) && wrong.wrongType {
 		return &apiError{
 			status: http.StatusUnprocessableEntity, code: "wrong_type",
 			message: "Failed to deserialize the JSON body into the target type: " + wrong.Error(),
@@ -56,71 +57,66 @@ func (s *Server) legacyBody(w http.ResponseWriter, r *http.Request, decode func(
 // decodeLegacyMessage reads {"data":[bytes as numbers],"timestamp":seconds}; unknown fields are
 // ignored.
 func decodeLegacyMessage(body []byte) (m chain.Message, err error) {
-	s := &scanner{b: body}
+	in := readJSON(body)
 	var hasData, hasTimestamp bool
-	err = s.object("struct Message", func(key string) error {
-		switch key {
-		case "data":
-			if hasData {
-				return s.wrong("duplicate field `data`")
-			}
+	err = in.members(func(name []byte) error {
+		switch {
+		case string(name) == "data" && !hasData:
 			hasData = true
 			var err error
-			m.Data, err = s.bytesAsNumbers("data")
+			m.Data, err = in.bytesAsNumbers()
 			return err
-		case "timestamp":
-			if hasTimestamp {
-				return s.wrong("duplicate field `timestamp`")
-			}
+		case string(name) == "timestamp" && !hasTimestamp:
 			hasTimestamp = true
-			v, err := s.uint(1<<32-1, "u32")
+			v, err := in.integer(math.MaxUint32)
 			m.Timestamp = uint32(v)
-			return within(err, key)
+			return err
+		case string(name) == "data" || string(name) == "timestamp":
+			return in.superfluous(true)
 		}
-		return within(s.skip(), key)
+		return in.syntax(in.SkipValue())
 	})
 	switch {
 	case err != nil:
 		return chain.Message{}, err
 	case !hasData:
-		return chain.Message{}, s.wrong("missing field `data`")
+		return chain.Message{}, in.wrong("missing field `data`")
 	case !hasTimestamp:
-		return chain.Message{}, s.wrong("missing field `timestamp`")
+		return chain.Message{}, in.wrong("missing field `timestamp`")
 	}
-	return m, s.end()
+	return m, in.end()
 }
 
-// bytesAsNumbers reads an array of numbers below 256 at path.
-func (s *scanner) bytesAsNumbers(path string) ([]byte, error) {
+// bytesAsNumbers reads an array of numbers below 256.
+func (b jsonBody) bytesAsNumbers() ([]byte, error) {
 	out := []byte{}
-	err := s.array("a sequence", func(i int) error {
-		v, err := s.uint(255, "u8")
-		if err != nil {
-			return within(err, path+"["+strconv.Itoa(i)+"]")
-		}
+	err := b.elements(func(int) error {
+		v, err := b.integer(math.MaxUint8)
 		out = append(out, byte(v))
-		return nil
+		return err
 	})
-	return out, within(err, path)
+	return out, err
 }
 
 // decodeLegacyKey reads a trie key as an array of 256 bits, most significant first.
 func decodeLegacyKey(body []byte) (key chain.Hash, err error) {
-	s := &scanner{b: body}
-	bits, err := s.bytesAsNumbers("")
+	in := readJSON(body)
+	bits := 0
+	err = in.elements(func(i int) error {
+		bit, err := in.integer(1)
+		if err == nil && i < keyBits {
+			key[i/8] |= byte(bit) << (7 - i%8)
+		}
+		bits++
+		return err
+	})
+	if err == nil && bits != keyBits {
+		err = in.wrong("%d bits, want a key of %d", bits, keyBits)
+	}
 	if err != nil {
 		return key, err
 	}
-	if len(bits) != keyBits {
-		return key, s.wrong("invalid length %d, expected a key of %d bits", len(bits), keyBits)
-	}
-	for i, bit := range bits {
-		if bit > 1 {
-			return key, within(s.wrong("invalid value: integer `%d`, expected a bit, 0 or 1", bit), "["+strconv.Itoa(i)+"]")
-		}
-		key[i/8] |= bit << (7 - i%8)
-	}
-	return key, s.end()
+	return key, in.end()
 }
 
 func (s *Server) schedule(w http.ResponseWriter, r *http.Request) error {
