@@ -17,6 +17,10 @@ type Status struct {
 	Role   string `json:"role"`
 	Ready  bool   `json:"ready"`
 	Reason string `json:"reason,omitempty"`
+	// CaughtUp says that the node is not behind its peers, StorageLow that it has no room for
+	// messages.
+	CaughtUp   bool `json:"caught_up"`
+	StorageLow bool `json:"storage_low"`
 	// Height is the last final height. BlockTimestamp and FinalizedTimestamp are in Unix
 	// milliseconds.
 	Height             uint64     `json:"height"`

@@ -12,6 +12,7 @@ import (
 	"github.com/diseq/diseq/node/catchup"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/consensus"
+	"github.com/diseq/diseq/node/internal/patient"
 	"github.com/diseq/diseq/node/ledger"
 	"github.com/diseq/diseq/node/mempool"
 	"github.com/diseq/diseq/node/server"
@@ -36,6 +37,7 @@ type backend struct {
 	pool    *mempool.Pool
 	catchup *catchup.Catchup
 	voter   *voter.Voter
+	disk    *patient.Writer
 }
 
 var _ server.Backend = (*backend)(nil)
@@ -234,6 +236,7 @@ func (b *backend) Status() server.Status {
 		health := b.voter.Health()
 		out.Synchrony = &server.Synchrony{DeltaMS: b.set.SynchronyDeltaMS, Healthy: health.Healthy, Settled: health.Settled}
 	}
+	out.CaughtUp, out.StorageLow = b.caughtUp() == nil, b.storageLow() != nil
 	if err := b.Ready(); err != nil {
 		out.Ready, out.Reason = false, err.Error()
 	}
@@ -275,8 +278,32 @@ func (b *backend) Evidence(ctx context.Context, limit int) ([]chain.Evidence, er
 // farBehind is the lag, in heights, from which on a node is not ready.
 const farBehind = 10
 
-// Ready returns nil if the node has caught up and can serve.
+// Ready returns nil if the node has caught up and, on a validator, has room for messages.
 func (b *backend) Ready() error {
+	if err := b.caughtUp(); err != nil {
+		return err
+	}
+	return b.storageLow()
+}
+
+// storageLow returns why the node cannot store messages, nil if it can. An observer stores none.
+func (b *backend) storageLow() error {
+	if err := b.pool.Accepting(); errors.Is(err, mempool.ErrStorageLow) {
+		return errors.New(strings.TrimPrefix(err.Error(), "mempool: "))
+	}
+	return b.diskFull()
+}
+
+// diskFull returns an error while votes or blocks wait for space: the node does not vote then.
+func (b *backend) diskFull() error {
+	if b.disk.Waiting() {
+		return errors.New("the disk is full: the node waits for space to write votes and blocks")
+	}
+	return nil
+}
+
+// caughtUp returns nil if the node is not behind its peers and can write votes.
+func (b *backend) caughtUp() error {
 	if !b.catchup.KnowsPeers() {
 		return errors.New("just started: asking the peers for their heights")
 	}
@@ -287,7 +314,7 @@ func (b *backend) Ready() error {
 	if state, _ := b.state.Newest(); height-state > chain.MaxStateLag {
 		return fmt.Errorf("the state is %d heights behind the blocks", height-state)
 	}
-	return nil
+	return b.diskFull()
 }
 
 // The roles of a node.

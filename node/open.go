@@ -137,6 +137,7 @@ func (n *Node) connect(incoming *handler) {
 	n.backend = &backend{
 		name: n.cfg.Name, version: n.version, self: n.self, genesis: n.genesis, set: n.set, log: n.log,
 		network: n.network, store: n.store, ledger: n.ledger, state: n.state, pool: n.pool, catchup: n.catchup, voter: n.voter,
+		disk: n.disk,
 	}
 	n.metrics.registry.MustRegister(&collector{n.backend})
 }

@@ -23,7 +23,7 @@ type Pool struct {
 	shareMessages int
 
 	filter *filter
-	disk   disk
+	space  space
 
 	// finality is held for reading from before an id is looked up in the index until it is
 	// registered or found final, and for writing when ids are taken off recent: an id on its way
@@ -86,6 +86,7 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 		filter:        newFilter(firstLayer, uint64(cfg.MaxFilterBytes)*8),
 		height:        cfg.Height,
 		recent:        map[chain.Hash]standing{},
+		space:         space{free: cfg.FreeDisk, logger: cfg.Logger},
 		pending:       map[chain.Hash]place{},
 		others:        map[chain.Hash][]place{},
 		byHash:        map[chain.Hash]*entry{},

@@ -44,8 +44,10 @@ func (p *Pool) receive(ctx context.Context, from chain.PublicKey, encoded []byte
 	if !ok {
 		return fmt.Errorf("batch of %v: %w", b.Author, ErrAuthor)
 	}
-	if !fetched && p.disk.low(p.cfg.FreeDisk, p.cfg.Logger) {
-		return ErrStorageLow
+	if !fetched {
+		if err := p.space.check(); err != nil {
+			return err
+		}
 	}
 	p.mu.Lock()
 	held := p.queues[author].find(position{b.Incarnation, b.Number}, encoded)

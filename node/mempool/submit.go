@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
@@ -81,10 +79,16 @@ func (p *Pool) validate(messages []chain.Message) error {
 		return fmt.Errorf("%w: it exceeds this node's share of the pool (at most %d messages and %d bytes)",
 			ErrTooMany, p.shareMessages, p.shareBytes)
 	}
-	if p.disk.low(p.cfg.FreeDisk, p.cfg.Logger) {
-		return ErrStorageLow
+	return p.space.check()
+}
+
+// Accepting returns nil if this node accepts messages while there is room in the pool, else why it
+// does not: [ErrAuthor] on an observer, [ErrStorageLow].
+func (p *Pool) Accepting() error {
+	if p.self < 0 {
+		return ErrAuthor
 	}
-	return nil
+	return p.space.writable()
 }
 
 // accept puts the new ones of messages into the batches being formed. It returns the batches that
@@ -319,6 +323,7 @@ func (p *Pool) store(formed []*entry) {
 		// This is not cancelled: without the answer it would be open which numbers are used up.
 		err = p.cfg.Storage.AddBatches(context.Background(), stored)
 	}
+	p.space.wrote(err)
 	p.mu.Lock()
 	if err != nil {
 		for _, e := range formed {
@@ -343,27 +348,4 @@ func (p *Pool) store(formed []*entry) {
 	for _, s := range stored {
 		p.cfg.Replicator.Push(s.Hash, s.Data)
 	}
-}
-
-// disk remembers for a second whether the disk is nearly full.
-type disk struct {
-	mu      sync.Mutex
-	checked time.Time
-	isLow   bool
-}
-
-func (d *disk) low(free func() (uint64, error), logger *slog.Logger) bool {
-	if free == nil {
-		return false
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if now := time.Now(); d.checked.IsZero() || now.Sub(d.checked) >= time.Second {
-		bytes, err := free()
-		if err != nil {
-			logger.Warn("the free disk space is unknown", "err", err)
-		}
-		d.checked, d.isLow = now, err == nil && bytes < MinFreeDisk
-	}
-	return d.isLow
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -306,8 +307,49 @@ func TestLowStorageRefusesSubmissionsAndPushedBatchesOnly(t *testing.T) {
 		n.submit(t, message("a"))
 		free, asked = 0, 0
 		time.Sleep(time.Second)
-		n.cfg.FreeDisk = func() (uint64, error) { return 0, errors.New("no answer") }
+		n.space.free = func() (uint64, error) { return 0, errors.New("no answer") }
 		n.submit(t, message("c"))
+	})
+}
+
+// A node that cannot store messages says so before a client tries, and however the room is missing:
+// below MinFreeDisk, or with space on the disk that a quota does not give. An observer never accepts.
+func TestANodeWithoutRoomSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var free atomic.Uint64
+		free.Store(MinFreeDisk)
+		n := newNode(t, 0, 4, func(c *Config) { c.FreeDisk = func() (uint64, error) { return free.Load(), nil } })
+		if err := n.Accepting(); err != nil {
+			t.Fatalf("a node with room: %v", err)
+		}
+		free.Store(100 << 20)
+		time.Sleep(spaceChecked)
+		if err := n.Accepting(); !errors.Is(err, ErrStorageLow) || !strings.Contains(err.Error(), "100 MiB are free on the disk, 512 MiB must be") {
+			t.Errorf("without room: %v", err)
+		}
+		free.Store(MinFreeDisk)
+		time.Sleep(spaceChecked)
+		if err := n.Accepting(); err != nil {
+			t.Errorf("with room again: %v", err)
+		}
+
+		n.storage.set(func([]chain.StoredBatch) error { return errors.New("quota exceeded") })
+		if _, err := n.Submit(t.Context(), []chain.Message{message("a")}); err == nil {
+			t.Fatal("a message that could not be written was accepted")
+		}
+		if err := n.Accepting(); !errors.Is(err, ErrStorageLow) || !strings.Contains(err.Error(), "quota exceeded") {
+			t.Errorf("after a failed write: %v", err)
+		}
+		n.storage.set(nil)
+		n.submit(t, message("b"))
+		if err := n.Accepting(); err != nil {
+			t.Errorf("after a write that worked: %v", err)
+		}
+
+		observer := newNode(t, 4, 4)
+		if err := observer.Accepting(); !errors.Is(err, ErrAuthor) {
+			t.Errorf("an observer: %v", err)
+		}
 	})
 }
 

@@ -133,6 +133,11 @@ type Status struct {
 	// Ready and Reason are what /readyz answers.
 	Ready  bool   `json:"ready"`
 	Reason string `json:"reason,omitempty"`
+	// CaughtUp says that the node is not behind its peers, so that it takes part in deciding the
+	// next block, if it is a validator.
+	CaughtUp bool `json:"caught_up"`
+	// StorageLow says that the node has no room to store messages: it refuses submissions.
+	StorageLow bool `json:"storage_low"`
 	// Height is the last final height, BlockHash its block, BlockTimestamp that block's time in
 	// Unix milliseconds and FinalizedTimestamp when this node saw it final, in Unix milliseconds
 	// (0: before its start).

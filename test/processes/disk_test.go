@@ -187,6 +187,17 @@ func TestNodeOnAFullDiskRefusesMessagesAndGoesOnOnceThereIsSpace(t *testing.T) {
 	if refused, err := full.Metric(`diseq_http_rejected_total{reason="storage_low"}`); err != nil || refused < 1 {
 		t.Errorf("the metric of refused input says %v: %v", refused, err)
 	}
+	system.Eventually(t, soon, "the node says that it has no room", func() error {
+		s, err := full.Status()
+		low, metricErr := full.Metric("diseq_storage_low ")
+		if err = errors.Join(err, metricErr); err != nil {
+			return err
+		}
+		if s.Ready || !s.CaughtUp || !s.StorageLow || !strings.Contains(s.Reason, "MiB are free on the disk, 512 MiB must be") || low != 1 {
+			return fmt.Errorf("status %+v, diseq_storage_low %v", s, low)
+		}
+		return nil
+	})
 	h.Await(t, soon, h.Highest()+5, n.Nodes...)
 	awaitVote(t, others[0], h.Highest(), full.Index)
 
@@ -210,6 +221,7 @@ func TestNodeOnAFullDiskRefusesMessagesAndGoesOnOnceThereIsSpace(t *testing.T) {
 		_, err := full.Finalize("to a disk with space again")
 		return err
 	})
+	full.AwaitReady(soon)
 	h.Await(t, soon, h.Highest(), full)
 	awaitVote(t, others[0], h.Highest(), full.Index)
 	load.Stop()

@@ -23,7 +23,10 @@ type Status struct {
 	Height uint64
 	Ready  bool
 	Reason string
-	Peers  []struct {
+	// CaughtUp and StorageLow distinguish the two reasons for not being ready.
+	CaughtUp   bool `json:"caught_up"`
+	StorageLow bool `json:"storage_low"`
+	Peers      []struct {
 		Name      string
 		Connected bool
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,7 +24,12 @@ type Writer struct {
 	// Full counts the writes that failed for lack of space.
 	Full   prometheus.Counter
 	Logger *slog.Logger
+
+	waiting atomic.Int32 // writes that wait
 }
+
+// Waiting reports whether a write waits for space.
+func (w *Writer) Waiting() bool { return w.waiting.Load() > 0 }
 
 // retryInterval is how often a write is repeated while the disk is full.
 const retryInterval = time.Second
@@ -67,6 +73,8 @@ func (w *Writer) write(what string, write func() error) error {
 		w.Full.Inc()
 		if !waiting {
 			w.Logger.Error("the disk is full: this node waits for space", "write", what, "err", err)
+			w.waiting.Add(1)
+			defer w.waiting.Add(-1)
 		}
 		if wait.For(w.Ctx, retryInterval) != nil {
 			return err

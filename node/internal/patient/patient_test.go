@@ -25,12 +25,19 @@ func TestAWriteWaitsWhileTheDiskIsFull(t *testing.T) {
 		for _, last := range []error{nil, broken} {
 			answers := []error{full, full, full, last}
 			began, writes := time.Now(), 0
-			err := newWriter(t.Context()).write("block", func() error {
+			w := newWriter(t.Context())
+			err := w.write("block", func() error {
+				if waiting := writes > 0; w.Waiting() != waiting {
+					t.Errorf("write %d: waiting is %v, want %v", writes+1, w.Waiting(), waiting)
+				}
 				writes++
 				return answers[writes-1]
 			})
 			if !errors.Is(err, last) || writes != len(answers) || time.Since(began) != 3*retryInterval {
 				t.Errorf("%v after %d writes and %v, want %v after %d and %v", err, writes, time.Since(began), last, len(answers), 3*retryInterval)
+			}
+			if w.Waiting() {
+				t.Error("it waits after its end")
 			}
 		}
 	})
