@@ -84,8 +84,8 @@ func (p *pass) compareRetained(name string) error {
 	spec := p.network.Spec
 	have, t := len(p.genesis.Validators), int(p.genesis.Threshold)
 	if n := int(spec.Validators); have != n || t != int(spec.Threshold.ThresholdOf(spec.Validators)) {
-		return problemf(status.RetainedSetMismatch, "ConfigMap %s of an earlier network has threshold %d of %d validators, but the spec has %d of "+
-			"%d. To resume chain %s, set the spec to the values of the ConfigMap. To begin a new chain, delete the retained objects",
+		return problemf(status.RetainedSetMismatch, "ConfigMap %s of an earlier network has threshold %d of %d validators, but the spec has %d "+
+			"of %d. To resume chain %s, set the spec to the values of the ConfigMap. To begin a new chain, delete the retained objects",
 			name, t, have, spec.Threshold.ThresholdOf(spec.Validators), n, p.genesis.ChainID)
 	}
 	wanted, err := resources.Genesis(p.network, p.genesis.ChainID, p.network.CreationTimestamp.Time, p.known())

@@ -42,7 +42,7 @@ func TestOperatorTakesTheArgumentsOfTheChart(t *testing.T) {
 		command := exec.Command(operator, args...)
 		command.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(certificates, "none"), "KUBERNETES_SERVICE_HOST=")
 		out, err := command.CombinedOutput()
-		if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(string(out), "no cluster: ") {
+		if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(string(out), "find the cluster: ") {
 			t.Errorf("%s: %q: %v, want exit code 1 for want of a cluster\n%s", name, args, err, out)
 		}
 	}
