@@ -85,8 +85,8 @@ func (c *Core) checked(e BlockChecked) {
 	}
 }
 
-// discard drops a block whose body does not fit its header, unless another body was found valid. The
-// next rules request the block again if it is certified; else a proposal may bring it.
+// discard drops a block whose body does not fit its header, unless another body was found valid.
+// The next rules request the block again if it is certified. Otherwise a proposal may bring it.
 func (c *Core) discard(h *height, b *block) {
 	if b.verdict == Valid {
 		return

@@ -22,7 +22,8 @@ type height struct {
 	awake bool
 	// intervalOver: the minimum block interval has passed.
 	intervalOver bool
-	// attempt counts the T_retry that have passed and the blocks that did not fit. It rotates the order in which holders are asked.
+	// attempt counts the T_retry that have passed and the blocks that did not fit. It rotates the
+	// order in which holders are asked.
 	attempt int
 	final   *chain.Certificate
 	// stronger: final has more votes than the node knows of.
@@ -96,13 +97,13 @@ type block struct {
 	misfits, unanswered int
 }
 
-// maxUnanswered is after how many T_retry without an answer the body of a certified block is fetched
-// again: it may name batches that no validator has.
+// maxUnanswered is the number of T_retry without an answer after which the body of a certified
+// block is fetched again: it may name batches that no validator has.
 const maxUnanswered = 3
 
 // maxMisfits bounds the bodies of a block that are taken from proposals. After so many that did not
-// fit, only a body that was fetched counts: a leader that sends another wrong one all the time must
-// not displace it.
+// fit, only a fetched body counts: a leader that sends another wrong one all the time must not
+// displace it.
 const maxMisfits = 4
 
 // open reports whether a body for the block is taken from a proposal.

@@ -58,7 +58,8 @@ var ErrMissingVote = errors.New("the vote store lacks a vote that this validator
 // leaves.
 func (c *Core) checkOwn(h *height, v chain.Vote) {
 	if !c.restoring && c.missing == nil && c.rules.missing(h, v) {
-		c.missing = &v
+		kept := v // only this one escapes to the heap
+		c.missing = &kept
 	}
 }
 
