@@ -557,6 +557,8 @@ func positioned(from string) *http.Response {
 
 // A subscription to new blocks that breaks before the first of them loses none: its position is the
 // node's, from the header of the answer on.
+//
+// Promise 45.
 func TestALiveStreamThatBreaksBeforeItsFirstBlockGoesOnWhereItBegan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked []string

@@ -41,6 +41,7 @@ func TestAConfigurationReadsBackAsItWasWritten(t *testing.T) {
 	}
 }
 
+// Promise 37.
 func TestAConfigurationIsReadInOneWayOnly(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "node.yaml")
 	for content, want := range map[string]string{

@@ -62,6 +62,7 @@ func (r refusing) Submit(context.Context, []chain.Message) ([]server.SubmitResul
 	return nil, poolError(r.err)
 }
 
+// Promise 47.
 func TestNoErrorOfThePoolIsAnInternalError(t *testing.T) {
 	seen := map[string]bool{}
 	for name, c := range map[string]struct {

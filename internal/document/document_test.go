@@ -29,6 +29,7 @@ type sample struct {
 	Signed int64    `json:"signed"`
 }
 
+// Promise 37.
 func TestADocumentIsReadInOneWayOnly(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{`{"height":1,"height":1}`, "at /height: the member is named twice"},
@@ -115,6 +116,7 @@ func TestAnAnswerMayHoldMore(t *testing.T) {
 	}
 }
 
+// Promise 37.
 func TestADocumentIsBounded(t *testing.T) {
 	if err := Read(strings.NewReader(`{"height":3}`), 12, &sample{}); err != nil {
 		t.Error(err)

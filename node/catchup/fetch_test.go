@@ -52,6 +52,8 @@ func finalBlock(genesis *chain.Genesis, key ed25519.PrivateKey, height uint64, p
 
 // Only blocks that verify and follow the chain are handed over. A final block on another than this
 // node's is a contradiction; a block that does not verify is the peer's fault.
+//
+// Promise 24.
 func TestOnlyBlocksThatVerifyAndFollowAreHandedOver(t *testing.T) {
 	key := ed25519.NewKeyFromSeed([]byte(strings.Repeat("k", ed25519.SeedSize)))
 	genesis := &chain.Genesis{

@@ -9,6 +9,8 @@ import (
 )
 
 // Every height, time and epoch is at most 2^53 - 1: beyond, parsers of JSON do not agree on a number.
+//
+// Promise 37.
 func TestNumbersBeyondEveryJSONParserAreRefused(t *testing.T) {
 	n := newNetwork(t, 4, 3)
 	f := n.finalBlock(3)

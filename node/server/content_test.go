@@ -27,6 +27,7 @@ func with(name string, values ...string) http.Header {
 	return http.Header{http.CanonicalHeaderKey(name): values}
 }
 
+// Promise 47.
 func TestWhatChangesTheMeaningOfABodyIsRefusedWhereItIsNotUnderstood(t *testing.T) {
 	for _, c := range []struct {
 		header  http.Header

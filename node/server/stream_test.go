@@ -365,6 +365,8 @@ func TestStreamsAreBoundedAndGivenBack(t *testing.T) {
 
 // A subscription to new blocks that breaks before the first of them has its position all the same:
 // the blocks that become final before it resumes are not lost.
+//
+// Promise 45.
 func TestAStreamHasItsPositionBeforeTheFirstBlock(t *testing.T) {
 	for name, c := range map[string]struct {
 		query, accept string
@@ -426,6 +428,7 @@ func (b brokenBlocks) Header(ctx context.Context, height uint64) (*chain.Header,
 	return b.fake.Header(ctx, height)
 }
 
+// Promise 45.
 func TestAnErrorBehindAStreamReachesClientLogAndCounter(t *testing.T) {
 	const failure = `{"error":{"code":"internal","message":"internal error"}}`
 	for accept, want := range map[string]string{

@@ -87,6 +87,8 @@ func TestTheStateFollowsTheChain(t *testing.T) {
 }
 
 // A node whose state differs from the one that the network made final must not vote on it.
+//
+// Promise 8.
 func TestAStateThatDiffersFromTheNetworksEndsTheNode(t *testing.T) {
 	c := newTestChain(t)
 	c.append(t, 0, chain.Hash{}, chain.Message{Data: []byte("one")})

@@ -64,6 +64,8 @@ func find(t *testing.T, b, what []byte) int {
 
 // What a disk does to blocks.db while the node runs: whatever reads the block says which one it is,
 // and once a verified copy replaces it everything is read as it was written.
+//
+// Promise 21.
 func TestADamagedBlockIsNamedAndReplaced(t *testing.T) {
 	page := blocksSchema.PageSize
 	for name, damage := range map[string]func(t *testing.T, b []byte, f *chain.FinalBlock){
@@ -176,6 +178,7 @@ func readsAsWritten(t *testing.T, s *Store, blocks []*chain.FinalBlock) {
 	}
 }
 
+// Promise 21.
 func TestEachPartOfADamagedBlockIsNamedAndReplaced(t *testing.T) {
 	for _, statement := range []string{
 		"UPDATE blocks SET block = zeroblob(length(block)) WHERE height = 7",

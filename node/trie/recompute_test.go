@@ -36,6 +36,8 @@ func isClosed(ch <-chan struct{}) bool {
 
 // What a disk does to a file while the node runs: the trie says that it is damaged, and computed
 // again from the same blocks it is what it was.
+//
+// Promise 21.
 func TestATrieThatIsDamagedWhileOpenIsComputedAgain(t *testing.T) {
 	const heights, size = 40, 100
 	key := Key(message(3))

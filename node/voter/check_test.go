@@ -88,6 +88,8 @@ func TestABlockThatBreaksARuleIsInvalid(t *testing.T) {
 
 // The header binds the messages and not the list of batches. A liar that attaches another list, or
 // another signature, must not make anybody call the block of the header invalid.
+//
+// Promise 33.
 func TestABodyThatDoesNotFitItsHeaderSaysNothingAboutTheBlock(t *testing.T) {
 	r := newRoom(t, 2, 2, 0)
 	honest, err := r.newBlock(t.Context(), 1)

@@ -42,6 +42,8 @@ func (r *room) submit(t *testing.T, data string) {
 
 // A vote that left and is not on disk would be forgotten by a crash, and the validator could
 // contradict it.
+//
+// Promise 12.
 func TestAVoteIsOnDiskBeforeItLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 1, 1, 0)
@@ -88,6 +90,8 @@ func TestAVoteThatCannotBeWrittenEndsTheVoter(t *testing.T) {
 
 // A validator without a vote store does not vote until it has one again, and then not below the
 // height that it may vote from.
+//
+// Promise 16.
 func TestAValidatorWithoutAVoteStoreVotesFromTheHeightOfItsNewOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 1, 1, 0)
@@ -108,6 +112,8 @@ func TestAValidatorWithoutAVoteStoreVotesFromTheHeightOfItsNewOne(t *testing.T) 
 }
 
 // A contradiction that catching up found ends the voter.
+//
+// Promise 8.
 func TestAContradictionEndsTheVoter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 1, 1, 0)

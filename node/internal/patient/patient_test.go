@@ -18,6 +18,7 @@ func newWriter(ctx context.Context) *Writer {
 	return &Writer{Ctx: ctx, Full: prometheus.NewCounter(prometheus.CounterOpts{}), Logger: slog.New(slog.DiscardHandler)}
 }
 
+// Promise 22.
 func TestAWriteWaitsWhileTheDiskIsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		full := fmt.Errorf("blocks.db: %w", store.ErrDiskFull)

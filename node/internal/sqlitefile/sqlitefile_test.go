@@ -52,6 +52,7 @@ func count(t testing.TB, f *File) (n int) {
 	return n
 }
 
+// Promise 20.
 func TestEveryConnectionOfAWriterIsFullySynchronous(t *testing.T) {
 	w := writer(t, created(t))
 	for name, conn := range map[string]*sql.Conn{"writer": w.conn, "checkpointer": w.points.conn} {
@@ -191,6 +192,7 @@ func TestAnOlderSchemaIsTakenToTheNewest(t *testing.T) {
 	}
 }
 
+// Promise 21.
 func TestARefusedFileKeepsEveryByte(t *testing.T) {
 	other := testSchema
 	other.Application = 6
@@ -254,6 +256,7 @@ func TestWhatIsNoRegularFileIsRefused(t *testing.T) {
 	}
 }
 
+// Promise 23.
 func TestOneProcessHoldsALock(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "LOCK")
 	lock, err := Lock(path)
