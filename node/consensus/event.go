@@ -48,18 +48,19 @@ type BlockFetched struct{ Block *chain.Block }
 type Verdict uint8
 
 const (
-	// Valid: the block follows the final chain in every rule, and every message of it is durable on
-	// this node. If the check was of a fresh proposal, nothing forbids a vote for it now.
+	// Valid means that the block follows the final chain in every rule, and every message of it is
+	// durable on this node. If the check was of a fresh proposal, nothing forbids a vote for it
+	// now.
 	Valid Verdict = iota + 1
-	// Withheld: the block is valid, but this round's vote is withheld (clock, missing commitment).
-	// Only for a fresh proposal. A later BlockChecked of the same round may lift it.
+	// Withheld means that the block is valid, but this round's vote is withheld (clock, missing
+	// commitment). Only for a fresh proposal. A later BlockChecked of the same round may lift it.
 	Withheld
-	// Invalid: the header breaks a rule that every node judges alike, from the final chain and the
-	// header alone.
+	// Invalid means that the header breaks a rule that every node judges alike, from the final
+	// chain and the header alone.
 	Invalid
-	// Misfit: the block as held is not the header's: its list of batches gives other messages, or
-	// its signature is wrong. The header does not bind them, so that a liar may attach others. The
-	// Core drops what it holds of the block and requests it again.
+	// Misfit means that the block as held is not the header's: its list of batches gives other
+	// messages, or its signature is wrong. The header does not bind them, so that a liar may attach
+	// others. The Core drops what it holds of the block and requests it again.
 	Misfit
 )
 

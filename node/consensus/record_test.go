@@ -147,7 +147,7 @@ func FuzzRecord(f *testing.F) {
 		f.Add(r.Height, r.Round, byte(r.Kind), r.Data)
 	}
 	set := testSet(4, 3)
-	f.Fuzz(func(t *testing.T, height uint64, round uint32, kind byte, data []byte) {
+	f.Fuzz(func(_ *testing.T, height uint64, round uint32, kind byte, data []byte) {
 		c, err := New(testConfig(set, 0), []chain.Record{{Height: height, Round: round, Kind: chain.RecordKind(kind), Data: data}})
 		if err != nil || height == 0 {
 			return
