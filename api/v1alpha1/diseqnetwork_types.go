@@ -204,11 +204,11 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.accessMode) || self.accessMode == oldSelf.accessMode",fieldPath=".accessMode",message="cannot be changed: volumes with this mode may exist; make a new network"
 // +kubebuilder:validation:XValidation:rule="!has(self.size) || ![self.size, oldSelf.size].all(q, isQuantity(string(q))) || quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",fieldPath=".size",message="can only grow: volumes do not shrink",messageExpression="'can only grow, volumes do not shrink: allowed is ' + string(oldSelf.size) + ' or more'"
 type Storage struct {
-	// Size of each validator's volume in bytes, 64Mi or more. It can grow if the storage class
+	// Size of each validator's volume in bytes, 1Gi or more. It can grow if the storage class
 	// allows that, and never shrinks. Nodes keep all blocks for ever. 10Gi if left out.
 	// +optional
 	// +kubebuilder:default="10Gi"
-	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() >= 67108864",message="must be a whole number of bytes from 64Mi on, such as 10Gi"
+	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() >= 1073741824",message="must be a whole number of bytes from 1Gi on, such as 10Gi"
 	Size *resource.Quantity `json:"size,omitempty"`
 
 	// StorageClassName of the volumes. The cluster's default class if left out or empty. Immutable.

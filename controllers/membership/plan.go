@@ -92,7 +92,7 @@ type plan struct {
 func (p *plan) replace() (Decision, bool) {
 	var victims []*Standing
 	for _, s := range p.outdated {
-		if !s.Pod.Ready && (s.Answer == nil || !s.Answer.Ready) && !s.StatefulSet.Unobserved {
+		if !s.Pod.Ready && (s.Answer == nil || !s.Answer.TakesPart()) && !s.StatefulSet.Unobserved {
 			victims = append(victims, s)
 		}
 	}

@@ -88,6 +88,12 @@ func notReady(reason string) func(*Member) {
 	return func(m *Member) { m.Pod.Ready, m.Answer.Ready, m.Answer.Reason = false, false, reason }
 }
 
+// full is a validator that votes and has no room for messages.
+func full(m *Member) {
+	notReady("storage is low")(m)
+	m.Answer.CaughtUp, m.Answer.StorageLow = true, true
+}
+
 func unobserved(m *Member) { m.StatefulSet.Unobserved = true }
 
 func leaving(m *Member) { m.Volume.Terminating = true }
@@ -203,6 +209,9 @@ func TestPlanPods(t *testing.T) {
 		{name: "without the wait nobody abstains", network: healthy(4, 3, outdated(all...), of(deaf, 3)), want: Restart, victims: []string{"demo-v0"}},
 
 		// I9: a lost volume.
+		{name: "a node without room for messages votes: it is not replaced as one that does not", network: healthy(4, 3, outdated(1), of(full, 1), of(gone, 0)),
+			want: WaitForMember, message: "restarting demo-v1 would leave 2 voting (threshold 3): demo-v0 has no pod"},
+		{name: "a node without room for messages holds nothing up", network: healthy(4, 3, outdated(1), of(full, 0)), want: Restart, victims: []string{"demo-v1"}},
 		{name: "a rejoining node does not count", network: healthy(4, 3, outdated(1), of(role(nodeclient.RoleRejoining), 0)),
 			want: WaitForQuorum, message: "restarting demo-v1 would leave 2 voting (threshold 3): demo-v0 is rejoining and does not vote yet"},
 		{name: "a rejoining node holds nothing up that goes without it", network: healthy(5, 3, outdated(1), of(role(nodeclient.RoleRejoining), 0)),

@@ -24,7 +24,7 @@ type Standing struct {
 	// InSet says that its key is in the set in force.
 	InSet bool
 	// Back says that its pod is ready and its node answers, is ready and is at most Slack heights
-	// behind.
+	// behind. A node that only lacks room for messages is back, too: it votes.
 	Back bool
 	// Abstains says that it is Back, and that the synchrony wait keeps it from voting for the time
 	// being.
@@ -131,9 +131,9 @@ func (m *Member) absence(top uint64) string {
 		return "does not answer"
 	case m.Answer.Height < top && top-m.Answer.Height > Slack:
 		return fmt.Sprintf("is %d blocks behind", top-m.Answer.Height)
-	case !m.Answer.Ready && m.Answer.Reason != "":
+	case !m.Answer.TakesPart() && m.Answer.Reason != "":
 		return "is not ready: " + m.Answer.Reason
-	case !m.Answer.Ready, !m.Pod.Ready:
+	case !m.Answer.TakesPart(), !m.Pod.Ready && !m.Answer.StorageLow:
 		return "is not ready"
 	}
 	return ""
@@ -151,7 +151,7 @@ func (s *Standing) trouble() Trouble {
 		return ""
 	case s.Answer == nil:
 		return Silent
-	case s.Answer.Ready:
+	case s.Answer.TakesPart():
 		return Behind
 	}
 	return Unready
@@ -176,6 +176,16 @@ func (s Set) abstention(answer *nodeclient.Status) string {
 // deaf says that a validator does not hear enough others in time.
 func (s Set) deaf() string {
 	return fmt.Sprintf("abstains: it does not hear enough other validators within %v", s.Delta)
+}
+
+// Full are the names of the members that count for a quorum and have no room for messages.
+func (s Standings) Full() (names []string) {
+	for i := range s {
+		if s[i].CaughtUp && s[i].Answer.StorageLow {
+			names = append(names, s[i].Name)
+		}
+	}
+	return names
 }
 
 // CaughtUp is the number of members that count for a quorum.

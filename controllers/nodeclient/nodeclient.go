@@ -47,10 +47,15 @@ type Status struct {
 	PublicKey chain.PublicKey `json:"public_key"`
 	// Role is RoleValidator, RoleObserver or RoleRejoining.
 	Role string `json:"role"`
-	// Ready says that the node has caught up with its peers, by its own judgement; Reason says why
-	// it has not.
+	// Ready says that the node has caught up with its peers and has room for messages, by its own
+	// judgement; Reason says why not.
 	Ready  bool   `json:"ready"`
 	Reason string `json:"reason"`
+	// CaughtUp says that the node is not behind its peers; a validator takes part in deciding the
+	// next block. StorageLow says that it has no room for messages: then it is not ready, and votes
+	// all the same if it is caught up.
+	CaughtUp   bool `json:"caught_up"`
+	StorageLow bool `json:"storage_low"`
 	// Height is the last final height.
 	Height uint64 `json:"height"`
 	// FinalizedTimestamp is when that block became final on the node, in Unix milliseconds; 0 if
@@ -85,6 +90,10 @@ func (s *Status) Delta() time.Duration {
 	}
 	return time.Duration(s.Synchrony.DeltaMS) * time.Millisecond
 }
+
+// TakesPart reports whether the node takes part in deciding the next block: it is ready, or only
+// room for messages is missing.
+func (s *Status) TakesPart() bool { return s.Ready || s.StorageLow && s.CaughtUp }
 
 // Versions are the versions of a node's program and protocol.
 type Versions struct {

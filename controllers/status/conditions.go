@@ -104,10 +104,16 @@ func (v view) count() string {
 // quorum says whether messages become final now.
 func (v view) quorum() bool { return v.n > 0 && v.caughtUp >= v.t }
 
-// available: at least threshold validators are ready and caught up. A problem that stops the
+// available: at least threshold validators are ready and caught up, and one of them accepts
+// messages. A problem that stops the
 // operator does not stop nodes that run.
 func available(v view) verdict {
+	full := v.standings.Full()
 	switch {
+	case v.quorum() && len(full) > 0 && len(full) == v.standings.CaughtUp():
+		return no(SubmissionsRefused, "every submission is refused until 1 of %d validators has room on its disk for messages: increase spec.storage.size", v.n)
+	case v.quorum() && len(full) > 0:
+		return yes(ThresholdReady, "%s; no room for messages: %s", v.count(), firstFew(full))
 	case v.quorum() && v.caughtUp == v.n:
 		return yes(AllValidatorsReady, "all %d validators are ready and caught up, threshold %d", v.n, v.t)
 	case v.quorum():
@@ -140,7 +146,7 @@ func (v view) lacking() verdict {
 // wasAvailable says whether the network had a quorum before, by the conditions that it has.
 func (v view) wasAvailable() bool {
 	c := meta.FindStatusCondition(v.Old.Conditions, v1alpha1.ConditionAvailable)
-	return c != nil && (c.Status == metav1.ConditionTrue || c.Reason == QuorumLost || c.Reason == SynchronyLost)
+	return c != nil && (c.Status == metav1.ConditionTrue || c.Reason == QuorumLost || c.Reason == SynchronyLost || c.Reason == SubmissionsRefused)
 }
 
 // quorumHealthy: one more validator may fail.

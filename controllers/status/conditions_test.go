@@ -98,6 +98,13 @@ func lags(m *membership.Member) { m.Answer.Height = 86 }
 
 func rejoins(m *membership.Member) { m.Answer.Role = nodeclient.RoleRejoining }
 
+// full is a validator without room for messages: its pod has not been ready for a while.
+func full(m *membership.Member) {
+	m.Pod.Ready, m.Pod.Since = false, now.Add(-time.Hour)
+	m.Answer.Ready, m.Answer.CaughtUp, m.Answer.StorageLow = false, true, true
+	m.Answer.Reason = "storage is low: 100 MiB are free on the disk, 512 MiB must be"
+}
+
 func silent(m *membership.Member) { m.Answer, m.Silence = nil, errors.New("no answer in time") }
 
 func leaving(m *membership.Member) { m.Volume.Terminating = true }
@@ -249,6 +256,13 @@ var cases = []struct {
 	{"a key is lost", observed(4, 3, of(noKeyLeft, 2)), verdicts{
 		progressing: "False KeyMissing: demo-v2 has lost its key Secret: restore it from a backup, because no key is made twice",
 		degraded:    "True KeyMissing: demo-v2 has lost its key Secret: restore it from a backup, because no key is made twice"}},
+	{"a validator has no room for messages and votes", observed(4, 3, of(full, 2)), verdicts{
+		available: "True ThresholdReady: 4 of 4 validators are ready and caught up, threshold 3; no room for messages: demo-v2",
+		quorum:    "True SpareValidators: 1 more may fail: 4 of 4 validators are ready and caught up, threshold 3",
+		degraded: "True StorageLow: demo-v2 accepts no messages: storage is low: 100 MiB are free on the disk, 512 MiB must be; " +
+			"increase spec.storage.size"}},
+	{"no validator has room for messages", observed(4, 3, of(full, 0, 1, 2, 3)), verdicts{
+		available: "False SubmissionsRefused: every submission is refused until 1 of 4 validators has room on its disk for messages: increase spec.storage.size"}},
 	{"a validator is rejoining", observed(4, 3, of(rejoins, 2)), verdicts{
 		available: "True ThresholdReady: 3 of 4 validators are ready and caught up, threshold 3: demo-v2 is rejoining and does not vote yet",
 		degraded:  "True Rejoining: demo-v2 is rejoining without its earlier votes, and votes again as soon as that is safe"}},

@@ -37,6 +37,7 @@ var policies = []policy{
 	crashLooping,
 	unschedulable,
 	podFailed,
+	storageLow,
 	rejoining,
 	notAnswering,
 	notReady,
@@ -154,6 +155,16 @@ func (v view) notRunning(of string, grace time.Duration) (reason, message string
 	})
 }
 
+// storageLow: a validator has no room on its disk for messages. It votes, and refuses submissions.
+func storageLow(v view) (reason, message string, violated bool) {
+	return v.members(StorageLow, func(s membership.Standing) string {
+		if s.Answer == nil || !s.Answer.StorageLow {
+			return ""
+		}
+		return "accepts no messages: " + cmp.Or(s.Answer.Reason, "it has no room on its disk") + "; increase spec.storage.size"
+	})
+}
+
 // rejoining: a validator lost its vote store and does not vote until that is safe.
 func rejoining(v view) (reason, message string, violated bool) {
 	return v.members(Rejoining, func(s membership.Standing) string {
@@ -174,10 +185,11 @@ func notAnswering(v view) (reason, message string, violated bool) {
 	})
 }
 
-// notReady: a pod that Kubernetes runs has not been ready for longer than a start takes.
+// notReady: a pod that Kubernetes runs has not been ready for longer than a start takes, for
+// another reason than room for messages.
 func notReady(v view) (reason, message string, violated bool) {
 	return v.members(NotReady, func(s membership.Standing) string {
-		if s.Pod == nil || s.Pod.Ready || s.Pod.Waiting != "" || s.Pod.Since.IsZero() || v.Now.Sub(s.Pod.Since) < startTime {
+		if s.Pod == nil || s.Pod.Ready || s.Back || s.Pod.Waiting != "" || s.Pod.Since.IsZero() || v.Now.Sub(s.Pod.Since) < startTime {
 			return ""
 		}
 		return s.Why

@@ -12,6 +12,8 @@ const (
 	// SynchronyLost: enough are, but fewer than the threshold of them hear the others within the
 	// Delta of the synchrony wait; nothing becomes final. Also of QuorumHealthy.
 	SynchronyLost = "SynchronyLost"
+	// SubmissionsRefused: enough are caught up, but none of them has room on its disk for messages.
+	SubmissionsRefused = "SubmissionsRefused"
 	// Starting: fewer than the threshold are ready, and the network never had a quorum. Also
 	// of QuorumHealthy.
 	Starting = "Starting"
@@ -79,6 +81,8 @@ const (
 	Unschedulable = "Unschedulable"
 	// PodFailed: a pod does not run for another reason that Kubernetes gives.
 	PodFailed = "PodFailed"
+	// StorageLow: a validator has no room on its disk for messages.
+	StorageLow = "StorageLow"
 	// Rejoining: a validator lost its vote store and does not vote until that is safe.
 	Rejoining = "Rejoining"
 	// NotAnswering: the pod of a validator is ready, and the operator gets no answer from its node.

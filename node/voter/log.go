@@ -10,8 +10,8 @@ import (
 )
 
 // The voter logs, at level debug, one line for each proposal, vote, certificate, round and final
-// block. A line names the height, the round and the validator. A log of one height therefore reads as
-// docs/consensus.md describes it.
+// block. A line names the height, the round and the validator. A log of one height therefore reads
+// as docs/consensus.md describes it.
 
 // talks reports whether anybody reads these lines.
 func (v *Voter) talks() bool { return v.log.Enabled(context.Background(), slog.LevelDebug) }

@@ -51,7 +51,7 @@ func TestWhatTheGenesisDocumentHoldsCannotBeChanged(t *testing.T) {
 		{"larger volumes", "", "storage: {size: 11Gi}", ""},
 		{"the same volumes otherwise written", "", "storage: {size: 10240Mi}", ""},
 		{"smaller volumes", "", "storage: {size: 9Gi}", "spec.storage.size: Invalid value ... can only grow, volumes do not shrink: allowed is 10Gi or more"},
-		{"volumes smaller than a number", "storage: {size: 100000000}", "storage: {size: 99999999}", "allowed is 100000000 or more"},
+		{"volumes smaller than a number", "storage: {size: 2000000000}", "storage: {size: 1999999999}", "allowed is 2000000000 or more"},
 		{"back to the default volumes", "storage: {size: 20Gi}", "{}", "spec.storage.size ... allowed is 20Gi or more"},
 		{"retention", "", "storage: {retention: {onDelete: Delete}}", ""},
 

@@ -169,9 +169,9 @@ func TestEveryRuleOfANewNetworkIsHeldWithAMessageThatHelps(t *testing.T) {
 		{"a pool with room for a message of each validator", "{validators: 100, messages: {maxPoolBytes: 6963200}}", ""},
 		{"a pool without that room", "{validators: 100, messages: {maxPoolBytes: 6963199}}", "spec.messages.maxPoolBytes ... each of the 100 validators ... allowed are 6963200 bytes or more"},
 
-		{"the smallest volume", "storage: {size: 64Mi}", ""},
-		{"a volume too small", "storage: {size: 67108863}", "spec.storage.size ... " + wholeBytes + "64Mi on, such as 10Gi"},
-		{"a volume whose unit is forgotten", "storage: {size: 10}", "spec.storage.size: Invalid value: 10: " + wholeBytes + "64Mi on"},
+		{"the smallest volume", "storage: {size: 1Gi}", ""},
+		{"a volume too small", "storage: {size: 1073741823}", "spec.storage.size ... " + wholeBytes + "1Gi on, such as 10Gi"},
+		{"a volume whose unit is forgotten", "storage: {size: 10}", "spec.storage.size: Invalid value: 10: " + wholeBytes + "1Gi on"},
 		{"a volume with a unit that is none", "storage: {size: 10GB}", `spec.storage.size: Invalid value: "10GB": ` + wholeBytes},
 		{"a storage class", "storage: {storageClassName: fast-ssd.example.com}", ""},
 		{"the default storage class", `storage: {storageClassName: ""}`, ""},

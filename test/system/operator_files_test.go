@@ -2,8 +2,10 @@ package system
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -14,6 +16,7 @@ import (
 	"github.com/diseq/diseq/node"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/identity"
+	"github.com/diseq/diseq/node/mempool"
 )
 
 // The operator writes the files of a node without linking the node; here the node reads them.
@@ -79,5 +82,17 @@ func TestANodeReadsTheFilesThatTheOperatorWrites(t *testing.T) {
 	}
 	if _, err := node.LoadPeers(write("none.json", "{\"peers\":[]}\n"), chain.PublicKey{}); err != nil {
 		t.Error(err)
+	}
+}
+
+// A volume of the smallest size that the API takes leaves as much for the chain as a node keeps free.
+func TestTheSmallestVolumeHasRoomForMessages(t *testing.T) {
+	crd, err := os.ReadFile("../../config/crd/bases/diseq.io_diseqnetworks.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	smallest := fmt.Sprintf("quantity(string(self)).asInteger() >= %d\n", 2*mempool.MinFreeDisk)
+	if !strings.Contains(string(crd), smallest) {
+		t.Errorf("the schema of spec.storage.size has no rule %q: a node accepts nothing with less than %d bytes free", smallest, mempool.MinFreeDisk)
 	}
 }

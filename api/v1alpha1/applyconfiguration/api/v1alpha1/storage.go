@@ -12,7 +12,7 @@ import (
 //
 // Storage describes the volume on which each validator keeps the chain.
 type StorageApplyConfiguration struct {
-	// Size of each validator's volume in bytes, 64Mi or more. It can grow if the storage class
+	// Size of each validator's volume in bytes, 1Gi or more. It can grow if the storage class
 	// allows that, and never shrinks. Nodes keep all blocks for ever. 10Gi if left out.
 	Size *resource.Quantity `json:"size,omitempty"`
 	// StorageClassName of the volumes. The cluster's default class if left out or empty. Immutable.
