@@ -60,7 +60,7 @@
 // E1 to E3 hold over a crash, because a vote and everything that it rests on is durable before the
 // vote leaves ([Persist]). A validator that lost its records does not vote (Config.VoteFrom). Nor
 // does one that finds a vote of its own that its records lack ([ErrMissingVote]). Tests search
-// every state of a small model that runs this very code, crashes included (docs/concepts.md,
+// every state of a small model that runs this very code, crashes included (docs/promises.md,
 // agreement).
 //
 // # Why the synchrony wait is safe
