@@ -121,14 +121,14 @@ func (e *Error) Temporary() bool {
 	return e.Status == 0 && e.Code == "unavailable"
 }
 
-// NotFound reports whether err says that the node does not know what was asked for.
+// NotFound reports whether err says that the node does not know the thing that was asked for.
 func NotFound(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Status == http.StatusNotFound
 }
 
-// The most that is read of an answer. A block of messages of one byte is the largest thing a node
-// sends.
+// The client reads at most so much of an answer. A block of messages of one byte is the largest
+// answer of a node.
 const (
 	maxAnswer = 256 << 20
 	maxError  = 64 << 10
@@ -283,7 +283,7 @@ func (c *Client) send(ctx context.Context, node string, q request, accept string
 // readError makes an Error of an answer, be it of the node or of a proxy before it.
 func readError(response *http.Response) error {
 	e := &Error{Status: response.StatusCode, RetryAfter: retryAfter(response.Header.Get("Retry-After"))}
-	// what came is better than nothing
+	// a part of the text is better than none
 	content, _ := io.ReadAll(io.LimitReader(response.Body, maxError))
 	if told := decodeError(content); told != nil {
 		e.Code, e.Message = told.Code, told.Message
@@ -309,7 +309,7 @@ func decodeError(content []byte) *Error {
 	return &Error{Code: body.Error.Code, Message: body.Error.Message}
 }
 
-// maxRetryAfter bounds what a node can make its client wait.
+// maxRetryAfter bounds the pause that a node can ask for.
 const maxRetryAfter = 5 * time.Minute
 
 // retryAfter reads seconds or a date (RFC 9110, section 10.2.3).
@@ -343,8 +343,8 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Genesis returns the genesis document that the node has. What is verified with it is no better
-// than the node's word.
+// Genesis returns the genesis document that the node has. A receipt that is verified with it is no
+// better than the node's word.
 func (c *Client) Genesis(ctx context.Context) (*chain.Genesis, error) {
 	out := &chain.Genesis{}
 	if err := c.do(ctx, get("/v1/genesis", out)); err != nil {
@@ -353,8 +353,7 @@ func (c *Client) Genesis(ctx context.Context) (*chain.Genesis, error) {
 	return out, out.Validate()
 }
 
-// Ready returns nil if the node is caught up and able to serve, or an error that says what is
-// missing.
+// Ready returns nil if the node has caught up and is able to serve, otherwise the reason why not.
 func (c *Client) Ready(ctx context.Context) error {
 	return c.once(ctx, c.nodes[c.current.Load()], get("/readyz", nil))
 }

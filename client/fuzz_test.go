@@ -44,7 +44,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Add(404, "99999999999", []byte("null"))
 	f.Fuzz(func(t *testing.T, status int, retryAfter string, body []byte) {
 		if status < 100 || status > 999 || status >= 300 && status < 400 {
-			return // what net/http keeps to itself
+			return // net/http keeps these to itself
 		}
 		c, err := New("http://node")
 		if err != nil {
@@ -135,8 +135,7 @@ func FuzzALineOfAStreamIsTakenAsWhatJSONSays(f *testing.F) {
 				Height  uint64 `json:"height"`
 			} `json:"header"`
 		}
-		// What the short way finds and a full reading does not bear out is caught by Stream, which
-		// reads in full.
+		// Stream reads in full: it catches a height that only the short way finds.
 		if json.Unmarshal(in, &strict) == nil && strings.Count(string(in), "height") == 1 && strict.Header.Height != height {
 			t.Errorf("height %d of %q, JSON says %d", height, in, strict.Header.Height)
 		}

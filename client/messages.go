@@ -42,7 +42,7 @@ func (c *Client) Submit(ctx context.Context, messages ...[]byte) ([]Result, erro
 const (
 	// waitAtATime is how long one request waits: proxies cut off what is silent for longer.
 	waitAtATime = 20 * time.Second
-	// waitMargin is what is left of a deadline for the answer: it says that the messages are
+	// waitMargin is the part of a deadline that is left for the answer: it says that the messages are
 	// accepted, which a request that is cut off does not.
 	waitMargin = 200 * time.Millisecond
 )
@@ -56,8 +56,8 @@ func waitFor(ctx context.Context) time.Duration {
 }
 
 // SubmitWait submits messages and waits until all are final, or ctx ends. Every result has its
-// receipt. After an error the results are what was known by then: those without a receipt are
-// accepted, and may be submitted again to wait on.
+// receipt. After an error the results are the last known ones: those without a receipt are accepted,
+// and may be submitted again to wait on.
 func (c *Client) SubmitWait(ctx context.Context, messages ...[]byte) ([]Result, error) {
 	results, err := c.submit(ctx, true, messages)
 	for err == nil {
@@ -147,7 +147,7 @@ func encodeBatch(messages [][]byte, most int) (body []byte, count int) {
 	return body, count
 }
 
-// Message is where a message stands.
+// Message is the state of a message.
 type Message struct {
 	ID     chain.Hash `json:"id"`
 	Status string     `json:"status"`
@@ -158,7 +158,7 @@ type Message struct {
 	Timestamp uint32  `json:"timestamp"`
 }
 
-// Message returns where a message stands; see [NotFound] for one that the node has never seen.
+// Message returns the state of a message; see [NotFound] for one that the node has never seen.
 func (c *Client) Message(ctx context.Context, id chain.Hash) (*Message, error) {
 	out := &Message{}
 	if err := c.do(ctx, get("/v1/messages/"+id.String(), out)); err != nil {

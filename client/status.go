@@ -37,7 +37,7 @@ type Status struct {
 	Tolerance Tolerance `json:"tolerance"`
 	// Synchrony is nil on a chain without the synchrony wait.
 	Synchrony *Synchrony `json:"synchrony,omitempty"`
-	// Evidence is how many pieces of evidence of broken rules the node holds; Client.Evidence
+	// Evidence is how many pieces of evidence of broken rules the node has; Client.Evidence
 	// returns them.
 	Evidence int      `json:"evidence"`
 	Peers    []Peer   `json:"peers"`
@@ -49,10 +49,10 @@ type Status struct {
 type Synchrony struct {
 	// DeltaMS is Delta in milliseconds.
 	DeltaMS uint32 `json:"delta_ms"`
-	// Healthy says whether the node hears within Delta what enough validators say; while it does
-	// not, it does not vote to finalize.
+	// Healthy says whether the node receives the messages of enough validators within Delta. While
+	// it does not, it does not vote to finalize.
 	Healthy bool `json:"healthy"`
-	// Settled says whether it has done so for 2 Delta; until then it does not vote to notarize.
+	// Settled says whether it has been healthy for 2 Delta; until then it does not vote to notarize.
 	Settled bool `json:"settled"`
 }
 
@@ -124,7 +124,7 @@ func (c *Client) Validators(ctx context.Context, height uint64) (*Validators, er
 	return out, nil
 }
 
-// Evidence returns the equivocation evidence that the node holds, not verified.
+// Evidence returns the equivocation evidence that the node has, not verified.
 func (c *Client) Evidence(ctx context.Context) ([]chain.Evidence, error) {
 	var out struct {
 		Evidence []chain.Evidence `json:"evidence"`

@@ -24,11 +24,13 @@ func newBench() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench -u URL,...",
 		Short: "Put load on a network and measure throughput and latency",
-		Long: `Submit messages that exist once, at a rate, over some connections to each node, and follow the final blocks of the first node
-to see when each message is final. It reports the final messages a second, the time from submit to final, and how many accepted
-messages never became final, which must be none: otherwise the exit code is 1.
+		Long: `Submit messages that exist once, at a rate, over some connections to each node. Follow the final blocks of the first node to see
+when each message is final.
 
-The load comes from one process: when it runs on the same machine as the network, it takes its share of the processors.`,
+It reports the final messages a second, the time from submit to final, and how many accepted messages never became final. If there is
+one of these, the exit code is 1.
+
+The load comes from one process. On the same machine as the network, it takes its share of the processors.`,
 		Example: "  diseq bench -u http://127.0.0.1:18080,http://127.0.0.1:18081 --rate 5000 --duration 30s\n  diseq bench --rate 0 --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

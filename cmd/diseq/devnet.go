@@ -30,15 +30,15 @@ func newDevnet() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "devnet --validators N --threshold T --dir DIR --http HOST:PORT",
 		Short: "Run a local network of validators",
-		Long: `Run a whole network on this machine, one process a validator, until SIGTERM or Ctrl-C. It prints "ready" when the first block
-can be made. Validator i serves clients on the port given plus i.
+		Long: `Run a whole network on this machine, one process for each validator, until SIGTERM or Ctrl-C. It prints "ready" when the first
+block can be made. Validator i serves clients on the port of --http plus i.
 
 Everything is under DIR: genesis.json, network.json (addresses, process ids and directories of the nodes), and node0, node1, ... with
 node.yaml, keys, data and node.log. Starting it again on the same DIR continues the chain.
 
-The processes end with this one, however it ends. One that is killed is not started again: do that with the command printed for it.
-With --start K only the first K validators are started, and the others can be, by the commands printed, at any later time. What
-was started by such a command is yours to stop, before the network is started again.`,
+The processes end with this one, in whatever way it ends. It does not restart a process that is killed: use the command that it prints
+for that validator. With --start K it starts the first K validators only, and prints the commands for the others. Stop a validator
+that you started by hand before you start the network again.`,
 		Example: "  diseq devnet --dir ./net\n  diseq devnet --validators 7 --threshold 5 --dir ./net7 --http 127.0.0.1:19000 --start 6",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -57,13 +57,13 @@ was started by such a command is yours to stop, before the network is started ag
 	f.IntVar(&d.validators, "validators", 4, "how many validators")
 	f.Uint32Var(&d.threshold, "threshold", 3, "how many of them must sign, more than half")
 	f.StringVar(&d.dir, "dir", "", "the network's directory")
-	f.StringVar(&d.http, "http", "127.0.0.1:18080", "where the first validator serves clients")
+	f.StringVar(&d.http, "http", "127.0.0.1:18080", "the address at which the first validator serves clients")
 	f.IntVar(&d.start, "start", 0, "how many validators to start; 0 for all")
 	p.register(cmd)
 	return cmd
 }
 
-// prepare makes the network's files, or takes those that are there.
+// prepare makes the network's files, or takes the existing ones.
 func (d *devnet) prepare(ctx context.Context) error {
 	if err := d.sized(); err != nil {
 		return err
@@ -93,7 +93,7 @@ func (d *devnet) prepare(ctx context.Context) error {
 	return d.address()
 }
 
-// sized refuses flags that no network can be made of.
+// sized refuses flags for which there is no network.
 func (d *devnet) sized() error {
 	if d.dir == "" {
 		return usagef("--dir is required")
@@ -104,7 +104,7 @@ func (d *devnet) sized() error {
 	return nil
 }
 
-// open makes the network's identities and its genesis document, or takes those that are there.
+// open makes the network's identities and its genesis document, or takes the existing ones.
 func (d *devnet) open() (err error) {
 	if d.dir, err = filepath.Abs(d.dir); err != nil {
 		return err
@@ -174,15 +174,15 @@ func inUse(data string) (bool, error) {
 	return false, err
 }
 
-// compare refuses flags that say something else than the network that is there. Flags left out
-// agree with anything.
+// compare refuses flags that contradict the existing network. A flag that is left out agrees with
+// anything.
 func (d *devnet) compare() error {
 	g := d.genesis
 	if n := len(g.Validators); d.changed("validators") && d.validators != n {
-		return usagef("%s holds a network of %d validators, --validators says %d: use another --dir", d.dir, n, d.validators)
+		return usagef("%s has a network of %d validators, --validators says %d: use another --dir", d.dir, n, d.validators)
 	}
 	if d.changed("threshold") && d.threshold != g.Threshold {
-		return usagef("%s holds a network of threshold %d, --threshold says %d: use another --dir", d.dir, g.Threshold, d.threshold)
+		return usagef("%s has a network of threshold %d, --threshold says %d: use another --dir", d.dir, g.Threshold, d.threshold)
 	}
 	have, want := g.Parameters, d.parameters
 	for _, p := range []struct {
@@ -195,14 +195,14 @@ func (d *devnet) compare() error {
 		{"synchrony-delta", g.SynchronyDeltaMS, d.deltaMS},
 	} {
 		if d.changed(p.flag) && p.have != p.want {
-			return usagef("%s holds a network with another --%s (%d, not %d): use another --dir", d.dir, p.flag, p.have, p.want)
+			return usagef("%s has a network with another --%s (%d, not %d): use another --dir", d.dir, p.flag, p.have, p.want)
 		}
 	}
 	return d.startable(g)
 }
 
-// create makes identities and the genesis document, in this order: what was cut off is taken up
-// where it was.
+// create makes identities and the genesis document, in this order: a run that was interrupted is
+// completed by the next one.
 func (d *devnet) create() error {
 	random := make([]byte, 4)
 	if _, err := rand.Read(random); err != nil {
@@ -368,7 +368,7 @@ func (p *portPicker) close() {
 	}
 }
 
-// networkFile is network.json: what there is to know of a running network.
+// networkFile is network.json, which describes a running network.
 type networkFile struct {
 	Nodes []networkNode `json:"nodes"`
 }

@@ -106,7 +106,7 @@ func (d *devnet) announce() {
 	}
 }
 
-// command returns what starts a node from any directory, for a shell.
+// command returns the command of a shell that starts a node from any directory.
 func (d *devnet) command(i int) string {
 	return fmt.Sprintf("%s node --config %s", shellQuote(d.executable), shellQuote(d.configPath(i)))
 }
@@ -230,7 +230,7 @@ func lastLine(path string) string {
 	if fi, err := f.Stat(); err == nil && fi.Size() > tail {
 		_, _ = f.Seek(-tail, io.SeekEnd) // then it is read from the start
 	}
-	content, _ := io.ReadAll(io.LimitReader(f, tail)) // what came is better than nothing
+	content, _ := io.ReadAll(io.LimitReader(f, tail)) // a part is better than nothing
 	lines := strings.Split(strings.TrimSpace(string(content)), "\n")
 	if last := lines[len(lines)-1]; last != "" {
 		return last

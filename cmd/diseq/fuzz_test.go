@@ -105,7 +105,8 @@ func FuzzLoadBlock(f *testing.F) {
 	f.Add([]byte(mark + own[0].String()[:60] + mark + own[1].String()))
 	f.Add([]byte(mark))
 	f.Fuzz(func(t *testing.T, line []byte) {
-		l := &load{open: map[chain.Hash]*sending{}, drained: make(chan struct{}, 1)}
+		l := &load{}
+		l.begin()
 		for _, id := range own {
 			l.open[id] = &sending{at: time.Now(), accepted: true}
 		}

@@ -13,19 +13,19 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// gets are the things to read, and how.
+// gets are the subcommands of get, and how each of them reads.
 var gets = []struct {
 	use, short, example string
 	read                func(ctx context.Context, c *client.Client, arg string) (any, error)
 }{
-	{"message ID", "Where a message stands", "message 28dadf62a2991e506bb60a90b5afbb5df16c9d7ae0fe9d3074a75c534afa23a5", getMessage},
+	{"message ID", "The state of a message", "message 28dadf62a2991e506bb60a90b5afbb5df16c9d7ae0fe9d3074a75c534afa23a5", getMessage},
 	{"receipt ID", "The receipt of a final message", `receipt "$(head -1 ids.txt)" > receipt.json`, getReceipt},
 	{"block HEIGHT|latest", "A final block with its messages", "block latest", getBlock},
 	{"validators HEIGHT", "The validator set in force at a height", "validators 1", getValidators},
 	{"status", "The node's view of itself and of the chain", "status", getStatus},
 	{"ready", "Whether the node has caught up; asked on its operations listener", "ready -u http://127.0.0.1:18280", getReady},
 	{"genesis", "The genesis document that the node has", "genesis", getGenesis},
-	{"evidence", "The evidence of broken rules that the node holds", "evidence > evidence.json", getEvidence},
+	{"evidence", "The evidence of broken rules that the node has", "evidence > evidence.json", getEvidence},
 }
 
 func newGet() *cobra.Command {
@@ -33,7 +33,7 @@ func newGet() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "get",
 		Short:   "Read a message, a receipt, a block, or what a node knows",
-		Long:    "Read something from a node and print it as JSON. What a node says is its word; a receipt is checked with diseq verify.",
+		Long:    "Read something from a node and print it as JSON. The answer is the node's word. Check a receipt with diseq verify.",
 		Example: "  diseq get block latest\n  diseq get -u http://127.0.0.1:18081 receipt ID > receipt.json",
 		Args:    cobra.NoArgs,
 		RunE:    func(*cobra.Command, []string) error { return usagef("say what to get") },
@@ -101,8 +101,8 @@ func getValidators(ctx context.Context, c *client.Client, arg string) (any, erro
 
 func getStatus(ctx context.Context, c *client.Client, _ string) (any, error) { return c.Status(ctx) }
 
-// getReady fails with what the node says it lacks, so that the exit code is a health check where
-// there is no other tool.
+// getReady fails with the reason why the node is not ready, so that the exit code is a health check
+// where there is no other tool.
 func getReady(ctx context.Context, c *client.Client, _ string) (any, error) {
 	return map[string]any{"ready": true}, c.Ready(ctx)
 }
@@ -139,8 +139,9 @@ func newTail() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tail [-u URL] [--from HEIGHT]",
 		Short: "Follow the final blocks as they come",
-		Long: `Print final blocks, one line of JSON each, in order and without a gap: from a height on if one is given, then each new one as it
-becomes final. A connection that breaks is made again. Ctrl-C ends it.`,
+		Long: `Print final blocks, one line of JSON each, in order and without a gap: from --from on, then each new one as it becomes final.
+Without --from it prints new blocks only. If the connection breaks, it goes on where it was, at another node if several are given.
+Ctrl-C ends it.`,
 		Example: "  diseq tail --from 1\n  diseq tail --from 1 --count 10 | jq .header.height",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -171,7 +172,7 @@ becomes final. A connection that breaks is made again. Ctrl-C ends it.`,
 		},
 	}
 	n.register(cmd.Flags())
-	cmd.Flags().Uint64Var(&from, "from", 0, "the first height; only new blocks if left out")
+	cmd.Flags().Uint64Var(&from, "from", 0, "the first height; by default only new blocks")
 	cmd.Flags().Uint64Var(&count, "count", 0, "how many blocks to print; 0 for no end")
 	return cmd
 }

@@ -25,12 +25,14 @@ func newInit() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init --dir DIR --name NAME",
 		Short: "Make the identity of a new validator, and its vote store",
-		Long: `Make the identity of a new validator: DIR/keys with its two secret keys (files 0600) and public.json, which goes into a genesis
-document; DIR/data with its vote store; and DIR/node.yaml, a configuration to start from.
+		Long: `Make the identity of a new validator. DIR/keys gets its two secret keys (files 0600) and public.json, which goes into a genesis
+document. DIR/data gets its vote store, and DIR/node.yaml is a configuration to start from.
 
-An identity is made once. The vote store remembers what the validator signed, so that it never signs the opposite; it is made
-here, together with the identity, and never again: a validator that lost it rejoins by itself, and one that votes from a
-copy or an empty one can break the chain's agreement. Where there is an identity already nothing is changed.`,
+An identity is made once. The vote store records every vote of the validator, so that it never signs the opposite. It is made here,
+together with the identity, and never again. A validator that lost its vote store rejoins by itself. Never start one with a copy of a
+vote store, or with an empty one in its place: it can break the chain's agreement.
+
+If DIR has an identity already, the command changes nothing and fails.`,
 		Example: "  diseq init --dir ./v0 --name v0\n  diseq genesis --chain-id my-chain --threshold 3 -o genesis.json v*/keys/public.json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -56,7 +58,7 @@ copy or an empty one can break the chain's agreement. Where there is an identity
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "the node's directory")
-	cmd.Flags().StringVar(&name, "name", "", "what people call the validator; the directory's name if left out")
+	cmd.Flags().StringVar(&name, "name", "", "the validator's name, for people; by default the name of the directory")
 	return cmd
 }
 
@@ -138,10 +140,10 @@ func (p *parameters) register(cmd *cobra.Command) {
 	f.Uint32Var(&p.MaxMessageBytes, "max-message-bytes", d.MaxMessageBytes, "the largest message")
 	f.Uint32Var(&p.MaxBlockBytes, "max-block-bytes", d.MaxBlockBytes, "the largest block")
 	f.DurationVar(&p.roundTimeout, "round-timeout", time.Duration(d.RoundTimeoutMS)*time.Millisecond,
-		"when a round without a decision is given up: at least three one-way delays")
-	f.DurationVar(&p.maxRoundTimeout, "max-round-timeout", time.Duration(d.MaxRoundTimeoutMS)*time.Millisecond, "the longest that grows to")
+		"when the validators give up a round without a decision: at least three one-way delays")
+	f.DurationVar(&p.maxRoundTimeout, "max-round-timeout", time.Duration(d.MaxRoundTimeoutMS)*time.Millisecond, "the largest value of the round timeout, which grows after each failed round")
 	f.DurationVar(&p.synchronyDelta, "synchrony-delta", 0,
-		"the synchrony wait, 10ms to 1m: agreement withstands t-1 malicious validators while messages arrive within it; 0 for none")
+		"the synchrony wait, 10ms to 1m: while messages arrive within it, agreement withstands t-1 malicious validators; 0 for none")
 }
 
 // deltaMS is Delta of the synchrony wait in milliseconds.
@@ -175,12 +177,12 @@ func newGenesis() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "genesis --chain-id ID --threshold T public.json...",
 		Short: "Make a genesis document from the public keys of its validators",
-		Long: `Make a genesis document: the chain's name, its validators in the order of the files, and its constants. All nodes and all
-who verify receipts need the same document; its hash is the identity of the chain.
+		Long: `Make a genesis document: the chain's name, its validators in the order of the files, and its constants. Every node needs the same
+document, and so does everyone who verifies receipts. Its hash is the identity of the chain.
 
-The threshold t is how many of the n validators must sign: more than half. It decides what is tolerated: n-t validators may be
-down, and 2t-n-1 may be malicious on any network. With --synchrony-delta, t-1 may be while messages arrive within that time, and
-every block takes more than twice as long.`,
+The threshold t is how many of the n validators must sign: more than half. It decides which failures the chain tolerates: n-t
+validators may be down, and 2t-n-1 may be malicious on any network. With --synchrony-delta, t-1 may be malicious while messages arrive
+within that time, and every block takes more than twice as long.`,
 		Example: "  diseq genesis --chain-id my-chain --threshold 3 -o genesis.json v?/keys/public.json",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -218,8 +220,8 @@ every block takes more than twice as long.`,
 	}
 	cmd.Flags().StringVar(&chainID, "chain-id", "", "the chain's name: 1 to 64 of a-z, 0-9, '-' and '.'")
 	cmd.Flags().Uint32Var(&threshold, "threshold", 0, "how many validators must sign, more than half")
-	cmd.Flags().Uint64Var(&at, "time-ms", 0, "the time of block 0 in Unix milliseconds; now if left out")
-	cmd.Flags().StringVarP(&out, "output", "o", "", "the file to write, which must not exist; the standard output if left out")
+	cmd.Flags().Uint64Var(&at, "time-ms", 0, "the time of block 0 in Unix milliseconds; by default now")
+	cmd.Flags().StringVarP(&out, "output", "o", "", "the file to write, which must not exist; by default the standard output")
 	p.register(cmd)
 	return cmd
 }

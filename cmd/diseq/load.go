@@ -94,13 +94,18 @@ func (r *result) String() string {
 	return b.String()
 }
 
+// begin makes the counts of a run, all zero.
+func (l *load) begin() {
+	l.open, l.drained = map[chain.Hash]*sending{}, make(chan struct{}, 1)
+	l.accept, l.finality = newHistogram(), newHistogram()
+}
+
 func (l *load) run(ctx context.Context) (*result, error) {
 	status, err := l.clients[0].Status(ctx)
 	if err != nil {
 		return nil, err
 	}
-	l.open, l.drained = map[chain.Hash]*sending{}, make(chan struct{}, 1)
-	l.accept, l.finality = newHistogram(), newHistogram()
+	l.begin()
 	following, stopFollowing := context.WithCancel(ctx)
 	followed := make(chan error, 1)
 	go func() { followed <- l.clients[0].Lines(following, status.Height+1, l.block) }()
@@ -153,7 +158,7 @@ func (l *load) submit(submitting, ctx context.Context, c *client.Client, index, 
 			return
 		}
 		if now := time.Now(); due.Add(time.Second).Before(now) {
-			// what fell behind is made up for, but does not become a flood
+			// a delay is made up for, but not with a flood
 			due = now.Add(-time.Second)
 		}
 		due = due.Add(every)
@@ -308,7 +313,7 @@ func (l *load) firstError() error {
 	return l.failure
 }
 
-// longest is the longest time that is told from longer ones.
+// longest is the longest time that a histogram tells apart.
 const longest = 24 * time.Hour
 
 // newHistogram returns a histogram of times within 1 %.

@@ -262,7 +262,7 @@ func TestSubmitNamesTheLinesWithoutAnAnswerOrAReceipt(t *testing.T) {
 	}
 }
 
-// A pipe that stays open is no reason to hold its lines back.
+// Lines from a pipe are submitted while the pipe stays open.
 func TestSubmitTakesLinesFromAPipeThatStaysOpen(t *testing.T) {
 	_, url := startFake(t, func(int) (int, bool) { return http.StatusAccepted, false })
 	in, input := io.Pipe()

@@ -50,7 +50,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return 0
 	}
 	var usage usageError
-	// what fails before a command runs is about how it was called
+	// an error before a command runs is about how it was called
 	wrong := !running || errors.As(err, &usage)
 	text := oneLine(err)
 	if wrong {

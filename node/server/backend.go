@@ -10,30 +10,30 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// Backend is what the handlers need of a node. Its methods are called concurrently. What they
-// return is shared and must not be changed by either side afterwards. Errors name what was asked
-// for; those below are told to clients as they are. Any other is answered with 500 and a generic
-// text, and logged.
+// Backend is the node behind the handlers. Its methods are called concurrently. Their results are
+// shared: neither side may change them afterwards. An error names the thing that was asked for.
+// Clients are shown the errors below as they are. Any other is answered with 500 and a generic text,
+// and logged.
 type Backend interface {
 	// Genesis returns the document that the chain started from.
 	Genesis() *chain.Genesis
 
 	// Submit accepts all of messages or none. When it returns without error they are durable and
-	// result i is about messages[i]; a message already known is answered with what is known of it.
+	// result i is about messages[i]; for a known message it is the message's state.
 	// The backend may keep the messages: their data is never written to again. They are neither
 	// empty nor longer than max_message_bytes. Errors: [FullError], [RequestError],
 	// [ErrStorageLow], [ErrUnavailable].
 	Submit(ctx context.Context, messages []chain.Message) ([]SubmitResult, error)
 
-	// Wait returns nil once every id is final, or ctx's error. Ids never seen are waited for like
-	// pending ones.
+	// Wait returns nil once every id is final, or ctx's error. It waits for an unknown id as for a
+	// pending one.
 	Wait(ctx context.Context, ids []chain.Hash) error
 
-	// Message returns where a message stands. Error: [ErrNotFound] if it was never seen.
+	// Message returns the state of a message. Error: [ErrNotFound] if this node has never seen it.
 	Message(ctx context.Context, id chain.Hash) (*MessageStatus, error)
 
-	// Receipts returns one receipt for each id, in their order, nil for what is not final. Asking
-	// for the messages of a block together lets the backend build its tree once.
+	// Receipts returns one receipt for each id, in their order, nil for a message that is not final.
+	// Asking for the messages of a block together lets the backend build its tree once.
 	Receipts(ctx context.Context, ids []chain.Hash) ([]*chain.Receipt, error)
 
 	// Block returns the final block at height; height 0 is genesis, without messages and with a
@@ -54,7 +54,8 @@ type Backend interface {
 	// oldest first.
 	Pending(ctx context.Context, limit, maxBytes int) ([]chain.Message, error)
 
-	// Commitments returns the VRF commitments held for the current and the next beacon epoch.
+	// Commitments returns the VRF commitments that this node has for the current and the next beacon
+	// epoch.
 	Commitments() []chain.Commitment
 
 	// StateRoot returns the newest root of the trie that is computed.
@@ -71,12 +72,12 @@ type Backend interface {
 	// height. Error: [ErrNotFound] if the set of that height is not decided yet.
 	Validators(ctx context.Context, height uint64) (*ValidatorsStatus, error)
 
-	// Evidence returns at most limit pieces of the equivocation evidence held, oldest first.
+	// Evidence returns at most limit pieces of the equivocation evidence on this node, oldest first.
 	Evidence(ctx context.Context, limit int) ([]chain.Evidence, error)
 
-	// Ready returns nil if the node is caught up and able to serve, or what is missing. It never
-	// depends on a quorum being up: a probe that failed then would take the whole network out of
-	// service at once.
+	// Ready returns nil if the node has caught up and is able to serve, otherwise the reason why not.
+	// It never depends on a quorum being up: a probe that failed then would take the whole network
+	// out of service at once.
 	Ready() error
 }
 
@@ -87,7 +88,7 @@ type SubmitResult struct {
 	Final bool
 }
 
-// MessageStatus is where a message stands.
+// MessageStatus is the state of a message.
 type MessageStatus struct {
 	ID      chain.Hash
 	Message chain.Message
@@ -159,7 +160,7 @@ type Status struct {
 	Tolerance Tolerance `json:"tolerance"`
 	// Synchrony is nil on a chain without the synchrony wait.
 	Synchrony *Synchrony `json:"synchrony,omitempty"`
-	// Evidence is how many pieces of evidence of broken rules the node holds.
+	// Evidence is how many pieces of evidence of broken rules the node has.
 	Evidence int          `json:"evidence"`
 	Peers    []PeerStatus `json:"peers"`
 	Pool     PoolStatus   `json:"pool"`
@@ -169,11 +170,11 @@ type Status struct {
 // Synchrony is the state of the synchrony wait.
 type Synchrony struct {
 	DeltaMS uint32 `json:"delta_ms"`
-	// Healthy says whether this node hears within Delta what enough validators say. While it does
-	// not, it does not vote to finalize.
+	// Healthy says whether this node receives the messages of enough validators within Delta. While
+	// it does not, it does not vote to finalize.
 	Healthy bool `json:"healthy"`
-	// Settled says whether it has done so for 2 Delta, and has heard again what was said before.
-	// Until then it does not vote to notarize.
+	// Settled says whether it has been healthy for 2 Delta, and whether its peers have sent their
+	// earlier messages again. Until then it does not vote to notarize.
 	Settled bool `json:"settled"`
 }
 
@@ -193,7 +194,7 @@ type PeerStatus struct {
 	Name      string          `json:"name"`
 	PublicKey chain.PublicKey `json:"public_key"`
 	Connected bool            `json:"connected"`
-	// Height is the last final height that the peer told of.
+	// Height is the last final height that the peer reported.
 	Height uint64 `json:"height"`
 }
 
@@ -237,24 +238,24 @@ type ValidatorStatus struct {
 
 // Errors of a Backend. They may be wrapped; the text is shown to the client.
 var (
-	// ErrNotFound: there is no such message, block, root or set; answered with 404.
+	// ErrNotFound says that there is no such message, block, root or set. It is answered with 404.
 	ErrNotFound = errors.New("not found")
-	// ErrStorageLow: the disk is too full to accept messages; answered with 503.
+	// ErrStorageLow says that the disk is too full to accept messages. It is answered with 503.
 	ErrStorageLow = errors.New("storage is low")
-	// ErrUnavailable: the node cannot serve the request now (stopping, not caught up); answered
-	// with 503.
+	// ErrUnavailable says that the node cannot serve the request now: it is stopping, or has not
+	// caught up. It is answered with 503.
 	ErrUnavailable = errors.New("unavailable")
 )
 
-// FullError says that the pool has no room for the request; answered with 429.
+// FullError says that the pool has no room for the request now. It is answered with 429.
 type FullError struct {
-	// RetryAfter is when trying again makes sense; it is rounded up to whole seconds, at least one.
+	// RetryAfter is when a retry makes sense; it is rounded up to whole seconds, at least one.
 	RetryAfter time.Duration
 }
 
 // Error implements error.
 func (e *FullError) Error() string {
-	return fmt.Sprintf("the pool of pending messages is full, try again in %v", e.RetryAfter)
+	return fmt.Sprintf("the pool of pending messages is full: try again in %v", e.RetryAfter)
 }
 
 // RequestError says that a request can never be accepted as it is: no retry will change that.

@@ -21,11 +21,11 @@ func decodeBatch(body []byte) ([][]byte, error) {
 		}
 		length, n := binary.Uvarint(body)
 		if n <= 0 {
-			return nil, badRequest("message %d: its length is no uvarint of 64 bits", len(out))
+			return nil, badRequest("message %d: its length is not a uvarint of 64 bits", len(out))
 		}
 		body = body[n:]
 		if length > uint64(len(body)) {
-			return nil, badRequest("message %d: its length is %d, only %d bytes are left", len(out), length, len(body))
+			return nil, badRequest("message %d: its length is %d, but only %d bytes are left", len(out), length, len(body))
 		}
 		out = append(out, body[:length:length])
 		body = body[length:]
@@ -34,5 +34,5 @@ func decodeBatch(body []byte) ([][]byte, error) {
 }
 
 func tooManyMessages() *apiError {
-	return tooLarge("more than %d messages in a request", maxBatchMessages)
+	return tooLarge("the request has more than %d messages", maxBatchMessages)
 }

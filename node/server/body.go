@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// smallBody is how much of a body every request may hold; for more it takes one of
+// smallBody is how much of a body every request may hold. For more, it takes one of
 // Limits.LargeBodies places.
 const smallBody = 64 << 10
 
@@ -31,7 +31,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit int64) (
 		case <-r.Context().Done():
 			return nil, release, fmt.Errorf("read body: %w", r.Context().Err())
 		case <-time.After(s.limits.BodyTimeout):
-			return nil, release, &apiError{http.StatusServiceUnavailable, "busy", "too many large requests at the same time", time.Second}
+			return nil, release, &apiError{http.StatusServiceUnavailable, "busy", "too many large requests at the same time: try again", time.Second}
 		}
 		if r.ContentLength > 0 {
 			buffer.Grow(int(r.ContentLength) - buffer.Len() + bytes.MinRead)
@@ -45,7 +45,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit int64) (
 		return nil, release, bodyError(err)
 	}
 	if rw, ok := w.(*response); ok {
-		// what follows may take as long as the client is willing to wait
+		// the answer may take as long as the client is willing to wait
 		rw.readDeadline(time.Time{})
 	}
 	return buffer.Bytes(), release, nil
@@ -58,5 +58,5 @@ func bodyError(err error) error {
 	if errors.As(err, &long) || errors.Is(err, os.ErrDeadlineExceeded) {
 		return fmt.Errorf("read body: %w", err)
 	}
-	return badRequest("the body could not be read to its end")
+	return badRequest("the body ended early or is badly framed")
 }

@@ -34,8 +34,8 @@ const unsupportedMediaType = "unsupported_media_type"
 // statusClientGone is recorded, never sent: the client went away before there was an answer.
 const statusClientGone = 499
 
-// answerTo finds the answer for an error of a handler or of the backend; internal is true if it
-// says nothing that a client may see.
+// answerTo finds the answer for an error of a handler or of the backend; internal is true if the
+// error is not for a client to see.
 func answerTo(err error) (answer *apiError, internal bool) {
 	var (
 		api     *apiError
@@ -61,13 +61,13 @@ func answerTo(err error) (answer *apiError, internal bool) {
 	case errors.Is(err, ErrUnavailable):
 		return &apiError{http.StatusServiceUnavailable, "unavailable", err.Error(), time.Second}, false
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return &apiError{status: http.StatusRequestTimeout, code: "body_timeout", message: "the body took too long"}, false
+		return &apiError{status: http.StatusRequestTimeout, code: "body_timeout", message: "the body took too long to arrive"}, false
 	}
 	return &apiError{status: http.StatusInternalServerError, code: "internal", message: "internal error"}, true
 }
 
-// handlerFunc is a handler that returns what went wrong instead of answering it. It has written
-// nothing then.
+// handlerFunc is a handler that returns an error instead of answering it. It has written nothing
+// then.
 type handlerFunc func(w http.ResponseWriter, r *http.Request) error
 
 // json answers errors in the form of /v1, text in that of the proof of concept's routes.
@@ -125,7 +125,7 @@ func writeTextError(w http.ResponseWriter, e *apiError) {
 func writeText(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = w.Write([]byte(text)) // the client is gone: nobody is left to tell
+	_, _ = w.Write([]byte(text)) // it fails if the client is gone
 }
 
 func writeJSONError(w http.ResponseWriter, e *apiError) { writeJSONBytes(w, e.status, errorJSON(e)) }
@@ -145,7 +145,7 @@ func errorJSON(e *apiError) []byte {
 func writeJSONBytes(w http.ResponseWriter, status int, b []byte) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(b) // the client is gone: nobody is left to tell
+	_, _ = w.Write(b) // it fails if the client is gone
 }
 
 // writeJSON answers 200 with v.

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// handler puts routes behind what every request passes: deadlines, metrics, and answers for what is
-// not a route.
+// handler puts routes behind the steps that every request passes: deadlines, metrics, and answers
+// where there is no route.
 func (s *Server) handler(routes []route) http.Handler {
 	mux := http.NewServeMux()
 	for _, r := range routes {
@@ -51,7 +51,7 @@ func (s *Server) noRoute(mux *http.ServeMux, w http.ResponseWriter, r *http.Requ
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
 		err = &apiError{
 			status: http.StatusMethodNotAllowed, code: "method_not_allowed",
-			message: "this route answers " + strings.Join(allowed, " and ") + " only",
+			message: "this route takes " + strings.Join(allowed, " and ") + " only",
 		}
 	}
 	if r.URL.Path == "/v1" || strings.HasPrefix(r.URL.Path, "/v1/") {

@@ -11,8 +11,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// jsonBody reads a JSON body value by value, without reflection: submissions are the hot path, and
-// their errors name the place in the body. What it reads is RFC 8259, UTF-8 only.
+// jsonBody reads a JSON body (RFC 8259, UTF-8 only) value by value, without reflection: submissions
+// are the hot path, and their errors name the place in the body.
 type jsonBody struct{ *jsontext.Decoder }
 
 // readJSON returns a reader of body. Members that are named twice are for its caller to refuse.

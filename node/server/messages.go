@@ -19,7 +19,7 @@ const (
 	receiptsAtOnce = 256
 )
 
-// checkMessage is what the server itself asks of a message; index is its place in the request.
+// checkMessage checks the size of a message; index is its place in the request.
 func (s *Server) checkMessage(index int, data []byte) error {
 	limit := s.backend.Genesis().Parameters.MaxMessageBytes
 	switch {
@@ -77,7 +77,7 @@ func waitOf(r *http.Request) (time.Duration, error) {
 		return 0, nil
 	case "final":
 	default:
-		return 0, badRequest("wait=%q: want \"final\"", q.Get("wait"))
+		return 0, badRequest("wait=%q: the only value is \"final\"", q.Get("wait"))
 	}
 	if !q.Has("timeout") {
 		return defaultWait, nil
@@ -202,8 +202,8 @@ func (b jsonBody) superfluous(known bool) error {
 	return b.wrong("unknown field")
 }
 
-// answerReceipts waits until results are final, or as long as asked, and writes what is final then
-// with its receipt: 200 if that is all, else 202.
+// answerReceipts waits until results are final, or as long as asked, and writes the final ones with
+// their receipts: 200 if all are final, otherwise 202.
 func (s *Server) answerReceipts(w http.ResponseWriter, r *http.Request, results []SubmitResult, wait time.Duration) error {
 	ids := make([]chain.Hash, len(results))
 	for i := range results {
@@ -256,7 +256,7 @@ func (s *Server) answerReceipts(w http.ResponseWriter, r *http.Request, results 
 		writeJSONBytes(w, status, out)
 		return nil
 	}
-	_, _ = w.Write(out) // the client is gone: nobody is left to tell
+	_, _ = w.Write(out) // it fails if the client is gone
 	return nil
 }
 
@@ -343,6 +343,6 @@ func (s *Server) receipt(w http.ResponseWriter, r *http.Request) error {
 	}
 	return &apiError{
 		status: http.StatusConflict, code: "pending",
-		message: fmt.Sprintf("message %v is pending: it has a receipt once it is final", id),
+		message: fmt.Sprintf("message %v is pending: ask again once it is final", id),
 	}
 }

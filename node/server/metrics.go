@@ -20,20 +20,20 @@ type metrics struct {
 func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "diseq_http_requests_total", Help: "HTTP requests answered, by route and status code (499: the client went away).",
+			Name: "diseq_http_requests_total", Help: "HTTP requests, by route and status code of the answer (499: the client went away before it).",
 		}, []string{"route", "code"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "diseq_http_request_duration_seconds", Help: "Time to answer HTTP requests, by route; streams last as long as their reader.",
+			Name: "diseq_http_request_duration_seconds", Help: "Time to answer HTTP requests, by route. A stream lasts as long as its reader.",
 			Buckets: []float64{.001, .005, .02, .1, .5, 1, 2, 5, 10, 60},
 		}, []string{"route"}),
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "diseq_http_rejected_total", Help: "HTTP input rejected, by reason: the code of the error answered.",
+			Name: "diseq_http_rejected_total", Help: "HTTP requests refused, by reason: the code of the error in the answer.",
 		}, []string{"reason"}),
 		brokenOff: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "diseq_http_broken_answers_total", Help: "Answers and streams that broke off with an error after they had begun, by route.",
 		}, []string{"route"}),
 		streams: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "diseq_http_streams", Help: "Block streams open.",
+			Name: "diseq_http_streams", Help: "Open block streams.",
 		}),
 	}
 	if r != nil {

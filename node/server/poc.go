@@ -265,7 +265,7 @@ func writeLegacyBlock(w http.ResponseWriter, block *chain.FinalBlock, set *Valid
 		}
 		out = append(out, ']')
 	}
-	// the client is gone: nobody is left to tell
+	// it fails if the client is gone
 	_, _ = w.Write(fmt.Appendf(out, `,"timestamp":%d}`, seconds))
 }
 

@@ -116,7 +116,7 @@ func TestScheduleTellsWhyTheNodeRefuses(t *testing.T) {
 		retryAfter string
 		text       string
 	}{
-		{&FullError{RetryAfter: 1500 * time.Millisecond}, 429, "2", "the pool of pending messages is full, try again in 1.5s"},
+		{&FullError{RetryAfter: 1500 * time.Millisecond}, 429, "2", "the pool of pending messages is full: try again in 1.5s"},
 		{ErrStorageLow, 503, "10", "fake: storage is low"},
 		{ErrUnavailable, 503, "1", "fake: unavailable"},
 		{&RequestError{Reason: "no"}, 400, "", "no"},
@@ -291,8 +291,8 @@ func TestLegacyPathsOfOtherMethodsAndNames(t *testing.T) {
 		status        int
 		allow, prefix string
 	}{
-		{http.MethodGet, "/schedule", 405, "POST", "this route answers POST only"},
-		{http.MethodPost, "/get/height", 405, "GET, HEAD", "this route answers GET and HEAD only"},
+		{http.MethodGet, "/schedule", 405, "POST", "this route takes POST only"},
+		{http.MethodPost, "/get/height", 405, "GET, HEAD", "this route takes GET and HEAD only"},
 		{http.MethodGet, "/nothing", 404, "", "no such route"},
 	} {
 		got := do(t, h, request{method: c.method, path: c.path})

@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Options is what a Server is made of.
+// Options are the parts of a Server.
 type Options struct {
 	Backend Backend
 	Logger  *slog.Logger
@@ -26,7 +26,8 @@ type Options struct {
 	Limits Limits
 }
 
-// Limits bounds what clients can make the node hold or wait for. A zero field means its default.
+// Limits bounds the memory and the time that clients can cost the node. A zero field means its
+// default.
 type Limits struct {
 	// Connections is the largest number of open connections of each listener (default 1024); more
 	// wait in the kernel's queue.
@@ -45,8 +46,8 @@ type Limits struct {
 	WriteTimeout time.Duration
 	// Heartbeat is the time between two comments on a silent event stream (default 15 s).
 	Heartbeat time.Duration
-	// Drain is how long open requests may take once the server is told to stop (default 10 s).
-	// Streams end at once.
+	// Drain is how long open requests may take once the server stops (default 10 s). Streams end at
+	// once.
 	Drain time.Duration
 }
 
@@ -84,7 +85,7 @@ type Server struct {
 	blocks *blockCache
 	// streams and large are semaphores of Limits.Streams and Limits.LargeBodies.
 	streams, large chan struct{}
-	// stopping is closed when the server is told to stop: streams and waiting clients end then.
+	// stopping is closed when the server begins to stop: streams and waiting requests end then.
 	stopping chan struct{}
 
 	public, operations http.Handler

@@ -17,7 +17,7 @@ var openAPIDocument []byte
 
 func (s *Server) openAPI(w http.ResponseWriter, _ *http.Request) error {
 	w.Header().Set("Content-Type", "application/yaml")
-	_, _ = w.Write(openAPIDocument) // the client is gone: nobody is left to tell
+	_, _ = w.Write(openAPIDocument) // it fails if the client is gone
 	return nil
 }
 
@@ -29,8 +29,8 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) error {
 	return writeJSON(w, status)
 }
 
-// validators answers for the next height to become final if none is asked for: that is the set in
-// force.
+// validators answers for the next height to become final unless the request names one: that is the
+// set in force.
 func (s *Server) validators(w http.ResponseWriter, r *http.Request) error {
 	last, _ := s.backend.FinalHeight()
 	height := last + 1

@@ -30,7 +30,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 		defer s.metrics.streams.Dec()
 	default:
 		return &apiError{
-			http.StatusServiceUnavailable, "too_many_streams", fmt.Sprintf("%d streams are open already", cap(s.streams)), 10 * time.Second,
+			http.StatusServiceUnavailable, "too_many_streams", fmt.Sprintf("%d streams are open already: try again later", cap(s.streams)), 10 * time.Second,
 		}
 	}
 	out := &streamWriter{w: w, control: http.NewResponseController(w), events: wantsEvents(r.Header.Values("Accept"))}
@@ -111,7 +111,7 @@ func (s *Server) streamStart(r *http.Request) (uint64, error) {
 }
 
 // wantsEvents reports whether text/event-stream is named and not less wanted than
-// application/x-ndjson. Whoever asks for neither gets the latter.
+// application/x-ndjson. A client that asks for neither gets the latter.
 func wantsEvents(accept []string) bool {
 	events, lines := -1.0, 0.0
 	for part := range strings.SplitSeq(strings.Join(accept, ","), ",") {
@@ -145,7 +145,7 @@ const positionHeader = "Diseq-Stream-From"
 
 // start says where the stream begins, before there is a block: a client that asked for new blocks
 // resumes there if the connection breaks before the first. An event with an id alone sets the
-// client's last event id and is no event to its user (WHATWG HTML, section 9.2.6).
+// client's last event id and dispatches nothing (WHATWG HTML, section 9.2.6).
 func (s *streamWriter) start(next uint64, head bool) error {
 	h := s.w.Header()
 	h.Set("Content-Type", "application/x-ndjson")

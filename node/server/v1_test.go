@@ -97,7 +97,7 @@ func TestSubmitRefusesAllOrNothingAndNamesTheMessage(t *testing.T) {
 		{"empty batch", batchType, "", 400, "empty_request", "no messages"},
 		{"empty message in batch", batchType, batchOf("a", "", "b"), 400, "empty_message", "message 1"},
 		{"long message in batch", batchType, batchOf("a", "b", long), 413, "too_large", "message 2"},
-		{"length beyond the batch", batchType, batchOf("a") + "\x05ab", 400, "malformed", "message 1: its length is 5, only 2"},
+		{"length beyond the batch", batchType, batchOf("a") + "\x05ab", 400, "malformed", "message 1: its length is 5, but only 2"},
 		{"endless length", batchType, batchOf("a") + strings.Repeat("\xff", 11), 400, "malformed", "message 1"},
 		{"cut length", batchType, "\x80", 400, "malformed", "message 0"},
 		{"too many in batch", batchType, strings.Repeat("\x01a", maxBatchMessages+1), 413, "too_large", "10000 messages"},

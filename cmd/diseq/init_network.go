@@ -23,14 +23,15 @@ func newInitNetwork() *cobra.Command {
 	d := devnet{}
 	cmd := &cobra.Command{
 		Use:   "init-network --dir DIR --validators N --threshold T --peer 'HOST{i}:PORT'",
-		Short: "Make the files of a network whose nodes run elsewhere, in containers for instance",
+		Short: "Make the files of a network whose nodes run elsewhere, such as in containers",
 		Long: `Make all files of a new network: DIR/genesis.json, DIR/peers.json, and DIR/node0, DIR/node1, ... with node.yaml, the keys (0600)
-and the data directory with the vote store. node.yaml names the other files relative to itself. Validator i is reached by the
-others at the address given by --peer, with i for {i}, and listens on that port.
+and the data directory with the vote store. node.yaml names the other files relative to itself. The others reach validator i at the
+address of --peer, with i for {i}; it listens on that port.
 
-It may run before every start: what is there is never replaced, and what was cut off is completed. Flags that say something else than
-the genesis document are refused. Whoever runs this command holds every key; on machines of different owners each
-makes its own with diseq init.`,
+The command may run before every start. It replaces no file, and completes a run that was interrupted. It refuses flags that
+contradict the genesis document.
+
+The machine that runs this command has every key. On machines of different owners, let each owner make an identity with diseq init.`,
 		Example: "  diseq init-network --dir ./net --peer 'node{i}:7700'\n" +
 			"  diseq init-network --dir /network --validators 7 --threshold 5 --peer '10.0.0.1{i}:7700' --owner 65532:65532",
 		Args: cobra.NoArgs,
@@ -61,10 +62,10 @@ makes its own with diseq init.`,
 	f.IntVar(&d.validators, "validators", 4, "how many validators")
 	f.Uint32Var(&d.threshold, "threshold", 3, "how many of them must sign, more than half")
 	f.StringVar(&d.dir, "dir", "", "the network's directory")
-	f.StringVar(&to.peer, "peer", "", "where the others reach validator i: host:port with {i} for its number")
-	f.StringVar(&to.public, "public", ":8080", "where each node serves clients")
-	f.StringVar(&to.operations, "operations", "127.0.0.1:9090", "where each node serves metrics and probes")
-	f.StringVar(&owner, "owner", "", "UID:GID, in numbers, of whom all files are to be; takes the right to give files away")
+	f.StringVar(&to.peer, "peer", "", "the address at which the others reach validator i: host:port with {i} for its number")
+	f.StringVar(&to.public, "public", ":8080", "the address at which each node serves clients")
+	f.StringVar(&to.operations, "operations", "127.0.0.1:9090", "the address at which each node serves metrics and probes")
+	f.StringVar(&owner, "owner", "", "numeric UID:GID that will own all files (needs CAP_CHOWN)")
 	p.register(cmd)
 	return cmd
 }
@@ -107,8 +108,8 @@ func (d *devnet) place(to placement) error {
 	})
 }
 
-// configs returns what n nodes are configured with and the addresses of their peers, without names
-// and keys.
+// configs returns the configurations of n nodes and the addresses of their peers, without names and
+// keys.
 func (p placement) configs(n int) ([]node.Config, node.PeersFile, error) {
 	var peers node.PeersFile
 	configs := make([]node.Config, n)
@@ -143,7 +144,7 @@ func unlessThere(path string, write func(path string) error) error {
 	return write(path)
 }
 
-// ownership returns what gives a directory with all that is in it to an owner.
+// ownership returns a function that gives a directory, with all its contents, to an owner.
 func ownership(owner string) (func(dir string) error, error) {
 	user, group, _ := strings.Cut(owner, ":")
 	uid, err := strconv.ParseUint(user, 10, 31)
