@@ -61,7 +61,7 @@
 // vote leaves ([Persist]). A validator that lost its records does not vote (Config.VoteFrom). Nor
 // does one that finds a vote of its own that its records lack ([ErrMissingVote]). Tests search
 // every state of a small model that runs this very code, crashes included (docs/promises.md,
-// agreement).
+// the small model).
 //
 // # Why the synchrony wait is safe
 //
