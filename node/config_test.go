@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/internal/yamlfile"
 	"github.com/diseq/diseq/node/peer"
 )
 
@@ -78,21 +79,6 @@ func TestAConfigurationIsReadInOneWayOnly(t *testing.T) {
 	}
 }
 
-func TestBytesHaveSuffixes(t *testing.T) {
-	for in, want := range map[string]int64{`0`: 0, `17`: 17, `"17"`: 17, `"4Ki"`: 4096, `"256Mi"`: 256 << 20, `"1Gi"`: 1 << 30, `"3k"`: 3000, `"2M"`: 2e6, `"1G"`: 1e9} {
-		var b Bytes
-		if err := json.Unmarshal([]byte(in), &b); err != nil || int64(b) != want {
-			t.Errorf("%s is %d, %v; want %d", in, b, err, want)
-		}
-	}
-	for _, in := range []string{`-1`, `1.5`, `"Mi"`, `""`, `"1Ti"`, `"9223372036854775807Ki"`, `null`, `true`, `"-1Mi"`, `[1]`} {
-		var b Bytes
-		if err := json.Unmarshal([]byte(in), &b); err == nil && in != "null" {
-			t.Errorf("%s is %d", in, b)
-		}
-	}
-}
-
 func TestPeersAreCheckedAndTheNodeItselfIsLeftOut(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "peers.yaml")
 	write := func(content string) {
@@ -121,7 +107,7 @@ func TestPeersAreCheckedAndTheNodeItselfIsLeftOut(t *testing.T) {
 		"peers: [{name: a, public_key: short}]":                                        "public key",
 		"peers: [{name: a, public_key: " + a + ", host: 'x:1'}]":                       "host",
 		"peers: [" + strings.Repeat("{name: a, public_key: "+a+"},", maxPeers+1) + "]": "1001 peers",
-		strings.Repeat("#", maxConfigBytes+1):                                          "longer than",
+		strings.Repeat("#", yamlfile.MaxBytes+1):                                       "longer than",
 	} {
 		write(content)
 		if _, err := LoadPeers(path, self); err == nil || !strings.Contains(err.Error(), want) {
