@@ -59,8 +59,8 @@ const Live = math.MaxUint64
 
 // Stream calls each with the final blocks from a height on, in order and without a gap, then with
 // each new one as it becomes final. It ends with the error of each, or of ctx. A connection that
-// breaks is opened again where it broke, at the next node if there are several; but one node must be
-// reached to begin with. If no node can read a block, the error is the node's.
+// breaks is opened again where it broke, at the next node if there are several; but one node must
+// be reached to begin with. If no node can read a block, the error is the node's.
 func (c *Client) Stream(ctx context.Context, from uint64, each func(*Block) error) error {
 	return c.Lines(ctx, from, func(height uint64, line []byte) error {
 		b := &Block{}
@@ -74,8 +74,8 @@ func (c *Client) Stream(ctx context.Context, from uint64, each func(*Block) erro
 	})
 }
 
-// Lines is Stream for readers that take the blocks as the lines of JSON that the node sends, without
-// the line feed. A line is only valid until each returns.
+// Lines is Stream for readers that take the blocks as the lines of JSON that the node sends,
+// without the line feed. A line is only valid until each returns.
 func (c *Client) Lines(ctx context.Context, from uint64, each func(height uint64, line []byte) error) error {
 	s := &stream{client: c, next: from, each: each, pauses: newPauses()}
 	for {

@@ -39,8 +39,8 @@ import (
 // DefaultURL is where the first node of a local network serves clients.
 const DefaultURL = "http://127.0.0.1:18080"
 
-// Client is a client of one node, or of several nodes of one network. Its methods may be called from
-// any goroutine. Set its fields before the first call.
+// Client is a client of one node, or of several nodes of one network. Its methods may be called
+// from any goroutine. Set its fields before the first call.
 type Client struct {
 	// HTTP sends the requests. It has no overall timeout, which would end streams; contexts bound
 	// requests.
@@ -80,8 +80,8 @@ func New(urls ...string) (*Client, error) {
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
 		TLSHandshakeTimeout: 10 * time.Second,
-		// A node that takes a request and dies is left for another, or asked again. It is longer than
-		// waitAtATime, for which a node may be silent on request.
+		// A node that takes a request and dies is left for another, or asked again. It is longer
+		// than waitAtATime, for which a node may be silent on request.
 		ResponseHeaderTimeout: 30 * time.Second,
 		MaxIdleConnsPerHost:   64,
 		IdleConnTimeout:       time.Minute,
@@ -176,8 +176,8 @@ func (c *Client) do(ctx context.Context, q request) error {
 // failure is why a request failed at every node that was asked.
 type failure struct {
 	reason error
-	// later says that a repetition may succeed, retryAfter when the nodes ask for it (0: they do not
-	// say).
+	// later says that a repetition may succeed, retryAfter when the nodes ask for it (0: they do
+	// not say).
 	later      bool
 	retryAfter time.Duration
 }
@@ -324,7 +324,8 @@ func retryAfter(value string) time.Duration {
 }
 
 // newPauses returns the pauses between attempts: 0.1 s, doubled each time up to 5 s, each half as
-// long or half as long again at random, so that clients that failed together do not return together.
+// long or half as long again at random, so that clients that failed together do not return
+// together.
 func newPauses() *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval, b.Multiplier, b.MaxInterval = 100*time.Millisecond, 2, 5*time.Second

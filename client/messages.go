@@ -42,8 +42,8 @@ func (c *Client) Submit(ctx context.Context, messages ...[]byte) ([]Result, erro
 const (
 	// waitAtATime is how long one request waits: proxies cut off what is silent for longer.
 	waitAtATime = 20 * time.Second
-	// waitMargin is the part of a deadline that is left for the answer: it says that the messages are
-	// accepted, which a request that is cut off does not.
+	// waitMargin is the part of a deadline that is left for the answer: it says that the messages
+	// are accepted, which a request that is cut off does not.
 	waitMargin = 200 * time.Millisecond
 )
 
@@ -56,8 +56,8 @@ func waitFor(ctx context.Context) time.Duration {
 }
 
 // SubmitWait submits messages and waits until all are final, or ctx ends. Every result has its
-// receipt. After an error the results are the last known ones: those without a receipt are accepted,
-// and may be submitted again to wait on.
+// receipt. After an error the results are the last known ones: those without a receipt are
+// accepted, and may be submitted again to wait on.
 func (c *Client) SubmitWait(ctx context.Context, messages ...[]byte) ([]Result, error) {
 	results, err := c.submit(ctx, true, messages)
 	for err == nil {

@@ -52,7 +52,8 @@ type Synchrony struct {
 	// Healthy says whether the node receives the messages of enough validators within Delta. While
 	// it does not, it does not vote to finalize.
 	Healthy bool `json:"healthy"`
-	// Settled says whether it has been healthy for 2 Delta; until then it does not vote to notarize.
+	// Settled says whether it has been healthy for 2 Delta; until then it does not vote to
+	// notarize.
 	Settled bool `json:"settled"`
 }
 

@@ -75,8 +75,8 @@ synchrony wait, the verdict also says what the wait adds.`,
 	return cmd
 }
 
-// verifyAll prints a verdict for each receipt in the file at path. If the file has one receipt only,
-// the error says why it is not verified.
+// verifyAll prints a verdict for each receipt in the file at path. If the file has one receipt
+// only, the error says why it is not verified.
 func verifyAll(out io.Writer, g *chain.Genesis, strength int, path string, in io.Reader) error {
 	d := newDocuments(in)
 	count, failed := 0, 0

@@ -313,7 +313,8 @@ func TestLowStorageRefusesSubmissionsAndPushedBatchesOnly(t *testing.T) {
 }
 
 // A node that cannot store messages says so before a client tries, and however the room is missing:
-// below MinFreeDisk, or with space on the disk that a quota does not give. An observer never accepts.
+// below MinFreeDisk, or with space on the disk that a quota does not give. An observer never
+// accepts.
 //
 // Promise 22.
 func TestANodeWithoutRoomSaysSo(t *testing.T) {

@@ -12,8 +12,8 @@ import (
 
 // Backend is the node behind the handlers. Its methods are called concurrently. Their results are
 // shared: neither side may change them afterwards. An error names the thing that was asked for.
-// Clients are shown the errors below as they are. Any other is answered with 500 and a generic text,
-// and logged.
+// Clients are shown the errors below as they are. Any other is answered with 500 and a generic
+// text, and logged.
 type Backend interface {
 	// Genesis returns the document that the chain started from.
 	Genesis() *chain.Genesis
@@ -32,8 +32,8 @@ type Backend interface {
 	// Message returns the state of a message. Error: [ErrNotFound] if this node has never seen it.
 	Message(ctx context.Context, id chain.Hash) (*MessageStatus, error)
 
-	// Receipts returns one receipt for each id, in their order, nil for a message that is not final.
-	// Asking for the messages of a block together lets the backend build its tree once.
+	// Receipts returns one receipt for each id, in their order, nil for a message that is not
+	// final. Asking for the messages of a block together lets the backend build its tree once.
 	Receipts(ctx context.Context, ids []chain.Hash) ([]*chain.Receipt, error)
 
 	// Block returns the final block at height; height 0 is genesis, without messages and with a
@@ -54,8 +54,8 @@ type Backend interface {
 	// oldest first.
 	Pending(ctx context.Context, limit, maxBytes int) ([]chain.Message, error)
 
-	// Commitments returns the VRF commitments that this node has for the current and the next beacon
-	// epoch.
+	// Commitments returns the VRF commitments that this node has for the current and the next
+	// beacon epoch.
 	Commitments() []chain.Commitment
 
 	// StateRoot returns the newest root of the trie that is computed.
@@ -72,12 +72,13 @@ type Backend interface {
 	// height. Error: [ErrNotFound] if the set of that height is not decided yet.
 	Validators(ctx context.Context, height uint64) (*ValidatorsStatus, error)
 
-	// Evidence returns at most limit pieces of the equivocation evidence on this node, oldest first.
+	// Evidence returns at most limit pieces of the equivocation evidence on this node, oldest
+	// first.
 	Evidence(ctx context.Context, limit int) ([]chain.Evidence, error)
 
-	// Ready returns nil if the node has caught up and is able to serve, otherwise the reason why not.
-	// It never depends on a quorum being up: a probe that failed then would take the whole network
-	// out of service at once.
+	// Ready returns nil if the node has caught up and is able to serve, otherwise the reason why
+	// not. It never depends on a quorum being up: a probe that failed then would take the whole
+	// network out of service at once.
 	Ready() error
 }
 

@@ -133,9 +133,9 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) ([]SubmitResult,
 	return results, nil
 }
 
-// decodeSubmission reads {"data":"base64"} or {"messages":[{"data":"base64"},...]}. Any other member
-// is refused, and so is one that is named twice: another reader of the submission could take it for
-// the message.
+// decodeSubmission reads {"data":"base64"} or {"messages":[{"data":"base64"},...]}. Any other
+// member is refused, and so is one that is named twice: another reader of the submission could take
+// it for the message.
 func decodeSubmission(body []byte) ([][]byte, error) {
 	in := readJSON(body)
 	var out [][]byte
