@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/internal/patient"
+	"github.com/diseq/diseq/node/internal/repair"
 	"github.com/diseq/diseq/node/peer"
 )
 
@@ -44,6 +46,13 @@ func (n *network) headroom() int {
 		heard++
 	}
 	return heard - int(n.set.Threshold)
+}
+
+// finals are the final blocks as the ledger uses them: writes wait for space on the disk, and reads
+// for a copy of a block that is damaged.
+type finals struct {
+	patient.Store
+	*repair.Blocks
 }
 
 // replicator pushes the pool's batches to the peers. A batch for which a peer has no room is pushed

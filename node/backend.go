@@ -13,6 +13,7 @@ import (
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/consensus"
 	"github.com/diseq/diseq/node/internal/patient"
+	"github.com/diseq/diseq/node/internal/repair"
 	"github.com/diseq/diseq/node/ledger"
 	"github.com/diseq/diseq/node/mempool"
 	"github.com/diseq/diseq/node/server"
@@ -33,6 +34,7 @@ type backend struct {
 	network *network
 	store   *store.Store
 	ledger  *ledger.Ledger
+	blocks  *repair.Blocks
 	state   *state.Follower
 	pool    *mempool.Pool
 	catchup *catchup.Catchup
@@ -49,7 +51,7 @@ func (b *backend) Genesis() *chain.Genesis { return b.genesis }
 func (b *backend) Submit(ctx context.Context, messages []chain.Message) ([]server.SubmitResult, error) {
 	results, err := b.pool.Submit(ctx, messages)
 	if err != nil {
-		return nil, poolError(err)
+		return nil, b.readError(poolError(err))
 	}
 	out := make([]server.SubmitResult, len(results))
 	for i, r := range results {
@@ -85,24 +87,38 @@ func poolError(err error) error {
 	return err
 }
 
+// repairPatience is for how long a request waits for a damaged block to be replaced by a copy.
+const repairPatience = 5 * time.Second
+
+// readError puts damage in the server's terms: this node repairs itself, and another can answer.
+func (b *backend) readError(err error) error {
+	if errors.Is(err, trie.ErrRecomputing) || errors.Is(err, store.ErrCorrupt) {
+		b.blocks.Note(err)
+		return fmt.Errorf("%w: %w; try again, or ask another node", server.ErrUnavailable, err)
+	}
+	return err
+}
+
 // Wait returns nil once every id is final.
 func (b *backend) Wait(ctx context.Context, ids []chain.Hash) error {
 	_, err := b.pool.Wait(ctx, ids)
-	return poolError(err)
+	return b.readError(poolError(err))
 }
 
 // Message returns a message and whether it is pending or final.
 func (b *backend) Message(ctx context.Context, id chain.Hash) (*server.MessageStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, repairPatience)
+	defer cancel()
 	for range 2 { // it may become final between the two reads
 		r, err := b.pool.Status(id)
 		if err != nil {
-			return nil, poolError(err)
+			return nil, b.readError(poolError(err))
 		}
 		switch r.State {
 		case mempool.Final:
 			f, err := b.ledger.Block(ctx, r.Height)
 			if err != nil {
-				return nil, err
+				return nil, b.readError(err)
 			}
 			return &server.MessageStatus{ID: id, Message: f.Messages[r.Index], Final: true, Height: r.Height, Index: r.Index}, nil
 		case mempool.Pending:
@@ -118,17 +134,20 @@ func (b *backend) Message(ctx context.Context, id chain.Hash) (*server.MessageSt
 
 // Receipts returns the receipts of those messages that are final.
 func (b *backend) Receipts(ctx context.Context, ids []chain.Hash) ([]*chain.Receipt, error) {
+	ctx, cancel := context.WithTimeout(ctx, repairPatience)
+	defer cancel()
 	places := make([]ledger.Place, len(ids))
 	for i, id := range ids {
 		r, err := b.pool.Status(id)
 		if err != nil {
-			return nil, poolError(err)
+			return nil, b.readError(poolError(err))
 		}
 		if r.State == mempool.Final {
 			places[i] = ledger.Place{Height: r.Height, Index: int(r.Index)}
 		}
 	}
-	return b.ledger.Receipts(ctx, places)
+	receipts, err := b.ledger.Receipts(ctx, places)
+	return receipts, b.readError(err)
 }
 
 // Block returns a final block.
@@ -136,7 +155,10 @@ func (b *backend) Block(ctx context.Context, height uint64) (*chain.FinalBlock, 
 	if height > b.ledger.Height() {
 		return nil, fmt.Errorf("block %d: %w", height, server.ErrNotFound)
 	}
-	return b.ledger.Certified(ctx, height)
+	ctx, cancel := context.WithTimeout(ctx, repairPatience)
+	defer cancel()
+	f, err := b.ledger.Certified(ctx, height)
+	return f, b.readError(err)
 }
 
 // Header returns the header and the certificate of a final block.
@@ -144,15 +166,17 @@ func (b *backend) Header(ctx context.Context, height uint64) (*chain.Header, *ch
 	if height > b.ledger.Height() {
 		return nil, nil, fmt.Errorf("block %d: %w", height, server.ErrNotFound)
 	}
+	ctx, cancel := context.WithTimeout(ctx, repairPatience)
+	defer cancel()
 	h, err := b.ledger.Header(ctx, height)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, b.readError(err)
 	}
 	if height == 0 {
 		return h, &chain.Certificate{}, nil
 	}
 	c, err := b.ledger.Certificate(ctx, height)
-	return h, c, err
+	return h, c, b.readError(err)
 }
 
 // FinalHeight returns the last final height and a channel that is closed when it rises.
@@ -188,6 +212,8 @@ func optional(h chain.Hash) *chain.Hash {
 
 // Prove returns a trie proof.
 func (b *backend) Prove(ctx context.Context, id chain.Hash, height *uint64) (*server.Proof, error) {
+	ctx, cancel := context.WithTimeout(ctx, repairPatience)
+	defer cancel()
 	at, _ := b.state.Newest()
 	if height != nil {
 		at = *height
@@ -197,12 +223,12 @@ func (b *backend) Prove(ctx context.Context, id chain.Hash, height *uint64) (*se
 		return nil, fmt.Errorf("root of height %d: %w", at, server.ErrNotFound)
 	}
 	if err != nil {
-		return nil, err
+		return nil, b.readError(err)
 	}
 	if p.Leaf != nil {
 		f, err := b.ledger.Block(ctx, p.Leaf.Height)
 		if err != nil {
-			return nil, err
+			return nil, b.readError(err)
 		}
 		p.Leaf.Data = f.Messages[p.Leaf.Index].Data
 	}
@@ -211,7 +237,7 @@ func (b *backend) Prove(ctx context.Context, id chain.Hash, height *uint64) (*se
 		out.Legacy = (*trie.PoCProof)(p)
 	}
 	out.Header, out.Certificate, err = b.ledger.Certifier(ctx, at, out.Root)
-	return out, err
+	return out, b.readError(err)
 }
 
 func tolerance(n, t int) server.Tolerance {
@@ -272,7 +298,8 @@ func (b *backend) Validators(_ context.Context, height uint64) (*server.Validato
 
 // Evidence returns the stored evidence, oldest first.
 func (b *backend) Evidence(ctx context.Context, limit int) ([]chain.Evidence, error) {
-	return b.store.Evidence(ctx, limit)
+	found, err := b.store.Evidence(ctx, limit)
+	return found, b.readError(err)
 }
 
 // farBehind is the lag, in heights, from which on a node is not ready.
@@ -310,8 +337,14 @@ func (b *backend) caughtUp() error {
 	if behind := b.catchup.Behind(); behind > farBehind {
 		return fmt.Errorf("catching up: %d heights behind", behind)
 	}
-	height := b.ledger.Height()
-	if state, _ := b.state.Newest(); height-state > chain.MaxStateLag {
+	if err := b.blocks.Reason(); err != nil {
+		return err
+	}
+	if err := b.state.Recomputing(); err != nil {
+		return err
+	}
+	state, _ := b.state.Newest() // before the height, which is never below it
+	if height := b.ledger.Height(); height-state > chain.MaxStateLag {
 		return fmt.Errorf("the state is %d heights behind the blocks", height-state)
 	}
 	return b.diskFull()

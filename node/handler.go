@@ -12,6 +12,7 @@ import (
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/consensus"
 	"github.com/diseq/diseq/node/gossip"
+	"github.com/diseq/diseq/node/internal/repair"
 	"github.com/diseq/diseq/node/ledger"
 	"github.com/diseq/diseq/node/mempool"
 	"github.com/diseq/diseq/node/peer"
@@ -36,6 +37,7 @@ type handler struct {
 
 	ledger      *ledger.Ledger
 	store       *store.Store
+	blocks      *repair.Blocks
 	pool        *mempool.Pool
 	voter       *voter.Voter
 	catchup     *catchup.Catchup
@@ -119,6 +121,7 @@ func (h *handler) FinalBlock(ctx context.Context, height uint64) ([]byte, error)
 	}
 	encoded, err := h.store.EncodedBlocks(ctx, height, 1, 0)
 	if err != nil {
+		h.blocks.Note(err) // another peer has the block: this one need not wait
 		return nil, err
 	}
 	return encoded[0], nil

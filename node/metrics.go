@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/internal/repair"
 	"github.com/diseq/diseq/node/verify"
 	"github.com/diseq/diseq/node/voter"
 )
@@ -19,6 +20,9 @@ const (
 	kindBlock      = "invalid block"
 	kindBody       = "block body"
 )
+
+// damagedState is the state trie among the kinds of damage, besides those of package repair.
+const damagedState = "state"
 
 // metrics are the chain's progress as this node sees it. Mempool, store, peer and server add their
 // own to the registry.
@@ -34,6 +38,7 @@ type metrics struct {
 	rejected     *prometheus.CounterVec
 	withheld     *prometheus.CounterVec
 	evidence     *prometheus.CounterVec
+	damage       *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
@@ -73,6 +78,9 @@ func newMetrics() *metrics {
 			voter.ReasonClock, voter.ReasonCommitment),
 		evidence: counters("diseq_evidence_total", "Pieces of evidence of equivocation stored, by the rule that was broken.", "rule",
 			string(chain.RuleE1), string(chain.RuleE2), string(chain.RuleE3), string(chain.RulePropose)),
+		damage: counters("diseq_damage_total",
+			"Damage found on disk while the node runs: to final blocks, to the state, to anything else in a database.", "what",
+			repair.WhatBlock, damagedState, repair.WhatDatabase),
 	}
 }
 

@@ -26,6 +26,7 @@ import (
 	"github.com/diseq/diseq/node/gossip"
 	"github.com/diseq/diseq/node/identity"
 	"github.com/diseq/diseq/node/internal/patient"
+	"github.com/diseq/diseq/node/internal/repair"
 	"github.com/diseq/diseq/node/internal/tasks"
 	"github.com/diseq/diseq/node/ledger"
 	"github.com/diseq/diseq/node/mempool"
@@ -53,6 +54,7 @@ type Node struct {
 	network     *network
 	store       *store.Store
 	votes       *store.Votes // nil while a validator is rejoining, and for an observer
+	blocks      *repair.Blocks
 	ledger      *ledger.Ledger
 	state       *state.Follower
 	pool        *mempool.Pool
@@ -79,8 +81,8 @@ type Machine struct {
 }
 
 // Run runs a node until ctx ends; then it returns nil when everything is closed. It returns early
-// with an error if a part of it cannot continue: a damaged database, a write that failed for
-// another reason than a full disk, a state that differs from the network's.
+// with an error if a part of it cannot continue: a database that takes no writes any more, a write
+// that failed for another reason than a full disk, a state that differs from the network's.
 func (m Machine) Run(ctx context.Context, cfg Config, version string, logger *slog.Logger) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -123,6 +125,7 @@ func (n *Node) run(ctx context.Context, group *errgroup.Group) error {
 	n.network.Start(listeners[0], peers)
 	group.Go(func() error { return n.voter.Run(ctx) })
 	group.Go(func() error { return n.state.Run(ctx) })
+	group.Go(func() error { return n.blocks.Run(ctx) })
 	for _, run := range []func(context.Context){
 		n.voter.Watch, n.catchup.Run, n.commitments.Run, n.pushes.Run,
 		func(ctx context.Context) { watchPeers(ctx, n.cfg.Peers, n.self, n.network.SetPeers, n.log) },

@@ -16,6 +16,7 @@ import (
 	"github.com/diseq/diseq/node/identity"
 	"github.com/diseq/diseq/node/internal/disk"
 	"github.com/diseq/diseq/node/internal/patient"
+	"github.com/diseq/diseq/node/internal/repair"
 	"github.com/diseq/diseq/node/internal/tasks"
 	"github.com/diseq/diseq/node/ledger"
 	"github.com/diseq/diseq/node/mempool"
@@ -94,12 +95,14 @@ func (n *Node) openFiles(ctx context.Context) (err error) {
 	if err := n.openVotes(); err != nil {
 		return err
 	}
-	if n.ledger, err = ledger.Open(ctx, n.genesis, patient.Store{Store: n.store, Disk: n.disk}); err != nil {
+	n.blocks = repair.New(repair.Config{Store: n.store, Tasks: n.tasks, Found: n.metrics.damage, Logger: n.log})
+	if n.ledger, err = ledger.Open(ctx, n.genesis, finals{patient.Store{Store: n.store, Disk: n.disk}, n.blocks}); err != nil {
 		return err
 	}
 	n.state, err = state.Open(ctx, state.Config{
 		Path: filepath.Join(n.cfg.Data, "state.db"), HistoryHeights: uint64(n.cfg.Limits.HistoryHeights), Genesis: n.genesis,
-		Ledger: n.ledger, Indexed: func(height uint64) { n.pool.Indexed(height) }, FreeDisk: n.freeDisk, Logger: n.log,
+		Ledger: n.ledger, Indexed: func(height uint64) { n.pool.Indexed(height) }, FreeDisk: n.freeDisk,
+		Damaged: n.metrics.damage.WithLabelValues(damagedState).Inc, Logger: n.log,
 	})
 	if err != nil {
 		return err
@@ -132,14 +135,16 @@ func (n *Node) connect(incoming *handler) {
 	*incoming = handler{
 		ctx: n.tasks.Context(), chainID: n.genesis.ChainID, key: n.identity.Signing, rejected: n.metrics.rejected,
 		verifier: verifier, heard: n.catchup.Heard, post: n.voter.Post,
-		ledger: n.ledger, store: n.store, pool: n.pool, voter: n.voter, catchup: n.catchup, commitments: n.commitments, pushes: n.pushes,
+		ledger: n.ledger, store: n.store, blocks: n.blocks, pool: n.pool, voter: n.voter, catchup: n.catchup, commitments: n.commitments,
+		pushes: n.pushes,
 	}
 	n.backend = &backend{
 		name: n.cfg.Name, version: n.version, self: n.self, genesis: n.genesis, set: n.set, log: n.log,
-		network: n.network, store: n.store, ledger: n.ledger, state: n.state, pool: n.pool, catchup: n.catchup, voter: n.voter,
-		disk: n.disk,
+		network: n.network, store: n.store, blocks: n.blocks, ledger: n.ledger, state: n.state, pool: n.pool, catchup: n.catchup,
+		voter: n.voter, disk: n.disk,
 	}
 	n.metrics.registry.MustRegister(&collector{n.backend})
+	n.blocks.Start(n.catchup.Block)
 }
 
 // createVotes makes the vote store where the configuration states that the data directory is this

@@ -12,6 +12,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -302,4 +303,40 @@ func (c *Catchup) fetch(ctx context.Context, from chain.PublicKey, height uint64
 		c.cfg.Fetched.Add(float64(count))
 	}
 	return count, err
+}
+
+// ErrNoCopy is wrapped by Block when no peer that this node reaches has shown the block.
+var ErrNoCopy = errors.New("no peer has shown the block")
+
+// Block fetches the final block of a height from a peer, whichever has it. The block is verified by
+// its certificate; whether it fits this node's chain is the caller's to judge.
+func (c *Catchup) Block(ctx context.Context, height uint64) (*chain.FinalBlock, error) {
+	failed := fmt.Errorf("block %d: %w", height, ErrNoCopy)
+	for _, from := range c.cfg.Network.Connected() {
+		f, err := c.one(ctx, from, height)
+		if err == nil {
+			return f, nil
+		}
+		failed = fmt.Errorf("%w; %s: %w", failed, c.cfg.Name(from), err)
+	}
+	return nil, failed
+}
+
+func (c *Catchup) one(ctx context.Context, from chain.PublicKey, height uint64) (found *chain.FinalBlock, err error) {
+	ctx, cancel := context.WithTimeout(ctx, rangeTimeout)
+	defer cancel()
+	err = c.cfg.Network.Blocks(ctx, from, height, 1, func(f *chain.FinalBlock) error {
+		if f.Header.Height != height {
+			return fmt.Errorf("block at height %d, want height %d", f.Header.Height, height)
+		}
+		if err := c.cfg.Verifier.Final(f); err != nil {
+			return err
+		}
+		found = f
+		return nil
+	})
+	if err == nil && found == nil {
+		err = errors.New("it has no such block")
+	}
+	return found, err
 }

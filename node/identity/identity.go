@@ -66,7 +66,7 @@ func (id Identity) Format(f fmt.State, _ rune) {
 // LogValue returns the public key.
 func (id Identity) LogValue() slog.Value { return slog.StringValue(id.Public().PublicKey.String()) }
 
-// errMarshal is what encoding/json is told: an identity is written by Files alone.
+// errMarshal answers encoding/json: Files alone writes an identity.
 var errMarshal = errors.New("identity: an identity is not encoded whole, use Files")
 
 // MarshalJSON fails: a structured log would show the secret keys.

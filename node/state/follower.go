@@ -2,7 +2,9 @@
 // finality: a header certifies the trie's root some heights later.
 //
 // It promises that a node whose root differs from one that a final header certifies stops, rather
-// than vote on a wrong state, and that a full disk makes it wait and not stop.
+// than vote on a wrong state, and that a full disk makes it wait and not stop. A trie that is found
+// damaged is discarded and computed again from the final blocks, without a restart. Until it is
+// back at its former height, reads fail with trie.ErrRecomputing.
 //
 // It does not decide what is final and does not answer clients: it serves the voter, the pool's
 // index and the node's backend.
@@ -34,7 +36,9 @@ type Config struct {
 	Indexed func(height uint64)
 	// FreeDisk returns the free space, in bytes, of the disk that Path is on.
 	FreeDisk func() (uint64, error)
-	Logger   *slog.Logger
+	// Damaged is called each time that the trie is discarded.
+	Damaged func()
+	Logger  *slog.Logger
 }
 
 // Follower appends the messages of final blocks to the trie and compares its roots with those that
@@ -49,15 +53,19 @@ type Follower struct {
 	// height is the newest height whose root is computed, root that root.
 	height uint64
 	root   chain.Hash
-	// indexed is the highest height that Indexed was called with: after a failed write the trie is
-	// behind it again.
+	// indexed is the highest height that Indexed was called with: after a failed write, and while
+	// it is computed again, the trie is below it.
 	indexed uint64
+
+	// until is the height from which on a trie that was discarded is whole again, 0 if none was. It
+	// belongs to Run.
+	until uint64
 }
 
 // Open opens the trie, or creates it.
 func Open(ctx context.Context, cfg Config) (*Follower, error) {
 	f := &Follower{cfg: cfg, changed: make(chan struct{}), wake: make(chan struct{}, 1)}
-	t, err := f.open(ctx)
+	t, err := f.open(ctx, false)
 	if err != nil {
 		return nil, err
 	}
@@ -69,9 +77,10 @@ func Open(ctx context.Context, cfg Config) (*Follower, error) {
 // messages.
 const cacheBytes = 64 << 20
 
-func (f *Follower) open(ctx context.Context) (*trie.Trie, error) {
+func (f *Follower) open(ctx context.Context, discard bool) (*trie.Trie, error) {
 	return trie.Open(ctx, f.cfg.Path, trie.Options{
 		Chain: f.cfg.Genesis.Hash(), HistoryHeights: f.cfg.HistoryHeights, CacheBytes: cacheBytes,
+		Discard: discard, Until: f.indexed,
 	})
 }
 
@@ -123,13 +132,35 @@ func (f *Follower) Root(height uint64) (root chain.Hash, ok bool) {
 
 // RootNode returns the root after a height with its children.
 func (f *Follower) RootNode(height uint64) (trie.RootNode, error) {
-	return f.current().RootNode(height)
+	n, err := f.current().RootNode(height)
+	return n, readable(err)
 }
 
 // Prove returns a proof that the state after a height has a message, or that it has none of that
 // id.
 func (f *Follower) Prove(ctx context.Context, height uint64, id chain.Hash) (*trie.Proof, error) {
-	return f.current().Prove(ctx, height, id)
+	p, err := f.current().Prove(ctx, height, id)
+	return p, readable(err)
+}
+
+// readable makes damage that a read has found an ErrRecomputing, and nothing else: Run discards the
+// trie. A closed trie is between the two, or the node stops.
+func readable(err error) error {
+	if errors.Is(err, trie.ErrCorrupt) || errors.Is(err, trie.ErrClosed) {
+		return fmt.Errorf("%w: %v", trie.ErrRecomputing, err)
+	}
+	return err
+}
+
+// Recomputing returns nil, or an error that says how far the trie is below the height at which it
+// was.
+func (f *Follower) Recomputing() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.height >= f.indexed {
+		return nil
+	}
+	return fmt.Errorf("the state is being computed again from the blocks: height %d of %d", f.height, f.indexed)
 }
 
 // Wait returns nil once the root of height is computed.
@@ -149,14 +180,20 @@ func (f *Follower) Wait(ctx context.Context, height uint64) error {
 	}
 }
 
-// Run appends final blocks to the trie until ctx ends. A full disk makes it wait for space. Any
-// other error, such as a root that differs from the network's, ends it.
+// Run appends final blocks to the trie until ctx ends. A full disk makes it wait for space, and a
+// damaged trie is computed again. Any other error, such as a root that differs from the network's,
+// ends it.
 func (f *Follower) Run(ctx context.Context) error {
 	for {
 		for height, _ := f.Newest(); height < f.cfg.Ledger.Height() && ctx.Err() == nil; height, _ = f.Newest() {
 			err := f.append(ctx, height+1)
-			if err != nil && ctx.Err() == nil && f.spaceIsLow() && !errors.Is(err, ErrDiverged) {
-				err = f.reopen(ctx, err)
+			switch {
+			case ctx.Err() != nil:
+				return nil
+			case f.isDamaged():
+				err = f.recompute(ctx)
+			case err != nil && f.spaceIsLow() && !errors.Is(err, ErrDiverged):
+				err = f.waitForSpace(ctx, err)
 			}
 			if err != nil && ctx.Err() == nil {
 				return fmt.Errorf("state of height %d: %w", height+1, err)
@@ -166,7 +203,20 @@ func (f *Follower) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-f.wake:
+		case <-f.current().Damaged():
+			if err := f.recompute(ctx); err != nil && ctx.Err() == nil {
+				return fmt.Errorf("state: %w", err)
+			}
 		}
+	}
+}
+
+func (f *Follower) isDamaged() bool {
+	select {
+	case <-f.current().Damaged():
+		return true
+	default:
+		return false
 	}
 }
 
@@ -182,26 +232,48 @@ func (f *Follower) spaceIsLow() bool {
 	return err == nil && free < minFree
 }
 
-// reopen waits for space on the disk and continues from what is in the trie's file. Until the trie
-// is back at its former height Lookup fails: neither the trie nor the pool knows the messages of
-// the heights between.
-func (f *Follower) reopen(ctx context.Context, cause error) error {
+// waitForSpace waits for space on the disk and continues from what is in the trie's file. Until the
+// trie is back at its former height neither it nor the pool knows the messages of the heights
+// between.
+func (f *Follower) waitForSpace(ctx context.Context, cause error) error {
 	f.cfg.Logger.Error("disk full: the state trie waits for space", "want_free_bytes", minFree, "err", cause)
-	if err := f.Close(); err != nil {
-		f.cfg.Logger.Debug("state trie closed after a failed write", "err", err)
+	if err := f.reopen(ctx, false); err != nil {
+		return err
 	}
-	for f.spaceIsLow() {
-		if err := wait.For(ctx, diskRetry); err != nil {
+	f.cfg.Logger.Info("state trie resumed: there is space on the disk again", "height", f.current().Height())
+	return nil
+}
+
+// recompute discards a damaged trie. Run computes it again from the first block.
+func (f *Follower) recompute(ctx context.Context) error {
+	f.cfg.Logger.Error("the state trie is damaged on disk: computing it again from the blocks",
+		"file", f.cfg.Path, "heights", f.indexed, "err", f.current().Damage())
+	f.cfg.Damaged()
+	f.until = f.indexed
+	return f.reopen(ctx, true)
+}
+
+// reopen closes the trie and opens it again once there is space on the disk. Discarding the trie's
+// file makes space first.
+func (f *Follower) reopen(ctx context.Context, discard bool) error {
+	if err := f.Close(); err != nil {
+		f.cfg.Logger.Debug("state trie closed", "err", err)
+	}
+	for patient := !discard; ; patient = true {
+		for patient && f.spaceIsLow() {
+			if err := wait.For(ctx, diskRetry); err != nil {
+				return err
+			}
+		}
+		t, err := f.open(ctx, discard)
+		if err == nil {
+			f.use(t)
+			return nil
+		}
+		if !f.spaceIsLow() {
 			return err
 		}
 	}
-	t, err := f.open(ctx)
-	if err != nil {
-		return err
-	}
-	f.use(t)
-	f.cfg.Logger.Info("state trie resumed: there is space on the disk again", "height", t.Height())
-	return nil
 }
 
 func (f *Follower) append(ctx context.Context, height uint64) error {
@@ -224,6 +296,10 @@ func (f *Follower) append(ctx context.Context, height uint64) error {
 	f.move(height, root)
 	f.mu.Unlock()
 	f.cfg.Indexed(height)
+	if height == f.until {
+		f.cfg.Logger.Info("the state trie is computed again", "height", height)
+		f.until = 0
+	}
 	return nil
 }
 
@@ -241,13 +317,8 @@ func (f *Follower) check(h *chain.Header) error {
 // Lookup returns the height and the place in the block of a final message: the trie is the pool's
 // index.
 func (f *Follower) Lookup(id chain.Hash) (height uint64, index uint32, ok bool, err error) {
-	f.mu.Lock()
-	t, behind := f.trie, f.indexed-f.height
-	f.mu.Unlock()
-	if behind > 0 {
-		return 0, 0, false, fmt.Errorf("state trie is catching up after a failed write: %d heights are missing", behind)
-	}
-	return t.Lookup(id)
+	height, index, ok, err = f.current().Lookup(id)
+	return height, index, ok, readable(err)
 }
 
 // IDs calls visit with every id in the trie's file, until visit returns false.

@@ -96,8 +96,8 @@ func (s *Store) Strengthen(c *chain.Certificate) {
 }
 
 // writeStronger runs at the end of each transaction. A certificate whose block is not there yet
-// stays, and so does one whose transaction fails. Where the stored certificate is damaged, the block
-// has to be replaced first.
+// stays, and so does one whose transaction fails. Where the stored certificate is damaged, the
+// block has to be replaced first.
 func (s *Store) writeStronger(tx *transaction) error {
 	s.strengthening.Lock()
 	defer s.strengthening.Unlock()

@@ -31,6 +31,8 @@ var (
 	// ErrDiskFull is wrapped when a write did not fit. The store keeps nothing of the write and
 	// everything older: the same write works once there is space.
 	ErrDiskFull = sqlitefile.ErrDiskFull
+	// ErrContradicts is wrapped when a copy of a final block is another block than the chain has.
+	ErrContradicts = errors.New("contradiction: another block is final at this height")
 	// ErrNotFound is wrapped when there is no such block or certificate.
 	ErrNotFound = errors.New("not found")
 	// ErrClosed is returned after Close.
@@ -38,8 +40,8 @@ var (
 )
 
 // DamagedBlockError says that a stored final block cannot be what was written: its rows are missing
-// or unreadable, lack their checksum, or contradict each other. It wraps ErrCorrupt. [Store.Replace]
-// repairs the block.
+// or unreadable, lack their checksum, or contradict each other. It wraps ErrCorrupt.
+// [Store.Replace] repairs the block.
 type DamagedBlockError struct {
 	Height uint64
 	Err    error

@@ -10,8 +10,9 @@ import (
 	"github.com/diseq/diseq/node/internal/sqlitefile"
 )
 
-// A reader reads final blocks through any pool of connections. Where the rows of a block are damaged
-// it returns the copy that Replace has stored, if there is one, and else a *DamagedBlockError.
+// A reader reads final blocks through any pool of connections. Where the rows of a block are
+// damaged it returns the copy that Replace has stored, if there is one, and else a
+// *DamagedBlockError.
 type reader struct {
 	db   *sql.DB
 	file *sqlitefile.File
@@ -27,8 +28,8 @@ func damaged(height uint64, err error) error {
 	return &DamagedBlockError{Height: height, Err: err}
 }
 
-// encodedBlocks returns the encodings of consecutive final blocks, all of which exist, from a height
-// on: at most count, and only one if it alone has limit bytes or more.
+// encodedBlocks returns the encodings of consecutive final blocks, all of which exist, from a
+// height on: at most count, and only one if it alone has limit bytes or more.
 func (r reader) encodedBlocks(ctx context.Context, from uint64, count, limit int) (out [][]byte, err error) {
 	for size := 0; len(out) < count; {
 		full, err := r.appendRows(ctx, from, count, limit, &out, &size)

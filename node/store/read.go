@@ -9,8 +9,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// Justification returns the notarizations and nullifications of the rounds below the one that decided
-// a block, as the committer encoded them. Should there be a fork, evidence is cut from them
+// Justification returns the notarizations and nullifications of the rounds below the one that
+// decided a block, as the committer encoded them. Should there be a fork, evidence is cut from them
 // (docs/consensus.md). A block that was decided in round 0 has none: the error wraps ErrNotFound.
 func (s *Store) Justification(ctx context.Context, height uint64) ([]byte, error) {
 	at, err := signed(height)

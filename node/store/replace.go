@@ -10,8 +10,8 @@ import (
 
 // Replace repairs a damaged final block with a copy, on disk when it returns nil: reads return the
 // copy from then on. A block that is not damaged stays as it is. The caller has verified the copy's
-// certificate; Replace refuses a copy that contradicts its own header, or what is still legible of
-// the block and its neighbours.
+// certificate. Replace refuses a copy that contradicts its own header, and, wrapping
+// ErrContradicts, one that contradicts what is still legible of the block and its neighbours.
 //
 // The damaged rows are left alone. To delete them SQLite would follow their chains of pages, and a
 // damaged chain leads into pages of other rows. An error that wraps ErrMalformed says that the file
@@ -24,9 +24,8 @@ func (s *Store) Replace(ctx context.Context, f *chain.FinalBlock) error {
 	if err := s.check(f, hash); err != nil {
 		return err
 	}
-	if root := chain.MessagesRoot(f.Messages); int(f.Header.MessagesCount) != len(f.Messages) || f.Header.MessagesRoot != root {
-		return fmt.Errorf("store: replace block %d: its %d messages have root %v, its header says %d with %v",
-			height, len(f.Messages), root, f.Header.MessagesCount, f.Header.MessagesRoot)
+	if err := f.Header.CheckMessages(f.Messages); err != nil {
+		return fmt.Errorf("store: replace block %d: %w", height, err)
 	}
 	r := s.reader()
 	switch err := r.intact(ctx, height); {
@@ -36,7 +35,7 @@ func (s *Store) Replace(ctx context.Context, f *chain.FinalBlock) error {
 		return err
 	}
 	if err := s.fits(ctx, r, f, hash); err != nil {
-		return fmt.Errorf("store: replace block %d: %w", height, err)
+		return fmt.Errorf("store: replace block %d: %w: %w", height, ErrContradicts, err)
 	}
 	encoded := f.Encode()
 	return s.writer.submit(ctx, len(encoded), func(tx *transaction) error {

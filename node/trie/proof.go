@@ -166,8 +166,8 @@ func (h *hexHash) UnmarshalText(b []byte) error {
 	return err
 }
 
-// nodeHash is a hash that null stands for if it is zero, and nothing else does: two ways to write it
-// would be read as two values.
+// nodeHash is a hash that null stands for if it is zero, and nothing else does: two ways to write
+// it would be read as two values.
 type nodeHash hexHash
 
 // MarshalText returns 64 lower-case hex digits.

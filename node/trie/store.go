@@ -72,8 +72,8 @@ func openStore(ctx context.Context, path string, o Options) (_ *store, _ *state,
 	if err = s.ready(ctx, o.Chain); err != nil {
 		return nil, nil, err
 	}
-	// A flush is one commit, and its checkpoint must not stall Append (flush.go). A commit lost with
-	// the machine's power is computed again.
+	// A flush is one commit, and its checkpoint must not stall Append (flush.go). A commit lost
+	// with the machine's power is computed again.
 	if s.write, err = s.file.OpenWriting(1, sqlitefile.Pragmas{"synchronous": "NORMAL"}); err != nil {
 		return nil, nil, err
 	}

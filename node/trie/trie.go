@@ -108,6 +108,7 @@ type Trie struct {
 
 	damage  sync.Once
 	damaged chan struct{} // closed when damage is found
+	found   error         // the damage, once damaged is closed
 
 	writer sync.Mutex // held by Append, Flush and Close
 	fl     *flush     // under way
@@ -189,10 +190,16 @@ func refused(path string, err error) error {
 // all blocks again.
 func (t *Trie) Damaged() <-chan struct{} { return t.damaged }
 
-// noted returns err, and closes the channel of Damaged if it tells of damage.
+// Damage returns the first damage that a call has found. The channel of Damaged must be closed.
+func (t *Trie) Damage() error { return t.found }
+
+// noted returns err. If it is damage, the channel of Damaged is closed.
 func (t *Trie) noted(err error) error {
 	if errors.Is(err, ErrCorrupt) {
-		t.damage.Do(func() { close(t.damaged) })
+		t.damage.Do(func() {
+			t.found = err
+			close(t.damaged)
+		})
 	}
 	return err
 }

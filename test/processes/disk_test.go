@@ -1,6 +1,7 @@
 package processes
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/diseq/diseq/client"
 	"github.com/diseq/diseq/hack/skipped"
 	"github.com/diseq/diseq/test/system"
 )
@@ -227,4 +229,87 @@ func TestNodeOnAFullDiskRefusesMessagesAndGoesOnOnceThereIsSpace(t *testing.T) {
 	load.Stop()
 	r := n.Audit(h, load)
 	t.Logf("%v; all final in %d blocks", load, r.Height)
+}
+
+// flip changes the bit behind each place in a file that has these bytes: a database may have moved a
+// row and left its old bytes where they were.
+func flip(t *testing.T, path string, behind []byte) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(b, behind) {
+		t.Fatalf("%s does not have %x", path, behind)
+	}
+	for at := range b {
+		if bytes.HasPrefix(b[at:], behind) {
+			b[at+len(behind)] ^= 1
+		}
+	}
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A bit flips in an old block and one in a page of the state, and nothing looks at either when the
+// node starts. Found while it runs, the block is fetched from the others and the state is computed
+// again: the node serves everything as it was, without a restart.
+func TestDamageThatIsFoundWhileRunningIsRepaired(t *testing.T) {
+	n := system.Start(t, system.Options{})
+	h := n.Watch()
+	load := system.Load{Nodes: n.Nodes, Rate: 1000, Batch: 10, Size: 250}.Start(t)
+	h.Await(t, soon, 30, n.Nodes...) // a start reads the newest 8 blocks
+	load.Stop()
+	n.Audit(h, load)
+	victim, other := n.Nodes[1], n.Nodes[0]
+	// Stopped in order, so that all is in the databases themselves and nothing in their logs.
+	victim.Kill()
+	victim.Start()
+	victim.AwaitReady(soon)
+	victim.Terminate()
+
+	var block client.Block
+	for height := uint64(1); len(block.Messages) == 0; height++ {
+		if err := other.Get(fmt.Sprintf("/v1/blocks/%d", height), &block); err != nil {
+			t.Fatal(err)
+		}
+	}
+	height, message := block.Header.Height, block.Messages[0]
+	flip(t, filepath.Join(victim.DataDir(), "blocks.db"), message.Data[:100])
+	flip(t, filepath.Join(victim.DataDir(), "state.db"), message.ID[:])
+	victim.Start()
+	victim.AwaitReady(soon)
+
+	system.Eventually(t, soon, "the damage to the state is found and repaired", func() error {
+		if err := victim.Get(fmt.Sprintf("/v1/proofs/%v", message.ID), nil); err != nil {
+			return err
+		}
+		if found, err := victim.Metric(`diseq_damage_total{what="state"}`); err != nil || found != 1 {
+			return fmt.Errorf("found %v times, want once: %v", found, err)
+		}
+		return nil
+	})
+	var again client.Block
+	system.Eventually(t, soon, "the damaged block is served", func() error {
+		return victim.Get(fmt.Sprintf("/v1/blocks/%d", height), &again)
+	})
+	if again.HeaderHash != block.HeaderHash || len(again.Messages) != len(block.Messages) {
+		t.Errorf("block %d is %v with %d messages, want %v with %d", height, again.HeaderHash, len(again.Messages), block.HeaderHash, len(block.Messages))
+	}
+	if found, err := victim.Metric(`diseq_damage_total{what="block"}`); err != nil || found != 1 {
+		t.Errorf("damaged blocks found: %v, %v; want 1", found, err)
+	}
+	log, err := os.ReadFile(victim.Log())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"a final block is damaged on disk", "damaged block replaced by a copy from a peer", "the state trie is computed again"} {
+		if !bytes.Contains(log, []byte(line)) {
+			t.Errorf("the log does not say %q", line)
+		}
+	}
+	victim.AwaitReady(soon)
+	finalize(t, victim, t.Name())
+	n.Audit(h, load)
 }

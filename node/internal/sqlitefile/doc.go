@@ -9,8 +9,8 @@
 //     ([ErrCorrupt]) and of a newer schema ([ErrNewerSchema]).
 //   - Pragmas are part of each connection's source name. A pragma that is set once on a pool would
 //     hold for the pool's first connection only.
-//   - Every error of SQLite that passes through [File.Explain] names the file and the operation, and
-//     wraps the sentinel that a caller can act on.
+//   - Every error of SQLite that passes through [File.Explain] names the file and the operation,
+//     and wraps the sentinel that a caller can act on.
 //
 // It does not know what the tables mean. Checksums of rows, the chain that a file belongs to, and
 // the decision what to do about damage are its callers'.

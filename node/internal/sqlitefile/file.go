@@ -19,8 +19,8 @@ type Schema struct {
 	PageSize int
 	// Migrations[i] takes a file from version i to i+1 (SQLite's user_version).
 	Migrations []string
-	// WalkLimit is the size, in bytes, up to which Inspect walks the whole structure of a file: some
-	// 5 ms a MiB.
+	// WalkLimit is the size, in bytes, up to which Inspect walks the whole structure of a file:
+	// some 5 ms a MiB.
 	WalkLimit int64
 }
 
@@ -86,7 +86,7 @@ func (f *File) fill(fill func(*sql.Tx) error) (err error) {
 	return f.migrate(db, 0, fill)
 }
 
-// Remove deletes the file with its log. It is no error if there is none.
+// Remove deletes the file with its log. If there is none, it does nothing.
 func (f *File) Remove() error {
 	for _, suffix := range files {
 		if err := os.Remove(f.Path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {

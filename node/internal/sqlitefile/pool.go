@@ -16,7 +16,8 @@ const (
 	readWrite access = "rw"
 	create    access = "rwc"
 	readOnly  access = "ro"
-	// immutable promises SQLite that nobody writes. SQLite then creates no file beside the database.
+	// immutable promises SQLite that nobody writes. SQLite then creates no file beside the
+	// database.
 	immutable access = "ro&immutable=1"
 )
 

@@ -101,7 +101,7 @@ func (w *Writer) Commit(bytes int) error {
 	return nil
 }
 
-// Rollback ends a transaction that failed. It is no error if SQLite has ended it already.
+// Rollback ends a transaction that failed. If SQLite has ended it already, it does nothing.
 func (w *Writer) Rollback() error {
 	err := w.run(rollback)
 	if err != nil && strings.Contains(err.Error(), "no transaction is active") {
