@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
+	"github.com/diseq/diseq/node/internal/wait"
 	"github.com/diseq/diseq/node/peer/peerpb"
 )
 
@@ -89,7 +90,7 @@ func (l *link) run(ctx context.Context) {
 		case <-l.kick:
 			timer.Stop()
 			attempt = 0
-			if !sleep(ctx, l.t.settings.minBackoff) {
+			if wait.For(ctx, l.t.settings.minBackoff) != nil {
 				return
 			}
 		case <-ctx.Done():
@@ -103,22 +104,11 @@ func (l *link) run(ctx context.Context) {
 // err: doubling, a fifth more or less at random so that nodes which failed together do not return
 // together.
 func (s settings) backoff(attempt int, err error) time.Duration {
-	wait := min(s.maxBackoff, s.minBackoff<<min(attempt, 16))
+	pause := min(s.maxBackoff, s.minBackoff<<min(attempt, 16))
 	if errors.Is(err, errOtherChain) {
-		wait = s.refusedBackoff
+		pause = s.refusedBackoff
 	}
-	return time.Duration(float64(wait) * (0.8 + 0.4*rand.Float64()))
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return time.Duration(float64(pause) * (0.8 + 0.4*rand.Float64()))
 }
 
 func (l *link) report(lasted time.Duration, err error) {

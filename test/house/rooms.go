@@ -75,7 +75,7 @@ var rooms = []room{
 	{path: "node/store", duty: "the databases of blocks, batches and votes",
 		may: []string{"node/chain", "node/internal/sqlitefile"}, tests: []string{"hack/skipped"}},
 	{path: "node/peer", duty: "connections between the nodes of a chain",
-		may: []string{"node/chain"}},
+		may: []string{"node/chain", "node/internal/wait"}},
 	{path: "node/server", duty: "the HTTP interface of a node",
 		may: []string{"node/chain", "node/trie"}},
 	{path: "node/verify", duty: "the signatures of everything that peers send",
