@@ -82,12 +82,12 @@ devnet: build ## Run a local network until Ctrl-C; the next run on DEVNET_DIR co
 	$(BIN)/diseq devnet --validators $(VALIDATORS) --threshold $(THRESHOLD) --dir $(DEVNET_DIR) --http $(HTTP)
 
 .PHONY: demo
-demo: build tools-helm ## A cluster, the operator, a network, messages, a receipt verified. Stays up. USE_CONTEXT=1: kubectl's cluster.
-	@DISEQ=$(BIN)/diseq HELM=$(HELM) hack/demo.sh up
+demo: ## Four validators as processes, then the operator and a network on a cluster, which stays. USE_CONTEXT=1: kubectl's cluster.
+	@VERSION='$(VERSION)' hack/demo.sh up
 
 .PHONY: demo-down
-demo-down: build tools-helm ## Remove what make demo made, the cluster included.
-	@DISEQ=$(BIN)/diseq HELM=$(HELM) hack/demo.sh down
+demo-down: ## Remove what make demo made, the cluster included.
+	@hack/demo.sh down
 
 .PHONY: kind-up
 kind-up: ## A kind cluster of four nodes; brings an engine and a node image where there are none. hack/kind/README.md.
@@ -109,8 +109,9 @@ quick: ## Format, vet and unit tests of what changed since main and of its impor
 
 .PHONY: test
 test: ## Everything that CI runs, the quick phases first; each phase below also runs alone.
-	@start=$$(date +%s); \
+	@export PHASE_TIMES=$$(mktemp); trap 'rm -f "$$PHASE_TIMES"' EXIT; start=$$(date +%s); \
 	for phase in $(TEST_PHASES); do $(MAKE) $$phase; done; \
+	$(PHASE) --table "$$PHASE_TIMES"; \
 	printf '\nall phases passed in %ds\n' $$(($$(date +%s) - start))
 
 .PHONY: check-format

@@ -1,25 +1,28 @@
 #!/usr/bin/env bash
-# demo.sh [up|down]: the whole round on Kubernetes: a cluster, the operator, a network by one
-# kubectl apply, messages through its Service, a receipt verified with nothing but the genesis
-# document, a forged one refused. The network stays, so that you can try it. Another `up` uses it as
-# it is, `down` removes it. `make demo` and `make demo-down` build what this needs first.
+# demo.sh [up|down]: first four validators as processes on this machine, while a cluster is built in
+# the background; then the same on Kubernetes: the operator, a network by one kubectl apply, messages
+# through its Service, a receipt verified with nothing but the genesis document, a forged receipt
+# refused. The cluster and the network stay, to be tried; `up` again continues with them, `down`
+# removes them.
 #
-#   DISEQ, HELM                   the binaries
-#   USE_CONTEXT=1                 take the current context of kubectl instead of a cluster made by hack/kind
+#   USE_CONTEXT=1                 use the current context of kubectl instead of a cluster made by hack/kind
 #   IMAGE, OPERATOR_IMAGE         the images there, where its workers can pull them: REPOSITORY[:TAG][@DIGEST]
+#   VERSION                       what bin/diseq calls itself
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-: "${DISEQ:?set DISEQ to the binary, or run: make demo}" "${HELM:?set HELM to the binary, or run: make demo}"
 readonly cluster=diseq namespace=diseq-demo operator_namespace=diseq-system release=diseq-operator
 readonly sample=config/samples/v1alpha1_diseqnetwork.yaml
 use_context=${USE_CONTEXT:-}
-# The demonstration goes on in a second process, where the cluster can be reached, and so does its
-# clock.
-export DEMO_STARTED=${DEMO_STARTED:-$(date +%s)}
+# Every script that is started from here shows the time since the demonstration began.
+export STARTED=${STARTED:-$(date +%s)}
+export CGO_ENABLED=0 DISEQ=$PWD/bin/diseq HELM=$PWD/bin/tools/helm
+logs=$PWD/bin/logs
+mkdir -p "$logs"
+# shellcheck source=hack/progress.sh
+source hack/progress.sh
 
-elapsed() { printf '[%3ds]' $(($(date +%s) - DEMO_STARTED)); }
-step() { printf '\n%s %s\n' "$(elapsed)" "$*"; }
+step() { printf '\n[%4ds] %s\n' "$SECONDS" "$*"; }
 fail() {
 	echo "demo: $*" >&2
 	exit 1
@@ -67,7 +70,7 @@ await_network() {
 	local deadline=$(($(date +%s) + 300)) line shown=''
 	while true; do
 		line=$(standing 2>&1) || line="no answer: $line"
-		[[ $line == "$shown" ]] || echo "$(elapsed) $line"
+		[[ $line == "$shown" ]] || printf '[%4ds] %s\n' "$SECONDS" "$line"
 		shown=$line
 		! complete || return 0
 		[[ $(date +%s) -lt $deadline ]] || break
@@ -185,6 +188,7 @@ remove() {
 	if [[ -z $use_context ]]; then
 		exec hack/kind/kind.sh down --name "$cluster"
 	fi
+	build_helm
 	echo "removing the namespace $namespace, with its network's keys and volumes, and the operator"
 	kubectl delete namespace "$namespace" --ignore-not-found
 	"$HELM" uninstall "$release" --namespace "$operator_namespace" --ignore-not-found --wait
@@ -196,24 +200,61 @@ remove() {
 	fi
 }
 
-case ${1:-up} in
-up)
+# build_helm: the pinned Helm, which installs the operator's chart.
+build_helm() { go_build helm hack/tools/helm "$PWD/bin/tools/" '' helm.sh/helm/v4/cmd/helm; }
+
+# make_cluster is the part that takes minutes: the images, Helm, the cluster.
+make_cluster() {
+	say 'building the operator and the images diseq:dev and diseq-operator:dev'
+	hack/image/build.sh >&2
+	say 'building Helm'
+	build_helm
+	hack/kind/kind.sh up --name "$cluster"
+	hack/kind/kind.sh load --name "$cluster" bin/images/diseq.tar bin/images/diseq-operator.tar
+}
+
+# in_background COMMAND...: start it as a process group of its own, which ends with this script.
+in_background() {
+	set -m
+	"$@" >"$logs/demo-background.log" 2>&1 </dev/null &
+	background=$!
+	set +m
+	trap 'kill -TERM -- "-$background" 2>/dev/null || true' EXIT
+	trap 'exit 130' INT TERM
+}
+
+# await_background shows what the command in the background printed and prints, until it ends.
+await_background() {
+	tail -n +1 -f --pid="$background" "$logs/demo-background.log"
+	wait "$background" || fail "cannot go on without the above"
+	trap - EXIT INT TERM
+}
+
+up() {
+	local context=''
 	if [[ -n $use_context ]]; then
 		context=$(kubectl config current-context) || fail 'USE_CONTEXT=1, but kubectl has no current context'
-		step "taking the cluster of the context $context"
+	fi
+	step 'building bin/diseq; a fresh machine takes one to two minutes for it'
+	go_build diseq . "$PWD/bin/" "-X main.version=${VERSION:-devel}" ./cmd/diseq
+
+	if [[ -n $use_context ]]; then in_background build_helm; else in_background make_cluster; fi
+	step 'part 1: four validators as processes. Part 2, the same on Kubernetes, is built in the meantime'
+	hack/devnet-demo.sh
+
+	step "part 2: Kubernetes${context:+, in the context $context}. This was and is built for it:"
+	await_background
+	if [[ -n $use_context ]]; then
 		demonstrate
 	else
-		step 'building the images diseq:dev and diseq-operator:dev'
-		hack/image/build.sh
-		step "bringing up the cluster $cluster; the first time takes minutes"
-		hack/kind/kind.sh up --name "$cluster"
-		step 'loading the images into it'
-		hack/kind/kind.sh load --name "$cluster" bin/images/diseq.tar bin/images/diseq-operator.tar
 		KUBECONFIG=$(hack/kind/kind.sh kubeconfig --name "$cluster")
 		export KUBECONFIG
 		hack/kind/kind.sh run --name "$cluster" -- hack/demo.sh demonstrate
 	fi
-	;;
+}
+
+case ${1:-up} in
+up) up ;;
 demonstrate) demonstrate ;;
 down) remove ;;
 *) fail "$1: up or down" ;;

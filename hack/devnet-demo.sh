@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
 # devnet-demo.sh: the whole round on a network of four processes, without a cluster: start, submit,
 # verify a receipt with nothing but the genesis document, see a forged one refused, follow the
-# stream, stop. DISEQ is the binary; `make devnet-demo` builds it first.
+# stream, stop. DISEQ is the binary; `make devnet-demo` builds it first. If STARTED is a time, as
+# date +%s prints it, the seconds count from there.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=hack/devnet.sh
 source hack/devnet.sh
 
+if [[ -n ${STARTED:-} ]]; then SECONDS=$(($(date +%s) - STARTED)); fi
 : "${DISEQ:?set DISEQ to the binary, or run: make devnet-demo}"
 dir=$(mktemp -d)
 devnet_cleanup_on_exit "$dir"
 
-step() { printf '\n[%2ds] %s\n' "$SECONDS" "$*"; }
+step() { printf '\n[%4ds] %s\n' "$SECONDS" "$*"; }
 fail() {
 	echo "devnet-demo: $*" >&2
 	tail -n 20 "$dir/devnet.log" >&2
@@ -65,4 +67,4 @@ head -n 5 "$dir/stream" | cut -c -140
 
 step "stopping"
 devnet_stop || fail "the network did not stop cleanly"
-printf '\n[%2ds] done\n' "$SECONDS"
+printf '\n[%4ds] done\n' "$SECONDS"

@@ -1,6 +1,9 @@
 # shellcheck shell=bash
 # progress.sh: sourced by scripts that take minutes. They say when each step begins, and while a
-# command is quiet how far it is. The caller sets logs, the folder for the output of commands.
+# command is quiet how far it is. The caller sets logs, the folder for the output of commands. If
+# STARTED is a time, as date +%s prints it, the seconds count from there.
+
+if [[ -n ${STARTED:-} ]]; then SECONDS=$(($(date +%s) - STARTED)); fi
 
 say() { printf '[%4ds] %s\n' "$SECONDS" "$*" >&2; }
 die() {
@@ -36,17 +39,19 @@ tick() {
 
 last_line() { tail -n 1 "$1" | cut -c -100; }
 
-# go_build NAME MODULE OUT LINKER-FLAGS PACKAGE...: build the programs of these packages into the
-# folder OUT with one run of go: it compiles a package once for all of them, and links while it
-# compiles. NAME names the logs.
+# go_build NAME MODULE OUT LINKER-FLAGS PACKAGE...: build the programs of these packages, into the
+# folder OUT/ or as the file OUT, with one run of go: it compiles a package once for all of them, and
+# links while it compiles. NAME names the logs.
 go_build() {
 	local name=$1 module=$2 out=$3 linker_flags=$4 to_compile to_link
+	# The compiler collects garbage less often: a fifth of its time, for half a gigabyte of memory.
+	local -x GOGC=${GOGC:-400}
 	shift 4
 	to_link=$#
 	progress=modules_fetched quiet "go-list-$name.log" go -C "$module" list -deps "$@"
 	to_compile=$(grep -vc '^go: ' "$logs/go-list-$name.log")
 	progress=packages_compiled quiet "go-build-$name.log" \
-		go -C "$module" build -v -trimpath -buildvcs=false -ldflags "$linker_flags" -o "$out/" "$@"
+		go -C "$module" build -v -trimpath -buildvcs=false -ldflags "$linker_flags" -o "$out" "$@"
 }
 
 modules_fetched() {
@@ -56,5 +61,5 @@ modules_fetched() {
 # packages_compiled: the count is an upper bound because go does not say what it finds in its cache.
 packages_compiled() {
 	echo "$(grep -vc '^go: ' "$1") of at most $to_compile packages compiled," \
-		"$(find "$out" -type f -newer "$logs/go-list-$name.log" | wc -l) of $to_link programs linked"
+		"$(find "$out" -maxdepth 1 -type f -newer "$logs/go-list-$name.log" 2>/dev/null | wc -l) of $to_link programs linked"
 }

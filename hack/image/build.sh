@@ -35,6 +35,11 @@ mkdir -p "$out"
 out=$(cd "$out" && pwd)
 binaries=$out/linux-$arch
 
+logs=$out/logs
+mkdir -p "$logs"
+# shellcheck source=hack/progress.sh
+source hack/progress.sh
+
 # The tool runs here, whatever the images are for.
 mkdir -p bin/tools
 tool=$PWD/bin/tools/image
@@ -42,8 +47,7 @@ env -u GOARCH -u GOOS go -C hack/image build -trimpath -buildvcs=false -o "$tool
 
 # binary NAME PACKAGE: as the Dockerfile compiles it.
 binary() {
-	CGO_ENABLED=0 GOOS=linux GOARCH=$arch go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$version" \
-		-o "$binaries/$1" "$2"
+	CGO_ENABLED=0 GOOS=linux GOARCH=$arch go_build "$1" . "$binaries/$1" "-s -w -X main.version=$version" "$2"
 }
 
 for image in "${images[@]}"; do

@@ -64,7 +64,7 @@ build() {
 		mkdir -p "$programs"
 		rm -rf "$programs.new"
 		mkdir "$programs.new"
-		go_build kind "$kind_dir/go" "$programs.new" "$linker_flags" "${packages[@]}"
+		go_build kind "$kind_dir/go" "$programs.new/" "$linker_flags" "${packages[@]}"
 		mv "$programs.new"/* "$programs/"
 		rmdir "$programs.new"
 	fi
