@@ -194,13 +194,14 @@ cluster_delete() {
 # cluster_down: with the last cluster, an engine of our own goes as well.
 cluster_down() {
 	local others
-	others=$(find "$kind_cache/clusters" -mindepth 1 -maxdepth 1 ! -name "$cluster" 2>/dev/null)
+	mkdir -p "$kind_cache/clusters"
+	others=$(find "$kind_cache/clusters" -mindepth 1 -maxdepth 1 ! -name "$cluster")
 	if [[ $(engine) == none && -d $engine_dir && -d $cluster_dir ]]; then
 		# Ours was stopped, or killed. What it keeps of its last cluster goes with all that it
 		# keeps.
 		if [[ -z $others ]]; then engine_down --purge; else engine_up; fi
 	fi
-	if [[ $(engine) != none ]]; then
+	if [[ $(engine) != none && -n $(cluster_nodes) ]]; then
 		build kind
 		cluster_delete
 	fi
