@@ -1,12 +1,12 @@
 # The two images of this repository, `docker build --target node .` and `--target operator`, by BuildKit. For several
-# architectures: docker buildx build --platform linux/amd64,linux/arm64 ... The final stages are read by hack/image as well, which
-# makes the same images where there is neither an engine nor a registry.
+# architectures: docker buildx build --platform linux/amd64,linux/arm64 ... hack/image reads the final stages as well and makes the
+# same images where there is neither an engine nor a registry.
 
-# Both can be taken from elsewhere: --build-arg GO_IMAGE=... --build-arg BASE_IMAGE=...
+# Other images for these two: --build-arg GO_IMAGE=... --build-arg BASE_IMAGE=...
 ARG GO_IMAGE=golang:1.26-bookworm
 ARG BASE_IMAGE=gcr.io/distroless/static-debian12:nonroot
 
-# Go compiles for the target on the machine that builds; nothing is emulated.
+# Go cross-compiles on the build machine; nothing is emulated.
 FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS source
 ARG TARGETOS
 ARG TARGETARCH
@@ -33,7 +33,7 @@ LABEL org.opencontainers.image.title="diseq" \
       org.opencontainers.image.source="https://github.com/diseq/diseq" \
       org.opencontainers.image.version="$VERSION"
 COPY --from=build-node /out/diseq /diseq
-# As numbers: Kubernetes cannot tell that a name is not root's.
+# Numbers, because Kubernetes cannot know whether a name is root's.
 USER 65532:65532
 # Clients, the other nodes, metrics and probes.
 EXPOSE 8080 7700 9090

@@ -6,15 +6,15 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-# The name of a release. A checkout without git, or of another owner, still builds.
+# The name of a release. A checkout that git refuses to read builds as well.
 VERSION ?= $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo devel)
 BIN ?= $(CURDIR)/bin
 TOOLS_BIN ?= $(BIN)/tools
 HELM ?= $(TOOLS_BIN)/helm
 
-# One way to compile for tests, linters, tools and images: then each package is compiled once, not
-# once for each of them, which is half of the time of a build with cold caches. (The race detector
-# needs cgo, and a second time.)
+# Tests, linters, tools and images compile in the same way, so that each package is compiled once for
+# all of them. That halves a build with cold caches. (The race detector needs cgo and compiles
+# everything a second time.)
 export CGO_ENABLED ?= 0
 export GOFLAGS ?= -trimpath
 
@@ -23,7 +23,7 @@ GOLANGCI_LINT ?= $(GO) tool -modfile=hack/tools/golangci/go.mod golangci-lint
 GOVULNCHECK ?= $(GO) tool -modfile=hack/tools/go.mod govulncheck
 BENCHSTAT ?= $(GO) tool -modfile=hack/tools/go.mod benchstat
 
-# Packages tested in-process. The tests with real processes are a phase of their own.
+# Packages tested in one process. Tests with real processes are a phase of their own.
 UNIT_PKGS = $$($(GO) list ./... | grep -v -e '/test/' -e '/node/simulation$$') ./test/house ./test/prose
 SIMULATION_PKGS ?= ./node/simulation ./test/sim ./test/nodes
 # Seeds for each promise in make sim.
@@ -36,7 +36,7 @@ PROCESS_PKGS ?= ./test/processes/... ./test/system/...
 INTEGRATION_PKGS ?= ./test/integration/...
 TESTFLAGS ?=
 
-# Time spent on each fuzz target: by `make fuzz`, and by the test suite.
+# The time for each fuzz target: in `make fuzz`, and in the test suite.
 FUZZTIME ?= 60s
 FUZZTIME_SHORT ?= 3s
 # Only the fuzz targets whose package and name contain this.
@@ -57,7 +57,7 @@ BENCH_OUT ?= $(BIN)/bench.txt
 
 PHASE := hack/phase.sh
 
-# In this order, the quick ones first: a mistake should not take half an hour to show.
+# The quick phases come first, so that most mistakes show within minutes.
 TEST_PHASES := check-format check-modules vet lint verify-generated unit race simulation fuzz-short chart integration processes compose-test e2e
 
 ##@ Use
@@ -78,7 +78,7 @@ images: ## Make the container images diseq:dev and diseq-operator:dev as archive
 	@VERSION='$(VERSION)' hack/image/build.sh --out $(BIN)/images
 
 .PHONY: devnet
-devnet: build ## Run a local network until Ctrl-C; the next run on DEVNET_DIR continues its chain. VALIDATORS, THRESHOLD, HTTP.
+devnet: build ## Run a local network until Ctrl-C. The next run in DEVNET_DIR continues its chain. VALIDATORS, THRESHOLD, HTTP.
 	$(BIN)/diseq devnet --validators $(VALIDATORS) --threshold $(THRESHOLD) --dir $(DEVNET_DIR) --http $(HTTP)
 
 .PHONY: demo
@@ -90,15 +90,15 @@ demo-down: ## Remove what make demo made, the cluster included.
 	@hack/demo.sh down
 
 .PHONY: kind-up
-kind-up: ## A kind cluster of four nodes; brings an engine and a node image where there are none. hack/kind/README.md.
+kind-up: ## A kind cluster of four nodes. Makes an engine and a node image if there are none. See hack/kind/README.md.
 	@hack/kind/kind.sh up
 
 .PHONY: kind-down
-kind-down: ## Remove that cluster, and an engine that kind-up started.
+kind-down: ## Remove that cluster, and the engine if kind-up started it.
 	@hack/kind/kind.sh down
 
 .PHONY: devnet-demo
-devnet-demo: build ## The same without a cluster: start a network, submit, verify, see a forged receipt refused, follow, stop.
+devnet-demo: build ## Part one of make demo alone: start a network, submit, verify a receipt, refuse a forged one, follow, stop.
 	@DISEQ=$(BIN)/diseq hack/devnet-demo.sh
 
 ##@ Test
@@ -108,7 +108,7 @@ quick: ## Format, vet and unit tests of what changed since main and of its impor
 	@$(PHASE) quick env BASE='$(BASE)' KIND_PKGS='$(KIND_PKGS)' TESTFLAGS='$(TESTFLAGS)' hack/quick.sh
 
 .PHONY: test
-test: ## Everything that CI runs, the quick phases first; each phase below also runs alone.
+test: ## Everything that CI runs, with a table of times. Each phase below also runs alone.
 	@export PHASE_TIMES=$$(mktemp); trap 'rm -f "$$PHASE_TIMES"' EXIT; start=$$(date +%s); \
 	for phase in $(TEST_PHASES); do $(MAKE) $$phase; done; \
 	$(PHASE) --table "$$PHASE_TIMES"; \
@@ -119,7 +119,7 @@ check-format: ## Fail on a Go file that gofmt would change.
 	@$(PHASE) format hack/check-format.sh
 
 .PHONY: check-modules
-check-modules: ## Fail on a module whose content or requirements differ from go.sum and the sources.
+check-modules: ## Fail on a module that differs from go.sum, from what its sources need, or in the versions that modules share.
 	@$(PHASE) modules hack/check-modules.sh
 
 .PHONY: vet
@@ -133,14 +133,14 @@ lint: ## golangci-lint, shellcheck; tests and links that documents name.
 	@$(PHASE) documents hack/check-docs.sh
 
 .PHONY: verify-generated
-verify-generated: tools ## Fail on a generated file that generating again would change. Works on a copy.
+verify-generated: tools ## Fail if generating again would change a generated file. Works on a copy.
 	@$(PHASE) 'generated files' env TOOLS_BIN=$(TOOLS_BIN) hack/verify-generated.sh
 
 .PHONY: unit
 unit: ## Unit tests.
 	@$(PHASE) 'unit tests' $(GO) test -timeout 15m $(TESTFLAGS) $(UNIT_PKGS)
 	@$(PHASE) 'images without an engine' $(GO) -C hack/image test $(TESTFLAGS) ./...
-	@hack/setup.sh --optional nft=nftables || echo 'nft cannot be had: the rules of the network of hack/kind are not shown to it'
+	@hack/setup.sh --optional nft=nftables || echo 'nft cannot be installed: it does not check the rules of the network of hack/kind'
 	@$(PHASE) 'network and volumes of hack/kind' $(GO) -C hack/kind/go test $(TESTFLAGS) ./podnet ./volumes
 
 .PHONY: race
@@ -149,11 +149,11 @@ race: ## Unit tests under the race detector.
 	@$(PHASE) 'race detector' env CGO_ENABLED=1 $(GO) test -race -short -timeout 30m $(TESTFLAGS) $(UNIT_PKGS) $(SIMULATION_PKGS)
 
 .PHONY: simulation
-simulation: ## Consensus against an adversary in virtual time, a few hundred seeds for each promise, every control; whole nodes likewise.
+simulation: ## Consensus and whole nodes against an adversary in virtual time: a few hundred seeds for each promise, every control.
 	@$(PHASE) 'simulation' $(GO) test -timeout 15m $(TESTFLAGS) $(SIMULATION_PKGS)
 
 .PHONY: sim
-sim: ## The simulation for long: SIM_SEEDS seeds for each promise, NODE_SEEDS for whole nodes, with tables at the end.
+sim: ## A long simulation: SIM_SEEDS seeds for each promise, NODE_SEEDS for whole nodes, tables at the end.
 	@$(PHASE) 'simulation, $(SIM_SEEDS) seeds each' $(GO) run ./test/sim -seeds $(SIM_SEEDS)
 	@$(PHASE) 'small model, long searches' env DISEQ_LONG_MODEL=1 $(GO) test -count=1 -v -timeout 0 -run SmallModel ./node/consensus
 	@$(PHASE) 'whole nodes, $(NODE_SEEDS) seeds each' $(GO) test -count=1 -v -timeout 0 ./test/nodes -seeds $(NODE_SEEDS)
@@ -163,7 +163,7 @@ fuzz-short: ## Every fuzz target for FUZZTIME_SHORT.
 	@$(PHASE) 'fuzz targets, $(FUZZTIME_SHORT) each' $(GO) run ./hack/fuzz -fresh -time $(FUZZTIME_SHORT)
 
 .PHONY: integration
-integration: ## The operator and its API against a real API server, whose programs hack/kind builds.
+integration: ## The operator and its API against a real API server, which hack/kind builds.
 	@$(PHASE) 'real API server' bash -euc 'KUBEBUILDER_ASSETS=$$(hack/kind/kind.sh assets); export KUBEBUILDER_ASSETS; \
 		exec $(GO) test -count=1 -timeout 30m $(TESTFLAGS) $(INTEGRATION_PKGS)'
 
@@ -172,7 +172,7 @@ processes: ## Hard failures with real processes: killed, frozen, cut off.
 	@$(PHASE) 'real processes' $(GO) test -count=1 -timeout 30m $(TESTFLAGS) $(PROCESS_PKGS)
 
 .PHONY: compose-test
-compose-test: ## compose.yaml on a Docker engine: the one that answers, or one of our own (hack/kind).
+compose-test: ## compose.yaml on the Docker engine that answers, or on one of our own (hack/kind).
 	@hack/image/build.sh --out $(BIN)/images node
 	@$(GO) -C hack/tools/compose build -trimpath -o $(TOOLS_BIN)/docker-compose github.com/docker/compose/v5/cmd
 	@hack/kind/kind.sh engine up
@@ -180,32 +180,32 @@ compose-test: ## compose.yaml on a Docker engine: the one that answers, or one o
 		$(GO) test -count=1 -v -timeout 15m $(TESTFLAGS) ./test/compose/...
 
 .PHONY: e2e
-e2e: tools-helm ## The operator on a cluster of kind, made for it and taken down again. E2E_KEEP=1 keeps it, E2E_ARGS go to go test.
+e2e: tools-helm ## The operator on a kind cluster, made for the test and removed. E2E_KEEP=1 keeps it. E2E_ARGS go to go test.
 	@$(PHASE) 'a real cluster' hack/e2e.sh $(E2E_ARGS)
 
 .PHONY: dockerfile-test
-dockerfile-test: ## Build the Dockerfile on a Docker engine as above, compare with hack/image. Compiles everything anew: takes minutes.
+dockerfile-test: ## Build the Dockerfile on such an engine and compare with hack/image. Compiles everything again: takes minutes.
 	@hack/kind/kind.sh engine up
 	@$(PHASE) 'docker build' hack/kind/kind.sh run -- $(GO) test -count=1 -v -timeout 40m $(TESTFLAGS) ./test/images/...
 
 .PHONY: chart
-chart: tools-helm ## The Helm chart: linted, rendered, held to config/. HELM is another Helm to do it with.
+chart: tools-helm ## Lint and render the Helm chart, and compare it with config/. HELM names another Helm.
 	@$(PHASE) 'Helm chart' env HELM=$(HELM) $(GO) test -count=1 -timeout 20m $(TESTFLAGS) ./test/chart
 
 .PHONY: fuzz
-fuzz: ## Every fuzz target for FUZZTIME, one for each core, with a table at the end. FUZZ=node/chain.FuzzDecode: those with that in the name.
+fuzz: ## Every fuzz target for FUZZTIME, one for each core, with a table at the end. FUZZ selects by a part of the name.
 	@$(PHASE) 'fuzz targets, $(FUZZTIME) each' $(GO) run ./hack/fuzz -time $(FUZZTIME) -only '$(FUZZ)'
 
 .PHONY: fuzz-corpus
-fuzz-corpus: ## Select, of what was found so far, what testdata/fuzz holds: the least that reaches the same code. FUZZ as above.
+fuzz-corpus: ## Reduce the inputs found so far to the fewest that reach the same code, and write them to testdata/fuzz. FUZZ as above.
 	@$(PHASE) 'fuzz corpora' $(GO) run ./hack/fuzz -corpus -only '$(FUZZ)'
 
 .PHONY: kind-smoke
-kind-smoke: ## Test a cluster of hack/kind as a workload uses it, and that it is removed without a trace.
+kind-smoke: ## A cluster of hack/kind gives a workload all that it relies on, and its removal leaves nothing.
 	@$(PHASE) 'kind cluster' hack/kind/smoke.sh
 
 .PHONY: vuln
-vuln: ## Known vulnerabilities of what the code calls. Needs vuln.go.dev.
+vuln: ## Look for known vulnerabilities in the functions that the code calls. Needs vuln.go.dev.
 	@$(PHASE) vulnerabilities env GOVULNCHECK="$(GOVULNCHECK)" hack/vuln.sh
 
 .PHONY: bench
@@ -225,7 +225,7 @@ fmt: ## Format the Go code and sort its imports.
 	$(GOLANGCI_LINT) fmt
 
 .PHONY: tools
-tools: # The code generators; go build does nothing when they are up to date.
+tools: # The code generators. go build does nothing if they are up to date.
 	@mkdir -p $(TOOLS_BIN)
 	@$(GO) -C hack/tools build -o $(TOOLS_BIN)/ ./protogen \
 		google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc \
@@ -245,7 +245,7 @@ generate-proto: tools ## Regenerate the Go code of node/**/*.proto.
 	@TOOLS_BIN=$(TOOLS_BIN) hack/generate-proto.sh
 
 .PHONY: generate-api
-generate-api: tools ## Regenerate what follows from api/ and from the RBAC markers of controllers/: Go code, CRD, role.
+generate-api: tools ## Regenerate Go code, CRD and role from api/ and from the RBAC markers of controllers/.
 	@TOOLS_BIN=$(TOOLS_BIN) hack/generate-api.sh
 
 .PHONY: generate-chart

@@ -136,7 +136,7 @@ sequence() {
 what_next() {
 	local down='make demo-down'
 	[[ -z $use_context ]] || down="USE_CONTEXT=1 $down"
-	printf '\nThe network stays. Try this next'
+	printf '\nThe network stays. Things to try'
 	if [[ -z $use_context ]]; then
 		printf ', in a shell where the cluster can be reached:\n\n  hack/kind/kind.sh run --name %s -- bash\n' "$cluster"
 	else

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# setup.sh [--optional] COMMAND=PACKAGE...: make sure that each command exists, installing its
-# Debian package if it does not. Quick when there is nothing to do. With --optional, a command that
-# cannot be installed gives exit status 3 and no error message: the caller reports the tests that it
-# leaves out.
+# setup.sh [--optional] COMMAND=PACKAGE...: install the Debian package of each command that is
+# missing. Quick when there is nothing to do. With --optional, a package that cannot be installed is
+# exit status 3 without a message: the caller says what it leaves out.
 set -euo pipefail
 
 optional=false
@@ -27,7 +26,7 @@ command -v apt-get >/dev/null || give_up "install them with this system's packag
 
 echo "installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
-# A fresh machine has no package lists; one that has them need not fetch them again.
+# Package lists are fetched only where they are missing, as on a fresh machine.
 if ! apt-get install -y --no-install-recommends "${missing[@]}"; then
 	apt-get update || give_up "apt-get update failed"
 	apt-get install -y --no-install-recommends "${missing[@]}" || give_up "apt-get install failed"

@@ -15,7 +15,7 @@ import (
 	"strings"
 )
 
-// The limits of a target's corpus.
+// Limits of the corpus of a target.
 const (
 	maxInputs = 30
 	maxBytes  = 100 << 10

@@ -158,7 +158,7 @@ func TestATargetThatRanNothingFails(t *testing.T) {
 	}
 }
 
-// Only committed findings of a target run every time.
+// go test runs an input every time only if it is committed.
 //
 // Promise 37.
 func TestEveryTargetOfTheRepositoryHasACorpus(t *testing.T) {

@@ -1,11 +1,12 @@
-// Command fuzz runs every fuzz target of the module, each for a time, some side by side. It shows
-// how far it is, prints a table at the end, and fails if a target did: the input that failed is
-// then in the target's testdata/fuzz, and the command that runs it alone is printed. The others
-// have run all the same.
+// Command fuzz runs every fuzz target of the module for a given time, several side by side. It
+// shows its progress, prints a table at the end, and fails if a target failed. The failing input is
+// then in the target's testdata/fuzz, and the command that runs it alone is printed. The other
+// targets run to their end.
 //
 // The fuzzer keeps interesting inputs in Go's build cache, as go test -fuzz does, and begins with
-// them the next time. With -corpus nothing is fuzzed: of the cache and of testdata/fuzz a small
-// selection with the same coverage is written to testdata/fuzz, which go test runs every time.
+// them the next time. With -corpus nothing is fuzzed: from the cache and from testdata/fuzz, a
+// small selection with the same coverage is written to testdata/fuzz, which go test runs every
+// time.
 package main
 
 import (

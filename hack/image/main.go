@@ -1,13 +1,13 @@
 // Command image makes the repository's container images without an engine and without a registry,
 // as archives that `docker load`, `kind load image-archive` and `ctr images import` read.
 //
-// An image is the base below, the binary, and what the final stage of the Dockerfile says of user,
-// entrypoint, labels and ports: the Dockerfile is read, so that nothing is written down twice. An
-// instruction that it cannot follow is an error. The same input gives the same digest: no time, no
-// name of the machine and no order of a map gets in. An archive that holds the image already is not
-// touched.
+// An image consists of the base below, the binary, and the user, entrypoint, labels and ports that
+// the final stage of the Dockerfile gives. The command reads the Dockerfile, so that nothing is
+// written down twice; an instruction that it cannot follow is an error. The same input gives the
+// same digest: no time, no name of the machine and no order of a map enters it. An archive that
+// holds the image already is not touched.
 //
-// It compiles nothing (see build.sh), and it knows instructions of final stages only.
+// The command compiles nothing (see build.sh), and it knows instructions of final stages only.
 package main
 
 import (

@@ -8,12 +8,12 @@ export GOFLAGS=-mod=readonly CGO_ENABLED=0 GOWORK=off
 
 command -v go >/dev/null || die "there is no go in PATH; install Go from https://go.dev/dl"
 
-# module_value PATH TEMPLATE: what `go list -m` knows of a module that go/ pins.
+# module_value PATH TEMPLATE: print a value of a module that go/ pins, as `go list -m` does.
 module_value() { go -C "$kind_dir/go" list -m -f "$2" "$1"; }
 
 kubernetes=$(module_value k8s.io/kubernetes '{{.Version}}')
 
-# What each program is built from: a package of the module in go/, or of one that it requires.
+# The package of each program, in the module in go/ or in one that it requires.
 declare -Ar program=(
 	[hyperkube]=./hyperkube
 	[etcd]=./etcd
@@ -26,7 +26,7 @@ declare -Ar program=(
 	[kind]=sigs.k8s.io/kind
 	[kubectl]=k8s.io/kubernetes/cmd/kubectl
 )
-# Names of hyperkube: it is the program that it is called by.
+# The names of hyperkube, each of which calls another program in it.
 readonly hyperkube_names=(kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubeadm)
 
 # Without these, every component calls itself v0.0.0-master, and kubeadm compares versions.
@@ -43,12 +43,12 @@ programs=$kind_cache/go-$({
 	contents "$kind_dir/go" | grep -v '_test\.go$'
 } | digest)
 
-# source_of NAME: the program whose file this one is.
+# source_of NAME: the program whose file runs under this name.
 source_of() {
 	if [[ " ${hyperkube_names[*]} " == *" $1 "* ]]; then echo hyperkube; else echo "$1"; fi
 }
 
-# build NAME...: build what of these is not there yet.
+# build NAME...: build those of these programs that are missing.
 build() {
 	local name source missing=() packages=()
 	for name in "$@"; do

@@ -26,7 +26,7 @@ cluster_settings() {
 		  kind: JoinConfiguration
 		  timeouts: {kubeletHealthCheck: 10m, tlsBootstrap: 10m}
 	YAML
-	# Kubelets refuse cgroup v1 unless they are told that it is meant.
+	# Kubelets refuse cgroup v1 unless their configuration allows it.
 	if [[ $(in_engine docker info --format '{{.CgroupVersion}}') == 1 ]]; then
 		cat <<-YAML
 			- |
@@ -42,7 +42,7 @@ cluster_settings() {
 	done
 }
 
-# prepare: all that `up` needs and no cluster.
+# prepare: everything that `up` does, except for the cluster.
 prepare() {
 	engine_up
 	node_image >/dev/null
@@ -53,12 +53,12 @@ cluster_up() {
 	local image stopped began nodes
 	engine_up
 	if [[ -n $(cluster_nodes) && ! -e $cluster_dir/complete ]]; then
-		say "cluster $cluster: half made by a run that was cut short, making it again"
+		say "cluster $cluster: an earlier run was cut short, making it again"
 		build kind
 		cluster_delete
 	fi
 	nodes=$(cluster_nodes | wc -l)
-	# The node image first: to make one builds kind and kubectl as well, in one run of go.
+	# Making a node image builds kind and kubectl as well, in the same run of go.
 	[[ $nodes -gt 0 ]] || image=$(node_image)
 	build kind kubectl
 	if [[ $nodes -eq 0 ]]; then
@@ -66,8 +66,8 @@ cluster_up() {
 		cluster_wait
 	else
 		[[ -z $workers_given || $nodes -eq $((workers + 1)) ]] ||
-			die "cluster $cluster is there already, with $((nodes - 1)) workers, not $workers: run kind.sh down --name $cluster first"
-		say "cluster $cluster: there already"
+			die "cluster $cluster exists already, with $((nodes - 1)) workers, not $workers: run kind.sh down --name $cluster first"
+		say "cluster $cluster: exists already"
 		began=$(date -u +%FT%TZ)
 		stopped=$(cluster_nodes --filter status=exited --filter status=created)
 		if [[ -n $stopped || $(age_of_engine) -lt 60 ]]; then
@@ -75,8 +75,8 @@ cluster_up() {
 			# shellcheck disable=SC2086 # one word a node
 			[[ -z $stopped ]] || in_engine docker start $stopped >/dev/null
 			wait_for_kubelets "$began"
-			# What the API server holds of their pods may still be of the time before; new ones
-			# cannot.
+			# The API server may still hold the state of their pods before the stop. New pods have
+			# none.
 			kubectl_in_engine -n kube-system rollout restart deployment coredns >"$logs/restart.log"
 			kubectl_in_engine -n local-path-storage rollout restart deployment,daemonset >"$logs/restart.log"
 		fi
@@ -85,8 +85,8 @@ cluster_up() {
 	say "cluster $cluster: up, $(cluster_nodes | wc -l) nodes; to reach it: hack/kind/kind.sh run -- kubectl get nodes"
 }
 
-# age_of_engine: seconds since our own engine started; many if it is not ours. Nodes start with the engine, and what the API
-# server knows of their pods is of the time before.
+# age_of_engine: seconds since our own engine started; many if the engine is not ours. Nodes start
+# with the engine, and the API server then holds the state of their pods before the stop.
 age_of_engine() {
 	if [[ $(engine) == own ]]; then
 		echo $(($(date +%s) - $(stat -c %Y "$engine_dir/dockerd.pid")))
@@ -96,7 +96,7 @@ age_of_engine() {
 }
 
 # wait_for_kubelets TIME: until every node has renewed its lease after that time, so that its state
-# is of now.
+# is current.
 wait_for_kubelets() {
 	local end=$((SECONDS + 180)) renewed
 	while :; do
@@ -109,8 +109,8 @@ wait_for_kubelets() {
 	done
 }
 
-# cluster_create IMAGE: make it, trying a second time: on a loaded machine, kubeadm may lose
-# patience with a component.
+# cluster_create IMAGE: make the cluster, in two attempts: on a loaded machine, kubeadm may give up
+# waiting for a component.
 cluster_create() {
 	local attempt
 	mkdir -p "$cluster_dir"
@@ -132,7 +132,7 @@ cluster_create() {
 	die "kind create failed twice; the logs of the nodes are in $logs/$cluster"
 }
 
-# steps: of what kind prints, the steps that it has done.
+# steps: the completed steps in the output of kind.
 steps() {
 	local line
 	while IFS= read -r line; do
@@ -148,9 +148,9 @@ check_memory() {
 	((free >= need)) || say "warning: $((workers + 1)) nodes want about $need MiB of memory, $free MiB are free"
 }
 
-# no_upstream: our own engine's network ends here, and CoreDNS would wait for an answer to each name outside the cluster. It is
-# to say at once that there is none, in a server block of its own: in one block, "template" goes
-# before "kubernetes".
+# no_upstream: the network of our own engine ends here, and CoreDNS would wait for an answer to each
+# name outside the cluster. This makes it answer at once that there is none, in a server block of its
+# own, because in one block "template" answers ahead of "kubernetes".
 no_upstream() {
 	{
 		kubectl_in_engine -n kube-system get configmap coredns -o json |
@@ -158,7 +158,7 @@ no_upstream() {
 				| sub("^\\.:53 "; "cluster.local:53 in-addr.arpa:53 ip6.arpa:53 ")
 				+ ".:53 {\n    errors\n    reload\n    template ANY ANY {\n        rcode NXDOMAIN\n    }\n}\n")' |
 			kubectl_in_engine replace -f -
-		# It reads its settings again by itself, but only after a while.
+		# It reloads its settings by itself, but only after a while.
 		kubectl_in_engine -n kube-system delete pod -l k8s-app=kube-dns --wait=false
 	} >"$logs/coredns.log"
 }
@@ -197,8 +197,7 @@ cluster_down() {
 	mkdir -p "$kind_cache/clusters"
 	others=$(find "$kind_cache/clusters" -mindepth 1 -maxdepth 1 ! -name "$cluster")
 	if [[ $(engine) == none && -d $engine_dir && -d $cluster_dir ]]; then
-		# Ours was stopped, or killed. What it keeps of its last cluster goes with all that it
-		# keeps.
+		# Ours was stopped, or killed. To forget its last cluster is to forget all that it keeps.
 		if [[ -z $others ]]; then engine_down --purge; else engine_up; fi
 	fi
 	if [[ $(engine) != none && -n $(cluster_nodes) ]]; then
@@ -206,7 +205,7 @@ cluster_down() {
 		cluster_delete
 	fi
 	rm -rf "$cluster_dir"
-	say "cluster $cluster: gone"
+	say "cluster $cluster: removed"
 	if [[ -z $others && -d $engine_dir ]]; then engine_down; fi
 }
 
@@ -244,9 +243,9 @@ load_archive() {
 	say "loaded $(awk '{ $1 = ""; print substr($0, 2) }' <<<"$images" | xargs)"
 }
 
-# load_into NODE ARCHIVE IMAGES: straight into the node's containerd. A label on the image there
-# tells what it was made of, so that it need not be sent again; it goes when the name gets another
-# image.
+# load_into NODE ARCHIVE IMAGES: straight into the node's containerd. A label on the image there holds
+# its digest, so that an image that is there is not sent again. The label goes when the name gets
+# another image.
 load_into() {
 	local node=$1 archive=$2 config tags tag name missing='' label=diseq-kind.config
 	local there

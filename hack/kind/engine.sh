@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154 # what lib.sh sets
-# engine.sh: sourced by kind.sh. A Docker engine for the nodes: the one that answers already, or else one of our own, in a
-# network namespace that has a loopback device and no way out.
+# engine.sh: sourced by kind.sh. A Docker engine for the nodes: the one that answers already, or else
+# one of our own, in a network namespace that has a loopback device and no way out.
 
 engine_dir=$kind_cache/engine
 engine_socket=$engine_dir/docker.sock
@@ -13,7 +13,7 @@ readonly inotify_instances=/proc/sys/fs/inotify/max_user_instances
 alive() {
 	local pid
 	pid=$(cat "$engine_dir/$1.pid" 2>/dev/null) && [[ -n $pid ]] || return 1
-	# A number may have been given to another process, and a zombie has no program.
+	# Another process may have got the number since, and a zombie has no program.
 	[[ $(readlink "/proc/$pid/exe") == */"$1" ]]
 }
 
@@ -49,11 +49,11 @@ engine_up() {
 	case $(engine) in
 	own)
 		wait_for_daemon dockerd docker version
-		say 'engine: our own, up already'
+		say 'engine: our own, running already'
 		return
 		;;
 	existing)
-		say 'engine: one answers already, using it'
+		say 'engine: using the one that answers'
 		return
 		;;
 	esac
@@ -83,14 +83,14 @@ engine_up() {
 	nsenter --net="$engine_netns" setsid dockerd --config-file "$engine_dir/daemon.json" \
 		>"$engine_dir/dockerd.log" 2>&1 </dev/null 9>&- &
 	wait_for_daemon dockerd docker version
-	say 'engine: our own is up'
+	say 'engine: our own is running'
 }
 
 # check_machine: say what is missing before anything is changed.
 check_machine() {
 	local capabilities controller missing=()
 	[[ $(id -u) -eq 0 ]] ||
-		die "no Docker engine answers (docker info), and to start one takes root: start Docker, or run this as root"
+		die "no Docker engine answers (docker info), and starting one needs root: start Docker, or run this as root"
 	capabilities=0x$(awk '/^CapEff/ { print $2 }' /proc/self/status)
 	((capabilities >> 21 & 1 && capabilities >> 12 & 1)) ||
 		die "this root has neither CAP_SYS_ADMIN nor CAP_NET_ADMIN: run this on a machine, or in a container with --privileged"
@@ -123,8 +123,7 @@ engine_packages() {
 	trap - EXIT
 }
 
-# install_packages COMMAND=PACKAGE...: through setup.sh, which does nothing for the commands that
-# are there.
+# install_packages COMMAND=PACKAGE...: with setup.sh, which leaves out the commands that exist.
 install_packages() {
 	local pair missing=()
 	for pair in "$@"; do
@@ -192,7 +191,8 @@ stop_daemon() {
 	done
 }
 
-# engine_clean: remove what an engine of ours, killed perhaps, left: shims, containers, mounts, cgroups, the namespace.
+# engine_clean: remove the leftovers of an engine of ours that may have been killed: shims, containers,
+# mounts, cgroups, the namespace.
 engine_clean() {
 	local path cgroup
 	for path in /proc/[0-9]*; do
@@ -221,7 +221,7 @@ engine_clean() {
 # engine_down [--purge]: stop our own engine. Its clusters start again with it, unless --purge
 # forgets them and all images.
 engine_down() {
-	[[ $# -eq 0 || $* == --purge ]] || die "engine down: '$*' is none of its arguments; --purge is"
+	[[ $# -eq 0 || $* == --purge ]] || die "engine down takes no argument '$*'; it takes --purge"
 	if [[ -d $engine_dir ]]; then
 		stop_daemon dockerd 60
 		stop_daemon containerd 10
@@ -233,8 +233,8 @@ engine_down() {
 		if [[ ${1:-} == --purge ]]; then
 			rm -rf "$engine_dir" "$kind_cache/clusters"
 		fi
-		say 'engine: down'
+		say 'engine: stopped'
 	else
-		say 'engine: none of ours'
+		say 'engine: none of ours runs'
 	fi
 }

@@ -1,26 +1,26 @@
 #!/usr/bin/env bash
-# kind.sh VERB [ARGUMENT...]: clusters to try things on (https://kind.sigs.k8s.io), also where no
-# engine runs and no registry can be reached; README.md says how. Every verb may be repeated, and
-# none needs another before it.
+# kind.sh VERB [ARGUMENT...]: clusters to try things on (https://kind.sigs.k8s.io), also on a machine
+# without a Docker engine and without a registry; see README.md. Every verb may be repeated, and none
+# needs another one first.
 #
-#   up [--name NAME] [--workers N]   a cluster, one control plane and three workers, ready to use; starts an engine if none answers
-#   down [--name NAME]               the cluster gone; with the last one, an engine that we started as well
-#   load [--name NAME] ARCHIVE...    images, as docker save writes them, into the engine and every node
+#   up [--name NAME] [--workers N]   make a cluster of one control plane and three workers; starts an engine if none answers
+#   down [--name NAME]               remove the cluster; with the last one, the engine if it is ours
+#   load [--name NAME] ARCHIVE...    load images, as docker save writes them, into the engine and every node
 #   kubeconfig [--name NAME]         print the path of the kubeconfig
-#   run [--name NAME] -- COMMAND...  COMMAND where the cluster can be reached, with kubectl and kind in PATH, DOCKER_HOST set if the
-#                                    engine is ours, and KUBECONFIG set to the cluster's unless it is set
-#   status                           what is up
-#   prepare                          the engine and the node image, so that the next `up` takes a minute
-#   engine up|down [--purge]         the engine alone; --purge forgets its images and clusters
-#   assets                           build kube-apiserver, etcd and kubectl, print their folder; needs Go and nothing else
+#   run [--name NAME] -- COMMAND...  run COMMAND where it can reach the cluster, with kubectl and kind in PATH, DOCKER_HOST set if
+#                                    the engine is ours, and KUBECONFIG set to the cluster's unless it is set already
+#   status                           print the engine and the clusters that run
+#   prepare                          make the engine and the node image, so that the next `up` takes a minute
+#   engine up|down [--purge]         start or stop the engine alone; --purge forgets its images and clusters
+#   assets                           build kube-apiserver, etcd and kubectl, and print their folder; needs only Go
 #   programs NAME...                 build single programs, such as kubectl, into the cache's bin/
 #
-# NAME is "diseq" unless given. Progress goes to standard error. The environment may say:
+# NAME is "diseq" unless given. Progress goes to standard error. Environment variables:
 #
-#   DISEQ_KIND_CACHE    the folder for all that is kept; ~/.cache/diseq-kind, heeding XDG_CACHE_HOME
-#   DISEQ_KIND_ENGINE   own: never use an engine that answers already
-#   DISEQ_KIND_IMAGE    the node image; kindest/node where it can be pulled, else one that is built here
-#   DISEQ_KIND_MIRROR   the Debian mirror for that build; debootstrap's own
+#   DISEQ_KIND_CACHE    the folder that holds everything; default diseq-kind in XDG_CACHE_HOME or ~/.cache
+#   DISEQ_KIND_ENGINE   own: start an engine even if another one answers
+#   DISEQ_KIND_IMAGE    the node image; default kindest/node if it can be pulled, else one that is built here
+#   DISEQ_KIND_MIRROR   the Debian mirror for that build; default that of debootstrap
 set -euo pipefail
 
 if [[ $(uname -s) != Linux ]]; then
@@ -72,7 +72,7 @@ source "$kind_dir/engine.sh"
 # shellcheck source=hack/kind/cluster.sh
 source "$kind_dir/cluster.sh"
 
-# These build nothing: they neither need Go nor wait for who is at work.
+# These build nothing: they need neither Go nor the lock.
 case $verb in
 kubeconfig)
 	echo "$kubeconfig"

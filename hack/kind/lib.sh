@@ -34,11 +34,11 @@ need_space() {
 		"or move the cache: DISEQ_KIND_CACHE (Go's own: GOCACHE)"
 }
 
-# lock VERB: one at a time works on the cache; who comes second says whom it waits for.
+# lock VERB: runs on one cache take turns. The second one names the run that it waits for.
 lock() {
 	exec 9<>"$kind_cache/lock"
 	if ! flock --nonblock 9; then
-		say "waiting for $(cat "$kind_cache/lock"), which is at work on $kind_cache"
+		say "waiting for $(cat "$kind_cache/lock"), which uses $kind_cache"
 		flock 9
 	fi
 	echo "kind.sh $1, process $$" >"$kind_cache/lock"

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154 # what lib.sh and binaries.sh set
-# node-image.sh: sourced by kind.sh. The image that the nodes of a cluster run: kindest/node where
-# the engine can pull it, else one made of our programs and Debian packages. Each stage is kept in
-# the cache under a digest of what goes into it.
+# node-image.sh: sourced by kind.sh. The image that the nodes of a cluster run: kindest/node if the
+# engine can pull it, else one made of our programs and Debian packages. The cache keeps each stage
+# under a digest of its inputs.
 
 readonly debian=bookworm
 readonly node_programs=("${hyperkube_names[@]}" kubectl etcd coredns podnet volumes pause)
@@ -48,11 +48,11 @@ own_node_image() {
 	in_engine docker image inspect "$own_image" >/dev/null 2>&1 && return
 	if [[ ! -f $node_archive ]]; then
 		[[ $(id -u) -eq 0 ]] ||
-			die "kindest/node cannot be pulled, and to build a node image takes root (chroot): run this as root"
+			die "kindest/node cannot be pulled, and building a node image needs root (chroot): run this as root"
 		need_space "$kind_cache" 6 'building the node image'
 		install_packages jq=jq
-		# Debian waits for its mirror while Go compiles. If this script ends early, the lock is held
-		# until Debian has ended as well.
+		# Debian waits for its mirror while Go compiles. If this script ends early, debootstrap still
+		# holds the lock until it has ended.
 		if [[ ! -f $base_archive ]]; then
 			build_base &
 			base=$!
@@ -64,7 +64,7 @@ own_node_image() {
 	need_space "$(in_engine docker info --format '{{.DockerRootDir}}')" 4 'loading the node image, and four nodes'
 	say "loading $own_image"
 	quiet docker-load.log in_engine docker load --quiet --input "$node_archive"
-	# Those that a cluster still runs stay.
+	# Docker refuses to remove those that a cluster still runs.
 	in_engine docker images --filter "label=$image_label" --format '{{.Repository}}:{{.Tag}}' | while read -r stale; do
 		[[ $stale == "$own_image" ]] || in_engine docker rmi "$stale" </dev/null >/dev/null 2>&1 || true
 	done
@@ -77,12 +77,12 @@ build_base() {
 	local root=$kind_cache/base.new mirror=()
 	[[ -z ${DISEQ_KIND_MIRROR:-} ]] || mirror=("$DISEQ_KIND_MIRROR")
 	install_packages debootstrap=debootstrap gpgv=gpgv
-	# There is no command by this name: what is wanted are the keys.
+	# The package has keys and no command.
 	[[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] || install_packages debian-archive-keyring=debian-archive-keyring
 	say "Debian $debian, $(wc -l <"$kind_dir/node/packages") packages and what they need"
 	rm -rf "$root"
-	# It mounts things in the new root: in a mount namespace of its own they go with it, killed or
-	# not.
+	# It mounts things in the new root. In a mount namespace of its own they end with it, even if it
+	# is killed.
 	quiet debootstrap.log unshare --mount --pid --fork --kill-child debootstrap --variant=minbase --force-check-gpg \
 		--include="$(paste -sd, "$kind_dir/node/packages")" "$debian" "$root" "${mirror[@]}"
 	chroot "$root" apt-get clean
@@ -94,8 +94,8 @@ build_base() {
 
 # --- the images of the pods that make a cluster ------------------------------------------------------------------------
 
-# pack FOLDER NAME:TAG... [MKIMG-FLAG...] [-- COMMAND]: an image, with these names, of what is in the
-# folder, which is gone afterwards.
+# pack FOLDER NAME:TAG... [MKIMG-FLAG...] [-- COMMAND]: turn the folder into an image with these
+# names, and remove the folder.
 pack() {
 	local folder=$1 image=$2 arguments=()
 	shift
@@ -223,9 +223,8 @@ configure_root() {
 	: >"$root/etc/machine-id"
 }
 
-# import_images ROOT IMAGES: unpack the images into the root's own containerd, with that containerd,
-# in namespaces that end with
-# it: no mount and no process can stay.
+# import_images ROOT IMAGES: let the root's own containerd unpack the images, in namespaces that end
+# with it, so that no mount and no process can stay.
 import_images() {
 	unshare --mount --pid --fork --kill-child bash -euo pipefail -s "$1" "$2" <<'OUTSIDE'
 		mount --make-rprivate /
@@ -245,8 +244,8 @@ import_images() {
 			for archive in images/*; do
 				ctr -n k8s.io images import --snapshotter overlayfs "$archive" || { tail containerd.log; exit 1; }
 			done
-			# The packed layers are of no use any more. "content rm" forgets them, but leaves the
-			# files to a later cleaning.
+			# Nothing needs the packed layers any more. "content rm" forgets them, but leaves the files
+			# to a later cleaning.
 			layers=$(for manifest in $(ctr -n k8s.io images ls | awk 'NR > 1 { print $3 }' | sort -u); do
 				ctr -n k8s.io content get "$manifest" | jq -r '.layers[].digest'
 			done | sort -u)

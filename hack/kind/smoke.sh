@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# smoke.sh [--workers N] [--keep]: create a cluster, check what a workload relies on, and take
-# everything down again, looking at what is left. --keep leaves the cluster up. About two minutes
-# when the node image is there.
+# smoke.sh [--workers N] [--keep]: create a cluster, check all that a workload relies on, remove
+# everything, and check that nothing is left. --keep leaves the cluster up. About two minutes if the
+# node image is there.
 set -euo pipefail
 # shellcheck source=hack/kind/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -17,7 +17,7 @@ while [[ $# -gt 0 ]]; do
 		keep=1
 		shift
 		;;
-	*) die "smoke.sh takes no '$1'; --workers N and --keep are what it takes" ;;
+	*) die "smoke.sh takes no '$1'; it takes --workers N and --keep" ;;
 	esac
 done
 
@@ -47,7 +47,7 @@ finish() {
 	trap - EXIT
 	if [[ -n $forward ]]; then kill "$forward" 2>/dev/null || true; fi
 	if [[ $status -ne 0 ]]; then
-		say "FAILED; the cluster stays up to be looked at, kind.sh down --name $cluster removes it"
+		say "FAILED; the cluster stays up for inspection, kind.sh down --name $cluster removes it"
 		kubectl get pods -A -o wide >&2 || true
 	fi
 	rm -rf "$tmp"
@@ -239,7 +239,7 @@ ok 'volumes are removed with their claims'
 [[ -z $keep ]] || exit 0
 kind_sh down --name "$cluster"
 if [[ $mode == own ]]; then
-	# Whoever keeps caches elsewhere links to them; mounts are listed by where they really are.
+	# A link may lead to a cache elsewhere; mounts are listed under the real path.
 	ln -s "$kind_cache" "$tmp/cache"
 	DISEQ_KIND_CACHE=$tmp/cache kind_sh engine up
 	DISEQ_KIND_CACHE=$tmp/cache kind_sh engine down || fail 'an engine whose cache is reached by a symbolic link does not go'

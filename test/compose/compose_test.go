@@ -186,7 +186,7 @@ func TestTheLocalNetworkOfComposeYAML(t *testing.T) {
 		t.Fatalf("no engine answers; run make compose-test: %v", err)
 	}
 	docker(t, "load", "--input", filepath.Join("bin", "images", "diseq.tar"))
-	compose(t, "down", "--volumes") // the rest of a run that was cut off
+	compose(t, "down", "--volumes") // the leftovers of a run that was cut off
 	t.Cleanup(func() {
 		if t.Failed() {
 			logs, err := composed("logs", "--tail", "40")

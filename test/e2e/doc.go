@@ -1,22 +1,21 @@
-// Package e2e holds the operator to its promises on a real cluster: networks are applied as a user
-// applies them, pods, processes, volumes and workers are taken away as they are in earnest, and
-// what the nodes say is held against what clients were told.
+// Package e2e holds the operator to its promises on a real cluster: it applies networks as a user
+// does, takes away pods, processes, volumes and workers as failures do, and compares the blocks of
+// the nodes with the answers that clients got.
 //
 // KUBECONFIG names the cluster, any one on which the images can be started; `make e2e` makes one of
 // kind and takes it down again. The operator is installed with its chart. Every [Network] lives in
 // a namespace of its own that enforces restricted Pod Security and ends with its test. An [Oracle]
 // reads all blocks of all nodes, through every outage, and finds forks, changed, lost and repeated
-// messages; a [Timeline] follows the pods and the resource by watching, so that nothing between two
-// looks is missed.
+// messages; a [Timeline] watches the pods and the resource, so that it misses no change.
 //
-// Nodes are reached through the API server's proxy, by the Service's or the pod's name: that works
-// from wherever the API server can be reached, needs no second connection to be kept up, and picks
-// among the endpoints that the Service has. It leaves out DNS, the Service's address and network
-// policies. The pods of [Network.Client] use them: they run `diseq submit` as a user in the cluster
-// does.
+// Tests reach nodes through the API server's proxy, by the name of the Service or of the pod. The
+// proxy works from wherever the API server can be reached, keeps no second connection, and picks
+// among the endpoints of the Service. It leaves out DNS, the Service's address and network
+// policies. The pods of [Network.Client] test these: they run `diseq submit` as a user in the
+// cluster does.
 //
-// The suite waits for conditions, with a deadline and the time that it took, and measures no speed
-// against a limit, but one: a network is available within two minutes. E2E_KEEP=1 leaves the
+// The suite waits for conditions, each with a deadline, and logs how long each took. It has one
+// limit of speed: a network is available within two minutes. E2E_KEEP=1 leaves the
 // namespaces of failed tests.
 //
 //	KUBECONFIG       the cluster; required

@@ -16,7 +16,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// The namespace and the name of the operator.
+// The place of the operator, and its user.
 const (
 	OperatorNamespace = "diseq-system"
 	OperatorName      = "diseq-operator"

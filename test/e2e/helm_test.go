@@ -22,7 +22,7 @@ func TestNetworksOutliveUpgradesAndRemovalsOfTheOperator(t *testing.T) {
 	n.AwaitAvailable()
 	n.AwaitConverged()
 	keys, o, l, before := n.Secrets(), n.Watch(), n.Write("helm"), n.identity()
-	// Other tests find the operator as they left it, even if this test fails.
+	// However this test ends, the others find the operator as they left it.
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 		defer cancel()

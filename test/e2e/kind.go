@@ -60,12 +60,13 @@ func (c *Cluster) Process(tb testing.TB, pod *corev1.Pod, name string) string {
 	return out
 }
 
-// AimAtOperator returns a function that ends the operator with SIGKILL: no chance to finish
-// anything, or to hand its lease over. The slow part is done before, because a birth takes less
-// time than finding a process. The pod goes as well, so that the next operator does not wait for as
-// long as Kubernetes lets a container wait that ended badly.
+// AimAtOperator returns a function that ends the operator with SIGKILL, so that it cannot finish
+// anything, or hand over its lease. The slow part, finding the process, is done before the function
+// is returned: a network may be born in less time. The pod is deleted as well, so that the next
+// operator does not wait for the back-off of a container that failed.
 //
-// Where the test cannot get at processes, deleting the pod without grace comes nearest.
+// If the test cannot reach processes, the function deletes the pod without grace, which is the
+// nearest to it.
 func (c *Cluster) AimAtOperator(tb testing.TB) (kill func()) {
 	tb.Helper()
 	var pod *corev1.Pod

@@ -29,7 +29,8 @@ const (
 )
 
 // Write submits messages through the Service, ten a second, until Stop or the end of the test. It
-// submits a refused message again, as a client does. That is safe: equal bytes are one message.
+// submits a message again until it is accepted, as a client does. That is safe: equal bytes are one
+// message.
 func (n *Network) Write(label string) *Ledger {
 	l := &Ledger{Ledger: oracle.NewLedger()}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 }
 
 func prepare() (err error) {
-	log.SetLogger(logr.Discard()) // the watches log about themselves
+	log.SetLogger(logr.Discard()) // drops the messages of the watches themselves
 	if cluster, err = Connect(); err != nil {
 		return err
 	}

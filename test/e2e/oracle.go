@@ -49,8 +49,8 @@ const (
 	pageBlocks = 100 // the most that a node gives at once
 )
 
-// follow asks a validator again and again for the blocks after those that it has shown. A pod that
-// is away is asked again: errors say nothing about what is final.
+// follow polls a validator for the blocks after those that it returned already. It polls on after
+// an error: the pod may be away, and an error says nothing about what is final.
 func (o *Oracle) follow(ctx context.Context, k int) {
 	tick := time.NewTicker(readEvery)
 	defer tick.Stop()
@@ -170,8 +170,8 @@ func (n *Network) settled(ctx context.Context) (uint64, error) {
 }
 
 // Receipt gets the receipt of a final message from every validator and verifies it; the same place
-// in the chain is expected of all. It waits for validators that do not answer, or do not have the
-// receipt yet. The first receipt of each validator counts.
+// in the chain is expected of all. It waits for a validator that does not answer or has no receipt
+// yet; the first receipt of each validator is the one that it checks.
 func (o *Oracle) Receipt(tb testing.TB, want *chain.Receipt) {
 	tb.Helper()
 	n := o.network

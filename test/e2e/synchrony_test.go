@@ -17,8 +17,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// A network with the synchrony wait orders messages, also with a pod less. The resource, the nodes
-// and the verification of a receipt show the wait.
+// A network with the synchrony wait orders messages, also with one pod less, and reports the wait
+// everywhere: in the resource, at the nodes and in the verification of a receipt.
 func TestANetworkWithTheSynchronyWaitOrdersMessagesAndTellsOfIt(t *testing.T) {
 	// validators that share a machine with a test stand still at times
 	const delta = 500 * time.Millisecond

@@ -27,9 +27,9 @@ type Timeline struct {
 
 	mu    sync.Mutex
 	begun time.Time
-	// down are the validators without a pod that stays and has become ready. A validator that is
-	// not ready for a moment afterwards is logged and not counted, because nobody took it down.
-	// Kubelets report that now and then of a pod that has just become ready.
+	// down are the validators without a pod that stays and has become ready. Kubelets sometimes
+	// report a new pod as not ready for a moment after it became ready. The timeline logs that but
+	// does not count it: nobody took the pod down.
 	down   map[string]bool
 	up     map[types.UID]bool // pods that have become ready, and are so now or not
 	most   []string           // the most that were down at once

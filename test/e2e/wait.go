@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// pollEvery is how often a condition is looked at: often enough for times told in tenths of a
-// second, seldom enough for a small cluster.
+// pollEvery is how often a condition is checked: often enough for times in tenths of a second,
+// seldom enough for a small cluster.
 const pollEvery = 200 * time.Millisecond
 
-// soon is how long anything may take to come: enough for a machine that is busy with other things.
-// The logged times show the steps that take longer than usual.
+// soon is how long anything may take: enough for a machine that is busy with other things. The
+// logged times show what took longer than usual.
 const soon = 4 * time.Minute
 
-// Eventually calls condition until it returns nil and tells how long that took. After within the
-// test ends with its last error.
+// Eventually calls condition until it returns nil and returns how long that took. After within, the
+// test ends with the last error.
 func Eventually(tb testing.TB, within time.Duration, what string, condition func(context.Context) error) time.Duration {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), within)
@@ -32,7 +32,7 @@ func Eventually(tb testing.TB, within time.Duration, what string, condition func
 			return elapsed
 		}
 		if last == nil || ctx.Err() == nil {
-			last = err // an error of the deadline says less than the look before it
+			last = err // a check that the deadline cut off says less than the one before
 		}
 		if time.Since(told) > 20*time.Second {
 			told = time.Now()

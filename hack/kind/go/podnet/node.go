@@ -137,7 +137,7 @@ func writeCNI(podCIDR string) error {
 	if old, err := os.ReadFile(path); err == nil && string(old) == string(content) {
 		return nil
 	}
-	// In the same folder, and by a name that is no configuration.
+	// In the same folder, under a name that the runtime does not read as a configuration.
 	unfinished := filepath.Join(cniDir, "."+cniFile+".new")
 	if err := os.WriteFile(unfinished, content, 0o644); err != nil {
 		return err

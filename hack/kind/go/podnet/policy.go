@@ -17,7 +17,7 @@ import (
 type direction struct {
 	policyType netv1.PolicyType
 	name       string
-	near, far  string // what nft calls the address of the pod, and that of its peer
+	near, far  string // nft's words for the address of the pod, and for that of its peer
 }
 
 var (

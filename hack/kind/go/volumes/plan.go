@@ -12,8 +12,8 @@ const (
 	// The provisioner that a StorageClass names to get these volumes.
 	provisioner = "diseq-kind/volumes"
 
-	// Kubernetes itself sets the first two on a claim: whose work it is, and where its pod will run.
-	// The third marks volumes as ours; Kubernetes leaves the removal of such a volume to us.
+	// Kubernetes sets the first two on a claim: the provisioner of its class, and the node of its
+	// pod. The third marks volumes as ours: Kubernetes leaves the removal of such a volume to us.
 	provisionerOfClaim  = "volume.kubernetes.io/storage-provisioner"
 	nodeOfClaim         = "volume.kubernetes.io/selected-node"
 	provisionerOfVolume = "pv.kubernetes.io/provisioned-by"
