@@ -107,7 +107,7 @@ func TestParseRefuses(t *testing.T) {
 func TestADirectoryIsWrittenOnceAndReadBack(t *testing.T) {
 	id := newIdentity(t)
 	dir := filepath.Join(t.TempDir(), "keys")
-	// What an earlier try left when it was cut off.
+	// An earlier try was cut off and left this.
 	if err := os.MkdirAll(dir+".new", 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -7,8 +7,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// AddBatches keeps batches; they are on disk when it returns nil. A batch that is there already is
-// no error.
+// AddBatches stores batches. They are on disk when it returns nil. It skips a batch that is stored
+// already.
 func (s *Store) AddBatches(ctx context.Context, batches []chain.StoredBatch) error {
 	size := 0
 	for _, b := range batches {
@@ -57,7 +57,7 @@ func (s *Store) scanBatch(row interface{ Scan(...any) error }) (b chain.StoredBa
 const batchPage = 4 << 20
 
 // PendingBatches calls yield with each batch that waits, in the order of their arrival, and stops
-// at its first error. What arrives meanwhile may or may not be among them.
+// at its first error. Batches that arrive meanwhile may or may not be among them.
 func (s *Store) PendingBatches(ctx context.Context, yield func(chain.StoredBatch) error) error {
 	for after := int64(0); ; {
 		page, last, err := s.pageOfBatches(ctx, after)

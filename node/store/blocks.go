@@ -9,7 +9,7 @@ import (
 )
 
 // Commit appends a final block. Heights are strictly consecutive, a block names the hash of the one
-// below, and what is there is never overwritten.
+// below, and no stored block is overwritten.
 func (s *Store) Commit(ctx context.Context, c chain.Commit) error {
 	f := c.Block
 	hash := f.Hash()
@@ -56,7 +56,8 @@ func (s *Store) Commit(ctx context.Context, c chain.Commit) error {
 	})
 }
 
-// check refuses what could not be read back, or is of another chain. Signatures are the caller's.
+// check refuses a block that could not be read back, or of another chain. Signatures are the
+// caller's to check.
 func (s *Store) check(f *chain.FinalBlock, hash chain.Hash) error {
 	if f.Header.ChainID != s.genesis.ChainID {
 		return fmt.Errorf("store: commit block of chain %q to %q", f.Header.ChainID, s.genesis.ChainID)
@@ -75,8 +76,8 @@ func checkFinalization(c *chain.Certificate, height uint64, hash chain.Hash) err
 	return nil
 }
 
-// strongerLimit bounds the certificates that wait to be written; past it the caller's is dropped,
-// which costs strength only.
+// strongerLimit bounds the certificates that wait to be written. Past it Strengthen drops the
+// caller's, which costs strength only.
 const strongerLimit = 1024
 
 // Strengthen replaces the certificate of a final block by one with more votes for the same block.
@@ -107,7 +108,7 @@ func (s *Store) writeStronger(tx *transaction) error {
 			continue
 		}
 		s.written = append(s.written, c)
-		held, err := tx.certificate(height)
+		stored, err := tx.certificate(height)
 		if errors.Is(err, ErrCorrupt) {
 			s.logger.Warn("stronger certificate dropped: the stored one is damaged", "height", height, "err", err)
 			continue
@@ -115,11 +116,11 @@ func (s *Store) writeStronger(tx *transaction) error {
 		if err != nil {
 			return err
 		}
-		if err := checkFinalization(c, height, held.Block); err != nil {
+		if err := checkFinalization(c, height, stored.Block); err != nil {
 			s.logger.Warn("stronger certificate refused", "err", err)
 			continue
 		}
-		if len(c.Votes) <= len(held.Votes) {
+		if len(c.Votes) <= len(stored.Votes) {
 			continue
 		}
 		encoded := c.Encode()

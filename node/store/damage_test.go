@@ -11,9 +11,9 @@ import (
 	"github.com/diseq/diseq/node/internal/sqlitefile"
 )
 
-// FuzzDamagedRows puts anything into a column of a row, with the checksum that it would have or the
-// one that was there. Whoever reads then says ErrCorrupt, or what was written before where the
-// checksum is that; other rows are read as ever, and so is the row when it is as it was.
+// FuzzDamagedRows puts anything into a column of a row, with the checksum that fits it or the one
+// that was there. Reads of the row then fail with ErrCorrupt, unless the checksum fits. Reads of
+// other rows are as ever, and so are those of the row once it is as it was.
 //
 // Promise 37.
 func FuzzDamagedRows(f *testing.F) {
@@ -110,7 +110,7 @@ func FuzzDamagedRows(f *testing.F) {
 			query = "SELECT " + of.column + ", " + of.sum
 		}
 		must(t, damaging.QueryRowContext(t.Context(), query+" FROM "+of.table+" WHERE "+of.key).Scan(&was, &sum))
-		legible := of.sum == "" || summed // what can be read may then be something else
+		legible := of.sum == "" || summed // it may then be read as something else
 		damagedSum := sum
 		if of.sum != "" && summed {
 			damagedSum = of.checksum(content)

@@ -26,7 +26,7 @@ var (
 	ErrMalformed = sqlitefile.ErrMalformed
 	// ErrNoVoteStore is wrapped when a validator has no vote store: it must rejoin.
 	ErrNoVoteStore = errors.New("no vote store")
-	// ErrExists is wrapped when a vote store is to be created where there is one.
+	// ErrExists is wrapped by the creation of a vote store where there is one.
 	ErrExists = errors.New("vote store exists")
 	// ErrDiskFull is wrapped when a write did not fit. The store keeps nothing of the write and
 	// everything older: the same write works once there is space.

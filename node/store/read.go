@@ -74,12 +74,12 @@ func (s *Store) Epochs(ctx context.Context, from uint64, limit int) (out []chain
 	return out, s.file.Explain("read epochs", rows.Err())
 }
 
-// EvidencePerValidator is how many pieces of evidence are kept about one validator: one is enough
-// to convict it, and it must not be able to fill the disk with more.
+// EvidencePerValidator is how many pieces of evidence are stored about one validator. One is enough
+// to convict it, and a validator must not be able to fill the disk with more.
 const EvidencePerValidator = 64
 
-// AddEvidence keeps evidence, one piece for each validator, rule, height and round. added is false
-// if there is one already, or EvidencePerValidator are kept. The caller has verified it.
+// AddEvidence stores evidence, one piece for each validator, rule, height and round. added is false
+// if that piece, or EvidencePerValidator pieces, are stored already. The caller has verified it.
 func (s *Store) AddEvidence(ctx context.Context, e chain.Evidence) (added bool, err error) {
 	encoded := e.Encode()
 	height, err := signed(e.First.Height)
@@ -106,10 +106,10 @@ func (s *Store) AddEvidence(ctx context.Context, e chain.Evidence) (added bool, 
 	return added, nil
 }
 
-// EvidenceHeld is how many pieces of evidence are held.
+// EvidenceHeld is how many pieces of evidence are stored.
 func (s *Store) EvidenceHeld() int { return int(s.evidence.Load()) }
 
-// Evidence returns at most limit pieces of evidence held, oldest first.
+// Evidence returns at most limit pieces of the stored evidence, oldest first.
 func (s *Store) Evidence(ctx context.Context, limit int) (out []chain.Evidence, err error) {
 	rows, err := s.reads.QueryContext(ctx, "SELECT evidence FROM evidence ORDER BY arrival LIMIT ?", limit)
 	if err != nil {
@@ -135,7 +135,7 @@ const (
 	maxMetaValue = 64 << 10
 )
 
-// PutMeta keeps a small value (at most 64 KiB) under a name.
+// PutMeta stores a small value (at most 64 KiB) under a name.
 func (s *Store) PutMeta(ctx context.Context, key string, value []byte) error {
 	if key == "" || len(key) > maxMetaKey || len(value) > maxMetaValue {
 		return fmt.Errorf("store: meta key of %d bytes with a value of %d, allowed are 1 to %d and up to %d",
@@ -146,7 +146,7 @@ func (s *Store) PutMeta(ctx context.Context, key string, value []byte) error {
 	})
 }
 
-// Meta returns the value kept under a name, nil if there is none.
+// Meta returns the value stored under a name, nil if there is none.
 func (s *Store) Meta(ctx context.Context, key string) ([]byte, error) {
 	var value []byte
 	err := s.reads.QueryRowContext(ctx, "SELECT value FROM meta WHERE key = ?", key).Scan(&value)

@@ -43,8 +43,8 @@ func (s *Store) Replace(ctx context.Context, f *chain.FinalBlock) error {
 	})
 }
 
-// fits compares a copy with what is legible of the block itself, of the one below and of the one
-// above. What is not legible says nothing.
+// fits compares a copy with everything that is legible of the block itself, of the one below and of
+// the one above.
 func (s *Store) fits(ctx context.Context, r reader, f *chain.FinalBlock, hash chain.Hash) error {
 	height := f.Header.Height
 	if stored, err := r.header(ctx, height); err == nil && stored.Hash() != hash {

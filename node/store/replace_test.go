@@ -62,8 +62,8 @@ func find(t *testing.T, b, what []byte) int {
 	return at
 }
 
-// What a disk does to blocks.db while the node runs: whatever reads the block says which one it is,
-// and once a verified copy replaces it everything is read as it was written.
+// A disk damages blocks.db while the node runs. Every read of the block names it, and once a
+// verified copy replaces it everything is read as it was written.
 //
 // Promise 21.
 func TestADamagedBlockIsNamedAndReplaced(t *testing.T) {

@@ -20,8 +20,8 @@ import (
 
 const blocksName = "blocks.db"
 
-// blocksSchema: each table is read by its key only, and big columns stand last, where SQLite does
-// not touch them unless asked.
+// blocksSchema: each table is read by its key only, and big columns are last, where SQLite does not
+// touch them unless a query names them.
 var blocksSchema = sqlitefile.Schema{
 	Application: 0x44495142, // "DIQB"
 	PageSize:    8192,
@@ -68,9 +68,9 @@ var (
 		SQL: "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"}
 )
 
-// Options are what a store is opened with besides its directory and chain. The zero value is fine.
+// Options are what a store needs besides its directory and chain. The zero value is fine.
 type Options struct {
-	// Logger is told of what no caller waits for; nil for none.
+	// Logger takes the errors of work that no caller waits for; nil for none.
 	Logger *slog.Logger
 	// Registerer takes the metrics; nil for none.
 	Registerer prometheus.Registerer
@@ -92,14 +92,14 @@ type Store struct {
 	reads   *sql.DB
 	writer  *writer
 	tip     atomic.Pointer[tip]
-	// evidence counts the pieces held.
+	// evidence counts the stored pieces.
 	evidence atomic.Int64
 	closing  sync.Once
 	closed   error
 
 	strengthening sync.Mutex
-	stronger      map[uint64]*chain.Certificate // by height, not yet written
-	written       []*chain.Certificate          // of them, by the transaction under way
+	stronger      map[uint64]*chain.Certificate // by height, not written yet
+	written       []*chain.Certificate          // those that the transaction under way writes
 }
 
 // Open opens the data directory of a chain, creating directory and blocks.db if they do not exist.
@@ -136,7 +136,7 @@ func (s *Store) open(registerer prometheus.Registerer) error {
 		return err
 	}
 	seconds := prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name: "diseq_store_transaction_seconds", Help: "Time of a transaction of blocks.db, its fsync included.",
+		Name: "diseq_store_transaction_seconds", Help: "Time of a transaction of blocks.db, including its fsync.",
 		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
 	})
 	if registerer != nil {
@@ -202,13 +202,13 @@ func (s *Store) inspectBlocks(db *sql.DB) error {
 	var hash []byte
 	err := db.QueryRow("SELECT chain_id, genesis_hash FROM chain").Scan(&id, &hash)
 	if errors.Is(err, sql.ErrNoRows) {
-		return s.file.Corrupt("no chain is named in it")
+		return s.file.Corrupt("it does not name its chain")
 	}
 	if err != nil {
 		return s.file.Explain("read the chain", err)
 	}
 	if want := s.genesis.Hash(); id != s.genesis.ChainID || string(hash) != string(want[:]) {
-		return fmt.Errorf("%s: %w: it is of chain %q with genesis hash %x, the genesis document is of %q with %v",
+		return fmt.Errorf("%s: %w: the file is of chain %q with genesis hash %x, the genesis document of %q with %v",
 			blocksName, ErrWrongChain, id, hash, s.genesis.ChainID, want)
 	}
 	var first, newest, certified int64
@@ -252,8 +252,8 @@ func (s *Store) genesisBlock() *chain.FinalBlock {
 // Height returns the height of the newest final block on disk; 0 is genesis.
 func (s *Store) Height() uint64 { return s.tip.Load().height }
 
-// Close writes what is queued, closes the files and lets go of the directory. The vote store is
-// closed on its own, before. Closing again does nothing.
+// Close writes everything queued, closes the files and releases the directory. The vote store has
+// its own Close, which comes first. Closing again does nothing.
 func (s *Store) Close() error {
 	s.closing.Do(func() { s.closed = s.close() })
 	return s.closed

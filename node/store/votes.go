@@ -14,8 +14,8 @@ import (
 
 const votesName = "votes.db"
 
-// votesSchema keeps pages at SQLite's smallest useful size for records of some hundred bytes: what
-// a vote waits for is the fsync of the one or two pages that it changes.
+// votesSchema has pages of SQLite's smallest useful size for records of some hundred bytes: a vote
+// waits for the fsync of the one or two pages that it changes.
 var votesSchema = sqlitefile.Schema{
 	Application: 0x44495156, // "DIQV"
 	PageSize:    4096,
@@ -42,7 +42,7 @@ func recordSum(r *chain.Record) int64 {
 	return checksum(r.Height, []byte{byte(r.Round >> 24), byte(r.Round >> 16), byte(r.Round >> 8), byte(r.Round), byte(r.Kind)}, r.Data)
 }
 
-// Votes is an open vote store: an append-only list of records, cut at its old end as heights become
+// Votes is an open vote store: an append-only list of records, whose oldest go as heights become
 // final.
 type Votes struct {
 	file        *sqlitefile.File
@@ -50,13 +50,13 @@ type Votes struct {
 
 	mu     sync.Mutex
 	out    *sqlitefile.Writer // nil when closed
-	prune  uint64             // heights up to this one go with the next Append
+	prune  uint64             // the next Append deletes heights up to this one
 	pruned uint64
 }
 
-// CreateVotes creates the vote store of a new validator in a data directory that no process uses;
-// the chain it is for is bound when it is first opened. It is called once in the life of an
-// identity: a validator whose vote store is lost must not get an empty one, it rejoins.
+// CreateVotes creates the vote store of a new validator in a data directory that no process uses.
+// The first OpenVotes binds it to a chain. CreateVotes is called once in the life of an identity: a
+// validator that has lost its vote store must not get an empty one, but rejoins.
 func CreateVotes(dir string, key chain.PublicKey) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("store: %w", err)
@@ -74,7 +74,7 @@ func VotesExist(dir string) (bool, error) {
 }
 
 // RecreateVotes creates the vote store of a validator that lost its own and has rejoined
-// (consensus.md): it may vote from firstHeight on, which the store remembers.
+// (docs/consensus.md). The validator may vote from firstHeight on, and the store records that.
 func (s *Store) RecreateVotes(key chain.PublicKey, firstHeight uint64) error {
 	hash := s.genesis.Hash()
 	return createVotes(s.dir, key, hash[:], firstHeight)
@@ -137,17 +137,17 @@ func (s *Store) OpenVotes(key chain.PublicKey) (*Votes, error) {
 
 // inspect compares validator and chain. bound is false for a store that has never been opened.
 func (v *Votes) inspect(db *sql.DB, key chain.PublicKey, genesis chain.Hash) (bound bool, err error) {
-	var held, hash []byte
+	var stored, hash []byte
 	var first int64
-	err = db.QueryRow("SELECT public_key, genesis_hash, first_height FROM validator").Scan(&held, &hash, &first)
+	err = db.QueryRow("SELECT public_key, genesis_hash, first_height FROM validator").Scan(&stored, &hash, &first)
 	if errors.Is(err, sql.ErrNoRows) {
-		return false, v.file.Corrupt("no validator is named in it")
+		return false, v.file.Corrupt("it does not name its validator")
 	}
 	if err != nil {
 		return false, v.file.Explain("read the validator", err)
 	}
-	if string(held) != string(key[:]) {
-		return false, fmt.Errorf("%s: %w: of %x, the node's key is %v", votesName, ErrWrongIdentity, held, key)
+	if string(stored) != string(key[:]) {
+		return false, fmt.Errorf("%s: %w: its key is %x, the node's key is %v", votesName, ErrWrongIdentity, stored, key)
 	}
 	if hash != nil && string(hash) != string(genesis[:]) {
 		return false, fmt.Errorf("%s: %w: its genesis hash is %x, the genesis document's %v", votesName, ErrWrongChain, hash, genesis)
@@ -156,11 +156,11 @@ func (v *Votes) inspect(db *sql.DB, key chain.PublicKey, genesis chain.Hash) (bo
 	return hash != nil, nil
 }
 
-// FirstHeight is the lowest height that this validator may vote at; 0 unless its vote store was
+// FirstHeight is the lowest height at which this validator may vote; 0 unless its vote store was
 // made again.
 func (v *Votes) FirstHeight() uint64 { return v.firstHeight }
 
-// Append keeps records, in their order and all or nothing; they are on disk when it returns nil.
+// Append stores records, in their order and all or nothing. They are on disk when it returns nil.
 func (v *Votes) Append(records ...chain.Record) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -192,8 +192,8 @@ func (v *Votes) Append(records ...chain.Record) error {
 	return nil
 }
 
-// Prune gives up the records of all heights up to this one. It returns at once: they are deleted
-// with the next Append, in its transaction, and until then Load still returns them.
+// Prune drops the records of all heights up to this one. It returns at once: the next Append
+// deletes them in its transaction, and until then Load still returns them.
 func (v *Votes) Prune(height uint64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -238,8 +238,7 @@ func (v *Votes) records(db *sql.DB) (out []chain.Record, err error) {
 	return out, v.file.Explain("load", rows.Err())
 }
 
-// Close closes the vote store. It is closed before the Store it was opened from, whose lock covers
-// it.
+// Close closes the vote store. It must be closed before its Store, whose lock covers it.
 func (v *Votes) Close() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()

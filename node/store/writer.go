@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// groupOperations and groupBytes bound what shares one transaction.
+	// groupOperations and groupBytes bound the operations that share one transaction.
 	groupOperations = 256
 	groupBytes      = 16 << 20
 	// lazyDelay is the longest time that a stronger certificate waits for a transaction to join.
@@ -46,8 +46,7 @@ type writer struct {
 	out     *sqlitefile.Writer
 	logger  *slog.Logger
 	seconds prometheus.Observer
-	// lazy is run at the end of each transaction, and on its own when it has something left after
-	// lazyDelay.
+	// lazy runs at the end of each transaction, and in one of its own lazyDelay after a poke.
 	lazy func(*transaction) error
 	// durable is called with the tip of each transaction on disk.
 	durable func(tip)
@@ -60,7 +59,7 @@ type writer struct {
 	done   sync.WaitGroup
 }
 
-// submit queues an operation and waits until it is on disk, or refused. When ctx ends first the
+// submit queues an operation and waits until it is on disk, or refused. If ctx ends first, the
 // outcome is unknown.
 func (w *writer) submit(ctx context.Context, bytes int, run func(*transaction) error) error {
 	op := &operation{run: run, bytes: bytes, done: make(chan error, 1)}
@@ -89,7 +88,7 @@ func (w *writer) enqueue(ctx context.Context, op *operation) error {
 	}
 }
 
-// close lets what is queued be written and ends the goroutine.
+// close ends the goroutine once everything queued is written.
 func (w *writer) close() {
 	w.mu.Lock()
 	if !w.closed {
@@ -121,8 +120,8 @@ func (w *writer) loop() {
 	}
 }
 
-// gather takes what else is queued. It never waits: while a transaction is synced the next group
-// collects by itself.
+// gather takes the other operations in the queue. It never waits: the next group collects by itself
+// while a transaction is synced.
 func (w *writer) gather(first *operation) []*operation {
 	group, bytes := []*operation{first}, first.bytes
 	for len(group) < groupOperations && bytes < groupBytes {

@@ -30,7 +30,7 @@ func newCache(limit int) *cache {
 	return c
 }
 
-// get returns a page held, or nil, and notes its use.
+// get returns a page of the cache, or nil, and notes its use.
 func (c *cache) get(id uint64) *page {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -42,8 +42,8 @@ func (c *cache) get(id uint64) *page {
 	return p
 }
 
-// put adds a page read from disk and returns the one held: another reader may
-// have been faster.
+// put adds a page read from disk and returns the one in the cache: another reader
+// may have been faster.
 func (c *cache) put(p *page) *page {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -58,7 +58,7 @@ func (c *cache) put(p *page) *page {
 	return p
 }
 
-// pin keeps a page that is held, or new, from eviction.
+// pin keeps a page of the cache, or a new one, from eviction.
 func (c *cache) pin(p *page) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -94,7 +94,7 @@ func (c *cache) unpin(p *page) {
 	c.evict()
 }
 
-// usage returns the pages held, their bytes, and the bytes pinned.
+// usage returns the number of pages, their bytes, and the bytes pinned.
 func (c *cache) usage() (pages, bytes, pinned int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

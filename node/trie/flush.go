@@ -101,7 +101,7 @@ func (t *Trie) stepFlush(n int) error {
 
 func (t *Trie) commitFlush() error {
 	f := t.fl
-	ctx := context.Background() // half a commit is no use to anyone
+	ctx := context.Background() // half a commit helps nobody
 	if err := t.writeHistory(ctx, f); err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ type version struct {
 	hash   [32]byte
 }
 
-// record notes the slot's hash at height, and forgets versions that no height
+// record notes the slot's hash at height, and drops versions that no height
 // from base on needs.
 func (s *slot) record(height, base uint64) {
 	s.versions = append(s.versions, version{height, s.hash})

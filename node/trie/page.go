@@ -62,7 +62,7 @@ type page struct {
 
 func newPage(id uint64) *page {
 	p := &page{id: id}
-	p.gaps = p.gapRoom[:0] // with the page, for memory is what a search waits for
+	p.gaps = p.gapRoom[:0] // within the page: a search waits for memory
 	return p
 }
 
@@ -134,7 +134,7 @@ func (p *page) edge(key *[32]byte, at uint8) (lo, hi int) {
 	return lo, hi
 }
 
-// touch forgets the hashes of all branches above entry at.
+// touch clears the hashes of all branches above entry at.
 func (p *page) touch(at int) {
 	p.children[at].hash = zero
 	lo, hi := 0, p.len()
@@ -212,8 +212,8 @@ func (p *page) newest() uint64 {
 	return h
 }
 
-// hash returns the hash of the page's subtree. It writes to inner, so that only
-// who may change the page calls it.
+// hash returns the hash of the page's subtree. It writes to inner: only a caller
+// that may change the page calls it.
 func (p *page) hash() [32]byte {
 	if !p.isLeaf() {
 		return p.branch(0, len(p.children))

@@ -49,7 +49,7 @@ type ProofLeaf struct {
 	Index  uint32
 }
 
-// Included tells what the proof claims.
+// Included reports whether the proof claims inclusion.
 func (p *Proof) Included() bool { return p.Leaf != nil && p.Leaf.Key == p.Key }
 
 func (n *RootNode) child(right bool) [32]byte {

@@ -34,8 +34,8 @@ func isClosed(ch <-chan struct{}) bool {
 	}
 }
 
-// What a disk does to a file while the node runs: the trie says that it is damaged, and computed
-// again from the same blocks it is what it was.
+// A disk damages the file while the node runs. The trie reports the damage, and computed again from
+// the same blocks it is the same.
 //
 // Promise 21.
 func TestATrieThatIsDamagedWhileOpenIsComputedAgain(t *testing.T) {

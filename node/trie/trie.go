@@ -20,6 +20,8 @@
 //   - Bounded memory. Pages of up to 32 leaves are kept in a cache of CacheBytes
 //     over a SQLite file of its own; a history of W heights takes at most
 //     10 KiB times W.
+//   - Damage is found, never served. A page carries a checksum, and must have the
+//     hash that the page above it names. See [Trie.Damaged].
 //
 // It deliberately does not store messages (a leaf is key, hash and position),
 // does not fsync every block (all of it can be computed again from the final
@@ -66,15 +68,16 @@ var (
 	ErrNewerSchema = sqlitefile.ErrNewerSchema
 	// ErrCorrupt: the file or a page of it cannot be what was written. The caller opens the trie
 	// again with Options.Discard and appends all blocks.
-	ErrCorrupt      = sqlitefile.ErrCorrupt
-	ErrLocked       = sqlitefile.ErrLocked
+	ErrCorrupt = sqlitefile.ErrCorrupt
+	ErrLocked  = sqlitefile.ErrLocked
+	// ErrNoSuchHeight: no root of this height is kept.
 	ErrNoSuchHeight = errors.New("trie: no root kept for this height")
 	// ErrRecomputing: the trie is below Options.Until, so that it cannot answer yet.
 	ErrRecomputing = errors.New("trie: the state is being computed again from the blocks")
 	ErrClosed      = errors.New("trie: closed")
 )
 
-// Options say how a trie is kept. The zero value of each field but Chain means its default.
+// Options configure a trie. The zero value of each field but Chain means its default.
 type Options struct {
 	Chain          [32]byte // hash of the genesis document; a file of another one is refused
 	HistoryHeights uint64   // newest heights that keep roots and proofs, at most 65,536
@@ -95,8 +98,8 @@ type Leaf struct {
 	Index uint32   // position in its block
 }
 
-// Trie is safe for concurrent use: calls of Append, Flush and Close follow one
-// another, all others may run beside them and see the trie between two heights.
+// Trie is safe for concurrent use. Calls of Append, Flush and Close follow one
+// another; all others may run beside them, and see the trie between two heights.
 type Trie struct {
 	history     uint64
 	flushLeaves int
@@ -116,7 +119,7 @@ type Trie struct {
 	gen    uint64     // flush generation, from 1
 	fresh  int        // leaves since the last flush was captured
 	hops   []hop
-	failed error // set for good when an append could not be completed
+	failed error // set for good when an append was not completed
 
 	// guards all below and the pages' contents; held for writing only without I/O where possible
 	mu         sync.RWMutex

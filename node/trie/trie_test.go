@@ -330,7 +330,7 @@ func TestATornLogIsHarmlessOrFound(t *testing.T) {
 	t.Logf("%d harmless, %d found", harmless, found)
 }
 
-// goOn opens a trie, appends what it lacks and asks it for everything. What it answers is compared
+// goOn opens a trie, appends what it lacks and asks it for everything. Its answers are compared
 // with the model; the error is the trie's own.
 func goOn(t *testing.T, path string, opts Options, m model, last uint64) (err error) {
 	tr, err := Open(ctx, path, Options{Chain: testChain, FlushLeaves: opts.FlushLeaves})

@@ -36,8 +36,8 @@ type proverKeys struct {
 }
 
 // provingKey decodes the embedded key and compiles the circuit on first use
-// (BenchmarkLoad: well below the time of one proof). Compiling takes a millisecond
-// of it, so the compiled circuit is no third file to keep in step.
+// (BenchmarkLoad: well below the time of one proof). Compiling takes a
+// millisecond of it, so that a third file with the compiled circuit would not pay.
 var provingKey = sync.OnceValues(func() (proverKeys, error) {
 	vk, err := verifyingKey()
 	if err != nil {

@@ -44,8 +44,8 @@ func TestEmbeddedKeysAreDerivedFromTheCeremony(t *testing.T) {
 	}
 }
 
-// What the short encodings leave out must come back: the library's own, complete
-// encoding of a key is the judge.
+// Decoding restores everything that the short encodings leave out: the result has
+// the library's own, complete encoding of a key.
 func TestEmbeddedKeysAreComplete(t *testing.T) {
 	wantPK, wantVK := deriveKeys(t)
 	gotVK, err := verifyingKey()

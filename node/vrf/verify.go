@@ -11,7 +11,7 @@ import (
 // them wraps ErrInvalid. It takes a few milliseconds whatever the bytes, less when
 // they are malformed, and may be called concurrently.
 //
-// Who calls it computes x with Input and takes pk from the validator set: both
+// The caller computes x with Input and takes pk from the validator set: both
 // mean nothing when they come with the proof.
 func Verify(pk PublicKey, x [32]byte, y Output, proof Proof) error {
 	public, err := publicInputs(pk, x, y)

@@ -23,7 +23,7 @@
 //
 //   - Proofs are not unique: they are blinded afresh each time. Entropy may be
 //     taken from the [Output] only, never from a proof.
-//   - It cannot make a validator publish. What is left is one bit an epoch: to
+//   - It cannot make a validator publish. It keeps one bit an epoch: to
 //     publish or to stay silent, see [NextBeacon].
 //   - A proof takes about a tenth of a second of every core (go test -bench .). It
 //     never belongs on the way of a block; [Prover] makes it in the background.
