@@ -20,6 +20,10 @@ import (
 type Block struct {
 	Header     chain.Header `json:"header"`
 	HeaderHash chain.Hash   `json:"header_hash"`
+	// Signature is the proposer's; nil at height 0. Commitment is the VRF commitment that the block
+	// reveals, nil if it reveals none.
+	Signature  *chain.Signature  `json:"signature"`
+	Commitment *chain.Commitment `json:"commitment"`
 	// Certificate is nil at height 0, which is genesis.
 	Certificate *chain.ReceiptCertificate `json:"certificate"`
 	Messages    []chain.ReceiptMessage    `json:"messages"`

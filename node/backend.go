@@ -161,14 +161,14 @@ func (b *backend) Block(ctx context.Context, height uint64) (*chain.FinalBlock, 
 	return f, b.readError(err)
 }
 
-// Header returns the header and the certificate of a final block.
-func (b *backend) Header(ctx context.Context, height uint64) (*chain.Header, *chain.Certificate, error) {
+// Head returns a final block without its messages, and its certificate.
+func (b *backend) Head(ctx context.Context, height uint64) (*chain.Block, *chain.Certificate, error) {
 	if height > b.ledger.Height() {
 		return nil, nil, fmt.Errorf("block %d: %w", height, server.ErrNotFound)
 	}
 	ctx, cancel := context.WithTimeout(ctx, repairPatience)
 	defer cancel()
-	h, err := b.ledger.Header(ctx, height)
+	h, err := b.ledger.Head(ctx, height)
 	if err != nil {
 		return nil, nil, b.readError(err)
 	}

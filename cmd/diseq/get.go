@@ -21,6 +21,7 @@ var gets = []struct {
 	{"message ID", "The state of a message", "message 28dadf62a2991e506bb60a90b5afbb5df16c9d7ae0fe9d3074a75c534afa23a5", getMessage},
 	{"receipt ID", "The receipt of a final message", `receipt "$(head -1 ids.txt)" > receipt.json`, getReceipt},
 	{"block HEIGHT|latest", "A final block with its messages", "block latest", getBlock},
+	{"proof ID", "The proof that a message is, or is not, in the newest state that is certified", "proof ID > proof.json", getProof},
 	{"validators HEIGHT", "The validator set in force at a height", "validators 1", getValidators},
 	{"status", "The node's view of itself and of the chain", "status", getStatus},
 	{"ready", "Whether the node has caught up; asked on its operations listener", "ready -u http://127.0.0.1:18280", getReady},
@@ -89,6 +90,19 @@ func getBlock(ctx context.Context, c *client.Client, arg string) (any, error) {
 		return nil, err
 	}
 	return c.Block(ctx, height)
+}
+
+// getProof asks for the state that the newest header certifies: a newer one proves nothing yet.
+func getProof(ctx context.Context, c *client.Client, arg string) (any, error) {
+	id, err := parseID(arg)
+	if err != nil {
+		return nil, err
+	}
+	latest, err := c.LatestBlock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.ProofAt(ctx, id, latest.Header.StateHeight)
 }
 
 func getValidators(ctx context.Context, c *client.Client, arg string) (any, error) {

@@ -109,7 +109,7 @@ func TestWrongCallsEndWithExitCode2(t *testing.T) {
 		{"--chain-id and --threshold", []string{"genesis", "x"}},
 		{"requires at least 1 arg", []string{"genesis"}},
 		{"--genesis is required", []string{"verify", "x"}},
-		{"--strength 5", []string{"verify", "x", "--genesis", genesis, "--strength", "5"}},
+		{"--strength 101", []string{"verify", "x", "--genesis", genesis, "--strength", "101"}},
 		{"url", []string{"submit", "-u", "ftp://x", "-"}},
 		{"--timeout", []string{"submit", "--timeout", "0s", "-"}},
 		{"hex digits", []string{"get", "message", "abc"}},

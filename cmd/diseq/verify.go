@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/diseq/diseq/client"
 	"github.com/diseq/diseq/internal/document"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/consensus"
@@ -38,29 +39,35 @@ func newVerify() *cobra.Command {
 	var genesis string
 	var strength int
 	cmd := &cobra.Command{
-		Use:   "verify RECEIPTS|- --genesis FILE",
-		Short: "Verify receipts offline",
-		Long: `Verify that a receipt proves its message to be final. The genesis document is all that it takes: no node is asked.
+		Use:   "verify FILE|- --genesis FILE",
+		Short: "Verify receipts, blocks and proofs offline",
+		Long: `Verify what a node says with nothing but the genesis document: no node is asked.
 
-The file holds one receipt, or several of them one after the other, as diseq submit --lines --wait prints them. The command prints one
-verdict for each. It exits with 0 if every receipt is verified, otherwise with 1.
+- A receipt proves that its message is final.
+- A block proves that it is final, with its messages.
+- A proof proves that a message is, or is not, in the blocks up to a height.
+
+The file holds one document, or several of them one after the other, as diseq submit --lines --wait and diseq tail print them. The
+command prints one verdict for each. It exits with 0 if every document is verified, otherwise with 1. A document that two programs could
+read differently is refused: a name in other letters or twice, base64 with line breaks, an unknown member of a receipt.
 
 The genesis document is what you trust. Take it from the operators of the chain, not from the person who gave you the receipt.
 
 --strength asks for more signatures than the chain's threshold. With a certificate of all n validators, finality holds on any network
-unless as many validators as the threshold are malicious. The verdict says how many that is for the receipt at hand. If the chain has a
+unless as many validators as the threshold are malicious. The verdict says how many that is for the document at hand. If the chain has a
 synchrony wait, the verdict also says what the wait adds.`,
 		Example: "  diseq verify receipt.json --genesis genesis.json\n" +
 			"  diseq get receipt ID | diseq verify - --genesis genesis.json --strength 4\n" +
-			"  diseq submit --lines --wait orders.txt > receipts.jsonl && diseq verify receipts.jsonl --genesis genesis.json",
+			"  diseq submit --lines --wait orders.txt > receipts.jsonl && diseq verify receipts.jsonl --genesis genesis.json\n" +
+			"  diseq tail --from 1 --count 10 | diseq verify - --genesis genesis.json",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			g, err := readGenesis(genesis)
 			if err != nil {
 				return err
 			}
-			if n := len(g.Validators); strength < 0 || strength > n {
-				return usagef("--strength %d: the chain has %d validators", strength, n)
+			if strength < 0 || strength > chain.MaxValidators {
+				return usagef("--strength %d: want 0 to %d signatures", strength, chain.MaxValidators)
 			}
 			in, err := openInput(args[0], cmd.InOrStdin())
 			if err != nil {
@@ -75,7 +82,7 @@ synchrony wait, the verdict also says what the wait adds.`,
 	return cmd
 }
 
-// verifyAll prints a verdict for each receipt in the file at path. If the file has one receipt
+// verifyAll prints a verdict for each document in the file at path. If the file has one document
 // only, the error says why it is not verified.
 func verifyAll(out io.Writer, g *chain.Genesis, strength int, path string, in io.Reader) error {
 	d := newDocuments(in)
@@ -100,7 +107,7 @@ func verifyAll(out io.Writer, g *chain.Genesis, strength int, path string, in io
 		}
 	}
 	if failed > 0 {
-		return fmt.Errorf("%s: %d of %d receipts are not verified", path, failed, count)
+		return fmt.Errorf("%s: %d of %d documents are not verified", path, failed, count)
 	}
 	return nil
 }
@@ -125,7 +132,7 @@ func newDocuments(in io.Reader) *documents {
 // advance finds the next line that is not blank.
 func (d *documents) advance() {
 	for d.head = nil; d.head == nil && d.lines.Scan(); d.line++ {
-		if line := d.lines.Bytes(); len(bytes.TrimSpace(line)) > 0 {
+		if line := d.lines.Bytes(); len(bytes.Trim(line, " \t\r")) > 0 {
 			d.head = bytes.Clone(line)
 		}
 	}
@@ -149,35 +156,87 @@ func (d *documents) next() ([]byte, error) {
 			break
 		}
 		if text = append(append(text, '\n'), line...); len(text) > maxReceiptBytes {
-			return nil, fmt.Errorf("a receipt is longer than %d bytes", maxReceiptBytes)
+			return nil, fmt.Errorf("a document is longer than %d bytes", maxReceiptBytes)
 		}
 	}
 	return text, d.lines.Err()
 }
 
-// verifyOne returns the verdict about one receipt, or why it is not verified.
-func verifyOne(g *chain.Genesis, strength int, document []byte) (string, error) {
-	r, err := chain.ReadReceipt(bytes.NewReader(document))
+// verifyOne returns the verdict about one document, or why it is not verified.
+func verifyOne(g *chain.Genesis, strength int, text []byte) (string, error) {
+	var kind struct {
+		HeaderHash *string   `json:"header_hash"`
+		Proof      *struct{} `json:"proof"`
+	}
+	// if it is none of the two, reading it as a receipt says what is wrong
+	_ = document.UnmarshalAnswer(text, &kind)
+	switch {
+	case kind.HeaderHash != nil:
+		return verifyBlock(g, strength, text)
+	case kind.Proof != nil:
+		return verifyProof(g, strength, text)
+	}
+	return verifyReceipt(g, strength, text)
+}
+
+func notVerified(err error) error { return fmt.Errorf("not verified: %w", err) }
+
+func verifyReceipt(g *chain.Genesis, strength int, text []byte) (string, error) {
+	r, err := chain.ReadReceipt(bytes.NewReader(text))
 	if err != nil {
 		return "", err
 	}
 	if err := r.Verify(g, strength); err != nil {
-		return "", fmt.Errorf("not verified: %w", err)
+		return "", notVerified(err)
 	}
-	return fmt.Sprintf("verified: message %v is number %d of block %d of chain %s, final by %d of %d validators (threshold %d); %s",
-		r.Message.ID, r.Index, r.Height, r.ChainID, r.Certificate.Strength, len(g.Validators), g.Threshold,
-		withstands(g, r.Certificate.Strength)), nil
+	set, err := g.SetAt(r.Height, r.ValidatorChanges...)
+	if err != nil {
+		return "", notVerified(err)
+	}
+	return fmt.Sprintf("verified: message %v is number %d of block %d of chain %s, %s",
+		r.Message.ID, r.Index, r.Height, r.ChainID, finality(set, &r.Certificate)), nil
 }
 
-// withstands says how many malicious validators it would take for another block to be final in the
-// place of one with a certificate of that strength.
-func withstands(g *chain.Genesis, strength int) string {
-	n, t := len(g.Validators), int(g.Threshold)
-	text := fmt.Sprintf("no other block can be final there unless %d or more validators are malicious",
-		consensus.Tolerance(n, t).AtStrength(strength)+1)
-	if g.SynchronyDeltaMS != 0 && strength < n {
+func verifyBlock(g *chain.Genesis, strength int, text []byte) (string, error) {
+	b := &client.Block{}
+	if err := document.UnmarshalAnswer(text, b); err != nil {
+		return "", fmt.Errorf("block: %w: %w", chain.ErrMalformed, err)
+	}
+	if err := b.Verify(g, strength); err != nil {
+		return "", notVerified(err)
+	}
+	if b.Certificate == nil {
+		return fmt.Sprintf("verified: block 0 of chain %s is %v, as the genesis document has it", g.ChainID, b.HeaderHash), nil
+	}
+	return fmt.Sprintf("verified: block %d of chain %s is %v with %d messages, %s",
+		b.Header.Height, g.ChainID, b.HeaderHash, len(b.Messages), finality(g.Set(), b.Certificate)), nil
+}
+
+func verifyProof(g *chain.Genesis, strength int, text []byte) (string, error) {
+	p := &client.Proof{}
+	if err := document.UnmarshalAnswer(text, p); err != nil {
+		return "", fmt.Errorf("proof: %w: %w", chain.ErrMalformed, err)
+	}
+	if err := p.Verify(g, strength); err != nil {
+		return "", notVerified(err)
+	}
+	what := "is in none of the blocks"
+	if p.Included {
+		what = "is in one of the blocks"
+	}
+	return fmt.Sprintf("verified: message %v %s up to %d of chain %s, by the state root in block %d, %s",
+		p.ID, what, p.Height, g.ChainID, p.Header.Height, finality(g.Set(), p.Certificate)), nil
+}
+
+// finality says by how many validators of the set in force a block is final, and how many malicious
+// validators it would take for another block to be final in its place.
+func finality(set *chain.ValidatorSet, c *chain.ReceiptCertificate) string {
+	n, t := len(set.Validators), int(set.Threshold)
+	text := fmt.Sprintf("final by %d of %d validators (threshold %d); no other block can be final there unless %d or more validators are malicious",
+		c.Strength, n, t, consensus.Tolerance(n, t).AtStrength(c.Strength)+1)
+	if set.SynchronyDeltaMS != 0 && c.Strength < n {
 		text += fmt.Sprintf("; unless %d or more are while messages between the others arrive within %d ms, by the synchrony wait",
-			t, g.SynchronyDeltaMS)
+			t, set.SynchronyDeltaMS)
 	}
 	return text
 }

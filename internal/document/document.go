@@ -72,8 +72,8 @@ func Read(r io.Reader, limit int64, v any) error {
 }
 
 var (
-	closed = json.JoinOptions(json.RejectUnknownMembers(true), json.WithUnmarshalers(json.UnmarshalFromFunc(closedValue)))
 	open   = json.WithUnmarshalers(json.UnmarshalFromFunc(value))
+	closed = json.JoinOptions(open, json.RejectUnknownMembers(true))
 )
 
 var byteOrderMark = []byte("\xef\xbb\xbf")
@@ -94,17 +94,12 @@ var (
 	errBase64 = errors.New("want base64 as RFC 4648 has it in section 4: padded, without line breaks and stray bits")
 )
 
-// closedValue refuses null for everything but a pointer, and is value otherwise.
-func closedValue(d *jsontext.Decoder, v any) error {
+// value refuses null for everything but a pointer. It reads the two kinds of values that the library
+// takes more leniently, and leaves all others to it.
+func value(d *jsontext.Decoder, v any) error {
 	if d.PeekKind() == 'n' && reflect.TypeOf(v).Elem().Kind() != reflect.Pointer {
 		return errNull
 	}
-	return value(d, v)
-}
-
-// value reads the two kinds of values that the library takes more leniently, and leaves all others
-// to it.
-func value(d *jsontext.Decoder, v any) error {
 	switch v := v.(type) {
 	case *uint64:
 		token, err := d.ReadToken()
@@ -164,6 +159,8 @@ func explain(b []byte, err error) error {
 			return &Error{Path: path, Reason: "unknown member"}
 		case semantic.JSONKind != '"' && semantic.GoType != nil && reflect.PointerTo(semantic.GoType).Implements(textReader):
 			return &Error{Path: path, Reason: "want a string"}
+		case semantic.GoType != nil && (errors.Is(err, strconv.ErrSyntax) || errors.Is(err, strconv.ErrRange)):
+			return &Error{Path: path, Reason: "want " + kindOf(semantic.GoType) + ", without fraction and exponent"}
 		case semantic.Err != nil:
 			return &Error{Path: path, Reason: semantic.Err.Error(), cause: semantic.Err}
 		case semantic.GoType != nil:

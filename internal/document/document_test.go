@@ -103,12 +103,12 @@ func TestADocumentIsReadInOneWayOnly(t *testing.T) {
 
 func TestAnAnswerMayHoldMore(t *testing.T) {
 	var got sample
-	if err := UnmarshalAnswer([]byte(`{"height":3,"Height":4,"new":{"x":[]},"list":null}`), &got); err != nil || got.Height != 3 {
+	if err := UnmarshalAnswer([]byte(`{"height":3,"Height":4,"new":{"x":[null]},"maybe":null}`), &got); err != nil || got.Height != 3 {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for _, in := range []string{
 		`{"height":3,"height":3}`, `{"inner":{"count":1,"new":2}}`, `{"height":1.5}`, `{"data":"AQJ="}`, `{} {}`, "\xef\xbb\xbf{}",
-		`{"new":{"a":1,"a":2}}`,
+		`{"new":{"a":1,"a":2}}`, `{"list":null}`,
 	} {
 		if err := UnmarshalAnswer([]byte(in), &sample{}); err == nil {
 			t.Errorf("%s is taken", in)

@@ -111,8 +111,8 @@ type Commitment struct {
 	// Validator is the index in the set of the epoch's first height.
 	Validator uint32 `json:"validator"`
 	// Output is the VRF output y: the only part that entropy is taken from.
-	Output [32]byte `json:"output"`
-	Proof  []byte   `json:"proof"`
+	Output VRFOutput `json:"output"`
+	Proof  []byte    `json:"proof"`
 }
 
 // MaxProofBytes bounds a commitment's proof.
@@ -176,8 +176,9 @@ func (b *Block) VerifySignature(set *ValidatorSet) error {
 	return nil
 }
 
-// checkCommitment compares the commitment carried with the hash in the header.
-func (b *Block) checkCommitment() error {
+// CheckCommitment compares the commitment carried with the hash in the header. It does not check the
+// proof of the commitment.
+func (b *Block) CheckCommitment() error {
 	want := Hash{}
 	if b.Commitment != nil {
 		want = b.Commitment.Hash()
@@ -239,7 +240,7 @@ func (d *decoder) block() Block {
 		d.fixed("batch hash", b.Body[i].Hash[:])
 	}
 	if d.err == nil {
-		d.err = b.checkCommitment()
+		d.err = b.CheckCommitment()
 	}
 	return b
 }
@@ -285,26 +286,30 @@ func DecodeFinalBlock(in []byte, limit int) (*FinalBlock, error) {
 	return f, nil
 }
 
-// Verify checks what a reader can check of a final block without the blocks below it: the chain and
-// height it claims, the set's hash, the messages against the header, and the finalization. The
+// Verify checks what a reader can check of a final block without the blocks below it: that it is of
+// the chain, that the set made its header final, and that its messages are those of the header. The
 // caller checks the parent hash.
 func (f *FinalBlock) Verify(chainID string, set *ValidatorSet) error {
-	h := &f.Header
-	if h.ChainID != chainID {
-		return fmt.Errorf("block of chain %q, want %q", h.ChainID, chainID)
-	}
-	if want := set.Hash(); h.ValidatorsHash != want {
-		return fmt.Errorf("block at height %d is of validator set %v, want %v", h.Height, h.ValidatorsHash, want)
-	}
-	if err := h.CheckMessages(f.Messages); err != nil {
+	if err := f.Header.CheckMessages(f.Messages); err != nil {
 		return err
 	}
-	return verifyFinalization(&f.Certificate, h, chainID, set)
+	return f.Header.VerifyFinal(&f.Certificate, chainID, set)
 }
 
-func verifyFinalization(c *Certificate, h *Header, chainID string, set *ValidatorSet) error {
+// VerifyFinal checks that a certificate makes the header final on a chain: the header is of the chain,
+// of this protocol version and of the set, and the certificate is a finalization of it.
+func (h *Header) VerifyFinal(c *Certificate, chainID string, set *ValidatorSet) error {
 	if err := h.checkNumbers(); err != nil {
 		return err
+	}
+	if h.ChainID != chainID {
+		return fmt.Errorf("header of chain %q, want %q", h.ChainID, chainID)
+	}
+	if h.ProtocolVersion != ProtocolVersion {
+		return fmt.Errorf("header of protocol version %d, want %d", h.ProtocolVersion, ProtocolVersion)
+	}
+	if want := set.Hash(); h.ValidatorsHash != want {
+		return fmt.Errorf("header at height %d is of validator set %v, the set in force is %v", h.Height, h.ValidatorsHash, want)
 	}
 	if c.Kind != Finalize {
 		return fmt.Errorf("certificate of %v votes, want finalize", c.Kind)

@@ -17,6 +17,10 @@ type PublicKey [ed25519.PublicKeySize]byte
 // VRF).
 type VRFKey [32]byte
 
+// VRFOutput is what a validator's VRF gives for an epoch: a canonical big-endian field element
+// (docs/protocol.md, VRF).
+type VRFOutput [32]byte
+
 // Signature is an Ed25519 signature (RFC 8032); in JSON and text it is 128 lower-case hex digits.
 type Signature [ed25519.SignatureSize]byte
 
@@ -56,6 +60,15 @@ func (k VRFKey) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, k[:
 
 // UnmarshalText reads 64 lower-case hex digits.
 func (k *VRFKey) UnmarshalText(b []byte) error { return unhex("VRF key", k[:], b) }
+
+// String returns o as lower-case hex.
+func (o VRFOutput) String() string { return hex.EncodeToString(o[:]) }
+
+// MarshalText returns o as lower-case hex.
+func (o VRFOutput) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, o[:]), nil }
+
+// UnmarshalText reads 64 lower-case hex digits.
+func (o *VRFOutput) UnmarshalText(b []byte) error { return unhex("VRF output", o[:], b) }
 
 // String returns s as lower-case hex.
 func (s Signature) String() string { return hex.EncodeToString(s[:]) }

@@ -79,11 +79,8 @@ func (r *Receipt) Verify(g *Genesis, strength int) error {
 	if r.Version != 1 {
 		return fmt.Errorf("receipt version %d, want 1", r.Version)
 	}
-	if r.ChainID != g.ChainID || r.Header.ChainID != g.ChainID {
-		return fmt.Errorf("receipt of chain %q (header %q), the genesis document is of %q", r.ChainID, r.Header.ChainID, g.ChainID)
-	}
-	if r.Header.ProtocolVersion != ProtocolVersion {
-		return fmt.Errorf("header of protocol version %d, want %d", r.Header.ProtocolVersion, ProtocolVersion)
+	if r.ChainID != g.ChainID {
+		return fmt.Errorf("receipt of chain %q, the genesis document is of %q", r.ChainID, g.ChainID)
 	}
 	if id := r.Message.Message.ID(); id != r.Message.ID {
 		return fmt.Errorf("the message has id %v, the receipt says %v", id, r.Message.ID)
@@ -98,35 +95,24 @@ func (r *Receipt) Verify(g *Genesis, strength int) error {
 	if root != r.Header.MessagesRoot {
 		return fmt.Errorf("the inclusion path leads to root %v, the header says %v", root, r.Header.MessagesRoot)
 	}
-	set, err := r.set(g)
+	set, err := g.SetAt(r.Height, r.ValidatorChanges...)
 	if err != nil {
 		return err
 	}
-	if want := set.Hash(); r.Header.ValidatorsHash != want {
-		return fmt.Errorf("header of validator set %v, the set in force is %v", r.Header.ValidatorsHash, want)
-	}
-	if err := r.Certificate.verify(&r.Header, g.ChainID, set); err != nil {
-		return err
-	}
-	if r.Certificate.Strength < strength {
-		return fmt.Errorf("certificate of strength %d, %d asked for", r.Certificate.Strength, strength)
-	}
-	return nil
+	return r.Certificate.VerifyFinal(&r.Header, g.ChainID, set, strength)
 }
 
-// set follows the validator set from genesis through the receipt's changes.
-func (r *Receipt) set(g *Genesis) (*ValidatorSet, error) {
+// SetAt follows the validator set from genesis to a height, through every change below it. Each
+// change is verified with the set before it.
+func (g *Genesis) SetAt(height uint64, changes ...ValidatorSetChange) (*ValidatorSet, error) {
 	set, last := g.Set(), uint64(0)
-	for i := range r.ValidatorChanges {
-		c := &r.ValidatorChanges[i]
-		if c.Header.Height <= last || c.Header.Height >= r.Height {
-			return nil, fmt.Errorf("validator change %d is at height %d, want above %d and below %d", i, c.Header.Height, last, r.Height)
+	for i := range changes {
+		c := &changes[i]
+		if c.Header.Height <= last || c.Header.Height >= height {
+			return nil, fmt.Errorf("validator change %d is at height %d, want above %d and below %d", i, c.Header.Height, last, height)
 		}
 		last = c.Header.Height
-		if want := set.Hash(); c.Header.ValidatorsHash != want {
-			return nil, fmt.Errorf("validator change %d is decided by set %v, the set in force is %v", i, c.Header.ValidatorsHash, want)
-		}
-		if err := c.Certificate.verify(&c.Header, g.ChainID, set); err != nil {
+		if err := c.Certificate.VerifyFinal(&c.Header, g.ChainID, set, 0); err != nil {
 			return nil, fmt.Errorf("validator change %d: %w", i, err)
 		}
 		if err := c.Next.Validate(); err != nil {
@@ -140,11 +126,19 @@ func (r *Receipt) set(g *Genesis) (*ValidatorSet, error) {
 	return set, nil
 }
 
-func (c *ReceiptCertificate) verify(h *Header, chainID string, set *ValidatorSet) error {
+// VerifyFinal checks that the certificate makes a header final (see [Header.VerifyFinal]), that it holds
+// as many votes as it says, and at least strength of them.
+func (c *ReceiptCertificate) VerifyFinal(h *Header, chainID string, set *ValidatorSet, strength int) error {
 	if c.Strength != len(c.Votes) {
 		return fmt.Errorf("certificate says strength %d, it holds %d votes", c.Strength, len(c.Votes))
 	}
-	return verifyFinalization(&c.Certificate, h, chainID, set)
+	if err := h.VerifyFinal(&c.Certificate, chainID, set); err != nil {
+		return err
+	}
+	if c.Strength < strength {
+		return fmt.Errorf("certificate of strength %d, %d asked for", c.Strength, strength)
+	}
+	return nil
 }
 
 // maxReceiptBytes bounds a receipt in JSON: the largest message in base64 and certificates of many

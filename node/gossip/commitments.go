@@ -101,7 +101,7 @@ func (c *Commitments) proved(r vrf.Result) {
 		return
 	}
 	c.cfg.ProofSeconds.Observe(r.Elapsed.Seconds())
-	commitment := &chain.Commitment{Epoch: r.Epoch, Validator: uint32(c.cfg.Index), Output: r.Output, Proof: r.Proof}
+	commitment := &chain.Commitment{Epoch: r.Epoch, Validator: uint32(c.cfg.Index), Output: chain.VRFOutput(r.Output), Proof: r.Proof}
 	added, err := c.cfg.Beacon.Offer(commitment)
 	if err != nil {
 		c.cfg.Logger.Error("this node's own VRF commitment does not verify", "epoch", r.Epoch, "err", err)

@@ -21,10 +21,10 @@ import (
 type Store interface {
 	// Height is the height of the newest block, 0 for genesis.
 	Height() uint64
-	// Block, Header and Certificate read a final block or a part of it. The certificate is the
-	// strongest that was stored.
+	// Block reads a final block, Head leaves out its messages, Certificate reads the strongest
+	// finalization that was stored.
 	Block(ctx context.Context, height uint64) (*chain.FinalBlock, error)
-	Header(ctx context.Context, height uint64) (*chain.Header, error)
+	Head(ctx context.Context, height uint64) (*chain.Block, error)
 	Certificate(ctx context.Context, height uint64) (*chain.Certificate, error)
 	// Epochs returns at most limit beacon epochs from a number on, in rising order.
 	Epochs(ctx context.Context, from uint64, limit int) ([]chain.Epoch, error)
@@ -78,11 +78,11 @@ func Open(ctx context.Context, genesis *chain.Genesis, store Store) (*Ledger, er
 	// Only heights above the last header's state can matter: at most MaxStateLag are read.
 	last := uint64(0)
 	for h := height; h > b.Header.StateHeight && last == 0; h-- {
-		header, err := store.Header(ctx, h)
+		head, err := store.Head(ctx, h)
 		if err != nil {
 			return nil, err
 		}
-		if header.MessagesCount > 0 {
+		if head.Header.MessagesCount > 0 {
 			last = h
 		}
 	}
@@ -197,9 +197,9 @@ func (l *Ledger) WithIDs(ctx context.Context, height uint64) (Identified, error)
 // ByHash returns one of the newest final blocks; nil if it is older or not final.
 func (l *Ledger) ByHash(hash chain.Hash) *chain.FinalBlock { return l.recent.byHash(hash) }
 
-// Header returns the header of a final block.
-func (l *Ledger) Header(ctx context.Context, height uint64) (*chain.Header, error) {
-	return l.store.Header(ctx, height)
+// Head returns a final block without its messages.
+func (l *Ledger) Head(ctx context.Context, height uint64) (*chain.Block, error) {
+	return l.store.Head(ctx, height)
 }
 
 // Certificate returns the strongest finalization of a block.
@@ -264,10 +264,11 @@ func (l *Ledger) Receipts(ctx context.Context, places []Place) ([]*chain.Receipt
 // is.
 func (l *Ledger) Certifier(ctx context.Context, state uint64, root chain.Hash) (*chain.Header, *chain.Certificate, error) {
 	for height := state + 1; height <= min(l.Height(), state+chain.MaxStateLag); height++ {
-		h, err := l.store.Header(ctx, height)
+		head, err := l.store.Head(ctx, height)
 		if err != nil {
 			return nil, nil, err
 		}
+		h := &head.Header
 		if h.StateHeight > state {
 			break
 		}

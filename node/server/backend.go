@@ -40,10 +40,9 @@ type Backend interface {
 	// zero certificate. Error: [ErrNotFound] above the last final height.
 	Block(ctx context.Context, height uint64) (*chain.FinalBlock, error)
 
-	// Header returns the header and the certificate of the final block at height without its
-	// messages; the certificate may be stronger than when the block was first final. Errors as for
-	// Block.
-	Header(ctx context.Context, height uint64) (*chain.Header, *chain.Certificate, error)
+	// Head returns the final block at height without its messages, and its certificate, which may
+	// be stronger than when the block was first final. Errors as for Block.
+	Head(ctx context.Context, height uint64) (*chain.Block, *chain.Certificate, error)
 
 	// FinalHeight returns the last final height and a channel that is closed once a higher one is
 	// final (and readable with Block). It costs no more than a lock: every stream calls it once a

@@ -38,19 +38,27 @@ func (b *blockJSON) appendTo(out []byte) []byte {
 	return append(out, '}')
 }
 
-// encodeBlock reads the block at height. The header and the certificate are read anew each time:
-// finalize votes are collected on after the first threshold of them, and readers shall see all that
-// are held.
+// encodeBlock reads the block at height. The block without its messages and the certificate are read
+// anew each time: finalize votes are collected on after the first threshold of them, and readers
+// shall see all that are held.
 func (s *Server) encodeBlock(ctx context.Context, height uint64, withMessages bool) (*blockJSON, error) {
-	header, certificate, err := s.backend.Header(ctx, height)
+	block, certificate, err := s.backend.Head(ctx, height)
 	if err != nil {
 		return nil, err
 	}
 	head := struct {
 		Header      *chain.Header             `json:"header"`
 		HeaderHash  chain.Hash                `json:"header_hash"`
+		Signature   *chain.Signature          `json:"signature"`
+		Commitment  *chain.Commitment         `json:"commitment"`
 		Certificate *chain.ReceiptCertificate `json:"certificate"`
-	}{Header: header, HeaderHash: header.Hash(), Certificate: receiptCertificate(header, certificate)}
+	}{
+		Header: &block.Header, HeaderHash: block.Hash(), Commitment: block.Commitment,
+		Certificate: receiptCertificate(&block.Header, certificate),
+	}
+	if height > 0 { // nobody proposed genesis
+		head.Signature = &block.Signature
+	}
 	b, err := json.Marshal(head)
 	if err != nil {
 		return nil, fmt.Errorf("encode block %d: %w", height, err)

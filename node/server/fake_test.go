@@ -201,7 +201,7 @@ func (f *fake) Block(_ context.Context, height uint64) (*chain.FinalBlock, error
 	return f.blocks[height], nil
 }
 
-func (f *fake) Header(_ context.Context, height uint64) (*chain.Header, *chain.Certificate, error) {
+func (f *fake) Head(_ context.Context, height uint64) (*chain.Block, *chain.Certificate, error) {
 	if f.failure != nil {
 		return nil, nil, f.failure
 	}
@@ -212,7 +212,7 @@ func (f *fake) Header(_ context.Context, height uint64) (*chain.Header, *chain.C
 	}
 	b := f.blocks[height]
 	certificate := b.Certificate
-	return &b.Header, &certificate, nil
+	return &b.Block, &certificate, nil
 }
 
 func (f *fake) FinalHeight() (uint64, <-chan struct{}) {

@@ -421,11 +421,11 @@ type brokenBlocks struct {
 	from uint64
 }
 
-func (b brokenBlocks) Header(ctx context.Context, height uint64) (*chain.Header, *chain.Certificate, error) {
+func (b brokenBlocks) Head(ctx context.Context, height uint64) (*chain.Block, *chain.Certificate, error) {
 	if height >= b.from {
 		return nil, nil, errors.New("disk")
 	}
-	return b.fake.Header(ctx, height)
+	return b.fake.Head(ctx, height)
 }
 
 // Promise 45.

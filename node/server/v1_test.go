@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -327,6 +328,8 @@ func TestMessageAndReceipt(t *testing.T) {
 type blockAnswer struct {
 	Header      chain.Header
 	HeaderHash  chain.Hash                `json:"header_hash"`
+	Signature   *chain.Signature          `json:"signature"`
+	Commitment  *chain.Commitment         `json:"commitment"`
 	Certificate *chain.ReceiptCertificate `json:"certificate"`
 	Messages    []chain.ReceiptMessage
 }
@@ -347,11 +350,17 @@ func (b *blockAnswer) check(t *testing.T, want *chain.FinalBlock) {
 	if err := b.Header.CheckMessages(messages); err != nil {
 		t.Error(err)
 	}
+	if !reflect.DeepEqual(b.Commitment, want.Commitment) {
+		t.Errorf("commitment %+v, want %+v", b.Commitment, want.Commitment)
+	}
 	if want.Header.Height == 0 {
-		if b.Certificate != nil {
-			t.Error("genesis has a certificate")
+		if b.Certificate != nil || b.Signature != nil {
+			t.Error("genesis has a certificate or a signature")
 		}
 		return
+	}
+	if b.Signature == nil || *b.Signature != want.Signature {
+		t.Errorf("signature %v, want %v", b.Signature, want.Signature)
 	}
 	if b.Certificate == nil || b.Certificate.Strength != want.Certificate.Strength() || len(b.Certificate.Votes) != want.Certificate.Strength() {
 		t.Errorf("certificate %+v, want %+v", b.Certificate, want.Certificate)
@@ -363,6 +372,7 @@ func TestBlock(t *testing.T) {
 	h := New(Options{Backend: f}).Public()
 	f.finalize(chain.Message{Data: []byte("a"), Timestamp: 1}, chain.Message{Data: []byte("b")})
 	f.finalize()
+	f.blocks[2].Commitment = &chain.Commitment{Epoch: 3, Validator: 1, Output: chain.VRFOutput{0xab}, Proof: []byte{1, 2}}
 	for path, height := range map[string]int{"/v1/blocks/0": 0, "/v1/blocks/1": 1, "/v1/blocks/latest": 2, "/v1/blocks/1?messages=true": 1} {
 		got := do(t, h, request{path: path})
 		if got.status != 200 || !strings.Contains(got.body, `"messages":[`) {
@@ -371,7 +381,7 @@ func TestBlock(t *testing.T) {
 		b := decode[blockAnswer](t, got)
 		b.check(t, f.blocks[height])
 	}
-	if got := do(t, h, request{path: "/v1/blocks/0"}); !strings.Contains(got.body, `"certificate":null`) {
+	if got := do(t, h, request{path: "/v1/blocks/0"}); !strings.Contains(got.body, `"signature":null,"commitment":null,"certificate":null`) {
 		t.Errorf("genesis: %s", got.body)
 	}
 	if got := do(t, h, request{path: "/v1/blocks/1?messages=false"}); got.status != 200 || strings.Contains(got.body, `"messages":`) ||

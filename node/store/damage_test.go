@@ -39,7 +39,7 @@ func FuzzDamagedRows(f *testing.F) {
 		checksum                func([]byte) int64
 		readers                 []string // of that row
 	}{
-		{"blocks", "block", "height = 1", "block_sum", func(b []byte) int64 { return checksum(1, b) }, []string{"block 1", "header 1", "encoded"}},
+		{"blocks", "block", "height = 1", "block_sum", func(b []byte) int64 { return checksum(1, b) }, []string{"block 1", "head 1", "encoded"}},
 		{"blocks", "messages", "height = 1", "messages_sum", func(b []byte) int64 { return checksum(1, b) }, []string{"block 1", "encoded"}},
 		{"certificates", "certificate", "height = 1", "sum", func(b []byte) int64 { return checksum(1, b) }, []string{"block 1", "certificate 1", "encoded"}},
 		{"justifications", "justification", "height = 1", "sum", func(b []byte) int64 { return checksum(1, b) }, []string{"justification 1"}},
@@ -65,8 +65,8 @@ func FuzzDamagedRows(f *testing.F) {
 		for h := uint64(1); h <= 2; h++ {
 			block, err := s.Block(t.Context(), h)
 			add(fmt.Sprint("block ", h), block, err)
-			header, err := s.Header(t.Context(), h)
-			add(fmt.Sprint("header ", h), header, err)
+			head, err := s.Head(t.Context(), h)
+			add(fmt.Sprint("head ", h), head, err)
 			certificate, err := s.Certificate(t.Context(), h)
 			add(fmt.Sprint("certificate ", h), certificate, err)
 		}

@@ -176,20 +176,20 @@ func (r reader) part(ctx context.Context, query string, height uint64) ([]byte, 
 	return content, damaged(height, err)
 }
 
-func (r reader) header(ctx context.Context, height uint64) (*chain.Header, error) {
+func (r reader) head(ctx context.Context, height uint64) (*chain.Block, error) {
 	encoded, err := r.part(ctx, "SELECT block_sum, block FROM blocks WHERE height = ?", height)
 	if err == nil {
 		var b *chain.Block
 		if b, err = chain.DecodeBlock(encoded); err == nil && b.Header.Height == height {
-			return &b.Header, nil
+			return b, nil
 		}
-		err = damaged(height, r.file.Corrupt("header of height %d: %w", height, err))
+		err = damaged(height, r.file.Corrupt("block %d without messages: %w", height, err))
 	}
 	f, err := r.decodedCopy(ctx, height, err)
 	if err != nil {
 		return nil, err
 	}
-	return &f.Header, nil
+	return &f.Block, nil
 }
 
 func (r reader) certificate(ctx context.Context, height uint64) (*chain.Certificate, error) {
@@ -228,15 +228,15 @@ func (s *Store) Block(ctx context.Context, height uint64) (*chain.FinalBlock, er
 	return s.reader().block(ctx, height)
 }
 
-// Header returns the header of a final block without reading its messages.
-func (s *Store) Header(ctx context.Context, height uint64) (*chain.Header, error) {
+// Head returns a final block without reading its messages.
+func (s *Store) Head(ctx context.Context, height uint64) (*chain.Block, error) {
 	if height == 0 {
-		return &s.genesisBlock().Header, nil
+		return &s.genesisBlock().Block, nil
 	}
 	if err := s.exists(height); err != nil {
 		return nil, err
 	}
-	return s.reader().header(ctx, height)
+	return s.reader().head(ctx, height)
 }
 
 // Certificate returns the finalization of a block: the strongest that was written.

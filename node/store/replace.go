@@ -47,13 +47,13 @@ func (s *Store) Replace(ctx context.Context, f *chain.FinalBlock) error {
 // the one above.
 func (s *Store) fits(ctx context.Context, r reader, f *chain.FinalBlock, hash chain.Hash) error {
 	height := f.Header.Height
-	if stored, err := r.header(ctx, height); err == nil && stored.Hash() != hash {
+	if stored, err := r.head(ctx, height); err == nil && stored.Hash() != hash {
 		return fmt.Errorf("it has hash %v, the stored header has %v", hash, stored.Hash())
 	}
 	if stored, err := r.certificate(ctx, height); err == nil && stored.Block != hash {
 		return fmt.Errorf("it has hash %v, the stored certificate is of %v", hash, stored.Block)
 	}
-	if below, err := s.Header(ctx, height-1); err == nil && below.Hash() != f.Header.ParentHash {
+	if below, err := s.Head(ctx, height-1); err == nil && below.Hash() != f.Header.ParentHash {
 		return fmt.Errorf("its parent is %v, block %d is %v", f.Header.ParentHash, height-1, below.Hash())
 	}
 	newest := s.tip.Load()
@@ -63,8 +63,8 @@ func (s *Store) fits(ctx context.Context, r reader, f *chain.FinalBlock, hash ch
 		}
 		return nil
 	}
-	if above, err := r.header(ctx, height+1); err == nil && above.ParentHash != hash {
-		return fmt.Errorf("it has hash %v, block %d is on %v", hash, height+1, above.ParentHash)
+	if above, err := r.head(ctx, height+1); err == nil && above.Header.ParentHash != hash {
+		return fmt.Errorf("it has hash %v, block %d is on %v", hash, height+1, above.Header.ParentHash)
 	}
 	return nil
 }

@@ -168,11 +168,11 @@ func readsAsWritten(t *testing.T, s *Store, blocks []*chain.FinalBlock) {
 		if !bytes.Equal(f.Encode(), want.Encode()) {
 			t.Errorf("block %d is not what was written", h)
 		}
-		header, err := s.Header(t.Context(), uint64(h))
+		head, err := s.Head(t.Context(), uint64(h))
 		must(t, err)
 		certificate, err := s.Certificate(t.Context(), uint64(h))
 		must(t, err)
-		if *header != want.Header || !reflect.DeepEqual(*certificate, want.Certificate) {
+		if head.Header != want.Header || !reflect.DeepEqual(*certificate, want.Certificate) {
 			t.Errorf("header or certificate %d are not what was written", h)
 		}
 	}
@@ -195,7 +195,7 @@ func TestEachPartOfADamagedBlockIsNamedAndReplaced(t *testing.T) {
 			_, err := s.Block(t.Context(), victim)
 			isNamed(t, "block", err)
 			for name, read := range map[string]func() error{
-				"header":      func() error { _, err := s.Header(t.Context(), victim); return err },
+				"head":        func() error { _, err := s.Head(t.Context(), victim); return err },
 				"certificate": func() error { _, err := s.Certificate(t.Context(), victim); return err },
 			} {
 				if err := read(); err != nil {
@@ -211,7 +211,7 @@ func TestEachPartOfADamagedBlockIsNamedAndReplaced(t *testing.T) {
 			if !bytes.Equal(f.Encode(), blocks[victim].Encode()) {
 				t.Error("the block is not what was written")
 			}
-			if _, err := s.Header(t.Context(), victim); err != nil {
+			if _, err := s.Head(t.Context(), victim); err != nil {
 				t.Errorf("header: %v", err)
 			}
 			if _, err := s.Certificate(t.Context(), victim); err != nil {

@@ -56,10 +56,10 @@ func TestABlockReadsBackAsItWasCommitted(t *testing.T) {
 		if len(encoded) != 3 || !bytes.Equal(encoded[0], one.Encode()) || !bytes.Equal(encoded[1], two.Encode()) {
 			t.Errorf("encoded blocks differ from FinalBlock.Encode")
 		}
-		h, err := s.Header(t.Context(), 2)
+		h, err := s.Head(t.Context(), 2)
 		must(t, err)
-		if *h != two.Header {
-			t.Errorf("header 2 is %+v", h)
+		if !bytes.Equal(h.Encode(), two.Block.Encode()) {
+			t.Errorf("block 2 without messages is %+v", h)
 		}
 		just, err := s.Justification(t.Context(), 1)
 		must(t, err)
@@ -141,7 +141,7 @@ func TestEncodedBlocksStaysWithinItsBounds(t *testing.T) {
 	if _, err := s.EncodedBlocks(t.Context(), 0, 1, 1); err == nil {
 		t.Error("genesis has an encoding")
 	}
-	if _, err := s.Header(t.Context(), 1<<63); err == nil || errors.Is(err, ErrNotFound) {
+	if _, err := s.Head(t.Context(), 1<<63); err == nil || errors.Is(err, ErrNotFound) {
 		t.Errorf("height 2^63: %v", err)
 	}
 }
@@ -712,8 +712,8 @@ func TestAChangedRowIsNeverServed(t *testing.T) {
 	if _, err := s.EncodedBlocks(t.Context(), 1, 10, 1<<20); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("blocks: %v", err)
 	}
-	if _, err := s.Header(t.Context(), 4); !errors.Is(err, ErrCorrupt) {
-		t.Errorf("header 4: %v", err)
+	if _, err := s.Head(t.Context(), 4); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("head 4: %v", err)
 	}
 	if _, err := s.Certificate(t.Context(), 5); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("certificate 5: %v", err)

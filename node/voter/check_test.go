@@ -219,7 +219,7 @@ func TestALeaderThatLeavesOutACommitmentItHasIsNotVotedFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	commitment := &chain.Commitment{Output: output, Proof: proof}
+	commitment := &chain.Commitment{Output: chain.VRFOutput(output), Proof: proof}
 	if held, err := r.cfg.Ledger.Beacon().Offer(commitment); err != nil || !held {
 		t.Fatalf("our own commitment is held: %v, %v", held, err)
 	}

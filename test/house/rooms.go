@@ -77,7 +77,7 @@ var rooms = []room{
 	{path: "node/peer", duty: "connections between the nodes of a chain",
 		may: []string{"node/chain", "node/internal/wait"}},
 	{path: "node/server", duty: "the HTTP interface of a node",
-		may: []string{"node/chain", "node/trie"}},
+		may: []string{"node/chain", "node/trie"}, tests: []string{"internal/document"}},
 	{path: "node/verify", duty: "the signatures of everything that peers send",
 		may: []string{"node/chain"}, never: []ban{wires}},
 	{path: "node/ledger", duty: "the final chain: tip, blocks, beacon, order of the leaders",

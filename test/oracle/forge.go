@@ -48,6 +48,7 @@ func (f *Forge) Block(below []*chain.FinalBlock, messages ...chain.Message) *cha
 		Timestamp: parent.Timestamp + 1, MessagesRoot: chain.MessagesRoot(messages), MessagesCount: uint32(len(messages)),
 		ValidatorsHash: set.Hash(), NextValidatorsHash: set.Hash(),
 	}
+	b.Sign(f.keys[0])
 	f.Certify(b, 3)
 	return b
 }
@@ -77,7 +78,7 @@ func (f *Forge) Equivocation(tb testing.TB) chain.Evidence {
 
 // Shown returns a block as a node shows it.
 func Shown(f *chain.FinalBlock) client.Block {
-	b := client.Block{Header: f.Header, HeaderHash: f.Hash()}
+	b := client.Block{Header: f.Header, HeaderHash: f.Hash(), Signature: &f.Signature, Commitment: f.Commitment}
 	b.Certificate = &chain.ReceiptCertificate{Certificate: f.Certificate, Strength: f.Certificate.Strength()}
 	for _, m := range f.Messages {
 		b.Messages = append(b.Messages, chain.ReceiptMessage{ID: m.ID(), Message: m})

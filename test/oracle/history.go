@@ -111,7 +111,7 @@ func (h *History) full(by string, first *Sighting, b *client.Block) {
 		}
 		return
 	}
-	if err := h.verify(b); err != nil {
+	if err := b.Verify(h.genesis, 0); err != nil {
 		h.note("%s, height %d: %v", by, b.Header.Height, err)
 	}
 	if b.Certificate != nil {
@@ -121,20 +121,6 @@ func (h *History) full(by string, first *Sighting, b *client.Block) {
 	for i, m := range b.Messages {
 		first.messages[i] = message{id: m.ID, own: h.own(m.Data)}
 	}
-}
-
-func (h *History) verify(b *client.Block) error {
-	if b.Certificate == nil {
-		return fmt.Errorf("the block has no certificate")
-	}
-	f := chain.FinalBlock{Block: chain.Block{Header: b.Header}, Certificate: b.Certificate.Certificate}
-	for _, m := range b.Messages {
-		if id := m.Message.ID(); id != m.ID {
-			return fmt.Errorf("message %v has id %v", m.ID, id)
-		}
-		f.Messages = append(f.Messages, m.Message)
-	}
-	return f.Verify(h.genesis.ChainID, h.set)
 }
 
 // Receipt takes a receipt that a node gave for a message of the order.

@@ -101,9 +101,9 @@ func (b *Blocks) Block(ctx context.Context, height uint64) (*chain.FinalBlock, e
 	return read(ctx, b, func() (*chain.FinalBlock, error) { return b.cfg.Store.Block(ctx, height) })
 }
 
-// Header reads the header of a final block.
-func (b *Blocks) Header(ctx context.Context, height uint64) (*chain.Header, error) {
-	return read(ctx, b, func() (*chain.Header, error) { return b.cfg.Store.Header(ctx, height) })
+// Head reads a final block without its messages.
+func (b *Blocks) Head(ctx context.Context, height uint64) (*chain.Block, error) {
+	return read(ctx, b, func() (*chain.Block, error) { return b.cfg.Store.Head(ctx, height) })
 }
 
 // Certificate reads the strongest finalization of a block.

@@ -58,13 +58,13 @@ func (s *Store) Block(_ context.Context, height uint64) (*chain.FinalBlock, erro
 	return s.blocks[height], nil
 }
 
-// Header returns a block's header.
-func (s *Store) Header(ctx context.Context, height uint64) (*chain.Header, error) {
+// Head returns a block without its messages.
+func (s *Store) Head(ctx context.Context, height uint64) (*chain.Block, error) {
 	b, err := s.Block(ctx, height)
 	if err != nil {
 		return nil, err
 	}
-	return &b.Header, nil
+	return &b.Block, nil
 }
 
 // Certificate returns a block's finalization.

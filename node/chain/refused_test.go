@@ -1,0 +1,60 @@
+package chain
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"testing"
+
+	"github.com/diseq/diseq/internal/document"
+	"github.com/diseq/diseq/internal/document/documenttest"
+)
+
+const refusedFile = "testdata/refused.json"
+
+// The types refuse what the readers of documents refuse, also within other documents and when they
+// are read by encoding/json.
+func TestRefusedDocumentsAreRefused(t *testing.T) {
+	samples := documenttest.Read(t, refusedFile, "receipt", "evidence", "genesis", "identity")
+	genesis := documenttest.Read(t, refusedFile, "genesis").Accepted[0]
+	g, err := ReadGenesis(bytes.NewReader(genesis.Bytes()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, unmarshal := range []func([]byte, any) error{document.Unmarshal, document.UnmarshalAnswer, json.Unmarshal} {
+		documenttest.Check(t, samples, func(s documenttest.Sample) error {
+			switch s.Kind {
+			case "receipt":
+				r := &Receipt{}
+				if err := unmarshal(s.Bytes(), r); err != nil {
+					return err
+				}
+				return r.Verify(g, 0)
+			case "evidence":
+				e := &Evidence{}
+				if err := unmarshal(s.Bytes(), e); err != nil {
+					return err
+				}
+				return e.Verify(g.ChainID, g.Set())
+			case "genesis":
+				other := &Genesis{}
+				if err := unmarshal(s.Bytes(), other); err != nil {
+					return err
+				}
+				return other.Validate()
+			default:
+				return unmarshal(s.Bytes(), &GenesisValidator{})
+			}
+		})
+	}
+	documenttest.Check(t, documenttest.Read(t, refusedFile, "receipt"), func(s documenttest.Sample) error {
+		r, err := ReadReceipt(bytes.NewReader(s.Bytes()))
+		if err != nil {
+			if !errors.Is(err, ErrMalformed) {
+				t.Errorf("%s: error %v, want ErrMalformed", s.Why, err)
+			}
+			return err
+		}
+		return r.Verify(g, 0)
+	})
+}
