@@ -141,7 +141,8 @@ func (p *parameters) register(cmd *cobra.Command) {
 	f.Uint32Var(&p.MaxBlockBytes, "max-block-bytes", d.MaxBlockBytes, "the largest block")
 	f.DurationVar(&p.roundTimeout, "round-timeout", time.Duration(d.RoundTimeoutMS)*time.Millisecond,
 		"when the validators give up a round without a decision: at least three one-way delays")
-	f.DurationVar(&p.maxRoundTimeout, "max-round-timeout", time.Duration(d.MaxRoundTimeoutMS)*time.Millisecond, "the largest value of the round timeout, which grows after each failed round")
+	f.DurationVar(&p.maxRoundTimeout, "max-round-timeout", time.Duration(d.MaxRoundTimeoutMS)*time.Millisecond,
+		"the largest value of the round timeout, which grows after each failed round")
 	f.DurationVar(&p.synchronyDelta, "synchrony-delta", 0,
 		"the synchrony wait, 10ms to 1m: while messages arrive within it, agreement withstands t-1 malicious validators; 0 for none")
 }

@@ -118,7 +118,8 @@ func (l *link) report(lasted time.Duration, err error) {
 	case lasted > 0:
 		l.t.reports.logLimited(slog.LevelWarn, "link is down", "link_down", l.peer.Name, err, slog.String("address", l.peer.Address))
 	default:
-		l.t.reports.logLimited(slog.LevelInfo, "the peer cannot be reached", "link_attempt", l.peer.Name, err, slog.String("address", l.peer.Address))
+		l.t.reports.logLimited(slog.LevelInfo, "the peer cannot be reached", "link_attempt", l.peer.Name, err,
+			slog.String("address", l.peer.Address))
 	}
 }
 

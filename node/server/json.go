@@ -11,6 +11,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
+// dataField is the member of a message that has its data.
+const dataField = "data"
+
 // jsonBody reads a JSON body (RFC 8259, UTF-8 only) value by value, without reflection: submissions
 // are the hot path, and their errors name the place in the body.
 type jsonBody struct{ *jsontext.Decoder }

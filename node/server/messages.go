@@ -142,7 +142,7 @@ func decodeSubmission(body []byte) ([][]byte, error) {
 	var one, many bool
 	err := in.members(func(name []byte) error {
 		switch {
-		case string(name) == "data" && !one:
+		case string(name) == dataField && !one:
 			one = true
 			data, err := in.base64(0)
 			out = append(out[:0], data)
@@ -159,7 +159,7 @@ func decodeSubmission(body []byte) ([][]byte, error) {
 				return err
 			})
 		}
-		return in.superfluous(string(name) == "data" || string(name) == "messages")
+		return in.superfluous(string(name) == dataField || string(name) == "messages")
 	})
 	if err == nil && one == many {
 		err = in.wrong("want one of the fields `data` and `messages`")
@@ -180,8 +180,8 @@ func decodeSubmission(body []byte) ([][]byte, error) {
 func (b jsonBody) submitted(index int) (data []byte, err error) {
 	has := false
 	err = b.members(func(name []byte) error {
-		if string(name) != "data" || has {
-			return b.superfluous(string(name) == "data")
+		if string(name) != dataField || has {
+			return b.superfluous(string(name) == dataField)
 		}
 		has = true
 		var err error
@@ -228,7 +228,7 @@ func (s *Server) answerReceipts(w http.ResponseWriter, r *http.Request, results 
 		if err != nil {
 			// The messages are accepted whatever happens here. The rest is answered as pending, and
 			// its receipts can be asked for.
-			s.brokenOff(r, err)
+			_ = s.brokenOff(r, err) // it is not for this client
 			receipts = make([]*chain.Receipt, end-start)
 		}
 		for i, receipt := range receipts {

@@ -61,7 +61,7 @@ func decodeLegacyMessage(body []byte) (m chain.Message, err error) {
 	var hasData, hasTimestamp bool
 	err = in.members(func(name []byte) error {
 		switch {
-		case string(name) == "data" && !hasData:
+		case string(name) == dataField && !hasData:
 			hasData = true
 			var err error
 			m.Data, err = in.bytesAsNumbers()
@@ -71,7 +71,7 @@ func decodeLegacyMessage(body []byte) (m chain.Message, err error) {
 			v, err := in.integer(math.MaxUint32)
 			m.Timestamp = uint32(v)
 			return err
-		case string(name) == "data" || string(name) == "timestamp":
+		case string(name) == dataField || string(name) == "timestamp":
 			return in.superfluous(true)
 		}
 		return in.syntax(in.SkipValue())

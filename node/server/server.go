@@ -101,7 +101,8 @@ type route struct {
 func New(o Options) *Server {
 	limits := o.Limits.withDefaults()
 	s := &Server{
-		backend: o.Backend, log: o.Logger, level: o.LogLevel, limits: limits, metrics: newMetrics(o.Registerer), blocks: newBlockCache(cacheBytes),
+		backend: o.Backend, log: o.Logger, level: o.LogLevel, limits: limits,
+		metrics: newMetrics(o.Registerer), blocks: newBlockCache(cacheBytes),
 		streams: make(chan struct{}, limits.Streams), large: make(chan struct{}, limits.LargeBodies), stopping: make(chan struct{}),
 	}
 	if s.log == nil {

@@ -30,7 +30,8 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 		defer s.metrics.streams.Dec()
 	default:
 		return &apiError{
-			http.StatusServiceUnavailable, "too_many_streams", fmt.Sprintf("%d streams are open already: try again later", cap(s.streams)), 10 * time.Second,
+			http.StatusServiceUnavailable, "too_many_streams",
+			fmt.Sprintf("%d streams are open already: try again later", cap(s.streams)), 10 * time.Second,
 		}
 	}
 	out := &streamWriter{w: w, control: http.NewResponseController(w), events: wantsEvents(r.Header.Values("Accept"))}
