@@ -1,5 +1,5 @@
 // Package client talks to DISEQ nodes over their HTTP interface (/v1). It submits messages, reads
-// what became of them and follows the chain.
+// their states and receipts, and follows the chain.
 //
 // A message's identity is its content. So it is always safe to submit the same bytes again: the
 // node answers with what it knows of them. To send two messages with the same content, add a nonce

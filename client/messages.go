@@ -40,7 +40,7 @@ func (c *Client) Submit(ctx context.Context, messages ...[]byte) ([]Result, erro
 }
 
 const (
-	// waitAtATime is how long one request waits: proxies cut off what is silent for longer.
+	// waitAtATime is how long one request waits: proxies cut off a longer silence.
 	waitAtATime = 20 * time.Second
 	// waitMargin is the part of a deadline that is left for the answer: it says that the messages
 	// are accepted, which a request that is cut off does not.

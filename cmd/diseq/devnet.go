@@ -212,7 +212,7 @@ func (d *devnet) create() error {
 		Version: 1, ChainID: "devnet-" + hex.EncodeToString(random), TimeMS: uint64(time.Now().UnixMilli()), Threshold: d.threshold,
 		SynchronyDeltaMS: d.deltaMS, Parameters: d.parameters, Validators: make([]chain.GenesisValidator, d.validators),
 	}
-	// keys that stand for those to come, so that wrong flags leave no file behind
+	// placeholder keys, so that wrong flags leave no file behind
 	for i := range g.Validators {
 		g.Validators[i] = chain.GenesisValidator{
 			Name: nodeName(i), Validator: chain.Validator{PublicKey: chain.PublicKey{byte(i), 1}, VRFKey: chain.VRFKey{byte(i), 2}},

@@ -33,11 +33,11 @@ func newGet() *cobra.Command {
 	var r remote
 	cmd := &cobra.Command{
 		Use:     "get",
-		Short:   "Read a message, a receipt, a block, or what a node knows",
+		Short:   "Read a message, a receipt, a block, or the state of a node",
 		Long:    "Read something from a node and print it as JSON. The answer is the node's word. Check a receipt with diseq verify.",
 		Example: "  diseq get block latest\n  diseq get -u http://127.0.0.1:18081 receipt ID > receipt.json",
 		Args:    cobra.NoArgs,
-		RunE:    func(*cobra.Command, []string) error { return usagef("say what to get") },
+		RunE:    func(*cobra.Command, []string) error { return usagef("name the thing to get") },
 	}
 	r.register(cmd.PersistentFlags())
 	for _, g := range gets {

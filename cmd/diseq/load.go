@@ -44,7 +44,7 @@ type sending struct {
 
 type counts struct{ sent, accepted, refused, failed, final int }
 
-// result is what bench prints.
+// result is the output of bench.
 type result struct {
 	Nodes    int     `json:"nodes"`
 	Seconds  float64 `json:"duration_seconds"`
@@ -53,7 +53,7 @@ type result struct {
 	Size     int     `json:"size"`
 	Sent     int     `json:"sent"`
 	Accepted int     `json:"accepted"`
-	// Refused counts messages of requests answered with an error (as when the pool is full), Failed
+	// Refused counts messages of requests answered with an error (such as a full pool), Failed
 	// those of requests that were not answered.
 	Refused int `json:"refused"`
 	Failed  int `json:"failed"`

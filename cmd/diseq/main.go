@@ -73,7 +73,7 @@ func oneLine(err error) string {
 	for i := range lines {
 		lines[i] = strings.TrimSpace(lines[i])
 	}
-	// a heading and what stood below it
+	// a heading and the lines below it
 	return strings.ReplaceAll(strings.Join(lines, "; "), ":; ", ": ")
 }
 

@@ -114,7 +114,7 @@ func TestWrongCallsEndWithExitCode2(t *testing.T) {
 		{"--timeout", []string{"submit", "--timeout", "0s", "-"}},
 		{"hex digits", []string{"get", "message", "abc"}},
 		{"height \"-1\"", []string{"get", "block", "-u", "http://127.0.0.1:1", "--", "-1"}},
-		{"say what to get", []string{"get"}},
+		{"name the thing to get", []string{"get"}},
 		{"say what to do", []string{"evidence"}},
 		{"--batch 0", []string{"bench", "--batch", "0"}},
 		{"--size 10", []string{"bench", "--size", "10"}},

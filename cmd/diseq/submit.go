@@ -120,7 +120,7 @@ with the same content, make them differ: add a nonce (a counter, the time, a ran
 	return cmd
 }
 
-// A submission submits chunk by chunk, in order, and prints what is known after each.
+// A submission submits chunk by chunk, in order, and prints the results of each.
 type submission struct {
 	client *client.Client
 	wait   bool
@@ -223,7 +223,7 @@ func (s *submission) lines(ctx context.Context, path string, stdin io.Reader) er
 	}
 }
 
-// flush submits the chunk and prints what became of it.
+// flush submits the chunk and prints its results.
 func (s *submission) flush(ctx context.Context) error {
 	if len(s.chunk) == 0 {
 		return nil

@@ -131,7 +131,7 @@ type Status struct {
 	PublicKey chain.PublicKey `json:"public_key"`
 	// Role is "validator", "observer" or "rejoining".
 	Role string `json:"role"`
-	// Ready and Reason are what /readyz answers.
+	// Ready and Reason are the answer of /readyz.
 	Ready  bool   `json:"ready"`
 	Reason string `json:"reason,omitempty"`
 	// CaughtUp says that the node is not behind its peers, so that it takes part in deciding the

@@ -14,9 +14,9 @@ import (
 // cacheBytes bounds the encoded blocks that are kept.
 const cacheBytes = 16 << 20
 
-// blockCache holds the "messages" of final blocks as JSON, by height: what is large in a block and
-// never changes. A block is encoded once however many read it, also while it is being encoded. The
-// least recently read go first.
+// blockCache has the "messages" of final blocks as JSON, by height: the part of a block that is
+// large and never changes. A block is encoded once however many read it, also while it is being
+// encoded. The least recently read go first.
 type blockCache struct {
 	limit int
 

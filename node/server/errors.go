@@ -109,8 +109,8 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error, write f
 	write(w, answer)
 }
 
-// brokenOff logs and counts an error behind an answer that has begun, and returns what the client
-// may see of it.
+// brokenOff logs and counts an error behind an answer that has begun, and returns the error that
+// the client may see.
 func (s *Server) brokenOff(r *http.Request, err error) *apiError {
 	answer, _ := answerTo(err)
 	s.log.Error("answer broke off", "method", r.Method, "path", r.URL.Path, "err", err)

@@ -100,7 +100,7 @@ func (w *response) Write(b []byte) (int, error) {
 	}
 }
 
-// FlushError sends what is buffered; http.ResponseController and http.Flusher's users find it.
+// FlushError sends the buffered bytes; http.ResponseController and http.Flusher's users find it.
 func (w *response) FlushError() error {
 	w.writeDeadline()
 	return w.control.Flush()

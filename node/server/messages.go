@@ -15,7 +15,7 @@ import (
 const (
 	defaultWait = 10 * time.Second
 	maxWait     = time.Minute
-	// receiptsAtOnce is how many receipts are held while an answer is written.
+	// receiptsAtOnce is how many receipts are in memory while an answer is written.
 	receiptsAtOnce = 256
 )
 

@@ -16,7 +16,7 @@ type Options struct {
 	Logger  *slog.Logger
 	// Registerer takes the server's own metrics; nil leaves them unregistered.
 	Registerer prometheus.Registerer
-	// Gatherer is what /metrics of the operations listener shows; nil leaves that route out.
+	// Gatherer has the metrics of /metrics on the operations listener; nil leaves that route out.
 	Gatherer prometheus.Gatherer
 	// LogLevel is the level of Logger, which /log-level of the operations listener shows and
 	// changes; nil leaves that route out.
@@ -91,7 +91,7 @@ type Server struct {
 	public, operations http.Handler
 }
 
-// route is a pattern of http.ServeMux and what answers it.
+// route is a pattern of http.ServeMux and its handler.
 type route struct {
 	pattern string
 	handler http.HandlerFunc
