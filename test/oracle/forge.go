@@ -66,7 +66,8 @@ func (f *Forge) Certify(b *chain.FinalBlock, votes int) {
 // Equivocation returns evidence that a validator voted for two blocks.
 func (f *Forge) Equivocation(tb testing.TB) chain.Evidence {
 	tb.Helper()
-	a, b := chain.Vote{Kind: chain.Finalize, Height: 1, Block: chain.Hash{1}}, chain.Vote{Kind: chain.Finalize, Height: 1, Block: chain.Hash{2}}
+	a := chain.Vote{Kind: chain.Finalize, Height: 1, Block: chain.Hash{1}}
+	b := chain.Vote{Kind: chain.Finalize, Height: 1, Block: chain.Hash{2}}
 	a.Sign(f.keys[0], f.Genesis.ChainID)
 	b.Sign(f.keys[0], f.Genesis.ChainID)
 	e, ok := chain.NewEvidence(f.Genesis.ChainID, f.Genesis.Set(), a, b)

@@ -135,7 +135,8 @@ func (n *Network) checkReceipts(h *History, order *oracle.Order, ledgers []*orac
 				Height uint64
 				Index  int
 			}
-			if err := node.Get(fmt.Sprintf("/v1/messages/%v", id), &m); err != nil || m.Status != "final" || (oracle.Position{Height: m.Height, Index: m.Index}) != at {
+			err := node.Get(fmt.Sprintf("/v1/messages/%v", id), &m)
+			if place := (oracle.Position{Height: m.Height, Index: m.Index}); err != nil || m.Status != "final" || place != at {
 				h.Fail("%s: message %v is %+v, it is final at %v: %v", node.Name, id, m, at, err)
 			}
 		}
