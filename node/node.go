@@ -196,7 +196,7 @@ func (n *Node) close() error {
 
 // apply makes a verified block final here: on disk first, then for every room that follows the
 // chain. The voter's goroutine alone calls it.
-func (n *Node) apply(f *chain.FinalBlock, ids []chain.Hash, justification []byte) error {
+func (n *Node) apply(f *chain.FinalBlock, ids []chain.Hash, justification []*chain.Certificate) error {
 	tip, err := n.ledger.Append(n.tasks.Context(), f, ids, n.pool.Removable(ids), justification)
 	if err != nil {
 		return err

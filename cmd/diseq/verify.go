@@ -244,12 +244,12 @@ func finality(set *chain.ValidatorSet, c *chain.ReceiptCertificate) string {
 func newEvidence() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "evidence",
-		Short:   "Judge evidence against validators",
+		Short:   "Find and judge evidence against validators",
 		Example: "  diseq get evidence > evidence.json\n  diseq evidence verify evidence.json --genesis genesis.json",
 		Args:    cobra.NoArgs,
 		RunE:    func(*cobra.Command, []string) error { return usagef("say what to do with it") },
 	}
-	cmd.AddCommand(newEvidenceVerify())
+	cmd.AddCommand(newEvidenceVerify(), newEvidenceFind())
 	return cmd
 }
 

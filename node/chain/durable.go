@@ -59,7 +59,7 @@ type Commit struct {
 	Remove []Hash
 	// Epochs are beacon epochs that begin with this block, or whose output it decides.
 	Epochs []Epoch
-	// Justification holds the certificates of earlier rounds that a block decided in a round above
-	// 0 rests on, as the caller encodes them; nil otherwise.
-	Justification []byte
+	// Justification holds the certificates of earlier rounds on which a block that was decided in a
+	// round above 0 rests; nil otherwise.
+	Justification []*Certificate
 }

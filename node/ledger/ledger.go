@@ -112,7 +112,7 @@ func allEpochs(ctx context.Context, store Store) (all []chain.Epoch, err error) 
 // ids are those of the block's messages, remove the batches that no longer wait, justification the
 // certificates of earlier rounds as chain.Commit describes it.
 func (l *Ledger) Append(
-	ctx context.Context, f *chain.FinalBlock, ids, remove []chain.Hash, justification []byte,
+	ctx context.Context, f *chain.FinalBlock, ids, remove []chain.Hash, justification []*chain.Certificate,
 ) (*Tip, error) {
 	commit := chain.Commit{Block: f, Remove: remove, Epochs: l.beacon.apply(&f.Block), Justification: justification}
 	if err := l.store.Commit(ctx, commit); err != nil {

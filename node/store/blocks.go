@@ -21,7 +21,8 @@ func (s *Store) Commit(ctx context.Context, c chain.Commit) error {
 		return err
 	}
 	block, messages, certificate := f.Block.Encode(), chain.EncodeMessages(f.Messages), f.Certificate.Encode()
-	size := len(block) + len(messages) + len(certificate) + len(c.Justification)
+	justification := encodeCertificates(c.Justification)
+	size := len(block) + len(messages) + len(certificate) + len(justification)
 	return s.writer.submit(ctx, size, func(tx *transaction) error {
 		if f.Header.Height != tx.tip.height+1 {
 			return fmt.Errorf("store: commit block %d: the newest is %d", f.Header.Height, tx.tip.height)
@@ -36,8 +37,8 @@ func (s *Store) Commit(ctx context.Context, c chain.Commit) error {
 		if err := tx.exec(addCertificate, height, checksum(h, certificate), certificate); err != nil {
 			return err
 		}
-		if c.Justification != nil {
-			if err := tx.exec(addJustification, height, checksum(h, c.Justification), c.Justification); err != nil {
+		if len(justification) > 0 {
+			if err := tx.exec(addJustification, height, checksum(h, justification), justification); err != nil {
 				return err
 			}
 		}

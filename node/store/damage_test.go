@@ -25,7 +25,7 @@ func FuzzDamagedRows(f *testing.F) {
 	f.Cleanup(func() { _ = s.Close() })
 	y := [32]byte{5}
 	epochs := []chain.Epoch{{Number: 0, Beacon: c.genesis.Hash()}, {Number: 1, Beacon: chain.Hash{1}, Output: &y}}
-	must(f, s.Commit(f.Context(), chain.Commit{Block: c.next(payloads(2, 20, 1)...), Epochs: epochs, Justification: []byte("just")}))
+	must(f, s.Commit(f.Context(), chain.Commit{Block: c.next(payloads(2, 20, 1)...), Epochs: epochs, Justification: []*chain.Certificate{{Kind: chain.Nullify, Height: 1, Votes: make([]chain.VoteSignature, 1)}}}))
 	must(f, s.Commit(f.Context(), chain.Commit{Block: c.next(payloads(1, 20, 2)...)}))
 	b := c.batch(1, payloads(1, 20, 3)...)
 	must(f, s.AddBatches(f.Context(), []chain.StoredBatch{b}))

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -10,9 +11,9 @@ import (
 )
 
 // Justification returns the notarizations and nullifications of the rounds below the one that
-// decided a block, as the committer encoded them. Should there be a fork, evidence is cut from them
-// (docs/consensus.md). A block that was decided in round 0 has none: the error wraps ErrNotFound.
-func (s *Store) Justification(ctx context.Context, height uint64) ([]byte, error) {
+// decided a block: after a fork, evidence is found in them (docs/consensus.md). A block that was
+// decided in round 0, or that catching up brought, has none.
+func (s *Store) Justification(ctx context.Context, height uint64) ([]*chain.Certificate, error) {
 	at, err := signed(height)
 	if err != nil {
 		return nil, err
@@ -22,13 +23,41 @@ func (s *Store) Justification(ctx context.Context, height uint64) ([]byte, error
 	err = s.reads.QueryRowContext(ctx, "SELECT sum, justification FROM justifications WHERE height = ?", at).Scan(&sum, &content)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		return nil, fmt.Errorf("store: justification of height %d: %w", height, ErrNotFound)
+		return nil, nil
 	case err != nil:
 		return nil, s.file.Explain("read justification", err)
 	case sum != checksum(height, content):
 		return nil, s.file.Corrupt("justification of height %d does not have its checksum", height)
 	}
-	return content, nil
+	certificates, err := decodeCertificates(content)
+	if err != nil {
+		return nil, s.file.Corrupt("justification of height %d: %w", height, err)
+	}
+	return certificates, nil
+}
+
+// encodeCertificates writes each certificate behind its length as a u32.
+func encodeCertificates(certificates []*chain.Certificate) (b []byte) {
+	for _, c := range certificates {
+		encoded := c.Encode()
+		b = append(binary.BigEndian.AppendUint32(b, uint32(len(encoded))), encoded...)
+	}
+	return b
+}
+
+func decodeCertificates(b []byte) (certificates []*chain.Certificate, err error) {
+	for len(b) > 0 {
+		if len(b) < 4 || uint64(len(b)-4) < uint64(binary.BigEndian.Uint32(b)) {
+			return nil, errors.New("it ends within a certificate")
+		}
+		end := 4 + int(binary.BigEndian.Uint32(b))
+		c, err := chain.DecodeCertificate(b[4:end])
+		if err != nil {
+			return nil, err
+		}
+		certificates, b = append(certificates, c), b[end:]
+	}
+	return certificates, nil
 }
 
 func (tx *transaction) putEpoch(e chain.Epoch) error {

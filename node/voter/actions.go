@@ -2,7 +2,6 @@ package voter
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -143,7 +142,7 @@ func (v *Voter) commit(a consensus.Commit) error {
 	}
 	// The block that was checked: the core may hold its header with another body.
 	f := &chain.FinalBlock{Block: *p.block, Messages: p.messages, Certificate: *a.Finalization}
-	return v.apply(f, p.ids, encodeJustification(a.Justification))
+	return v.apply(f, p.ids, a.Justification)
 }
 
 // follow makes a verified block final that catching up fetched. The core starts again above the
@@ -163,7 +162,7 @@ func (v *Voter) follow(f *chain.FinalBlock) error {
 
 // apply makes a block final. It ends the checks under way before the chain changes under them: a
 // check that saw a part of the change would call this very block invalid.
-func (v *Voter) apply(f *chain.FinalBlock, ids []chain.Hash, justification []byte) error {
+func (v *Voter) apply(f *chain.FinalBlock, ids []chain.Hash, justification []*chain.Certificate) error {
 	v.decided()
 	if err := v.cfg.Apply(f, ids, justification); err != nil {
 		return err
@@ -173,16 +172,6 @@ func (v *Voter) apply(f *chain.FinalBlock, ids []chain.Hash, justification []byt
 		v.votes.Prune(f.Header.Height)
 	}
 	return nil
-}
-
-// encodeJustification returns the certificates, each behind its length as a u32; nil for none.
-func encodeJustification(certificates []*chain.Certificate) []byte {
-	var b []byte
-	for _, c := range certificates {
-		encoded := c.Encode()
-		b = append(binary.BigEndian.AppendUint32(b, uint32(len(encoded))), encoded...)
-	}
-	return b
 }
 
 // answer sends the finalization of a height long past to a peer that is still deciding it, so that

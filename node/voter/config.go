@@ -76,7 +76,7 @@ type Config struct {
 	State   State
 	// Apply makes a block final: it returns nil when the block is the ledger's tip. Run alone calls
 	// it.
-	Apply func(f *chain.FinalBlock, ids []chain.Hash, justification []byte) error
+	Apply func(f *chain.FinalBlock, ids []chain.Hash, justification []*chain.Certificate) error
 	// Finals brings verified blocks that catching up fetched, Contradictions an error that ends
 	// Run.
 	Finals         <-chan *chain.FinalBlock

@@ -210,7 +210,7 @@ func newRoom(t *testing.T, n int, threshold uint32, delta time.Duration) *room {
 }
 
 // apply does what the node does of a block that the voter needs.
-func (r *room) apply(f *chain.FinalBlock, ids []chain.Hash, justification []byte) error {
+func (r *room) apply(f *chain.FinalBlock, ids []chain.Hash, justification []*chain.Certificate) error {
 	tip, err := r.cfg.Ledger.Append(context.Background(), f, ids, nil, justification)
 	if err != nil {
 		return err
