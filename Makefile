@@ -104,7 +104,7 @@ devnet-demo: build ## Part one of make demo alone: start a network, submit, veri
 ##@ Test
 
 .PHONY: quick
-quick: ## Format, vet and unit tests of what changed since main and of its importers, transcripts: a minute. BASE, TESTFLAGS.
+quick: ## Format, vet, unit tests of the packages that changed since main and of their importers, transcripts: a minute. BASE, TESTFLAGS.
 	@$(PHASE) quick env BASE='$(BASE)' KIND_PKGS='$(KIND_PKGS)' TESTFLAGS='$(TESTFLAGS)' hack/quick.sh
 
 .PHONY: test

@@ -203,13 +203,19 @@ remove() {
 # build_helm: the pinned Helm, which installs the operator's chart.
 build_helm() { go_build helm hack/tools/helm "$PWD/bin/tools/" '' helm.sh/helm/v4/cmd/helm; }
 
-# make_cluster is the part that takes minutes: the images, Helm, the cluster.
+# make_cluster is the part that takes minutes: the cluster, the images, Helm. The compiler works while
+# the cluster starts, which is mostly waiting. It works for the cluster first, since the operator and
+# Helm share most packages with it.
 make_cluster() {
+	local up
+	hack/kind/kind.sh prepare
+	hack/kind/kind.sh up --name "$cluster" &
+	up=$!
 	say 'building the operator and the images diseq:dev and diseq-operator:dev'
 	hack/image/build.sh >&2
 	say 'building Helm'
 	build_helm
-	hack/kind/kind.sh up --name "$cluster"
+	wait "$up"
 	hack/kind/kind.sh load --name "$cluster" bin/images/diseq.tar bin/images/diseq-operator.tar
 }
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # quick.sh: the checks of a change, in about a minute: format, vet, the unit tests of the packages
-# that changed and of those that import them (with -short), the transcripts of consensus, shellcheck.
-# `make test` has the rest. The change is all that differs from BASE, uncommitted files included.
+# that changed and of those that import them (with -short), the transcripts of consensus, the arrows
+# between packages, plain words, shellcheck. `make test` has the rest. The change is all that differs
+# from BASE, uncommitted files included.
 #
 #   BASE        the commit to compare with: where this branch left main, or the last commit on main
 #   KIND_PKGS   the packages of hack/kind/go to vet
@@ -64,7 +65,9 @@ echo "vet: ${#affected[@]} packages, of which ${#packages[@]} changed"
 [[ ${#affected[@]} -eq 0 ]] || go vet "${affected[@]}"
 echo "unit tests: ${#unit[@]} packages"
 [[ ${#unit[@]} -eq 0 ]] || go test -short -timeout 5m "${testflags[@]}" "${unit[@]}"
-go test "${testflags[@]}" -run '^TestTranscripts$' ./node/consensus
+echo 'transcripts, arrows between packages, plain words'
+go test "${testflags[@]}" -run Transcripts ./node/consensus
+go test "${testflags[@]}" ./test/house ./test/prose
 
 # touched FOLDER: whether a changed file is in it.
 touched() { printf '%s\n' "${changed[@]}" | grep -q "^$1/"; }
