@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/diseq/diseq/internal/document"
+	"github.com/diseq/diseq/internal/document/documenttest"
 	"github.com/diseq/diseq/node/chain"
 )
 
@@ -52,7 +53,7 @@ func FuzzAnswers(f *testing.F) {
 		}
 		c.HTTP = &http.Client{Transport: answering{status, http.Header{"Retry-After": {retryAfter}}, string(body)}}
 		for _, out := range []any{
-			&chain.Genesis{}, &Status{}, &Validators{}, &Block{}, &chain.Receipt{}, &Message{},
+			&chain.Genesis{}, &Status{}, &Validators{}, &Block{}, &chain.Receipt{}, &Message{}, &Proof{},
 		} {
 			err := c.once(t.Context(), c.nodes[0], get("/v1/x", out))
 			fresh := reflect.New(reflect.TypeOf(out).Elem()).Interface()
@@ -72,6 +73,49 @@ func FuzzAnswers(f *testing.F) {
 			if refused.Status != status || refused.RetryAfter < 0 || refused.RetryAfter > maxRetryAfter {
 				t.Errorf("%+v of status %d, Retry-After %q", refused, status, retryAfter)
 			}
+		}
+	})
+}
+
+// FuzzVerify reads anything as a block and as a proof: none but what was signed verifies. A block
+// that verifies has the messages that were signed for, and a proof says of a message that it is
+// ordered exactly if it is.
+func FuzzVerify(f *testing.F) {
+	genesis := documenttest.Read(f, refusedFile, "genesis").Accepted[0]
+	g, err := chain.ReadGenesis(bytes.NewReader(genesis.Bytes()))
+	if err != nil {
+		f.Fatal(err)
+	}
+	signed, ordered := map[chain.Hash]bool{}, map[chain.Hash]bool{}
+	for _, m := range testMessages() {
+		ordered[m.ID()] = true
+	}
+	for _, s := range documenttest.Read(f, refusedFile, "block", "proof").Accepted {
+		f.Add(s.Bytes())
+		var b Block
+		if s.Kind == "block" && document.UnmarshalAnswer(s.Bytes(), &b) == nil {
+			signed[b.HeaderHash] = true
+		}
+		var p Proof
+		if s.Kind == "proof" && document.UnmarshalAnswer(s.Bytes(), &p) == nil {
+			signed[p.Header.Hash()] = true
+		}
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		var b Block
+		if document.UnmarshalAnswer(in, &b) == nil && b.Verify(g, 0) == nil {
+			if !signed[b.HeaderHash] || b.Header.Hash() != b.HeaderHash {
+				t.Errorf("block %v verifies: %s", b.HeaderHash, in)
+			}
+			for _, m := range b.Messages {
+				if !ordered[m.Message.ID()] || m.ID != m.Message.ID() {
+					t.Errorf("message %v verifies: %s", m.ID, in)
+				}
+			}
+		}
+		var p Proof
+		if document.UnmarshalAnswer(in, &p) == nil && p.Verify(g, 0) == nil && (!signed[p.Header.Hash()] || p.Included != ordered[p.ID]) {
+			t.Errorf("message %v is ordered: %v, says %s", p.ID, p.Included, in)
 		}
 	})
 }

@@ -208,7 +208,7 @@ func (s *sampler) change(kind string, document []byte, changes [][3]string) {
 	}
 }
 
-// syntax refuses what is no document of JSON, or one with something around it.
+// syntax refuses text that is not JSON, and a document with something around it.
 func (s *sampler) syntax(kind string, document []byte) {
 	text := string(document)
 	s.refuse(kind, "a byte order mark", []byte("\ufeff"+text))
@@ -233,8 +233,8 @@ func utf16(text string) (out []byte) {
 	return out
 }
 
-// members refuses names that are not exactly one of the format's, at the first member and at another
-// one that stands somewhere within, and names that stand twice.
+// members refuses names that are not exactly those of the format: at the first member, and at
+// another one that stands somewhere within.
 func (s *sampler) members(kind string, document []byte, first, within string) {
 	quote := func(name string) string { return `"` + name + `":` }
 	upper := strings.ToUpper(within[:1]) + within[1:]

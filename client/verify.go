@@ -10,14 +10,14 @@ import (
 	"github.com/diseq/diseq/node/trie"
 )
 
-// Verify checks that the block is final, whoever gave it: its header is of the chain and is made
-// final by the validators, the proposer signed it, and messages and commitment are those that the
-// header names. strength is the least number of finalize votes that the reader insists on; 0 means
-// the threshold. The changes lead from genesis' validator set to the set of the block; there are none
-// while the set never changed.
+// Verify checks that the block is final, without trust in the node that gave it: its header is of
+// the chain and the validators made it final, the proposer signed it, and messages and commitment
+// are those that the header names (docs/protocol.md, blocks in JSON). strength is the least number
+// of finalize votes that the reader insists on; 0 means the threshold. The changes lead from
+// genesis' validator set to the set of the block. There are none while the set has never changed.
 //
-// The block below is not looked at: a reader of several blocks compares parent_hash. Neither is the
-// proof of the commitment (docs/protocol.md, VRF).
+// Verify does not compare parent_hash with the block below, and does not verify the proof of the
+// commitment.
 func (b *Block) Verify(g *chain.Genesis, strength int, changes ...chain.ValidatorSetChange) error {
 	if hash := b.Header.Hash(); hash != b.HeaderHash {
 		return fmt.Errorf("the header has hash %v, the block says %v", hash, b.HeaderHash)
@@ -97,9 +97,9 @@ func (c *Client) proof(ctx context.Context, path string) (*Proof, error) {
 	return out, nil
 }
 
-// Verify checks the proof, whoever gave it: a final header names the root as the state after the
-// height, and the way from that root leads to the message, or to where it would be. strength and
-// changes are as for [Block.Verify].
+// Verify checks the proof, without trust in the node that gave it: a final header names the root as
+// the state after the height, and the way from that root leads to the message, or to where it would
+// be. strength and changes are as for [Block.Verify].
 func (p *Proof) Verify(g *chain.Genesis, strength int, changes ...chain.ValidatorSetChange) error {
 	if !p.Certified || p.Header == nil || p.Certificate == nil {
 		return fmt.Errorf("no header certifies the state after height %d: ask for the state height of a final header", p.Height)

@@ -58,8 +58,7 @@ unless as many validators as the threshold are malicious. The verdict says how m
 synchrony wait, the verdict also says what the wait adds.`,
 		Example: "  diseq verify receipt.json --genesis genesis.json\n" +
 			"  diseq get receipt ID | diseq verify - --genesis genesis.json --strength 4\n" +
-			"  diseq submit --lines --wait orders.txt > receipts.jsonl && diseq verify receipts.jsonl --genesis genesis.json\n" +
-			"  diseq tail --from 1 --count 10 | diseq verify - --genesis genesis.json",
+			"  diseq submit --lines --wait orders.txt > receipts.jsonl && diseq verify receipts.jsonl --genesis genesis.json",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			g, err := readGenesis(genesis)

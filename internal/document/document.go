@@ -2,10 +2,16 @@
 //
 // A receipt, a piece of evidence or a genesis document is shown to many readers: this program, a
 // browser, jq, a verifier in another language. Each of them must read the same. So [Unmarshal]
-// refuses every document that two readers could read differently: a member named twice, or in other
-// letters than the format says, text that is not UTF-8, base64 with line breaks or stray bits, null
-// in the place of a value, a number that is no integer or beyond [MaxNumber], a byte order mark,
-// anything behind the document. docs/protocol.md states these rules under "JSON documents".
+// refuses every document that two readers could read differently:
+//
+//   - a member that is named twice, or in other letters than the format says
+//   - text that is not UTF-8, or that starts with a byte order mark
+//   - base64 with line breaks or stray bits
+//   - null in the place of a value
+//   - a number with a fraction or an exponent, or beyond [MaxNumber]
+//   - anything behind the document
+//
+// docs/protocol.md states these rules under "JSON documents".
 //
 // The package does not know what the members mean; ranges and forms are checked by the types that
 // it fills.
@@ -94,8 +100,8 @@ var (
 	errBase64 = errors.New("want base64 as RFC 4648 has it in section 4: padded, without line breaks and stray bits")
 )
 
-// value refuses null for everything but a pointer. It reads the two kinds of values that the library
-// takes more leniently, and leaves all others to it.
+// value refuses null for everything but a pointer. It reads the two kinds of values that the
+// library takes more leniently, and leaves all others to it.
 func value(d *jsontext.Decoder, v any) error {
 	if d.PeekKind() == 'n' && reflect.TypeOf(v).Elem().Kind() != reflect.Pointer {
 		return errNull

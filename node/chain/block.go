@@ -9,8 +9,8 @@ import (
 	"github.com/diseq/diseq/internal/document"
 )
 
-// Header is what validators sign the hash of. It names its height and not its round, so that a
-// later round can propose the very same block again.
+// Header describes a block; validators sign its hash. It names its height and not its round, so
+// that a later round can propose the very same block again.
 type Header struct {
 	ProtocolVersion uint32 `json:"protocol_version"`
 	ChainID         string `json:"chain_id"`
@@ -104,8 +104,8 @@ func DecodeHeader(b []byte) (*Header, error) {
 
 func headerSigning(hash Hash) []byte { return append([]byte("diseq/header-signature"), hash[:]...) }
 
-// Commitment is what the committing validator of a beacon epoch reveals: its VRF output and the
-// proof of it.
+// Commitment is the reveal of a beacon epoch's committing validator: its VRF output and the proof
+// of it.
 type Commitment struct {
 	Epoch uint64 `json:"epoch"`
 	// Validator is the index in the set of the epoch's first height.
@@ -148,8 +148,8 @@ func DecodeCommitment(b []byte) (*Commitment, error) {
 	return &c, nil
 }
 
-// Block is a header with what it stands for: its first proposer's signature, the commitment it
-// carries if any, and the batches whose messages it orders.
+// Block is a header with its parts: the first proposer's signature, the commitment that the block
+// carries, if any, and the batches whose messages it orders.
 type Block struct {
 	Header     Header
 	Signature  Signature
@@ -176,8 +176,8 @@ func (b *Block) VerifySignature(set *ValidatorSet) error {
 	return nil
 }
 
-// CheckCommitment compares the commitment carried with the hash in the header. It does not check the
-// proof of the commitment.
+// CheckCommitment compares the commitment carried with the hash in the header. It does not check
+// the proof of the commitment.
 func (b *Block) CheckCommitment() error {
 	want := Hash{}
 	if b.Commitment != nil {
@@ -274,7 +274,7 @@ func (f *FinalBlock) Encode() []byte {
 }
 
 // DecodeFinalBlock reads a final block of height 1 or above whose messages take at most limit bytes
-// (max_block_bytes). Its messages alias in. What it says is not checked: see Verify.
+// (max_block_bytes). Its messages alias in. Nothing is verified: see Verify.
 func DecodeFinalBlock(in []byte, limit int) (*FinalBlock, error) {
 	d := decoder{b: in}
 	f := &FinalBlock{Block: d.block()}
@@ -296,8 +296,8 @@ func (f *FinalBlock) Verify(chainID string, set *ValidatorSet) error {
 	return f.Header.VerifyFinal(&f.Certificate, chainID, set)
 }
 
-// VerifyFinal checks that a certificate makes the header final on a chain: the header is of the chain,
-// of this protocol version and of the set, and the certificate is a finalization of it.
+// VerifyFinal checks that a certificate makes the header final on a chain: the header is of the
+// chain, of this protocol version and of the set, and the certificate is a finalization of it.
 func (h *Header) VerifyFinal(c *Certificate, chainID string, set *ValidatorSet) error {
 	if err := h.checkNumbers(); err != nil {
 		return err

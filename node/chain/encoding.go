@@ -12,8 +12,8 @@ import (
 // claim to be.
 var ErrMalformed = errors.New("malformed")
 
-// MaxNumber is the largest height, time or epoch: 2^53 - 1, the largest integer that every JSON parser
-// reads exactly. At one block each millisecond a chain reaches it after 285,000 years.
+// MaxNumber is the largest height, time or epoch: 2^53 - 1, the largest integer that every JSON
+// parser reads exactly. At one block each millisecond a chain reaches it after 285,000 years.
 const MaxNumber = document.MaxNumber
 
 func appendU32(b []byte, v uint32) []byte { return binary.BigEndian.AppendUint32(b, v) }

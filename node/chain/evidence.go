@@ -6,7 +6,7 @@ import (
 	"github.com/diseq/diseq/internal/document"
 )
 
-// Rule names what a pair of votes breaks (consensus.md, why it is safe).
+// Rule is a rule that a pair of votes breaks (consensus.md, why it is safe).
 type Rule string
 
 // The rules an honest validator never breaks.

@@ -48,7 +48,7 @@ type GenesisValidator struct {
 	Validator
 }
 
-// Genesis is the document that a chain starts from. Whoever holds it can verify every receipt.
+// Genesis is the document that a chain starts from. With it anyone can verify every receipt.
 type Genesis struct {
 	Version uint32 `json:"version"`
 	ChainID string `json:"chain_id"`

@@ -7,7 +7,9 @@ import (
 )
 
 // The messages of a block are the leaves of an RFC 6962 Merkle tree: leaf = SHA-256(0x00 || u32 LE
-// timestamp || data), node = SHA-256(0x01 || left || right), the empty tree SHA-256("").
+// timestamp || data), node = SHA-256(0x01 || left || right), the empty tree SHA-256(""). The two
+// hashes of a message, its id and its leaf, write numbers in the order of the proof of concept's
+// trie.
 
 func merkleLeaf(m Message) Hash {
 	b := make([]byte, 0, 5+len(m.Data))

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Every height, time and epoch is at most 2^53 - 1: beyond, parsers of JSON do not agree on a number.
+// Every height, time and epoch is at most 2^53 - 1. Parsers of JSON do not agree on larger numbers.
 //
 // Promise 37.
 func TestNumbersBeyondEveryJSONParserAreRefused(t *testing.T) {

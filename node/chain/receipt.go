@@ -126,8 +126,8 @@ func (g *Genesis) SetAt(height uint64, changes ...ValidatorSetChange) (*Validato
 	return set, nil
 }
 
-// VerifyFinal checks that the certificate makes a header final (see [Header.VerifyFinal]), that it holds
-// as many votes as it says, and at least strength of them.
+// VerifyFinal checks that the certificate makes a header final (see [Header.VerifyFinal]), that it
+// holds as many votes as it says, and at least strength of them.
 func (c *ReceiptCertificate) VerifyFinal(h *Header, chainID string, set *ValidatorSet, strength int) error {
 	if c.Strength != len(c.Votes) {
 		return fmt.Errorf("certificate says strength %d, it holds %d votes", c.Strength, len(c.Votes))

@@ -5,9 +5,9 @@ import (
 	"fmt"
 )
 
-// Status is a validator's signed word on how far its chain is final. Whoever lost its vote store
-// asks t others for it before it may vote again (consensus.md, Rejoining); the nonce is the
-// asker's, so that an old answer is of no use.
+// Status is a validator's signed word on how far its chain is final. A validator that lost its
+// vote store asks t others for it before it may vote again (consensus.md, Rejoining). The nonce is
+// the asker's, so that an old answer is of no use.
 type Status struct {
 	Nonce     Hash
 	Height    uint64

@@ -22,8 +22,8 @@ type Validator struct {
 	VRFKey    VRFKey    `json:"vrf_key"`
 }
 
-// ValidatorSet is who decides a height, and how many of them it takes. Validators are named by
-// their index in it.
+// ValidatorSet holds the validators that decide a height, and how many of them it takes. A
+// validator is named by its index in the set.
 type ValidatorSet struct {
 	Validators []Validator `json:"validators"`
 	// Threshold is the number of votes of a certificate: more than half of the validators.
@@ -33,7 +33,7 @@ type ValidatorSet struct {
 }
 
 // Validate checks the size, the threshold (n/2 < t <= n), the synchrony wait's Delta and that no
-// key stands twice.
+// key is there twice.
 func (s *ValidatorSet) Validate() error {
 	n := len(s.Validators)
 	if n < 1 || n > MaxValidators {

@@ -9,7 +9,7 @@ import (
 // ErrSignature is wrapped by errors about signatures that do not verify.
 var ErrSignature = errors.New("signature does not verify")
 
-// Kind is what a vote says.
+// Kind is the statement that a vote makes.
 type Kind uint8
 
 // The kinds of votes (consensus.md, votes and certificates). Propose is the leader's Statement: the

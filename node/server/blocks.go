@@ -38,9 +38,9 @@ func (b *blockJSON) appendTo(out []byte) []byte {
 	return append(out, '}')
 }
 
-// encodeBlock reads the block at height. The block without its messages and the certificate are read
-// anew each time: finalize votes are collected on after the first threshold of them, and readers
-// shall see all of them.
+// encodeBlock reads the block at height. The block without its messages and the certificate are
+// read anew each time: finalize votes are collected on after the first threshold of them, and
+// readers shall see all of them.
 func (s *Server) encodeBlock(ctx context.Context, height uint64, withMessages bool) (*blockJSON, error) {
 	block, certificate, err := s.backend.Head(ctx, height)
 	if err != nil {
