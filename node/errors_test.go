@@ -16,8 +16,11 @@ import (
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/internal/repair"
 	"github.com/diseq/diseq/node/mempool"
 	"github.com/diseq/diseq/node/server"
+	"github.com/diseq/diseq/node/store"
+	"github.com/diseq/diseq/node/trie"
 )
 
 // poolErrors returns the names of the errors that package mempool exports: variables named Err...
@@ -99,5 +102,25 @@ func TestNoErrorOfThePoolIsAnInternalError(t *testing.T) {
 	}
 	if other := errors.New("other"); !errors.Is(poolError(other), other) {
 		t.Error("another error is not passed on")
+	}
+}
+
+// Damage that a read finds is this node's own: a client learns to ask another node.
+func TestDamageIsNoInternalErrorToAClient(t *testing.T) {
+	b := &backend{blocks: repair.New(repair.Config{})}
+	for name, err := range map[string]error{
+		"a damaged block":      &store.DamagedBlockError{Height: 7, Err: store.ErrCorrupt},
+		"a damaged database":   fmt.Errorf("evidence: %w", store.ErrMalformed),
+		"a recomputed state":   fmt.Errorf("mempool: look up message: %w", trie.ErrRecomputing),
+		"a state just damaged": poolError(fmt.Errorf("mempool: look up message: %w", trie.ErrRecomputing)),
+	} {
+		if got := b.readError(err); !errors.Is(got, server.ErrUnavailable) || !errors.Is(got, err) {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	for _, err := range []error{nil, context.Canceled, fmt.Errorf("message: %w", server.ErrNotFound)} {
+		if got := b.readError(err); got != err {
+			t.Errorf("%v became %v", err, got)
+		}
 	}
 }

@@ -75,7 +75,7 @@ func TestADamagedBlockIsNamedAndReplaced(t *testing.T) {
 		"a flipped bit in the header": func(t *testing.T, b []byte, f *chain.FinalBlock) {
 			b[find(t, b, f.Header.MessagesRoot[:])] ^= 1
 		},
-		"a flipped bit in the certificate": func(t *testing.T, b []byte, f *chain.FinalBlock) {
+		"a flipped bit in the certificate": func(_ *testing.T, b []byte, f *chain.FinalBlock) {
 			signature := f.Certificate.Votes[1].Signature
 			for at := range b { // the row has moved between pages: one of them is not in use any more
 				if bytes.HasPrefix(b[at:], signature[:]) {

@@ -122,7 +122,8 @@ func Open(dir string, genesis *chain.Genesis, options Options) (*Store, error) {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Store{
-		dir: dir, file: &sqlitefile.File{Path: filepath.Join(dir, blocksName), Schema: &blocksSchema}, genesis: genesis, logger: logger, lock: lock,
+		dir: dir, file: &sqlitefile.File{Path: filepath.Join(dir, blocksName), Schema: &blocksSchema},
+		genesis: genesis, logger: logger, lock: lock,
 		stronger: map[uint64]*chain.Certificate{},
 	}
 	if err := s.open(options.Registerer); err != nil {

@@ -253,8 +253,10 @@ func flip(t *testing.T, path string, behind []byte) {
 }
 
 // A bit flips in an old block and one in a page of the state, and nothing looks at either when the
-// node starts. Found while it runs, the block is fetched from the others and the state is computed
-// again: the node serves everything as it was, without a restart.
+// node starts. Found while it runs, the block is fetched from the others once there are any, and the
+// state is computed again: the node serves everything as it was, without a restart.
+//
+// Promise 21.
 func TestDamageThatIsFoundWhileRunningIsRepaired(t *testing.T) {
 	n := system.Start(t, system.Options{})
 	h := n.Watch()
@@ -278,8 +280,24 @@ func TestDamageThatIsFoundWhileRunningIsRepaired(t *testing.T) {
 	height, message := block.Header.Height, block.Messages[0]
 	flip(t, filepath.Join(victim.DataDir(), "blocks.db"), message.Data[:100])
 	flip(t, filepath.Join(victim.DataDir(), "state.db"), message.ID[:])
+
+	// Alone, the node has nobody to fetch from: it says so, and answers nothing that it cannot read.
+	n.Kill(except(n.Nodes, victim)...)
 	victim.Start()
-	victim.AwaitReady(soon)
+	system.Eventually(t, soon, "the damage is the reason for not being ready", func() error {
+		status, err := victim.Status()
+		if want := fmt.Sprintf("block %d is damaged", height); err == nil && (status.Ready || !strings.Contains(status.Reason, want)) {
+			err = fmt.Errorf("ready %v, reason %q; want %q", status.Ready, status.Reason, want)
+		}
+		return err
+	})
+	err := victim.Get(fmt.Sprintf("/v1/blocks/%d", height), nil)
+	if refused, ok := errors.AsType[*system.AnswerError](err); !ok || refused.Code != http.StatusServiceUnavailable {
+		t.Errorf("the damaged block is answered with %v, want 503", err)
+	}
+	for _, node := range except(n.Nodes, victim) {
+		node.Start()
+	}
 
 	system.Eventually(t, soon, "the damage to the state is found and repaired", func() error {
 		if err := victim.Get(fmt.Sprintf("/v1/proofs/%v", message.ID), nil); err != nil {

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	_ "modernc.org/sqlite" // registers the driver "sqlite"
 )
@@ -63,9 +64,10 @@ func (f *File) source(mode access, pragmas ...Pragmas) string {
 	}
 	// Without OmitHost SQLite would take the first part of a relative path for a host.
 	u := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(f.Path)}
-	out := u.String() + "?mode=" + string(mode)
+	var out strings.Builder
+	out.WriteString(u.String() + "?mode=" + string(mode))
 	for name, value := range all {
-		out += "&_pragma=" + name + "(" + value + ")"
+		out.WriteString("&_pragma=" + name + "(" + value + ")")
 	}
-	return out
+	return out.String()
 }
