@@ -70,7 +70,7 @@ type observed struct {
 
 // apply makes and removes what the plan says. An error with one volume does not keep the others.
 func (n node) apply(ctx context.Context, client kubernetes.Interface, p plan) error {
-	var failed []error
+	failed := make([]error, 0, len(p.create)+len(p.remove))
 	for _, volume := range p.create {
 		failed = append(failed, n.create(ctx, client, volume))
 	}
