@@ -196,7 +196,7 @@ who is code
 		"a.go": `// Package a is one. Who BAD
 package a
 
-//go:generate who is late and more
+//go:noinline who is late and more
 
 // Things:
 //
