@@ -231,7 +231,8 @@ func verifyProof(g *chain.Genesis, strength int, text []byte) (string, error) {
 // validators it would take for another block to be final in its place.
 func finality(set *chain.ValidatorSet, c *chain.ReceiptCertificate) string {
 	n, t := len(set.Validators), int(set.Threshold)
-	text := fmt.Sprintf("final by %d of %d validators (threshold %d); no other block can be final there unless %d or more validators are malicious",
+	text := fmt.Sprintf("final by %d of %d validators (threshold %d); "+
+		"no other block can be final there unless %d or more validators are malicious",
 		c.Strength, n, t, consensus.Tolerance(n, t).AtStrength(c.Strength)+1)
 	if set.SynchronyDeltaMS != 0 && c.Strength < n {
 		text += fmt.Sprintf("; unless %d or more are while messages between the others arrive within %d ms, by the synchrony wait",

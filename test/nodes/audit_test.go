@@ -75,6 +75,7 @@ func (l *lies) node(i int) http.Handler {
 		}
 	}
 	from := func(r *http.Request) (height uint64, all []client.Block) {
+		all = []client.Block{}
 		height, err := strconv.ParseUint(r.FormValue("from"), 10, 64)
 		if err != nil {
 			l.Error(err)
@@ -90,7 +91,7 @@ func (l *lies) node(i int) http.Handler {
 		write(w, map[string]any{"height": len(l.chains[i])})
 	})
 	mux.HandleFunc("GET /v1/evidence", func(w http.ResponseWriter, _ *http.Request) {
-		write(w, map[string]any{"evidence": l.evidence})
+		write(w, map[string]any{"evidence": append([]chain.Evidence{}, l.evidence...)})
 	})
 	mux.HandleFunc("GET /v1/blocks", func(w http.ResponseWriter, r *http.Request) {
 		height, all := from(r)

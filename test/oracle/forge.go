@@ -79,7 +79,9 @@ func (f *Forge) Equivocation(tb testing.TB) chain.Evidence {
 
 // Shown returns a block as a node shows it.
 func Shown(f *chain.FinalBlock) client.Block {
-	b := client.Block{Header: f.Header, HeaderHash: f.Hash(), Signature: &f.Signature, Commitment: f.Commitment}
+	b := client.Block{
+		Header: f.Header, HeaderHash: f.Hash(), Signature: &f.Signature, Commitment: f.Commitment, Messages: []chain.ReceiptMessage{},
+	}
 	b.Certificate = &chain.ReceiptCertificate{Certificate: f.Certificate, Strength: f.Certificate.Strength()}
 	for _, m := range f.Messages {
 		b.Messages = append(b.Messages, chain.ReceiptMessage{ID: m.ID(), Message: m})
