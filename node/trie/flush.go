@@ -176,20 +176,7 @@ func (f *flush) abandon() error {
 	return f.tx.Rollback()
 }
 
-// Flush writes everything up to Height to disk, at once.
-func (t *Trie) Flush() error {
-	t.writer.Lock()
-	defer t.writer.Unlock()
-	if err := t.usable(); err != nil {
-		return err
-	}
-	if err := t.flushAll(); err != nil {
-		t.failed = t.noted(fmt.Errorf("trie: flush: %w", err))
-		return t.failed
-	}
-	return nil
-}
-
+// flushAll writes everything up to Height to disk, at once.
 func (t *Trie) flushAll() error {
 	if t.fl != nil {
 		if err := t.stepFlush(len(t.fl.pages)); err != nil {

@@ -24,9 +24,7 @@ func TestKeysMissesNoneThatWasThereAtOpen(t *testing.T) {
 		if len(seen)%2000 == 0 && height < blocks+8 {
 			height++
 			mustAppend(t, tr, height, block((height-1)*size, size))
-			if err := tr.Flush(); err != nil {
-				t.Fatal(err)
-			}
+			flushNow(t, tr)
 		}
 		return true
 	})

@@ -25,7 +25,7 @@
 //
 // It deliberately does not store messages (a leaf is key, hash and position),
 // does not fsync every block (all of it can be computed again from the final
-// blocks: after a crash the caller appends those after [Trie.FlushedHeight]),
+// blocks: after a crash the caller appends those after [Trie.Height]),
 // and does not decide which roots are certified. Callers that need a root agreed
 // upon compare it with the state_root of a final block's header.
 package trie
@@ -98,7 +98,7 @@ type Leaf struct {
 	Index uint32   // position in its block
 }
 
-// Trie is safe for concurrent use. Calls of Append, Flush and Close follow one
+// Trie is safe for concurrent use. Calls of Append and Close follow one
 // another; all others may run beside them, and see the trie between two heights.
 type Trie struct {
 	history     uint64
@@ -113,7 +113,7 @@ type Trie struct {
 	damaged chan struct{} // closed when damage is found
 	found   error         // the damage, once damaged is closed
 
-	writer sync.Mutex // held by Append, Flush and Close
+	writer sync.Mutex // held by Append and Close
 	fl     *flush     // under way
 	dirty  []*page    // changed since the last flush was captured
 	gen    uint64     // flush generation, from 1
@@ -343,14 +343,6 @@ func (t *Trie) Height() uint64 {
 	return t.height
 }
 
-// FlushedHeight returns the height that a reopened trie would have after a
-// crash now: the blocks after it have to be appended again.
-func (t *Trie) FlushedHeight() uint64 {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return t.flushed
-}
-
 // Lookup returns where in the chain key was ordered, as of Height. It reads at
 // most a few pages from disk, none of those in the cache.
 func (t *Trie) Lookup(key [32]byte) (height uint64, index uint32, ok bool, err error) {
@@ -364,24 +356,6 @@ func (t *Trie) Lookup(key [32]byte) (height uint64, index uint32, ok bool, err e
 		return 0, 0, false, t.noted(err)
 	}
 	return p.leaves[at].at(), p.leaves[at].index, true, nil
-}
-
-// Stats are sizes for metrics.
-type Stats struct {
-	Height, FlushedHeight uint64
-	Leaves, Pages         uint64
-	CachedPages           int
-	CachedBytes           int // memory of the pages held
-	DirtyBytes            int // part of it that is not on disk yet
-}
-
-// Stats returns the trie's sizes.
-func (t *Trie) Stats() Stats {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	s := Stats{Height: t.height, FlushedHeight: t.flushed, Leaves: t.leaves, Pages: t.pages}
-	s.CachedPages, s.CachedBytes, s.DirtyBytes = t.cache.usage()
-	return s
 }
 
 // Close writes what is not on disk yet and closes the file.

@@ -55,6 +55,16 @@ func mustAppend(t testingT, tr *Trie, height uint64, leaves []Leaf) [32]byte {
 	return root
 }
 
+// flushNow writes everything up to the trie's height to disk.
+func flushNow(t testingT, tr *Trie) {
+	t.Helper()
+	tr.writer.Lock()
+	defer tr.writer.Unlock()
+	if err := tr.flushAll(); err != nil {
+		t.Fatalf("flush: %v", err)
+	}
+}
+
 func message(n uint64) []byte { return binary.LittleEndian.AppendUint64([]byte("message "), n) }
 
 func messageLeaf(n uint64, index uint32) Leaf {
@@ -252,10 +262,10 @@ func likeTheModel(dir string) func(rt *rapid.T) {
 				crashed := filepath.Join(path, name)
 				name = hex.EncodeToString([]byte{byte(len(blocks))}) + rapid.StringMatching("[a-z]{12}").Draw(rt, "name")
 				copyDatabase(rt, crashed, filepath.Join(path, name))
-				flushed := tr.FlushedHeight()
+				flushed := tr.flushed
 				mustClose(rt, tr)
 				tr = open(name)
-				if tr.Height() != flushed || tr.FlushedHeight() != flushed {
+				if tr.Height() != flushed || tr.flushed != flushed {
 					rt.Fatalf("after a crash at height %d, want %d", tr.Height(), flushed)
 				}
 				for h := flushed + 1; h < uint64(len(blocks)); h++ {
@@ -284,8 +294,8 @@ func likeTheModel(dir string) func(rt *rapid.T) {
 			}
 		}
 		check()
-		if tr.Stats().Leaves != uint64(len(m)) {
-			rt.Fatalf("%d leaves, want %d", tr.Stats().Leaves, len(m))
+		if tr.leaves != uint64(len(m)) {
+			rt.Fatalf("%d leaves, want %d", tr.leaves, len(m))
 		}
 	}
 }
@@ -537,12 +547,12 @@ func TestMemoryStaysNearTheCachesLimit(t *testing.T) {
 	for h := range uint64(200) {
 		mustAppend(t, tr, h+1, block(h*200, 200))
 		// A block's own changes are on top, and a flush under way.
-		if s := tr.Stats(); s.CachedBytes > 2*limit {
-			t.Fatalf("height %d: %d bytes of pages, limit %d", h+1, s.CachedBytes, limit)
+		if _, bytes, _ := tr.cache.usage(); bytes > 2*limit {
+			t.Fatalf("height %d: %d bytes of pages, limit %d", h+1, bytes, limit)
 		}
 	}
-	if s := tr.Stats(); s.Leaves != 200*200 || s.FlushedHeight == 0 {
-		t.Errorf("%+v", s)
+	if tr.leaves != 200*200 || tr.flushed == 0 {
+		t.Errorf("%d leaves, flushed up to height %d", tr.leaves, tr.flushed)
 	}
 }
 
@@ -581,7 +591,7 @@ func TestClosedTrieSaysSo(t *testing.T) {
 	_, _, _, lookup := tr.Lookup([32]byte{})
 	_, prove := tr.Prove(ctx, 0, [32]byte{})
 	_, root := tr.RootNode(0)
-	for i, err := range []error{err, lookup, prove, root, tr.Flush()} {
+	for i, err := range []error{err, lookup, prove, root} {
 		if !errors.Is(err, ErrClosed) {
 			t.Errorf("call %d after close: %v", i, err)
 		}
