@@ -690,6 +690,7 @@ func TestTheFileOfRefusedDocuments(t *testing.T) {
 	}
 }
 
+// Promise 43.
 func TestRefusedDocumentsAreRefused(t *testing.T) {
 	samples := documenttest.Read(t, refusedFile, "block", "proof")
 	genesis := documenttest.Read(t, refusedFile, "genesis").Accepted[0]

@@ -12,7 +12,9 @@ import (
 
 const refusedFile = "../../node/chain/testdata/refused.json"
 
-// Whoever shows this program a document that another one reads differently gets exit code 1.
+// A document that another program reads differently ends a command with exit code 1.
+//
+// Promise 43.
 func TestRefusedDocumentsAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	genesis, path := filepath.Join(dir, "genesis.json"), filepath.Join(dir, "document.json")
@@ -44,8 +46,8 @@ func TestRefusedDocumentsAreRefused(t *testing.T) {
 	})
 }
 
-// A receipt names the set that made its block final, which need not be genesis': the figures are those
-// of that set.
+// A receipt names the set that made its block final, which need not be genesis'. The figures are
+// those of that set.
 func TestTheVerdictIsAboutTheSetInForce(t *testing.T) {
 	dir := t.TempDir()
 	genesis, path := filepath.Join(dir, "genesis.json"), filepath.Join(dir, "receipt.json")

@@ -12,8 +12,9 @@ import (
 
 const refusedFile = "testdata/refused.json"
 
-// The types refuse what the readers of documents refuse, also within other documents and when they
-// are read by encoding/json.
+// The types refuse the same documents within other documents, and when encoding/json reads them.
+//
+// Promise 43.
 func TestRefusedDocumentsAreRefused(t *testing.T) {
 	samples := documenttest.Read(t, refusedFile, "receipt", "evidence", "genesis", "identity")
 	genesis := documenttest.Read(t, refusedFile, "genesis").Accepted[0]
