@@ -25,7 +25,7 @@ const (
 type input struct {
 	name    string
 	content []byte
-	// named: by hand, for what it shows. It stays.
+	// named is true for an input that a person named for what it shows. It stays.
 	named bool
 }
 
@@ -56,8 +56,8 @@ func (m *module) selectAll(ctx context.Context, targets []target) error {
 	return nil
 }
 
-// inputs returns what testdata/fuzz and the cache hold for a target: those named by hand first,
-// then the small before the large.
+// inputs returns the inputs of testdata/fuzz and of the cache for a target: those named by a person
+// first, then the small before the large.
 func (m *module) inputs(ctx context.Context, t target) ([]input, error) {
 	found, err := m.found(ctx, t.dir)
 	if err != nil {
@@ -96,10 +96,10 @@ func (m *module) corpus(t target) string {
 	return filepath.Join(m.root, filepath.FromSlash(t.dir), "testdata", "fuzz", t.name)
 }
 
-// choose takes the inputs that are named by hand, and then, as long as the bounds allow, the one
-// that covers most of what those taken do not, the smaller of two that cover as much. One that the
-// target does not take, such as one of the cache from before its arguments changed, is left out, as
-// is one that it skips.
+// choose takes the inputs that a person named. Then, as long as the bounds allow, it takes the
+// input that covers most of the code not covered yet, and the smaller of two that cover as much. It
+// leaves out an input that the target refuses, such as one from before its arguments changed, or
+// skips.
 func (m *module) choose(ctx context.Context, t target, inputs []input) ([]input, error) {
 	scratch, err := m.scratch(t)
 	if err != nil {
@@ -146,8 +146,8 @@ func (m *module) choose(ctx context.Context, t target, inputs []input) ([]input,
 	return chosen, nil
 }
 
-// scratch makes a directory that looks like the package's to a test, but has an empty corpus: one
-// input of another type would do for all.
+// scratch makes a directory that looks like the package's to a test, but has an empty corpus: a
+// single input of another type would fail the whole target.
 func (m *module) scratch(t target) (string, error) {
 	scratch := filepath.Join(m.binaries, t.String())
 	if err := os.MkdirAll(filepath.Join(scratch, "testdata", "fuzz", t.name), 0o755); err != nil {
@@ -208,7 +208,7 @@ func (m *module) covered(ctx context.Context, t target, scratch string, in input
 	return blocks, nil
 }
 
-// write makes the chosen inputs the target's corpus.
+// write replaces the target's corpus by the chosen inputs.
 func (m *module) write(t target, chosen []input) error {
 	dir := m.corpus(t)
 	if err := os.RemoveAll(dir); err != nil {

@@ -80,7 +80,7 @@ func run(ctx context.Context, m *module, only string, atOnce int, corpus, fresh 
 	return report(os.Stdout, results, len(targets))
 }
 
-// fuzzAll runs the targets, atOnce at a time, and returns what became of those that ran, in the
+// fuzzAll runs the targets, atOnce at a time, and returns the results of those that ran, in the
 // order of targets.
 func (m *module) fuzzAll(ctx context.Context, targets []target, atOnce int) []result {
 	results := make([]*result, len(targets))
@@ -144,8 +144,8 @@ func report(w io.Writer, results []result, planned int) error {
 	return nil
 }
 
-// board shows all that is running in one line, and keeps what has ended as a line of its own where
-// there is no terminal.
+// board shows the running targets in one line. Without a terminal it prints a line for each target
+// that ended.
 type board struct {
 	mu      sync.Mutex
 	show    func(string)
@@ -156,7 +156,7 @@ type board struct {
 
 func newBoard(show func(string), planned int) *board { return &board{show: show, planned: planned} }
 
-// update takes in how far a target is.
+// update records the progress of a target.
 func (b *board) update(r *result) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -199,8 +199,8 @@ func (b *board) draw() {
 	b.show(strings.Join(parts, "  "))
 }
 
-// progress returns what shows a line. One that ends in a newline is for a log, where nothing can be
-// drawn over; a terminal has the others.
+// progress returns the function that shows a line. A line that ends in a newline is for a log,
+// where nothing can be drawn over; the others are for a terminal.
 func progress(f *os.File) func(string) {
 	terminal := isatty.IsTerminal(f.Fd())
 	return func(line string) {

@@ -25,10 +25,11 @@ import (
 // module is the module whose targets run.
 type module struct {
 	root string
-	// time is for how long each target runs, patience for how long one that had no time for
-	// anything but its corpus runs again.
+	// time is how long each target runs. A target that had only time for its corpus runs again, for
+	// patience.
 	time, patience string
-	// binaries is where the test binaries are put, cache where go test -fuzz keeps what it found.
+	// binaries is the directory of the test binaries, cache the one where go test -fuzz keeps its
+	// inputs.
 	binaries, cache string
 	progress        func(string)
 }
@@ -39,21 +40,21 @@ type target struct{ dir, name string }
 
 func (t target) String() string { return t.dir + "." + t.name }
 
-// result is how far a target has come, or what became of it.
+// result is the progress of a target, and in the end its outcome.
 type result struct {
 	target
-	// took is for how long it runs, execs how many inputs it has had; of them interesting reached
-	// what none of the corpus did before.
+	// took is how long it has run, execs the number of inputs that it ran, interesting the number
+	// of those that reached code which no input of the corpus had reached.
 	took        time.Duration
 	execs       int64
 	interesting int
 	corpus      int
-	// baseline is how much of the corpus ran, such as "3/30", while inputs of the fuzzer's own are
-	// not counted yet.
+	// baseline is how much of the corpus has run, such as "3/30", until the fuzzer counts inputs of
+	// its own.
 	baseline string
 	err      error
-	// output is what it printed, failing the path of the input that failed, rerunning the command
-	// that runs that one alone.
+	// output holds the lines that it printed, failing the path of the input that failed, rerunning
+	// the command that runs that input alone.
 	output             string
 	failing, rerunning string
 }
@@ -98,7 +99,7 @@ func discover(root, only string) ([]target, error) {
 	return found, err
 }
 
-// compile builds the test binary of each package once: linking is what takes long.
+// compile builds the test binary of each package once, since linking takes long.
 func (m *module) compile(ctx context.Context, targets []target, flags ...string) error {
 	dirs := make([]string, len(targets))
 	for i, t := range targets {
@@ -120,7 +121,7 @@ func (m *module) binary(dir string) string {
 	return filepath.Join(m.binaries, strings.ReplaceAll(dir, "/", "-")+".test")
 }
 
-// found is the directory of what was found for a package.
+// found is the directory of the inputs found for a package.
 func (m *module) found(ctx context.Context, dir string) (string, error) {
 	c := exec.CommandContext(ctx, "go", "list", "-f", "{{.ImportPath}}", "./"+dir)
 	c.Dir = m.root
@@ -131,7 +132,7 @@ func (m *module) found(ctx context.Context, dir string) (string, error) {
 	return filepath.Join(m.cache, filepath.FromSlash(strings.TrimSpace(string(path)))), nil
 }
 
-// deadlines is how often a target is run again because the fuzzer took the end of its time for a
+// deadlines is how often a target is run again if the fuzzer mistook the end of its time for a
 // failure of the target.
 const deadlines = 5
 
@@ -157,7 +158,8 @@ func (m *module) fuzz(ctx context.Context, t target, show *board) result {
 	return r
 }
 
-// errRanNothing: a target whose time was over before its corpus had run has shown nothing.
+// errRanNothing is the error of a target whose time ended before its corpus had run: it has shown
+// nothing.
 var errRanNothing = errors.New("ran no input")
 
 func (m *module) once(ctx context.Context, r *result, limit, cache string, show *board) {
@@ -191,20 +193,19 @@ func (m *module) once(ctx context.Context, r *result, limit, cache string, show 
 
 var (
 	fuzzing = regexp.MustCompile(`^fuzz: elapsed: (\S+), execs: (\d+) \(\d+/sec\), new interesting: (\d+) \(total: (\d+)\)`)
-	// gathering is said until the corpus has run; with a large one and little time nothing else is.
+	// gathering is printed until the corpus has run. With a large corpus and little time, nothing
+	// else is printed.
 	gathering = regexp.MustCompile(`^fuzz: elapsed: .* (\d+/\d+) completed`)
 	written   = regexp.MustCompile(`Failing input written to (\S+)`)
-	// corpus is an input of testdata/fuzz or of the source that fails; it has no number there but
-	// seed#N.
+	// corpus is a failing input of testdata/fuzz or of the source. The source names it seed#N.
 	corpus = regexp.MustCompile(`failure while testing seed corpus entry: (\S+)`)
 	rerun  = regexp.MustCompile(`^\s+(go test -run=\S+)\s*$`)
 )
 
-// maxOutput is how much of what a target printed is kept: a failure says the important things
-// first.
+// maxOutput bounds the kept output of a target: a failure says the important things first.
 const maxOutput = 16 << 10
 
-// read takes in what the fuzzer prints.
+// read reads the output of the fuzzer.
 func (r *result) read(from io.Reader, show *board) {
 	var kept bytes.Buffer
 	in := bufio.NewReader(from)
@@ -240,7 +241,7 @@ func (r *result) read(from io.Reader, show *board) {
 	}
 }
 
-// advice is what to do about a failure.
+// advice says what to do about a failure.
 func (r *result) advice() string {
 	text := r.output
 	if r.failing != "" {

@@ -10,7 +10,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// save writes an archive with an image, whole or not at all, and reports whether it had to.
+// save writes an archive with an image, whole or not at all. It writes nothing if the archive holds
+// the image already, and reports whether it wrote.
 func save(file, tag string, img v1.Image) (written bool, err error) {
 	ref, err := name.NewTag(tag)
 	if err != nil {
@@ -29,8 +30,8 @@ func save(file, tag string, img v1.Image) (written bool, err error) {
 	return true, os.Rename(fresh, file)
 }
 
-// holds reports whether an archive has an image under a tag already. One that cannot be read has
-// not: it is made again.
+// holds reports whether an archive has an image under a tag already. An archive that cannot be read
+// counts as empty and is made again.
 func holds(file, tag string, img v1.Image) (bool, error) {
 	id, err := img.ConfigName()
 	if err != nil {

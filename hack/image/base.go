@@ -60,9 +60,9 @@ func base(arch string) (v1.Image, error) {
 	return mutate.ConfigFile(img, cf)
 }
 
-// rootCertificates returns Mozilla's roots as PEM, from a pinned module. Those with constraints
-// that PEM cannot express, such as a date after which they sign nothing, are left out rather than
-// trusted without.
+// rootCertificates returns Mozilla's roots as PEM, from a pinned module. It leaves out roots with
+// constraints that PEM cannot express, such as a date after which they sign nothing: without the
+// constraint they would be trusted too far.
 func rootCertificates() ([]byte, error) {
 	var out bytes.Buffer
 	for root := range bundle.Roots() {
@@ -85,8 +85,8 @@ type entry struct {
 	content []byte
 }
 
-// newLayer packs entries, in their order. Without times, so that the same entries make the same
-// layer; not deflated, because these archives stay on the machine.
+// newLayer packs entries, in their order. The layer has no times, so that the same entries make the
+// same layer. It is not deflated, because these archives stay on the machine.
 func newLayer(entries []entry) (v1.Layer, error) {
 	var packed bytes.Buffer
 	w := tar.NewWriter(&packed)

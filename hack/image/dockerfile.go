@@ -32,8 +32,8 @@ func (r *request) argument(s string) error {
 	return nil
 }
 
-// build follows the instructions of a stage on top of an image. They mean what they mean to
-// BuildKit, or are refused.
+// build follows the instructions of a stage on top of an image, as BuildKit does. It refuses those
+// that it does not know.
 func (r *request) build(img v1.Image, dockerfile io.Reader) (v1.Image, error) {
 	stage, err := r.stage(dockerfile)
 	if err != nil {
@@ -90,22 +90,22 @@ func (r *request) stage(dockerfile io.Reader) (*instructions.Stage, error) {
 	return &stages[i], nil
 }
 
-// A stageBuild is a stage on its way.
+// A stageBuild is a stage that is being built.
 type stageBuild struct {
 	*request
 	config v1.Config
-	// values are what $NAME stands for.
+	// values are the values of $NAME.
 	values map[string]string
 	files  []entry
 }
 
-// Get returns what a name stands for.
+// Get returns the value of a name.
 func (b *stageBuild) Get(name string) (string, bool) {
 	value, ok := b.values[name]
 	return value, ok
 }
 
-// Keys returns the names that stand for something.
+// Keys returns the names that have a value.
 func (b *stageBuild) Keys() []string {
 	keys := make([]string, 0, len(b.values))
 	for k := range b.values {

@@ -27,8 +27,8 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// made runs the command for a target of the repository's Dockerfile, with a file that stands for
-// the binary.
+// made runs the command for a target of the repository's Dockerfile, with a file in place of the
+// binary.
 func made(t *testing.T, target, binary string, more ...string) v1.Image {
 	t.Helper()
 	dir := t.TempDir()

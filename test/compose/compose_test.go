@@ -1,9 +1,9 @@
 // Package compose runs compose.yaml on a Docker engine, from an image that hack/image made, and
-// holds it to what it says of itself: four nodes on 8080 to 8083 that agree, keys that only their
-// node sees, a chain that outlives its containers.
+// tests the promises of that file: four nodes on 8080 to 8083 that agree, keys that only their node
+// sees, a chain that outlives its containers.
 //
-// It is run by `make compose-test`, which brings up an engine where none answers and makes the
-// image and docker compose. Without them it fails; it skips nothing.
+// `make compose-test` runs it. That target starts an engine if none answers, and makes the image
+// and docker compose. Without them the tests fail; they skip nothing.
 package compose
 
 import (
@@ -25,10 +25,10 @@ import (
 	"github.com/diseq/diseq/test/system"
 )
 
-// soon is how long anything may take that is a matter of seconds.
+// soon bounds the wait for anything that should take seconds.
 const soon = 2 * time.Minute
 
-// project is not the one that somebody may have up for himself, but the ports are.
+// project differs from the project of a person who uses compose.yaml, but the ports are the same.
 const project = "diseq-test"
 
 // nodes are what compose.yaml publishes.
@@ -81,7 +81,7 @@ func compose(t *testing.T, args ...string) string {
 	return out
 }
 
-// A container is as much of docker inspect as is looked at here.
+// A container is the part of docker inspect that these tests check.
 type container struct {
 	ID           string
 	RestartCount int
@@ -162,8 +162,8 @@ func agree(t *testing.T, from []chain.Hash) (reached []chain.Hash) {
 	return reached
 }
 
-// submit has a message made final through a node and verifies its receipt with the genesis document
-// alone.
+// submit submits a message to a node, waits until it is final, and verifies its receipt with the
+// genesis document alone.
 func submit(t *testing.T, node *system.Node, genesis *chain.Genesis, message string) {
 	t.Helper()
 	system.Eventually(t, soon, fmt.Sprintf("%q is final at %s", message, node.Name), func() error {
@@ -274,7 +274,7 @@ func confined(t *testing.T) {
 			}
 		}
 	}
-	// In the shared volume the directories that the others are mounted on are the engine's.
+	// In the shared volume, the mount points of the other volumes belong to the engine.
 	for _, c := range []string{"node0", "network"} {
 		dir := docker(t, "volume", "inspect", "--format", "{{.Mountpoint}}", project+"_"+c)
 		err := filepath.Walk(dir, func(path string, info os.FileInfo, err error) error {
@@ -296,8 +296,8 @@ func confined(t *testing.T) {
 	}
 }
 
-// killed kills a node's process as a crash would: docker kill would keep the container from being
-// started again.
+// killed kills a node's process as a crash would. After docker kill, the engine would not start the
+// container again.
 func killed(t *testing.T, genesis *chain.Genesis) {
 	before, chain := inspect(t, "node1"), agree(t, nil)
 	if err := syscall.Kill(before.State.Pid, syscall.SIGKILL); err != nil {

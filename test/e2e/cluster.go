@@ -66,8 +66,7 @@ func Connect() (*Cluster, error) {
 	return c, err
 }
 
-// As is the cluster with the rights of another user, whose groups are those of a ServiceAccount if
-// it is one.
+// As is the cluster with the rights of another user. A ServiceAccount gets its groups.
 func (c *Cluster) As(tb testing.TB, user string) ctrl.Client {
 	tb.Helper()
 	config := rest.CopyConfig(c.Config)
@@ -81,8 +80,7 @@ func (c *Cluster) As(tb testing.TB, user string) ctrl.Client {
 	return out
 }
 
-// proxy is a client of whatever serves HTTP at a resource of the API that has the subresource
-// proxy.
+// proxy is an HTTP client of a resource of the API that has the subresource proxy.
 func (c *Cluster) proxy(namespace, resource string) *client.Client {
 	base := c.host.JoinPath("api/v1/namespaces", namespace, resource, "proxy")
 	out, err := client.New(base.String())
@@ -121,7 +119,7 @@ func (c *Cluster) Namespace(tb testing.TB, name string) string {
 	return namespace.Name
 }
 
-// root is the repository's, seen from the directory in which go test runs a package's tests.
+// root is the root of the repository, as a path from the directory of this package.
 func root(path ...string) string {
 	return filepath.Join(append([]string{"..", ".."}, path...)...)
 }

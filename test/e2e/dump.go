@@ -27,8 +27,8 @@ const (
 	eventLines    = 40
 )
 
-// dump tells the state of a namespace and of the operator in the test's output, and writes all of
-// it to E2E_ARTIFACTS.
+// dump logs the state of a namespace and of the operator in short, and writes all of it to
+// E2E_ARTIFACTS.
 func (c *Cluster) dump(ctx context.Context, tb testing.TB, namespace string) {
 	dir := filepath.Join(cmp.Or(os.Getenv("E2E_ARTIFACTS"), root("bin", "e2e")), namespace)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -127,7 +127,7 @@ func state(s corev1.ContainerState) string {
 	return "none"
 }
 
-// logs returns the logs of all pods of a namespace, those of a container's run before included.
+// logs returns the logs of all pods of a namespace, with those of the previous run of a container.
 func (c *Cluster) logs(ctx context.Context, namespace string) map[string]string {
 	out := map[string]string{}
 	var pods corev1.PodList

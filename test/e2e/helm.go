@@ -33,8 +33,8 @@ func Helm(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// InstallOperator installs the operator's chart, or upgrades what is there to it, and waits until
-// the operator runs.
+// InstallOperator installs the operator's chart, or upgrades to it, and waits until the operator
+// runs.
 func InstallOperator(ctx context.Context, args ...string) error {
 	chart := cmp.Or(os.Getenv("E2E_CHART"), root("charts", "diseq-operator"))
 	all := []string{
@@ -43,7 +43,7 @@ func InstallOperator(ctx context.Context, args ...string) error {
 	return Helm(ctx, slices.Concat(all, strings.Fields(os.Getenv("E2E_VALUES")), args)...)
 }
 
-// OperatorPods returns the operator's pods that are not about to go.
+// OperatorPods returns the operator's pods that are not being deleted.
 func (c *Cluster) OperatorPods(ctx context.Context) ([]corev1.Pod, error) {
 	var pods corev1.PodList
 	labels := ctrl.MatchingLabels{"app.kubernetes.io/name": OperatorName}
@@ -62,8 +62,7 @@ func (c *Cluster) OperatorPods(ctx context.Context) ([]corev1.Pod, error) {
 	return out, nil
 }
 
-// Seen waits until an object of a namespace is as match says, by watching, and returns at that very
-// moment.
+// Seen watches a namespace until match returns true for an object, and returns at that moment.
 func (c *Cluster) Seen(
 	tb testing.TB, what, namespace string, kind ctrl.ObjectList, match func(ctrl.Object) bool,
 ) {

@@ -10,12 +10,12 @@ import (
 	"github.com/diseq/diseq/test/oracle"
 )
 
-// A Ledger is what clients know of the messages that they submitted.
+// A Ledger records the messages that clients submitted, and the answers.
 type Ledger struct {
 	*oracle.Ledger
 	mu      sync.Mutex
 	failed  int
-	longest time.Duration // from being submitted first to being accepted
+	longest time.Duration // from the first attempt to acceptance
 
 	stop func()
 }
@@ -68,7 +68,7 @@ func (l *Ledger) submit(ctx context.Context, n *Network, message []byte) {
 	tick := time.NewTicker(writeEvery)
 	defer tick.Stop()
 	for {
-		// Stopping does not cut a request off: each is answered, or nobody knows.
+		// Stop does not cut off a request: without its answer the outcome would be unknown.
 		request, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerWithin)
 		results, err := n.Service().Submit(request, message)
 		cancel()
@@ -94,7 +94,7 @@ func (l *Ledger) submit(ctx context.Context, n *Network, message []byte) {
 // Stop ends the writing and returns when no request is under way.
 func (l *Ledger) Stop() { l.stop() }
 
-// String says what became of the writing.
+// String sums up the ledger.
 func (l *Ledger) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
-// cluster is where all tests run, with the operator installed.
+// cluster runs all tests, with the operator installed.
 var cluster *Cluster
 
 func TestMain(m *testing.M) {

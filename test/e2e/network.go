@@ -31,7 +31,7 @@ type Network struct {
 	tb testing.TB
 }
 
-// Network returns a network of a namespace; nothing is applied yet.
+// Network returns a network of a namespace, before it is applied.
 func (c *Cluster) Network(tb testing.TB, namespace, name string, validators int) *Network {
 	return &Network{Cluster: c, Namespace: namespace, Name: name, Validators: validators, tb: tb}
 }
@@ -43,8 +43,8 @@ func (n *Network) For(tb testing.TB) *Network {
 	return &out
 }
 
-// Spec is a network of little nodes, so that several share a small machine, changed by changes.
-// Half of the usual number of blocks a second is plenty to find a fork in, and quick to read again.
+// Spec is a network of small nodes, so that several fit on a small machine, with these changes.
+// Half of the usual number of blocks a second suffices to find a fork, and is quick to read again.
 func (n *Network) Spec(changes ...func(*v1alpha1.DiseqNetworkSpec)) v1alpha1.DiseqNetworkSpec {
 	size := resource.MustParse("1Gi")
 	out := v1alpha1.DiseqNetworkSpec{
@@ -60,8 +60,8 @@ func (n *Network) Spec(changes ...func(*v1alpha1.DiseqNetworkSpec)) v1alpha1.Dis
 	return out
 }
 
-// TryApply applies the network as `kubectl apply --server-side` does, and returns what the API
-// server has against it.
+// TryApply applies the network as `kubectl apply --server-side` does, and returns the error of the
+// API server.
 func (n *Network) TryApply(ctx context.Context, spec v1alpha1.DiseqNetworkSpec) error {
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&spec)
 	if err != nil {
@@ -113,7 +113,7 @@ func (n *Network) AwaitAvailable() {
 	n.Await(soon, v1alpha1.ConditionAvailable, metav1.ConditionTrue)
 }
 
-// AwaitConverged waits until all validators vote on the template that is wanted and the operator
+// AwaitConverged waits until all validators run the current template, and vote, and the operator
 // has nothing left to do.
 func (n *Network) AwaitConverged() {
 	n.tb.Helper()
@@ -145,7 +145,7 @@ func (n *Network) AwaitConverged() {
 	})
 }
 
-// conditions says what a resource says about itself, in a line.
+// conditions prints the conditions of a resource in one line.
 func conditions(d *v1alpha1.DiseqNetwork) string {
 	out := make([]string, 0, len(d.Status.Conditions))
 	for _, c := range d.Status.Conditions {
@@ -169,7 +169,7 @@ func (n *Network) Pod(ctx context.Context, k int) (*corev1.Pod, error) {
 	return out, n.Get(ctx, n.key(n.PodName(k)), out)
 }
 
-// MustPod returns the pod of a validator, which has to be there.
+// MustPod returns the pod of a validator, and fails the test if there is none.
 func (n *Network) MustPod(k int) *corev1.Pod {
 	n.tb.Helper()
 	pod, err := n.Pod(n.tb.Context(), k)
@@ -186,7 +186,7 @@ func ready0(pod *corev1.Pod) bool {
 	return false
 }
 
-// AwaitNewPod waits until the pod of a validator is another one than old and ready.
+// AwaitNewPod waits until the pod of a validator is ready and not the old one.
 func (n *Network) AwaitNewPod(k int, old *corev1.Pod) *corev1.Pod {
 	n.tb.Helper()
 	var pod *corev1.Pod
@@ -217,8 +217,7 @@ func (n *Network) StatefulSet(ctx context.Context, k int) (*appsv1.StatefulSet, 
 	return out, n.Get(ctx, n.key(n.ValidatorName(k)), out)
 }
 
-// ServicePath reaches the network as the Service sees it: whichever ready node the API server
-// picks.
+// ServicePath reaches the network through its Service: the API server picks a ready node.
 func (n *Network) Service() *client.Client {
 	return n.proxy(n.Namespace, "services/"+n.Name+":http")
 }
@@ -234,7 +233,7 @@ const (
 	operationsPort = 9090
 )
 
-// Genesis returns the genesis document from the cluster, which is where a user takes it from.
+// Genesis returns the genesis document from the cluster, as a user gets it.
 func (n *Network) Genesis(ctx context.Context) (*chain.Genesis, error) {
 	document := &corev1.ConfigMap{}
 	if err := n.Get(ctx, n.key(n.Name+"-genesis"), document); err != nil {
@@ -243,7 +242,7 @@ func (n *Network) Genesis(ctx context.Context) (*chain.Genesis, error) {
 	return chain.ReadGenesis(strings.NewReader(document.Data["genesis.json"]))
 }
 
-// MustGenesis returns the genesis document, which has to be there.
+// MustGenesis returns the genesis document, and fails the test if there is none.
 func (n *Network) MustGenesis() *chain.Genesis {
 	n.tb.Helper()
 	g, err := n.Genesis(n.tb.Context())

@@ -24,7 +24,7 @@ type Oracle struct {
 }
 
 // Watch reads the blocks of all validators as they become final until the test ends, and fails it
-// if they contradict each other. The genesis document has to be there.
+// if they contradict each other. The genesis document has to exist.
 func (n *Network) Watch() *Oracle {
 	g := n.MustGenesis()
 	o := &Oracle{History: oracle.New(g, nil), network: n, genesis: g}
@@ -46,7 +46,7 @@ func (n *Network) Watch() *Oracle {
 
 const (
 	readEvery  = 500 * time.Millisecond
-	pageBlocks = 100 // the most that a node gives at once
+	pageBlocks = 100 // the most that a node returns at once
 )
 
 // follow polls a validator for the blocks after those that it returned already. It polls on after
@@ -75,7 +75,7 @@ func readPage(ctx context.Context, node *client.Client, from uint64) ([]client.B
 	return blocks, err
 }
 
-// observe takes blocks that a node shows, in order from a height on, and returns the next height.
+// observe compares the blocks of a node, in order from a height on, and returns the next height.
 func (o *Oracle) observe(by string, next uint64, blocks []client.Block) uint64 {
 	for i := range blocks {
 		if got := blocks[i].Header.Height; got != next {
@@ -105,7 +105,7 @@ func (o *Oracle) LongestGap(from, to time.Time) (gap time.Duration) {
 }
 
 // Check waits until all validators are at one height with nothing pending, reads all their chains
-// again from the start, and holds them to all that was seen before and to the ledgers, whose
+// again from the start, and compares them with all blocks seen before and with the ledgers, whose
 // clients have stopped.
 func (o *Oracle) Check(tb testing.TB, ledgers ...*Ledger) {
 	tb.Helper()
@@ -150,8 +150,8 @@ func (o *Oracle) Check(tb testing.TB, ledgers ...*Ledger) {
 	}
 }
 
-// settled returns the height of all validators, or an error that says why it is not one height or
-// not the last.
+// settled returns the common last height of all validators, or an error that says why there is none
+// yet.
 func (n *Network) settled(ctx context.Context) (uint64, error) {
 	var height uint64
 	for k := range n.Validators {
@@ -182,7 +182,7 @@ func (o *Oracle) Receipt(tb testing.TB, want *chain.Receipt) {
 			ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 			defer cancel()
 			if got, err = n.Node(k).Receipt(ctx, want.Message.ID); wrong(err) {
-				return nil // told below
+				return nil // reported below
 			}
 			return err
 		})
@@ -200,8 +200,8 @@ func (o *Oracle) Receipt(tb testing.TB, want *chain.Receipt) {
 	}
 }
 
-// wrong reports whether an error is of an answer that waiting does not mend, and not of a node that
-// cannot be reached or does not have yet what was asked for.
+// wrong reports whether an error comes from a wrong answer, which waiting does not mend. A node
+// that cannot be reached, or is still behind, is not wrong.
 func wrong(err error) bool {
 	if refused, ok := errors.AsType[*client.Error](err); ok {
 		return refused.Status < http.StatusInternalServerError && refused.Status != http.StatusTooManyRequests &&

@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// KeySecret is what identifies a validator's keys without showing them.
+// KeySecret identifies a validator's keys without showing them.
 type KeySecret struct {
 	UID    types.UID
 	Digest string
@@ -37,8 +37,8 @@ func (n *Network) Secrets() []KeySecret {
 	return out
 }
 
-// CheckSecrets fails the test if any validator has other keys than before: the chain would have
-// lost it.
+// CheckSecrets fails the test if a validator has other keys than before: the chain would have lost
+// that validator.
 func (n *Network) CheckSecrets(before []KeySecret) {
 	n.tb.Helper()
 	if now := n.Secrets(); !slices.Equal(now, before) {

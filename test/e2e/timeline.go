@@ -19,8 +19,8 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 )
 
-// A Timeline is what happened to the pods and the resource of a network, by watching them: states
-// that last for milliseconds are seen as well.
+// A Timeline records what happens to the pods and the resource of a network. It watches them, so
+// that it sees states that last for milliseconds as well.
 type Timeline struct {
 	network *Network
 	stop    func()
@@ -31,11 +31,11 @@ type Timeline struct {
 	// report a new pod as not ready for a moment after it became ready. The timeline logs that but
 	// does not count it: nobody took the pod down.
 	down   map[string]bool
-	up     map[types.UID]bool // pods that have become ready, and are so now or not
+	up     map[types.UID]bool // pods that have ever become ready
 	most   []string           // the most that were down at once
 	order  []string           // the validators in the order in which they went down
 	phases map[string][]v1alpha1.MemberPhase
-	// conditions are the last states of each condition, lines what happened, for people.
+	// conditions are the last states of each condition; lines is the log for people.
 	conditions map[string]string
 	lines      []string
 }
@@ -129,7 +129,8 @@ func (t *Timeline) resource(o ctrl.Object, gone bool) {
 		}
 	}
 	for _, c := range d.Status.Conditions {
-		// Messages have numbers that change with every block; they are told with the reason.
+		// Messages have numbers that change with every block. They are logged with a new reason
+		// only.
 		now := fmt.Sprintf("%s=%s/%s", c.Type, c.Status, c.Reason)
 		if t.conditions[c.Type] != now {
 			t.conditions[c.Type] = now
@@ -138,7 +139,7 @@ func (t *Timeline) resource(o ctrl.Object, gone bool) {
 	}
 }
 
-// Most returns the validators that were down at once when most were.
+// Most returns the largest set of validators that were down at once.
 func (t *Timeline) Most() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -152,14 +153,14 @@ func (t *Timeline) Order() []string {
 	return slices.Clone(t.order)
 }
 
-// Phases returns the phases of a member, each once as long as it lasted.
+// Phases returns the phases of a member in order, without repetitions.
 func (t *Timeline) Phases(member string) []v1alpha1.MemberPhase {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return slices.Clone(t.phases[member])
 }
 
-// Log tells what happened.
+// Log logs the timeline.
 func (t *Timeline) Log(tb testing.TB) {
 	tb.Helper()
 	t.mu.Lock()

@@ -2,9 +2,9 @@
 // hack/image makes without one: the same binary, byte for byte, and the same configuration. So
 // whichever way an image came about, it is the same thing.
 //
-// It is run by `make dockerfile-test`, which brings up an engine where none answers. The base
-// images are made from this machine, because the engine may have no registry; that the public ones
-// exist is not tested.
+// `make dockerfile-test` runs it. That target starts an engine if none answers. The base images are
+// made from this machine, because the engine may have no registry. It is not tested that the public
+// ones exist.
 package images
 
 import (
@@ -66,7 +66,7 @@ func buildKit() ([]string, error) {
 	return nil, fmt.Errorf("there is no docker client that builds with BuildKit: install Debian's docker.io, or the plugin buildx")
 }
 
-// configuration is what an image says of the processes made from it.
+// configuration is the part of an image that describes its processes.
 type configuration struct {
 	User, WorkingDir     string
 	Env, Entrypoint, Cmd []string

@@ -14,17 +14,16 @@ import (
 	"testing"
 )
 
-// goImage makes, under a name, what the build stages need of golang:1.26 out of this machine: the
-// Go tree, a shell with its libraries, and the modules of the packages as a module proxy in a
-// directory, because the engine may have no way out.
+// goImage makes an image from this machine in place of golang:1.26. It has all that the build
+// stages need: the Go tree, a shell with its libraries, and the modules of the packages as a module
+// proxy in a directory, because the engine may have no way out.
 func goImage(t *testing.T, name string, packages ...string) {
 	t.Helper()
 	layer, done := io.Pipe()
 	go func() { done.CloseWithError(writeMachine(done, packages)) }()
-	// A package that is compiled in includes assembler from its neighbours, and go build -trimpath
-	// leaves the paths of that in the binary: modules have to lie where they do here for the
-	// binaries to be the same. Go's cache does not tell such paths apart either, so that here it is
-	// one of its own.
+	// One package includes assembler from its neighbours, and go build -trimpath leaves those paths
+	// in the binary. So modules have to lie at the same paths as here for the binaries to be equal.
+	// Go's cache does not distinguish such paths either, so the build has a cache of its own.
 	cache, err := output("go", "env", "GOMODCACHE")
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +60,7 @@ func writeMachine(w io.Writer, packages []string) (err error) {
 	if err != nil {
 		return err
 	}
-	// The go.mod files of modules of which nothing is compiled are read as well: they say which
+	// Go reads the go.mod files of modules of which it compiles nothing as well: they decide which
 	// versions are chosen.
 	return copyTree(out, filepath.Join(modules, "cache", "download"), "modules", func(path string) bool {
 		if strings.HasPrefix(path, "/sumdb/") {
@@ -74,7 +73,7 @@ func writeMachine(w io.Writer, packages []string) (err error) {
 // compiledModules returns the archives of the modules that packages are compiled from, by their
 // paths in the download cache.
 func compiledModules(cache string, packages []string) (map[string]bool, error) {
-	// an archive may be gone though what was in it is not
+	// an archive may be gone while its unpacked content remains
 	if _, err := output("go", "mod", "download"); err != nil {
 		return nil, err
 	}
@@ -94,7 +93,7 @@ func compiledModules(cache string, packages []string) (map[string]bool, error) {
 	return zips, nil
 }
 
-// copyShell copies /bin/sh and what the dynamic loader takes for it.
+// copyShell copies /bin/sh and the libraries that the dynamic loader loads for it.
 func copyShell(out *tar.Writer) error {
 	libraries, err := output("ldd", "/bin/sh")
 	if err != nil {
@@ -112,8 +111,7 @@ func copyShell(out *tar.Writer) error {
 	return nil
 }
 
-// copyTree copies the regular files under a directory of which keep says so, asked with their paths
-// in it.
+// copyTree copies the regular files under a directory for whose path in it keep returns true.
 func copyTree(out *tar.Writer, from, to string, keep func(path string) bool) error {
 	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() || !keep(strings.TrimPrefix(path, from)) {

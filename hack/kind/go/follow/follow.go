@@ -1,5 +1,5 @@
-// Package follow keeps one function running after the API server: the programs of a node that are
-// ours read all that they watch at every change, and make the node so.
+// Package follow runs a function at every change in the API server. Our own programs on a node use
+// it: at each change they read all the objects that they watch, and adapt the node.
 package follow
 
 import (
@@ -18,7 +18,7 @@ import (
 const settle = 200 * time.Millisecond
 
 // Client returns a client with the rights of the pod that this runs in, and a factory of informers
-// on it. The informers repeat all that they know every 30 seconds.
+// on it. The informers repeat all their objects every 30 seconds.
 func Client() (kubernetes.Interface, informers.SharedInformerFactory, error) {
 	config, err := rest.InClusterConfig()
 	if err != nil {

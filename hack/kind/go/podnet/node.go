@@ -17,7 +17,7 @@ import (
 const (
 	cniDir  = "/etc/cni/net.d"
 	cniFile = "10-podnet.conflist"
-	// Marks routes as ours, so that those of nodes that are gone can be found.
+	// The mark of our routes, which finds those of nodes that are gone.
 	routeProtocol = 0x63
 )
 
@@ -25,7 +25,7 @@ const (
 type node struct {
 	name   string
 	podNet *net.IPNet // of all nodes together
-	rules  string     // as they were loaded last
+	rules  string     // the rules loaded last
 }
 
 func (n *node) reconcile(seen observed) error {

@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// direction is one of the two that a policy rules over, seen from the pod that it selects.
+// direction is ingress or egress, seen from the pod that a policy selects.
 type direction struct {
 	policyType netv1.PolicyType
 	name       string
@@ -25,17 +25,17 @@ var (
 	egress  = direction{policyType: netv1.PolicyTypeEgress, name: "egress", near: "ip saddr", far: "ip daddr"}
 )
 
-// ruleset returns the whole of our rules as nft reads it, in an order that depends on nothing but
-// its arguments: own is the pod CIDR of the node of that name, podNet that of all nodes together.
+// ruleset returns all our rules in nft's language, in an order that depends only on the arguments:
+// own is the pod CIDR of the node of that name, podNet that of all nodes together.
 //
-// A packet between two pods is judged on the node of each, as it is forwarded: on its sender's by
-// the rules for egress, on its receiver's by those for ingress. "accept" ends one base chain and
-// leaves the next to its own mind, so each direction has one. To a service on its own node a pod's
-// packet is not forwarded but taken in; what a node sends to its own pods is never judged, so that
-// the kubelet's probes pass.
+// Both nodes judge a packet between two pods as they forward it: the sender's node by the rules for
+// egress, the receiver's by those for ingress. "accept" ends one base chain and does not decide the
+// next, so each direction has a chain. A packet from a pod to a service on its own node is not
+// forwarded but taken in. Packets from a node to its own pods are never judged, so that the
+// kubelet's probes pass.
 func ruleset(node, own, podNet string, seen observed) string {
 	var b strings.Builder
-	// A table that is not there cannot be deleted.
+	// nft cannot delete a table that does not exist.
 	b.WriteString("table ip podnet\ndelete table ip podnet\ntable ip podnet {\n")
 	fmt.Fprintf(&b, "chain leaving {\ntype nat hook postrouting priority srcnat;\nip saddr %s ip daddr != %s masquerade\n}\n", own, podNet)
 	for _, d := range []direction{egress, ingress} {
@@ -94,8 +94,8 @@ func hasAddress(pod *corev1.Pod) bool {
 	return pod.Status.PodIP != "" && !pod.Spec.HostNetwork && !ended
 }
 
-// rulesFor returns the rules that accept what a pod may receive or send, and whether any policy
-// selects the pod at all: everything is allowed to a pod that none selects.
+// rulesFor returns the rules for the traffic that a pod may receive or send, and whether any policy
+// selects the pod. A pod that none selects may receive and send everything.
 func (o observed) rulesFor(pod *corev1.Pod, d direction) (rules []string, selected bool) {
 	policies := slices.Clone(o.policies)
 	slices.SortFunc(policies, func(a, b *netv1.NetworkPolicy) int { return cmp.Compare(a.Name, b.Name) })
@@ -121,8 +121,8 @@ func (o observed) rulesFor(pod *corev1.Pod, d direction) (rules []string, select
 	return rules, selected
 }
 
-// accept returns the rules for one entry of a policy: what is from or to any of the peers and has
-// any of the ports.
+// accept returns the rules for one entry of a policy: traffic with any of the peers on any of the
+// ports.
 func (o observed) accept(pod *corev1.Pod, d direction, peers []netv1.NetworkPolicyPeer, ports []netv1.NetworkPolicyPort) []string {
 	var rules []string
 	for _, end := range o.ends(pod.Namespace, d, peers) {
@@ -137,10 +137,10 @@ func (o observed) accept(pod *corev1.Pod, d direction, peers []netv1.NetworkPoli
 	return rules
 }
 
-// end is where a connection goes to or comes from.
+// end is one end of a connection.
 type end struct {
 	match string      // empty: anywhere
-	pod   *corev1.Pod // nil for an address that may be no pod's
+	pod   *corev1.Pod // nil for an address that need not be a pod's
 }
 
 func (o observed) ends(namespace string, d direction, peers []netv1.NetworkPolicyPeer) []end {
@@ -177,8 +177,8 @@ func (o observed) ends(namespace string, d direction, peers []netv1.NetworkPolic
 	return ends
 }
 
-// portMatches returns one match for each port; a name means what the server calls a port so, and
-// nothing if it calls none so.
+// portMatches returns one match for each port. A name means the port of that name in the server's
+// pod, if there is one.
 func portMatches(ports []netv1.NetworkPolicyPort, server *corev1.Pod) []string {
 	if len(ports) == 0 {
 		return []string{""}

@@ -61,14 +61,14 @@ func run(ctx context.Context) error {
 	return follow.Run(ctx, factory, reconcile, claims.Informer(), volumes.Informer(), classes.Informer())
 }
 
-// observed is what the API server holds of volumes.
+// observed holds the API server's objects of volumes.
 type observed struct {
 	claims  []*corev1.PersistentVolumeClaim
 	volumes []*corev1.PersistentVolume
 	classes []*storagev1.StorageClass
 }
 
-// apply makes and removes what the plan says. An error with one volume does not keep the others.
+// apply makes and removes the volumes of the plan. An error with one does not stop the others.
 func (n node) apply(ctx context.Context, client kubernetes.Interface, p plan) error {
 	failed := make([]error, 0, len(p.create)+len(p.remove))
 	for _, volume := range p.create {

@@ -28,7 +28,7 @@ type node struct {
 // A plan says which volumes to make and which to remove.
 type plan struct{ create, remove []*corev1.PersistentVolume }
 
-// plan compares what the API server holds with what this node has to do for it.
+// plan says what this node has to do about the observed objects.
 func (n node) plan(seen observed) plan {
 	var p plan
 	classes := map[string]*storagev1.StorageClass{}
