@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# lint.sh: golangci-lint over the module and over the tools, and shellcheck over the scripts.
+# lint.sh: golangci-lint over the module and over the tools, the prose check, and shellcheck over the
+# scripts.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -15,6 +16,9 @@ for dir in hack/tools hack/image; do
 done
 # To lint hyperkube and coredns would be to read all of Kubernetes.
 (cd hack/kind/go && "$linter" run --config "$config" ./follow ./mkimg ./pause ./podnet ./probe ./volumes) || status=1
+
+# The cache of go test does not see every file that this reads.
+go test -count=1 ./test/prose || status=1
 
 mapfile -t scripts < <(git -c safe.directory='*' ls-files --cached --others --exclude-standard -- '*.sh' .ci/run)
 if hack/setup.sh --optional shellcheck=shellcheck; then

@@ -22,26 +22,13 @@ func (n *network) Batches(ctx context.Context, from chain.PublicKey, hashes []ch
 	return n.Transport.Batches(ctx, from, hashes[:min(len(hashes), peer.MaxFetchBatches)], yield)
 }
 
-// linked returns the number of other validators to which there is a link.
-func (n *network) linked() int { return n.count(func(p peer.PeerInfo) bool { return p.Up }) }
-
-// count returns the number of other validators in a state.
-func (n *network) count(in func(peer.PeerInfo) bool) (count int) {
-	for _, p := range n.Peers() {
-		if n.set.Index(p.Key) >= 0 && in(p) {
-			count++
-		}
-	}
-	return count
-}
-
 // recently is for how long a validator counts as heard from after its last message.
 const recently = 5 * time.Second
 
 // headroom returns the number of validators that are connected or were heard from recently, this
 // one included, minus the threshold.
 func (n *network) headroom() int {
-	heard := n.count(func(p peer.PeerInfo) bool { return p.Up || time.Since(p.LastHeard) < recently })
+	heard := n.Heard(n.set, recently)
 	if n.set.Index(n.self) >= 0 {
 		heard++
 	}

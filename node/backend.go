@@ -318,15 +318,7 @@ func (b *backend) storageLow() error {
 	if err := b.pool.Accepting(); errors.Is(err, mempool.ErrStorageLow) {
 		return errors.New(strings.TrimPrefix(err.Error(), "mempool: "))
 	}
-	return b.diskFull()
-}
-
-// diskFull returns an error while votes or blocks wait for space: the node does not vote then.
-func (b *backend) diskFull() error {
-	if b.disk.Waiting() {
-		return errors.New("the disk is full: the node waits for space to write votes and blocks")
-	}
-	return nil
+	return b.disk.Waiting()
 }
 
 // caughtUp returns nil if the node is not behind its peers and can write votes.
@@ -347,7 +339,7 @@ func (b *backend) caughtUp() error {
 	if height := b.ledger.Height(); height-state > chain.MaxStateLag {
 		return fmt.Errorf("the state is %d heights behind the blocks", height-state)
 	}
-	return b.diskFull()
+	return b.disk.Waiting()
 }
 
 // The roles of a node.

@@ -162,7 +162,7 @@ func FuzzLoadPeersTakesOnlyWhatItChecked(f *testing.F) {
 		}
 		var read PeersFile
 		if err := json.Unmarshal(written, &read); err != nil || !slices.Equal(read.Peers, file.Peers) {
-			return // a name that is no UTF-8
+			return // a name that is not UTF-8
 		}
 		if again, err := load(written, chain.PublicKey{}); err != nil || !slices.Equal(again, peers) {
 			t.Errorf("%s is read as %+v, want %+v: %v", written, again, peers, err)

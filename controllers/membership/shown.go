@@ -25,9 +25,9 @@ type Shown struct {
 	Steady bool
 }
 
-// Explain returns the decision to report. If neither d nor the plan for the damped standings deletes
-// a pod, that is the damped plan, so that the message does not flap. Otherwise it is d, the decision
-// that was carried out.
+// Explain returns the decision to report. If neither d nor the plan for the damped standings
+// deletes a pod, that is the damped plan, so that the message does not flap. Otherwise it is d, the
+// decision that was carried out.
 func (s Shown) Explain(d Decision) Decision {
 	damped := planPods(s.Seen, s.Standings)
 	if len(d.Victims) > 0 || len(damped.Victims) > 0 {

@@ -286,3 +286,14 @@ func (t *Transport) Peers() []PeerInfo {
 	slices.SortFunc(infos, func(a, b PeerInfo) int { return strings.Compare(a.Name, b.Name) })
 	return infos
 }
+
+// Heard returns the number of peers in a validator set that are connected, or that sent something
+// less than the given time ago. With 0 it counts the connected ones.
+func (t *Transport) Heard(set *chain.ValidatorSet, ago time.Duration) (count int) {
+	for _, p := range t.Peers() {
+		if set.Index(p.Key) >= 0 && (p.Up || time.Since(p.LastHeard) < ago) {
+			count++
+		}
+	}
+	return count
+}

@@ -259,6 +259,29 @@ func clocks(name string, source any) (found []string, err error) {
 	return found, nil
 }
 
+// The root package of a node is assembly and adapters only: a rule belongs into a room of its own.
+func TestTheRootOfANodeStaysSmall(t *testing.T) {
+	const most = 1500
+	files, err := filepath.Glob("../../node/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := 0
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines += bytes.Count(source, []byte("\n"))
+	}
+	if lines == 0 || lines > most {
+		t.Errorf("the root package node has %d lines without its tests, want 1 to %d", lines, most)
+	}
+}
+
 func TestConsensusHasNoClock(t *testing.T) {
 	names, err := filepath.Glob(root + "/node/consensus/*.go")
 	if err != nil || len(names) == 0 {

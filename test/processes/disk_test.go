@@ -231,8 +231,8 @@ func TestNodeOnAFullDiskRefusesMessagesAndGoesOnOnceThereIsSpace(t *testing.T) {
 	t.Logf("%v; all final in %d blocks", load, r.Height)
 }
 
-// flip changes the bit behind each place in a file that has these bytes: a database may have moved a
-// row and left its old bytes where they were.
+// flip changes the bit behind each place in a file that has these bytes: a database may have moved
+// a row and left its old bytes where they were.
 func flip(t *testing.T, path string, behind []byte) {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -253,8 +253,8 @@ func flip(t *testing.T, path string, behind []byte) {
 }
 
 // A bit flips in an old block and one in a page of the state, and nothing looks at either when the
-// node starts. Found while it runs, the block is fetched from the others once there are any, and the
-// state is computed again: the node serves everything as it was, without a restart.
+// node starts. Found while it runs, the block is fetched from the others once there are any, and
+// the state is computed again: the node serves everything as it was, without a restart.
 //
 // Promise 21.
 func TestDamageThatIsFoundWhileRunningIsRepaired(t *testing.T) {
@@ -281,7 +281,8 @@ func TestDamageThatIsFoundWhileRunningIsRepaired(t *testing.T) {
 	flip(t, filepath.Join(victim.DataDir(), "blocks.db"), message.Data[:100])
 	flip(t, filepath.Join(victim.DataDir(), "state.db"), message.ID[:])
 
-	// Alone, the node has nobody to fetch from: it says so, and answers nothing that it cannot read.
+	// Alone, the node has nobody to fetch from: it says so, and answers nothing that it cannot
+	// read.
 	n.Kill(except(n.Nodes, victim)...)
 	victim.Start()
 	system.Eventually(t, soon, "the damage is the reason for not being ready", func() error {

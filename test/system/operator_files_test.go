@@ -85,7 +85,8 @@ func TestANodeReadsTheFilesThatTheOperatorWrites(t *testing.T) {
 	}
 }
 
-// A volume of the smallest size that the API takes leaves as much for the chain as a node keeps free.
+// A volume of the smallest size that the API takes leaves as much for the chain as a node keeps
+// free.
 func TestTheSmallestVolumeHasRoomForMessages(t *testing.T) {
 	crd, err := os.ReadFile("../../config/crd/bases/diseq.io_diseqnetworks.yaml")
 	if err != nil {

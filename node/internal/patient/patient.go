@@ -28,8 +28,13 @@ type Writer struct {
 	waiting atomic.Int32 // writes that wait
 }
 
-// Waiting reports whether a write waits for space.
-func (w *Writer) Waiting() bool { return w.waiting.Load() > 0 }
+// Waiting returns an error while a write waits for space: the node does not vote then.
+func (w *Writer) Waiting() error {
+	if w.waiting.Load() > 0 {
+		return errors.New("the disk is full: the node waits for space to write votes and blocks")
+	}
+	return nil
+}
 
 // retryInterval is how often a write is repeated while the disk is full.
 const retryInterval = time.Second

@@ -28,8 +28,8 @@ func TestAWriteWaitsWhileTheDiskIsFull(t *testing.T) {
 			began, writes := time.Now(), 0
 			w := newWriter(t.Context())
 			err := w.write("block", func() error {
-				if waiting := writes > 0; w.Waiting() != waiting {
-					t.Errorf("write %d: waiting is %v, want %v", writes+1, w.Waiting(), waiting)
+				if waiting := writes > 0; (w.Waiting() != nil) != waiting {
+					t.Errorf("write %d: it waits: %v, want %v", writes+1, w.Waiting(), waiting)
 				}
 				writes++
 				return answers[writes-1]
@@ -37,7 +37,7 @@ func TestAWriteWaitsWhileTheDiskIsFull(t *testing.T) {
 			if !errors.Is(err, last) || writes != len(answers) || time.Since(began) != 3*retryInterval {
 				t.Errorf("%v after %d writes and %v, want %v after %d and %v", err, writes, time.Since(began), last, len(answers), 3*retryInterval)
 			}
-			if w.Waiting() {
+			if w.Waiting() != nil {
 				t.Error("it waits after its end")
 			}
 		}
