@@ -49,3 +49,22 @@ func TestKeysMissesNoneThatWasThereAtOpen(t *testing.T) {
 		t.Errorf("of a closed trie: %v", err)
 	}
 }
+
+// The keys of a page without a row would look new: the pool would order their messages again.
+func TestKeysOfAMissingPageAreMissed(t *testing.T) {
+	for name, statement := range map[string]string{
+		"the first": "DELETE FROM page WHERE id = 1",
+		"between":   "DELETE FROM page WHERE id = 100",
+		"the last":  "DELETE FROM page WHERE id = (SELECT max(id) FROM page)",
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := closedFile(t)
+			execute(t, path, statement)
+			tr := mustOpen(t, path, Options{})
+			defer func() { mustClose(t, tr) }()
+			if err := tr.Keys(ctx, func([32]byte) bool { return true }); !errors.Is(err, ErrCorrupt) || !isClosed(tr.Damaged()) {
+				t.Errorf("keys: %v", err)
+			}
+		})
+	}
+}

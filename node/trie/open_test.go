@@ -115,6 +115,9 @@ func TestDamagedPagesAreFound(t *testing.T) {
 			path := closedFile(t)
 			execute(t, path, statement)
 			tr := mustOpen(t, path, Options{})
+			if err := tr.Keys(ctx, func([32]byte) bool { return true }); !errors.Is(err, ErrCorrupt) && name != "swapped" {
+				t.Errorf("keys: %v", err)
+			}
 			if _, err := tr.Prove(ctx, 1, Key(message(3))); !errors.Is(err, ErrCorrupt) {
 				t.Errorf("prove: %v", err)
 			}

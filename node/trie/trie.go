@@ -108,6 +108,8 @@ type Trie struct {
 	store       *store
 	walks       chan struct{} // bounds concurrent proofs at older heights
 	until       uint64        // Options.Until
+	partial     bool          // Open found a height below until
+	opened      uint64        // pages that Open found
 
 	damage  sync.Once
 	damaged chan struct{} // closed when damage is found
@@ -177,6 +179,7 @@ func Open(ctx context.Context, path string, o Options) (*Trie, error) {
 	if err := t.restore(state); err != nil {
 		return nil, refused(path, errors.Join(err, s.close()))
 	}
+	t.partial, t.opened = t.height < t.until, t.pages
 	return t, nil
 }
 
