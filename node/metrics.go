@@ -110,8 +110,9 @@ var (
 	sinceDesc  = prometheus.NewDesc("diseq_last_final_block_seconds",
 		"Time since the timestamp of the last final block, by this node's clock. An idle network makes no blocks.", nil, nil)
 	headroomDesc   = prometheus.NewDesc("diseq_headroom", "Validators heard from recently, this node included, minus the threshold.", nil, nil)
-	storageLowDesc = prometheus.NewDesc("diseq_storage_low", "1 while this node has no room on its disk for messages and refuses submissions.", nil, nil)
-	madeDesc       = prometheus.NewDesc("diseq_vrf_commitments_total",
+	storageLowDesc = prometheus.NewDesc("diseq_storage_low",
+		"1 while this node has no room on its disk for messages and refuses submissions.", nil, nil)
+	madeDesc = prometheus.NewDesc("diseq_vrf_commitments_total",
 		"Beacon epochs by committing validator, and whether its commitment became final in time.", []string{"validator", "result"}, nil)
 	synchronyDesc = prometheus.NewDesc("diseq_synchrony_healthy",
 		"1 if this node hears within Delta what a threshold of validators says. Always 0 on a chain without the synchrony wait.", nil, nil)
@@ -120,7 +121,9 @@ var (
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{heightDesc, roundDesc, stateDesc, sinceDesc, headroomDesc, storageLowDesc, madeDesc, votesFromDesc, synchronyDesc} {
+	for _, d := range []*prometheus.Desc{
+		heightDesc, roundDesc, stateDesc, sinceDesc, headroomDesc, storageLowDesc, madeDesc, votesFromDesc, synchronyDesc,
+	} {
 		ch <- d
 	}
 }

@@ -144,7 +144,7 @@ func (p *parameters) register(cmd *cobra.Command) {
 	f.DurationVar(&p.maxRoundTimeout, "max-round-timeout", time.Duration(d.MaxRoundTimeoutMS)*time.Millisecond,
 		"the largest value of the round timeout, which grows after each failed round")
 	f.DurationVar(&p.synchronyDelta, "synchrony-delta", 0,
-		"the synchrony wait, 10ms to 1m: while messages arrive within it, agreement withstands t-1 malicious validators; 0 for none")
+		"the synchrony wait, 10ms to 1m: while messages arrive within it, agreement withstands t-1 Byzantine validators; 0 for none")
 }
 
 // deltaMS is Delta of the synchrony wait in milliseconds.
@@ -182,8 +182,8 @@ func newGenesis() *cobra.Command {
 document, and so does everyone who verifies receipts. Its hash is the identity of the chain.
 
 The threshold t is how many of the n validators must sign: more than half. It decides which failures the chain tolerates: n-t
-validators may be down, and 2t-n-1 may be malicious on any network. With --synchrony-delta, t-1 may be malicious while messages arrive
-within that time, and every block takes more than twice as long.`,
+validators may be down, and 2t-n-1 may be Byzantine on any network. With --synchrony-delta, t-1 may be Byzantine while messages arrive
+within that time, and every block takes more than twice that time longer.`,
 		Example: "  diseq genesis --chain-id my-chain --threshold 3 -o genesis.json v?/keys/public.json",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -111,7 +111,8 @@ func available(v view) verdict {
 	full := v.standings.Full()
 	switch {
 	case v.quorum() && len(full) > 0 && len(full) == v.standings.CaughtUp():
-		return no(SubmissionsRefused, "every submission is refused until 1 of %d validators has room on its disk for messages: increase spec.storage.size", v.n)
+		return no(SubmissionsRefused, "every submission is refused until 1 of %d validators has room on its disk for messages: "+
+			"increase spec.storage.size", v.n)
 	case v.quorum() && len(full) > 0:
 		return yes(ThresholdReady, "%s; no room for messages: %s", v.count(), firstFew(full))
 	case v.quorum() && v.caughtUp == v.n:
@@ -146,7 +147,7 @@ func (v view) lacking() verdict {
 // wasAvailable says whether the network had a quorum before, by the conditions that it has.
 func (v view) wasAvailable() bool {
 	c := meta.FindStatusCondition(v.Old.Conditions, v1alpha1.ConditionAvailable)
-	return c != nil && (c.Status == metav1.ConditionTrue || c.Reason == QuorumLost || c.Reason == SynchronyLost || c.Reason == SubmissionsRefused)
+	return c != nil && (c.Status == metav1.ConditionTrue || slices.Contains([]string{QuorumLost, SynchronyLost, SubmissionsRefused}, c.Reason))
 }
 
 // quorumHealthy: one more validator may fail.

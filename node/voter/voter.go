@@ -190,7 +190,7 @@ func (v *Voter) Start(votes Votes, voteFrom uint64) error {
 	for _, r := range records {
 		if next := v.cfg.Ledger.Height() + 1; r.Height > next {
 			return fmt.Errorf("the vote store has votes of height %d, the blocks end at height %d: blocks.db is missing or old; "+
-				"restore the whole data directory, or remove votes.db and this validator rejoins",
+				"put back the blocks.db that was moved away, or remove votes.db and this validator rejoins",
 				r.Height, next-1)
 		}
 	}
