@@ -189,8 +189,8 @@ func (v *Voter) Start(votes Votes, voteFrom uint64) error {
 	}
 	for _, r := range records {
 		if next := v.cfg.Ledger.Height() + 1; r.Height > next {
-			return fmt.Errorf("the vote store has votes of height %d, the blocks end at height %d: blocks.db is missing or old; "+
-				"put back the blocks.db that was moved away, or remove votes.db and this validator rejoins",
+			return fmt.Errorf("the vote store has votes of height %d, the blocks end at height %d: blocks.db is missing or old. "+
+				"Put back the blocks.db that was moved away, or remove votes.db and this validator rejoins",
 				r.Height, next-1)
 		}
 	}
