@@ -13,8 +13,8 @@ const keyPages = 256
 
 // Keys calls visit with every key that is on disk, in no particular order and some of them twice,
 // until visit returns false. That is every key up to the height that Open found, at least: a trie
-// that Open found below Options.Until fails with ErrRecomputing, also later. It reads the whole file
-// once.
+// that Open found below Options.Until fails with ErrRecomputing, also later. It reads the whole
+// file once.
 func (t *Trie) Keys(ctx context.Context, visit func(key [32]byte) bool) error {
 	if t.partial {
 		return fmt.Errorf("%w: not all keys are on disk", ErrRecomputing)
