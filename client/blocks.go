@@ -64,7 +64,8 @@ const Live = math.MaxUint64
 // Stream calls each with the final blocks from a height on, in order and without a gap, then with
 // each new one as it becomes final. It ends with the error of each, or of ctx. A connection that
 // breaks is opened again where it broke, at the next node if there are several; but one node must
-// be reached to begin with. If no node can read a block, the error is the node's.
+// answer to begin with, if only with a refusal for the moment. If no node can read a block, the
+// error is the node's.
 func (c *Client) Stream(ctx context.Context, from uint64, each func(*Block) error) error {
 	return c.Lines(ctx, from, func(height uint64, line []byte) error {
 		b := &Block{}
@@ -92,6 +93,7 @@ func (c *Client) Lines(ctx context.Context, from uint64, each func(height uint64
 			return ctx.Err()
 		}
 		refused, ok := errors.AsType[*Error](err)
+		s.reached = s.reached || ok
 		if ok && !refused.Temporary() {
 			s.refusals++
 		}

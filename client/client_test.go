@@ -525,6 +525,24 @@ func TestAStreamEndsWhenItCannotGoOn(t *testing.T) {
 	})
 }
 
+func TestAStreamThatIsRefusedForTheMomentIsAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun, attempts := time.Now(), 0
+		c, err := New(DefaultURL)
+		must(t, err)
+		c.HTTP = &http.Client{Transport: fake(func(*http.Request) (*http.Response, error) {
+			if attempts++; attempts < 3 {
+				return response(http.StatusServiceUnavailable, "10", `{"error":{"code":"too_many_streams","message":"m"}}`), nil
+			}
+			return response(http.StatusOK, "", line(1)), nil
+		})}
+		enough := errors.New("enough")
+		if err := c.Stream(t.Context(), 1, func(*Block) error { return enough }); !errors.Is(err, enough) || time.Since(begun) != 20*time.Second {
+			t.Errorf("after %v and %d attempts: %v", time.Since(begun), attempts, err)
+		}
+	})
+}
+
 func TestALiveStreamNamesNoHeightUntilItKnowsOne(t *testing.T) {
 	var mu sync.Mutex
 	var asked []string
