@@ -52,7 +52,7 @@ func TestAConfigurationIsReadInOneWayOnly(t *testing.T) {
 		"{\"name\":\"a\",\"name\":\"b\"}":             `key "name" already set`,
 		"{\"name\":\"a\",\"n\\u0061me\":\"b\"}":       `key "name" already set`,
 		"name: a\nlimits: {historyheights: 128}\n":    "at /limits/historyheights: unknown member",
-		"name: a\nlimits: {historyHeights: 128.5}\n":  "at /limits/historyHeights: ",
+		"name: a\nlimits: {historyHeights: 128.5}\n":  "line 2: 128.5: write an integer",
 		"name: a\nlimits: {historyHeights: '128'}\n":  "at /limits/historyHeights: want an integer",
 		"name: a\nlimits:\n":                          "at /limits: null in the place of a value",
 		"name: 7\n":                                   "at /name: want a string",

@@ -9,11 +9,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
-	goyaml "go.yaml.in/yaml/v2"
+	goyaml "go.yaml.in/yaml/v3"
 	"sigs.k8s.io/yaml"
 
 	"github.com/diseq/diseq/internal/document"
@@ -39,7 +40,8 @@ func Read(path string) (out []byte, err error) {
 }
 
 // Unmarshal reads one document of YAML as JSON documents are read: exact names, each once, in
-// UTF-8 without a byte order mark, and nothing behind.
+// UTF-8 without a byte order mark, nothing behind, and values that every version of YAML reads
+// alike.
 func Unmarshal(raw []byte, v any) error {
 	if !utf8.Valid(raw) || bytes.HasPrefix(raw, []byte("\xef\xbb\xbf")) {
 		return errors.New("want UTF-8 without a byte order mark")
@@ -49,16 +51,51 @@ func Unmarshal(raw []byte, v any) error {
 		return errors.New(strings.TrimPrefix(err.Error(), "error converting YAML to JSON: "))
 	}
 	documents := goyaml.NewDecoder(bytes.NewReader(raw))
-	var first, second any
-	_ = documents.Decode(&first) // it was read above
+	var first, second goyaml.Node
+	if err := documents.Decode(&first); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
 	if err := documents.Decode(&second); !errors.Is(err, io.EOF) {
 		return errors.New("a second document follows the first")
+	}
+	if err := checkNotation(&first); err != nil {
+		return err
 	}
 	if string(text) == "null" {
 		return nil // nothing but comments
 	}
 	return document.Unmarshal(text, v)
 }
+
+// number is how JSON writes an integer that is not negative; -1 is for its reader to refuse.
+var number = regexp.MustCompile(`^-?(0|[1-9][0-9]*)$`)
+
+// checkNotation refuses what the readers of YAML 1.1 and of YAML 1.2 take for different values:
+// 020, 0x10, 1_000 and 1e3 as numbers, yes and off as booleans, dates, tags and merge keys.
+func checkNotation(n *goyaml.Node) error {
+	for _, child := range n.Content {
+		if err := checkNotation(child); err != nil {
+			return err
+		}
+	}
+	if n.Kind == goyaml.ScalarNode && n.Style == 0 { // neither quoted nor tagged
+		switch tag := n.ShortTag(); {
+		case tag == "!!int" && !number.MatchString(n.Value), tag == "!!float":
+			return fmt.Errorf("line %d: %s: write an integer with digits alone, or put the text in quotes", n.Line, n.Value)
+		case tag == "!!bool" && n.Value != "true" && n.Value != "false", oldBools[strings.ToLower(n.Value)]:
+			return fmt.Errorf("line %d: %s: write true or false, or put the text in quotes", n.Line, n.Value)
+		case tag == "!!timestamp", tag == "!!merge":
+			return fmt.Errorf("line %d: %s: put the text in quotes", n.Line, n.Value)
+		}
+	}
+	if n.Style&goyaml.TaggedStyle != 0 {
+		return fmt.Errorf("line %d: the tag %s is not accepted: leave it out", n.Line, n.Tag)
+	}
+	return nil
+}
+
+// oldBools are the words that YAML 1.1 takes for booleans and YAML 1.2 for strings.
+var oldBools = map[string]bool{"y": true, "yes": true, "n": true, "no": true, "on": true, "off": true}
 
 // Bytes is a number of bytes: in YAML a number, or a string with one of the suffixes Ki, Mi, Gi, k,
 // M, G.
