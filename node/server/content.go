@@ -19,7 +19,8 @@ const (
 //
 // It refuses a header that says how the body is to be read, or under which condition, and that this
 // server does not act on. Such a header changes what the request means: without its
-// Content-Encoding, a compressed message would be ordered for ever as its compressed bytes.
+// Content-Encoding, a compressed message would be ordered for ever as its compressed bytes. Every
+// handler that reads a body calls it.
 func contentType(w http.ResponseWriter, r *http.Request) (string, error) {
 	if err := checkEncodings(w, r.Header); err != nil {
 		return "", err

@@ -23,8 +23,12 @@ func (s *Server) getLogLevel(w http.ResponseWriter, _ *http.Request) error {
 	return nil
 }
 
-// putLogLevel changes the level until the node ends. The body is the level's name.
+// putLogLevel changes the level until the node ends. The body is the name of the level; any media
+// type will do, as curl -d sends one.
 func (s *Server) putLogLevel(w http.ResponseWriter, r *http.Request) error {
+	if _, err := contentType(w, r); err != nil {
+		return err
+	}
 	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 64))
 	if err != nil {
 		return err

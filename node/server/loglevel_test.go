@@ -44,3 +44,25 @@ func TestTheLogLevelChangesOnTheOperationsListenerAlone(t *testing.T) {
 		t.Errorf("PUT on the public listener: %d", code)
 	}
 }
+
+// Promise 47.
+func TestALogLevelIsNotReadFromABodyWhoseHeadersAreNotUnderstood(t *testing.T) {
+	for _, c := range []struct {
+		header http.Header
+		status int
+	}{
+		{with("Content-Encoding", "gzip"), http.StatusUnsupportedMediaType},
+		{with("Content-Type", "text/plain; charset=utf-16"), http.StatusUnsupportedMediaType},
+		{with("Content-Range", "bytes 0-4/10"), http.StatusBadRequest},
+		{with("If-Match", `"x"`), http.StatusPreconditionFailed},
+		{with("Content-Type", "application/x-www-form-urlencoded"), http.StatusOK}, // as curl -d says
+		{nil, http.StatusOK},
+	} {
+		var level slog.LevelVar
+		s := New(Options{Backend: newFake(t), LogLevel: &level})
+		got := do(t, s.Operations(), request{method: http.MethodPut, path: "/log-level", body: "debug", header: c.header})
+		if changed := level.Level() == slog.LevelDebug; got.status != c.status || changed != (c.status == http.StatusOK) {
+			t.Errorf("%v: %d %s, the level is %v", c.header, got.status, got.body, level.Level())
+		}
+	}
+}

@@ -268,6 +268,7 @@ func openAPICases(tb testing.TB) []openAPICase {
 		q.header = with("If-Match", `"x"`)
 		return q
 	}
+	damaged := func(f *fake) { f.failure = fmt.Errorf("%w: block 1 is damaged", ErrUnavailable) }
 	const legacy = `{"data":[1,2],"timestamp":3}`
 	return []openAPICase{
 		{operation: "POST /v1/messages", status: 200, request: request{
@@ -286,21 +287,26 @@ func openAPICases(tb testing.TB) []openAPICase {
 			prepare: func(f *fake) { f.pending = []chain.Message{known} }},
 		{operation: "GET /v1/messages/{id}", status: 400, request: request{path: "/v1/messages/x"}},
 		{operation: "GET /v1/messages/{id}", status: 404, request: request{path: "/v1/messages/" + absent}},
+		{operation: "GET /v1/messages/{id}", status: 503, request: request{path: "/v1/messages/" + id}, prepare: damaged},
 		{operation: "GET /v1/messages/{id}/receipt", status: 200, request: request{path: "/v1/messages/" + id + "/receipt"}, prepare: final},
 		{operation: "GET /v1/messages/{id}/receipt", status: 400, request: request{path: "/v1/messages/x/receipt"}},
 		{operation: "GET /v1/messages/{id}/receipt", status: 404, request: request{path: "/v1/messages/" + absent + "/receipt"}},
 		{operation: "GET /v1/messages/{id}/receipt", status: 409, request: request{path: "/v1/messages/" + id + "/receipt"},
 			prepare: func(f *fake) { f.pending = []chain.Message{known} }},
+		{operation: "GET /v1/messages/{id}/receipt", status: 503, request: request{path: "/v1/messages/" + id + "/receipt"}, prepare: damaged},
 		{operation: "GET /v1/proofs/{id}", status: 200, request: request{path: "/v1/proofs/" + id}, prepare: included},
 		{operation: "GET /v1/proofs/{id}", status: 200, request: request{path: "/v1/proofs/" + id}, prepare: lacking},
 		{operation: "GET /v1/proofs/{id}", status: 400, request: request{path: "/v1/proofs/x"}},
 		{operation: "GET /v1/proofs/{id}", status: 404, request: request{path: "/v1/proofs/" + id}},
+		{operation: "GET /v1/proofs/{id}", status: 503, request: request{path: "/v1/proofs/" + id}, prepare: damaged},
 		{operation: "GET /v1/blocks/{height}", status: 200, request: request{path: "/v1/blocks/latest"}, prepare: final},
 		{operation: "GET /v1/blocks/{height}", status: 200, request: request{path: "/v1/blocks/0?messages=false"}},
 		{operation: "GET /v1/blocks/{height}", status: 400, request: request{path: "/v1/blocks/x"}},
 		{operation: "GET /v1/blocks/{height}", status: 404, request: request{path: "/v1/blocks/7"}},
+		{operation: "GET /v1/blocks/{height}", status: 503, request: request{path: "/v1/blocks/0"}, prepare: damaged},
 		{operation: "GET /v1/blocks", status: 200, request: request{path: "/v1/blocks"}, prepare: final},
 		{operation: "GET /v1/blocks", status: 400, request: request{path: "/v1/blocks?limit=0"}},
+		{operation: "GET /v1/blocks", status: 503, request: request{path: "/v1/blocks"}, prepare: damaged},
 		// HEAD has the header of the answer and ends; the bodies of streams have tests of their
 		// own.
 		{operation: "GET /v1/stream", status: 200, request: request{method: http.MethodHead, path: "/v1/stream"}},
@@ -314,6 +320,7 @@ func openAPICases(tb testing.TB) []openAPICase {
 		{operation: "GET /v1/validators", status: 404, request: request{path: "/v1/validators?height=99"}},
 		{operation: "GET /v1/evidence", status: 200, request: request{path: "/v1/evidence"},
 			prepare: func(f *fake) { f.evidence = []chain.Evidence{f.equivocation(tb)} }},
+		{operation: "GET /v1/evidence", status: 503, request: request{path: "/v1/evidence"}, prepare: damaged},
 		{operation: "GET /v1/genesis", status: 200, request: request{path: "/v1/genesis"}},
 		{operation: "GET /healthz", status: 200, request: request{path: "/healthz"}},
 		{operation: "GET /readyz", status: 200, request: request{path: "/readyz"}},
@@ -335,6 +342,7 @@ func openAPICases(tb testing.TB) []openAPICase {
 		{operation: "GET /get/block/{height}", status: 200, request: request{path: "/get/block/1"}, prepare: final},
 		{operation: "GET /get/block/{height}", status: 200, request: request{path: "/get/block/0"}},
 		{operation: "GET /get/block/{height}", status: 400, request: request{path: "/get/block/x"}},
+		{operation: "GET /get/block/{height}", status: 503, request: request{path: "/get/block/0"}, prepare: damaged},
 		{operation: "GET /get/height", status: 200, request: request{path: "/get/height"}},
 		{operation: "GET /get/state_root_hash", status: 200, request: request{path: "/get/state_root_hash"},
 			prepare: func(f *fake) { f.root.Hash = &chain.Hash{1} }},
@@ -346,6 +354,7 @@ func openAPICases(tb testing.TB) []openAPICase {
 		{operation: "POST /merkle_proof", status: 413, request: json("/merkle_proof", strings.Repeat(" ", maxLegacyBody+1))},
 		{operation: "POST /merkle_proof", status: 415, request: request{method: http.MethodPost, path: "/merkle_proof", body: bits}},
 		{operation: "POST /merkle_proof", status: 422, request: json("/merkle_proof", "[2]")},
+		{operation: "POST /merkle_proof", status: 503, request: json("/merkle_proof", bits), prepare: damaged},
 		{operation: "POST /commit", status: 403, request: json("/commit", "{}")},
 		{operation: "POST /propose", status: 403, request: json("/propose", "{}")},
 	}
