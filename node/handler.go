@@ -127,13 +127,12 @@ func (h *handler) FinalBlock(ctx context.Context, height uint64) ([]byte, error)
 	return encoded[0], nil
 }
 
-// Block returns the encoding of a block, proposed at this height or final.
+// Block returns the encoding of a block that this node built or found valid at the height that it
+// is deciding. It returns no final block, because nothing checks the list of batches of one that
+// catching up fetched. A peer that needs a final block catches up.
 func (h *handler) Block(_ context.Context, hash chain.Hash) ([]byte, error) {
 	if b := h.voter.Block(hash); b != nil {
 		return b.Encode(), nil
-	}
-	if f := h.ledger.ByHash(hash); f != nil {
-		return f.Block.Encode(), nil
 	}
 	return nil, fmt.Errorf("block %v: %w", hash, peer.ErrNotHeld)
 }

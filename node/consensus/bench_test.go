@@ -68,7 +68,7 @@ func BenchmarkHeight(b *testing.B) {
 							queue = append(queue, item{to: x.to, e: BlockBuilt{Round: a.Round, Block: block}})
 						case CheckBlock:
 							queue = append(queue, item{to: x.to, e: BlockChecked{
-								Height: a.Height, Round: a.Round, Block: a.Block.Hash(), Fresh: a.Fresh, Verdict: Valid,
+								Height: a.Height, Round: a.Round, Block: a.Block, Fresh: a.Fresh, Verdict: Valid,
 							}})
 						case Commit:
 							last[x.to] = a.Finalization

@@ -24,14 +24,15 @@ func (c *Core) hold(h *height, in *chain.Block) *block {
 	return b
 }
 
-// want returns a certified block, and requests it if it is not held.
+// want returns a certified block. It requests the block if it is not held, or if the check of the
+// body that is held takes long: another holder's body may be a better one.
 func (c *Core) want(h *height, hash chain.Hash) *block {
 	b := h.blocks[hash]
 	if b == nil {
 		b = &block{hash: hash}
 		h.blocks[hash] = b
 	}
-	if b.Block == nil && !b.fetching {
+	if !b.fetching && b.verdict == 0 && (b.Block == nil || b.overdue) {
 		b.fetching = true
 		c.emit(FetchBlock{Height: h.Number, Block: hash, Holders: h.holders(hash, c.cfg.PublicKey)})
 	}
@@ -64,11 +65,11 @@ func (c *Core) ask(h *height, r uint32, b *block, fresh bool) {
 
 func (c *Core) checked(e BlockChecked) {
 	h := c.height
-	if h == nil || e.Height != h.Number || e.Verdict < Valid || e.Verdict > Misfit {
+	if h == nil || e.Block == nil || e.Height != h.Number || e.Verdict < Valid || e.Verdict > Misfit {
 		return
 	}
-	b := h.blocks[e.Block]
-	if b == nil || b.Block == nil || b.verdict == Invalid {
+	b := h.blocks[e.Block.Hash()]
+	if b == nil || b.verdict == Invalid {
 		return
 	}
 	switch e.Verdict {
@@ -76,24 +77,34 @@ func (c *Core) checked(e BlockChecked) {
 		b.verdict = Invalid
 		return
 	case Misfit:
-		c.discard(h, b)
+		c.rules.misfit(c, h, b, e.Block)
 		return
 	}
-	b.verdict = Valid
-	if rd := h.peek(e.Round); e.Fresh && rd.asked && c.rules.candidate(rd) == e.Block {
+	if b.verdict != Valid {
+		b.Block = nil // another body may have come since
+		if c.hold(h, e.Block).verdict == Invalid {
+			return
+		}
+		b.verdict = Valid
+	}
+	if rd := h.peek(e.Round); e.Fresh && rd.asked && c.rules.candidate(rd) == b.hash {
 		rd.freshness = e.Verdict
 	}
 }
 
-// discard drops a block whose body does not fit its header, unless another body was found valid.
-// The next rules request the block again if it is certified. Otherwise a proposal may bring it.
-func (c *Core) discard(h *height, b *block) {
-	if b.verdict == Valid {
-		return
+// misfit drops a body that does not fit its header. It says nothing about the block. A certified
+// block is fetched again, from the next holder at T_retry.
+func (honest) misfit(c *Core, h *height, b *block, body *chain.Block) {
+	if b.verdict == 0 && sameBody(b.Block, body) {
+		b.misfit = true
+		c.drop(h, b)
 	}
-	h.attempt++ // the holder that is asked next is another one
-	b.misfits++
-	b.Block, b.verdict, b.fetching, b.checking = nil, 0, false, false
+}
+
+// drop drops the body of a block that was not found valid. The next rules ask for the check of
+// another body.
+func (c *Core) drop(h *height, b *block) {
+	b.Block, b.checking, b.persisted = nil, false, false
 	for _, rd := range h.rounds {
 		if rd.asked && c.rules.candidate(rd) == b.hash {
 			rd.asked, rd.freshness = false, 0
@@ -101,14 +112,24 @@ func (c *Core) discard(h *height, b *block) {
 	}
 }
 
+// sameBody reports whether two blocks with one header are alike in what the header does not bind.
+func sameBody(a, b *chain.Block) bool {
+	return a == b || a != nil && b != nil && a.Signature == b.Signature && slices.Equal(a.Body, b.Body)
+}
+
+// fetched holds a certified block from a peer. It replaces a body that was not found valid yet,
+// because that one may name batches that no validator has.
 func (c *Core) fetched(e BlockFetched) {
 	h := c.height
 	if h == nil || e.Block == nil {
 		return
 	}
-	if b := h.blocks[e.Block.Hash()]; b != nil && b.Block == nil {
-		c.hold(h, e.Block)
+	b := h.blocks[e.Block.Hash()]
+	if b == nil || b.verdict != 0 || sameBody(b.Block, e.Block) || !h.certified(b.hash) {
+		return
 	}
+	c.drop(h, b)
+	c.hold(h, e.Block)
 }
 
 // repeatRequests lets the next rules ask again, at T_retry, for blocks and verdicts that have not
@@ -126,12 +147,7 @@ func (c *Core) repeatRequests(h *height) {
 			}
 			seen = append(seen, cert.Block)
 			b := h.blocks[cert.Block]
-			if b.checking && b.verdict == 0 {
-				b.unanswered++
-			}
-			if b.unanswered == maxUnanswered {
-				b.unanswered, b.Block = 0, nil
-			}
+			b.overdue = b.checking
 			b.fetching, b.checking = false, false
 		}
 	}

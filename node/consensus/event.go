@@ -60,16 +60,18 @@ const (
 	Invalid
 	// Misfit means that the block as held is not the header's: its list of batches gives other
 	// messages, or its signature is wrong. The header does not bind them, so that a liar may attach
-	// others. The Core drops what it holds of the block and requests it again.
+	// others. The Core drops that body and requests the block again if it is certified.
 	Misfit
 )
 
 // BlockChecked answers CheckBlock and repeats its Height, Round and Fresh. There is no answer while
 // messages are missing.
 type BlockChecked struct {
-	Height  uint64
-	Round   uint32
-	Block   chain.Hash
+	Height uint64
+	Round  uint32
+	// Block is the block that the verdict is about. The caller may answer Valid with another block
+	// of the same header, which it has found valid before.
+	Block   *chain.Block
 	Fresh   bool
 	Verdict Verdict
 }

@@ -65,6 +65,8 @@ func TestHostileEventsShowEveryRuleTakenAway(t *testing.T) {
 		{"Hoard", "R1"},
 		{"SendFirst", "durable"},
 		{"VoteForgetful", "forgotten"},
+		{"AnyBody", "threshold, of what another than the leader passed on"},
+		{"MisfitInvalid", "misfit"},
 		{"NoRelay", "R2"},
 		{"PassOver", "R3"},
 		{"VoteInConflict", "R4"},

@@ -22,8 +22,7 @@ type height struct {
 	awake bool
 	// intervalOver: the minimum block interval has passed.
 	intervalOver bool
-	// attempt counts the T_retry that have passed and the blocks that did not fit. It rotates the
-	// order in which holders are asked.
+	// attempt counts the T_retry that have passed. It rotates the order in which holders are asked.
 	attempt int
 	final   *chain.Certificate
 	// stronger: final has more votes than the node knows of.
@@ -92,22 +91,15 @@ type block struct {
 	persisted bool
 	// verdict is Valid or Invalid, or 0 while it is unknown.
 	verdict Verdict
-	// misfits counts the bodies that did not fit the header, unanswered the T_retry that passed
-	// since the check of this body was requested.
-	misfits, unanswered int
+	// overdue: the check of a body had no answer when T_retry fired.
+	overdue bool
+	// misfit: a body did not fit the header. From then on only a fetched body counts.
+	misfit bool
 }
 
-// maxUnanswered is the number of T_retry without an answer after which the body of a certified
-// block is fetched again: it may name batches that no validator has.
-const maxUnanswered = 3
-
-// maxMisfits bounds the bodies of a block that are taken from proposals. After so many that did not
-// fit, only a fetched body counts: a leader that sends another wrong one all the time must not
-// displace it.
-const maxMisfits = 4
-
-// open reports whether a body for the block is taken from a proposal.
-func (b *block) open() bool { return b == nil || b.Block == nil && b.misfits < maxMisfits }
+// open reports whether a body for the block is taken from a proposal. An honest leader sends no
+// body that does not fit, so that a leader gets one chance.
+func (b *block) open() bool { return b == nil || b.Block == nil && !b.misfit }
 
 func (h *height) n() int { return len(h.Set.Validators) }
 

@@ -48,6 +48,10 @@ type rules interface {
 	// incomplete reports whether messages of a height were dropped before the height began.
 	incomplete(h *height, dropped dropped) bool
 
+	// sentBy reports whether a proposal came from the validator that made it.
+	sentBy(h *height, from chain.PublicKey, p *chain.Proposal) bool
+	// misfit handles a body that does not fit the header of its block.
+	misfit(c *Core, h *height, b *block, body *chain.Block)
 	// missing reports whether a vote is signed with this validator's key but is not among its
 	// records.
 	missing(h *height, v chain.Vote) bool

@@ -22,20 +22,24 @@ func (p *hostile) event() Event {
 		if len(p.checks) > 0 {
 			asked := p.checks[len(p.checks)-1-p.pick(min(3, len(p.checks)))]
 			return BlockChecked{
-				Height: asked.Height, Round: asked.Round, Block: asked.Block.Hash(), Fresh: asked.Fresh,
-				Verdict: []Verdict{Valid, Valid, Valid, Valid, Valid, Withheld, Invalid}[p.pick(7)],
+				Height: asked.Height, Round: asked.Round, Block: asked.Block, Fresh: asked.Fresh,
+				Verdict: []Verdict{Valid, Valid, Valid, Valid, Valid, Withheld, Invalid, Misfit}[p.pick(8)],
 			}
 		}
 		return BlockChecked{
-			Height: p.height, Round: p.round(), Block: p.block().Hash(), Fresh: p.pick(2) == 0,
-			Verdict: []Verdict{Valid, Valid, Valid, Valid, Withheld, Invalid, 0, 9}[p.pick(8)],
+			Height: p.height, Round: p.round(), Block: p.block(), Fresh: p.pick(2) == 0,
+			Verdict: []Verdict{Valid, Valid, Valid, Valid, Withheld, Invalid, Misfit, 0, 9}[p.pick(9)],
 		}
 	case 8:
 		return BlockBuilt{Round: p.round(), Block: p.block()}
 	case 9:
 		return Health{OK: p.pick(4) != 0}
 	}
-	return Received{From: p.someone(), Bundle: p.bundle()}
+	e := Received{From: p.someone(), Bundle: p.bundle()}
+	if len(e.Bundle.Proposals) > 0 && p.pick(8) != 7 {
+		e.From = p.set.Validators[e.Bundle.Proposals[0].Statement.Validator].PublicKey // mostly not passed on by another
+	}
+	return e
 }
 
 func (p *hostile) someone() chain.PublicKey { return p.set.Validators[p.pick(p.n())].PublicKey }
@@ -65,7 +69,16 @@ func (p *hostile) at() uint64 {
 	return p.height
 }
 
-func (p *hostile) block() *chain.Block { return p.blocks[[]int{0, 0, 0, 0, 1, 1, 2, 3, 4}[p.pick(9)]] }
+// block is one of a few, at times with another body.
+func (p *hostile) block() *chain.Block {
+	b := p.blocks[[]int{0, 0, 0, 0, 1, 1, 2, 3, 4}[p.pick(9)]]
+	if p.pick(8) == 7 {
+		other := *b
+		other.Body = []chain.BatchRef{{Hash: chain.Hash{byte(p.pick(2))}}}
+		return &other
+	}
+	return b
+}
 
 func (p *hostile) vote() chain.Vote {
 	v := chain.Vote{

@@ -26,9 +26,14 @@ type law struct {
 
 	// The height, and what was learned of it since it was begun or begun again.
 	Height
-	self  int
-	told  map[chain.Hash]bool
-	fresh map[uint32][]chain.Hash
+	self int
+	told map[chain.Hash]bool
+	// bodies are the blocks, with all that the header does not bind, that were found valid at this
+	// height in any life. condemned are those that were found invalid, headers all that came.
+	bodies    map[string]bool
+	condemned map[chain.Hash]bool
+	headers   map[chain.Hash]*chain.Header
+	fresh     map[uint32][]chain.Hash
 	// heard are the blocks stated in a round, rivals those heard in the calls before, shown those
 	// that we have told others of. waits are the synchrony waits before a vote to finalize or a
 	// proposal that are over (true) or running.
@@ -80,6 +85,7 @@ func newLaw(cfg *Config) *law {
 	return &law{
 		cfg: cfg, own: make(map[chain.Vote]bool), received: make(map[chain.Vote]bool), disk: make(map[chain.Vote]bool),
 		certificates: make(map[at][]chain.Hash), sets: make(map[uint64]*chain.ValidatorSet), finals: make(map[uint64]*chain.Certificate),
+		condemned: make(map[chain.Hash]bool), headers: make(map[chain.Hash]*chain.Header),
 	}
 }
 
@@ -113,6 +119,7 @@ func (l *law) below(cert *chain.Certificate, set *chain.ValidatorSet) {
 func (l *law) begins(h Height) {
 	if h.Number != l.Number {
 		clear(l.certificates)
+		l.bodies = make(map[string]bool)
 	}
 	l.Height, l.self = h, -1
 	if h.Number >= l.cfg.VoteFrom {
@@ -168,12 +175,16 @@ var waitsFor = map[TimerKind]chain.Kind{WaitTimer: chain.Finalize, ProposeTimer:
 func (l *law) happens(e Event) {
 	switch e := e.(type) {
 	case Received:
+		e.Bundle.Proposals = slices.DeleteFunc(slices.Clone(e.Bundle.Proposals), func(p *chain.Proposal) bool {
+			return l.Set.Index(e.From) != int(p.Statement.Validator) // passed on by another: nothing is learned of it
+		})
 		l.passes(e.Bundle)
 		for _, cert := range e.Bundle.Certificates {
 			l.knows(cert)
 		}
 		for _, p := range e.Bundle.Proposals {
 			l.hears(p.Statement)
+			l.sees(&p.Block)
 			for i := range p.Nullifications {
 				l.knows(&p.Nullifications[i])
 			}
@@ -209,15 +220,39 @@ func (l *law) happens(e Event) {
 		if e.Height != l.Number {
 			return
 		}
+		l.sees(e.Block)
+		hash := e.Block.Hash()
 		if e.Verdict == Valid || e.Verdict == Withheld {
-			l.told[e.Block] = true
+			l.told[hash], l.bodies[string(e.Block.Encode())] = true, true
+		}
+		if e.Verdict == Invalid {
+			l.condemned[hash] = true
 		}
 		if e.Verdict == Valid && e.Fresh {
-			l.fresh[e.Round] = append(l.fresh[e.Round], e.Block)
+			l.fresh[e.Round] = append(l.fresh[e.Round], hash)
 		}
+	case BlockFetched:
+		l.sees(e.Block)
 	case BlockBuilt:
-		l.told[e.Block.Hash()] = true
+		l.sees(e.Block)
+		l.told[e.Block.Hash()], l.bodies[string(e.Block.Encode())] = true, true
 		l.fresh[e.Round] = append(l.fresh[e.Round], e.Block.Hash())
+	}
+}
+
+// sees takes note of the header of a block that came.
+func (l *law) sees(b *chain.Block) { l.headers[b.Hash()] = &b.Header }
+
+// breaksRule reports whether a final block is invalid: it was found so, or does not follow.
+func (l *law) breaksRule(block chain.Hash) bool {
+	h := l.headers[block]
+	return l.condemned[block] || h != nil && (h.ParentHash != l.Parent || h.Height != l.Number)
+}
+
+// fits holds a block that is stored, sent or committed to being found valid with this very body.
+func (l *law) fits(b *chain.Block) {
+	if b.Header.Height == l.Number && !l.bodies[string(b.Encode())] {
+		l.breaks("body", "block %v has a body that nobody found valid", b.Hash())
 	}
 }
 
@@ -257,6 +292,9 @@ func (l *law) asked(e Event, actions []Action) {
 			commit = true
 		case Contradiction:
 			l.stopped = l.stopped || len(a.Certificates) == 0
+			if len(a.Certificates) == 1 && !l.breaksRule(a.Certificates[0].Block) {
+				l.breaks("misfit", "block %v is called invalid, and its header breaks no rule", a.Certificates[0].Block)
+			}
 		}
 	}
 	if l.stopped {
@@ -289,6 +327,10 @@ func (l *law) asked(e Event, actions []Action) {
 		}
 		if p, err := chain.DecodeProposal(r.Data); r.Kind == chain.RecordProposal && err == nil {
 			l.proposes(p.Statement)
+			l.fits(&p.Block)
+		}
+		if b, err := chain.DecodeBlock(r.Data); r.Kind == chain.RecordBlock && err == nil {
+			l.fits(b)
 		}
 	}
 	// In one call a vote may come before the last event that it needs.
@@ -532,6 +574,7 @@ func (l *law) commits(a Commit) {
 		a.Block.Header.ParentHash != l.Parent || held != nil && held.Block != cert.Block {
 		l.breaks("final", "height %d: %+v after %+v", height, a, held)
 	}
+	l.fits(a.Block)
 	if !l.told[cert.Block] {
 		l.breaks("valid", "block %v is final, and nobody said it is valid", cert.Block)
 	}
@@ -579,6 +622,7 @@ func (l *law) leaves(b chain.Bundle) {
 	votes := slices.Clone(b.Votes)
 	for _, p := range b.Proposals {
 		votes = append(votes, p.Statement)
+		l.fits(&p.Block)
 		for i := range p.Nullifications {
 			l.certificate(&p.Nullifications[i])
 		}

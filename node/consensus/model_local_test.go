@@ -163,7 +163,7 @@ func (a *automaton) answer(c *Core, action Action) []Action {
 	}
 	switch act := action.(type) {
 	case CheckBlock:
-		return c.Step(BlockChecked{Height: 1, Round: act.Round, Block: act.Block.Hash(), Fresh: act.Fresh, Verdict: Valid})
+		return c.Step(BlockChecked{Height: 1, Round: act.Round, Block: act.Block, Fresh: act.Fresh, Verdict: Valid})
 	case FetchBlock:
 		return c.Step(BlockFetched{Block: a.m.blocks[a.m.index[act.Block]]})
 	case RequestBlock:

@@ -215,11 +215,11 @@ func (m *model) addAnswers() {
 		m.add("fetched "+blockName(i), BlockFetched{Block: b})
 		for r := range uint32(modelRounds) {
 			for _, verdict := range []Verdict{Valid, Withheld} {
-				checked := BlockChecked{Height: 1, Round: r, Block: m.hashes[i], Fresh: true, Verdict: verdict}
+				checked := BlockChecked{Height: 1, Round: r, Block: m.blocks[i], Fresh: true, Verdict: verdict}
 				m.add(fmt.Sprint("checked ", blockName(i), " fresh in ", r, ": ", verdict), checked)
 			}
 		}
-		m.add("checked "+blockName(i), BlockChecked{Height: 1, Block: m.hashes[i], Verdict: Valid})
+		m.add("checked "+blockName(i), BlockChecked{Height: 1, Block: m.blocks[i], Verdict: Valid})
 	}
 	for r := range uint32(modelRounds) {
 		if m.order[r] >= m.byzantine {

@@ -111,6 +111,18 @@ func (r mutated) incomplete(h *height, dropped dropped) bool {
 	return !r.m.ForgetDrops && r.honest.incomplete(h, dropped)
 }
 
+func (r mutated) sentBy(h *height, from chain.PublicKey, p *chain.Proposal) bool {
+	return r.m.AnyBody || r.honest.sentBy(h, from, p)
+}
+
+func (r mutated) misfit(c *Core, h *height, b *block, body *chain.Block) {
+	if r.m.MisfitInvalid {
+		b.verdict = Invalid
+		return
+	}
+	r.honest.misfit(c, h, b, body)
+}
+
 func (r mutated) missing(h *height, v chain.Vote) bool {
 	return !r.m.VoteForgetful && !r.m.NotarizeTwice && r.honest.missing(h, v)
 }

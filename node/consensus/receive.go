@@ -24,6 +24,9 @@ func (c *Core) received(from chain.PublicKey, b chain.Bundle) {
 	}
 	c.advance()
 	for _, p := range b.Proposals {
+		if !c.rules.sentBy(c.height, from, p) {
+			continue
+		}
 		if h := c.place(from, p.Statement.Height); h != nil {
 			c.receiveProposal(h, p)
 		} else if c.isNext(p.Statement.Height) {
@@ -100,7 +103,18 @@ func (c *Core) hint(from chain.PublicKey, number uint64) {
 	}
 }
 
+// sentBy reports whether a proposal came over the link of the validator that made it. No honest
+// validator passes on another's proposal. A liar would, with a body that does not fit, and the
+// leader's own body would come too late. The zero key stands for messages that were kept for this
+// height. They passed this test when they came.
+func (honest) sentBy(h *height, from chain.PublicKey, p *chain.Proposal) bool {
+	i := p.Statement.Validator
+	return from == (chain.PublicKey{}) || int64(i) < int64(h.n()) && h.Set.Validators[i].PublicKey == from
+}
+
 // receiveProposal learns the certificates of a proposal, then keeps its Statement and its block.
+// Unless the block is certified, its header names the leader as proposer, so that no leader
+// attaches a body to the block of another.
 func (c *Core) receiveProposal(h *height, p *chain.Proposal) {
 	s := p.Statement
 	hash := p.Block.Hash()
@@ -130,7 +144,7 @@ func (c *Core) receiveProposal(h *height, p *chain.Proposal) {
 	if !h.blocks[hash].open() || uint64(s.Round) > uint64(h.current)+blockHorizon {
 		return
 	}
-	if rd := h.peek(s.Round); c.rules.votable(rd, hash) && !rd.pruned {
+	if rd := h.peek(s.Round); c.rules.votable(rd, hash) && !rd.pruned && p.Block.Header.Proposer == s.Validator {
 		c.hold(h, &p.Block)
 	}
 }

@@ -206,8 +206,9 @@ func (c *Core) propose(h *height) bool {
 		return false
 	}
 	if notarization != nil {
+		// Valid, and not only held: an honest leader sends no body that may not fit.
 		b := h.blocks[notarization.Block]
-		if b == nil || b.Block == nil || b.verdict == Invalid {
+		if b == nil || !c.check(h, notarization.Round, b, false) {
 			return false
 		}
 		c.sendProposal(h, b)

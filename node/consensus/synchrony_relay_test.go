@@ -53,7 +53,7 @@ func TestVoteLeavesWithItsStatement(t *testing.T) {
 		c.Step(Received{Bundle: chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Nullify, 1, round, chain.Hash{}, others(c.height.self)...)}}})
 	}
 	check := func(b *chain.Block) Event {
-		return BlockChecked{Height: 1, Round: far, Block: b.Hash(), Fresh: true, Verdict: Valid}
+		return BlockChecked{Height: 1, Round: far, Block: b, Fresh: true, Verdict: Valid}
 	}
 
 	pass(voter, 0)

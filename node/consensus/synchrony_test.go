@@ -29,7 +29,7 @@ func inWait(t *testing.T) (c *Core, block *chain.Block) {
 	}
 	block = &chain.Block{Header: chain.Header{ChainID: "test", Height: 1, Proposer: 0}}
 	c.Step(Received{Bundle: chain.Bundle{Proposals: []*chain.Proposal{propose(block, 0, 0)}}})
-	checked := BlockChecked{Height: 1, Block: block.Hash(), Fresh: true, Verdict: Valid}
+	checked := BlockChecked{Height: 1, Block: block, Fresh: true, Verdict: Valid}
 	if votes := cast(c.Step(checked), chain.Notarize); votes != 0 {
 		t.Fatal("a vote before 2*Delta have passed since the start")
 	}

@@ -18,6 +18,11 @@ func (tr *transcript) name(h chain.Hash) string {
 	return " ?"
 }
 
+// blockName is the name of a block, with a ' for each batch of its body.
+func (tr *transcript) blockName(b *chain.Block) string {
+	return tr.name(b.Hash()) + strings.Repeat("'", len(b.Body))
+}
+
 // at writes a height where it is not the current one.
 func (tr *transcript) at(h uint64) string {
 	if h == tr.height {
@@ -62,7 +67,7 @@ func (tr *transcript) formatProposal(p *chain.Proposal) string {
 	if just == "" {
 		just = " nothing"
 	}
-	return fmt.Sprintf("proposal(%s%d%s on%s)", tr.at(p.Statement.Height), p.Statement.Round, tr.name(p.Statement.Block), just)
+	return fmt.Sprintf("proposal(%s%d%s on%s)", tr.at(p.Statement.Height), p.Statement.Round, tr.blockName(&p.Block), just)
 }
 
 func (tr *transcript) formatBundle(b *chain.Bundle) string {
@@ -115,7 +120,7 @@ func (tr *transcript) record(r chain.Record) string {
 	case chain.RecordBlock:
 		var b *chain.Block
 		if b, err = chain.DecodeBlock(r.Data); err == nil {
-			s = "block(" + strings.TrimSpace(tr.name(b.Hash())) + ")"
+			s = "block(" + strings.TrimSpace(tr.blockName(b)) + ")"
 		}
 	case chain.RecordProposal:
 		var p *chain.Proposal
@@ -174,14 +179,14 @@ func (tr *transcript) formatAction(a Action) string {
 		if a.Fresh {
 			fresh = " fresh"
 		}
-		return fmt.Sprintf("check%s round %d%s, held by %s", tr.name(a.Block.Hash()), a.Round, fresh, tr.peers(a.Holders))
+		return fmt.Sprintf("check%s round %d%s, held by %s", tr.blockName(a.Block), a.Round, fresh, tr.peers(a.Holders))
 	case FetchBlock:
 		return fmt.Sprintf("fetch%s, held by %s", tr.name(a.Block), tr.peers(a.Holders))
 	case RequestBlock:
 		return fmt.Sprintf("request block for round %d", a.Round)
 	case Commit:
 		tr.finals[tr.height] = a.Finalization
-		s := fmt.Sprintf("commit%s %s", tr.name(a.Block.Hash()), tr.formatCertificate(a.Finalization))
+		s := fmt.Sprintf("commit%s %s", tr.blockName(a.Block), tr.formatCertificate(a.Finalization))
 		for _, c := range a.Justification {
 			s += ", justified by " + tr.formatCertificate(c)
 		}

@@ -137,7 +137,6 @@ func (tr *transcript) command(line string) []string {
 			args = append(args, f)
 		}
 	}
-	from := tr.key(int(tr.number(opt, "via", 99)))
 	switch fields[0] {
 	case "start":
 		return tr.start(opt)
@@ -165,15 +164,20 @@ func (tr *transcript) command(line string) []string {
 	case "built":
 		return tr.step(BlockBuilt{Round: uint32(tr.number(opt, "r", 0)), Block: tr.block(args[0], opt)})
 	case "fetched":
-		return tr.step(BlockFetched{tr.block(args[0], opt)})
+		return tr.step(BlockFetched{tr.body(args[0], opt)})
 	case "checked":
 		verdict := map[string]Verdict{"valid": Valid, "withheld": Withheld, "invalid": Invalid, "misfit": Misfit}[args[1]]
 		return tr.step(BlockChecked{
-			Height: tr.number(opt, "h", tr.height), Round: uint32(tr.number(opt, "r", 0)), Block: tr.block(args[0], opt).Hash(),
+			Height: tr.number(opt, "h", tr.height), Round: uint32(tr.number(opt, "r", 0)), Block: tr.body(args[0], opt),
 			Fresh: slices.Contains(args, "fresh"), Verdict: verdict,
 		})
 	case "vote", "certificate", "proposal":
-		return tr.step(Received{From: from, Bundle: tr.bundle(fields[0], args, opt)})
+		b := tr.bundle(fields[0], args, opt)
+		from := uint64(99) // a stranger, but a proposal comes from its leader
+		for _, p := range b.Proposals {
+			from = uint64(p.Statement.Validator)
+		}
+		return tr.step(Received{From: tr.key(int(tr.number(opt, "via", from))), Bundle: b})
 	}
 	tr.t.Fatalf("unknown command %q", line)
 	return nil
@@ -286,6 +290,13 @@ func (tr *transcript) block(name string, opt map[string]string) *chain.Block {
 	return b
 }
 
+// body returns the block of a name with as many batches in its body as the option says.
+func (tr *transcript) body(name string, opt map[string]string) *chain.Block {
+	b := *tr.block(name, opt)
+	b.Body = make([]chain.BatchRef, tr.number(opt, "body", 0))
+	return &b
+}
+
 var kindByName = map[string]chain.Kind{
 	"notarize": chain.Notarize, "nullify": chain.Nullify, "finalize": chain.Finalize, "propose": chain.Propose,
 	"notarization": chain.Notarize, "nullification": chain.Nullify, "finalization": chain.Finalize,
@@ -326,7 +337,7 @@ func (tr *transcript) bundle(word string, args []string, opt map[string]string) 
 		if opt["by"] == "" {
 			opt["by"] = strconv.Itoa(leader)
 		}
-		p := &chain.Proposal{Block: *tr.block(name, opt)}
+		p := &chain.Proposal{Block: *tr.body(name, opt)}
 		p.Statement = chain.Vote{
 			Kind: chain.Propose, Height: tr.number(opt, "h", tr.height), Round: r, Block: p.Block.Hash(),
 			Validator: uint32(tr.number(opt, "signer", uint64(leader))),

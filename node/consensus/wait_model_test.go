@@ -265,7 +265,7 @@ func (a *waitAutomaton) run(path []int) (c *Core, votes uint64, emits uint32) {
 func (a *waitAutomaton) answer(c *Core, action Action) []Action {
 	switch act := action.(type) {
 	case CheckBlock:
-		return c.Step(BlockChecked{Height: 1, Round: act.Round, Block: act.Block.Hash(), Fresh: act.Fresh, Verdict: Valid})
+		return c.Step(BlockChecked{Height: 1, Round: act.Round, Block: act.Block, Fresh: act.Fresh, Verdict: Valid})
 	case FetchBlock:
 		return c.Step(BlockFetched{Block: a.m.blocks[a.m.names[act.Block]]})
 	case SetTimer:

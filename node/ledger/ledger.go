@@ -122,7 +122,7 @@ func (l *Ledger) Append(
 	if len(ids) > 0 {
 		tip.LastNonEmpty = f.Header.Height
 	}
-	l.recent.put(tip.Hash, f, ids)
+	l.recent.put(f, ids)
 	return tip, nil
 }
 
@@ -193,9 +193,6 @@ func (l *Ledger) WithIDs(ctx context.Context, height uint64) (Identified, error)
 	}
 	return Identified{stored, IDs(stored.Messages)}, nil
 }
-
-// ByHash returns one of the newest final blocks; nil if it is older or not final.
-func (l *Ledger) ByHash(hash chain.Hash) *chain.FinalBlock { return l.recent.byHash(hash) }
 
 // Head returns a final block without its messages.
 func (l *Ledger) Head(ctx context.Context, height uint64) (*chain.Block, error) {

@@ -9,11 +9,10 @@ import (
 // recent keeps the newest final blocks in memory: streams, receipts and the trie all read them just
 // after they were written.
 type recent struct {
-	mu      sync.Mutex
-	blocks  map[uint64]Identified
-	heights map[chain.Hash]uint64
-	oldest  uint64
-	bytes   int
+	mu     sync.Mutex
+	blocks map[uint64]Identified
+	oldest uint64
+	bytes  int
 }
 
 // Identified is a final block with the ids of its messages.
@@ -30,7 +29,7 @@ const (
 )
 
 func newRecent() *recent {
-	return &recent{blocks: map[uint64]Identified{}, heights: map[chain.Hash]uint64{}}
+	return &recent{blocks: map[uint64]Identified{}}
 }
 
 func blockSize(b *chain.FinalBlock) int {
@@ -42,20 +41,18 @@ func blockSize(b *chain.FinalBlock) int {
 }
 
 // put adds the newest final block and drops the oldest ones.
-func (r *recent) put(hash chain.Hash, b *chain.FinalBlock, ids []chain.Hash) {
+func (r *recent) put(b *chain.FinalBlock, ids []chain.Hash) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	h := b.Header.Height
 	if len(r.blocks) == 0 {
 		r.oldest = h
 	}
-	r.blocks[h], r.heights[hash] = Identified{b, ids}, h
+	r.blocks[h] = Identified{b, ids}
 	r.bytes += blockSize(b)
 	for len(r.blocks) > 1 && (r.bytes > maxRecentBytes || len(r.blocks) > maxRecentBlocks) {
-		old := r.blocks[r.oldest]
-		r.bytes -= blockSize(old.FinalBlock)
+		r.bytes -= blockSize(r.blocks[r.oldest].FinalBlock)
 		delete(r.blocks, r.oldest)
-		delete(r.heights, old.Hash())
 		r.oldest++
 	}
 }
@@ -65,13 +62,4 @@ func (r *recent) block(height uint64) (Identified, bool) {
 	defer r.mu.Unlock()
 	b, ok := r.blocks[height]
 	return b, ok
-}
-
-func (r *recent) byHash(hash chain.Hash) *chain.FinalBlock {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if h, ok := r.heights[hash]; ok {
-		return r.blocks[h].FinalBlock
-	}
-	return nil
 }

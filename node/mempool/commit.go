@@ -59,11 +59,6 @@ func (p *Pool) Committed(height uint64, refs []chain.BatchRef, ids []chain.Hash)
 	p.height = height
 	p.lastCommit = time.Now()
 	p.recentBlocks = append(p.recentBlocks, recentBlock{height, ids})
-	for _, r := range refs {
-		if e := p.byHash[r.Hash]; e != nil {
-			p.queues[e.author].ordered(e.position)
-		}
-	}
 	for i, id := range ids {
 		s := standing{height, uint32(i)}
 		p.recent[id] = s
@@ -79,6 +74,13 @@ func (p *Pool) Committed(height uint64, refs []chain.BatchRef, ids []chain.Hash)
 			for _, at := range others {
 				p.ordered(at)
 			}
+		}
+	}
+	// Nothing binds refs to a block that catching up fetched. A batch that the block orders has
+	// nothing left to order, so refs to other batches are ignored.
+	for _, r := range refs {
+		if e := p.byHash[r.Hash]; e != nil && e.live == 0 {
+			p.queues[e.author].ordered(e.position)
 		}
 	}
 	kept := p.drained[:0]

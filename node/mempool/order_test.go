@@ -256,3 +256,15 @@ func TestABatchEmptiedByAnothersLeavesTheOrderAsItIs(t *testing.T) {
 	n.receive(t, 1, 1, 1, message("1"))
 	wantTexts(t, "selected", n.selected(t).Messages, "1")
 }
+
+// Nothing binds the list of batches to a final block that catching up fetched.
+func TestABatchThatAListNamesWithoutItsMessagesLeavesTheOrderAsItIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, 0, 4)
+		b := n.receive(t, 1, 1, 2, message("2")) // number 1 is on its way
+		n.commit(t, Body{Refs: []chain.BatchRef{b}, IDs: ids(message("another"))})
+		if got := n.selected(t); len(got.Refs) != 0 {
+			t.Fatalf("selected %q before number 1", texts(got.Messages))
+		}
+	})
+}

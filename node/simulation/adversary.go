@@ -1,10 +1,12 @@
 package simulation
 
 import (
+	"math/rand/v2"
 	"slices"
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/consensus"
 )
 
 // coalition is the adversary. It has the keys of the Byzantine validators, sees every message the
@@ -36,7 +38,11 @@ type coalition struct {
 	// both sides. If it lies low, its processes do not run, and only the validators to which it
 	// shows a signed message know of that message.
 	eagerness, boldness, unity float64
-	liesLow                    bool
+	// duplicity is how often it attaches a wrong body to a block. chance decides that, and not the
+	// world's, so that the runs without it are the same.
+	duplicity float64
+	chance    *rand.Rand
+	liesLow   bool
 	// noisy: under the synchrony wait it also sends garbage, replays and double votes at any
 	// moment, although no plot needs them.
 	noisy bool
@@ -79,6 +85,12 @@ func newCoalition(w *world) *coalition {
 		c.boldness, c.unity, c.liesLow = pick(0, 0, 0.1), pick(0, 0, 0, 0.5), w.rng.IntN(10) != 0
 		c.noisy = w.sound() && w.rng.IntN(4) == 0
 	}
+	c.chance = rand.New(rand.NewPCG(w.seed, 2))
+	switch {
+	case w.Delta > 0 && !c.noisy:
+	case w.sound() || w.Mutation.MisfitInvalid || w.Mutation.AnyBody:
+		c.duplicity = []float64{0, 0.4, 1}[c.chance.IntN(3)]
+	}
 	c.schemes = []scheme{improvise, divide, overtake, ladder, strand}
 	if w.Paused+w.Killed > 0 {
 		c.schemes = append(c.schemes, ambush, ambush, ambush)
@@ -112,6 +124,9 @@ func (c *coalition) overhear(s *node, b chain.Bundle) {
 	}
 	for _, v := range b.Votes {
 		c.learn(v)
+	}
+	if !s.byzantine {
+		c.passOn(b)
 	}
 	if len(c.hoard) < 64 {
 		c.hoard = append(c.hoard, b)
@@ -241,7 +256,10 @@ func (c *coalition) to(side int, b chain.Bundle) {
 	if b.Empty() {
 		return
 	}
-	from := c.w.set.Validators[c.members[c.w.rng.IntN(len(c.members))]].PublicKey
+	from := c.member()
+	if len(b.Proposals) > 0 {
+		from = c.w.set.Validators[b.Proposals[0].Statement.Validator].PublicKey
+	}
 	for i, v := range c.victims {
 		if side != everyone && c.sides[i] != side {
 			continue
@@ -250,9 +268,65 @@ func (c *coalition) to(side int, b chain.Bundle) {
 		if !c.w.synchronous() && c.w.rng.IntN(3) == 0 {
 			d = time.Duration(c.w.rng.IntN(400)) * time.Millisecond
 		}
-		c.w.deliver(from, v, b, d, -1) // of what arrives at one time, the coalition's comes first
+		c.w.deliver(from, v, c.twist(b), d, -1) // of what arrives at one time, the coalition's comes first
 	}
 	c.w.trace("coalition to side %d: %v", side, text(b))
+}
+
+func (c *coalition) member() chain.PublicKey {
+	return c.w.set.Validators[c.members[c.w.rng.IntN(len(c.members))]].PublicKey
+}
+
+// wrongBody returns a block, at times with a wrong body: one header, two bodies.
+func (c *coalition) wrongBody(b *chain.Block) *chain.Block {
+	if c.duplicity == 0 || c.chance.Float64() >= c.duplicity {
+		return b
+	}
+	c.w.faults[WrongBody]++
+	return withBody(b, [][]chain.BatchRef{misfitting, unknown}[c.chance.IntN(2)])
+}
+
+// twist returns a bundle with wrong bodies.
+func (c *coalition) twist(b chain.Bundle) chain.Bundle {
+	proposals := b.Proposals
+	b.Proposals = nil
+	for _, p := range proposals {
+		other := *p
+		other.Block = *c.wrongBody(&p.Block)
+		b.Proposals = append(b.Proposals, &other)
+	}
+	return b
+}
+
+// passOn gives the proposals of honest leaders to the victims before their leaders do, with wrong
+// bodies.
+func (c *coalition) passOn(b chain.Bundle) {
+	if len(b.Proposals) == 0 || c.duplicity == 0 {
+		return
+	}
+	from := c.w.set.Validators[c.members[0]].PublicKey
+	for _, v := range c.victims {
+		c.w.deliver(from, v, c.twist(chain.Bundle{Proposals: b.Proposals}), 0, -1)
+	}
+}
+
+// serve answers the request of an honest validator for a block: at once, late or never, with its
+// own body or a wrong one. It returns false if the coalition leaves that to its processes.
+func (c *coalition) serve(to *node, hash chain.Hash) bool {
+	b := c.blocks[hash]
+	if b == nil || c.duplicity == 0 {
+		return false
+	}
+	var d time.Duration
+	switch c.chance.IntN(4) {
+	case 0:
+		return true
+	case 1:
+		d = time.Duration(c.chance.IntN(3000)) * time.Millisecond
+	}
+	b = c.wrongBody(b)
+	c.w.on(to, d, func() { c.w.step(to, consensus.BlockFetched{Block: b}) })
+	return true
 }
 
 // certificate makes a certificate of the known votes and those that the coalition can add, or

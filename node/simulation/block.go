@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
@@ -34,9 +35,26 @@ const (
 	uncommitted = 1
 )
 
-// judge checks a block as a node does. A block is invalid by the chain and the block alone. A clock
-// or a missing commitment withholds the vote for a fresh block. The clock lifts that when it gets
-// there.
+// The bodies of blocks. The empty one fits every header. misfitting gives other messages than the
+// header says, unknown names a batch that nobody has.
+var (
+	misfitting = []chain.BatchRef{{Hash: chain.Hash{1}}}
+	unknown    = []chain.BatchRef{{Hash: chain.Hash{2}}}
+)
+
+// withBody returns a block with another body.
+func withBody(b *chain.Block, body []chain.BatchRef) *chain.Block {
+	other := *b
+	other.Body = body
+	return &other
+}
+
+// fits reports whether a block has the body that its header says.
+func fits(b *chain.Block) bool { return len(b.Body) == 0 }
+
+// judge checks a block as a node does. A block is invalid by the chain and its header alone. There
+// is no verdict (0) while its body names a batch that the node does not have. A clock or a missing
+// commitment withholds the vote for a fresh block. The clock lifts that when it gets there.
 func (w *world) judge(s *node, a consensus.CheckBlock) (verdict consensus.Verdict, lifted time.Duration) {
 	header := &a.Block.Header
 	parent := uint64(0)
@@ -47,7 +65,12 @@ func (w *world) judge(s *node, a consensus.CheckBlock) (verdict consensus.Verdic
 		w.bad[a.Block.Hash()] = true
 		return consensus.Invalid, 0
 	}
-	if !a.Fresh {
+	switch {
+	case slices.Equal(a.Block.Body, unknown):
+		return 0, 0
+	case !fits(a.Block):
+		return consensus.Misfit, 0
+	case !a.Fresh:
 		return consensus.Valid, 0
 	}
 	// Not every validator has sent its commitment to the leader.

@@ -28,6 +28,7 @@ const (
 	NullifyAndFinalize
 	Unjustified
 	InvalidBlock
+	WrongBody
 	Release
 	Replay
 	Garbage
@@ -36,7 +37,7 @@ const (
 
 var faultNames = [kindsOfFault]string{
 	"crashes", "torn writes", "power cuts", "vote stores lost", "pauses", "cut off", "partitions", "lost", "repeated", "withheld votes",
-	"equivocations", "double votes", "nullify+finalize", "unjustified", "invalid blocks", "released", "replayed", "garbage",
+	"equivocations", "double votes", "nullify+finalize", "unjustified", "invalid blocks", "wrong bodies", "released", "replayed", "garbage",
 }
 
 // String returns the fault's name in tables.

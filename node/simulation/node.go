@@ -27,12 +27,27 @@ type node struct {
 	// store holds the final blocks. The first durable of them outlive a crash.
 	store   []stored
 	durable int
+	// known are the blocks that it built or found valid. checks are those of the height.
 	known   map[chain.Hash]*chain.Block
+	checks  map[checkKey]*check
 	pending bool
 	trouble trouble
 	// wiped: it has lost its vote store. voteFrom is the first height at which it may vote.
 	wiped    bool
 	voteFrom uint64
+}
+
+// checkKey names a check of a block, check is one under way or answered.
+type checkKey struct {
+	block chain.Hash
+	round uint32
+	fresh bool
+}
+
+type check struct {
+	body []chain.BatchRef
+	// failed: the body did not fit. cancelled: another body was checked since.
+	failed, cancelled bool
 }
 
 type stored struct {
@@ -57,6 +72,9 @@ func (w *world) key(s *node) chain.PublicKey { return w.set.Validators[s.validat
 func (s *node) kill() {
 	s.core = nil
 	s.life++
+	if !s.byzantine {
+		clear(s.known)
+	}
 	s.trouble = trouble{cuts: s.trouble.cuts}
 }
 
@@ -161,6 +179,7 @@ func (w *world) startHeight(s *node) {
 	if !s.byzantine {
 		w.coalition.began(number)
 	}
+	s.checks = make(map[checkKey]*check)
 	p := consensus.Height{Number: number, Set: w.set, Order: w.order(number)}
 	if number > 1 {
 		p.Last = s.store[number-2].cert
@@ -289,9 +308,26 @@ func (w *world) sendTo(s *node, to chain.PublicKey, b chain.Bundle) {
 	}
 }
 
+// checkBlock checks a block as a node does: once, unless the body did not fit. A check of another
+// body ends the one under way, unless its answer waits for its turn already.
 func (w *world) checkBlock(s *node, a consensus.CheckBlock) {
-	s.known[a.Block.Hash()] = a.Block
+	hash := a.Block.Hash()
+	key := checkKey{hash, a.Round, a.Fresh}
+	if c := s.checks[key]; c != nil {
+		if !c.failed && slices.Equal(c.body, a.Block.Body) {
+			return
+		}
+		c.cancelled = w.rng.IntN(2) == 0
+	}
+	c := &check{body: a.Block.Body}
+	s.checks[key] = c
+	if known := s.known[hash]; known != nil {
+		a.Block = known
+	}
 	verdict, lifted := w.judge(s, a)
+	if verdict == 0 {
+		return
+	}
 	d, rank := time.Duration(w.rng.IntN(5))*time.Millisecond, 0
 	switch {
 	case w.synchronous():
@@ -300,22 +336,46 @@ func (w *world) checkBlock(s *node, a consensus.CheckBlock) {
 	case !w.calm && w.rng.IntN(10) == 0:
 		d *= 100
 	}
-	answer := consensus.BlockChecked{Height: a.Height, Round: a.Round, Block: a.Block.Hash(), Fresh: a.Fresh, Verdict: verdict}
-	w.onRanked(s, d, rank, func() { w.step(s, answer) })
+	answer := func(verdict consensus.Verdict) func() {
+		return func() {
+			if c.cancelled {
+				return
+			}
+			c.failed = verdict == consensus.Misfit
+			if verdict == consensus.Valid || verdict == consensus.Withheld {
+				s.known[hash] = a.Block
+			}
+			w.trace("  %v checked %s body %d: %d", s, short(hash), len(a.Block.Body), verdict)
+			w.step(s, consensus.BlockChecked{Height: a.Height, Round: a.Round, Block: a.Block, Fresh: a.Fresh, Verdict: verdict})
+		}
+	}
+	w.onRanked(s, d, rank, answer(verdict))
 	if lifted > 0 {
-		answer.Verdict = consensus.Valid
-		w.on(s, d+lifted, func() { w.step(s, answer) })
+		w.on(s, d+lifted, answer(consensus.Valid))
 	}
 }
 
+// fetchBlock asks one holder after the other until one answers. A holder that has decided the
+// height does not have the block any more: catching up brings it.
 func (w *world) fetchBlock(s *node, a consensus.FetchBlock) {
-	if len(a.Holders) == 0 {
-		return
-	}
-	for _, o := range w.nodes {
-		if o != s && o.core != nil && w.key(o) == a.Holders[0] && w.links.linked(s, o) && o.known[a.Block] != nil {
-			b := o.known[a.Block]
-			w.on(s, w.links.between(o, s), func() { w.step(s, consensus.BlockFetched{Block: b}) })
+	for _, holder := range a.Holders {
+		byzantine := w.set.Index(holder) < w.Byzantine
+		if byzantine && !s.byzantine && w.coalition.serve(s, a.Block) {
+			return
+		}
+		for _, o := range w.nodes {
+			switch {
+			case o == s || o.core == nil || w.key(o) != holder || !w.links.linked(s, o):
+			case uint64(len(o.store)) >= a.Height:
+				w.on(s, w.fetching(), func() { w.catchUp(s, consensus.CatchUp{Height: a.Height, From: holder}) })
+			case o.known[a.Block] != nil:
+				b := o.known[a.Block]
+				w.on(s, w.links.between(o, s), func() { w.step(s, consensus.BlockFetched{Block: b}) })
+				return
+			}
+		}
+		if byzantine {
+			return // it keeps the request
 		}
 	}
 }

@@ -24,6 +24,10 @@ var (
 	ErrInnocent = errors.New("evidence against an honest validator")
 	// ErrUnpunished: a fork convicts fewer than 2t-n validators.
 	ErrUnpunished = errors.New("a fork convicts too few validators")
+	// ErrBody: an honest validator commits or proposes a block with a body that does not fit.
+	ErrBody = errors.New("a body that does not fit its header is believed")
+	// ErrContradiction: an honest validator stops over a contradiction.
+	ErrContradiction = errors.New("an honest validator stops")
 	// ErrStalled: heights stop in the calm.
 	ErrStalled = errors.New("stalled")
 )
@@ -102,6 +106,9 @@ func (w *world) sawSent(s *node, b chain.Bundle) {
 	votes := b.Votes
 	for _, p := range b.Proposals {
 		votes = append(slices.Clip(votes), p.Statement)
+		if !fits(&p.Block) {
+			w.violate("%w: %v proposes %s", ErrBody, s, short(p.Statement.Block))
+		}
 		if p.Notarization != nil {
 			w.sawCertificate(s, p.Notarization)
 		}
@@ -181,10 +188,10 @@ func (g *ground) record(r chain.Record, v chain.Vote) {
 	switch r.Kind {
 	case chain.RecordBlock:
 		b, err := chain.DecodeBlock(r.Data)
-		g.block = g.block || err == nil && b.Hash() == v.Block
+		g.block = g.block || err == nil && b.Hash() == v.Block && fits(b)
 	case chain.RecordProposal:
 		p, err := chain.DecodeProposal(r.Data)
-		g.block = g.block || err == nil && p.Statement.Block == v.Block
+		g.block = g.block || err == nil && p.Statement.Block == v.Block && fits(&p.Block)
 	case chain.RecordCertificate:
 		if c, err := chain.DecodeCertificate(r.Data); err == nil {
 			g.certificate(c, v)
@@ -213,6 +220,9 @@ func (w *world) sawCommit(s *node, a consensus.Commit) {
 	w.sawCertificate(s, a.Finalization)
 	if hash := a.Block.Hash(); a.Finalization.Block != hash || height != uint64(len(s.store)+1) {
 		w.violate("%v commits block %v above height %d by %s", s, hash, len(s.store), certificateText(a.Finalization))
+	}
+	if !fits(a.Block) {
+		w.violate("%w: %v commits %s", ErrBody, s, short(a.Finalization.Block))
 	}
 	w.held[height] = append(w.held[height], a.Justification...)
 	w.sawFinal(s, a.Finalization)
@@ -302,8 +312,8 @@ func (w *world) sawContradiction(s *node, a consensus.Contradiction) {
 	if s.byzantine {
 		return
 	}
-	if w.sound() {
-		w.violate("%v: %s", s, a.Reason)
+	if w.sound() || w.Mutation.MisfitInvalid {
+		w.violate("%w: %v: %s", ErrContradiction, s, a.Reason)
 	}
 	if len(a.Certificates) == 2 {
 		w.sawFinal(s, a.Certificates[0])

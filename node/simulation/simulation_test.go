@@ -260,7 +260,8 @@ func TestControlsAreListed(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen := map[error]string{
-		ErrFork: "fork", ErrRule: "a broken rule", ErrCertificate: "invalid certificate", ErrDurable: "a vote that left before", ErrStalled: "stall",
+		ErrFork: "fork", ErrRule: "a broken rule", ErrCertificate: "invalid certificate", ErrDurable: "a vote that left before",
+		ErrStalled: "stall", ErrContradiction: "a validator that stops",
 	}
 	_, table, _ := strings.Cut(string(document), "| what is taken away |")
 	table, _, _ = strings.Cut(table, "\n## ")

@@ -124,6 +124,8 @@ func Controls() []Case {
 		{"t-1 votes make a certificate", four(mutation.Rules{VotesMissing: 1}), ErrFork, 25},
 		{"a vote counted twice", four(mutation.Rules{CountTwice: true}), ErrCertificate, 10},
 		{"votes for unjustified proposals", traitor(mutation.Rules{VoteUnjustified: true}), ErrFork, 1500},
+		{"a wrong body makes its block invalid", traitor(mutation.Rules{MisfitInvalid: true}), ErrContradiction, 100},
+		{"anybody may send a leader's proposal", traitor(mutation.Rules{AnyBody: true}), ErrStalled, 100},
 		{"votes leave before the disk", four(mutation.Rules{SendFirst: true}), ErrDurable, 10},
 		{"certificates forgotten in a crash", Options{N: 4, T: 3, Dead: 1, Mutation: mutation.Rules{ForgetCertificates: true}}, ErrStalled, 400},
 		{"nothing is sent again", four(mutation.Rules{KeepSilent: true}), ErrStalled, 400},

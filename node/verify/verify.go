@@ -135,7 +135,8 @@ func (v *Verifier) Proposal(p *chain.Proposal) error {
 
 // Final checks a final block from a peer: its header as far as that is possible without the block
 // below, its first proposer's signature and its certificate. It cannot check the references to
-// batches. Only the order in which the pool expects batches rests on them.
+// batches. Only the order in which the pool expects batches rests on them, and the pool looks at
+// none that the messages do not bear out.
 func (v *Verifier) Final(f *chain.FinalBlock) error {
 	if err := f.VerifySignature(v.set); err != nil {
 		return err

@@ -140,7 +140,7 @@ func (v *Voter) commit(a consensus.Commit) error {
 	if p == nil {
 		return fmt.Errorf("block %v is final at height %d and was found valid, but its messages are missing", hash, v.height)
 	}
-	// The block that was checked: the core may hold its header with another body.
+	// With the body that was checked here, which these messages come from.
 	f := &chain.FinalBlock{Block: *p.block, Messages: p.messages, Certificate: *a.Finalization}
 	return v.apply(f, p.ids, a.Justification)
 }

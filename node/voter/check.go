@@ -85,8 +85,10 @@ func (v *Voter) check(a consensus.CheckBlock) {
 }
 
 func (v *Voter) runCheck(ctx context.Context, c *check, a consensus.CheckBlock) {
-	answer := consensus.BlockChecked{Height: a.Height, Round: a.Round, Block: a.Block.Hash(), Fresh: a.Fresh, Verdict: consensus.Valid}
-	if err := v.checkBlock(ctx, c, a); err != nil {
+	hash := a.Block.Hash()
+	err := v.checkBlock(ctx, c, &a)
+	answer := consensus.BlockChecked{Height: a.Height, Round: a.Round, Block: a.Block, Fresh: a.Fresh, Verdict: consensus.Valid}
+	if err != nil {
 		_, invalid := errors.AsType[*invalidError](err)
 		_, misfit := errors.AsType[*misfitError](err)
 		if !invalid {
@@ -98,16 +100,16 @@ func (v *Voter) runCheck(ctx context.Context, c *check, a consensus.CheckBlock) 
 		switch {
 		case invalid:
 			v.cfg.Metrics.InvalidBlocks.Inc()
-			v.log.Warn("invalid block", "height", a.Height, "round", a.Round, "block", answer.Block, "err", err)
+			v.log.Warn("invalid block", "height", a.Height, "round", a.Round, "block", hash, "err", err)
 			answer.Verdict = consensus.Invalid
 		case misfit:
 			v.cfg.Metrics.Misfits.Inc()
-			v.log.Warn("the body of a block does not fit its header: dropped, to be fetched from another validator", "height", a.Height,
-				"round", a.Round, "block", answer.Block, "proposer", a.Block.Header.Proposer, "err", err)
+			v.log.Warn("dropped the body of a block: it does not fit the header; a certified block is fetched from another validator",
+				"height", a.Height, "round", a.Round, "block", hash, "proposer", a.Block.Header.Proposer, "err", err)
 			answer.Verdict = consensus.Misfit
 		default:
 			v.log.Error("block not checked: this node withholds its vote until the check works", "height", a.Height,
-				"block", answer.Block, "err", err)
+				"block", hash, "err", err)
 			return
 		}
 		v.Post(answer)
@@ -115,7 +117,7 @@ func (v *Voter) runCheck(ctx context.Context, c *check, a consensus.CheckBlock) 
 	}
 	if a.Fresh {
 		if reason, lift := v.withhold(a); reason != "" {
-			v.log.Warn("vote withheld from a valid block", "height", a.Height, "round", a.Round, "block", answer.Block, "reason", reason)
+			v.log.Warn("vote withheld from a valid block", "height", a.Height, "round", a.Round, "block", hash, "reason", reason)
 			v.cfg.Metrics.Withheld.WithLabelValues(reason).Inc()
 			answer.Verdict = consensus.Withheld
 			v.Post(answer)
@@ -153,10 +155,12 @@ func (v *Voter) withhold(a consensus.CheckBlock) (reason string, lift time.Durat
 // checkBlock returns nil for a block that follows the final chain in every rule (docs/protocol.md,
 // what makes a block valid) and whose messages are durable here, an invalidError for one that
 // breaks a rule, and a misfitError for one whose body or signature is not the header's. It waits
-// for what is missing.
-func (v *Voter) checkBlock(ctx context.Context, c *check, a consensus.CheckBlock) error {
+// for what is missing. It replaces the block by one of the same header that was found valid before:
+// this one may have another body.
+func (v *Voter) checkBlock(ctx context.Context, c *check, a *consensus.CheckBlock) error {
 	b := a.Block
-	if v.prepared.get(b.Hash()) != nil {
+	if p := v.prepared.get(b.Hash()); p != nil {
+		a.Block = p.block
 		return v.checkProposer(a)
 	}
 	tip := v.cfg.Ledger.Tip()
@@ -215,7 +219,7 @@ func (v *Voter) checkHeader(tip *ledger.Tip, b *chain.Block) error {
 
 // checkProposer checks the first proposer's signature and, for a fresh block, that the proposer is
 // the round's leader.
-func (v *Voter) checkProposer(a consensus.CheckBlock) error {
+func (v *Voter) checkProposer(a *consensus.CheckBlock) error {
 	if err := a.Block.VerifySignature(v.set); errors.Is(err, chain.ErrSignature) {
 		return &misfitError{err}
 	} else if err != nil {

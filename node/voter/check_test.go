@@ -25,7 +25,7 @@ func (r *room) checkOf(t *testing.T, b *chain.Block) error {
 	round := uint32(slices.Index(order, 0))
 	c := &check{holders: make(chan []chain.PublicKey, 1)}
 	c.holders <- nil
-	return r.checkBlock(t.Context(), c, consensus.CheckBlock{Height: 1, Round: round, Block: b, Fresh: true})
+	return r.checkBlock(t.Context(), c, &consensus.CheckBlock{Height: 1, Round: round, Block: b, Fresh: true})
 }
 
 // Promise 33.
@@ -139,6 +139,11 @@ func TestABodyThatDoesNotFitItsHeaderSaysNothingAboutTheBlock(t *testing.T) {
 	}
 	if got := verdict(honest); got != consensus.Valid {
 		t.Errorf("the block with its own body: verdict %v", got)
+	}
+	// Once it is valid here, its header is answered with the block that was found valid.
+	r.Voter.check(consensus.CheckBlock{Height: 1, Round: 1, Block: wrong})
+	if got := (<-r.events).event.(consensus.BlockChecked); got.Verdict != consensus.Valid || got.Block != honest {
+		t.Errorf("the header of a valid block with another body: %+v", got)
 	}
 
 	// A body that names batches which nobody has is never answered: another body replaces it.

@@ -26,6 +26,9 @@ type guest struct {
 
 	mu    sync.Mutex
 	votes []heard
+	// wrong are the blocks that it gives in turn to a peer that fetches a block; given counts them.
+	wrong []*chain.Block
+	given int
 }
 
 // heard is a vote as it came from a peer, not inside a certificate.
@@ -96,7 +99,23 @@ func (g *guest) FinalBlock(_ context.Context, height uint64) ([]byte, error) {
 	}
 	return nil, peer.ErrNotHeld
 }
-func (g *guest) Block(context.Context, chain.Hash) ([]byte, error) { return nil, peer.ErrNotHeld }
+func (g *guest) Block(_ context.Context, hash chain.Hash) ([]byte, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.wrong) == 0 || g.wrong[0].Hash() != hash {
+		return nil, peer.ErrNotHeld
+	}
+	b := g.wrong[g.given%len(g.wrong)]
+	g.given++
+	return b.Encode(), nil
+}
+
+// lies makes the guest serve these blocks of one header.
+func (g *guest) lies(blocks ...*chain.Block) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.wrong = blocks
+}
 func (g *guest) Status(_ context.Context, nonce chain.Hash) (*chain.Status, error) {
 	if g.says == nil {
 		return nil, errGuest

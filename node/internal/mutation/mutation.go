@@ -31,6 +31,10 @@ type Rules struct {
 	SendFirst bool
 	// VoteForgetful goes on although a vote of this validator turns up that its records lack.
 	VoteForgetful bool
+	// AnyBody takes the body of a block from whichever peer sends the leader's proposal.
+	AnyBody bool
+	// MisfitInvalid calls a block invalid when a body does not fit its header.
+	MisfitInvalid bool
 
 	// Rules of the synchrony wait.
 
