@@ -236,7 +236,7 @@ func TestPeerThatSendsGarbageIsRefusedAndCounted(t *testing.T) {
 		for _, at := range []struct {
 			height uint64
 			round  uint32
-		}{{height, 0}, {height + 1, 0}, {height + 20, 0}, {height, 1 << 30}, {1 << 60, 7}, {1, 0}} {
+		}{{height, 0}, {height + 1, 0}, {height + 20, 0}, {height, 1 << 30}, {1 << 52, 7}, {1, 0}} {
 			for _, kind := range []chain.Kind{chain.Notarize, chain.Nullify, chain.Finalize, chain.Propose} {
 				v := in.vote(kind, at.height, at.round)
 				votes = append(votes, v.Encode())

@@ -71,8 +71,14 @@ func events(ctx context.Context, node *system.Node, last string, each func(id st
 	}
 	lines := bufio.NewScanner(r.Body)
 	lines.Buffer(nil, 1<<20)
+	id := ""
 	for lines.Scan() {
-		if id, ok := strings.CutPrefix(lines.Text(), "id: "); ok && !each(id) {
+		line := lines.Text()
+		if at, ok := strings.CutPrefix(line, "id: "); ok {
+			id = at
+		}
+		// An event with an id alone says where the stream begins.
+		if strings.HasPrefix(line, "data:") && !each(id) {
 			return nil
 		}
 	}
