@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,12 +17,30 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/failed-round.txt anew")
 
+// text is what a log has written. Several goroutines may use it.
+type text struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (t *text) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.b.Write(p)
+}
+
+func (t *text) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.b.String()
+}
+
 // A log of a failed round reads as docs/consensus.md describes one: the round times out, a
 // nullification ends it, and the leader of the next round makes the block final.
 func TestTheLogOfAFailedRoundReadsAsTheProtocol(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 4, 3, 0)
-		var out bytes.Buffer
+		var out text
 		r.log = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{
 			Level: slog.LevelDebug,
 			ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
@@ -83,7 +102,7 @@ func TestTheLogOfAFailedRoundReadsAsTheProtocol(t *testing.T) {
 
 		const golden = "testdata/failed-round.txt"
 		if *update {
-			if err := os.WriteFile(golden, out.Bytes(), 0o600); err != nil {
+			if err := os.WriteFile(golden, []byte(out.String()), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
