@@ -75,7 +75,7 @@ func poolError(err error) error {
 	case errors.Is(err, mempool.ErrShare):
 		return &server.FullError{RetryAfter: time.Second}
 	case errors.Is(err, mempool.ErrStorageLow), errors.Is(err, store.ErrDiskFull):
-		return fmt.Errorf("%w: %w", server.ErrStorageLow, err)
+		return fmt.Errorf("%w: %s", server.ErrStorageLow, strings.TrimPrefix(err.Error(), mempool.ErrStorageLow.Error()+": "))
 	case errors.Is(err, mempool.ErrAuthor):
 		return fmt.Errorf("%w: this node is an observer; submit to a validator", server.ErrUnavailable)
 	case errors.Is(err, mempool.ErrClosed):
@@ -92,6 +92,9 @@ const repairPatience = 5 * time.Second
 
 // readError puts damage in the server's terms: this node repairs itself, and another can answer.
 func (b *backend) readError(err error) error {
+	if errors.Is(err, server.ErrUnavailable) {
+		return err // said already
+	}
 	if errors.Is(err, trie.ErrRecomputing) || errors.Is(err, store.ErrCorrupt) {
 		b.blocks.Note(err)
 		return fmt.Errorf("%w: %w; try again, or ask another node", server.ErrUnavailable, err)
