@@ -5,13 +5,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/internal/yamlfile"
+	"github.com/diseq/diseq/node/peersfile"
 	"github.com/diseq/diseq/node/server"
 )
 
@@ -118,7 +117,7 @@ func (c *Config) Validate() error {
 	for _, a := range []struct{ field, value string }{
 		{"listen.public", c.Listen.Public}, {"listen.peer", c.Listen.Peer}, {"listen.operations", c.Listen.Operations},
 	} {
-		port, err := checkAddress(a.value)
+		port, err := peersfile.CheckAddress(a.value)
 		if err != nil {
 			return fmt.Errorf("%s: %w", a.field, err)
 		}
@@ -140,18 +139,6 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("logFormat %q: want text or json", c.LogFormat)
 	}
 	return nil
-}
-
-// checkAddress checks host:port with a numeric port.
-func checkAddress(address string) (port uint64, err error) {
-	_, p, err := net.SplitHostPort(address)
-	if err == nil {
-		port, err = strconv.ParseUint(p, 10, 16)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("address %q: want host:port with a port from 0 to 65535", address)
-	}
-	return port, nil
 }
 
 // Logger returns a logger of the level and format configured, and its level, which may be changed

@@ -99,15 +99,15 @@ func TestPeersAreCheckedAndTheNodeItselfIsLeftOut(t *testing.T) {
 		t.Errorf("peers %+v, %v", peers, err)
 	}
 	for content, want := range map[string]string{
-		"peers: [{name: a, public_key: " + a + "}, {name: b, public_key: " + a + "}]":  "peers[1].public_key",
-		"peers: [{name: a, public_key: '" + strings.Repeat("00", 32) + "'}]":           "peers[0].public_key",
-		"peers: [{name: a, public_key: 17}]":                                           "at /peers/0/public_key: want a string",
-		"peers: [{name: '', public_key: " + a + "}]":                                   "peers[0].name",
-		"peers: [{name: a, public_key: " + a + ", address: nowhere}]":                  "peers[0].address",
-		"peers: [{name: a, public_key: short}]":                                        "public key",
-		"peers: [{name: a, public_key: " + a + ", host: 'x:1'}]":                       "host",
-		"peers: [" + strings.Repeat("{name: a, public_key: "+a+"},", maxPeers+1) + "]": "1001 peers",
-		strings.Repeat("#", yamlfile.MaxBytes+1):                                       "longer than",
+		"peers: [{name: a, public_key: " + a + "}, {name: b, public_key: " + a + "}]": "peers[1].public_key",
+		"peers: [{name: a, public_key: '" + strings.Repeat("00", 32) + "'}]":          "peers[0].public_key",
+		"peers: [{name: a, public_key: 17}]":                                          "at /peers/0/public_key: want a string",
+		"peers: [{name: '', public_key: " + a + "}]":                                  "peers[0].name",
+		"peers: [{name: a, public_key: " + a + ", address: nowhere}]":                 "peers[0].address",
+		"peers: [{name: a, public_key: short}]":                                       "public key",
+		"peers: [{name: a, public_key: " + a + ", host: 'x:1'}]":                      "host",
+		"peers: [" + strings.Repeat("{name: a, public_key: "+a+"},", 1001) + "]":      "1001 peers",
+		strings.Repeat("#", yamlfile.MaxBytes+1):                                      "longer than",
 	} {
 		write(content)
 		if _, err := LoadPeers(path, self); err == nil || !strings.Contains(err.Error(), want) {

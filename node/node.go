@@ -30,6 +30,7 @@ import (
 	"github.com/diseq/diseq/node/internal/tasks"
 	"github.com/diseq/diseq/node/ledger"
 	"github.com/diseq/diseq/node/mempool"
+	"github.com/diseq/diseq/node/peersfile"
 	"github.com/diseq/diseq/node/server"
 	"github.com/diseq/diseq/node/state"
 	"github.com/diseq/diseq/node/store"
@@ -128,7 +129,9 @@ func (n *Node) run(ctx context.Context, group *errgroup.Group) error {
 	group.Go(func() error { return n.blocks.Run(ctx) })
 	for _, run := range []func(context.Context){
 		n.voter.Watch, n.catchup.Run, n.commitments.Run, n.pushes.Run,
-		func(ctx context.Context) { watchPeers(ctx, n.cfg.Peers, n.self, n.network.SetPeers, n.log) },
+		func(ctx context.Context) {
+			peersfile.Watch(ctx, n.cfg.Peers, func(f *peersfile.File) { n.network.SetPeers(dialled(f, n.self)) }, n.log)
+		},
 	} {
 		group.Go(func() error { run(ctx); return nil })
 	}

@@ -318,8 +318,12 @@ func TestAVoteStoreIsNotMadeAgainInAnEmptiedDirectory(t *testing.T) {
 			t.Errorf("%s: the node is %s, want %s", c.name, got, c.role)
 		}
 	}
-	if _, err := madeVoteStore(filepath.Join(t.TempDir(), "none.json"), chain.PublicKey{}); err == nil {
-		t.Error("without a peers file it is known that none was made")
+	n := newTestNetwork(t, 4, 3)
+	cfg := n.configs[0]
+	cfg.Data, cfg.CreateVoteStore, cfg.Peers = t.TempDir(), true, filepath.Join(t.TempDir(), "none.json")
+	err := Machine{}.Run(t.Context(), cfg, "test", slog.New(slog.DiscardHandler))
+	if exists, _ := store.VotesExist(cfg.Data); err == nil || exists {
+		t.Errorf("without a peers file: %v, a vote store is there: %v", err, exists)
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/diseq/diseq/node/ledger"
 	"github.com/diseq/diseq/node/mempool"
 	"github.com/diseq/diseq/node/peer"
+	"github.com/diseq/diseq/node/peersfile"
 	"github.com/diseq/diseq/node/state"
 	"github.com/diseq/diseq/node/store"
 	"github.com/diseq/diseq/node/verify"
@@ -165,11 +166,11 @@ func (n *Node) createVotes() error {
 		}
 	}
 	// An emptied directory looks like a first one. The writer of the peers file may know better.
-	made, err := madeVoteStore(n.cfg.Peers, n.self)
+	peers, err := peersfile.Read(n.cfg.Peers)
 	if err != nil {
 		return err
 	}
-	if made {
+	if peers.MadeVoteStore(n.self) {
 		n.log.Warn("data directory is empty, but the peers file records an earlier vote store of this validator: not creating a new one",
 			"data", n.cfg.Data, "peers", n.cfg.Peers)
 		return nil
