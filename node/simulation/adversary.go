@@ -20,9 +20,12 @@ import (
 // as long as there are votes to show.
 type coalition struct {
 	w       *world
-	members []int
 	victims []*node
 	height  uint64
+	// era is that of the height, members are the places in its set that the coalition has the keys
+	// of.
+	era     *era
+	members []int
 	order   []int
 	// sides is the side of each victim, below parts.
 	sides []int
@@ -95,15 +98,29 @@ func newCoalition(w *world) *coalition {
 	if w.Paused+w.Killed > 0 {
 		c.schemes = append(c.schemes, ambush, ambush, ambush)
 	}
-	for v := range w.Byzantine {
-		c.members = append(c.members, v)
-	}
+	c.join(w.eraAt(1))
 	for _, s := range w.nodes {
 		if !s.byzantine {
 			c.victims = append(c.victims, s)
 		}
 	}
 	return c
+}
+
+// join looks up the coalition's places in a set.
+func (c *coalition) join(e *era) {
+	c.era, c.members = e, nil
+	for i := range e.places {
+		if c.owns(uint32(i)) {
+			c.members = append(c.members, i)
+		}
+	}
+}
+
+// owns reports whether the coalition has the key of the member at a place.
+func (c *coalition) owns(place uint32) bool {
+	who := c.era.at(place)
+	return who != nil && who.byzantine
 }
 
 // overhear shows the coalition a message, also one of its own processes.
@@ -154,7 +171,8 @@ func (c *coalition) learn(v chain.Vote) {
 // begin starts a height with new sides.
 func (c *coalition) begin(height uint64) {
 	c.height, c.top, c.concludes = height, 0, false
-	c.order = c.w.order(height)
+	c.join(c.w.eraAt(height))
+	c.order = c.w.order(c.era, height)
 	c.rounds = make(map[uint32]*scene)
 	c.blocks = make(map[chain.Hash]*chain.Block)
 	switch {
@@ -258,7 +276,7 @@ func (c *coalition) to(side int, b chain.Bundle) {
 	}
 	from := c.member()
 	if len(b.Proposals) > 0 {
-		from = c.w.set.Validators[b.Proposals[0].Statement.Validator].PublicKey
+		from = c.w.signed[b.Proposals[0].Statement].PublicKey
 	}
 	for i, v := range c.victims {
 		if side != everyone && c.sides[i] != side {
@@ -274,7 +292,7 @@ func (c *coalition) to(side int, b chain.Bundle) {
 }
 
 func (c *coalition) member() chain.PublicKey {
-	return c.w.set.Validators[c.members[c.w.rng.IntN(len(c.members))]].PublicKey
+	return c.era.places[c.members[c.w.rng.IntN(len(c.members))]].PublicKey
 }
 
 // wrongBody returns a block, at times with a wrong body: one header, two bodies.
@@ -304,7 +322,7 @@ func (c *coalition) passOn(b chain.Bundle) {
 	if len(b.Proposals) == 0 || c.duplicity == 0 {
 		return
 	}
-	from := c.w.set.Validators[c.members[0]].PublicKey
+	from := c.era.places[c.members[0]].PublicKey
 	for _, v := range c.victims {
 		c.w.deliver(from, v, c.twist(chain.Bundle{Proposals: b.Proposals}), 0, -1)
 	}
@@ -334,20 +352,20 @@ func (c *coalition) serve(to *node, hash chain.Hash) bool {
 func (c *coalition) certificate(kind chain.Kind, r uint32, block chain.Hash) *chain.Certificate {
 	sc := c.scene(r)
 	var votes []chain.VoteSignature
-	for v := range uint32(c.w.N) {
+	for v := range uint32(c.era.n()) {
 		vote, ok := sc.votes[kind][block][v]
-		if !ok && int(v) < c.w.Byzantine {
+		if !ok && c.owns(v) {
 			vote, ok = c.signed(kind, r, block, v), true
 		}
 		if ok {
 			votes = append(votes, chain.VoteSignature{Validator: v, Signature: vote.Signature})
 		}
 	}
-	if len(votes) < c.w.T {
+	if len(votes) < c.era.t() {
 		return nil
 	}
 	// A certificate with as few votes as possible leaves the most freedom to the other signers.
-	for len(votes) > c.w.T && c.w.rng.IntN(2) == 0 {
+	for len(votes) > c.era.t() && c.w.rng.IntN(2) == 0 {
 		i := c.w.rng.IntN(len(votes))
 		votes = slices.Delete(votes, i, i+1)
 	}
@@ -356,7 +374,7 @@ func (c *coalition) certificate(kind chain.Kind, r uint32, block chain.Hash) *ch
 
 func (c *coalition) signed(kind chain.Kind, r uint32, block chain.Hash, v uint32) chain.Vote {
 	vote := chain.Vote{Kind: kind, Height: c.height, Round: r, Block: block, Validator: v}
-	c.w.sign(&vote)
+	c.w.sign(c.era.places[v], &vote)
 	c.scene(r).add(vote)
 	return vote
 }
@@ -365,7 +383,7 @@ func (c *coalition) signed(kind chain.Kind, r uint32, block chain.Hash, v uint32
 // that justify it.
 func (c *coalition) lead(r uint32) {
 	leader := c.order[int(r)%len(c.order)]
-	if leader >= c.w.Byzantine {
+	if !c.owns(uint32(leader)) {
 		return
 	}
 	sc := c.scene(r)
@@ -515,11 +533,11 @@ func (c *coalition) replay() {
 func (c *coalition) babble(r uint32) {
 	v := chain.Vote{
 		Kind: chain.Kind(c.w.rng.IntN(7)), Height: c.height + uint64(c.w.rng.IntN(3)), Round: r + uint32(c.w.rng.IntN(1000)),
-		Validator: uint32(c.w.rng.IntN(2 * c.w.N)), Block: chain.Hash{byte(c.w.rng.IntN(3))},
+		Validator: uint32(c.w.rng.IntN(2 * c.era.n())), Block: chain.Hash{byte(c.w.rng.IntN(3))},
 	}
 	b := chain.Bundle{Votes: []chain.Vote{v}}
-	if int(v.Validator) < c.w.Byzantine && v.Kind != 0 && v.Kind <= chain.Propose && (v.Kind == chain.Nullify) == v.Block.IsZero() {
-		c.w.sign(&v)
+	if c.owns(v.Validator) && v.Kind != 0 && v.Kind <= chain.Propose && (v.Kind == chain.Nullify) == v.Block.IsZero() {
+		c.w.sign(c.era.places[v.Validator], &v)
 		b.Votes = append(b.Votes, v)
 	}
 	b.Certificates = append(b.Certificates, &chain.Certificate{

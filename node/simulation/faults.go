@@ -59,11 +59,11 @@ func (f Faults) String() string {
 
 // countVote counts the rules that a Byzantine validator's new vote breaks together with its earlier
 // ones.
-func (w *world) countVote(v chain.Vote) {
-	if int(v.Validator) >= w.Byzantine || w.signed[v] {
+func (w *world) countVote(who *identity, v chain.Vote) {
+	if !who.byzantine || w.signed[v] != nil {
 		return
 	}
-	k := sentKey{v.Validator, v.Height, v.Round}
+	k := sentKey{who, v.Height, v.Round}
 	for _, o := range w.byzantine[k] {
 		switch chain.Conflict(o, v) {
 		case chain.RulePropose:

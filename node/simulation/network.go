@@ -107,8 +107,8 @@ func (l *links) shift() {
 }
 
 func (w *world) linkUp(a, b *node) {
-	w.on(a, w.links.delay(), func() { w.step(a, consensus.LinkUp{Peer: w.key(b)}) })
-	w.on(b, w.links.delay(), func() { w.step(b, consensus.LinkUp{Peer: w.key(a)}) })
+	w.on(a, w.links.delay(), func() { w.step(a, consensus.LinkUp{Peer: b.who.PublicKey}) })
+	w.on(b, w.links.delay(), func() { w.step(b, consensus.LinkUp{Peer: a.who.PublicKey}) })
 }
 
 // send puts a bundle on its way. It may be lost, late or doubled.
@@ -128,14 +128,14 @@ func (w *world) send(from, to *node, b chain.Bundle) {
 		copies = 2
 	}
 	for range copies {
-		w.deliver(w.key(from), to, b, w.links.between(from, to), 0)
+		w.deliver(from.who.PublicKey, to, b, w.links.between(from, to), 0)
 	}
 }
 
 // deliver delivers a bundle to a node after a time, without the parts that do not verify.
 func (w *world) deliver(from chain.PublicKey, to *node, b chain.Bundle, after time.Duration, rank int) {
 	w.onRanked(to, after, rank, func() {
-		rest := w.verified(b)
+		rest := w.verified(to, b)
 		if !rest.Empty() {
 			w.trace("  %v receives %v", to, text(rest))
 			w.step(to, consensus.Received{From: from, Bundle: rest})
@@ -143,27 +143,30 @@ func (w *world) deliver(from chain.PublicKey, to *node, b chain.Bundle, after ti
 	})
 }
 
-// verified returns the parts of a bundle whose signatures verify.
-func (w *world) verified(b chain.Bundle) chain.Bundle {
+// verified returns the parts of a bundle whose signatures verify at a node: by the sets of their
+// heights.
+func (w *world) verified(s *node, b chain.Bundle) chain.Bundle {
 	var out chain.Bundle
 	certificate := func(c *chain.Certificate) bool {
-		if c.Check(w.N, w.needed()) != nil {
+		e := s.eraAt(w, c.Height)
+		if c.Check(e.n(), w.needed(e)) != nil {
 			return false
 		}
 		for i := range c.Votes {
-			if !w.signed[c.Vote(i)] {
+			if !w.signedIn(e, c.Vote(i)) {
 				return false
 			}
 		}
 		return true
 	}
+	vote := func(v chain.Vote) bool { return w.signedIn(s.eraAt(w, v.Height), v) }
 	for _, c := range b.Certificates {
 		if certificate(c) {
 			out.Certificates = append(out.Certificates, c)
 		}
 	}
 	for _, p := range b.Proposals {
-		ok := w.signed[p.Statement] && (p.Notarization == nil || certificate(p.Notarization))
+		ok := vote(p.Statement) && (p.Notarization == nil || certificate(p.Notarization))
 		for i := range p.Nullifications {
 			ok = ok && certificate(&p.Nullifications[i])
 		}
@@ -172,18 +175,24 @@ func (w *world) verified(b chain.Bundle) chain.Bundle {
 		}
 	}
 	for _, v := range b.Votes {
-		if w.signed[v] {
+		if vote(v) {
 			out.Votes = append(out.Votes, v)
 		}
 	}
 	return out
 }
 
+// signedIn reports whether the member at a vote's place signed it.
+func (w *world) signedIn(e *era, v chain.Vote) bool {
+	who := w.signed[v]
+	return who != nil && e.at(v.Validator) == who
+}
+
 // needed is the number of votes in a certificate: with some rules taken away fewer than the
 // threshold.
-func (w *world) needed() int {
+func (w *world) needed(e *era) int {
 	if w.Mutation.CountTwice {
-		return w.T - 1
+		return e.t() - 1
 	}
-	return w.T - w.Mutation.VotesMissing
+	return e.t() - w.Mutation.VotesMissing
 }

@@ -11,8 +11,11 @@ import (
 
 // node is a validator's process. Its disk outlives a crash, its core does not.
 type node struct {
-	id        int
-	validator int
+	id int
+	// who is the validator that the process belongs to. second: it is a Byzantine validator's second
+	// process.
+	who       *identity
+	second    bool
 	byzantine bool
 	dead      bool
 	core      *consensus.Core
@@ -55,9 +58,9 @@ type stored struct {
 	cert  *chain.Certificate
 }
 
-func (w *world) newNode(validator int, byzantine bool) *node {
+func (w *world) newNode(who *identity, second bool) *node {
 	s := &node{
-		id: len(w.nodes), validator: validator, byzantine: byzantine, known: make(map[chain.Hash]*chain.Block),
+		id: len(w.nodes), who: who, second: second, byzantine: who.byzantine, known: make(map[chain.Hash]*chain.Block),
 		rate: 100 + w.rng.IntN(2*w.weather.Skew+1) - w.weather.Skew, offset: w.within(2*w.weather.Offset+1) - w.weather.Offset - 1,
 	}
 	if w.synchronous() && w.rng.IntN(2) == 0 {
@@ -65,9 +68,6 @@ func (w *world) newNode(validator int, byzantine bool) *node {
 	}
 	return s
 }
-
-// key returns the peer key of a node. Two processes of one validator have the same key.
-func (w *world) key(s *node) chain.PublicKey { return w.set.Validators[s.validator].PublicKey }
 
 func (s *node) kill() {
 	s.core = nil
@@ -108,7 +108,7 @@ func (w *world) start(s *node) {
 	s.life++
 	s.store = s.store[:s.durable]
 	config := consensus.Config{
-		ChainID: chainID, PublicKey: w.key(s), Sign: w.sign, RoundTimeout: w.weather.RoundTimeout, MaxRoundTimeout: 2 * time.Second,
+		ChainID: chainID, PublicKey: s.who.PublicKey, Sign: func(v *chain.Vote) { w.sign(s.who, v) }, RoundTimeout: w.weather.RoundTimeout, MaxRoundTimeout: 2 * time.Second,
 		RetryInterval: w.retry(), MinBlockInterval: 20 * time.Millisecond, Mutation: w.Mutation, VoteFrom: s.voteFrom,
 	}
 	if s.byzantine { // two nodes with one key
@@ -133,14 +133,14 @@ func (w *world) start(s *node) {
 
 // rejoins asks the others for their final heights. The t lowest answers count.
 func (w *world) rejoins(s *node) bool {
-	reported := make(map[int]uint64)
+	reported := make(map[*identity]uint64)
 	for _, o := range w.nodes {
 		switch {
-		case o.validator == s.validator:
+		case o.who == s.who:
 		case o.byzantine:
-			reported[o.validator] = 0
+			reported[o.who] = 0
 		case o.core != nil:
-			reported[o.validator] = uint64(o.durable)
+			reported[o.who] = uint64(o.durable)
 		}
 	}
 	if len(reported) < w.T {
@@ -180,7 +180,8 @@ func (w *world) startHeight(s *node) {
 		w.coalition.began(number)
 	}
 	s.checks = make(map[checkKey]*check)
-	p := consensus.Height{Number: number, Set: w.set, Order: w.order(number)}
+	e := s.eraAt(w, number)
+	p := consensus.Height{Number: number, Set: e.set, Order: w.order(e, number)}
 	if number > 1 {
 		p.Last = s.store[number-2].cert
 		p.Parent = p.Last.Block
@@ -260,7 +261,7 @@ func (w *world) act(s *node, a consensus.Action) {
 func (w *world) requestResend(s *node) {
 	for _, o := range w.nodes {
 		if o != s && !s.trouble.cut && !o.trouble.cut {
-			w.on(o, w.links.between(s, o), func() { w.step(o, consensus.LinkUp{Peer: w.key(s)}) })
+			w.on(o, w.links.between(s, o), func() { w.step(o, consensus.LinkUp{Peer: s.who.PublicKey}) })
 		}
 	}
 }
@@ -302,7 +303,7 @@ func (w *world) sendTo(s *node, to chain.PublicKey, b chain.Bundle) {
 	w.sawSent(s, b)
 	w.coalition.overhear(s, b)
 	for _, o := range w.nodes {
-		if o != s && w.key(o) == to {
+		if o != s && o.who.PublicKey == to {
 			w.send(s, o, b)
 		}
 	}
@@ -359,13 +360,13 @@ func (w *world) checkBlock(s *node, a consensus.CheckBlock) {
 // height does not have the block any more: catching up brings it.
 func (w *world) fetchBlock(s *node, a consensus.FetchBlock) {
 	for _, holder := range a.Holders {
-		byzantine := w.set.Index(holder) < w.Byzantine
+		byzantine := w.people[holder].byzantine
 		if byzantine && !s.byzantine && w.coalition.serve(s, a.Block) {
 			return
 		}
 		for _, o := range w.nodes {
 			switch {
-			case o == s || o.core == nil || w.key(o) != holder || !w.links.linked(s, o):
+			case o == s || o.core == nil || o.who.PublicKey != holder || !w.links.linked(s, o):
 			case uint64(len(o.store)) >= a.Height:
 				w.on(s, w.fetching(), func() { w.catchUp(s, consensus.CatchUp{Height: a.Height, From: holder}) })
 			case o.known[a.Block] != nil:
@@ -384,7 +385,7 @@ func (w *world) build(s *node, a consensus.RequestBlock) {
 	if a.Height != uint64(len(s.store)+1) {
 		return
 	}
-	b := w.newBlock(a.Height, uint32(s.validator), s.store, w.clock(s))
+	b := w.newBlock(a.Height, uint32(slices.Index(s.eraAt(w, a.Height).places, s.who)), s.store, w.clock(s))
 	if s.pending {
 		b.Header.MessagesCount = 1
 	}
@@ -449,7 +450,7 @@ func (w *world) fetching() time.Duration {
 // catchUp takes final blocks from a peer. The node verifies them.
 func (w *world) catchUp(s *node, a consensus.CatchUp) {
 	for _, o := range w.nodes {
-		if o == s || o.core == nil || w.key(o) != a.From || !w.links.linked(s, o) || len(o.store) <= len(s.store) {
+		if o == s || o.core == nil || o.who.PublicKey != a.From || !w.links.linked(s, o) || len(o.store) <= len(s.store) {
 			continue
 		}
 		for _, b := range o.store[len(s.store):] {

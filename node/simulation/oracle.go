@@ -34,8 +34,8 @@ var (
 
 // oracle is the record of a run.
 type oracle struct {
-	// signed are the votes that were signed. No others verify.
-	signed map[chain.Vote]bool
+	// signed has the signer of each vote that was signed. No others verify.
+	signed map[chain.Vote]*identity
 	// byzantine are the votes of the coalition. bad are the blocks that honest validators found
 	// invalid.
 	byzantine map[sentKey][]chain.Vote
@@ -48,7 +48,7 @@ type oracle struct {
 	held map[uint64][]*chain.Certificate
 	// finalizers are the honest validators that voted to finalize a block in a round.
 	finalizers map[chain.Vote]map[uint32]bool
-	accused    map[uint32]bool
+	accused    map[*identity]bool
 	evidence   []chain.Evidence
 	forked     uint64
 	// counted is the highest height whose rounds are in allRounds.
@@ -60,16 +60,16 @@ type oracle struct {
 }
 
 type sentKey struct {
-	validator uint32
-	height    uint64
-	round     uint32
+	who    *identity
+	height uint64
+	round  uint32
 }
 
 func newOracle() oracle {
 	return oracle{
-		signed: make(map[chain.Vote]bool), byzantine: make(map[sentKey][]chain.Vote), bad: make(map[chain.Hash]bool),
+		signed: make(map[chain.Vote]*identity), byzantine: make(map[sentKey][]chain.Vote), bad: make(map[chain.Hash]bool),
 		sent: make(map[sentKey][]chain.Vote), final: make(map[uint64]chain.Hash),
-		held: make(map[uint64][]*chain.Certificate), finalizers: make(map[chain.Vote]map[uint32]bool), accused: make(map[uint32]bool),
+		held: make(map[uint64][]*chain.Certificate), finalizers: make(map[chain.Vote]map[uint32]bool), accused: make(map[*identity]bool),
 	}
 }
 
@@ -82,15 +82,16 @@ func (w *world) violate(format string, args ...any) {
 }
 
 func (w *world) sawCertificate(s *node, cert *chain.Certificate) {
-	if err := cert.Check(w.N, w.T-w.Mutation.VotesMissing); err != nil {
+	e := s.eraAt(w, cert.Height)
+	if err := cert.Check(e.n(), e.t()-w.Mutation.VotesMissing); err != nil {
 		w.violate("%w: %v: %w", ErrCertificate, s, err)
 	}
 	for i := range cert.Votes {
-		if !w.signed[cert.Vote(i)] {
+		if !w.signedIn(e, cert.Vote(i)) {
 			w.violate("%w: %v holds a vote that nobody signed: %+v", ErrCertificate, s, cert.Vote(i))
 		}
 	}
-	if w.bad[cert.Block] && w.Byzantine < w.T {
+	if w.bad[cert.Block] && e.byzantine() < e.t() {
 		w.violate("%w: %v holds %s of a block that is invalid", ErrCertificate, s, certificateText(cert))
 	}
 }
@@ -117,14 +118,14 @@ func (w *world) sawSent(s *node, b chain.Bundle) {
 		}
 	}
 	for _, v := range votes {
-		if int(v.Validator) == s.validator {
+		if w.signed[v] == s.who {
 			w.sawVote(s, v)
 		}
 	}
 }
 
 func (w *world) sawVote(s *node, v chain.Vote) {
-	k := sentKey{v.Validator, v.Height, v.Round}
+	k := sentKey{s.who, v.Height, v.Round}
 	if slices.Contains(w.sent[k], v) {
 		return
 	}
@@ -234,8 +235,8 @@ func (w *world) sawCommit(s *node, a consensus.Commit) {
 	w.rounds = max(w.rounds, rounds)
 	if w.calm && height > w.calmFrom+1 {
 		w.calmRounds = max(w.calmRounds, rounds)
-		if rounds > calmRounds(w.N) && w.live() && w.intact() {
-			w.violate("%w: height %d took %d rounds in the calm, at most %d are promised", ErrStalled, height, rounds, calmRounds(w.N))
+		if n := w.eraAt(height).n(); rounds > calmRounds(n) && w.live() && w.intact() {
+			w.violate("%w: height %d took %d rounds in the calm, at most %d are promised", ErrStalled, height, rounds, calmRounds(n))
 		}
 	}
 }
@@ -275,10 +276,10 @@ func (w *world) disagreement() int {
 		if strongest[of.Height] == nil {
 			strongest[of.Height] = make(map[chain.Hash]int)
 		}
-		strongest[of.Height][of.Block] = max(strongest[of.Height][of.Block], len(by)+w.Byzantine)
+		strongest[of.Height][of.Block] = max(strongest[of.Height][of.Block], len(by)+w.eraAt(of.Height).byzantine())
 	}
 	worst := 0
-	for _, blocks := range strongest {
+	for height, blocks := range strongest {
 		first, second := 0, 0
 		for _, strength := range blocks {
 			if strength > first {
@@ -287,7 +288,7 @@ func (w *world) disagreement() int {
 				second = max(second, strength)
 			}
 		}
-		if second >= w.T {
+		if second >= w.eraAt(height).t() {
 			worst = max(worst, second)
 		}
 	}
@@ -295,16 +296,18 @@ func (w *world) disagreement() int {
 }
 
 func (w *world) sawEvidence(s *node, e chain.Evidence) {
-	v := e.First.Validator
-	if !w.accused[v] {
+	at := w.eraAt(e.First.Height)
+	who := at.at(e.First.Validator)
+	if !w.accused[who] {
 		w.evidence = append(w.evidence, e)
 	}
-	w.accused[v] = true
-	if !w.signed[e.First] || !w.signed[e.Second] || w.Keys && e.Verify(chainID, w.set) != nil {
-		w.violate("%w: %v shows votes that validator %d never signed", ErrInnocent, s, v)
+	w.accused[who] = true
+	if !w.signedIn(at, e.First) || !w.signedIn(at, e.Second) || w.Keys && e.Verify(chainID, at.set) != nil {
+		w.violate("%w: %v shows votes that %v never signed", ErrInnocent, s, who)
+		return
 	}
-	if int(v) >= w.Byzantine && w.lawful() {
-		w.violate("%w: %v accuses %d of %s: %s and %s", ErrInnocent, s, v, e.Rule, voteText(e.First), voteText(e.Second))
+	if !who.byzantine && w.lawful() {
+		w.violate("%w: %v accuses %v of %s: %s and %s", ErrInnocent, s, who, e.Rule, voteText(e.First), voteText(e.Second))
 	}
 }
 
@@ -328,7 +331,8 @@ func (w *world) convict() error {
 	if !w.judged() {
 		return nil
 	}
-	h := consensus.Height{Number: w.forked, Set: w.set, Order: make([]int, w.N)}
+	e := w.eraAt(w.forked)
+	h := consensus.Height{Number: w.forked, Set: e.set, Order: make([]int, e.n())}
 	for i := range h.Order {
 		h.Order[i] = i
 	}
@@ -346,18 +350,18 @@ func (w *world) convict() error {
 		return err
 	}
 	for _, a := range judge.Step(consensus.Received{Bundle: chain.Bundle{Certificates: w.held[w.forked]}}) {
-		if e, ok := a.(consensus.EvidenceFound); ok {
-			w.evidence = append(w.evidence, e.Evidence)
-			w.accused[e.Evidence.First.Validator] = true
+		if found, ok := a.(consensus.EvidenceFound); ok {
+			w.evidence = append(w.evidence, found.Evidence)
+			w.accused[e.at(found.Evidence.First.Validator)] = true
 		}
 	}
-	for v := range w.accused {
-		if int(v) >= w.Byzantine && w.lawful() {
-			return fmt.Errorf("%w: %d", ErrInnocent, v)
+	for who := range w.accused {
+		if !who.byzantine && w.lawful() {
+			return fmt.Errorf("%w: %v", ErrInnocent, who)
 		}
 	}
-	if len(w.accused) < 2*w.T-w.N {
-		return fmt.Errorf("%w: %d, want %d", ErrUnpunished, len(w.accused), 2*w.T-w.N)
+	if len(w.accused) < 2*e.t()-e.n() {
+		return fmt.Errorf("%w: %d, want %d", ErrUnpunished, len(w.accused), 2*e.t()-e.n())
 	}
 	return nil
 }

@@ -62,7 +62,7 @@ func (c *coalition) grid(halves int) time.Duration {
 func (c *coalition) pick(halves ...int) int { return halves[c.w.rng.IntN(len(halves))] }
 
 // leads reports whether a member leads a round.
-func (c *coalition) leads(r uint32) bool { return c.order[int(r)%len(c.order)] < c.w.Byzantine }
+func (c *coalition) leads(r uint32) bool { return c.owns(uint32(c.order[int(r)%len(c.order)])) }
 
 // plot draws the actions in a round, from the first moment at which an honest validator may be in
 // it.
@@ -95,16 +95,16 @@ func (c *coalition) plot(r uint32) {
 // the round can be reached, with any other scheme once it is entered.
 func (c *coalition) hint(v chain.Vote) {
 	sc := c.scene(v.Round)
-	votes := len(sc.votes[v.Kind][v.Block]) + c.w.Byzantine
-	gaveUp := v.Kind == chain.Nullify && int(v.Validator) >= c.w.Byzantine
+	votes := len(sc.votes[v.Kind][v.Block]) + len(c.members)
+	gaveUp := v.Kind == chain.Nullify && !c.owns(v.Validator)
 	switch {
 	case !c.w.synchronous():
 	case c.scheme == improvise:
 		c.plot(v.Round)
-		if (v.Kind == chain.Notarize || v.Kind == chain.Nullify) && votes >= c.w.T {
+		if (v.Kind == chain.Notarize || v.Kind == chain.Nullify) && votes >= c.era.t() {
 			c.plot(v.Round + 1)
 		}
-	case gaveUp && !c.overtake(v) && !c.fits(v.Round) && votes >= c.w.T && !sc.passed:
+	case gaveUp && !c.overtake(v) && !c.fits(v.Round) && votes >= c.era.t() && !sc.passed:
 		// The scheme has no use for this round, so the coalition lets it be nullified.
 		sc.passed = true
 		c.at(0, 2, func() {
@@ -163,7 +163,7 @@ func (c *coalition) overtake(v chain.Vote) bool {
 	if c.scheme != overtake || !c.fits(r) || sc.led != [maxParts]*chain.Proposal{} {
 		return false
 	}
-	gaveUp := c.side(c.w.nodes[v.Validator])
+	gaveUp := c.side(c.w.nodeOf(c.era.places[v.Validator]))
 	other := (gaveUp + 1) % c.parts
 	start := c.grid(c.pick(0, 0, 0, 1))
 	c.at(start, 0, func() { c.lure(r, other) })

@@ -187,8 +187,8 @@ func Run(seed uint64, o Options) Result {
 		Disagreement: w.disagreement(), Evidence: w.evidence,
 		Violation: w.violation, Virtual: w.now, Events: w.events, Transcript: w.transcript.String(),
 	}
-	for v := range w.accused {
-		r.Accused = append(r.Accused, v)
+	for who := range w.accused {
+		r.Accused = append(r.Accused, uint32(who.number))
 	}
 	slices.Sort(r.Accused)
 	return r
@@ -211,8 +211,8 @@ type world struct {
 	queue      queue
 	serial     uint64
 	events     int
-	set        *chain.ValidatorSet
-	signers    signers
+	first      *era
+	people     map[chain.PublicKey]*identity
 	nodes      []*node
 	links      links
 	coalition  *coalition
@@ -264,13 +264,14 @@ func newWorld(seed uint64, o Options) *world {
 			Storm: 50 * o.Delta, RoundTimeout: 3 * o.Delta, Skew: []int{0, 0, 10, 20}[w.rng.IntN(4)],
 		}
 	}
-	w.set, w.signers = validators(o.N, o.T, o.Keys)
-	w.set.SynchronyDeltaMS = uint32(o.Delta / time.Millisecond)
-	for v := range o.N {
-		w.nodes = append(w.nodes, w.newNode(v, v < o.Byzantine))
+	w.first, w.people = w.genesis(), make(map[chain.PublicKey]*identity)
+	for _, who := range w.first.places {
+		who.byzantine = who.number < o.Byzantine
+		w.people[who.PublicKey] = who
+		w.nodes = append(w.nodes, w.newNode(who, false))
 	}
-	for v := range o.Byzantine {
-		w.nodes = append(w.nodes, w.newNode(v, true))
+	for _, who := range w.first.places[:o.Byzantine] {
+		w.nodes = append(w.nodes, w.newNode(who, true))
 	}
 	w.links = newLinks(w)
 	w.coalition = newCoalition(w)
@@ -280,11 +281,17 @@ func newWorld(seed uint64, o Options) *world {
 
 // order draws the order in which the validators lead a height. Against the synchrony wait the
 // coalition is often lucky.
-func (w *world) order(height uint64) []int {
+func (w *world) order(e *era, height uint64) []int {
 	rng := rand.New(rand.NewPCG(w.seed, height))
-	order := rng.Perm(w.N)
+	order := rng.Perm(e.n())
 	if w.synchronous() && rng.IntN(2) == 0 {
-		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(min(a, w.Byzantine), min(b, w.Byzantine)) })
+		first := func(place int) int {
+			if e.places[place].byzantine {
+				return place
+			}
+			return e.n()
+		}
+		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(first(a), first(b)) })
 	}
 	return order
 }
@@ -368,7 +375,7 @@ func (w *world) calmDown() {
 	dead := w.rng.Perm(w.N - w.Byzantine)[:w.Dead]
 	w.trace("calm; dead: %v", dead)
 	for _, s := range w.nodes {
-		if !s.byzantine && slices.Contains(dead, s.validator-w.Byzantine) {
+		if !s.byzantine && slices.Contains(dead, s.who.number-w.Byzantine) {
 			s.kill()
 			s.dead = true
 			continue

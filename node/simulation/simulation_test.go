@@ -171,7 +171,7 @@ func TestForksOfControlsConvict(t *testing.T) {
 // convicted counts the validators that evidence proves guilty.
 func convicted(t *testing.T, r Result, o Options) int {
 	t.Helper()
-	set, _ := validators(o.N, o.T, true)
+	set := validators(o.N, o.T, true).set
 	guilty := make(map[chain.PublicKey]bool)
 	for _, e := range r.Evidence {
 		if err := e.Verify(chainID, set); err != nil {

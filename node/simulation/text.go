@@ -10,13 +10,18 @@ import (
 // String names a node in a transcript by its validator. The second process of a validator that runs
 // twice has a prime (').
 func (s *node) String() string {
-	switch {
-	case s.id != s.validator:
-		return fmt.Sprintf("b%d'", s.validator)
-	case s.byzantine:
-		return fmt.Sprintf("b%d", s.validator)
+	if s.second {
+		return s.who.String() + "'"
 	}
-	return fmt.Sprintf("v%d", s.validator)
+	return s.who.String()
+}
+
+// String names a validator in a transcript.
+func (who *identity) String() string {
+	if who.byzantine {
+		return fmt.Sprintf("b%d", who.number)
+	}
+	return fmt.Sprintf("v%d", who.number)
 }
 
 // short formats a hash for transcripts.

@@ -30,7 +30,7 @@ func (w *world) trouble() {
 	switch {
 	case w.synchronous():
 		for _, s := range w.nodes {
-			if !s.byzantine && s.validator < w.Byzantine+w.Partitioned {
+			if !s.byzantine && s.who.number < w.Byzantine+w.Partitioned {
 				for at := w.some(5); at < w.weather.Storm; at += w.some(12) {
 					w.after(at, func() { w.strike(s) })
 				}
@@ -52,7 +52,7 @@ func (w *world) trouble() {
 			}
 		}
 		for _, s := range w.nodes {
-			if !s.byzantine && s.validator < w.Byzantine+w.Wiped {
+			if !s.byzantine && s.who.number < w.Byzantine+w.Wiped {
 				for at := w.within(time.Second); at < w.weather.Storm; at += w.within(2 * time.Second) {
 					w.after(at, func() { w.wipe(s) })
 				}
@@ -98,11 +98,11 @@ func (w *world) powerCut() {
 // wait holds with fewer than T Byzantine validators, however many others are paused, or with one
 // that is killed: they do not count as Byzantine.
 func (w *world) pausable(s *node) bool {
-	return !s.byzantine && s.validator < w.Byzantine+w.Paused
+	return !s.byzantine && s.who.number < w.Byzantine+w.Paused
 }
 
 func (w *world) killable(s *node) bool {
-	return !s.byzantine && s.validator < w.Byzantine+w.Killed
+	return !s.byzantine && s.who.number < w.Byzantine+w.Killed
 }
 
 // interrupt pauses a pausable node, and kills any other for that time.
