@@ -38,7 +38,7 @@ func newWorld(t testing.TB) *world {
 		seed := sha256.Sum256(fmt.Appendf(nil, "validator %d", i))
 		key := ed25519.NewKeyFromSeed(seed[:])
 		w.keys = append(w.keys, key)
-		w.genesis.Validators = append(w.genesis.Validators, chain.GenesisValidator{Name: fmt.Sprintf("v%d", i), Validator: chain.Validator{
+		w.genesis.Validators = append(w.genesis.Validators, chain.NamedValidator{Name: fmt.Sprintf("v%d", i), Validator: chain.Validator{
 			PublicKey: chain.PublicKeyOf(key), VRFKey: chain.VRFKey(sha256.Sum256(fmt.Appendf(nil, "vrf %d", i))),
 		}})
 	}
@@ -115,7 +115,7 @@ func (w *world) receipt(t testing.TB, f *chain.FinalBlock, changes ...chain.Vali
 func (w *world) changed(t testing.TB, alter func(*chain.FinalBlock, *chain.ValidatorSet)) *chain.Receipt {
 	t.Helper()
 	next := w.genesis.Set()
-	next.Threshold, next.SynchronyDeltaMS = 4, 100
+	next.Generation, next.Threshold, next.SynchronyDeltaMS = 1, 4, 100
 	step := w.block(w.genesis.Header(), func(f *chain.FinalBlock) {
 		if alter != nil {
 			alter(f, next)
@@ -362,7 +362,7 @@ func (s *sampler) receipts(w *world) {
 	refuse("votes in falling order", w.certify(fresh(nil), chain.Finalize, 2, 1, 0))
 	refuse("a notarization", w.certify(fresh(nil), chain.Notarize, 0, 1, 2))
 	refuse("a header of another chain, signed", fresh(func(f *chain.FinalBlock) { f.Header.ChainID = "other" }))
-	refuse("a header of protocol version 2, signed", fresh(func(f *chain.FinalBlock) { f.Header.ProtocolVersion = 2 }))
+	refuse("a header of protocol version 1, signed", fresh(func(f *chain.FinalBlock) { f.Header.ProtocolVersion = 1 }))
 	refuse("a header of another validator set, signed", fresh(func(f *chain.FinalBlock) { f.Header.ValidatorsHash[0]++ }))
 	refuse("a timestamp of 2^53, signed", fresh(func(f *chain.FinalBlock) { f.Header.Timestamp = 1 << 53 }))
 	refuse("a height of 2^53, signed", fresh(func(f *chain.FinalBlock) { f.Header.Height = 1 << 53 }))
@@ -381,7 +381,7 @@ func (s *sampler) receipts(w *world) {
 		alter func(*chain.FinalBlock, *chain.ValidatorSet)
 	}{
 		{"a change of another chain, signed", func(f *chain.FinalBlock, _ *chain.ValidatorSet) { f.Header.ChainID = "other" }},
-		{"a change of protocol version 2, signed", func(f *chain.FinalBlock, _ *chain.ValidatorSet) { f.Header.ProtocolVersion = 2 }},
+		{"a change of protocol version 1, signed", func(f *chain.FinalBlock, _ *chain.ValidatorSet) { f.Header.ProtocolVersion = 1 }},
 		{"a change above its receipt, signed", func(f *chain.FinalBlock, _ *chain.ValidatorSet) { f.Header.Height = 3 }},
 		{"a change to a Delta of 5 ms, signed", func(_ *chain.FinalBlock, next *chain.ValidatorSet) { next.SynchronyDeltaMS = 5 }},
 		{"a change to threshold 2 of 4, signed", func(_ *chain.FinalBlock, next *chain.ValidatorSet) { next.Threshold = 2 }},
@@ -541,7 +541,7 @@ func (s *sampler) blocks(w *world) {
 	refuse("two votes of four, the threshold is three", w.certify(fresh(nil), chain.Finalize, 0, 1))
 	refuse("a notarization", w.certify(fresh(nil), chain.Notarize, 0, 1, 2))
 	refuse("a header of another chain, signed", fresh(func(f *chain.FinalBlock) { f.Header.ChainID = "other" }))
-	refuse("a header of protocol version 2, signed", fresh(func(f *chain.FinalBlock) { f.Header.ProtocolVersion = 2 }))
+	refuse("a header of protocol version 1, signed", fresh(func(f *chain.FinalBlock) { f.Header.ProtocolVersion = 1 }))
 	refuse("a state height of 2^53, signed", fresh(func(f *chain.FinalBlock) { f.Header.StateHeight = 1 << 53 }))
 	signed := fresh(nil)
 	signed.Signature = first.Signature

@@ -63,7 +63,7 @@ func watchNetwork(t *testing.T, n, threshold int) *watchedNetwork {
 	w.genesis = &chain.Genesis{ChainID: "demo-0123abcd", Threshold: uint32(threshold), SynchronyDeltaMS: 100}
 	for i := range n {
 		name, keys := fmt.Sprintf("demo-v%d", i), chain.Validator{PublicKey: chain.PublicKey{1, byte(i)}}
-		w.genesis.Validators = append(w.genesis.Validators, chain.GenesisValidator{Validator: keys, Name: name})
+		w.genesis.Validators = append(w.genesis.Validators, chain.NamedValidator{Validator: keys, Name: name})
 		w.members = append(w.members, &member{name: name, serial: i, keys: keys, secret: &metav1.PartialObjectMetadata{}, asked: true})
 		w.restart(i)
 	}

@@ -34,7 +34,7 @@ func newSigners() *signers {
 	for i := range 4 {
 		key := ed25519.NewKeyFromSeed([]byte(strings.Repeat(string(rune('a'+i)), ed25519.SeedSize)))
 		s.keys = append(s.keys, key)
-		s.genesis.Validators = append(s.genesis.Validators, chain.GenesisValidator{
+		s.genesis.Validators = append(s.genesis.Validators, chain.NamedValidator{
 			Name: fmt.Sprint("v", i), Validator: chain.Validator{PublicKey: chain.PublicKeyOf(key), VRFKey: chain.VRFKey{31: byte(i + 1)}},
 		})
 	}

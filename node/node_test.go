@@ -80,7 +80,7 @@ func newTestNetwork(t *testing.T, n int, threshold uint32) *testNetwork {
 		if err := store.CreateVotes(c.Data, id.Public().PublicKey); err != nil {
 			t.Fatal(err)
 		}
-		g.Validators = append(g.Validators, chain.GenesisValidator{Name: name, Validator: id.Public()})
+		g.Validators = append(g.Validators, chain.NamedValidator{Name: name, Validator: id.Public()})
 		peers.Peers = append(peers.Peers, PeerEntry{Name: name, PublicKey: id.Public().PublicKey, Address: c.Listen.Peer})
 		net.configs = append(net.configs, c)
 		net.urls = append(net.urls, "http://"+c.Listen.Public)

@@ -210,11 +210,11 @@ func (d *devnet) create() error {
 	}
 	g := &chain.Genesis{
 		Version: 1, ChainID: "devnet-" + hex.EncodeToString(random), TimeMS: uint64(time.Now().UnixMilli()), Threshold: d.threshold,
-		SynchronyDeltaMS: d.deltaMS, Parameters: d.parameters, Validators: make([]chain.GenesisValidator, d.validators),
+		SynchronyDeltaMS: d.deltaMS, Parameters: d.parameters, Validators: make([]chain.NamedValidator, d.validators),
 	}
 	// placeholder keys, so that wrong flags leave no file behind
 	for i := range g.Validators {
-		g.Validators[i] = chain.GenesisValidator{
+		g.Validators[i] = chain.NamedValidator{
 			Name: nodeName(i), Validator: chain.Validator{PublicKey: chain.PublicKey{byte(i), 1}, VRFKey: chain.VRFKey{byte(i), 2}},
 		}
 	}
@@ -241,30 +241,30 @@ func (d *devnet) create() error {
 
 // identity makes a validator's identity with its vote store, or takes up one that was made before
 // the genesis document.
-func (d *devnet) identity(i int) (chain.GenesisValidator, error) {
+func (d *devnet) identity(i int) (chain.NamedValidator, error) {
 	dir := d.nodeDir(i)
 	blocks := filepath.Join(dir, "data", "blocks.db")
 	if _, err := os.Lstat(blocks); !errors.Is(err, fs.ErrNotExist) {
 		err = errors.Join(fmt.Errorf("%s is of a chain whose genesis document is not in %s: put it back", blocks, d.dir), err)
-		return chain.GenesisValidator{}, err
+		return chain.NamedValidator{}, err
 	}
 	if _, err := os.Lstat(filepath.Join(dir, "keys")); errors.Is(err, fs.ErrNotExist) {
 		// Without a genesis document no node can have run: a vote store without its keys has no
 		// votes in it.
 		if err := os.RemoveAll(filepath.Join(dir, "data")); err != nil {
-			return chain.GenesisValidator{}, err
+			return chain.NamedValidator{}, err
 		}
 		return initValidator(dir, nodeName(i))
 	}
 	id, err := identity.Load(filepath.Join(dir, "keys"))
 	if err != nil {
-		return chain.GenesisValidator{}, err
+		return chain.NamedValidator{}, err
 	}
 	exists, err := store.VotesExist(filepath.Join(dir, "data"))
 	if err == nil && !exists {
 		err = fmt.Errorf("%s has keys but no vote store, and %s no genesis document: use another --dir", dir, d.dir)
 	}
-	return chain.GenesisValidator{Name: nodeName(i), Validator: id.Public()}, err
+	return chain.NamedValidator{Name: nodeName(i), Validator: id.Public()}, err
 }
 
 func nodeName(i int) string { return fmt.Sprintf("v%d", i) }

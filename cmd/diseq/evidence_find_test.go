@@ -25,7 +25,7 @@ func TestEvidenceOfAForkIsFoundInTheDataDirectories(t *testing.T) {
 	for i := range 4 {
 		key := ed25519.NewKeyFromSeed(slices.Repeat([]byte{byte(i + 1)}, ed25519.SeedSize))
 		keys = append(keys, key)
-		genesis.Validators = append(genesis.Validators, chain.GenesisValidator{
+		genesis.Validators = append(genesis.Validators, chain.NamedValidator{
 			Name: fmt.Sprintf("v%d", i), Validator: chain.Validator{PublicKey: chain.PublicKeyOf(key), VRFKey: chain.VRFKey{0, byte(i + 1)}},
 		})
 	}

@@ -53,7 +53,7 @@ func FuzzParseEvidence(f *testing.F) {
 //
 // Promise 37.
 func FuzzReadPublic(f *testing.F) {
-	one, err := json.Marshal(chain.GenesisValidator{Name: "a", Validator: chain.Validator{PublicKey: chain.PublicKey{1}, VRFKey: chain.VRFKey{2}}})
+	one, err := json.Marshal(chain.NamedValidator{Name: "a", Validator: chain.Validator{PublicKey: chain.PublicKey{1}, VRFKey: chain.VRFKey{2}}})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func FuzzReadPublic(f *testing.F) {
 	f.Add([]byte(" null\n"))
 	path := filepath.Join(f.TempDir(), "public.json")
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		read := func(raw []byte) (chain.GenesisValidator, error) {
+		read := func(raw []byte) (chain.NamedValidator, error) {
 			if err := os.WriteFile(path, raw, 0o600); err != nil {
 				t.Fatal(err)
 			}

@@ -64,19 +64,19 @@ If DIR has an identity already, the command changes nothing and fails.`,
 
 // initValidator makes keys and vote store under dir. The vote store comes first: an identity
 // without one could not vote.
-func initValidator(dir, name string) (chain.GenesisValidator, error) {
+func initValidator(dir, name string) (chain.NamedValidator, error) {
 	keys, data := filepath.Join(dir, "keys"), filepath.Join(dir, "data")
 	if _, err := os.Lstat(keys); !errors.Is(err, os.ErrNotExist) {
-		return chain.GenesisValidator{}, errors.Join(fmt.Errorf("%s exists: an identity is made once", keys), err)
+		return chain.NamedValidator{}, errors.Join(fmt.Errorf("%s exists: an identity is made once", keys), err)
 	}
-	if c := (&chain.GenesisValidator{Name: name}); c.Name == "" || len(c.Name) > 63 {
-		return chain.GenesisValidator{}, usagef("name %q: want 1 to 63 bytes", name)
+	if c := (&chain.NamedValidator{Name: name}); c.Name == "" || len(c.Name) > 63 {
+		return chain.NamedValidator{}, usagef("name %q: want 1 to 63 bytes", name)
 	}
 	id, err := identity.New()
 	if err != nil {
-		return chain.GenesisValidator{}, err
+		return chain.NamedValidator{}, err
 	}
-	public := chain.GenesisValidator{Name: name, Validator: id.Public()}
+	public := chain.NamedValidator{Name: name, Validator: id.Public()}
 	if err := store.CreateVotes(data, public.PublicKey); err != nil {
 		if errors.Is(err, store.ErrExists) {
 			return public, fmt.Errorf("%s has a vote store but %s no keys: it belongs to another identity, use another directory", data, dir)
@@ -240,7 +240,7 @@ func writeNew(path string, v any) (err error) {
 // maxPublicBytes bounds a public.json.
 const maxPublicBytes = 64 << 10
 
-func readPublic(path string) (v chain.GenesisValidator, err error) {
+func readPublic(path string) (v chain.NamedValidator, err error) {
 	raw, err := readLimited(path, nil, maxPublicBytes)
 	if err != nil {
 		return v, err

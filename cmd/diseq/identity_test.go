@@ -50,7 +50,7 @@ func TestInitMakesAnIdentityOnceWithItsVoteStore(t *testing.T) {
 	}
 	public, err := os.ReadFile(filepath.Join(dir, "keys", "public.json"))
 	must(t, err)
-	var v chain.GenesisValidator
+	var v chain.NamedValidator
 	must(t, json.Unmarshal(public, &v))
 	id, err := identity.Load(filepath.Join(dir, "keys"))
 	must(t, err)
@@ -174,7 +174,7 @@ func TestGenesisIsMadeOfIdentities(t *testing.T) {
 	two := filepath.Join(dir, "two.json")
 	must(t, os.WriteFile(two, append(public, public...), 0o600))
 	fails(t, exitFailure, "something follows the document", "genesis", "--chain-id", "c", "--threshold", "1", two)
-	var v chain.GenesisValidator
+	var v chain.NamedValidator
 	must(t, json.Unmarshal(public, &v))
 	for i := range v.VRFKey {
 		v.VRFKey[i] = 0xff // above the field's modulus

@@ -187,7 +187,7 @@ func newNetwork(t *testing.T, n int, threshold uint32) *network {
 	for i := range n {
 		key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{byte(i + 1)}, ed25519.SeedSize))
 		w.keys = append(w.keys, key)
-		w.genesis.Validators = append(w.genesis.Validators, chain.GenesisValidator{
+		w.genesis.Validators = append(w.genesis.Validators, chain.NamedValidator{
 			Name: fmt.Sprintf("v%d", i), Validator: chain.Validator{PublicKey: chain.PublicKeyOf(key), VRFKey: chain.VRFKey{byte(i + 1)}},
 		})
 	}

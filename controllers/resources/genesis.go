@@ -68,7 +68,7 @@ func Genesis(network *v1alpha1.DiseqNetwork, chainID string, at time.Time, membe
 		SynchronyDeltaMS: delta,
 	}
 	for _, m := range bySerial(members) {
-		g.Validators = append(g.Validators, chain.GenesisValidator{Name: ValidatorName(network.Name, m.Serial), Validator: m.Validator})
+		g.Validators = append(g.Validators, chain.NamedValidator{Name: ValidatorName(network.Name, m.Serial), Validator: m.Validator})
 	}
 	return g, g.Validate()
 }

@@ -33,7 +33,7 @@ func (s *shelves) Blocks(_ context.Context, from chain.PublicKey, _ uint64, _ in
 func TestABlockIsFetchedFromWhicheverPeerShowsIt(t *testing.T) {
 	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 	genesis := &chain.Genesis{Version: 1, ChainID: "catchup", Threshold: 1, Parameters: chain.DefaultParameters()}
-	genesis.Validators = []chain.GenesisValidator{{Name: "a", Validator: chain.Validator{PublicKey: chain.PublicKeyOf(key)}}}
+	genesis.Validators = []chain.NamedValidator{{Name: "a", Validator: chain.Validator{PublicKey: chain.PublicKeyOf(key)}}}
 	block := func(height uint64) *chain.FinalBlock {
 		f := &chain.FinalBlock{Messages: []chain.Message{{Data: []byte("m")}}}
 		f.Header = genesis.Header()

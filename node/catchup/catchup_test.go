@@ -55,7 +55,7 @@ func TestReadinessWaitsForTheWordOfOthersButNotForLong(t *testing.T) {
 		genesis := &chain.Genesis{Version: 1, ChainID: "catchup", Threshold: 3, Parameters: chain.DefaultParameters()}
 		for i := range 4 {
 			v := chain.Validator{PublicKey: chain.PublicKey{byte(i + 1)}}
-			genesis.Validators = append(genesis.Validators, chain.GenesisValidator{Validator: v})
+			genesis.Validators = append(genesis.Validators, chain.NamedValidator{Validator: v})
 		}
 		peers := &fakePeers{height: 0}
 		group := tasks.New(t.Context())

@@ -58,7 +58,7 @@ func TestOnlyBlocksThatVerifyAndFollowAreHandedOver(t *testing.T) {
 	key := ed25519.NewKeyFromSeed([]byte(strings.Repeat("k", ed25519.SeedSize)))
 	genesis := &chain.Genesis{
 		Version: 1, ChainID: "catchup", Threshold: 1, Parameters: chain.DefaultParameters(),
-		Validators: []chain.GenesisValidator{{Validator: chain.Validator{PublicKey: chain.PublicKeyOf(key)}}},
+		Validators: []chain.NamedValidator{{Validator: chain.Validator{PublicKey: chain.PublicKeyOf(key)}}},
 	}
 	header := genesis.Header()
 	one := finalBlock(genesis, key, 1, header.Hash())

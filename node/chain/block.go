@@ -31,7 +31,11 @@ type Header struct {
 	Beacon Hash `json:"beacon"`
 	// CommitmentHash is the hash of the VRF commitment that the block carries, zero if it carries
 	// none.
-	CommitmentHash     Hash `json:"commitment_hash"`
+	CommitmentHash Hash `json:"commitment_hash"`
+	// ChangeHash is the hash of the validator set change that the block carries, zero if it carries
+	// none. NextValidatorsHash, of the set that decides the next height, differs from ValidatorsHash
+	// exactly when there is a change.
+	ChangeHash         Hash `json:"change_hash"`
 	ValidatorsHash     Hash `json:"validators_hash"`
 	NextValidatorsHash Hash `json:"next_validators_hash"`
 }
@@ -51,6 +55,7 @@ func (h *Header) append(b []byte) []byte {
 	b = append(b, h.StateRoot[:]...)
 	b = append(b, h.Beacon[:]...)
 	b = append(b, h.CommitmentHash[:]...)
+	b = append(b, h.ChangeHash[:]...)
 	b = append(b, h.ValidatorsHash[:]...)
 	return append(b, h.NextValidatorsHash[:]...)
 }
@@ -62,7 +67,7 @@ func (h *Header) UnmarshalJSON(b []byte) error {
 }
 
 // Encode returns the canonical encoding.
-func (h *Header) Encode() []byte { return h.append(make([]byte, 0, 384)) }
+func (h *Header) Encode() []byte { return h.append(make([]byte, 0, 416)) }
 
 // Time returns the timestamp as a time, at most [MaxNumber] milliseconds.
 func (h *Header) Time() time.Time { return time.UnixMilli(int64(min(h.Timestamp, MaxNumber))) }
@@ -86,7 +91,7 @@ func (d *decoder) header() Header {
 	d.fixed("messages root", h.MessagesRoot[:])
 	h.MessagesCount = d.u32("messages count")
 	h.StateHeight = d.number("state height")
-	for _, f := range []*Hash{&h.StateRoot, &h.Beacon, &h.CommitmentHash, &h.ValidatorsHash, &h.NextValidatorsHash} {
+	for _, f := range []*Hash{&h.StateRoot, &h.Beacon, &h.CommitmentHash, &h.ChangeHash, &h.ValidatorsHash, &h.NextValidatorsHash} {
 		d.fixed("header hashes", f[:])
 	}
 	return h
@@ -148,12 +153,13 @@ func DecodeCommitment(b []byte) (*Commitment, error) {
 	return &c, nil
 }
 
-// Block is a header with its parts: the first proposer's signature, the commitment that the block
-// carries, if any, and the batches whose messages it orders.
+// Block is a header with its parts: the first proposer's signature, the commitment and the
+// validator set change that the block carries, if any, and the batches whose messages it orders.
 type Block struct {
 	Header     Header
 	Signature  Signature
 	Commitment *Commitment
+	Change     *Change
 	// Body names batches in their order. The block's messages are theirs, less each id already
 	// final or earlier in the block; header.messages_root is over what is left.
 	Body []BatchRef
@@ -189,6 +195,20 @@ func (b *Block) CheckCommitment() error {
 	return nil
 }
 
+// CheckChange compares the validator set change carried with the hash in the header. It does not
+// check whether the change is valid. One header must not have two changes: a node that is shown the
+// wrong one would call the hash invalid, and stop when the block is final.
+func (b *Block) CheckChange() error {
+	want := Hash{}
+	if b.Change != nil {
+		want = b.Change.Hash()
+	}
+	if b.Header.ChangeHash != want {
+		return fmt.Errorf("%w: header names change %v, the block carries %v", ErrMalformed, b.Header.ChangeHash, want)
+	}
+	return nil
+}
+
 // CheckMessages compares messages with the root and the count in the header.
 func (h *Header) CheckMessages(messages []Message) error {
 	if int64(len(messages)) != int64(h.MessagesCount) {
@@ -212,7 +232,10 @@ func (b *Block) append(out []byte) []byte {
 	if b.Commitment != nil {
 		out = b.Commitment.append(out)
 	}
-	out = appendOptional(out, false) // reserved for a validator-set change
+	out = appendOptional(out, b.Change != nil)
+	if b.Change != nil {
+		out = b.Change.append(out)
+	}
 	out = appendU32(out, uint32(len(b.Body)))
 	for _, r := range b.Body {
 		out = append(out, r.Author[:]...)
@@ -231,8 +254,9 @@ func (d *decoder) block() Block {
 		c := d.commitment()
 		b.Commitment = &c
 	}
-	if d.optional("validator-set change") {
-		d.fail("this version has no validator-set changes")
+	if d.optional("change") {
+		c := d.change()
+		b.Change = &c
 	}
 	b.Body = make([]BatchRef, d.count("body", MaxBodyRefs, batchRefSize))
 	for i := range b.Body {
@@ -241,6 +265,9 @@ func (d *decoder) block() Block {
 	}
 	if d.err == nil {
 		d.err = b.CheckCommitment()
+	}
+	if d.err == nil {
+		d.err = b.CheckChange()
 	}
 	return b
 }

@@ -22,9 +22,10 @@ func newNetwork(t testing.TB, n int, threshold uint32) *network {
 		seed := sha256.Sum256(fmt.Appendf(nil, "validator %d", i))
 		key := ed25519.NewKeyFromSeed(seed[:])
 		keys = append(keys, key)
-		g.Validators = append(g.Validators, GenesisValidator{
-			Name:      fmt.Sprintf("v%d", i),
-			Validator: Validator{PublicKey: PublicKeyOf(key), VRFKey: VRFKey(sha256.Sum256(fmt.Appendf(nil, "vrf %d", i)))},
+		vrfKey := VRFKey(sha256.Sum256(fmt.Appendf(nil, "vrf %d", i)))
+		vrfKey[0] &= 0x3f // below the order of the field
+		g.Validators = append(g.Validators, NamedValidator{
+			Name: fmt.Sprintf("v%d", i), Validator: Validator{PublicKey: PublicKeyOf(key), VRFKey: vrfKey},
 		})
 	}
 	if err := g.Validate(); err != nil {

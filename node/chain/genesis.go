@@ -10,7 +10,7 @@ import (
 )
 
 // ProtocolVersion is the version of the peer protocol and of every encoding in this package.
-const ProtocolVersion = 1
+const ProtocolVersion = 2
 
 // MaxStateLag is how far a header's state_height may be behind its height.
 const MaxStateLag = 64
@@ -42,12 +42,6 @@ func DefaultParameters() Parameters {
 	}
 }
 
-// GenesisValidator is a validator of the first set, with a name for people.
-type GenesisValidator struct {
-	Name string `json:"name"`
-	Validator
-}
-
 // Genesis is the document that a chain starts from. With it anyone can verify every receipt.
 type Genesis struct {
 	Version uint32 `json:"version"`
@@ -56,9 +50,9 @@ type Genesis struct {
 	TimeMS    uint64 `json:"time_ms"`
 	Threshold uint32 `json:"threshold"`
 	// SynchronyDeltaMS is Delta of the synchrony wait, 10 to 60,000 ms; 0 is without.
-	SynchronyDeltaMS uint32             `json:"synchrony_delta_ms"`
-	Validators       []GenesisValidator `json:"validators"`
-	Parameters       Parameters         `json:"parameters"`
+	SynchronyDeltaMS uint32           `json:"synchrony_delta_ms"`
+	Validators       []NamedValidator `json:"validators"`
+	Parameters       Parameters       `json:"parameters"`
 }
 
 var chainIDForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9])?$`)
@@ -66,23 +60,15 @@ var chainIDForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9])?$`)
 const maxNameBytes = 63
 
 // Set returns the first validator set.
-func (g *Genesis) Set() *ValidatorSet {
-	s := &ValidatorSet{Threshold: g.Threshold, SynchronyDeltaMS: g.SynchronyDeltaMS, Validators: make([]Validator, len(g.Validators))}
-	for i, v := range g.Validators {
-		s.Validators[i] = v.Validator
-	}
-	return s
+func (g *Genesis) Set() *ValidatorSet { return g.First().Set() }
+
+// First returns the first validator set, with the names of its members. Its generation is 0.
+func (g *Genesis) First() *NextSet {
+	return &NextSet{Threshold: g.Threshold, SynchronyDeltaMS: g.SynchronyDeltaMS, Validators: g.Validators}
 }
 
-// NameOf returns a validator's name, or the start of the key of a node that is not a validator.
-func (g *Genesis) NameOf(key PublicKey) string {
-	for _, v := range g.Validators {
-		if v.PublicKey == key {
-			return v.Name
-		}
-	}
-	return key.String()[:16]
-}
+// NameOf returns the name of a validator of the first set, or the start of the key of anyone else.
+func (g *Genesis) NameOf(key PublicKey) string { return g.First().NameOf(key) }
 
 // Validate checks every field; the error names the one that is wrong and what is allowed.
 func (g *Genesis) Validate() error {
@@ -129,10 +115,7 @@ func (g *Genesis) Encode() []byte {
 	b := appendU32(nil, g.Version)
 	b = appendBytes(b, g.ChainID)
 	b = appendU64(b, g.TimeMS)
-	b = g.Set().append(b)
-	for _, v := range g.Validators {
-		b = appendBytes(b, v.Name)
-	}
+	b = g.First().append(b)
 	p := g.Parameters
 	for _, v := range []uint32{
 		p.MinBlockIntervalMS, p.BeaconInterval, p.MaxMessageBytes, p.MaxBlockBytes, p.RoundTimeoutMS, p.MaxRoundTimeoutMS,
@@ -175,7 +158,7 @@ func (g *Genesis) UnmarshalJSON(b []byte) error {
 }
 
 // UnmarshalJSON reads a document that has no other members than these, each at most once.
-func (v *GenesisValidator) UnmarshalJSON(b []byte) error {
-	type plain GenesisValidator
+func (v *NamedValidator) UnmarshalJSON(b []byte) error {
+	type plain NamedValidator
 	return document.Unmarshal(b, (*plain)(v))
 }

@@ -118,6 +118,9 @@ func (g *Genesis) SetAt(height uint64, changes ...ValidatorSetChange) (*Validato
 		if err := c.Next.Validate(); err != nil {
 			return nil, fmt.Errorf("validator change %d: %w", i, err)
 		}
+		if c.Next.Generation != set.Generation+1 {
+			return nil, fmt.Errorf("validator change %d is to generation %d, the set before has %d", i, c.Next.Generation, set.Generation)
+		}
 		if got := c.Next.Hash(); got != c.Header.NextValidatorsHash {
 			return nil, fmt.Errorf("validator change %d is to set %v, its header names %v", i, got, c.Header.NextValidatorsHash)
 		}

@@ -44,7 +44,7 @@ func TestRefusedDocumentsAreRefused(t *testing.T) {
 				}
 				return other.Validate()
 			default:
-				return unmarshal(s.Bytes(), &GenesisValidator{})
+				return unmarshal(s.Bytes(), &NamedValidator{})
 			}
 		})
 	}

@@ -157,6 +157,7 @@ func TestEveryFieldOfAReceiptCounts(t *testing.T) {
 
 func TestAReceiptFollowsTheValidatorSet(t *testing.T) {
 	old, next := newNetwork(t, 4, 3), newNetwork(t, 7, 5)
+	next.set.Generation = 1
 	change := old.finalBlock(1)
 	change.Header.NextValidatorsHash = next.set.Hash()
 	change.Certificate = old.certificate(Finalize, 1, 0, change.Header.Hash(), 1, 2, 3)
@@ -333,7 +334,7 @@ func TestGenesisNamesWhatIsWrong(t *testing.T) {
 		{"threshold 2 with 4 validators, allowed are 3 to 4", func(g *Genesis) { g.Threshold = 2 }},
 		{"threshold 5 with 4 validators", func(g *Genesis) { g.Threshold = 5 }},
 		{"threshold 4294967295", func(g *Genesis) { g.Threshold = 1<<32 - 1 }},
-		{"validator set of 0", func(g *Genesis) { g.Validators = []GenesisValidator{} }},
+		{"validator set of 0", func(g *Genesis) { g.Validators = []NamedValidator{} }},
 		{"share the key", func(g *Genesis) { g.Validators[1].PublicKey = g.Validators[0].PublicKey }},
 		{"share the key", func(g *Genesis) { g.Validators[1].VRFKey = g.Validators[0].VRFKey }},
 		{"empty key", func(g *Genesis) { g.Validators[1].PublicKey = PublicKey{} }},

@@ -25,6 +25,8 @@ type Validator struct {
 // ValidatorSet holds the validators that decide a height, and how many of them it takes. A
 // validator is named by its index in the set.
 type ValidatorSet struct {
+	// Generation is 0 for the set of the genesis document and one more with each change.
+	Generation uint32      `json:"generation"`
 	Validators []Validator `json:"validators"`
 	// Threshold is the number of votes of a certificate: more than half of the validators.
 	Threshold uint32 `json:"threshold"`
@@ -66,11 +68,12 @@ func (s *ValidatorSet) Index(key PublicKey) int {
 	return slices.IndexFunc(s.Validators, func(v Validator) bool { return v.PublicKey == key })
 }
 
-// Hash covers the keys, the VRF keys, the threshold and the synchrony delta: all that a reader
-// needs to check a certificate of the set.
+// Hash covers the generation, the keys, the VRF keys, the threshold and the synchrony delta: all
+// that a reader needs to check a certificate of the set.
 func (s *ValidatorSet) Hash() Hash { return digest("diseq/validators", s.append(nil)) }
 
 func (s *ValidatorSet) append(b []byte) []byte {
+	b = appendU32(b, s.Generation)
 	b = appendU32(b, s.Threshold)
 	b = appendU32(b, s.SynchronyDeltaMS)
 	b = appendU32(b, uint32(len(s.Validators)))

@@ -85,6 +85,7 @@ func addOrder(t *testing.T, s []byte) string {
 func changedReceipt(t testing.TB, n *network) *Receipt {
 	t.Helper()
 	next := newNetwork(t, 7, 5)
+	next.set.Generation = 1
 	change := n.finalBlock(1)
 	change.Header.NextValidatorsHash = next.set.Hash()
 	change.Certificate = n.certificate(Finalize, 1, 0, change.Hash(), 1, 2, 3)

@@ -26,7 +26,7 @@ func TestAPeerHasACommitmentFromItsAcknowledgementOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		genesis := &chain.Genesis{
 			Version: 1, ChainID: "gossip", Threshold: 1, Parameters: chain.DefaultParameters(),
-			Validators: []chain.GenesisValidator{{Validator: chain.Validator{PublicKey: chain.PublicKey{1}}}},
+			Validators: []chain.NamedValidator{{Validator: chain.Validator{PublicKey: chain.PublicKey{1}}}},
 		}
 		network := &fakeNetwork{err: errors.New("link down")}
 		c := NewCommitments(CommitmentsConfig{

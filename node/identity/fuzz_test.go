@@ -43,7 +43,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		var said chain.GenesisValidator
+		var said chain.NamedValidator
 		if named && (json.Unmarshal(public, &said) != nil || said.Validator != id.Public()) {
 			t.Errorf("%s of other keys was taken: %s", PublicFile, public)
 		}

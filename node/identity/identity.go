@@ -80,7 +80,7 @@ func (id *Identity) Files(name string) (map[string][]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
 	}
-	public, err := json.MarshalIndent(chain.GenesisValidator{Name: name, Validator: id.Public()}, "", "  ")
+	public, err := json.MarshalIndent(chain.NamedValidator{Name: name, Validator: id.Public()}, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
 	}
@@ -116,7 +116,7 @@ func parse(files map[string][]byte, shown func(name string) string) (*Identity, 
 	}
 	id := &Identity{Signing: signing, VRF: secret}
 	if raw, ok := files[PublicFile]; ok {
-		var public chain.GenesisValidator
+		var public chain.NamedValidator
 		if err := document.Unmarshal(raw, &public); err != nil {
 			return nil, fmt.Errorf("identity: %s: %w", shown(PublicFile), err)
 		}

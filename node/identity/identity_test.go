@@ -50,7 +50,7 @@ func TestParseIsTheInverseOfFiles(t *testing.T) {
 	if got := slices.Sorted(maps.Keys(files)); !slices.Equal(got, []string{PublicFile, SigningKeyFile, VRFKeyFile}) {
 		t.Errorf("files %v", got)
 	}
-	var public chain.GenesisValidator
+	var public chain.NamedValidator
 	if err := json.Unmarshal(files[PublicFile], &public); err != nil || public.Name != "v0" || public.Validator != id.Public() {
 		t.Errorf("public.json is %s: %v", files[PublicFile], err)
 	}

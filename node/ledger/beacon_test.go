@@ -13,7 +13,7 @@ func beaconGenesis(interval uint32, validators int) *chain.Genesis {
 	g := &chain.Genesis{Version: 1, ChainID: "test", Threshold: uint32(validators/2 + 1), Parameters: chain.DefaultParameters()}
 	g.Parameters.BeaconInterval = interval
 	for i := range validators {
-		g.Validators = append(g.Validators, chain.GenesisValidator{
+		g.Validators = append(g.Validators, chain.NamedValidator{
 			Name:      string(rune('a' + i)),
 			Validator: chain.Validator{PublicKey: chain.PublicKey{byte(i + 1)}, VRFKey: chain.VRFKey{byte(i + 1)}},
 		})

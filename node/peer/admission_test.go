@@ -169,7 +169,7 @@ func TestAnotherChainIsRefusedByNamingBothValues(t *testing.T) {
 		logs    []string // both the spoilt node and the other say this
 		genesis func() *chain.Genesis
 	}{
-		{"protocol version", func(_ *Config, s *settings) { s.protocolVersion = 7 }, []string{"speaks protocol version", " 7", " 1"}, nil},
+		{"protocol version", func(_ *Config, s *settings) { s.protocolVersion = 7 }, []string{"speaks protocol version", " 7", " 2"}, nil},
 		{"chain id", func(c *Config, _ *settings) {
 			g := *c.Genesis
 			g.ChainID = "other"

@@ -57,7 +57,7 @@ func publicKey(i int) chain.PublicKey { return chain.PublicKeyOf(testKey(i)) }
 func testGenesis(n int) *chain.Genesis {
 	g := &chain.Genesis{Version: 1, ChainID: "test", TimeMS: 1, Threshold: uint32(n/2 + 1), Parameters: chain.DefaultParameters()}
 	for i := range n {
-		g.Validators = append(g.Validators, chain.GenesisValidator{
+		g.Validators = append(g.Validators, chain.NamedValidator{
 			Name:      fmt.Sprintf("node-%d", i),
 			Validator: chain.Validator{PublicKey: publicKey(i), VRFKey: chain.VRFKey(sha256.Sum256(fmt.Appendf(nil, "vrf %d", i)))},
 		})
@@ -364,7 +364,7 @@ func testCertificate(height uint64) *chain.Certificate {
 }
 
 func testBlock(height uint64) *chain.Block {
-	b := &chain.Block{Header: chain.Header{ProtocolVersion: 1, ChainID: "test", Height: height, MessagesRoot: chain.EmptyMessagesRoot()}}
+	b := &chain.Block{Header: chain.Header{ProtocolVersion: chain.ProtocolVersion, ChainID: "test", Height: height, MessagesRoot: chain.EmptyMessagesRoot()}}
 	b.Sign(testKey(0))
 	return b
 }

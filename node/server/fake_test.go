@@ -48,7 +48,7 @@ func newFake(tb testing.TB) *fake {
 	for i := range 4 {
 		key := ed25519.NewKeyFromSeed(slices.Repeat([]byte{byte(i + 1)}, ed25519.SeedSize))
 		f.keys = append(f.keys, key)
-		g.Validators = append(g.Validators, chain.GenesisValidator{
+		g.Validators = append(g.Validators, chain.NamedValidator{
 			Name: fmt.Sprintf("node-%d", i), Validator: chain.Validator{PublicKey: chain.PublicKeyOf(key), VRFKey: chain.VRFKey{31: byte(i + 1)}},
 		})
 	}

@@ -14,7 +14,7 @@ const chainID = "simulation"
 // identity is a validator for as long as a run lasts. A set has it at a place, and a vote names that
 // place; everything else in this package goes by identity.
 type identity struct {
-	chain.GenesisValidator
+	chain.NamedValidator
 	number int
 	// byzantine: it belongs to the coalition from the start.
 	byzantine bool
@@ -68,7 +68,7 @@ func Genesis(o Options) *chain.Genesis {
 		Parameters: chain.DefaultParameters(),
 	}
 	for _, who := range first.places {
-		g.Validators = append(g.Validators, who.GenesisValidator)
+		g.Validators = append(g.Validators, who.NamedValidator)
 	}
 	return g
 }

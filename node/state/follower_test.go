@@ -23,7 +23,7 @@ func newTestChain(t *testing.T) *testChain {
 	t.Helper()
 	genesis := &chain.Genesis{
 		Version: 1, ChainID: "state", Threshold: 1, Parameters: chain.DefaultParameters(),
-		Validators: []chain.GenesisValidator{{Validator: chain.Validator{PublicKey: chain.PublicKey{1}}}},
+		Validators: []chain.NamedValidator{{Validator: chain.Validator{PublicKey: chain.PublicKey{1}}}},
 	}
 	c := &testChain{ledger: ledgertest.Open(t, genesis)}
 	var err error

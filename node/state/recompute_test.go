@@ -31,7 +31,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	genesis := &chain.Genesis{Version: 1, ChainID: "state", Threshold: 1, Parameters: chain.DefaultParameters()}
-	genesis.Validators = []chain.GenesisValidator{{Validator: chain.Validator{PublicKey: chain.PublicKey{1}}}}
+	genesis.Validators = []chain.NamedValidator{{Validator: chain.Validator{PublicKey: chain.PublicKey{1}}}}
 	w := &world{t: t, discarded: make(chan struct{}, 9)}
 	w.cfg = Config{
 		Path: filepath.Join(t.TempDir(), "state.db"), HistoryHeights: 64, Genesis: genesis, Ledger: ledgertest.Open(t, genesis),

@@ -26,7 +26,7 @@ func newChain(id string) *testChain {
 		seed[0] = byte(i + 1)
 		key := ed25519.NewKeyFromSeed(seed)
 		c.keys = append(c.keys, key)
-		g.Validators = append(g.Validators, chain.GenesisValidator{
+		g.Validators = append(g.Validators, chain.NamedValidator{
 			Name: fmt.Sprintf("v%d", i), Validator: chain.Validator{PublicKey: chain.PublicKeyOf(key), VRFKey: chain.VRFKey{0, byte(i + 1)}},
 		})
 	}

@@ -42,7 +42,7 @@ func TestABlockThatBreaksARuleIsInvalid(t *testing.T) {
 		name, want string
 		alter      func(*chain.Block)
 	}{
-		{"another protocol version", "protocol version 2", func(b *chain.Block) { b.Header.ProtocolVersion = 2 }},
+		{"another protocol version", "protocol version 1", func(b *chain.Block) { b.Header.ProtocolVersion = 1 }},
 		{"another chain", `chain "other"`, func(b *chain.Block) { b.Header.ChainID = "other" }},
 		{"another parent", "parent", func(b *chain.Block) { b.Header.ParentHash[0]++ }},
 		{"the parent's time", "is not later", func(b *chain.Block) { b.Header.Timestamp = r.genesis.TimeMS }},

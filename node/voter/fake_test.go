@@ -154,7 +154,7 @@ func newRoom(t *testing.T, n int, threshold uint32, delta time.Duration) *room {
 	t.Helper()
 	r := &room{
 		genesis: &chain.Genesis{
-			Version: 1, ChainID: "room", TimeMS: uint64(time.Now().UnixMilli()), Threshold: threshold,
+			Version: 1, ChainID: "room-1", TimeMS: uint64(time.Now().UnixMilli()), Threshold: threshold,
 			SynchronyDeltaMS: uint32(delta / time.Millisecond), Parameters: chain.DefaultParameters(),
 		},
 		journal: new(journal), now: time.Now, acknowledged: map[chain.PublicKey]time.Duration{},
@@ -169,7 +169,7 @@ func newRoom(t *testing.T, n int, threshold uint32, delta time.Duration) *room {
 			t.Fatal(err)
 		}
 		r.keys, r.secrets, peers = append(r.keys, key), append(r.secrets, secret), append(peers, chain.PublicKeyOf(key))
-		r.genesis.Validators = append(r.genesis.Validators, chain.GenesisValidator{
+		r.genesis.Validators = append(r.genesis.Validators, chain.NamedValidator{
 			Name: fmt.Sprint("v", i), Validator: chain.Validator{PublicKey: peers[i], VRFKey: chain.VRFKey(secret.Public())},
 		})
 	}

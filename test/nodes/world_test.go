@@ -161,7 +161,7 @@ func (w *world) make(s spec) {
 		}
 		peers.Peers = append(peers.Peers, node.PeerEntry{Name: name, PublicKey: id.Public().PublicKey, Address: name + ":2"})
 		if i < s.validators {
-			w.genesis.Validators = append(w.genesis.Validators, chain.GenesisValidator{Name: name, Validator: id.Public()})
+			w.genesis.Validators = append(w.genesis.Validators, chain.NamedValidator{Name: name, Validator: id.Public()})
 		}
 		if i < s.validators+s.observers {
 			w.nodes = append(w.nodes, w.member(s, i, name, id))

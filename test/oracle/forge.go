@@ -26,7 +26,7 @@ func NewForge(tb testing.TB) *Forge {
 	for i := range 4 {
 		key := ed25519.NewKeyFromSeed([]byte(strings.Repeat(string(rune('a'+i)), ed25519.SeedSize)))
 		f.keys = append(f.keys, key)
-		f.Genesis.Validators = append(f.Genesis.Validators, chain.GenesisValidator{
+		f.Genesis.Validators = append(f.Genesis.Validators, chain.NamedValidator{
 			Name: fmt.Sprint("v", i), Validator: chain.Validator{PublicKey: chain.PublicKeyOf(key), VRFKey: chain.VRFKey{31: byte(i + 1)}},
 		})
 	}

@@ -46,7 +46,7 @@ func newWorld(t *testing.T) *world {
 		answers: make(chan func(uint64) (*chain.FinalBlock, error), 9),
 	}
 	genesis := &chain.Genesis{Version: 1, ChainID: "repair", Threshold: 1, Parameters: chain.DefaultParameters()}
-	genesis.Validators = []chain.GenesisValidator{{Name: "a", Validator: chain.Validator{PublicKey: chain.PublicKeyOf(w.key)}}}
+	genesis.Validators = []chain.NamedValidator{{Name: "a", Validator: chain.Validator{PublicKey: chain.PublicKeyOf(w.key)}}}
 	open := func() *store.Store {
 		s, err := store.Open(w.path, genesis, store.Options{})
 		if err != nil {
