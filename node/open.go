@@ -195,15 +195,11 @@ func (n *Node) openVotes() error {
 }
 
 func (n *Node) openPool(ctx context.Context) (err error) {
-	authors := make([]chain.PublicKey, len(n.set.Validators))
-	for i, v := range n.set.Validators {
-		authors[i] = v.PublicKey
-	}
 	indexed, _ := n.state.Newest()
 	n.pool, err = mempool.Open(ctx, mempool.Config{
 		Key: n.identity.Signing, ChainID: n.genesis.ChainID,
 		MaxMessageBytes: int(n.genesis.Parameters.MaxMessageBytes), MaxBlockBytes: int(n.genesis.Parameters.MaxBlockBytes),
-		Authors: authors, Acknowledgements: len(authors) - int(n.set.Threshold), Linked: func() int { return n.network.Heard(n.set, 0) },
+		Set: n.set, Linked: func() int { return n.network.Heard(n.set, 0) },
 		MaxPoolBytes: int64(n.cfg.Limits.MaxPoolBytes), Height: indexed,
 		Storage: n.store, Index: n.state, Replicator: replicator{n.network.Transport}, FreeDisk: n.freeDisk,
 		Logger: n.log, Registerer: n.metrics.registry,

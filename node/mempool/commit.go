@@ -80,7 +80,7 @@ func (p *Pool) Committed(height uint64, refs []chain.BatchRef, ids []chain.Hash)
 	// nothing left to order, so refs to other batches are ignored.
 	for _, r := range refs {
 		if e := p.byHash[r.Hash]; e != nil && e.live == 0 {
-			p.queues[e.author].ordered(e.position)
+			e.queue.ordered(e.position)
 		}
 	}
 	kept := p.drained[:0]
@@ -106,14 +106,16 @@ func (p *Pool) ordered(at place) {
 	e := p.slots[at.slot]
 	e.setFinal(int(at.index))
 	p.live--
+	if e.held {
+		p.held--
+	}
 	if e.live > 0 || !e.stored {
 		return
 	}
 	e.drained = true
 	e.ack()
-	q := p.queues[e.author]
-	q.emptied(e.position)
-	q.drop(e)
+	e.queue.emptied(e.position)
+	e.queue.drop(e)
 	p.drained = append(p.drained, e)
 }
 

@@ -233,13 +233,14 @@ func testOpenContinues(t *testing.T) {
 func TestOpenRefusesWhatCannotWork(t *testing.T) {
 	for name, change := range map[string]func(*Config){
 		"no key":            func(c *Config) { c.Key = nil },
-		"no authors":        func(c *Config) { c.Authors = nil },
-		"an author twice":   func(c *Config) { c.Authors = []chain.PublicKey{author(0), author(0)} },
-		"too many authors":  func(c *Config) { c.Authors = authors(101) },
+		"no set":            func(c *Config) { c.Set = nil },
+		"no validators":     func(c *Config) { c.Set = setOf() },
+		"an author twice":   func(c *Config) { c.Set = setOf(0, 0) },
+		"too many authors":  func(c *Config) { c.Set = setOf(span(0, 101)...) },
 		"small blocks":      func(c *Config) { c.MaxBlockBytes = c.MaxMessageBytes },
-		"a small pool":      func(c *Config) { c.MaxPoolBytes = 4096 },
-		"few messages":      func(c *Config) { c.MaxPoolMessages = 3 },
-		"many acks":         func(c *Config) { c.Acknowledgements = 4 },
+		"a negative pool":   func(c *Config) { c.MaxPoolBytes = -1 },
+		"no threshold":      func(c *Config) { c.Set.Threshold = 0 },
+		"a threshold above": func(c *Config) { c.Set.Threshold = 5 },
 		"no storage":        func(c *Config) { c.Storage = nil },
 		"an unreadable row": func(c *Config) { c.Storage = &memoryStorage{batches: []chain.StoredBatch{{Data: []byte("x")}}} },
 		"an index error": func(c *Config) {
@@ -250,7 +251,7 @@ func TestOpenRefusesWhatCannotWork(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := Config{
-				Key: testKey(0), ChainID: testChain, MaxMessageBytes: 1 << 10, MaxBlockBytes: 64 << 10, Authors: authors(4),
+				Key: testKey(0), ChainID: testChain, MaxMessageBytes: 1 << 10, MaxBlockBytes: 64 << 10, Set: setOf(span(0, 4)...),
 				Storage: &memoryStorage{}, Index: &memoryIndex{}, Replicator: pushes(func(chain.Hash, []byte) {}),
 			}
 			change(&cfg)

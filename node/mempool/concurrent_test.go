@@ -23,7 +23,7 @@ func TestConcurrentUse(t *testing.T) {
 	for i := range all {
 		links[i] = make(chan push, nodes*clients*requests)
 		all[i] = newNode(t, i, nodes, func(c *Config) {
-			c.Acknowledgements, c.AckWait = 1, time.Minute
+			c.Set.Threshold, c.AckWait = nodes-1, time.Minute
 			c.Replicator = pushes(func(hash chain.Hash, encoded []byte) { links[i] <- push{hash, encoded} })
 		})
 	}

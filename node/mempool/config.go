@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -56,21 +55,20 @@ type Config struct {
 	ChainID         string
 	MaxMessageBytes int
 	MaxBlockBytes   int
-	// Authors are the nodes whose batches the pool takes, at most chain.MaxValidators: the
-	// validators. This node may be one of them; an observer can follow the chain but not accept
-	// messages.
-	Authors []chain.PublicKey
-	// Acknowledgements is the number of peers, this node not counted, that must hold a batch
-	// durably before its messages are acknowledged: n-t. AckWait bounds the wait for them, 0 for
-	// DefaultAckWait; it is ten times as long while Linked says that there are links to as many
-	// peers.
-	Acknowledgements int
-	AckWait          time.Duration
-	// Linked returns the number of authors, this node not counted, that there is a link to; nil for
+	// Set decides the height above the last block that is durable here; [Pool.SetMembers] names each
+	// later one. Its members may push batches. This node may be one of them; an observer can follow
+	// the chain but not accept messages. Former are all others that were in an earlier set.
+	Set    *chain.ValidatorSet
+	Former []chain.PublicKey
+	// AckWait bounds the wait for n-t other members to hold a batch durably, 0 for DefaultAckWait.
+	// It is ten times as long while Linked says that there are links to as many.
+	AckWait time.Duration
+	// Linked returns the number of members, this node not counted, that there is a link to; nil for
 	// none.
 	Linked func() int
-	// MaxPoolBytes and MaxPoolMessages bound the pending batches of all authors, who have an equal
-	// share of them; 0 for the defaults. A share must hold a message of the largest size.
+	// MaxPoolBytes and MaxPoolMessages bound the pending batches of all authors that may push, who
+	// have an equal share of them; 0 for the defaults. A share holds a message of the largest size
+	// even where MaxPoolBytes does not give as much.
 	MaxPoolBytes    int64
 	MaxPoolMessages int
 	// MaxFilterBytes bounds the memory of the filter before the index, 0 for DefaultMaxFilterBytes.
@@ -121,25 +119,26 @@ func (c *Config) check() error {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	switch n := len(c.Authors); {
+	if c.Set == nil {
+		return errors.New("mempool: a validator set is needed")
+	}
+	switch n := len(c.Set.Validators); {
 	case len(c.Key) != ed25519.PrivateKeySize:
 		return fmt.Errorf("mempool: key of %d bytes, want %d", len(c.Key), ed25519.PrivateKeySize)
 	case n == 0 || n > chain.MaxValidators:
-		return fmt.Errorf("mempool: %d authors, allowed are 1 to %d", n, chain.MaxValidators)
+		return fmt.Errorf("mempool: set of %d validators, allowed are 1 to %d", n, chain.MaxValidators)
 	case c.MaxMessageBytes < 1 || c.MaxBlockBytes < c.MaxMessageBytes+8:
 		return fmt.Errorf("mempool: messages of %d bytes do not fit in blocks of %d", c.MaxMessageBytes, c.MaxBlockBytes)
-	case c.Acknowledgements < 0 || c.Acknowledgements >= n:
-		return fmt.Errorf("mempool: %d acknowledgements with %d authors", c.Acknowledgements, n)
-	case c.MaxPoolBytes/int64(n) < int64(c.MaxMessageBytes)+minShareRoom:
-		return fmt.Errorf("mempool: %d bytes for %d authors: each share must hold a message of %d bytes", c.MaxPoolBytes, n, c.MaxMessageBytes)
-	case c.MaxPoolMessages/n < 1:
-		return fmt.Errorf("mempool: %d messages for %d authors", c.MaxPoolMessages, n)
+	case c.Set.Threshold < 1 || int64(c.Set.Threshold) > int64(n):
+		return fmt.Errorf("mempool: threshold %d of %d validators", c.Set.Threshold, n)
+	case c.MaxPoolBytes < 0 || c.MaxPoolMessages < 0:
+		return fmt.Errorf("mempool: a pool of %d bytes and %d messages", c.MaxPoolBytes, c.MaxPoolMessages)
 	case c.Storage == nil || c.Index == nil || c.Replicator == nil:
 		return errors.New("mempool: storage, index and replicator are needed")
 	}
-	for i, a := range c.Authors {
-		if slices.Contains(c.Authors[:i], a) {
-			return fmt.Errorf("mempool: author %v is named twice", a)
+	for i, v := range c.Set.Validators {
+		if c.Set.Index(v.PublicKey) != i {
+			return fmt.Errorf("mempool: validator %v is named twice", v.PublicKey)
 		}
 	}
 	return nil

@@ -32,17 +32,24 @@ func (a position) compare(b position) int {
 // the garbage collector does not scan a map with a million of them.
 type place struct{ slot, index uint32 }
 
-// nodes is a set of authors by their index.
-type nodes [2]uint64
+// nodes is a set of members by their seats.
+type nodes [seats / 64]uint64
 
 func (s *nodes) add(i int)      { s[i/64] |= 1 << (i % 64) }
 func (s *nodes) has(i int) bool { return s[i/64]&(1<<(i%64)) != 0 }
 func (s *nodes) count() int     { return bits.OnesCount64(s[0]) + bits.OnesCount64(s[1]) }
 
+// without takes the members of o away.
+func (s *nodes) without(o nodes) {
+	for i := range s {
+		s[i] &^= o[i]
+	}
+}
+
 // entry is a batch in the pool. It is first formed (own batches only) and written; once it is
 // stored it stands in its author's queue until the last of its messages is final.
 type entry struct {
-	author   int
+	queue    *queue // its author's
 	position position
 	slot     uint32
 	hash     chain.Hash
@@ -68,8 +75,12 @@ type entry struct {
 	written  chan struct{}
 	err      error
 
-	// holders are the peers known to hold the batch durably. acknowledged is closed when they are
-	// enough, or when the batch is final; it is nil for batches of other authors.
+	// held says that the batch was here when this node left the set.
+	held bool
+
+	// holders are the members, this node not counted, that are known to hold the batch durably.
+	// acknowledged is closed when they are enough, or when the batch is final; it is nil for batches
+	// of other authors.
 	holders      nodes
 	acknowledged chan struct{}
 
@@ -80,8 +91,8 @@ type entry struct {
 	drained, leaving bool
 }
 
-func (e *entry) asStored(author chain.PublicKey) chain.StoredBatch {
-	return chain.StoredBatch{Hash: e.hash, Author: author, Incarnation: e.position.incarnation, Number: e.position.number, Data: e.encoded}
+func (e *entry) asStored() chain.StoredBatch {
+	return chain.StoredBatch{Hash: e.hash, Author: e.queue.author, Incarnation: e.position.incarnation, Number: e.position.number, Data: e.encoded}
 }
 
 // isFinal reports whether message i is final.
@@ -122,6 +133,7 @@ const (
 
 // queue has an author's stored batches by position, and the room that the author takes of the pool.
 type queue struct {
+	author chain.PublicKey
 	// entries includes drained ones, which are dropped when they come to the front or are half of
 	// it.
 	entries []*entry

@@ -17,7 +17,9 @@ type network struct {
 	t     *rapid.T
 	nodes []*testNode
 	// blocks are final, in their order; a node has committed the first of them up to its height.
+	// sets has the set of each height up to the one above them.
 	blocks []Body
+	sets   []*chain.ValidatorSet
 	final  map[string]int
 	// accepted are the messages that some node acknowledged.
 	accepted map[string]bool
@@ -29,21 +31,48 @@ type network struct {
 
 func newNetwork(t *rapid.T) *network {
 	n := &network{t: t, final: map[string]int{}, accepted: map[string]bool{}, delivered: map[[2]int]int{}}
-	for i := range 3 {
-		n.nodes = append(n.nodes, newNode(t, i, 3, small))
+	n.sets = []*chain.ValidatorSet{setOf(0, 1, 2)}
+	for range 3 {
+		n.join()
 	}
-	n.connections, n.sent = make([]int, 3), make([]int, 3)
 	return n
 }
+
+// join starts a node at genesis.
+func (n *network) join() {
+	i := len(n.nodes)
+	n.nodes = append(n.nodes, newNode(n.t, i, 3, small))
+	n.nodes[i].SetPeers(keys(span(0, maxNodes)...))
+	n.connections, n.sent = append(n.connections, 0), append(n.sent, 0)
+}
+
+// maxNodes bounds the nodes that were ever members.
+const maxNodes = 8
+
+// memberAt reports whether node i is in the set of the height above a height.
+func (n *network) memberAt(i int, height uint64) bool { return n.sets[height].Index(author(i)) >= 0 }
+
+// open returns the set of the next height, as all that is final says.
+func (n *network) open() *chain.ValidatorSet { return n.sets[len(n.blocks)] }
 
 // small makes batches and blocks of few messages.
 func small(c *Config) { c.MaxMessageBytes, c.MaxBlockBytes = 64, 128 }
 
 func (n *network) node(label string) int { return rapid.IntRange(0, len(n.nodes)-1).Draw(n.t, label) }
 
+// member draws a node of the next height's set.
+func (n *network) member(label string) int {
+	return rapid.SampledFrom(slices.DeleteFunc(span(0, len(n.nodes)), func(i int) bool { return !n.memberAt(i, uint64(len(n.blocks))) })).Draw(n.t, label)
+}
+
 // submit sends messages that others send too, and ones that only this connection sends.
 func (n *network) submit(*rapid.T) {
 	i := n.node("to")
+	if !n.memberAt(i, n.nodes[i].height) {
+		_, err := n.nodes[i].Submit(n.t.Context(), []chain.Message{message("refused")})
+		wantError(n.t, err, ErrAuthor)
+		return
+	}
 	var messages []chain.Message
 	for range rapid.IntRange(1, 6).Draw(n.t, "messages") {
 		if rapid.Bool().Draw(n.t, "own") {
@@ -68,7 +97,11 @@ func (n *network) submit(*rapid.T) {
 
 // submitToABrokenDisk fails; the batch may be on disk for all that.
 func (n *network) submitToABrokenDisk(*rapid.T) {
-	node := n.nodes[n.node("to")]
+	i := n.node("to")
+	node := n.nodes[i]
+	if !n.memberAt(i, node.height) {
+		return
+	}
 	kept := rapid.Bool().Draw(n.t, "kept")
 	broken := errors.New("disk broken")
 	node.storage.set(func(batches []chain.StoredBatch) error {
@@ -106,12 +139,16 @@ func (n *network) deliver(*rapid.T) {
 
 func (n *network) hand(link [2]int, encoded []byte) {
 	from, to := n.nodes[link[0]], n.nodes[link[1]]
-	if err := to.Receive(n.t.Context(), author(link[0]), encoded); err != nil {
-		n.t.Fatal(err)
-	}
 	b, err := chain.DecodeBatch(encoded, 1<<20)
 	if err != nil {
 		n.t.Fatal(err)
+	}
+	if err := to.Receive(n.t.Context(), author(link[0]), encoded); err != nil {
+		// Its author became a member above the receiver's height.
+		if early := !to.ever[b.Author]; !early || !errors.Is(err, ErrAuthor) {
+			n.t.Fatal(err)
+		}
+		return
 	}
 	from.Acknowledge(author(link[1]), b.Hash(testChain))
 }
@@ -128,7 +165,7 @@ func (n *network) reopen(*rapid.T) {
 
 // decide makes a block final: some node proposes it, another votes for it.
 func (n *network) decide(*rapid.T) {
-	i, j := n.node("leader"), n.node("voter")
+	i, j := n.member("leader"), n.member("voter")
 	leader, voter := n.nodes[i], n.nodes[j]
 	n.catchUp(leader, len(n.blocks))
 	n.catchUp(voter, len(n.blocks))
@@ -149,7 +186,7 @@ func (n *network) decide(*rapid.T) {
 	if !slices.Equal(got.IDs, block.IDs) {
 		n.t.Fatalf("the leader sees %q, the voter %q", texts(block.Messages), texts(got.Messages))
 	}
-	n.blocks = append(n.blocks, block)
+	n.append(block)
 	for _, m := range block.Messages {
 		text := string(m.Data)
 		if height, twice := n.final[text]; twice {
@@ -159,8 +196,35 @@ func (n *network) decide(*rapid.T) {
 	}
 }
 
+func (n *network) append(block Body) {
+	n.sets = append(n.sets, n.open())
+	n.blocks = append(n.blocks, block)
+}
+
+// change makes a block final that changes the set: some members stay, newcomers come, also all of
+// them at once.
+func (n *network) change(*rapid.T) {
+	var members []int
+	for i := range n.nodes {
+		if n.memberAt(i, uint64(len(n.blocks))) && rapid.Bool().Draw(n.t, "stays") {
+			members = append(members, i)
+		}
+	}
+	for len(n.nodes) < maxNodes && (len(members) == 0 || len(members) < 4 && rapid.Bool().Draw(n.t, "comes")) {
+		members = append(members, len(n.nodes))
+		n.join()
+	}
+	if len(members) > 0 {
+		n.append(Body{})
+		n.sets[len(n.blocks)] = setOf(members...)
+	}
+}
+
 func (n *network) catchUp(node *testNode, height int) {
 	for node.height < uint64(height) {
+		if next := n.sets[node.height+1]; next != n.sets[node.height] {
+			node.SetMembers(next)
+		}
 		node.commit(n.t, n.blocks[node.height])
 	}
 }
@@ -184,7 +248,15 @@ func (n *network) restart(*rapid.T) {
 	node.Close()
 	height := node.height
 	indexed := height - uint64(len(node.recentBlocks))
-	n.nodes[i] = openNode(n.t, i, 3, node.storage, node.index, small, func(c *Config) { c.Height = indexed })
+	n.nodes[i] = openNode(n.t, i, 3, node.storage, node.index, small, func(c *Config) {
+		c.Height, c.Set = indexed, n.sets[height]
+		for j := range n.nodes {
+			if node.ever[author(j)] && !n.memberAt(j, height) {
+				c.Former = append(c.Former, author(j))
+			}
+		}
+	})
+	n.nodes[i].SetPeers(keys(span(0, maxNodes)...))
 	for _, b := range n.blocks[indexed:height] {
 		if err := n.nodes[i].Committed(n.nodes[i].height+1, b.Refs, b.IDs); err != nil {
 			n.t.Fatal(err)
@@ -220,6 +292,16 @@ func (n *network) checkNode(i int, node *testNode) {
 	if s.Messages != live || s.Batches != batches || s.Bytes != bytes || len(node.byHash) != batches {
 		n.t.Fatalf("node %d: counted %d messages in %d batches of %d bytes, told of %+v", i, live, batches, bytes, s)
 	}
+	held := 0
+	for _, e := range node.slots {
+		if e != nil && e.held {
+			held += e.live
+		}
+	}
+	member := n.memberAt(i, node.height)
+	if s.Held != held || s.Left != (node.ever[author(i)] && !member) || member && held > 0 || node.member != member {
+		n.t.Fatalf("node %d (a member: %v): %d messages held, told of %+v", i, member, held, s)
+	}
 	places := len(node.pending)
 	for _, others := range node.others {
 		places += len(others)
@@ -237,6 +319,10 @@ func (n *network) checkNode(i int, node *testNode) {
 // finish lets every batch come everywhere, and then checks that everything accepted was ordered, in
 // the order of each connection.
 func (n *network) finish() {
+	for _, node := range n.nodes {
+		n.catchUp(node, len(n.blocks))
+	}
+	sleep(relayAfter)
 	for i := range n.nodes {
 		for j := range n.nodes {
 			if i != j {
@@ -251,8 +337,11 @@ func (n *network) finish() {
 		before := len(n.final)
 		for i := range n.nodes {
 			n.catchUp(n.nodes[i], len(n.blocks))
+			if !n.memberAt(i, uint64(len(n.blocks))) {
+				continue
+			}
 			block := n.nodes[i].selected(n.t)
-			n.blocks = append(n.blocks, block)
+			n.append(block)
 			for _, m := range block.Messages {
 				if height, twice := n.final[string(m.Data)]; twice {
 					n.t.Fatalf("%q is ordered at %d and at %d", m.Data, height, len(n.blocks))
@@ -285,7 +374,7 @@ func (n *network) finish() {
 	}
 	for i, node := range n.nodes {
 		n.catchUp(node, len(n.blocks))
-		if s := node.Stats(); s.Messages != 0 {
+		if s := node.Stats(); s.Messages != 0 || s.Held != 0 {
 			n.t.Fatalf("node %d is left with %+v", i, s)
 		}
 		// A block more takes what came when its messages were final already.
@@ -297,7 +386,7 @@ func (n *network) finish() {
 	}
 }
 
-// Under any actions of nodes, and any losses between them: every message accepted is ordered
+// Under any actions of nodes, any changes of the set, and any losses between nodes: every message accepted is ordered
 // exactly once, every node that resolves a block sees the same messages, and each connection's
 // messages keep their order.
 //
@@ -314,6 +403,7 @@ func TestEveryAcceptedMessageIsOrderedOnce(t *testing.T) {
 				"deliver": n.deliver,
 				"reopen":  n.reopen,
 				"decide":  n.decide,
+				"change":  n.change,
 				"commit":  n.commitOne,
 				"index":   n.letIndexFollow,
 				"restart": n.restart,

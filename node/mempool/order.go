@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
@@ -50,7 +51,8 @@ func (p *Pool) Select(parent uint64, maxBytes int) (Body, error) {
 }
 
 // Resolve returns the body of a block on top of height parent that has these references. Every node
-// that is at parent and holds the batches durably gets the same. Resolve waits for missing batches
+// that is at parent and holds the batches durably gets the same. A body may name batches of every
+// author that is in the set of its height or was in an earlier one. Resolve waits for missing batches
 // until ctx is done, since they may be on their way. It returns those still missing then, each
 // once, without a body. The error is [ErrHeight] if the pool's height is or becomes another than
 // parent, [ErrBody] if no valid block has such a body, [ErrClosed].
@@ -66,6 +68,9 @@ func (p *Pool) Resolve(ctx context.Context, parent uint64, refs []chain.BatchRef
 		}
 		if p.closed {
 			return Body{}, nil, ErrClosed
+		}
+		if i := slices.IndexFunc(refs, func(r chain.BatchRef) bool { return !p.ever[r.Author] }); i >= 0 {
+			return Body{}, nil, fmt.Errorf("%w: a batch of %v, which is in no set up to this height", ErrBody, refs[i].Author)
 		}
 		missing := p.missing(refs)
 		if len(missing) == 0 {
@@ -111,7 +116,7 @@ func (p *Pool) resolve(refs []chain.BatchRef) (Body, error) {
 	gross, count := 0, 0
 	for _, r := range refs {
 		e := p.byHash[r.Hash]
-		if author := p.cfg.Authors[e.author]; author != r.Author {
+		if author := e.queue.author; author != r.Author {
 			return Body{}, fmt.Errorf("%w: batch %v is of %v, not of %v", ErrBody, r.Hash, author, r.Author)
 		}
 		if seen[e] {
@@ -147,7 +152,7 @@ func (p *Pool) body(entries []*entry, count int) Body {
 	// An id that stands once in the pool cannot be repeated: only shared batches are looked at.
 	var seen map[chain.Hash]bool
 	for i, e := range entries {
-		b.Refs[i] = chain.BatchRef{Author: p.cfg.Authors[e.author], Hash: e.hash}
+		b.Refs[i] = chain.BatchRef{Author: e.queue.author, Hash: e.hash}
 		if e.live == len(e.ids) && !e.shared {
 			b.Messages = append(b.Messages, e.messages...)
 			b.IDs = append(b.IDs, e.ids...)

@@ -16,11 +16,6 @@ type Pool struct {
 	cfg     Config
 	metrics *metrics
 	public  chain.PublicKey
-	authors map[chain.PublicKey]int
-	// self is this node's index in authors, -1 if it is none of them.
-	self          int
-	shareBytes    int64
-	shareMessages int
 
 	filter *filter
 	space  space
@@ -47,7 +42,12 @@ type Pool struct {
 	// peak is the largest size of pending since it was made.
 	peak   int
 	byHash map[chain.Hash]*entry
-	queues []*queue
+	members
+	// queues has one for each author that may push or has a batch here. own is this node's, nil
+	// while it was never a member.
+	queues   []*queue
+	byAuthor map[chain.PublicKey]*queue
+	own      *queue
 	// drained are stored batches without a message left to order, still on disk.
 	drained  []*entry
 	bytes    int64
@@ -78,28 +78,23 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 		return nil, err
 	}
 	p := &Pool{
-		cfg:           cfg,
-		public:        chain.PublicKeyOf(cfg.Key),
-		authors:       make(map[chain.PublicKey]int, len(cfg.Authors)),
-		shareBytes:    cfg.MaxPoolBytes / int64(len(cfg.Authors)),
-		shareMessages: cfg.MaxPoolMessages / len(cfg.Authors),
-		filter:        newFilter(firstLayer, uint64(cfg.MaxFilterBytes)*8),
-		height:        cfg.Height,
-		recent:        map[chain.Hash]standing{},
-		space:         space{free: cfg.FreeDisk, logger: cfg.Logger},
-		pending:       map[chain.Hash]place{},
-		others:        map[chain.Hash][]place{},
-		byHash:        map[chain.Hash]*entry{},
-		waiters:       map[chain.Hash][]waiting{},
-		formed:        make(chan struct{}, 1),
-		ready:         make(chan struct{}, 1),
-		done:          make(chan struct{}),
+		cfg:      cfg,
+		public:   chain.PublicKeyOf(cfg.Key),
+		members:  newMembers(cfg.Former),
+		filter:   newFilter(firstLayer, uint64(cfg.MaxFilterBytes)*8),
+		height:   cfg.Height,
+		recent:   map[chain.Hash]standing{},
+		space:    space{free: cfg.FreeDisk, logger: cfg.Logger},
+		pending:  map[chain.Hash]place{},
+		others:   map[chain.Hash][]place{},
+		byHash:   map[chain.Hash]*entry{},
+		byAuthor: map[chain.PublicKey]*queue{},
+		waiters:  map[chain.Hash][]waiting{},
+		formed:   make(chan struct{}, 1),
+		ready:    make(chan struct{}, 1),
+		done:     make(chan struct{}),
 	}
-	for i, a := range cfg.Authors {
-		p.authors[a] = i
-		p.queues = append(p.queues, &queue{byPosition: map[position]*entry{}, bases: map[uint64]uint64{}})
-	}
-	p.self = slices.Index(cfg.Authors, p.public)
+	p.SetMembers(cfg.Set)
 	p.metrics = newMetrics(cfg.Registerer, p)
 	if err := p.restore(ctx); err != nil {
 		return nil, fmt.Errorf("mempool: restore: %w", err)
@@ -123,34 +118,35 @@ func (p *Pool) restore(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("batch %v: %w", s.Hash, err)
 		}
-		author, ok := p.authors[b.Author]
-		if !ok {
+		if !p.ever[b.Author] {
 			p.cfg.Logger.Warn("the author of a stored batch is not one of this chain: the batch is left on disk", "hash", s.Hash, "author", b.Author)
 			return nil
 		}
 		if p.byHash[s.Hash] != nil {
 			return nil
 		}
-		e := newEntry(author, s.Hash, s.Data, b)
+		e := newEntry(p.queue(b.Author), s.Hash, s.Data, b)
 		known, err := p.lookup(e.ids)
 		if err != nil {
 			return err
 		}
 		p.register(e, known)
-		if author == p.self {
+		if e.queue == p.own {
 			e.acknowledged = make(chan struct{})
 		}
 		p.enqueue(e)
 		return nil
 	})
-	if p.self >= 0 {
+	if q := p.own; q != nil {
 		// Of this node's own batches none can be missing.
-		q := p.queues[p.self]
 		for _, e := range q.entries {
 			if _, ok := q.bases[e.position.incarnation]; !ok {
 				q.bases[e.position.incarnation] = e.position.number - 1
 			}
 		}
+	}
+	if p.left() {
+		p.hold() // which batches came before it left is not recorded
 	}
 	return err
 }
@@ -174,9 +170,9 @@ func (p *Pool) beginIncarnation(ctx context.Context) error {
 // incarnationName is where the last incarnation is kept in storage.
 const incarnationName = "mempool/incarnation"
 
-func newEntry(author int, hash chain.Hash, encoded []byte, b *chain.Batch) *entry {
+func newEntry(q *queue, hash chain.Hash, encoded []byte, b *chain.Batch) *entry {
 	e := &entry{
-		author: author, position: position{b.Incarnation, b.Number}, hash: hash, encoded: encoded, messages: b.Messages,
+		queue: q, position: position{b.Incarnation, b.Number}, hash: hash, encoded: encoded, messages: b.Messages,
 		ids: make([]chain.Hash, len(b.Messages)), bytes: b.Size(), written: make(chan struct{}),
 	}
 	for i, m := range b.Messages {
@@ -232,25 +228,20 @@ type Stats struct {
 	// pool, Bytes the room that these take of MaxBytes.
 	Messages, Batches int
 	Bytes, MaxBytes   int64
-	// Authors has one element for each of Config.Authors.
-	Authors []AuthorStats
-}
-
-// AuthorStats is the room that the batches of one author take of the pool.
-type AuthorStats struct {
-	Author            chain.PublicKey
-	Bytes             int64
-	Messages, Batches int
+	// Left is set on a node that was a member and is none any more. Held is then the number of
+	// messages that were in the pool when it left and are not final: nothing that a client was
+	// promised is lost with this node once Held is 0.
+	Left bool
+	Held int
 }
 
 // Stats returns how full the pool is.
 func (p *Pool) Stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := Stats{Messages: p.live, Bytes: p.bytes, MaxBytes: p.cfg.MaxPoolBytes, Authors: make([]AuthorStats, len(p.queues))}
-	for i, q := range p.queues {
+	s := Stats{Messages: p.live, Bytes: p.bytes, MaxBytes: p.capacity, Left: p.left(), Held: p.held}
+	for _, q := range p.queues {
 		s.Batches += q.batches
-		s.Authors[i] = AuthorStats{Author: p.cfg.Authors[i], Bytes: q.bytes, Messages: q.messages, Batches: q.batches}
 	}
 	return s
 }
@@ -269,10 +260,9 @@ func (p *Pool) register(e *entry, known map[int]standing) {
 		}
 		p.addPlace(e, i, id)
 	}
-	q := p.queues[e.author]
 	p.byHash[e.hash] = e
-	q.add(e)
-	p.charge(e.author, len(e.ids), int64(e.bytes+batchOverhead), 1)
+	e.queue.add(e)
+	p.charge(e.queue, len(e.ids), int64(e.bytes+batchOverhead), 1)
 }
 
 func (p *Pool) takeSlot(e *entry) {
@@ -317,8 +307,7 @@ func (p *Pool) removePlace(e *entry, i int, id chain.Hash) {
 	}
 }
 
-func (p *Pool) charge(author, messages int, bytes int64, batches int) {
-	q := p.queues[author]
+func (p *Pool) charge(q *queue, messages int, bytes int64, batches int) {
 	q.messages += messages
 	q.bytes += bytes
 	q.batches += batches
@@ -330,18 +319,15 @@ func (p *Pool) enqueue(e *entry) {
 	p.sequence++
 	e.stored, e.arrived, e.sequence = true, time.Now(), p.sequence
 	close(e.written)
-	if p.cfg.Acknowledgements == 0 {
-		e.ack()
-	}
+	p.acknowledge(e)
 	if e.live == 0 {
-		p.queues[e.author].emptied(e.position)
+		e.queue.emptied(e.position)
 		e.drained = true
 		p.drained = append(p.drained, e)
 		e.ack()
 	} else {
-		q := p.queues[e.author]
-		q.insert(e)
-		p.arm(q, e.arrived)
+		e.queue.insert(e)
+		p.arm(e.queue, e.arrived)
 	}
 	p.wakeResolvers()
 }
@@ -354,6 +340,9 @@ func (p *Pool) fail(e *entry, err error) {
 			p.live--
 		}
 	}
+	if e.held {
+		p.held -= e.live
+	}
 	e.err = err
 	close(e.written)
 	p.discard(e)
@@ -362,12 +351,13 @@ func (p *Pool) fail(e *entry, err error) {
 // discard releases the room that e takes of the pool; its ids have no place any more.
 func (p *Pool) discard(e *entry) {
 	if e.encoded != nil {
-		p.queues[e.author].remove(e)
+		e.queue.remove(e)
 		delete(p.byHash, e.hash)
 	}
-	p.charge(e.author, -len(e.ids), -int64(e.bytes+batchOverhead), -1)
+	p.charge(e.queue, -len(e.ids), -int64(e.bytes+batchOverhead), -1)
 	p.slots[e.slot] = nil
 	p.freeSlots = append(p.freeSlots, e.slot)
+	p.dropQueue(e.queue)
 }
 
 // arm has Ready signalled when the wait for the hole before the front of q is over.

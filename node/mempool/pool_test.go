@@ -33,12 +33,22 @@ type tb interface {
 
 func author(i int) chain.PublicKey { return chain.PublicKeyOf(testKey(i)) }
 
-func authors(n int) []chain.PublicKey {
-	keys := make([]chain.PublicKey, n)
-	for i := range keys {
-		keys[i] = author(i)
+// span returns the numbers from first on, n of them.
+func span(first, n int) []int {
+	numbers := make([]int, n)
+	for i := range numbers {
+		numbers[i] = first + i
 	}
-	return keys
+	return numbers
+}
+
+// setOf returns a set of nodes of which all have to sign: it asks for no acknowledgements.
+func setOf(nodes ...int) *chain.ValidatorSet {
+	s := &chain.ValidatorSet{Threshold: uint32(len(nodes))}
+	for _, i := range nodes {
+		s.Validators = append(s.Validators, chain.Validator{PublicKey: author(i)})
+	}
+	return s
 }
 
 func message(format string, args ...any) chain.Message {
@@ -183,7 +193,7 @@ func openNode(t tb, i, n int, storage *memoryStorage, index *memoryIndex, config
 	t.Helper()
 	node := &testNode{storage: storage, index: index}
 	cfg := Config{
-		Key: testKey(i), ChainID: testChain, MaxMessageBytes: 1 << 10, MaxBlockBytes: 64 << 10, Authors: authors(n),
+		Key: testKey(i), ChainID: testChain, MaxMessageBytes: 1 << 10, MaxBlockBytes: 64 << 10, Set: setOf(span(0, n)...),
 		Storage: storage, Index: index,
 		Replicator: pushes(func(_ chain.Hash, encoded []byte) {
 			node.mu.Lock()

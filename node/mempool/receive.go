@@ -7,7 +7,7 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// fetchedBlocks is how many blocks' worth of fetched batches the pool takes beyond MaxPoolBytes.
+// fetchedBlocks is how many blocks' worth of fetched batches the pool takes beyond all shares.
 const fetchedBlocks = 8
 
 // Receive takes a batch that the peer from pushed, its own or another's. When it returns nil the
@@ -22,8 +22,8 @@ func (p *Pool) Receive(ctx context.Context, from chain.PublicKey, encoded []byte
 }
 
 // ReceiveFetched takes a batch that a proposed block refers to. It is like Receive, but regardless
-// of the author's share and of the free disk space, so that these hold up no block. A bound on such
-// batches remains.
+// of the author's share and of the free disk space, so that these hold up no block. Its author may
+// have left the set at any time before. A bound on such batches remains.
 func (p *Pool) ReceiveFetched(ctx context.Context, from chain.PublicKey, encoded []byte) error {
 	return p.received(p.receive(ctx, from, encoded, true))
 }
@@ -40,21 +40,12 @@ func (p *Pool) receive(ctx context.Context, from chain.PublicKey, encoded []byte
 	if err != nil {
 		return err
 	}
-	author, ok := p.authors[b.Author]
-	if !ok {
-		return fmt.Errorf("batch of %v: %w", b.Author, ErrAuthor)
-	}
 	if !fetched {
 		if err := p.space.check(); err != nil {
 			return err
 		}
 	}
-	p.mu.Lock()
-	held := p.queues[author].find(position{b.Incarnation, b.Number}, encoded)
-	if held == nil {
-		err = p.room(author, b, fetched)
-	}
-	p.mu.Unlock()
+	held, err := p.find(b, encoded, fetched)
 	switch {
 	case held != nil:
 		return p.acknowledgeAgain(ctx, held, from)
@@ -66,12 +57,11 @@ func (p *Pool) receive(ctx context.Context, from chain.PublicKey, encoded []byte
 	if err != nil {
 		return err
 	}
-	e := newEntry(author, hash, encoded, b)
-	e.addHolders(p, from)
-	switch held, err = p.admit(e, b, fetched); {
+	e, held, err := p.admit(hash, encoded, b, from, fetched)
+	switch {
 	case held != nil:
 		return p.acknowledgeAgain(ctx, held, from)
-	case err != nil || e.written == nil:
+	case err != nil || e == nil:
 		return err
 	}
 	// This is not cancelled: the pool must know whether the batch is on disk.
@@ -93,52 +83,63 @@ func (p *Pool) receive(ctx context.Context, from chain.PublicKey, encoded []byte
 	return nil
 }
 
-// addHolders notes that the author holds the batch, and the peer that sent it.
-func (e *entry) addHolders(p *Pool, from chain.PublicKey) {
-	if e.author != p.self {
-		e.holders.add(e.author)
-	} else if e.acknowledged == nil {
-		e.acknowledged = make(chan struct{})
+// find returns the batch if it is here already, else an error if it may not come.
+func (p *Pool) find(b *chain.Batch, encoded []byte, fetched bool) (held *entry, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if q := p.byAuthor[b.Author]; q != nil {
+		if held := q.find(position{b.Incarnation, b.Number}, encoded); held != nil {
+			return held, nil
+		}
 	}
-	if i, ok := p.authors[from]; ok && i != p.self {
-		e.holders.add(i)
-	}
+	return nil, p.room(b, fetched)
 }
 
-// admit registers e, to be stored. If the batch is there already, it returns that one. If nothing
-// of e is left to order, it does not take e and sets e.written to nil.
-func (p *Pool) admit(e *entry, b *chain.Batch, fetched bool) (held *entry, err error) {
+// admit registers a verified batch, to be stored, and returns its entry. If the batch is there
+// already, it returns that one as held. If nothing is left to order of it, it returns neither.
+func (p *Pool) admit(
+	hash chain.Hash, encoded []byte, b *chain.Batch, from chain.PublicKey, fetched bool,
+) (taken, held *entry, err error) {
+	e := newEntry(nil, hash, encoded, b)
 	p.finality.RLock()
 	defer p.finality.RUnlock()
 	known, err := p.lookup(e.ids)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if held := p.byHash[e.hash]; held != nil {
-		return held, nil
+		return nil, held, nil
 	}
-	q := p.queues[e.author]
 	if !fetched && p.allFinal(e.ids, known) {
-		q.emptied(e.position)
-		e.written = nil
-		return nil, nil
+		if q := p.byAuthor[b.Author]; q != nil {
+			q.emptied(e.position)
+		}
+		return nil, nil, nil
 	}
-	if err := p.room(e.author, b, fetched); err != nil {
-		return nil, err
+	// The set may have changed since find.
+	if err := p.room(b, fetched); err != nil {
+		return nil, nil, err
 	}
+	q := p.queue(b.Author)
+	e.queue = q
+	if q == p.own {
+		e.acknowledged = make(chan struct{})
+	}
+	p.addHolder(e, b.Author)
+	p.addHolder(e, from)
 	if other := q.byPosition[e.position]; other != nil {
 		p.metrics.equivocations.Inc()
 		if !q.equivocated {
 			q.equivocated = true
 			p.cfg.Logger.Warn("a validator signed two batches with the same number",
-				"author", p.cfg.Authors[e.author], "incarnation", e.position.incarnation, "number", e.position.number,
+				"author", q.author, "incarnation", e.position.incarnation, "number", e.position.number,
 				"hash", e.hash, "other", other.hash)
 		}
 	}
 	p.register(e, known)
-	return nil, nil
+	return e, nil, nil
 }
 
 func (p *Pool) allFinal(ids []chain.Hash, known map[int]standing) bool {
@@ -150,18 +151,22 @@ func (p *Pool) allFinal(ids []chain.Hash, known map[int]standing) bool {
 	return true
 }
 
-// room returns why there is no room for b, nil if there is.
-func (p *Pool) room(author int, b *chain.Batch, fetched bool) error {
+// room returns why b may not come, nil if it may.
+func (p *Pool) room(b *chain.Batch, fetched bool) error {
 	if p.closed {
 		return ErrClosed
 	}
-	q, bytes := p.queues[author], int64(b.Size()+batchOverhead)
+	if !p.ever[b.Author] || !fetched && !p.pushes(b.Author) {
+		return fmt.Errorf("batch of %v: %w", b.Author, ErrAuthor)
+	}
+	bytes := int64(b.Size() + batchOverhead)
 	if fetched {
-		if limit := p.cfg.MaxPoolBytes + fetchedBlocks*int64(p.cfg.MaxBlockBytes); p.bytes+bytes > limit {
+		if limit := p.capacity + p.carried + fetchedBlocks*int64(p.cfg.MaxBlockBytes); p.bytes+bytes > limit {
 			return fmt.Errorf("%w: %d bytes of all authors, the limit for fetched batches is %d", ErrShare, p.bytes, limit)
 		}
 		return nil
 	}
+	q := p.byAuthor[b.Author]
 	if q.bytes+bytes > p.shareBytes || q.messages+len(b.Messages) > p.shareMessages {
 		return fmt.Errorf("%w: %d of %d bytes, %d of %d messages", ErrShare, q.bytes, p.shareBytes, q.messages, p.shareMessages)
 	}

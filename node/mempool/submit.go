@@ -56,8 +56,11 @@ func (p *Pool) Submit(ctx context.Context, messages []chain.Message) ([]Result, 
 
 // validate checks messages as far as the limits go, without looking at the pool.
 func (p *Pool) validate(messages []chain.Message) error {
-	if p.self < 0 {
-		return fmt.Errorf("%w: this node is an observer and accepts no messages", ErrAuthor)
+	p.mu.Lock()
+	member, shareBytes, shareMessages := p.member, p.shareBytes, p.shareMessages
+	p.mu.Unlock()
+	if !member {
+		return errObserver
 	}
 	if len(messages) == 0 {
 		return ErrEmpty
@@ -75,9 +78,9 @@ func (p *Pool) validate(messages []chain.Message) error {
 	if len(messages) > MaxSubmitMessages || size > MaxSubmitBytes {
 		return fmt.Errorf("%w: at most %d messages and %d bytes are accepted", ErrTooMany, MaxSubmitMessages, MaxSubmitBytes)
 	}
-	if n := len(messages); n > p.shareMessages || p.taken(n, size+8*n) > p.shareBytes {
+	if n := len(messages); n > shareMessages || p.taken(n, size+8*n) > shareBytes {
 		return fmt.Errorf("%w: it exceeds this node's share of the pool (at most %d messages and %d bytes)",
-			ErrTooMany, p.shareMessages, p.shareBytes)
+			ErrTooMany, shareMessages, shareBytes)
 	}
 	return p.space.check()
 }
@@ -85,7 +88,10 @@ func (p *Pool) validate(messages []chain.Message) error {
 // Accepting returns nil if this node accepts messages while there is room in the pool, else why it
 // does not: [ErrAuthor] on an observer, [ErrStorageLow].
 func (p *Pool) Accepting() error {
-	if p.self < 0 {
+	p.mu.Lock()
+	member := p.member
+	p.mu.Unlock()
+	if !member {
 		return ErrAuthor
 	}
 	return p.space.writable()
@@ -105,6 +111,9 @@ func (p *Pool) accept(messages []chain.Message, ids []chain.Hash) ([]Result, []*
 	if p.closed {
 		return nil, nil, ErrClosed
 	}
+	if !p.member { // it has left since validate
+		return nil, nil, errObserver
+	}
 	if !p.fits(messages, ids, known) {
 		return nil, nil, &FullError{RetryAfter: p.retryAfter()}
 	}
@@ -123,7 +132,7 @@ func (p *Pool) accept(messages []chain.Message, ids []chain.Hash) ([]Result, []*
 			accepted++
 		}
 		// Consecutive messages are mostly in the same batch.
-		if (!e.stored || e.author == p.self) && (len(awaited) == 0 || awaited[len(awaited)-1] != e) && !slices.Contains(awaited, e) {
+		if (!e.stored || e.queue == p.own) && (len(awaited) == 0 || awaited[len(awaited)-1] != e) && !slices.Contains(awaited, e) {
 			awaited = append(awaited, e)
 		}
 	}
@@ -140,7 +149,7 @@ func (p *Pool) accept(messages []chain.Message, ids []chain.Hash) ([]Result, []*
 
 // fits reports whether this node's share has room for the new ones of messages.
 func (p *Pool) fits(messages []chain.Message, ids []chain.Hash, known map[int]standing) bool {
-	q := p.queues[p.self]
+	q := p.own
 	fits := func(n, bytes int) bool {
 		return q.messages+n <= p.shareMessages && q.bytes+p.taken(n, bytes) <= p.shareBytes
 	}
@@ -205,7 +214,7 @@ func (p *Pool) vouching(id chain.Hash) *entry {
 }
 
 func (p *Pool) vouches(e *entry) bool {
-	return e.author == p.self || e.holders.count() >= p.cfg.Acknowledgements
+	return e.queue == p.own || e.holders.count() >= p.needed()
 }
 
 // form appends a message to the newest batch being formed, or begins one for so many.
@@ -217,12 +226,12 @@ func (p *Pool) form(m chain.Message, id chain.Hash, expected int) *entry {
 	if e == nil || len(e.ids) == maxBatchMessages || e.bytes+m.Size() > p.batchBytes() {
 		expected = min(expected, maxBatchMessages, 1+p.batchBytes()/m.Size())
 		e = &entry{
-			author: p.self, written: make(chan struct{}), acknowledged: make(chan struct{}),
+			queue: p.own, written: make(chan struct{}), acknowledged: make(chan struct{}),
 			messages: make([]chain.Message, 0, expected), ids: make([]chain.Hash, 0, expected),
 		}
 		p.takeSlot(e)
 		p.forming = append(p.forming, e)
-		p.charge(p.self, 0, batchOverhead, 1)
+		p.charge(p.own, 0, batchOverhead, 1)
 	}
 	e.messages = append(e.messages, m)
 	e.ids = append(e.ids, id)
@@ -232,7 +241,7 @@ func (p *Pool) form(m chain.Message, id chain.Hash, expected int) *entry {
 	e.liveBytes += size
 	e.live++
 	p.live++
-	p.charge(p.self, 1, int64(size), 0)
+	p.charge(p.own, 1, int64(size), 0)
 	return e
 }
 
@@ -243,7 +252,7 @@ const ackWaits = 10
 // and again as long as there are links to as many peers, which then are only slow.
 func (p *Pool) awaitPeers(ctx context.Context, awaited []*entry) error {
 	for _, e := range awaited {
-		if e.author != p.self {
+		if e.acknowledged == nil { // of another author
 			continue
 		}
 		for round := time.Duration(1); ; round++ {
@@ -254,7 +263,7 @@ func (p *Pool) awaitPeers(ctx context.Context, awaited []*entry) error {
 			if !errors.Is(err, errSlow) {
 				return err
 			}
-			if round == ackWaits || p.cfg.Linked == nil || p.cfg.Linked() < p.cfg.Acknowledgements {
+			if round == ackWaits || p.cfg.Linked == nil || p.cfg.Linked() < p.acknowledgements() {
 				p.metrics.unacknowledged.Inc()
 				break
 			}
@@ -340,7 +349,7 @@ func (p *Pool) store(formed []*entry) {
 		e.hash, e.encoded, e.messages = stored[i].Hash, stored[i].Data, signed[i].Messages
 		e.position = position{signed[i].Incarnation, signed[i].Number}
 		p.byHash[e.hash] = e
-		p.queues[p.self].add(e)
+		p.own.add(e)
 		p.enqueue(e)
 	}
 	p.mu.Unlock()

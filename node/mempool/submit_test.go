@@ -398,7 +398,7 @@ func TestSubmitWaitsLongerForPeersThatAreLinked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		linked := 2
 		n := newNode(t, 0, 7, func(c *Config) {
-			c.Acknowledgements = 2
+			c.Set.Threshold -= 2
 			c.Linked = func() int { return linked }
 		})
 		start := time.Now()
@@ -418,7 +418,7 @@ func TestSubmitWaitsLongerForPeersThatAreLinked(t *testing.T) {
 // Promise 18.
 func TestSubmitWaitsForAcknowledgements(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNode(t, 0, 7, func(c *Config) { c.Acknowledgements = 2 })
+		n := newNode(t, 0, 7, func(c *Config) { c.Set.Threshold = 5 })
 		start := time.Now()
 		answered := make(chan time.Duration, 1)
 		submit := func(text string) {
@@ -476,7 +476,7 @@ func TestSubmitWaitsForAcknowledgements(t *testing.T) {
 
 // Promise 18.
 func TestAMessageHeldByTooFewPeersIsTakenIntoAnOwnBatchToo(t *testing.T) {
-	n := newNode(t, 0, 7, func(c *Config) { c.Acknowledgements, c.AckWait = 2, time.Nanosecond })
+	n := newNode(t, 0, 7, func(c *Config) { c.Set.Threshold, c.AckWait = 5, time.Nanosecond })
 	ref := n.receive(t, 1, 1, 1, message("a"))
 	n.submit(t, message("a"))
 	if n.storage.len() != 2 {

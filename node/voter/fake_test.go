@@ -175,9 +175,11 @@ func newRoom(t *testing.T, n int, threshold uint32, delta time.Duration) *room {
 	}
 	r.votes = &fakeVotes{journal: r.journal}
 	final := ledgertest.Open(t, r.genesis)
+	unanimous := *r.genesis.Set() // n-t is 0: no submission waits for peers
+	unanimous.Threshold = uint32(n)
 	pool, err := mempool.Open(t.Context(), mempool.Config{
 		Key: r.keys[0], ChainID: r.genesis.ChainID, MaxMessageBytes: int(r.genesis.Parameters.MaxMessageBytes),
-		MaxBlockBytes: int(r.genesis.Parameters.MaxBlockBytes), Authors: peers, Storage: new(memoryBatches), Index: noIndex{},
+		MaxBlockBytes: int(r.genesis.Parameters.MaxBlockBytes), Set: &unanimous, Storage: new(memoryBatches), Index: noIndex{},
 		Replicator: noPeers{},
 	})
 	if err != nil {

@@ -1,0 +1,182 @@
+package mempool
+
+import (
+	"slices"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// seats is how many members a set of holders has room for: more than chain.MaxValidators, the most
+// at a time. Seats of members that left are given to newcomers.
+const seats = 128
+
+// members says who may push batches, how many of them have to hold one, and how much room each has.
+// All of it follows from the validator set of the height above the pool's, those before, and the
+// peers file.
+type members struct {
+	// ever are all nodes that are or were in the set: a block may refer to batches of any of them.
+	ever map[chain.PublicKey]bool
+	// seat has a place in entry.holders for each member, free are the places that nobody has.
+	seat map[chain.PublicKey]int
+	free []int
+	// member says that this node is one.
+	member          bool
+	size, threshold int
+	// peers are in the peers file, leavers those of them that were members and are none any more.
+	peers   []chain.PublicKey
+	leavers map[chain.PublicKey]bool
+	// shareBytes and shareMessages are the room of each author that may push. capacity is that of
+	// all of them together. carried is what the pool had beyond it when the shares changed.
+	shareBytes, capacity, carried int64
+	shareMessages                 int
+	// held counts the messages of the entries that are marked so.
+	held int
+}
+
+func newMembers(former []chain.PublicKey) members {
+	m := members{ever: map[chain.PublicKey]bool{}, seat: map[chain.PublicKey]int{}, leavers: map[chain.PublicKey]bool{}}
+	for _, key := range former {
+		m.ever[key] = true
+	}
+	for i := range seats {
+		m.free = append(m.free, seats-1-i)
+	}
+	return m
+}
+
+// pushes reports whether the author's batches are taken when they are pushed.
+func (m *members) pushes(author chain.PublicKey) bool {
+	_, ok := m.seat[author]
+	return ok || m.leavers[author]
+}
+
+// needed is the number of other members that have to hold a batch of this node: n-t, so that one
+// holds it when n-t members are lost. A node that left is no member: one more has to.
+func (m *members) needed() int {
+	if m.member {
+		return m.size - m.threshold
+	}
+	return m.size - m.threshold + 1
+}
+
+func (p *Pool) acknowledgements() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.needed()
+}
+
+// left reports whether this node was a member and is none any more.
+func (p *Pool) left() bool { return !p.member && p.ever[p.public] }
+
+// SetMembers names the set that decides the height above the next block that is handed over with
+// [Pool.Committed]. It comes before that call, once the block is durable. A member that left counts
+// no more among those that hold a batch: what then lacks holders is found by [Pool.Unacknowledged].
+// What left members wrote stays until it is ordered.
+func (p *Pool) SetMembers(set *chain.ValidatorSet) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var gone nodes
+	for key, seat := range p.seat {
+		if set.Index(key) < 0 {
+			gone.add(seat)
+			delete(p.seat, key)
+			p.free = append(p.free, seat)
+		}
+	}
+	for _, v := range set.Validators {
+		if _, ok := p.seat[v.PublicKey]; !ok {
+			last := len(p.free) - 1
+			p.seat[v.PublicKey] = p.free[last]
+			p.free = p.free[:last]
+			p.ever[v.PublicKey] = true
+		}
+	}
+	was := p.member
+	p.size, p.threshold, p.member = len(set.Validators), int(set.Threshold), set.Index(p.public) >= 0
+	if p.ever[p.public] {
+		p.own = p.queue(p.public)
+	}
+	for _, e := range p.slots {
+		if e != nil {
+			e.holders.without(gone)
+			p.addHolder(e, e.queue.author)
+			p.acknowledge(e)
+		}
+	}
+	if was && !p.member {
+		p.hold()
+	}
+	p.divide()
+}
+
+// SetPeers names the peers in the peers file. Batches of a peer that was a member are taken also
+// after it left, as long as it stands there: its messages are still ordered.
+func (p *Pool) SetPeers(peers []chain.PublicKey) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.peers = slices.Clone(peers)
+	p.divide()
+}
+
+// hold marks what is in the pool when this node leaves the set.
+func (p *Pool) hold() {
+	for _, e := range p.slots {
+		if e != nil && !e.held {
+			e.held = true
+			p.held += e.live
+		}
+	}
+}
+
+// divide gives each author that may push an equal share of the pool. A share that could not hold
+// the largest message would shut its author out.
+func (p *Pool) divide() {
+	clear(p.leavers)
+	for _, key := range p.peers {
+		if _, ok := p.seat[key]; !ok && p.ever[key] && len(p.leavers) < chain.MaxValidators {
+			p.leavers[key] = true
+		}
+	}
+	authors := len(p.seat) + len(p.leavers)
+	p.shareBytes = max(p.cfg.MaxPoolBytes/int64(authors), int64(p.cfg.MaxMessageBytes)+minShareRoom)
+	p.shareMessages = max(p.cfg.MaxPoolMessages/authors, 1)
+	p.capacity = max(p.cfg.MaxPoolBytes, p.shareBytes*int64(authors))
+	for key := range p.seat {
+		p.queue(key)
+	}
+	for key := range p.leavers {
+		p.queue(key)
+	}
+	p.carried = 0
+	for _, q := range slices.Clone(p.queues) {
+		if p.pushes(q.author) {
+			p.carried += max(0, q.bytes-p.shareBytes)
+		} else {
+			p.carried += q.bytes
+			p.dropQueue(q)
+		}
+	}
+}
+
+// queue returns the queue of an author, a new one if there is none.
+func (p *Pool) queue(author chain.PublicKey) *queue {
+	q := p.byAuthor[author]
+	if q == nil {
+		q = &queue{author: author, byPosition: map[position]*entry{}, bases: map[uint64]uint64{}}
+		p.byAuthor[author] = q
+		p.queues = append(p.queues, q)
+	}
+	return q
+}
+
+// dropQueue forgets an author that may not push any more, once none of its batches is here.
+func (p *Pool) dropQueue(q *queue) {
+	if q.batches > 0 || q == p.own || p.pushes(q.author) {
+		return
+	}
+	if q.timer != nil {
+		q.timer.Stop()
+	}
+	delete(p.byAuthor, q.author)
+	p.queues = slices.DeleteFunc(p.queues, func(o *queue) bool { return o == q })
+}
