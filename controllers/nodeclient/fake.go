@@ -13,6 +13,7 @@ type Fake struct {
 	mu       sync.Mutex
 	statuses map[string]Status
 	sets     map[string]Set
+	changes  map[string][]Change
 	errs     map[string]error
 	asked    map[string]int
 }
@@ -31,6 +32,13 @@ func (f *Fake) AnswerSet(name string, s Set) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	put(&f.sets, name, s)
+}
+
+// AnswerChanges makes a node answer with these changes, the first of generation 1.
+func (f *Fake) AnswerChanges(name string, changes ...Change) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	put(&f.changes, name, changes)
 }
 
 // Fail makes every request to a node fail, until Answer is called for it again.
@@ -95,6 +103,25 @@ func (f *Fake) Validators(ctx context.Context, node Node) (*Set, error) {
 		return nil, fmt.Errorf("fake %s: %w", node.Name, err)
 	}
 	return &s, nil
+}
+
+// Changes implements Client.
+func (f *Fake) Changes(ctx context.Context, node Node, from uint32) ([]Change, error) {
+	if _, err := f.Status(ctx, node); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	page := &changes{from: from}
+	for _, c := range f.changes[node.Name] {
+		if c.Next.Generation >= from && len(page.Changes) < MaxChanges {
+			page.Changes = append(page.Changes, c)
+		}
+	}
+	if err := page.check(); err != nil {
+		return nil, fmt.Errorf("fake %s: %w", node.Name, err)
+	}
+	return page.Changes, nil
 }
 
 func put[V any](m *map[string]V, name string, v V) {

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -82,6 +84,23 @@ func (h *HTTP) Validators(ctx context.Context, node Node) (*Set, error) {
 	return set, nil
 }
 
+// Changes implements Client. The answer does not name the node: a caller verifies changes by the
+// set before, so that it does not matter who served them.
+func (h *HTTP) Changes(ctx context.Context, node Node, from uint32) ([]Change, error) {
+	page := &changes{from: from}
+	query := url.Values{"from": {strconv.FormatUint(uint64(from), 10)}, "limit": {strconv.Itoa(MaxChanges)}}
+	if err := h.get(ctx, node, "/v1/changes?"+query.Encode(), page); err != nil {
+		return nil, err
+	}
+	return page.Changes, nil
+}
+
+// changes is a page of changes, asked for from a generation on.
+type changes struct {
+	from    uint32
+	Changes []Change `json:"changes"`
+}
+
 // answer is an answer that can check itself.
 type answer interface{ check() error }
 
@@ -94,7 +113,8 @@ func (h *HTTP) get(ctx context.Context, node Node, path string, out answer) erro
 }
 
 func (h *HTTP) ask(ctx context.Context, node Node, path string, out answer) error {
-	target := url.URL{Scheme: "http", Host: node.Address, Path: path}
+	path, query, _ := strings.Cut(path, "?")
+	target := url.URL{Scheme: "http", Host: node.Address, Path: path, RawQuery: query}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
 	if err != nil {
 		return err
@@ -151,7 +171,28 @@ func (s *Status) check() error {
 	if s.Validators < 1 || s.Validators > maxValidators || s.Threshold > s.Validators || 2*s.Threshold <= s.Validators {
 		return fmt.Errorf("threshold %d of %d validators, want more than half of 1 to %d", s.Threshold, s.Validators, maxValidators)
 	}
+	if len(s.Endorsements) > maxValidators {
+		return fmt.Errorf("%d endorsements, want at most %d", len(s.Endorsements), maxValidators)
+	}
 	s.Node, s.Reason, s.Versions.Node = cut(s.Node), cut(s.Reason), cut(s.Versions.Node)
+	for i := range s.Endorsements {
+		s.Endorsements[i].Name = cut(s.Endorsements[i].Name)
+	}
+	if s.Target != nil {
+		s.Target.Problem = cut(s.Target.Problem)
+	}
+	return nil
+}
+
+func (c *changes) check() error {
+	if len(c.Changes) > MaxChanges {
+		return fmt.Errorf("%d changes, want at most %d", len(c.Changes), MaxChanges)
+	}
+	for i := range c.Changes {
+		if got, want := uint64(c.Changes[i].Next.Generation), uint64(c.from)+uint64(i); got != want {
+			return fmt.Errorf("change %d is to generation %d, want %d", i, got, want)
+		}
+	}
 	return nil
 }
 

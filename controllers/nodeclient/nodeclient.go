@@ -69,8 +69,58 @@ type Status struct {
 	// Evidence is the number of pieces of evidence of broken voting rules that the node holds, by
 	// its own word.
 	Evidence uint64 `json:"evidence"`
+	// Generation is that of the set in force at the next height, as far as the node follows the
+	// chain.
+	Generation uint32 `json:"generation"`
+	// VoteStore says that the node has its vote store. VotesFromHeight is the height from which it
+	// may vote; nil while it may not vote at all.
+	VoteStore       bool    `json:"vote_store"`
+	VotesFromHeight *uint64 `json:"votes_from_height"`
+	// Target is the set that the node's peers file declares; nil if it declares none.
+	Target *Target `json:"target"`
+	// Endorsements are the newest endorsements that the node holds, by members of the set.
+	Endorsements []Endorsement `json:"endorsements"`
+	// Checkpoint is the one of the node's peers file; nil if that has none.
+	Checkpoint *chain.Checkpoint `json:"checkpoint"`
+	// Pool is the node's pool of messages that are not final.
+	Pool Pool `json:"pool"`
 	// Versions are the versions of the node's program and protocol.
 	Versions Versions `json:"versions"`
+}
+
+// Target is what a node reports of the target of its peers file.
+type Target struct {
+	// Generation is that of the set that the target asks for, Hash its hash.
+	Generation uint32     `json:"generation"`
+	Hash       chain.Hash `json:"hash"`
+	// Problem says why the node ignores the target; empty if it does not.
+	Problem string `json:"problem"`
+	// Endorsed says that the node endorsed it. Endorsements are those that it holds for the target,
+	// of the Needed ones.
+	Endorsed     bool `json:"endorsed"`
+	Endorsements int  `json:"endorsements"`
+	Needed       int  `json:"needed"`
+	// Linked is the number of members of the target that the node has a link to, itself included;
+	// LinkedNeeded of them must be linked.
+	Linked       int `json:"linked"`
+	LinkedNeeded int `json:"linked_needed"`
+	// Validators is the number of members of the target.
+	Validators int `json:"validators"`
+}
+
+// Endorsement is the newest endorsement of a member that a node holds.
+type Endorsement struct {
+	Name       string          `json:"name"`
+	PublicKey  chain.PublicKey `json:"public_key"`
+	Generation uint32          `json:"generation"`
+	Hash       chain.Hash      `json:"hash"`
+}
+
+// Pool is how full a node's pool is.
+type Pool struct {
+	// HeldMessages is nil unless the node knows that it has left the set. Then it is the number of
+	// messages that its pool held at that moment and that are not final yet.
+	HeldMessages *uint64 `json:"held_messages"`
 }
 
 // Synchrony is the state of a node's synchrony wait.
@@ -125,6 +175,19 @@ type Validator struct {
 	PublicKey chain.PublicKey `json:"public_key"`
 }
 
+// Change is a change of the validator set, with the final header that carries it. The client does
+// not verify it.
+type Change struct {
+	Header       chain.Header             `json:"header"`
+	Certificate  chain.ReceiptCertificate `json:"certificate"`
+	Next         chain.NextSet            `json:"next"`
+	Endorsements []chain.Endorsement      `json:"endorsements"`
+}
+
+// MaxChanges is the largest number of changes in one answer: with sets of 100 validators and the longest
+// names they have about 600 KiB.
+const MaxChanges = 10
+
 // Client asks one node. Errors name the address and the fault of the answer.
 type Client interface {
 	// Status returns the node's report of itself. The error is an [IdentityError] if another node
@@ -132,6 +195,9 @@ type Client interface {
 	Status(ctx context.Context, node Node) (*Status, error)
 	// Validators returns the set that is in force according to the node.
 	Validators(ctx context.Context, node Node) (*Set, error)
+	// Changes returns the changes of the set from a generation on, in rising order: at most
+	// MaxChanges of them. They have consecutive generations and are otherwise not verified.
+	Changes(ctx context.Context, node Node, from uint32) ([]Change, error)
 }
 
 // IdentityError says that the answer came from another node than the one that was asked.
