@@ -13,7 +13,6 @@ import (
 // network is the transport as the rooms use it.
 type network struct {
 	*peer.Transport
-	set  *chain.ValidatorSet
 	self chain.PublicKey
 }
 
@@ -25,14 +24,14 @@ func (n *network) Batches(ctx context.Context, from chain.PublicKey, hashes []ch
 // recently is for how long a validator counts as heard from after its last message.
 const recently = 5 * time.Second
 
-// headroom returns the number of validators that are connected or were heard from recently, this
-// one included, minus the threshold.
-func (n *network) headroom() int {
-	heard := n.Heard(n.set, recently)
-	if n.set.Index(n.self) >= 0 {
+// headroom returns the number of a set's validators that are connected or were heard from recently,
+// this one included, minus the threshold.
+func (n *network) headroom(set *chain.ValidatorSet) int {
+	heard := n.Heard(set, recently)
+	if set.Index(n.self) >= 0 {
 		heard++
 	}
-	return heard - int(n.set.Threshold)
+	return heard - int(set.Threshold)
 }
 
 // finals are the final blocks as the ledger uses them: writes wait for space on the disk, and reads

@@ -28,7 +28,6 @@ type backend struct {
 	name, version string
 	self          chain.PublicKey
 	genesis       *chain.Genesis
-	set           *chain.ValidatorSet
 	log           *slog.Logger
 
 	network *network
@@ -40,6 +39,8 @@ type backend struct {
 	catchup *catchup.Catchup
 	voter   *voter.Voter
 	disk    *patient.Writer
+	// voteStore reports whether there is a vote store.
+	voteStore func() bool
 }
 
 var _ server.Backend = (*backend)(nil)
@@ -149,7 +150,7 @@ func (b *backend) Receipts(ctx context.Context, ids []chain.Hash) ([]*chain.Rece
 			places[i] = ledger.Place{Height: r.Height, Index: int(r.Index)}
 		}
 	}
-	receipts, err := b.ledger.Receipts(ctx, places)
+	receipts, err := b.ledger.Receipts(ctx, places, 0)
 	return receipts, b.readError(err)
 }
 
@@ -250,20 +251,25 @@ func tolerance(n, t int) server.Tolerance {
 
 // Status returns the node's view of itself and of the chain.
 func (b *backend) Status() server.Status {
-	tip, pool := b.ledger.Tip(), b.pool.Stats()
+	tip, set, pool := b.ledger.Tip(), b.ledger.Sets().Open(), b.pool.Stats()
 	state, _ := b.state.Newest()
 	out := server.Status{
 		ChainID: b.genesis.ChainID, Node: b.name, PublicKey: b.self, Role: b.role(), Ready: true,
 		Height: tip.Height(), BlockHash: tip.Hash, BlockTimestamp: tip.Block.Header.Timestamp,
-		StateHeight: state, Threshold: b.set.Threshold, Validators: len(b.set.Validators), Headroom: b.network.headroom(),
-		Tolerance: tolerance(len(b.set.Validators), int(b.set.Threshold)),
-		Evidence:  b.store.EvidenceHeld(),
-		Pool:      server.PoolStatus{Messages: pool.Messages, Bytes: pool.Bytes, MaxBytes: pool.MaxBytes},
-		Versions:  server.Versions{Node: b.version, Protocol: chain.ProtocolVersion, Go: runtime.Version()},
+		StateHeight: state, Generation: set.Generation, Threshold: set.Threshold, Validators: len(set.Validators),
+		Headroom: b.network.headroom(set), Tolerance: tolerance(len(set.Validators), int(set.Threshold)),
+		Evidence: b.store.EvidenceHeld(),
+		Pool:     server.PoolStatus{Messages: pool.Messages, Bytes: pool.Bytes, MaxBytes: pool.MaxBytes},
+		Versions: server.Versions{Node: b.version, Protocol: chain.ProtocolVersion, Go: runtime.Version()},
 	}
-	if b.set.SynchronyDeltaMS != 0 {
+	if set.SynchronyDeltaMS != 0 {
 		health := b.voter.Health()
-		out.Synchrony = &server.Synchrony{DeltaMS: b.set.SynchronyDeltaMS, Healthy: health.Healthy, Settled: health.Settled}
+		out.Synchrony = &server.Synchrony{DeltaMS: set.SynchronyDeltaMS, Healthy: health.Healthy, Settled: health.Settled}
+	}
+	if out.VoteStore = b.voteStore(); out.VoteStore {
+		if from := b.voter.VotesFrom(); from != voter.Never {
+			out.VotesFromHeight = &from
+		}
 	}
 	out.CaughtUp, out.StorageLow = b.caughtUp() == nil, b.storageLow() != nil
 	if err := b.Ready(); err != nil {
@@ -281,19 +287,21 @@ func (b *backend) Status() server.Status {
 	return out
 }
 
-// Validators returns the set in force at a height: in this version that of genesis.
+// Validators returns the set in force at a height.
 func (b *backend) Validators(_ context.Context, height uint64) (*server.ValidatorsStatus, error) {
-	if height > b.ledger.Height()+1 {
+	set, ok := b.ledger.Sets().Named(height)
+	if !ok {
 		return nil, fmt.Errorf("the validators of height %d: %w", height, server.ErrNotFound)
 	}
-	made, missed := b.ledger.Beacon().Counts()
+	reveals := b.ledger.Beacon().Reveals()
 	out := &server.ValidatorsStatus{
-		Height: height, Threshold: b.set.Threshold, SynchronyDeltaMS: b.set.SynchronyDeltaMS, ValidatorsHash: b.set.Hash(),
-		Tolerance: tolerance(len(b.set.Validators), int(b.set.Threshold)),
+		Height: height, Generation: set.Generation, Threshold: set.Threshold, SynchronyDeltaMS: set.SynchronyDeltaMS,
+		ValidatorsHash: set.Set().Hash(), Tolerance: tolerance(len(set.Validators), int(set.Threshold)),
 	}
-	for i, v := range b.genesis.Validators {
+	for i, v := range set.Validators {
+		r := reveals[v.PublicKey]
 		out.Validators = append(out.Validators, server.ValidatorStatus{
-			Index: uint32(i), Name: v.Name, PublicKey: v.PublicKey, VRFKey: v.VRFKey, RevealsMade: made[i], RevealsMissed: missed[i],
+			Index: uint32(i), Name: v.Name, PublicKey: v.PublicKey, VRFKey: v.VRFKey, RevealsMade: r.Made, RevealsMissed: r.Missed,
 		})
 	}
 	return out, nil
@@ -355,7 +363,7 @@ const (
 // role is what the node is at the next height.
 func (b *backend) role() string {
 	switch {
-	case b.set.Index(b.self) < 0:
+	case b.ledger.Sets().Open().Index(b.self) < 0:
 		return roleObserver
 	case b.ledger.Height()+1 < b.voter.VotesFrom():
 		return roleRejoining

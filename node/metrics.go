@@ -112,8 +112,12 @@ var (
 	headroomDesc   = prometheus.NewDesc("diseq_headroom", "Validators heard from recently, this node included, minus the threshold.", nil, nil)
 	storageLowDesc = prometheus.NewDesc("diseq_storage_low",
 		"1 while this node has no room on its disk for messages and refuses submissions.", nil, nil)
-	madeDesc = prometheus.NewDesc("diseq_vrf_commitments_total",
-		"Beacon epochs by committing validator, and whether its commitment became final in time.", []string{"validator", "result"}, nil)
+	generationDesc = prometheus.NewDesc("diseq_set_generation",
+		"Generation of the validator set in force: 0 for that of the genesis document, one more with each change.", nil, nil)
+	validatorsDesc = prometheus.NewDesc("diseq_validators", "Validators of the set in force.", nil, nil)
+	thresholdDesc  = prometheus.NewDesc("diseq_threshold", "Threshold of the set in force.", nil, nil)
+	madeDesc       = prometheus.NewDesc("diseq_vrf_commitments_total",
+		"Beacon epochs by committing validator of the set in force, and whether its commitment became final in time.", []string{"validator", "result"}, nil)
 	synchronyDesc = prometheus.NewDesc("diseq_synchrony_healthy",
 		"1 if this node hears within Delta what a threshold of validators says. Always 0 on a chain without the synchrony wait.", nil, nil)
 	votesFromDesc = prometheus.NewDesc("diseq_may_vote", "1 if this node may vote at the next height.", nil, nil)
@@ -122,7 +126,8 @@ var (
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		heightDesc, roundDesc, stateDesc, sinceDesc, headroomDesc, storageLowDesc, madeDesc, votesFromDesc, synchronyDesc,
+		heightDesc, roundDesc, stateDesc, sinceDesc, generationDesc, validatorsDesc, thresholdDesc, headroomDesc, storageLowDesc, madeDesc,
+		votesFromDesc, synchronyDesc,
 	} {
 		ch <- d
 	}
@@ -139,7 +144,12 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	state, _ := c.state.Newest()
 	gauge(stateDesc, float64(state))
 	gauge(sinceDesc, time.Since(tip.Block.Header.Time()).Seconds())
-	gauge(headroomDesc, float64(c.network.headroom()))
+	set := c.ledger.Sets().Open()
+	named, _, _ := c.ledger.Sets().ByGeneration(set.Generation)
+	gauge(generationDesc, float64(set.Generation))
+	gauge(validatorsDesc, float64(len(set.Validators)))
+	gauge(thresholdDesc, float64(set.Threshold))
+	gauge(headroomDesc, float64(c.network.headroom(set)))
 	low := 0.0
 	if c.storageLow() != nil {
 		low = 1
@@ -155,9 +165,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		healthy = 1
 	}
 	gauge(synchronyDesc, healthy)
-	made, missed := c.ledger.Beacon().Counts()
-	for i, v := range c.genesis.Validators {
-		ch <- prometheus.MustNewConstMetric(madeDesc, prometheus.CounterValue, float64(made[i]), v.Name, "made")
-		ch <- prometheus.MustNewConstMetric(madeDesc, prometheus.CounterValue, float64(missed[i]), v.Name, "missed")
+	// A series goes when its validator has left: with many sets there is no bound on their number.
+	reveals := c.ledger.Beacon().Reveals()
+	for _, v := range named.Validators {
+		r := reveals[v.PublicKey]
+		ch <- prometheus.MustNewConstMetric(madeDesc, prometheus.CounterValue, float64(r.Made), v.Name, "made")
+		ch <- prometheus.MustNewConstMetric(madeDesc, prometheus.CounterValue, float64(r.Missed), v.Name, "missed")
 	}
 }

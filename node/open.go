@@ -63,7 +63,7 @@ func open(ctx context.Context, machine Machine, cfg Config, version string, logg
 	if err != nil {
 		return nil, err
 	}
-	n.network = &network{Transport: transport, set: n.set, self: n.self}
+	n.network = &network{Transport: transport, self: n.self}
 	if err := n.openFiles(ctx); err != nil {
 		return nil, err
 	}
@@ -119,7 +119,7 @@ func (n *Node) connect(incoming *handler) {
 	verifier := verify.New(n.genesis)
 	n.pushes = gossip.NewPushes(n.pool, n.network, n.tasks)
 	n.commitments = gossip.NewCommitments(gossip.CommitmentsConfig{
-		Self: n.self, Index: n.set.Index(n.self), Key: n.identity.VRF, Beacon: n.ledger.Beacon(), Network: n.network, Tasks: n.tasks,
+		Self: n.self, Key: n.identity.VRF, Beacon: n.ledger.Beacon(), Network: n.network, Tasks: n.tasks,
 		ProofSeconds: n.metrics.proofSeconds, Name: n.genesis.NameOf, Logger: n.log,
 	})
 	n.catchup = catchup.New(catchup.Config{
@@ -140,9 +140,13 @@ func (n *Node) connect(incoming *handler) {
 		pushes: n.pushes,
 	}
 	n.backend = &backend{
-		name: n.cfg.Name, version: n.version, self: n.self, genesis: n.genesis, set: n.set, log: n.log,
+		name: n.cfg.Name, version: n.version, self: n.self, genesis: n.genesis, log: n.log,
 		network: n.network, store: n.store, blocks: n.blocks, ledger: n.ledger, state: n.state, pool: n.pool, catchup: n.catchup,
 		voter: n.voter, disk: n.disk,
+		voteStore: func() bool {
+			exists, err := store.VotesExist(n.cfg.Data)
+			return exists && err == nil
+		},
 	}
 	n.metrics.registry.MustRegister(&collector{n.backend})
 	n.blocks.Start(n.catchup.Block)

@@ -33,8 +33,8 @@ type Header struct {
 	// none.
 	CommitmentHash Hash `json:"commitment_hash"`
 	// ChangeHash is the hash of the validator set change that the block carries, zero if it carries
-	// none. NextValidatorsHash is of the set that decides the next height: it differs from
-	// ValidatorsHash exactly when there is a change.
+	// none. NextValidatorsHash, of the set that decides the next height, differs from ValidatorsHash
+	// exactly when there is a change.
 	ChangeHash         Hash `json:"change_hash"`
 	ValidatorsHash     Hash `json:"validators_hash"`
 	NextValidatorsHash Hash `json:"next_validators_hash"`
@@ -113,7 +113,7 @@ func headerSigning(hash Hash) []byte { return append([]byte("diseq/header-signat
 // of it.
 type Commitment struct {
 	Epoch uint64 `json:"epoch"`
-	// Validator is the index in the set of the epoch's first height.
+	// Validator is the index in the set of the first height of the epoch before.
 	Validator uint32 `json:"validator"`
 	// Output is the VRF output y: the only part that entropy is taken from.
 	Output VRFOutput `json:"output"`

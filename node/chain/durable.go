@@ -51,6 +51,13 @@ type Epoch struct {
 	Output *[32]byte
 }
 
+// StoredChange is the validator set change of a final block.
+type StoredChange struct {
+	// Height is that of the block: the next set decides the height above it.
+	Height uint64
+	Change *Change
+}
+
 // Commit is what becomes durable with a final block, all or nothing.
 type Commit struct {
 	Block *FinalBlock

@@ -33,9 +33,8 @@ type Network interface {
 
 // CommitmentsConfig is what Commitments are made of.
 type CommitmentsConfig struct {
-	// Self is this node's key, Index its place in the validator set, negative for an observer.
+	// Self is this node's key, Key that which its reveals are proved with.
 	Self    chain.PublicKey
-	Index   int
 	Key     vrf.SecretKey
 	Beacon  *ledger.Beacon
 	Network Network
@@ -47,8 +46,8 @@ type CommitmentsConfig struct {
 	Logger *slog.Logger
 }
 
-// Commitments makes this validator's VRF commitments an epoch ahead, in the background, and passes
-// on its own and those of others. It notes when each peer acknowledged one: only then may a leader
+// Commitments makes this node's VRF commitments an epoch ahead, in the background, and passes on its
+// own and those of others. A node that has left the validator set makes those that are due. It notes when each peer acknowledged one: only then may a leader
 // be blamed for a block without it.
 type Commitments struct {
 	cfg    CommitmentsConfig
@@ -72,11 +71,11 @@ func NewCommitments(cfg CommitmentsConfig) *Commitments {
 // Run makes the proofs that Advance asks for, until ctx ends.
 func (c *Commitments) Run(ctx context.Context) { c.prover.Run(ctx) }
 
-// Advance asks for the proof of an epoch whose committing validator this node is, if one is wanted.
+// Advance asks for the proof of an epoch whose committing validator is this node, if one is wanted.
 // The current epoch's is needed sooner and comes first; the next epoch's follows when it is done.
 func (c *Commitments) Advance() {
 	for _, e := range c.cfg.Beacon.Wanted() {
-		if c.cfg.Beacon.Committer(e) != c.cfg.Index {
+		if committer, ok := c.cfg.Beacon.Committer(e); !ok || committer.PublicKey != c.cfg.Self {
 			continue
 		}
 		c.mu.Lock()
@@ -101,7 +100,8 @@ func (c *Commitments) proved(r vrf.Result) {
 		return
 	}
 	c.cfg.ProofSeconds.Observe(r.Elapsed.Seconds())
-	commitment := &chain.Commitment{Epoch: r.Epoch, Validator: uint32(c.cfg.Index), Output: chain.VRFOutput(r.Output), Proof: r.Proof}
+	self, _ := c.cfg.Beacon.Committer(r.Epoch) // it was this node when the proof began, and is for good
+	commitment := &chain.Commitment{Epoch: r.Epoch, Validator: self.Index, Output: chain.VRFOutput(r.Output), Proof: r.Proof}
 	added, err := c.cfg.Beacon.Offer(commitment)
 	if err != nil {
 		c.cfg.Logger.Error("this node's own VRF commitment does not verify", "epoch", r.Epoch, "err", err)

@@ -11,14 +11,14 @@ import (
 )
 
 // Beacon follows the ZK-VRF chain: the randomness of each beacon epoch, the outputs that final
-// blocks carried, and the verified commitments for the current and the next epoch (consensus.md,
-// heights, rounds, leaders). It is derived from the final blocks alone. The store keeps a row for
-// each epoch, so that a start does not read every block again.
+// blocks carried, and the verified commitments for the current and the next epoch (protocol.md,
+// beacon). It is derived from the final blocks alone. The store keeps a row for each epoch, so that
+// a start does not read every block again.
 type Beacon struct {
 	chainID  string
 	genesis  chain.Hash
 	interval uint64
-	set      *chain.ValidatorSet
+	sets     *Sets
 
 	mu sync.Mutex
 	// value is B_e, output the y_e that a final block carried, both of the last epochs only.
@@ -28,30 +28,100 @@ type Beacon struct {
 	current uint64
 	// verified are the commitments that no final block carries yet.
 	verified map[uint64]chain.Commitment
-	// made and missed count the reveals of each validator.
-	made, missed []uint64
+	// reveals counts those of each validator that ever committed.
+	reveals map[chain.PublicKey]Reveals
 }
 
-func newBeacon(g *chain.Genesis) *Beacon {
+// Reveals counts the epochs for which a validator was the committing validator.
+type Reveals struct {
+	// Made are those whose output a final block carried in time, Missed those that ended without.
+	Made, Missed uint64
+}
+
+// Committer is the committing validator of an epoch.
+type Committer struct {
+	// Index is the validator's place in the set of the first height of the epoch before, by which
+	// its commitment names it.
+	Index uint32
+	chain.Validator
+}
+
+func newBeacon(g *chain.Genesis, sets *Sets) *Beacon {
 	b := &Beacon{
-		chainID: g.ChainID, genesis: g.Hash(), interval: uint64(g.Parameters.BeaconInterval), set: g.Set(),
+		chainID: g.ChainID, genesis: g.Hash(), interval: uint64(g.Parameters.BeaconInterval), sets: sets,
 		value: map[uint64]chain.Hash{}, output: map[uint64][32]byte{}, verified: map[uint64]chain.Commitment{},
-		made: make([]uint64, len(g.Validators)), missed: make([]uint64, len(g.Validators)),
+		reveals: map[chain.PublicKey]Reveals{},
 	}
 	b.value[0] = b.genesis
 	b.current = b.epochOf(1)
 	// With epochs of one height, epoch 0 is genesis alone, and nothing can be revealed in it.
 	if b.current > 0 {
 		b.value[1] = vrf.NextBeacon(b.genesis, 0, nil)
-		b.missed[0]++
+		b.missed(0)
 	}
 	return b
 }
 
 func (b *Beacon) epochOf(height uint64) uint64 { return height / b.interval }
 
-// Committer returns the index of the committing validator of epoch e.
-func (b *Beacon) Committer(e uint64) int { return int(e % uint64(len(b.set.Validators))) }
+// setOf returns the set of the first height of the epoch that is back epochs before e: genesis' set
+// where there is no such epoch. It is known once the blocks of the epochs below are final.
+func (b *Beacon) setOf(e, back uint64) (*chain.ValidatorSet, bool) {
+	return b.sets.At((e - min(e, back)) * b.interval)
+}
+
+// Committer returns the committing validator of epoch e. It is known once e-1 has begun, and there
+// may be none.
+//
+// Eligible are the members of the set of e-1 that were members of the set of e-3 already. A validator
+// that comes into the set in epoch g may have made its key when the output of g+1 was public, and so
+// the inputs up to that of g+3. It could have tried keys until one of them gave an output that it
+// likes.
+func (b *Beacon) Committer(e uint64) (Committer, bool) {
+	set, ok := b.setOf(e, 1)
+	if !ok {
+		return Committer{}, false
+	}
+	earlier, _ := b.setOf(e, 3)
+	eligible := eligible(set, earlier)
+	if len(eligible) == 0 {
+		return Committer{}, false
+	}
+	i := eligible[e%uint64(len(eligible))]
+	return Committer{Index: i, Validator: set.Validators[i]}, true
+}
+
+// eligible returns the places in set of the members that are in earlier too, with the same keys.
+func eligible(set, earlier *chain.ValidatorSet) []uint32 {
+	was := make(map[chain.Validator]bool, len(earlier.Validators))
+	for _, v := range earlier.Validators {
+		was[v] = true
+	}
+	places := make([]uint32, 0, len(set.Validators))
+	for i, v := range set.Validators {
+		if was[v] {
+			places = append(places, uint32(i))
+		}
+	}
+	return places
+}
+
+// made and missed count the end of an epoch, or its output.
+func (b *Beacon) made(e uint64) {
+	if c, ok := b.Committer(e); ok {
+		r := b.reveals[c.PublicKey]
+		r.Made++
+		b.reveals[c.PublicKey] = r
+	}
+}
+
+func (b *Beacon) missed(e uint64) {
+	if c, ok := b.Committer(e); ok {
+		r := b.reveals[c.PublicKey]
+		r.Missed++
+		b.reveals[c.PublicKey] = r
+	}
+}
 
 // At returns the beacon in force at height. The height belongs to the current epoch or the one
 // below it.
@@ -67,11 +137,15 @@ func (b *Beacon) At(height uint64) (chain.Hash, error) {
 
 // leaders returns the order in which the validators lead the rounds of height.
 func (b *Beacon) leaders(height uint64) ([]int, error) {
+	set, ok := b.sets.At(height)
+	if !ok {
+		return nil, fmt.Errorf("the validator set of height %d is not decided yet", height)
+	}
 	v, err := b.At(height)
 	if err != nil {
 		return nil, err
 	}
-	return vrf.LeaderOrder(b.chainID, v, height, len(b.set.Validators)), nil
+	return vrf.LeaderOrder(b.chainID, v, height, len(set.Validators)), nil
 }
 
 // Input returns the VRF input x_e. It rests on B_{e-1}, so it is known one epoch ahead.
@@ -89,45 +163,54 @@ func (b *Beacon) inputLocked(e uint64) ([32]byte, bool) {
 	return vrf.Input(b.chainID, e, v), ok
 }
 
-// apply follows a final block and returns the epochs that it changed.
-func (b *Beacon) apply(block *chain.Block) []chain.Epoch {
+// rows returns what a final block changes of the epochs, without a change here: the store has them
+// before apply.
+func (b *Beacon) rows(block *chain.Block) []chain.Epoch {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	height := block.Header.Height
-	e := b.epochOf(height)
-	changed := map[uint64]bool{}
+	var rows []chain.Epoch
+	e := b.epochOf(block.Header.Height)
+	y := b.outputLocked(e)
 	if c := block.Commitment; c != nil {
-		b.output[e] = c.Output
-		b.made[b.Committer(e)]++
-		changed[e] = true
+		output := [32]byte(c.Output)
+		y = &output
+		rows = append(rows, chain.Epoch{Number: e, Beacon: b.value[e], Output: y})
 	}
-	if next := b.epochOf(height + 1); next > e {
-		var y *[32]byte
-		if v, ok := b.output[e]; ok {
-			y = &v
-		} else {
-			b.missed[b.Committer(e)]++
-		}
-		b.value[next] = vrf.NextBeacon(b.value[e], e, y)
-		b.current = next
-		changed[next] = true
-		maps.DeleteFunc(b.value, func(k uint64, _ chain.Hash) bool { return k+2 < next })
-		maps.DeleteFunc(b.output, func(k uint64, _ [32]byte) bool { return k+2 < next })
-		maps.DeleteFunc(b.verified, func(k uint64, _ chain.Commitment) bool { return k < next })
-	}
-	rows := make([]chain.Epoch, 0, len(changed))
-	for _, k := range slices.Sorted(maps.Keys(changed)) {
-		rows = append(rows, b.row(k))
+	if next := b.epochOf(block.Header.Height + 1); next > e {
+		rows = append(rows, chain.Epoch{Number: next, Beacon: vrf.NextBeacon(b.value[e], e, y)})
 	}
 	return rows
 }
 
-func (b *Beacon) row(e uint64) chain.Epoch {
-	r := chain.Epoch{Number: e, Beacon: b.value[e]}
+func (b *Beacon) outputLocked(e uint64) *[32]byte {
 	if y, ok := b.output[e]; ok {
-		r.Output = &y
+		return &y
 	}
-	return r
+	return nil
+}
+
+// apply follows a final block, after the sets.
+func (b *Beacon) apply(block *chain.Block) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.epochOf(block.Header.Height)
+	if c := block.Commitment; c != nil {
+		b.output[e] = c.Output
+		b.made(e)
+	}
+	next := b.epochOf(block.Header.Height + 1)
+	if next == e {
+		return
+	}
+	y := b.outputLocked(e)
+	if y == nil {
+		b.missed(e)
+	}
+	b.value[next] = vrf.NextBeacon(b.value[e], e, y)
+	b.current = next
+	maps.DeleteFunc(b.value, func(k uint64, _ chain.Hash) bool { return k+2 < next })
+	maps.DeleteFunc(b.output, func(k uint64, _ [32]byte) bool { return k+2 < next })
+	maps.DeleteFunc(b.verified, func(k uint64, _ chain.Commitment) bool { return k < next })
 }
 
 // restore takes over the rows of the store, in rising order, at final height.
@@ -138,10 +221,8 @@ func (b *Beacon) restore(height uint64, rows []chain.Epoch) {
 		return
 	}
 	b.current = b.epochOf(height + 1)
-	n := uint64(len(b.missed))
-	for i := range b.missed { // the epochs that are over, less those below
-		b.missed[i] = (b.current + n - 1 - uint64(i)) / n
-	}
+	clear(b.reveals)
+	over := uint64(0) // the epochs below are counted
 	for _, r := range rows {
 		if r.Number+2 >= b.current {
 			b.value[r.Number] = r.Beacon
@@ -152,18 +233,22 @@ func (b *Beacon) restore(height uint64, rows []chain.Epoch) {
 		if r.Output == nil {
 			continue
 		}
-		b.made[b.Committer(r.Number)]++
-		if r.Number < b.current {
-			b.missed[b.Committer(r.Number)]--
+		for ; over < r.Number; over++ {
+			b.missed(over)
 		}
+		b.made(r.Number)
+		over = r.Number + 1
+	}
+	for ; over < b.current; over++ {
+		b.missed(over)
 	}
 }
 
-// Counts returns the numbers of reveals that each validator made and missed.
-func (b *Beacon) Counts() (made, missed []uint64) {
+// Reveals returns the numbers of reveals that each validator made and missed, by its key.
+func (b *Beacon) Reveals() map[chain.PublicKey]Reveals {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.Clone(b.made), slices.Clone(b.missed)
+	return maps.Clone(b.reveals)
 }
 
 // Wanted returns those of the current and the next epoch whose commitment is neither verified here
@@ -183,7 +268,8 @@ func (b *Beacon) Wanted() []uint64 {
 func (b *Beacon) wantsLocked(e uint64) bool {
 	_, carried := b.output[e]
 	_, verified := b.verified[e]
-	return !carried && !verified && e >= b.current && e <= b.current+1
+	_, somebody := b.Committer(e)
+	return !carried && !verified && somebody && e >= b.current && e <= b.current+1
 }
 
 // verify checks a commitment's proof, after the checks that cost nothing. So a peer can make this
@@ -196,10 +282,14 @@ func (b *Beacon) verify(c *chain.Commitment) error {
 	if !ok {
 		return fmt.Errorf("commitment of epoch %d: its input is not known yet", c.Epoch)
 	}
-	if want := b.Committer(c.Epoch); int64(c.Validator) != int64(want) {
-		return fmt.Errorf("commitment of epoch %d by validator %d, its committing validator is %d", c.Epoch, c.Validator, want)
+	want, ok := b.Committer(c.Epoch)
+	if !ok {
+		return fmt.Errorf("commitment of epoch %d: it has no committing validator", c.Epoch)
 	}
-	if err := vrf.Verify(vrf.PublicKey(b.set.Validators[c.Validator].VRFKey), x, vrf.Output(c.Output), vrf.Proof(c.Proof)); err != nil {
+	if c.Validator != want.Index {
+		return fmt.Errorf("commitment of epoch %d by validator %d, its committing validator is %d", c.Epoch, c.Validator, want.Index)
+	}
+	if err := vrf.Verify(vrf.PublicKey(want.VRFKey), x, vrf.Output(c.Output), vrf.Proof(c.Proof)); err != nil {
 		return fmt.Errorf("commitment of epoch %d by validator %d: %w", c.Epoch, c.Validator, err)
 	}
 	return nil

@@ -1,5 +1,5 @@
 // Package ledger holds what is final: the last final block, the blocks below it, and what follows
-// from them, which is the beacon and the order of the leaders.
+// from them, which is the validator sets, the beacon and the order of the leaders.
 //
 // It promises that a block is on disk before anything shows it, that heights follow one another
 // without a gap, and that a restart derives the same state from the stored blocks.
@@ -10,6 +10,7 @@ package ledger
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,8 @@ type Store interface {
 	Certificate(ctx context.Context, height uint64) (*chain.Certificate, error)
 	// Epochs returns at most limit beacon epochs from a number on, in rising order.
 	Epochs(ctx context.Context, from uint64, limit int) ([]chain.Epoch, error)
+	// Changes returns the validator set changes of all blocks, in the order of their heights.
+	Changes(ctx context.Context) ([]chain.StoredChange, error)
 	// Commit makes a block durable: it is on disk when Commit returns nil.
 	Commit(ctx context.Context, c chain.Commit) error
 	// Strengthen replaces the certificate of a final block by one with more votes, later.
@@ -36,10 +39,12 @@ type Store interface {
 
 // Ledger is the final chain as this node has it.
 type Ledger struct {
-	store  Store
-	beacon *Beacon
-	recent *recent
-	tip    atomic.Pointer[Tip]
+	store   Store
+	sets    *Sets
+	beacon  *Beacon
+	changes changes
+	recent  *recent
+	tip     atomic.Pointer[Tip]
 
 	mu     sync.Mutex
 	higher chan struct{} // closed and renewed when a block is published
@@ -64,17 +69,28 @@ func (t *Tip) Uncertified() bool { return t.Block.Header.StateHeight < t.LastNon
 
 // Open derives the state in memory from the stored blocks.
 func Open(ctx context.Context, genesis *chain.Genesis, store Store) (*Ledger, error) {
-	l := &Ledger{store: store, beacon: newBeacon(genesis), recent: newRecent(), higher: make(chan struct{})}
-	epochs, err := allEpochs(ctx, store)
-	if err != nil {
-		return nil, err
+	l := &Ledger{
+		store: store, sets: newSets(genesis), changes: changes{stronger: map[uint64]*chain.Certificate{}}, recent: newRecent(),
+		higher: make(chan struct{}),
 	}
+	l.beacon = newBeacon(genesis, l.sets)
 	height := store.Height()
-	l.beacon.restore(height, epochs)
 	b, err := store.Block(ctx, height)
 	if err != nil {
 		return nil, err
 	}
+	changed, err := store.Changes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.sets.restore(&b.Header, changed); err != nil {
+		return nil, fmt.Errorf("blocks.db: the history of the validator sets does not fit its blocks: %w", err)
+	}
+	epochs, err := allEpochs(ctx, store)
+	if err != nil {
+		return nil, err
+	}
+	l.beacon.restore(height, epochs)
 	// Only heights above the last header's state can matter: at most MaxStateLag are read.
 	last := uint64(0)
 	for h := height; h > b.Header.StateHeight && last == 0; h-- {
@@ -105,8 +121,8 @@ func allEpochs(ctx context.Context, store Store) (all []chain.Epoch, err error) 
 	}
 }
 
-// Append makes a verified final block durable. After it, Block and the beacon know the block, and
-// Tip does not yet: the caller informs those that must know of the block before anyone sees it, and
+// Append makes a verified final block durable. After it, Block, Sets and the beacon know the block,
+// and Tip does not yet: the caller informs those that must know of the block before anyone sees it, and
 // then publishes the tip that Append returns.
 //
 // ids are those of the block's messages, remove the batches that no longer wait, justification the
@@ -114,10 +130,15 @@ func allEpochs(ctx context.Context, store Store) (all []chain.Epoch, err error) 
 func (l *Ledger) Append(
 	ctx context.Context, f *chain.FinalBlock, ids, remove []chain.Hash, justification []*chain.Certificate,
 ) (*Tip, error) {
-	commit := chain.Commit{Block: f, Remove: remove, Epochs: l.beacon.apply(&f.Block), Justification: justification}
+	if err := l.sets.follows(&f.Block); err != nil {
+		return nil, err
+	}
+	commit := chain.Commit{Block: f, Remove: remove, Epochs: l.beacon.rows(&f.Block), Justification: justification}
 	if err := l.store.Commit(ctx, commit); err != nil {
 		return nil, err
 	}
+	l.sets.apply(&f.Block) // before the beacon, which asks who commits in the epoch that may begin
+	l.beacon.apply(&f.Block)
 	tip := &Tip{Hash: f.Hash(), Block: f, LastNonEmpty: l.tip.Load().LastNonEmpty, Seen: time.Now()}
 	if len(ids) > 0 {
 		tip.LastNonEmpty = f.Header.Height
@@ -136,7 +157,16 @@ func (l *Ledger) Publish(tip *Tip) {
 }
 
 // Strengthen keeps a certificate with more votes for a final block. It returns at once.
-func (l *Ledger) Strengthen(c *chain.Certificate) { l.store.Strengthen(c) }
+func (l *Ledger) Strengthen(c *chain.Certificate) {
+	at, _ := l.sets.At(c.Height)
+	if above, ok := l.sets.At(c.Height + 1); ok && above != at {
+		l.changes.strengthen(above.Generation, c)
+	}
+	l.store.Strengthen(c)
+}
+
+// Sets returns the history of the validator sets.
+func (l *Ledger) Sets() *Sets { return l.sets }
 
 // Tip returns the last final block.
 func (l *Ledger) Tip() *Tip { return l.tip.Load() }
@@ -227,8 +257,9 @@ type Place struct {
 }
 
 // Receipts returns the receipts of the messages at places; nil for those that are not final. It
-// reads each block once.
-func (l *Ledger) Receipts(ctx context.Context, places []Place) ([]*chain.Receipt, error) {
+// reads each block once. A receipt carries the changes of the validator set after the generation
+// from: 0 for a reader that has only the genesis document.
+func (l *Ledger) Receipts(ctx context.Context, places []Place, from uint32) ([]*chain.Receipt, error) {
 	out := make([]*chain.Receipt, len(places))
 	of := map[uint64][]int{} // the places at each height
 	for i, p := range places {
@@ -245,7 +276,11 @@ func (l *Ledger) Receipts(ctx context.Context, places []Place) ([]*chain.Receipt
 		for i, place := range wanted {
 			indexes[i] = places[place].Index
 		}
-		receipts, err := chain.NewReceipts(f, nil, indexes...)
+		changes, err := l.ChangesTo(ctx, height, from)
+		if err != nil {
+			return nil, err
+		}
+		receipts, err := chain.NewReceipts(f, changes, indexes...)
 		if err != nil {
 			return nil, err
 		}

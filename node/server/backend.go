@@ -129,7 +129,7 @@ type Status struct {
 	// Node is the node's name.
 	Node      string          `json:"node"`
 	PublicKey chain.PublicKey `json:"public_key"`
-	// Role is "validator", "observer" or "rejoining".
+	// Role is what the node is at height Height+1: "validator", "observer" or "rejoining".
 	Role string `json:"role"`
 	// Ready and Reason are the answer of /readyz.
 	Ready  bool   `json:"ready"`
@@ -151,9 +151,21 @@ type Status struct {
 	Leader uint32 `json:"leader"`
 	// StateHeight is the newest height whose trie root is computed.
 	StateHeight uint64 `json:"state_height"`
-	Threshold   uint32 `json:"threshold"`
-	// Validators is the size of the set in force at height Height+1.
-	Validators int `json:"validators"`
+	// Generation, Threshold and Validators (its size) are those of the set that decides height
+	// Height+1.
+	Generation uint32 `json:"generation"`
+	Threshold  uint32 `json:"threshold"`
+	Validators int    `json:"validators"`
+	// VoteStore says that the node has a vote store. VotesFromHeight is the first height that it may
+	// vote at, as far as its vote store goes; nil while it may not vote at all.
+	VoteStore       bool    `json:"vote_store"`
+	VotesFromHeight *uint64 `json:"votes_from_height,omitempty"`
+	// Target is the set that the peers file declares to be the next one, nil if it declares none.
+	// Endorsements are the newest of each member of the set in force.
+	Target       *TargetStatus       `json:"target"`
+	Endorsements []EndorsementStatus `json:"endorsements"`
+	// Checkpoint is that of the peers file, nil if it has none.
+	Checkpoint *chain.Checkpoint `json:"checkpoint"`
 	// Headroom is the number of validators heard from lately, this node included, minus the
 	// threshold.
 	Headroom  int       `json:"headroom"`
@@ -165,6 +177,36 @@ type Status struct {
 	Peers    []PeerStatus `json:"peers"`
 	Pool     PoolStatus   `json:"pool"`
 	Versions Versions     `json:"versions"`
+}
+
+// TargetStatus is the state of a declared target. Where Problem is not empty, the rest may be zero.
+type TargetStatus struct {
+	// Generation is that of the next set, Hash the hash that endorsements of it sign.
+	Generation uint32     `json:"generation"`
+	Hash       chain.Hash `json:"hash"`
+	// Problem says why the node ignores the target; empty if it does not.
+	Problem string `json:"problem"`
+	// Endorsed says that this node is a member of the set in force and has endorsed the target.
+	Endorsed bool `json:"endorsed"`
+	// Endorsements is how many members of the set in force have endorsed it, as far as this node
+	// knows; Needed is how many a change takes.
+	Endorsements int `json:"endorsements"`
+	Needed       int `json:"needed"`
+	// Linked is how many members of the next set this node has links to, itself included, and that
+	// have caught up; LinkedNeeded is how many it takes before this node votes for the change.
+	Linked       int `json:"linked"`
+	LinkedNeeded int `json:"linked_needed"`
+	// Validators is the size of the next set.
+	Validators int `json:"validators"`
+}
+
+// EndorsementStatus is the newest endorsement from a member of the set in force.
+type EndorsementStatus struct {
+	Name      string          `json:"name"`
+	PublicKey chain.PublicKey `json:"public_key"`
+	// Generation is that of the set endorsed, Hash its hash.
+	Generation uint32     `json:"generation"`
+	Hash       chain.Hash `json:"hash"`
 }
 
 // Synchrony is the state of the synchrony wait.
@@ -216,6 +258,7 @@ type Versions struct {
 // ValidatorsStatus is the validator set in force at a height.
 type ValidatorsStatus struct {
 	Height           uint64            `json:"height"`
+	Generation       uint32            `json:"generation"`
 	Threshold        uint32            `json:"threshold"`
 	SynchronyDeltaMS uint32            `json:"synchrony_delta_ms"`
 	ValidatorsHash   chain.Hash        `json:"validators_hash"`

@@ -26,6 +26,9 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) error {
 	if status.Peers == nil {
 		status.Peers = []PeerStatus{}
 	}
+	if status.Endorsements == nil {
+		status.Endorsements = []EndorsementStatus{}
+	}
 	return writeJSON(w, status)
 }
 

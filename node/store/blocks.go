@@ -22,7 +22,11 @@ func (s *Store) Commit(ctx context.Context, c chain.Commit) error {
 	}
 	block, messages, certificate := f.Block.Encode(), chain.EncodeMessages(f.Messages), f.Certificate.Encode()
 	justification := encodeCertificates(c.Justification)
-	size := len(block) + len(messages) + len(certificate) + len(justification)
+	var change []byte
+	if f.Change != nil {
+		change = f.Change.Encode()
+	}
+	size := len(block) + len(messages) + len(certificate) + len(justification) + len(change)
 	return s.writer.submit(ctx, size, func(tx *transaction) error {
 		if f.Header.Height != tx.tip.height+1 {
 			return fmt.Errorf("store: commit block %d: the newest is %d", f.Header.Height, tx.tip.height)
@@ -39,6 +43,11 @@ func (s *Store) Commit(ctx context.Context, c chain.Commit) error {
 		}
 		if len(justification) > 0 {
 			if err := tx.exec(addJustification, height, checksum(h, justification), justification); err != nil {
+				return err
+			}
+		}
+		if change != nil {
+			if err := tx.exec(addChange, height, checksum(h, change), change); err != nil {
 				return err
 			}
 		}

@@ -41,11 +41,26 @@ func (c *testChain) next(messages ...chain.Message) *chain.FinalBlock {
 	*h = c.tip
 	h.Height++
 	h.ParentHash = c.tip.Hash()
+	h.ChangeHash, h.ValidatorsHash = chain.Hash{}, c.tip.NextValidatorsHash
 	h.Timestamp++
 	h.MessagesCount, h.MessagesRoot = uint32(len(messages)), chain.MessagesRoot(messages)
 	f.Sign(c.keys[0])
 	f.Certificate = c.finalize(*h, 3)
 	c.tip = *h
+	return f
+}
+
+// change makes the block above the newest one made, with a change to the same validators and another
+// threshold.
+func (c *testChain) change(generation, threshold uint32) *chain.FinalBlock {
+	next := *c.genesis.First()
+	next.Generation, next.Threshold = generation, threshold
+	f := c.next()
+	f.Change = &chain.Change{Next: next, Endorsements: []chain.Endorsement{{Validator: 1, Signature: chain.Signature{2}}}}
+	f.Header.ChangeHash, f.Header.NextValidatorsHash = f.Change.Hash(), next.Set().Hash()
+	f.Sign(c.keys[0])
+	f.Certificate = c.finalize(f.Header, 3)
+	c.tip = f.Header
 	return f
 }
 

@@ -26,7 +26,7 @@ func FuzzDamagedRows(f *testing.F) {
 	y := [32]byte{5}
 	epochs := []chain.Epoch{{Number: 0, Beacon: c.genesis.Hash()}, {Number: 1, Beacon: chain.Hash{1}, Output: &y}}
 	must(f, s.Commit(f.Context(), chain.Commit{Block: c.next(payloads(2, 20, 1)...), Epochs: epochs, Justification: []*chain.Certificate{{Kind: chain.Nullify, Height: 1, Votes: make([]chain.VoteSignature, 1)}}}))
-	must(f, s.Commit(f.Context(), chain.Commit{Block: c.next(payloads(1, 20, 2)...)}))
+	must(f, s.Commit(f.Context(), chain.Commit{Block: c.change(1, 4)}))
 	b := c.batch(1, payloads(1, 20, 3)...)
 	must(f, s.AddBatches(f.Context(), []chain.StoredBatch{b}))
 	if _, err := s.AddEvidence(f.Context(), chain.Evidence{Rule: "E1", First: chain.Vote{Kind: chain.Notarize, Height: 1, Block: chain.Hash{1}},
@@ -45,6 +45,7 @@ func FuzzDamagedRows(f *testing.F) {
 		{"justifications", "justification", "height = 1", "sum", func(b []byte) int64 { return checksum(1, b) }, []string{"justification 1"}},
 		{"batches", "batch", "arrival = 1", "sum", func(d []byte) int64 { return checksum(b.Number, b.Hash[:], b.Author[:], d) }, []string{"pending"}},
 		{"batches", "author", "arrival = 1", "sum", func(d []byte) int64 { return checksum(b.Number, b.Hash[:], d, b.Data) }, []string{"pending"}},
+		{"changes", "change", "height = 2", "sum", func(b []byte) int64 { return checksum(2, b) }, []string{"changes"}},
 		{"epochs", "beacon", "epoch = 1", "", nil, []string{"epochs"}},
 		{"epochs", "output", "epoch = 1", "", nil, []string{"epochs"}},
 		{"evidence", "evidence", "arrival = 1", "", nil, []string{"evidence"}},
@@ -79,6 +80,8 @@ func FuzzDamagedRows(f *testing.F) {
 		add("pending", pending, err)
 		found, err := s.Epochs(t.Context(), 0, 10)
 		add("epochs", found, err)
+		changes, err := s.Changes(t.Context())
+		add("changes", changes, err)
 		evidence, err := s.Evidence(t.Context(), 10)
 		add("evidence", evidence, err)
 		return out

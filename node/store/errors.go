@@ -17,6 +17,9 @@ var (
 	ErrWrongIdentity = errors.New("vote store belongs to another validator")
 	// ErrNewerSchema is wrapped when a file was written by a newer version of this program.
 	ErrNewerSchema = sqlitefile.ErrNewerSchema
+	// ErrOldProtocol is wrapped when the blocks on disk are of a protocol version that this program
+	// does not read.
+	ErrOldProtocol = errors.New("the chain in this file has protocol version 1")
 	// ErrCorrupt is wrapped, with the name of the file, when what is on disk cannot be what was
 	// written.
 	ErrCorrupt = sqlitefile.ErrCorrupt

@@ -103,6 +103,50 @@ func (s *Store) Epochs(ctx context.Context, from uint64, limit int) (out []chain
 	return out, s.file.Explain("read epochs", rows.Err())
 }
 
+// Changes returns the validator set changes of all blocks, in the order of their heights. A row
+// repeats what its block carries, so that opening a node reads no block for it. A damaged row is
+// read from the block.
+func (s *Store) Changes(ctx context.Context) (out []chain.StoredChange, err error) {
+	rows, err := s.reads.QueryContext(ctx, "SELECT height, sum, change FROM changes ORDER BY height")
+	if err != nil {
+		return nil, s.file.Explain("read changes", err)
+	}
+	defer func() { err = errors.Join(err, s.file.Explain("read changes", rows.Close())) }()
+	for rows.Next() {
+		var height, sum int64
+		var content []byte
+		if err := rows.Scan(&height, &sum, &content); err != nil {
+			return nil, s.file.Explain("read changes", err)
+		}
+		c, err := s.change(ctx, uint64(height), sum, content)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, chain.StoredChange{Height: uint64(height), Change: c})
+	}
+	return out, s.file.Explain("read changes", rows.Err())
+}
+
+func (s *Store) change(ctx context.Context, height uint64, sum int64, content []byte) (*chain.Change, error) {
+	damage := s.file.Corrupt("change of block %d does not have its checksum", height)
+	if sum == checksum(height, content) {
+		c, err := chain.DecodeChange(content)
+		if err == nil {
+			return c, nil
+		}
+		damage = s.file.Corrupt("change of block %d: %w", height, err)
+	}
+	head, err := s.Head(ctx, height)
+	if err == nil && head.Change == nil {
+		err = errors.New("the block carries none")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w; read from the block instead: %w", damage, err)
+	}
+	s.logger.Warn("a stored validator set change is damaged: read from its block", "height", height, "err", damage)
+	return head.Change, nil
+}
+
 // EvidencePerValidator is how many pieces of evidence are stored about one validator. One is enough
 // to convict it, and a validator must not be able to fill the disk with more.
 const EvidencePerValidator = 64

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"reflect"
 	"testing"
 
@@ -294,17 +293,4 @@ func TestAMalformedFileIsTold(t *testing.T) {
 	if err := s.AddBatches(t.Context(), []chain.StoredBatch{c.batch(1, payloads(1, 9, 1)...)}); !errors.Is(err, ErrMalformed) || !errors.Is(err, ErrCorrupt) {
 		t.Errorf("batch: %v", err)
 	}
-}
-
-// A file as the first version of the schema made it is read and repaired too.
-func TestAnOlderFileIsTakenToTheNewestSchema(t *testing.T) {
-	c := newChain("store")
-	s, blocks := openFile(t, c)
-	must(t, s.Close())
-	execute(t, filepath.Join(s.dir, blocksName), "DROP TABLE copies; PRAGMA user_version = 1")
-	s = c.open(t, s.dir)
-	readsAsWritten(t, s, blocks)
-	execute(t, s.file.Path, "UPDATE blocks SET block = x'' WHERE height = 7")
-	must(t, s.Replace(t.Context(), blocks[victim]))
-	readsAsWritten(t, s, blocks)
 }

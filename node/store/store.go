@@ -39,8 +39,13 @@ CREATE TABLE epochs (epoch INTEGER PRIMARY KEY, beacon BLOB NOT NULL, output BLO
 CREATE TABLE evidence (arrival INTEGER PRIMARY KEY, public_key BLOB NOT NULL, rule TEXT NOT NULL, height INTEGER NOT NULL,
   round INTEGER NOT NULL, evidence BLOB NOT NULL, UNIQUE (public_key, rule, height, round));`, `
 CREATE TABLE copies (arrival INTEGER PRIMARY KEY, height INTEGER NOT NULL, sum INTEGER NOT NULL, block BLOB NOT NULL);
-CREATE INDEX copies_by_height ON copies (height);`},
+CREATE INDEX copies_by_height ON copies (height);`, `
+CREATE TABLE changes (height INTEGER PRIMARY KEY, sum INTEGER NOT NULL, change BLOB NOT NULL);`},
 }
+
+// firstReadable is the first schema whose blocks this program reads. Those of older files have
+// protocol version 1, and no conversion keeps their hashes.
+const firstReadable = 3
 
 // walkLimit is the file size, in bytes, up to which opening walks the whole structure of a database
 // (some 0.3 s).
@@ -58,8 +63,9 @@ var (
 	readCertificate  = &sqlitefile.Statement{Name: "read certificate", SQL: "SELECT sum, certificate FROM certificates WHERE height = ?"}
 	addJustification = &sqlitefile.Statement{Name: "add justification",
 		SQL: "INSERT INTO justifications (height, sum, justification) VALUES (?, ?, ?)"}
-	addCopy  = &sqlitefile.Statement{Name: "add copy", SQL: "INSERT INTO copies (height, sum, block) VALUES (?, ?, ?)"}
-	putEpoch = &sqlitefile.Statement{Name: "put epoch", SQL: `INSERT INTO epochs (epoch, beacon, output) VALUES (?, ?, ?)
+	addChange = &sqlitefile.Statement{Name: "add change", SQL: "INSERT INTO changes (height, sum, change) VALUES (?, ?, ?)"}
+	addCopy   = &sqlitefile.Statement{Name: "add copy", SQL: "INSERT INTO copies (height, sum, block) VALUES (?, ?, ?)"}
+	putEpoch  = &sqlitefile.Statement{Name: "put epoch", SQL: `INSERT INTO epochs (epoch, beacon, output) VALUES (?, ?, ?)
 		ON CONFLICT (epoch) DO UPDATE SET beacon = excluded.beacon, output = coalesce(excluded.output, output)`}
 	addEvidence = &sqlitefile.Statement{Name: "add evidence", SQL: `INSERT INTO evidence (public_key, rule, height, round, evidence)
 		SELECT ?1, ?2, ?3, ?4, ?5 WHERE (SELECT count(*) FROM evidence WHERE public_key = ?1) < ?6
@@ -104,7 +110,7 @@ type Store struct {
 
 // Open opens the data directory of a chain, creating directory and blocks.db if they do not exist.
 // It fails, changing no byte of the files, with an error that wraps [ErrLocked], [ErrWrongChain],
-// [ErrNewerSchema] or [ErrCorrupt].
+// [ErrNewerSchema], [ErrOldProtocol] or [ErrCorrupt].
 func Open(dir string, genesis *chain.Genesis, options Options) (*Store, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -199,6 +205,15 @@ const linksChecked = 8
 
 // inspectBlocks compares the chain, and reads the newest blocks.
 func (s *Store) inspectBlocks(db *sql.DB) error {
+	var version int
+	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
+		return s.file.Explain("read the version", err)
+	}
+	if version < firstReadable {
+		return fmt.Errorf("%s: %w (schema version %d), and this program reads version %d only: keep the directory and the older program "+
+			"to read this chain, and start a new chain, with a genesis document of another chain_id, on an empty directory",
+			blocksName, ErrOldProtocol, version, chain.ProtocolVersion)
+	}
 	var id string
 	var hash []byte
 	err := db.QueryRow("SELECT chain_id, genesis_hash FROM chain").Scan(&id, &hash)

@@ -605,6 +605,9 @@ func TestOpenFailsClearlyAndChangesNothing(t *testing.T) {
 		{"another chain's votes", votesName, sqlite("UPDATE validator SET genesis_hash = x'00'"), c, ErrWrongChain},
 		{"another validator's votes", votesName, sqlite("UPDATE validator SET public_key = x'00'"), c, ErrWrongIdentity},
 		{"no votes", votesName, func(t *testing.T, path string) { must(t, os.Remove(path)); _ = os.Remove(path + "-wal") }, c, ErrNoVoteStore},
+		{"blocks of protocol version 1", blocksName, sqlite("DROP TABLE changes; PRAGMA user_version = 2"), c, ErrOldProtocol},
+		{"blocks of protocol version 1 and another genesis hash", blocksName,
+			sqlite("UPDATE chain SET genesis_hash = x'00'; DROP TABLE changes; PRAGMA user_version = 1"), c, ErrOldProtocol},
 		{"newer blocks", blocksName, sqlite("PRAGMA user_version = 99"), c, ErrNewerSchema},
 		{"newer votes", votesName, sqlite("PRAGMA user_version = 99"), c, ErrNewerSchema},
 		{"empty blocks", blocksName, func(t *testing.T, path string) { must(t, os.Truncate(path, 0)) }, c, ErrCorrupt},
@@ -682,6 +685,47 @@ func TestADirectoryInUseIsRefused(t *testing.T) {
 	}
 	must(t, s.Close())
 	c.open(t, dir)
+}
+
+// The changes of the validator set are read without their blocks, and a damaged one is read from its
+// block. If that is damaged too, nothing tells which set came next.
+//
+// Promise 21.
+func TestADamagedChangeIsReadFromItsBlock(t *testing.T) {
+	c := newChain("store")
+	dir := dataDir(t)
+	s := c.open(t, dir)
+	if got, err := s.Changes(t.Context()); err != nil || got != nil {
+		t.Errorf("changes of an empty chain: %v, %v", got, err)
+	}
+	var want []chain.StoredChange
+	for height := uint64(1); height <= 12; height++ {
+		if height%2 == 1 {
+			must(t, s.Commit(t.Context(), chain.Commit{Block: c.next()}))
+			continue
+		}
+		f := c.change(uint32(height/2), 3+uint32(height/2)%2)
+		must(t, s.Commit(t.Context(), chain.Commit{Block: f}))
+		want = append(want, chain.StoredChange{Height: height, Change: f.Change})
+	}
+	reads := func(when string) {
+		t.Helper()
+		if got, err := s.Changes(t.Context()); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, %v; want %+v", when, got, err, want)
+		}
+	}
+	reads("as written")
+	must(t, s.Close())
+	s = c.open(t, dir)
+	reads("opened again")
+	execute(t, s.file.Path, "UPDATE blocks SET block = block || x'00' WHERE height = 2")
+	reads("a block is damaged")
+	execute(t, s.file.Path, "UPDATE changes SET change = change || x'00' WHERE height = 4; UPDATE changes SET sum = 1 WHERE height = 6")
+	reads("two rows are damaged")
+	execute(t, s.file.Path, "UPDATE changes SET change = x'' WHERE height = 2")
+	if got, err := s.Changes(t.Context()); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("row and block are damaged: %v, %v", got, err)
+	}
 }
 
 // A flipped bit in an old block, which opening does not look at, is reported by whoever reads the

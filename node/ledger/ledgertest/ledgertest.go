@@ -18,10 +18,15 @@ type Store struct {
 	blocks []*chain.FinalBlock
 }
 
+// NewStore returns a store with block 0.
+func NewStore(genesis *chain.Genesis) *Store {
+	return &Store{blocks: []*chain.FinalBlock{{Block: chain.Block{Header: genesis.Header()}}}}
+}
+
 // Open returns a ledger in memory at genesis.
 func Open(t testing.TB, genesis *chain.Genesis) *ledger.Ledger {
 	t.Helper()
-	l, err := ledger.Open(t.Context(), genesis, &Store{blocks: []*chain.FinalBlock{{Block: chain.Block{Header: genesis.Header()}}}})
+	l, err := ledger.Open(t.Context(), genesis, NewStore(genesis))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,6 +83,18 @@ func (s *Store) Certificate(ctx context.Context, height uint64) (*chain.Certific
 
 // Epochs returns none.
 func (s *Store) Epochs(context.Context, uint64, int) ([]chain.Epoch, error) { return nil, nil }
+
+// Changes returns those of the blocks.
+func (s *Store) Changes(context.Context) (changes []chain.StoredChange, _ error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range s.blocks {
+		if b.Change != nil {
+			changes = append(changes, chain.StoredChange{Height: b.Header.Height, Change: b.Change})
+		}
+	}
+	return changes, nil
+}
 
 // Commit appends a block.
 func (s *Store) Commit(_ context.Context, c chain.Commit) error {
