@@ -64,7 +64,7 @@ func (h *handler) OnBundle(from chain.PublicKey, b *chain.Bundle) error {
 		return h.reject(wrong, err)
 	}
 	h.heard(from, height)
-	h.post(consensus.Received{From: from, Bundle: *b})
+	h.post(consensus.Received{From: from, Bundle: *b, Set: h.verifier.SetHash()})
 	return nil
 }
 

@@ -33,8 +33,8 @@ type Header struct {
 	// none.
 	CommitmentHash Hash `json:"commitment_hash"`
 	// ChangeHash is the hash of the validator set change that the block carries, zero if it carries
-	// none. NextValidatorsHash, of the set that decides the next height, differs from ValidatorsHash
-	// exactly when there is a change.
+	// none. NextValidatorsHash is of the set that decides the next height: it differs from
+	// ValidatorsHash exactly when there is a change.
 	ChangeHash         Hash `json:"change_hash"`
 	ValidatorsHash     Hash `json:"validators_hash"`
 	NextValidatorsHash Hash `json:"next_validators_hash"`

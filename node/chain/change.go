@@ -57,7 +57,7 @@ func (s *NextSet) Validate() error {
 		}
 		names[v.Name] = true
 		if !v.VRFKey.wellFormed() {
-			return fmt.Errorf("validator %d, %s, has VRF key %v, which is no field element", i, v.Name, v.VRFKey)
+			return fmt.Errorf("validator %d, %s, has VRF key %v, at or above the order of the field", i, v.Name, v.VRFKey)
 		}
 	}
 	return s.Set().Validate()

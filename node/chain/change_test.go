@@ -52,7 +52,7 @@ func TestAChangeNeedsTheConsentOfTheSetInForce(t *testing.T) {
 		{"no validator", "validator set of 0", n.change(alter(func(s *NextSet) { s.Validators = nil }), 0, 1, 2)},
 		{"a name twice", "each name once", n.change(alter(func(s *NextSet) { s.Validators[6].Name = "v0" }), 0, 1, 2)},
 		{"a key twice", "share the key", n.change(alter(func(s *NextSet) { s.Validators[6].PublicKey = s.Validators[0].PublicKey }), 0, 1, 2)},
-		{"a VRF key above the field", "no field element", n.change(alter(func(s *NextSet) { s.Validators[6].VRFKey = fieldOrder }), 0, 1, 2)},
+		{"a VRF key above the field", "order of the field", n.change(alter(func(s *NextSet) { s.Validators[6].VRFKey = fieldOrder }), 0, 1, 2)},
 	} {
 		err := c.change.Verify(n.ChainID, n.set)
 		switch {

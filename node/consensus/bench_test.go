@@ -50,7 +50,7 @@ func BenchmarkHeight(b *testing.B) {
 						messages++
 					}
 					if x.e != nil {
-						x.actions = append(x.actions, cores[x.to].Step(x.e)...)
+						x.actions = append(x.actions, cores[x.to].Step(checked(cores[x.to], x.e))...)
 					}
 					for _, a := range x.actions {
 						switch a := a.(type) {

@@ -80,7 +80,9 @@ func (c *Core) StartHeight(p Height) ([]Action, error) {
 	if c.height != nil && p.Number <= c.height.Number {
 		return nil, fmt.Errorf("consensus: height %d cannot start: the node is already at height %d", p.Number, c.height.Number)
 	}
-	h := &height{Height: p, self: -1, threshold: c.rules.threshold(p.Set), blocks: make(map[chain.Hash]*block)}
+	h := &height{
+		Height: p, setHash: p.Set.Hash(), self: -1, threshold: c.rules.threshold(p.Set), blocks: make(map[chain.Hash]*block),
+	}
 	if c.cfg.Sign != nil && p.Number >= c.cfg.VoteFrom {
 		h.self = p.Set.Index(c.cfg.PublicKey)
 	}
@@ -90,13 +92,17 @@ func (c *Core) StartHeight(p Height) ([]Action, error) {
 		return nil, fmt.Errorf("consensus: %w", err)
 	}
 	c.close()
-	h.inherit(c.height)
+	from := c.height
+	h.inherit(from)
 	c.height = h
 	maps.DeleteFunc(c.restored, func(number uint64, _ []chain.Record) bool { return number <= p.Number })
 	c.newPeriod()
 	c.emit(SetTimer{Timer: Timer{Kind: RetryTimer, Height: p.Number}, After: c.cfg.RetryInterval})
-	if c.rules.incomplete(h, c.dropped) || c.early.set != nil && c.early.height == p.Number && !c.early.fits(h) {
+	if c.rules.incomplete(h, c.dropped) {
 		c.settled, c.settling = false, false
+	}
+	if from != nil && from.setHash != h.setHash {
+		c.rules.enterEra(c, from, h)
 	}
 	c.settle(h)
 	h.intervalOver = c.cfg.MinBlockInterval == 0
@@ -168,7 +174,9 @@ func (c *Core) Step(e Event) []Action {
 			c.wake(h)
 		}
 	case Received:
-		c.received(e.From, e.Bundle)
+		c.received(e.From, e.Bundle, e.Set)
+	case Ahead:
+		c.rules.ahead(c, e)
 	case LinkUp:
 		b := c.everything(h)
 		b.Votes = append(b.Votes, h.statements()...)

@@ -7,9 +7,10 @@ import "github.com/diseq/diseq/node/chain"
 // validator. Of votes and certificates for different blocks it holds two. The second is evidence,
 // or forbids a vote.
 type early struct {
-	// height is that of the messages, set the one that they were checked against.
+	// height is that of the messages, set the hash of the set that they were checked against: that
+	// of the height below.
 	height uint64
-	set    *chain.ValidatorSet
+	set    chain.Hash
 	bundle chain.Bundle
 	held   map[earlyKey][]chain.Hash
 	size   int
@@ -38,7 +39,7 @@ func (e *early) hasRoom(k earlyKey, block chain.Hash) bool {
 // add takes the room, if there is any.
 func (e *early) add(h *height, k earlyKey, block chain.Hash) bool {
 	if e.held == nil {
-		*e = early{height: h.Number + 1, set: h.Set, held: make(map[earlyKey][]chain.Hash)}
+		*e = early{height: h.Number + 1, set: h.setHash, held: make(map[earlyKey][]chain.Hash)}
 	}
 	if !e.hasRoom(k, block) {
 		return false
@@ -91,11 +92,11 @@ func (e *early) vote(h *height, v chain.Vote) bool {
 
 // fits reports whether these messages can be handled at a height.
 func (e *early) fits(h *height) bool {
-	return e.set != nil && e.height == h.Number && e.set.Hash() == h.Set.Hash()
+	return e.held != nil && e.height == h.Number && e.set == h.setHash
 }
 
 // replay handles the early messages of the height that has just begun. They were checked against
-// the set of the height below. If the set has changed they are dropped, and T_retry brings them
+// the set of the height below. If the set has changed they are dropped: enterEra has asked for them
 // again.
 func (c *Core) replay() {
 	e := c.early
@@ -103,5 +104,5 @@ func (c *Core) replay() {
 	if !e.fits(c.height) {
 		return
 	}
-	c.received(chain.PublicKey{}, e.bundle)
+	c.received(chain.PublicKey{}, e.bundle, e.set)
 }

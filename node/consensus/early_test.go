@@ -51,7 +51,7 @@ func TestCertificatesBeyondWhatIsKeptAreMissedAtTheNextHeight(t *testing.T) {
 	}{{32, 0}, {33, 2}} {
 		core, _ := inWait(t)
 		for round := range c.certificates {
-			core.Step(Received{Bundle: chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Nullify, 2, round, chain.Hash{}, 0, 1, 3)}}})
+			hears(core, chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Nullify, 2, round, chain.Hash{}, 0, 1, 3)}})
 		}
 		if core.dropped.highest != c.missed {
 			t.Errorf("after %d certificates messages of height %d were dropped, want %d", c.certificates, core.dropped.highest, c.missed)

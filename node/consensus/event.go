@@ -6,20 +6,39 @@ import "github.com/diseq/diseq/node/chain"
 // any of it afterwards.
 type Event interface{ event() }
 
-// Received is a bundle from a peer. Its caller has checked every signature against the validator
-// set of the Core's height: each vote, each certificate (also those inside proposals), each
-// proposal's Statement. The signature of a block by its first proposer is part of CheckBlock.
+// Received is a bundle from a peer. Its caller has checked every signature: each vote, each
+// certificate (also those inside proposals), each proposal's Statement. The signature of a block by
+// its first proposer is part of CheckBlock.
+//
+// A message is judged by the set of its own height. The caller knows the sets up to its open
+// height, the one above its last final block. It checks messages up to that height against the sets
+// of their heights. It leaves out a message above it that does not verify under the open height's
+// set, and reports [Ahead]: no peer is to blame for such a message.
 type Received struct {
 	// From is the peer at the other end of the link; it need not be a validator.
 	From   chain.PublicKey
 	Bundle chain.Bundle
+	// Set is the hash of the set of the caller's open height. The caller looks the height up once,
+	// after the bundle has come. The Core may have gone on since: it drops what was checked against
+	// another set than that of the message's height.
+	Set chain.Hash
+}
+
+// Ahead reports that a peer sent a message that nobody can verify here: its height is above the
+// open one, and the set of that height is not known yet. It may be a lie. The Core asks for
+// [CatchUp], because a node that is an era behind can verify nothing that the others say. If the
+// same bundle has messages that verify, their Received comes first.
+type Ahead struct {
+	From chain.PublicKey
+	// Height is the highest of such messages.
+	Height uint64
 }
 
 // Pool reports the work that waits. It holds until the next Pool event.
 type Pool struct {
-	// Pending: the pool has a message that is not final, or the state_height of the last header is
-	// below the last block with messages. While it is false, this node does not wake a height by
-	// itself.
+	// Pending: the pool has a message that is not final; or the state_height of the last header is
+	// below the last block with messages; or a change of the set waits to be ordered; or the last
+	// block carries one. While it is false, this node does not wake a height by itself.
 	Pending bool
 	// Full: the pool has a full block, so that the leader does not wait for the minimum block
 	// interval.
@@ -85,6 +104,7 @@ type BlockBuilt struct {
 }
 
 func (Received) event()     {}
+func (Ahead) event()        {}
 func (Pool) event()         {}
 func (LinkUp) event()       {}
 func (TimerFired) event()   {}

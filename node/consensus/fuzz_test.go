@@ -66,6 +66,10 @@ func TestHostileEventsShowEveryRuleTakenAway(t *testing.T) {
 		{"SendFirst", "durable"},
 		{"VoteForgetful", "forgotten"},
 		{"AnyBody", "threshold, of what another than the leader passed on"},
+		{"AnySet", "threshold, who votes or forgotten: what was checked against another set counts"},
+		{"IgnoreAhead", "catch up"},
+		{"ForgetEra", "settled"},
+		{"NewcomersSettle", "settled"},
 		{"MisfitInvalid", "misfit"},
 		{"NoRelay", "R2"},
 		{"PassOver", "R3"},
@@ -125,11 +129,13 @@ const universe = 8
 
 // hostile drives a core and its double.
 type hostile struct {
-	data   []byte
-	law    *law
-	cfg    Config
-	delta  uint32
-	set    *chain.ValidatorSet
+	data  []byte
+	law   *law
+	cfg   Config
+	delta uint32
+	set   *chain.ValidatorSet
+	// other are the hashes of two sets: of the one before, and of one that is in force nowhere.
+	other  [2]chain.Hash
 	cores  [2]*Core
 	height uint64
 	last   *chain.Certificate
@@ -145,6 +151,7 @@ func playHostile(data []byte, rules mutation.Rules) *breach {
 	p := &hostile{data: data, height: 1}
 	p.delta = []uint32{0, 50}[p.pick(2)]
 	keys := testSet(universe, universe)
+	p.other[1] = keys.Hash()
 	p.cfg = Config{
 		ChainID: "test", PublicKey: keys.Validators[p.pick(universe)].PublicKey, VoteFrom: []uint64{0, 0, 0, 2}[p.pick(4)],
 		RoundTimeout: 500 * time.Millisecond, MaxRoundTimeout: time.Second, RetryInterval: time.Second,
@@ -185,6 +192,9 @@ func (p *hostile) draw() {
 	}
 	if set.Index(p.cfg.PublicKey) < 0 && p.pick(4) != 0 {
 		set.Validators[p.pick(n)] = keys[slices.IndexFunc(keys, func(v chain.Validator) bool { return v.PublicKey == p.cfg.PublicKey })]
+	}
+	if p.set != nil {
+		p.other[0] = p.set.Hash()
 	}
 	p.set = set
 }
@@ -307,13 +317,16 @@ func (p *hostile) turn() {
 		p.begin()
 		return
 	}
-	if p.pick(256) == 0 { // it catches up
+	if p.pick(256) == 0 { // it catches up, at times over the first height of an era
 		p.height += 2
 		p.last = &chain.Certificate{Kind: chain.Finalize, Height: p.height - 1, Block: chain.Hash{byte(p.height)}}
 		for i := range p.set.Threshold {
 			p.last.Votes = append(p.last.Votes, chain.VoteSignature{Validator: i})
 		}
 		p.law.below(p.last, p.set)
+		if p.pick(2) == 0 {
+			p.draw()
+		}
 		p.begin()
 		return
 	}

@@ -11,6 +11,8 @@ import (
 // peers that are still at it, and collects late votes.
 type height struct {
 	Height
+	// setHash is Set's.
+	setHash chain.Hash
 	// self is this node's index in the set, -1 if it does not vote at this height.
 	self      int
 	threshold int

@@ -48,6 +48,14 @@ type rules interface {
 	// incomplete reports whether messages of a height were dropped before the height began.
 	incomplete(h *height, dropped dropped) bool
 
+	// judged reports whether a message of height h was checked against the set of that height, when
+	// it was checked with set as that of the open height. The Core is at height now.
+	judged(now, h *height, set chain.Hash) bool
+	// enterEra begins a height whose set is not that of the height that this node was at before.
+	enterEra(c *Core, from, h *height)
+	// ahead handles the report of a message that could not be verified.
+	ahead(c *Core, e Ahead)
+
 	// sentBy reports whether a proposal came from the validator that made it.
 	sentBy(h *height, from chain.PublicKey, p *chain.Proposal) bool
 	// misfit handles a body that does not fit the header of its block.

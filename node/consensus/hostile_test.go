@@ -34,8 +34,18 @@ func (p *hostile) event() Event {
 		return BlockBuilt{Round: p.round(), Block: p.block()}
 	case 9:
 		return Health{OK: p.pick(4) != 0}
+	case 10:
+		if p.pick(2) == 0 {
+			return Ahead{From: p.someone(), Height: p.at()}
+		}
+		// what was checked when the open height had another set, at this node or by its clock
+		e := Received{From: p.someone(), Bundle: p.bundle(), Set: p.other[p.pick(len(p.other))]}
+		if len(e.Bundle.Proposals) > 0 {
+			e.From = p.set.Validators[e.Bundle.Proposals[0].Statement.Validator].PublicKey
+		}
+		return e
 	}
-	e := Received{From: p.someone(), Bundle: p.bundle()}
+	e := Received{From: p.someone(), Bundle: p.bundle(), Set: p.set.Hash()}
 	if len(e.Bundle.Proposals) > 0 && p.pick(8) != 7 {
 		e.From = p.set.Validators[e.Bundle.Proposals[0].Statement.Validator].PublicKey // mostly not passed on by another
 	}

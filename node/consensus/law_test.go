@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -27,7 +28,10 @@ type law struct {
 	// The height, and what was learned of it since it was begun or begun again.
 	Height
 	self int
-	told map[chain.Hash]bool
+	// running is false from a crash to the next start. entered: the height below had another set,
+	// and the others are to be asked what they said of this one.
+	running, entered bool
+	told             map[chain.Hash]bool
 	// bodies are the blocks, with all that the header does not bind, that were found valid at this
 	// height in any life. condemned are those that were found invalid, headers all that came.
 	bodies    map[string]bool
@@ -105,6 +109,7 @@ func (l *law) final(height uint64) *chain.Certificate { return l.finals[height] 
 // A node that does not vote has no records of the height: it fetches the height again.
 func (l *law) crash() {
 	l.settled, l.settling, l.dropped, l.again = false, false, 0, 0
+	l.running = false
 	if l.self < 0 {
 		delete(l.finals, l.Number)
 	}
@@ -121,6 +126,11 @@ func (l *law) begins(h Height) {
 		clear(l.certificates)
 		l.bodies = make(map[string]bool)
 	}
+	l.entered = l.running && l.Set.Hash() != h.Set.Hash()
+	l.running = true
+	if l.entered { // what came of this height was checked against the set below
+		maps.DeleteFunc(l.received, func(v chain.Vote, _ bool) bool { return v.Height >= h.Number })
+	}
 	l.Height, l.self = h, -1
 	if h.Number >= l.cfg.VoteFrom {
 		l.self = h.Set.Index(l.cfg.PublicKey)
@@ -129,7 +139,7 @@ func (l *law) begins(h Height) {
 	l.told, l.fresh = make(map[chain.Hash]bool), make(map[uint32][]chain.Hash)
 	l.heard, l.rivals, l.shown = make(map[uint32][]chain.Hash), make(map[uint32][]chain.Hash), make(map[uint32][]chain.Hash)
 	l.waits, l.troubled = make(map[at]bool), make(map[troubled]bool)
-	if h.Number <= l.dropped {
+	if h.Number <= l.dropped || l.entered {
 		l.settled, l.settling = false, false
 	}
 }
@@ -148,6 +158,33 @@ func (l *law) knows(cert *chain.Certificate) {
 	for i := range cert.Votes {
 		l.received[cert.Vote(i)] = true
 	}
+}
+
+// judged reports whether a message of a height was checked against the set of that height. Above the
+// height being decided no set is known. What was checked against the present one counts.
+func (l *law) judged(height uint64, set chain.Hash) bool {
+	return l.Set.Hash() == set || height < l.Number && l.sets[height] != nil && l.sets[height].Hash() == set
+}
+
+// counts is what there is to learn from a bundle: nothing that was checked against another set than
+// that of its height, and no proposal that was passed on by another than its leader.
+func (l *law) counts(e Received) (b chain.Bundle) {
+	for _, cert := range e.Bundle.Certificates {
+		if l.judged(cert.Height, e.Set) {
+			b.Certificates = append(b.Certificates, cert)
+		}
+	}
+	for _, p := range e.Bundle.Proposals {
+		if l.judged(p.Statement.Height, e.Set) && l.Set.Index(e.From) == int(p.Statement.Validator) {
+			b.Proposals = append(b.Proposals, p)
+		}
+	}
+	for _, v := range e.Bundle.Votes {
+		if l.judged(v.Height, e.Set) {
+			b.Votes = append(b.Votes, v)
+		}
+	}
+	return b
 }
 
 // passes takes note of what is too far above to be kept.
@@ -175,14 +212,12 @@ var waitsFor = map[TimerKind]chain.Kind{WaitTimer: chain.Finalize, ProposeTimer:
 func (l *law) happens(e Event) {
 	switch e := e.(type) {
 	case Received:
-		e.Bundle.Proposals = slices.DeleteFunc(slices.Clone(e.Bundle.Proposals), func(p *chain.Proposal) bool {
-			return l.Set.Index(e.From) != int(p.Statement.Validator) // passed on by another: nothing is learned of it
-		})
-		l.passes(e.Bundle)
-		for _, cert := range e.Bundle.Certificates {
+		bundle := l.counts(e)
+		l.passes(bundle)
+		for _, cert := range bundle.Certificates {
 			l.knows(cert)
 		}
-		for _, p := range e.Bundle.Proposals {
+		for _, p := range bundle.Proposals {
 			l.hears(p.Statement)
 			l.sees(&p.Block)
 			for i := range p.Nullifications {
@@ -192,7 +227,7 @@ func (l *law) happens(e Event) {
 				l.knows(p.Notarization)
 			}
 		}
-		for _, v := range e.Bundle.Votes {
+		for _, v := range bundle.Votes {
 			l.hears(v)
 		}
 	case Health:
@@ -305,8 +340,14 @@ func (l *law) asked(e Event, actions []Action) {
 	if l.strange != nil && !l.own[*l.strange] {
 		l.breaks("forgotten", "%+v was made with our key by another, and we go on", l.strange)
 	}
-	if settles != asks {
-		l.breaks("settled", "the others are asked: %v, and waited for: %v", asks, settles)
+	if waits := settles || l.delta() == 0 && l.entered; waits != asks {
+		l.breaks("settled", "the others are asked: %v, and waited for: %v, at a change of the set: %v", asks, settles, l.entered)
+	}
+	l.entered = false
+	if a, ok := e.(Ahead); ok && a.Height > l.Number+1 && !l.troubled[troubled{"catch up", a.From}] {
+		if _, asks := find[CatchUp](actions); !asks {
+			l.breaks("catch up", "not to height %d at %d", a.Height, l.Number)
+		}
 	}
 	if fired, ok := e.(TimerFired); ok && !retried && fired.Timer.Kind == RetryTimer && fired.Timer.Height == l.Number {
 		l.breaks("T_retry", "it is not asked for again")

@@ -109,7 +109,7 @@ func (a *automaton) step(v *local, event int) (next local, crashes []remains) {
 	}
 	a.steps++
 	next = local{core: copyCore(v.core), remains: v.remains}
-	return next, a.carryOut(&next, next.core.Step(a.events[event]))
+	return next, a.carryOut(&next, next.core.Step(checked(next.core, a.events[event])))
 }
 
 // carryOut does what a Core asks for, in its order: the records of a Persist one by one. A crash

@@ -111,6 +111,23 @@ func (r mutated) incomplete(h *height, dropped dropped) bool {
 	return !r.m.ForgetDrops && r.honest.incomplete(h, dropped)
 }
 
+func (r mutated) judged(now, h *height, set chain.Hash) bool {
+	return r.m.AnySet || r.honest.judged(now, h, set)
+}
+
+func (r mutated) enterEra(c *Core, from, h *height) {
+	newcomer := from.Set.Index(c.cfg.PublicKey) < 0 && h.self >= 0
+	if !r.m.ForgetEra && (newcomer || !r.m.NewcomersSettle) {
+		r.honest.enterEra(c, from, h)
+	}
+}
+
+func (r mutated) ahead(c *Core, e Ahead) {
+	if !r.m.IgnoreAhead {
+		r.honest.ahead(c, e)
+	}
+}
+
 func (r mutated) sentBy(h *height, from chain.PublicKey, p *chain.Proposal) bool {
 	return r.m.AnyBody || r.honest.sentBy(h, from, p)
 }

@@ -6,14 +6,14 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// received handles a bundle. Certificates come first: the rounds that they lead to decide which
-// other messages are near enough to be kept.
-func (c *Core) received(from chain.PublicKey, b chain.Bundle) {
+// received handles a bundle that was checked with set as that of the open height. Certificates come
+// first: the rounds that they lead to decide which other messages are near enough to be kept.
+func (c *Core) received(from chain.PublicKey, b chain.Bundle, set chain.Hash) {
 	for _, cert := range b.Certificates {
-		if h := c.place(from, cert.Height); h != nil {
+		if h := c.place(from, cert.Height, set); h != nil {
 			c.wakeBy(h)
 			c.learn(h, cert)
-		} else if c.isNext(cert.Height) {
+		} else if c.isNext(cert.Height, set) {
 			if !c.early.certificate(c.height, cert) {
 				c.dropped.add(cert.Height)
 			}
@@ -27,14 +27,14 @@ func (c *Core) received(from chain.PublicKey, b chain.Bundle) {
 		if !c.rules.sentBy(c.height, from, p) {
 			continue
 		}
-		if h := c.place(from, p.Statement.Height); h != nil {
+		if h := c.place(from, p.Statement.Height, set); h != nil {
 			c.receiveProposal(h, p)
-		} else if c.isNext(p.Statement.Height) {
+		} else if c.isNext(p.Statement.Height, set) {
 			c.early.proposal(c.height, p)
 		}
 	}
 	for _, v := range b.Votes {
-		if h := c.place(from, v.Height); h != nil {
+		if h := c.place(from, v.Height, set); h != nil {
 			if int64(v.Validator) < int64(h.n()) {
 				c.wakeBy(h)
 			}
@@ -43,7 +43,7 @@ func (c *Core) received(from chain.PublicKey, b chain.Bundle) {
 				// it is stuck at that height.
 				c.answer(from, v.Height)
 			}
-		} else if c.isNext(v.Height) && !c.early.vote(c.height, v) {
+		} else if c.isNext(v.Height, set) && !c.early.vote(c.height, v) {
 			c.dropped.add(v.Height)
 		}
 	}
@@ -57,27 +57,51 @@ func (c *Core) wakeBy(h *height) {
 }
 
 // place returns the state of the height of a message, or nil. A peer at a height long past is
-// answered with its finalization. A message of a height far above makes this node catch up.
-func (c *Core) place(from chain.PublicKey, number uint64) *height {
-	now := c.height.Number
+// answered with its finalization. A message of a height far above makes this node catch up. A
+// message that was checked against another set than that of its height has no place. Whatever came
+// to an older or newer open height is asked for again by enterEra.
+func (c *Core) place(from chain.PublicKey, number uint64, set chain.Hash) *height {
+	now := c.height
+	h := now
 	switch {
-	case number == now:
-		return c.height
-	case number > now+1:
-		c.dropped.add(number)
+	case number > now.Number+1:
+		if c.rules.judged(now, now, set) {
+			c.dropped.add(number)
+		}
 		c.hint(from, number)
 		return nil
-	case number > now:
+	case number > now.Number:
 		return nil
+	case number < now.Number:
+		if h = c.closed(number); h == nil {
+			c.answer(from, number)
+			return nil
+		}
 	}
-	h := c.closed(number)
-	if h == nil {
-		c.answer(from, number)
+	if !c.rules.judged(now, h, set) {
+		return nil
 	}
 	return h
 }
 
-func (c *Core) isNext(number uint64) bool { return number == c.height.Number+1 }
+// isNext reports whether a message is of the height above, and was checked against the open
+// height's set.
+func (c *Core) isNext(number uint64, set chain.Hash) bool {
+	return number == c.height.Number+1 && c.rules.judged(c.height, c.height, set)
+}
+
+// judged: a message of a closed height was checked against that height's own set if the caller's
+// open height was that height, or the one that the Core is at.
+func (honest) judged(now, h *height, set chain.Hash) bool {
+	return h.setHash == set || h != now && now.setHash == set
+}
+
+// ahead asks for the blocks that the peer seems to have.
+func (honest) ahead(c *Core, e Ahead) {
+	if now := c.height.Number; e.Height > now+1 || e.Height > now && !c.height.committed {
+		c.hint(e.From, e.Height)
+	}
+}
 
 // answer sends a finalization to a peer that is still at its height, once in each period.
 func (c *Core) answer(from chain.PublicKey, number uint64) {

@@ -21,7 +21,7 @@ func TestSetChangesBetweenHeights(t *testing.T) {
 	c.height.presence[0].missed = 5
 	early := chain.Vote{Kind: chain.Nullify, Height: 2, Validator: 2}
 	fakeSignature(&early)
-	c.Step(Received{Bundle: chain.Bundle{Votes: []chain.Vote{early}}})
+	hears(c, chain.Bundle{Votes: []chain.Vote{early}})
 	final := fakeCertificate(chain.Finalize, 1, 0, chain.Hash{1}, 1, 2, 3)
 
 	// Validator 0 leaves: each of the others moves down by one. A new one comes.
@@ -42,7 +42,7 @@ func TestSetChangesBetweenHeights(t *testing.T) {
 	// It is heard of under its new index.
 	vote := chain.Vote{Kind: chain.Nullify, Height: 2, Validator: 2}
 	fakeSignature(&vote)
-	c.Step(Received{Bundle: chain.Bundle{Votes: []chain.Vote{vote}}})
+	hears(c, chain.Bundle{Votes: []chain.Vote{vote}})
 	if p := c.height.presence[2]; p.missed != 0 || p.heard == 0 {
 		t.Errorf("presence %+v after a vote", p)
 	}
@@ -59,7 +59,7 @@ func TestEarlyVoteOfTheSameSetIsTakenIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	early := chain.Vote{Kind: chain.Nullify, Height: 2, Validator: 2}
-	c.Step(Received{Bundle: chain.Bundle{Votes: []chain.Vote{early}}})
+	hears(c, chain.Bundle{Votes: []chain.Vote{early}})
 	final := fakeCertificate(chain.Finalize, 1, 0, chain.Hash{1}, 1, 2, 3)
 	if _, err := c.StartHeight(Height{Number: 2, Set: testSet(4, 3), Order: order(4), Parent: final.Block, Last: final}); err != nil {
 		t.Fatal(err)

@@ -47,7 +47,7 @@ func TestHeightThatFailsForHoursStillDecides(t *testing.T) {
 			t.Fatal(err)
 		}
 		for r := range uint32(rounds) {
-			c.Step(Received{Bundle: chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Nullify, 1, r, chain.Hash{}, 0, 2, 3)}}})
+			hears(c, chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Nullify, 1, r, chain.Hash{}, 0, 2, 3)}})
 		}
 		held := 0
 		for _, rd := range c.height.rounds {
@@ -72,7 +72,7 @@ func TestHeightThatFailsForHoursStillDecides(t *testing.T) {
 	if _, err := chain.DecodeProposal(p.Encode()); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := find[CheckBlock](cores[2].Step(Received{Bundle: proposed.Bundle})); !ok {
+	if _, ok := find[CheckBlock](hears(cores[2], proposed.Bundle)); !ok {
 		t.Fatal("a proposal whose older certificates are held is not taken up")
 	}
 	// Somebody who was away gets the rest at T_retry.
@@ -85,11 +85,11 @@ func TestHeightThatFailsForHoursStillDecides(t *testing.T) {
 	if _, err := away.StartHeight(Height{Number: 1, Set: set, Order: order(4)}); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := find[CheckBlock](away.Step(Received{Bundle: proposed.Bundle})); ok {
+	if _, ok := find[CheckBlock](hears(away, proposed.Bundle)); ok {
 		t.Fatal("a proposal is taken up without all its certificates")
 	}
 	retry, _ := find[Broadcast](cores[0].Step(TimerFired{Timer{Kind: RetryTimer, Height: 1}}))
-	if _, ok := find[CheckBlock](away.Step(Received{Bundle: retry.Bundle})); !ok {
+	if _, ok := find[CheckBlock](hears(away, retry.Bundle)); !ok {
 		t.Fatal("a proposal is not taken up once T_retry has brought its certificates")
 	}
 }
@@ -112,7 +112,7 @@ func TestRetryAfterManyRoundsIsShort(t *testing.T) {
 		if r == 99 {
 			kind, hash = chain.Notarize, chain.Hash{9}
 		}
-		c.Step(Received{Bundle: chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(kind, 1, r, hash, 1, 2, 3)}}})
+		hears(c, chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(kind, 1, r, hash, 1, 2, 3)}})
 	}
 	retry, _ := find[Broadcast](c.Step(TimerFired{Timer{Kind: RetryTimer, Height: 1}}))
 	if n := len(retry.Bundle.Certificates); n != 9 {
@@ -148,7 +148,7 @@ func TestEarlyProposalsAreBounded(t *testing.T) {
 	for i := range 100 {
 		p := &chain.Proposal{Block: chain.Block{Header: chain.Header{Height: 2}, Body: big}}
 		p.Statement = chain.Vote{Kind: chain.Propose, Height: 2, Block: p.Block.Hash(), Validator: uint32(i)}
-		c.Step(Received{Bundle: chain.Bundle{Proposals: []*chain.Proposal{p, p}}})
+		hears(c, chain.Bundle{Proposals: []*chain.Proposal{p, p}})
 	}
 	if n := len(c.early.bundle.Proposals); n == 0 || n > 16 {
 		t.Fatalf("%d early proposals of 1 MiB are held, want 1 to 16", n)

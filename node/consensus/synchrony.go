@@ -115,16 +115,29 @@ func (honest) incomplete(h *height, dropped dropped) bool { return h.Number <= d
 // reaches would make every height begin with a wait.
 func (d *dropped) resent() { d.highest = d.sinceSettle }
 
+// enterEra asks the others for all that they have said of this height. While this node was still
+// below it, the set was not known here, and nothing that they said could be verified. Under the
+// synchrony wait the node settles first, also if it was settling already: votes for another block
+// may be among what is gone. That holds for every node, not for newcomers alone, and also for one
+// that skipped the first height of the era.
+func (honest) enterEra(c *Core, _, h *height) {
+	c.settled, c.settling = false, false
+	if h.delta() == 0 {
+		c.emit(RequestResend{})
+	}
+}
+
 // Settled reports whether this node has been healthy for long enough to notarize: for 2*Delta, in
 // which the others sent their messages again. It is always false without the synchrony wait, which
 // alone asks for it.
 func (c *Core) Settled() bool { return c.settled }
 
-// settle begins the wait before the first Notarize after a start, after a time of ill health, or at
-// a height of which messages were dropped because this node was too far behind. It asks the others
-// to send their messages again, so that this validator knows them before it votes. Without that, a
-// coalition can hide a block from a validator until the others are two heights ahead. The validator
-// would then vote for a second block, although all others know the first.
+// settle begins the wait before the first Notarize after a start, after a time of ill health, after
+// a change of the set, or at a height of which messages were dropped because this node was too far
+// behind. It asks the others to send their messages again, so that this validator knows them before
+// it votes. Without that, a coalition can hide a block from a validator until the others are two
+// heights ahead. The validator would then vote for a second block, although all others know the
+// first.
 func (c *Core) settle(h *height) {
 	if h.delta() == 0 || !c.healthy || c.settled || c.settling {
 		return

@@ -50,37 +50,37 @@ func TestVoteLeavesWithItsStatement(t *testing.T) {
 	}
 	shown, waitedFor := block(1), block(2)
 	pass := func(c *Core, round uint32) {
-		c.Step(Received{Bundle: chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Nullify, 1, round, chain.Hash{}, others(c.height.self)...)}}})
+		hears(c, chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Nullify, 1, round, chain.Hash{}, others(c.height.self)...)}})
 	}
 	check := func(b *chain.Block) Event {
 		return BlockChecked{Height: 1, Round: far, Block: b, Fresh: true, Verdict: Valid}
 	}
 
 	pass(voter, 0)
-	relayed := sent(voter.Step(Received{Bundle: chain.Bundle{Votes: []chain.Vote{propose(shown, far, 1).Statement}}}))
+	relayed := sent(hears(voter, chain.Bundle{Votes: []chain.Vote{propose(shown, far, 1).Statement}}))
 	if len(relayed) != 1 {
 		t.Fatalf("%d bundles relay the statement, want 1", len(relayed))
 	}
-	waiter.Step(relayed[0])
+	waiter.Step(checked(waiter, relayed[0]))
 	for round := range uint32(far) {
 		pass(voter, round)
 		pass(waiter, round)
 	}
-	waiter.Step(Received{Bundle: chain.Bundle{Proposals: []*chain.Proposal{propose(waitedFor, far, 1)}}})
+	hears(waiter, chain.Bundle{Proposals: []*chain.Proposal{propose(waitedFor, far, 1)}})
 	if cast(waiter.Step(check(waitedFor)), chain.Notarize) != 1 {
 		t.Fatal("no vote for the block shown to the one")
 	}
-	waiter.Step(Received{Bundle: chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Notarize, 1, far, waitedFor.Hash(), 0, 1, 3)}}})
+	hears(waiter, chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Notarize, 1, far, waitedFor.Hash(), 0, 1, 3)}})
 	if waiter.height.peek(far).wait != waiting {
 		t.Fatal("no wait begins")
 	}
-	voter.Step(Received{Bundle: chain.Bundle{Proposals: []*chain.Proposal{propose(shown, far, 1)}}})
+	hears(voter, chain.Bundle{Proposals: []*chain.Proposal{propose(shown, far, 1)}})
 	voted := voter.Step(check(shown))
 	if cast(voted, chain.Notarize) != 1 {
 		t.Fatal("no vote for the block shown to the other")
 	}
 	for _, e := range sent(voted) {
-		waiter.Step(e)
+		waiter.Step(checked(waiter, e))
 	}
 	if cast(waiter.Step(TimerFired{Timer{Kind: WaitTimer, Height: 1, Round: far}}), chain.Finalize) != 0 {
 		t.Error("a vote to finalize, although a correct validator voted for another block of the round and said so")
@@ -105,7 +105,7 @@ func TestStatementTooFarAheadOfTheNextHeightCountsAsDropped(t *testing.T) {
 		core := settledCore(t, 2)
 		v := chain.Vote{Kind: c.kind, Height: 2, Round: c.round, Block: chain.Hash{1}, Validator: c.round % 4}
 		fakeSignature(&v)
-		core.Step(Received{Bundle: chain.Bundle{Votes: []chain.Vote{v}}})
+		hears(core, chain.Bundle{Votes: []chain.Vote{v}})
 		if core.dropped.highest != c.dropped {
 			t.Errorf("%s: dropped up to height %d, want %d", c.name, core.dropped.highest, c.dropped)
 		}

@@ -28,7 +28,7 @@ func inWait(t *testing.T) (c *Core, block *chain.Block) {
 		t.Fatal("the others are not asked what they said before the start")
 	}
 	block = &chain.Block{Header: chain.Header{ChainID: "test", Height: 1, Proposer: 0}}
-	c.Step(Received{Bundle: chain.Bundle{Proposals: []*chain.Proposal{propose(block, 0, 0)}}})
+	hears(c, chain.Bundle{Proposals: []*chain.Proposal{propose(block, 0, 0)}})
 	checked := BlockChecked{Height: 1, Block: block, Fresh: true, Verdict: Valid}
 	if votes := cast(c.Step(checked), chain.Notarize); votes != 0 {
 		t.Fatal("a vote before 2*Delta have passed since the start")
@@ -37,7 +37,7 @@ func inWait(t *testing.T) (c *Core, block *chain.Block) {
 	if votes := cast(c.Step(checked), chain.Notarize); votes != 1 {
 		t.Fatalf("%d votes to notarize when 2*Delta have passed since the start, want 1", votes)
 	}
-	actions := c.Step(Received{Bundle: chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Notarize, 1, 0, block.Hash(), 0, 1, 3)}}})
+	actions := hears(c, chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Notarize, 1, 0, block.Hash(), 0, 1, 3)}})
 	if cast(actions, chain.Finalize) != 0 {
 		t.Fatal("a vote to finalize before the wait")
 	}
@@ -104,7 +104,7 @@ func TestFinalizeVoteWaitsAndWhatSpeaksAgainstItStopsIt(t *testing.T) {
 	} {
 		core, _ := inWait(t)
 		for _, e := range c.event() {
-			if cast(core.Step(e), chain.Finalize) != 0 {
+			if cast(core.Step(checked(core, e)), chain.Finalize) != 0 {
 				t.Errorf("%s: a vote to finalize before the wait is over", c.name)
 			}
 		}
@@ -126,9 +126,9 @@ func TestWhoDroppedMessagesAsksAgainBeforeItVotes(t *testing.T) {
 	}{{"nothing dropped", 0, false}, {"two heights ahead", 3, true}} {
 		core, block := inWait(t)
 		if c.dropped != 0 {
-			core.Step(Received{Bundle: chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Notarize, c.dropped, 0, chain.Hash{7}, 0, 1, 3)}}})
+			hears(core, chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Notarize, c.dropped, 0, chain.Hash{7}, 0, 1, 3)}})
 		}
-		core.Step(Received{Bundle: chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Finalize, 1, 0, block.Hash(), 0, 1, 3)}}})
+		hears(core, chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Finalize, 1, 0, block.Hash(), 0, 1, 3)}})
 		last := fakeCertificate(chain.Finalize, 2, 0, chain.Hash{5}, 0, 1, 3)
 		started, err := core.StartHeight(Height{Number: 3, Parent: last.Block, Last: last, Set: core.height.Set, Order: order(4)})
 		if err != nil {
@@ -152,27 +152,27 @@ func TestWhatSpeaksAgainstABlockIsRememberedInRoundsLongPast(t *testing.T) {
 		notarized := func(r uint32) Received {
 			return Received{Bundle: chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Notarize, 1, r, block.Hash(), 0, 1, 3)}}}
 		}
-		c.Step(notarized(20))
+		c.Step(checked(c, notarized(20)))
 		another := *block
 		another.Header.Timestamp = 7
 		stated := chain.Bundle{Votes: []chain.Vote{propose(&another, 21, 1).Statement}}
 		if late {
 			vote := chain.Vote{Kind: chain.Nullify, Height: 1, Round: 21, Validator: 3}
 			fakeSignature(&vote)
-			c.Step(Received{Bundle: chain.Bundle{Votes: []chain.Vote{vote}}})
+			hears(c, chain.Bundle{Votes: []chain.Vote{vote}})
 		} else {
-			c.Step(Received{Bundle: stated})
+			hears(c, stated)
 		}
-		c.Step(notarized(30))
+		c.Step(checked(c, notarized(30)))
 		if !c.height.peek(21).pruned {
 			t.Fatal("the round is not long past: the test is vacuous")
 		}
 		if late {
-			if relayed := cast(c.Step(Received{Bundle: stated}), chain.Propose); relayed != 1 {
+			if relayed := cast(hears(c, stated), chain.Propose); relayed != 1 {
 				t.Errorf("%d late statements are relayed, want 1", relayed)
 			}
 		}
-		if wait, ok := find[SetTimer](c.Step(notarized(21))); ok {
+		if wait, ok := find[SetTimer](c.Step(checked(c, notarized(21)))); ok {
 			t.Errorf("late %v: timer %+v: a vote to finalize is waited for", late, wait)
 		}
 	}

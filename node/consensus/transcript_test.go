@@ -268,7 +268,7 @@ func (tr *transcript) parent(height uint64) chain.Hash {
 	return chain.Hash{}
 }
 
-func (tr *transcript) step(e Event) []string { return tr.format(tr.core.Step(e)) }
+func (tr *transcript) step(e Event) []string { return tr.format(tr.core.Step(checked(tr.core, e))) }
 
 // block returns the block of a name, made on first use: of this height and, unless said otherwise,
 // by the leader of round 0.

@@ -255,7 +255,7 @@ func (a *waitAutomaton) run(path []int) (c *Core, votes uint64, emits uint32) {
 	do(c.Step(Pool{Pending: true}))
 	for _, i := range path {
 		emits = 0
-		do(c.Step(a.m.events[i].event(c)))
+		do(c.Step(checked(c, a.m.events[i].event(c))))
 	}
 	return c, votes, emits
 }

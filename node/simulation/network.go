@@ -138,7 +138,7 @@ func (w *world) deliver(from chain.PublicKey, to *node, b chain.Bundle, after ti
 		rest := w.verified(to, b)
 		if !rest.Empty() {
 			w.trace("  %v receives %v", to, text(rest))
-			w.step(to, consensus.Received{From: from, Bundle: rest})
+			w.step(to, consensus.Received{From: from, Bundle: rest, Set: to.eraAt(w, uint64(len(to.store)+1)).hash})
 		}
 	})
 }

@@ -349,7 +349,7 @@ func (w *world) convict() error {
 	if err != nil {
 		return err
 	}
-	for _, a := range judge.Step(consensus.Received{Bundle: chain.Bundle{Certificates: w.held[w.forked]}}) {
+	for _, a := range judge.Step(consensus.Received{Set: e.hash, Bundle: chain.Bundle{Certificates: w.held[w.forked]}}) {
 		if found, ok := a.(consensus.EvidenceFound); ok {
 			w.evidence = append(w.evidence, found.Evidence)
 			w.accused[e.at(found.Evidence.First.Validator)] = true

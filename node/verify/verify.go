@@ -18,6 +18,7 @@ import (
 type Verifier struct {
 	chainID string
 	set     *chain.ValidatorSet
+	setHash chain.Hash
 
 	mu       sync.Mutex
 	new, old map[chain.Vote]struct{}
@@ -28,8 +29,12 @@ const generation = 8192
 
 // New returns a Verifier for the validators of a genesis document.
 func New(g *chain.Genesis) *Verifier {
-	return &Verifier{chainID: g.ChainID, set: g.Set(), new: map[chain.Vote]struct{}{}}
+	set := g.Set()
+	return &Verifier{chainID: g.ChainID, set: set, setHash: set.Hash(), new: map[chain.Vote]struct{}{}}
 }
+
+// SetHash returns the hash of the set that signatures are checked against.
+func (v *Verifier) SetHash() chain.Hash { return v.setHash }
 
 func (v *Verifier) known(vote chain.Vote) bool {
 	v.mu.Lock()

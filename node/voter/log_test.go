@@ -63,7 +63,7 @@ func TestTheLogOfAFailedRoundReadsAsTheProtocol(t *testing.T) {
 		}
 		r.start(t, r.votes, 0)
 		say := func(b chain.Bundle, from int) {
-			r.Post(consensus.Received{From: r.set.Validators[from].PublicKey, Bundle: b})
+			r.Post(consensus.Received{From: r.set.Validators[from].PublicKey, Bundle: b, Set: r.set.Hash()})
 			synctest.Wait()
 		}
 		vote := func(v chain.Vote, from int) chain.Vote {

@@ -33,6 +33,14 @@ type Rules struct {
 	VoteForgetful bool
 	// AnyBody takes the body of a block from whichever peer sends the leader's proposal.
 	AnyBody bool
+	// AnySet takes messages that were checked against another set than that of their height.
+	AnySet bool
+	// IgnoreAhead does not catch up when others send messages that cannot be verified yet.
+	IgnoreAhead bool
+	// ForgetEra neither settles nor asks the others when the set has changed.
+	ForgetEra bool
+	// NewcomersSettle does so only where this node was not in the set before.
+	NewcomersSettle bool
 	// MisfitInvalid calls a block invalid when a body does not fit its header.
 	MisfitInvalid bool
 
