@@ -246,6 +246,6 @@ func (n *Node) keepEvidence(e chain.Evidence) {
 	if added {
 		n.metrics.evidence.WithLabelValues(string(e.Rule)).Inc()
 		n.log.Error("a validator broke the protocol: its evidence is stored, see `diseq get evidence`",
-			"validator", n.genesis.NameOf(e.PublicKey), "rule", e.Rule, "height", e.First.Height, "round", e.First.Round)
+			"validator", n.ledger.Sets().NameOf(e.PublicKey), "rule", e.Rule, "height", e.First.Height, "round", e.First.Round)
 	}
 }

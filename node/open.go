@@ -120,18 +120,18 @@ func (n *Node) connect(incoming *handler) {
 	n.pushes = gossip.NewPushes(n.pool, n.network, n.tasks)
 	n.commitments = gossip.NewCommitments(gossip.CommitmentsConfig{
 		Self: n.self, Key: n.identity.VRF, Beacon: n.ledger.Beacon(), Network: n.network, Tasks: n.tasks,
-		ProofSeconds: n.metrics.proofSeconds, Name: n.genesis.NameOf, Logger: n.log,
+		ProofSeconds: n.metrics.proofSeconds, Name: n.ledger.Sets().NameOf, Logger: n.log,
 	})
 	n.catchup = catchup.New(catchup.Config{
 		Set: n.set, Ledger: n.ledger, Verifier: verifier, Network: n.network, WaitState: n.state.Wait,
 		Finals: finals, Contradictions: contradictions,
-		Tasks: n.tasks, Fetched: n.metrics.caughtUp, Name: n.genesis.NameOf, Logger: n.log,
+		Tasks: n.tasks, Fetched: n.metrics.caughtUp, Name: n.ledger.Sets().NameOf, Logger: n.log,
 	})
 	n.voter = voter.New(voter.Config{
 		Genesis: n.genesis, Key: n.identity.Signing, Ledger: n.ledger, Pool: n.pool, Network: n.network, State: n.state,
 		Apply: n.apply, Finals: finals, Contradictions: contradictions, CatchUp: n.catchup.Hint,
 		HasCommitment: n.commitments.Acknowledged, Evidence: n.keepEvidence, Now: n.machine.Now, Tasks: n.tasks,
-		Metrics: n.metrics.voter(), Name: n.genesis.NameOf, Logger: n.log,
+		Metrics: n.metrics.voter(), Name: n.ledger.Sets().NameOf, Logger: n.log,
 	})
 	*incoming = handler{
 		ctx: n.tasks.Context(), chainID: n.genesis.ChainID, key: n.identity.Signing, rejected: n.metrics.rejected,

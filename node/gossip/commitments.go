@@ -46,9 +46,9 @@ type CommitmentsConfig struct {
 	Logger *slog.Logger
 }
 
-// Commitments makes this node's VRF commitments an epoch ahead, in the background, and passes on its
-// own and those of others. A node that has left the validator set makes those that are due. It notes when each peer acknowledged one: only then may a leader
-// be blamed for a block without it.
+// Commitments makes this node's VRF commitments an epoch ahead, in the background, and passes on
+// its own and those of others. A node that has left the validator set makes those that are due. It
+// notes when each peer acknowledged one: only then may a leader be blamed for a block without it.
 type Commitments struct {
 	cfg    CommitmentsConfig
 	prover *vrf.Prover

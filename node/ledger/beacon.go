@@ -73,10 +73,10 @@ func (b *Beacon) setOf(e, back uint64) (*chain.ValidatorSet, bool) {
 // Committer returns the committing validator of epoch e. It is known once e-1 has begun, and there
 // may be none.
 //
-// Eligible are the members of the set of e-1 that were members of the set of e-3 already. A validator
-// that comes into the set in epoch g may have made its key when the output of g+1 was public, and so
-// the inputs up to that of g+3. It could have tried keys until one of them gave an output that it
-// likes.
+// Eligible are the members of the set of e-1 that were members of the set of e-3 already. A
+// validator that comes into the set in epoch g may have made its key when the output of g+1 was
+// public, and so the inputs up to that of g+3. It could have tried keys until one of them gave an
+// output that it likes.
 func (b *Beacon) Committer(e uint64) (Committer, bool) {
 	set, ok := b.setOf(e, 1)
 	if !ok {

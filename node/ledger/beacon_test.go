@@ -207,7 +207,7 @@ func TestTheCommitterIsAnOldMember(t *testing.T) {
 // next may be public. So the validator can compute inputs that lie ahead, and try keys until the
 // output of one of them suits it. It must not be the committing validator of such an epoch.
 //
-// Promise 38.
+// Promise 39.
 func TestNobodyChoosesAKeyForAnOutput(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := newBeaconChain(t)

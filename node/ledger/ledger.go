@@ -122,8 +122,8 @@ func allEpochs(ctx context.Context, store Store) (all []chain.Epoch, err error) 
 }
 
 // Append makes a verified final block durable. After it, Block, Sets and the beacon know the block,
-// and Tip does not yet: the caller informs those that must know of the block before anyone sees it, and
-// then publishes the tip that Append returns.
+// and Tip does not yet: the caller informs those that must know of the block before anyone sees it,
+// and then publishes the tip that Append returns.
 //
 // ids are those of the block's messages, remove the batches that no longer wait, justification the
 // certificates of earlier rounds as chain.Commit describes it.

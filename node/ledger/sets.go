@@ -10,8 +10,8 @@ import (
 
 // Sets is the history of the validator sets: that of the genesis document, and one more for each
 // final block that carries a change. The set that decides a height is known once the block below is
-// final. Its methods may be called from any goroutine. What they return is shared and must not be
-// changed; the set of one generation is always the same pointer.
+// final. Its methods may be called from any goroutine. The sets that they return are shared and
+// must not be changed. The set of one generation is always the same pointer.
 type Sets struct {
 	chainID string
 

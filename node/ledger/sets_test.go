@@ -135,7 +135,7 @@ func TestEachHeightHasTheSetOfItsEra(t *testing.T) {
 	}
 }
 
-// What makes a change valid in a block rests on the set of its height, and on all sets up to it.
+// The validity of a change in a block rests on the set of its height, and on all sets up to it.
 func TestAChangeIsCheckedAgainstItsHeight(t *testing.T) {
 	v := newMembers(0, 8)
 	g := genesisOf(8, v[:4])

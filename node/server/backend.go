@@ -156,8 +156,8 @@ type Status struct {
 	Generation uint32 `json:"generation"`
 	Threshold  uint32 `json:"threshold"`
 	Validators int    `json:"validators"`
-	// VoteStore says that the node has a vote store. VotesFromHeight is the first height that it may
-	// vote at, as far as its vote store goes; nil while it may not vote at all.
+	// VoteStore says that the node has a vote store. VotesFromHeight is the first height that it
+	// may vote at, as far as its vote store goes; nil while it may not vote at all.
 	VoteStore       bool    `json:"vote_store"`
 	VotesFromHeight *uint64 `json:"votes_from_height,omitempty"`
 	// Target is the set that the peers file declares to be the next one, nil if it declares none.

@@ -50,8 +50,8 @@ func (c *testChain) next(messages ...chain.Message) *chain.FinalBlock {
 	return f
 }
 
-// change makes the block above the newest one made, with a change to the same validators and another
-// threshold.
+// change makes the block above the newest one made, with a change to the same validators and
+// another threshold.
 func (c *testChain) change(generation, threshold uint32) *chain.FinalBlock {
 	next := *c.genesis.First()
 	next.Generation, next.Threshold = generation, threshold

@@ -1,11 +1,11 @@
 // Package store is the memory of a node: everything that it must still know after its power is cut.
 //
 // A data directory holds two SQLite databases and a lock. blocks.db has the final blocks with their
-// certificates, the validator set changes among them, the batches that wait to be ordered, the beacon
-// epochs and the evidence. votes.db
-// has the votes that this validator signed. A vote is on the way to finality and must not wait for
-// the transaction of a block, so the two are apart. Both are in WAL mode with synchronous=FULL on
-// every connection: once a write method returns nil, the write survives the loss of power.
+// certificates, the validator set changes among them, the batches that wait to be ordered, the
+// beacon epochs and the evidence. votes.db has the votes that this validator signed. A vote is on
+// the way to finality and must not wait for the transaction of a block, so the two are apart. Both
+// are in WAL mode with synchronous=FULL on every connection: once a write method returns nil, the
+// write survives the loss of power.
 //
 // Writes to blocks.db go through one goroutine that puts everything queued into one transaction, so
 // that many callers share one fsync. An operation that fails is rolled back alone. The messages of
@@ -13,10 +13,11 @@
 // the node at some 35,000 messages a second and falling.
 //
 // Opening is strict. A directory that another process uses, a file of another chain, of a newer
-// schema or of an older protocol version, and a damaged file fail with [ErrLocked], [ErrWrongChain],
-// [ErrNewerSchema], [ErrOldProtocol] and [ErrCorrupt]. Read-only connections inspect the files first, so that a failed open changes no
-// byte of them. Opening reads the structure of small files in full, of large ones only the newest
-// rows, so that it takes the same time with gigabytes.
+// schema or of an older protocol version, and a damaged file fail with [ErrLocked],
+// [ErrWrongChain], [ErrNewerSchema], [ErrOldProtocol] and [ErrCorrupt]. Read-only connections
+// inspect the files first, so that a failed open changes no byte of them. Opening reads the
+// structure of small files in full, of large ones only the newest rows, so that it takes the same
+// time with gigabytes.
 //
 // SQLite has no checksum over its pages, so each row carries a CRC-32C. A bit that flipped on disk
 // is reported when the row is read, and never served. A damaged final block is a

@@ -210,8 +210,8 @@ func (s *Store) inspectBlocks(db *sql.DB) error {
 		return s.file.Explain("read the version", err)
 	}
 	if version < firstReadable {
-		return fmt.Errorf("%s: %w (schema version %d), and this program reads version %d only: keep the directory and the older program "+
-			"to read this chain, and start a new chain, with a genesis document of another chain_id, on an empty directory",
+		return fmt.Errorf("%s: %w (schema version %d), and this program reads version %d only; read this chain with the older program. "+
+			"A new chain needs an empty directory, and a genesis document with another chain_id",
 			blocksName, ErrOldProtocol, version, chain.ProtocolVersion)
 	}
 	var id string

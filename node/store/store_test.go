@@ -687,8 +687,8 @@ func TestADirectoryInUseIsRefused(t *testing.T) {
 	c.open(t, dir)
 }
 
-// The changes of the validator set are read without their blocks, and a damaged one is read from its
-// block. If that is damaged too, nothing tells which set came next.
+// The changes of the validator set are read without their blocks, and a damaged one is read from
+// its block. If that is damaged too, nothing tells which set came next.
 //
 // Promise 21.
 func TestADamagedChangeIsReadFromItsBlock(t *testing.T) {

@@ -82,7 +82,7 @@ var rooms = []room{
 		may: []string{"node/chain", "node/trie"}, tests: []string{"internal/document"}},
 	{path: "node/verify", duty: "the signatures of everything that peers send",
 		may: []string{"node/chain"}, never: []ban{wires}},
-	{path: "node/ledger", duty: "the final chain: tip, blocks, beacon, order of the leaders",
+	{path: "node/ledger", duty: "the final chain: tip, blocks, validator sets, beacon, order of the leaders",
 		may: []string{"node/chain", "node/vrf"}, never: []ban{wires}},
 	{path: "node/state", duty: "keeps the trie up to date with the final blocks",
 		may:   []string{"node/chain", "node/internal/wait", "node/ledger", "node/trie"},
