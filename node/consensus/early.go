@@ -64,6 +64,9 @@ func (e *early) certificate(h *height, cert *chain.Certificate) bool {
 
 func (e *early) proposal(h *height, p *chain.Proposal) {
 	size := 2048 + 64*len(p.Block.Body) + 72*h.n()*(1+len(p.Nullifications))
+	if change := p.Block.Change; change != nil {
+		size += change.Size()
+	}
 	if int64(p.Statement.Validator) >= int64(h.n()) || e.size+size > maxEarlyBytes {
 		return
 	}

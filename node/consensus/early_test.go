@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/diseq/diseq/node/chain"
@@ -39,6 +40,29 @@ func TestWhatIsKeptOfTheNextHeightIsBounded(t *testing.T) {
 	}
 	if !e.certificate(h, fakeCertificate(chain.Nullify, 2, 0, chain.Hash{}, 0, 1, 2)) {
 		t.Error("a certificate that is kept counts as one that had to be dropped")
+	}
+}
+
+// A change counts in the bytes that are kept of the next height's proposals.
+func TestTheChangeOfAnEarlyProposalCounts(t *testing.T) {
+	set := testSet(4, 3)
+	h := &height{Height: Height{Number: 1, Set: set}, threshold: 3}
+	var next chain.NextSet
+	for i := range 100 {
+		next.Validators = append(next.Validators, chain.NamedValidator{Name: fmt.Sprint("validator-", i)})
+	}
+	sizes := map[bool]int{}
+	for _, with := range []bool{false, true} {
+		var e early
+		p := &chain.Proposal{Statement: chain.Vote{Kind: chain.Propose, Height: 2}}
+		if with {
+			p.Block.Change = &chain.Change{Next: next, Endorsements: make([]chain.Endorsement, 67)}
+		}
+		e.proposal(h, p)
+		sizes[with] = e.size
+	}
+	if least := 100*(32+32) + 67*64; sizes[true]-sizes[false] < least {
+		t.Errorf("a proposal takes %d bytes, with a change %d: want at least %d more", sizes[false], sizes[true], least)
 	}
 }
 

@@ -193,8 +193,8 @@ func (p *hostile) draw() {
 	if set.Index(p.cfg.PublicKey) < 0 && p.pick(4) != 0 {
 		set.Validators[p.pick(n)] = keys[slices.IndexFunc(keys, func(v chain.Validator) bool { return v.PublicKey == p.cfg.PublicKey })]
 	}
-	if p.set != nil {
-		p.other[0] = p.set.Hash()
+	if p.set != nil { // a change, even if it names the same members again
+		p.other[0], set.Generation = p.set.Hash(), p.set.Generation+1
 	}
 	p.set = set
 }

@@ -192,6 +192,9 @@ func (tr *transcript) formatAction(a Action) string {
 		}
 		return s
 	case RequestResend:
+		if tr.ask != nil {
+			tr.ask()
+		}
 		return "ask the others again"
 	case Strengthen:
 		return "strengthen " + tr.formatCertificate(a.Finalization)

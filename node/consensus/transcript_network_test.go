@@ -17,18 +17,20 @@ type network struct {
 	flight     []packet
 }
 
-// packet is a bundle on its way.
+// packet is a bundle on its way, or a request to send everything again.
 type packet struct {
 	from, to int
 	bundle   chain.Bundle
+	ask      bool
 }
 
 // command plays one line:
 //
-//	network n=4 t=3       starts the validators
+//	network n=4 t=3       starts the validators; with=1: and an observer
 //	1,2: timer round      plays a command of transcript at some of them, or at all
 //	3: crash              kills a process; all that is in flight from it or to it is lost
 //	deliver               delivers all that is in flight; the answers wait for the next deliver
+//	deliver 1,2           delivers what is in flight to these
 //
 // Answers begin with the validators that gave them.
 func (n *network) command(line string) []string {
@@ -38,12 +40,19 @@ func (n *network) command(line string) []string {
 	switch {
 	case word == "network":
 		n.start(options, &answers)
-	case line == "deliver":
+	case word == "deliver":
+		to := order(len(n.validators))
+		if options != "" {
+			to = n.validators[0].list(options)
+		}
 		flight := n.flight
 		n.flight = nil
 		for _, p := range flight {
-			tr := n.validators[p.to]
-			answers[p.to] = append(answers[p.to], tr.step(Received{From: tr.key(p.from), Bundle: p.bundle})...)
+			if !slices.Contains(to, p.to) {
+				n.flight = append(n.flight, p)
+				continue
+			}
+			answers[p.to] = append(answers[p.to], n.deliver(p)...)
 		}
 	case strings.HasSuffix(word, ":"):
 		for _, i := range n.named(strings.TrimSuffix(word, ":")) {
@@ -63,20 +72,52 @@ func (n *network) start(options string, answers *[][]string) {
 	n.validators, n.flight = nil, nil
 	first := &transcript{t: n.t}
 	first.command("start " + options)
-	for i := range first.set.Validators {
-		tr := &transcript{t: n.t, send: func(to *chain.PublicKey, b chain.Bundle) { n.send(i, to, b) }}
+	with := 0
+	if _, number, ok := strings.Cut(options, "with="); ok {
+		with = first.int(number)
+	}
+	for i := range len(first.set.Validators) + with {
+		tr := &transcript{t: n.t, send: func(to *chain.PublicKey, b chain.Bundle) { n.send(packet{from: i, bundle: b}, to) }}
+		tr.ask = func() { n.send(packet{from: i, ask: true}, nil) }
 		*answers = append(*answers, tr.command("start "+options+" self="+strconv.Itoa(i)))
 		tr.blocks, tr.names = first.blocks, first.names
 		n.validators = append(n.validators, tr)
 	}
 }
 
-func (n *network) send(from int, to *chain.PublicKey, b chain.Bundle) {
+func (n *network) send(p packet, to *chain.PublicKey) {
 	for i, tr := range n.validators {
-		if i != from && tr.core != nil && (to == nil || tr.key(i) == *to) {
-			n.flight = append(n.flight, packet{from, i, b})
+		if p.to = i; i != p.from && tr.core != nil && (to == nil || tr.cfg.PublicKey == *to) {
+			n.flight = append(n.flight, p)
 		}
 	}
+}
+
+// deliver delivers a packet as the caller of a Core does. A message above the open height verifies
+// only if the set of its height is the one that is open here.
+func (n *network) deliver(p packet) []string {
+	to, sets := n.validators[p.to], n.validators[p.from].sets
+	if p.ask {
+		return to.step(LinkUp{Peer: n.validators[p.from].cfg.PublicKey})
+	}
+	ahead := uint64(0)
+	unknown := func(height uint64) bool {
+		if height <= to.height || sets[height].Hash() == to.set.Hash() {
+			return false
+		}
+		ahead = max(ahead, height)
+		return true
+	}
+	e := Received{From: n.validators[p.from].cfg.PublicKey, Set: to.set.Hash(), Bundle: chain.Bundle{
+		Certificates: slices.DeleteFunc(slices.Clone(p.bundle.Certificates), func(c *chain.Certificate) bool { return unknown(c.Height) }),
+		Proposals:    slices.DeleteFunc(slices.Clone(p.bundle.Proposals), func(p *chain.Proposal) bool { return unknown(p.Statement.Height) }),
+		Votes:        slices.DeleteFunc(slices.Clone(p.bundle.Votes), func(v chain.Vote) bool { return unknown(v.Height) }),
+	}}
+	out := to.step(e)
+	if ahead > 0 {
+		out = append(out, to.step(Ahead{From: e.From, Height: ahead})...)
+	}
+	return out
 }
 
 func (n *network) crash(i int) {

@@ -32,6 +32,8 @@ var update = flag.Bool("update", false, "write the transcripts anew")
 // Promise 17: missing.txt.
 // Promise 34: withhold.txt.
 // Promise 54: idle.txt.
+//
+// era.txt and era-wait.txt: the set changes.
 func TestTranscripts(t *testing.T) {
 	playFiles(t, "testdata/*.txt", func(t *testing.T) player { return &transcript{t: t} })
 }
@@ -42,6 +44,8 @@ func TestTranscripts(t *testing.T) {
 // Promise 7: equivocation.txt.
 // Promise 12: crash.txt.
 // Promise 13: crash.txt.
+//
+// era.txt: the set changes.
 func TestNetworkTranscripts(t *testing.T) {
 	playFiles(t, "testdata/network/*.txt", func(t *testing.T) player { return &network{t: t} })
 }
@@ -110,10 +114,13 @@ func play(in string, p player) string {
 }
 
 type transcript struct {
-	t      *testing.T
-	core   *Core
-	cfg    Config
+	t    *testing.T
+	core *Core
+	cfg  Config
+	// set is that of the height, sets are those of all heights, was the hash of the set before.
 	set    *chain.ValidatorSet
+	sets   map[uint64]*chain.ValidatorSet
+	was    chain.Hash
 	order  []int
 	height uint64
 	finals map[uint64]*chain.Certificate
@@ -122,6 +129,8 @@ type transcript struct {
 	names  map[chain.Hash]string
 	// send, in a network, takes what leaves the Core for one peer, or for all of them if to is nil.
 	send func(to *chain.PublicKey, b chain.Bundle)
+	// ask, in a network, makes the others send again.
+	ask func()
 }
 
 // command plays one line: a word, then arguments; those with = in them are options.
@@ -145,13 +154,17 @@ func (tr *transcript) command(line string) []string {
 		return tr.restart(args)
 	case "next":
 		tr.height++
+		tr.change(opt)
 		return tr.begin()
 	case "jump":
 		tr.height = tr.number(opt, "height", 0)
 		below := tr.certificate(chain.Finalize, 0, "Z", opt)
 		below.Height = tr.height - 1
 		tr.finals[below.Height] = below
+		tr.change(opt)
 		return tr.begin()
+	case "ahead":
+		return tr.step(Ahead{From: tr.key(int(tr.number(opt, "via", 99))), Height: tr.number(opt, "h", 0)})
 	case "pool":
 		return tr.step(Pool{Pending: slices.Contains(args, "pending"), Full: slices.Contains(args, "full")})
 	case "timer":
@@ -177,7 +190,11 @@ func (tr *transcript) command(line string) []string {
 		for _, p := range b.Proposals {
 			from = uint64(p.Statement.Validator)
 		}
-		return tr.step(Received{From: tr.key(int(tr.number(opt, "via", from))), Bundle: b})
+		e := Received{From: tr.key(int(tr.number(opt, "via", from))), Bundle: b, Set: tr.set.Hash()}
+		if slices.Contains(args, "stale") { // checked while the set before was the open one
+			e.Set = tr.was
+		}
+		return tr.step(e)
 	}
 	tr.t.Fatalf("unknown command %q", line)
 	return nil
@@ -210,7 +227,23 @@ func (tr *transcript) key(i int) chain.PublicKey {
 	if tr.set != nil && i < len(tr.set.Validators) {
 		return tr.set.Validators[i].PublicKey
 	}
-	return chain.PublicKey{'x', byte(i)}
+	return testSet(i+1, i+1).Validators[i].PublicKey
+}
+
+// change puts another set in force: of the validators of "set", by the numbers that they had in the
+// first set or would have had.
+func (tr *transcript) change(opt map[string]string) {
+	if opt["set"] != "" {
+		tr.was = tr.set.Hash()
+		set := &chain.ValidatorSet{
+			Generation: tr.set.Generation + 1, Threshold: uint32(tr.number(opt, "t", 0)), SynchronyDeltaMS: tr.set.SynchronyDeltaMS,
+		}
+		for _, i := range tr.list(opt["set"]) {
+			set.Validators = append(set.Validators, testSet(i+1, i+1).Validators[i])
+		}
+		tr.set, tr.order = set, order(len(set.Validators))
+	}
+	tr.sets[tr.height] = tr.set
 }
 
 func fakeSignature(v *chain.Vote) {
@@ -221,10 +254,7 @@ func (tr *transcript) start(opt map[string]string) []string {
 	n := int(tr.number(opt, "n", 4))
 	tr.set = testSet(n, int(tr.number(opt, "t", 3)))
 	tr.set.SynchronyDeltaMS = uint32(tr.number(opt, "delta", 0))
-	tr.order = nil
-	for i := range n {
-		tr.order = append(tr.order, i)
-	}
+	tr.order, tr.sets = order(n), map[uint64]*chain.ValidatorSet{1: tr.set}
 	if opt["order"] != "" {
 		tr.order = tr.list(opt["order"])
 	}
@@ -268,7 +298,7 @@ func (tr *transcript) parent(height uint64) chain.Hash {
 	return chain.Hash{}
 }
 
-func (tr *transcript) step(e Event) []string { return tr.format(tr.core.Step(checked(tr.core, e))) }
+func (tr *transcript) step(e Event) []string { return tr.format(tr.core.Step(e)) }
 
 // block returns the block of a name, made on first use: of this height and, unless said otherwise,
 // by the leader of round 0.
@@ -328,7 +358,7 @@ func (tr *transcript) certificate(kind chain.Kind, r uint32, name string, opt ma
 func (tr *transcript) bundle(word string, args []string, opt map[string]string) chain.Bundle {
 	var b chain.Bundle
 	name := ""
-	if len(args) > 1 {
+	if args := slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return arg == "stale" }); len(args) > 1 {
 		name = args[len(args)-1]
 	}
 	if word == "proposal" {
