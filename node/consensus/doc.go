@@ -29,11 +29,13 @@
 //		actions = core.Step(<-events)
 //	}
 //
-// The caller has four duties. It carries actions out in their order, and a Persist is on disk
-// before the next action begins. It passes on only messages whose signatures it has verified. It
-// fires [WaitTimer] and [SettleTimer] only after the time asked for, and behind every message
-// received by then; other timers cost or save time. It keeps the records of a height until the
-// final block of that height is stored.
+// The caller has five duties. It carries actions out in their order, and a Persist is on disk
+// before the next action begins. It passes on only messages whose signatures it has verified, each
+// against the set of its own height ([Received], [Ahead]). It fires [WaitTimer] and [SettleTimer]
+// only after the time asked for, and behind every message received by then; other timers cost or
+// save time. It keeps the records of a height until the final block of that height is stored. And
+// it stores the block of a Commit before StartHeight. Only a member of the set that decided the
+// block may do so later: its records cover that time, and a newcomer has none.
 //
 // # Why it is safe
 //
@@ -56,6 +58,10 @@
 // If two blocks are final nevertheless, with b < t, at least 2t-n validators have signed two votes
 // that break E1, E2 or E3 together: that pair is the evidence against them. For this, the
 // certificates of the rounds below the deciding one are stored with the block.
+//
+// All of this is about one height and the set that decides it. Heights touch only through final
+// blocks: the set of h+1 follows from the final block h. So the argument holds whatever the set of
+// another height is, and b counts the members of this one.
 //
 // E1 to E3 hold over a crash, because a vote and everything that it rests on is durable before the
 // vote leaves ([Persist]). A validator that lost its records does not vote (Config.VoteFrom). Nor
@@ -84,8 +90,8 @@
 //
 // The argument takes three things from the node. A wait ends only when every message received by
 // then was handled ([WaitTimer]). A time without hearing spoils the wait ([Health]). After a start,
-// a time of ill health, or heights of which it dropped messages, a validator votes only once its
-// peers have repeated their messages ([RequestResend], [SettleTimer]).
+// a time of ill health, a change of the set, or heights of which it dropped messages, a validator
+// votes only once its peers have repeated their messages ([RequestResend], [SettleTimer]).
 //
 // # How it is built
 //
