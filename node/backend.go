@@ -316,10 +316,15 @@ func (b *backend) Evidence(ctx context.Context, limit int) ([]chain.Evidence, er
 // farBehind is the lag, in heights, from which on a node is not ready.
 const farBehind = 10
 
-// Ready returns nil if the node has caught up and, on a validator, has room for messages.
+// Ready returns nil if the node has caught up and, on a validator, has room for messages. A node
+// that could vote and is not in the set is about to join, or has left: no client should submit to
+// it.
 func (b *backend) Ready() error {
 	if err := b.caughtUp(); err != nil {
 		return err
+	}
+	if b.role() == roleObserver && b.voteStore() {
+		return errors.New("has a vote store, but is not in the validator set in force: takes no messages")
 	}
 	return b.storageLow()
 }

@@ -63,7 +63,8 @@ func (c *changes) kept() []chain.ValidatorSetChange {
 func (l *Ledger) steps(ctx context.Context, to uint32) ([]chain.ValidatorSetChange, error) {
 	steps := l.changes.kept()
 	for g := uint32(len(steps)) + 1; g <= to; g++ {
-		next, height, ok := l.sets.ByGeneration(g)
+		_, height, ok := l.sets.ByGeneration(g)
+		next, _ := l.sets.At(height + 1)
 		if !ok {
 			return nil, fmt.Errorf("generation %d of the validator set is not decided yet", g)
 		}
@@ -76,7 +77,7 @@ func (l *Ledger) steps(ctx context.Context, to uint32) ([]chain.ValidatorSetChan
 			return nil, err
 		}
 		steps = l.changes.add(g, chain.ValidatorSetChange{
-			Header: head.Header, Certificate: chain.ReceiptCertificate{Certificate: *c, Strength: len(c.Votes)}, Next: *next.Set(),
+			Header: head.Header, Certificate: chain.ReceiptCertificate{Certificate: *c, Strength: len(c.Votes)}, Next: *next,
 		})
 	}
 	return steps[:to:to], nil
