@@ -19,6 +19,7 @@ import (
 	"github.com/diseq/diseq/node/server"
 	"github.com/diseq/diseq/node/state"
 	"github.com/diseq/diseq/node/store"
+	"github.com/diseq/diseq/node/target"
 	"github.com/diseq/diseq/node/trie"
 	"github.com/diseq/diseq/node/voter"
 )
@@ -38,9 +39,10 @@ type backend struct {
 	pool    *mempool.Pool
 	catchup *catchup.Catchup
 	voter   *voter.Voter
+	target  *target.Follower
 	disk    *patient.Writer
-	// voteStore reports whether there is a vote store.
-	voteStore func() bool
+	// checkpoint returns that of the peers file, zero without one.
+	checkpoint func() chain.Checkpoint
 }
 
 var _ server.Backend = (*backend)(nil)
@@ -48,8 +50,12 @@ var _ server.Backend = (*backend)(nil)
 // Genesis returns the genesis document.
 func (b *backend) Genesis() *chain.Genesis { return b.genesis }
 
-// Submit accepts all of messages or none.
+// Submit accepts all of messages or none. Only a validator takes them: one that leaves does so until
+// it has left.
 func (b *backend) Submit(ctx context.Context, messages []chain.Message) ([]server.SubmitResult, error) {
+	if b.role() == roleObserver {
+		return nil, poolError(mempool.ErrAuthor)
+	}
 	results, err := b.pool.Submit(ctx, messages)
 	if err != nil {
 		return nil, b.readError(poolError(err))
@@ -266,10 +272,16 @@ func (b *backend) Status() server.Status {
 		health := b.voter.Health()
 		out.Synchrony = &server.Synchrony{DeltaMS: set.SynchronyDeltaMS, Healthy: health.Healthy, Settled: health.Settled}
 	}
-	if out.VoteStore = b.voteStore(); out.VoteStore {
-		if from := b.voter.VotesFrom(); from != voter.Never {
-			out.VotesFromHeight = &from
-		}
+	if from := b.voter.VotesFrom(); from != voter.Never {
+		out.VoteStore, out.VotesFromHeight = true, &from
+	}
+	declared := b.target.Status()
+	out.Target = (*server.TargetStatus)(declared.Target)
+	for _, e := range declared.Endorsements {
+		out.Endorsements = append(out.Endorsements, server.EndorsementStatus(e))
+	}
+	if c := b.checkpoint(); c.Height > 0 {
+		out.Checkpoint = &c
 	}
 	out.CaughtUp, out.StorageLow = b.caughtUp() == nil, b.storageLow() != nil
 	if err := b.Ready(); err != nil {
@@ -323,7 +335,7 @@ func (b *backend) Ready() error {
 	if err := b.caughtUp(); err != nil {
 		return err
 	}
-	if b.role() == roleObserver && b.voteStore() {
+	if b.role() == roleObserver && b.voter.VotesFrom() != voter.Never {
 		return errors.New("has a vote store, but is not in the validator set in force: takes no messages")
 	}
 	return b.storageLow()
@@ -341,6 +353,9 @@ func (b *backend) storageLow() error {
 func (b *backend) caughtUp() error {
 	if !b.catchup.KnowsPeers() {
 		return errors.New("just started: asking the peers for their heights")
+	}
+	if c := b.checkpoint(); b.ledger.Height() < c.Height {
+		return fmt.Errorf("catching up: height %d, the checkpoint of the peers file is at height %d", b.ledger.Height(), c.Height)
 	}
 	if behind := b.catchup.Behind(); behind > farBehind {
 		return fmt.Errorf("catching up: %d heights behind", behind)

@@ -17,6 +17,7 @@ import (
 	"github.com/diseq/diseq/node/mempool"
 	"github.com/diseq/diseq/node/peer"
 	"github.com/diseq/diseq/node/store"
+	"github.com/diseq/diseq/node/target"
 	"github.com/diseq/diseq/node/verify"
 	"github.com/diseq/diseq/node/voter"
 	"github.com/diseq/diseq/node/vrf"
@@ -43,6 +44,7 @@ type handler struct {
 	catchup     *catchup.Catchup
 	commitments *gossip.Commitments
 	pushes      *gossip.Pushes
+	target      *target.Follower
 }
 
 var _ peer.Handler = (*handler)(nil)
@@ -77,6 +79,11 @@ func (h *handler) OnCommitment(_ context.Context, from chain.PublicKey, c *chain
 	return h.reject(kindCommitment, err)
 }
 
+// OnEndorsed takes a peer's own endorsement of the next validator set.
+func (h *handler) OnEndorsed(from chain.PublicKey, e *chain.Endorsed) error {
+	return h.reject(kindEndorsed, h.target.Receive(from, e))
+}
+
 // OnBatch takes a batch that a peer pushes: the pool verifies it and makes it durable.
 func (h *handler) OnBatch(ctx context.Context, from chain.PublicKey, encoded []byte) error {
 	return h.reject(kindBatch, h.pool.Receive(ctx, from, encoded))
@@ -94,6 +101,7 @@ func (h *handler) LinkUp(to chain.PublicKey) {
 	h.voter.LinkUp(to)
 	h.commitments.LinkUp(to)
 	h.pushes.LinkUp(to)
+	h.target.LinkUp(to)
 	h.catchup.LinkUp(to)
 }
 

@@ -16,6 +16,7 @@ import (
 // The kinds of refused input, besides those of package verify, as the metrics' labels name them.
 const (
 	kindCommitment = "commitment"
+	kindEndorsed   = "endorsement"
 	kindBatch      = "batch"
 	kindBlock      = "invalid block"
 	kindBody       = "block body"
@@ -73,9 +74,9 @@ func newMetrics() *metrics {
 		breaches: counter("diseq_synchrony_breaches_total",
 			"Synchrony breaches: this node stalled, or a link exceeded Delta or lost messages."),
 		rejected: counters("diseq_rejected_total", "Input from peers that was refused, by kind.", "what",
-			verify.KindVote, verify.KindCertificate, verify.KindProposal, kindCommitment, kindBatch, kindBlock, kindBody),
+			verify.KindVote, verify.KindCertificate, verify.KindProposal, kindCommitment, kindEndorsed, kindBatch, kindBlock, kindBody),
 		withheld: counters("diseq_votes_withheld_total", "Votes withheld from valid blocks, by reason.", "reason",
-			voter.ReasonClock, voter.ReasonCommitment),
+			voter.ReasonClock, voter.ReasonCommitment, voter.ReasonLinks),
 		evidence: counters("diseq_evidence_total", "Pieces of evidence of equivocation stored, by the rule that was broken.", "rule",
 			string(chain.RuleE1), string(chain.RuleE2), string(chain.RuleE3), string(chain.RulePropose)),
 		damage: counters("diseq_damage_total",

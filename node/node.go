@@ -4,8 +4,8 @@
 //	       -> streams, waiting clients, trie
 //
 // The rooms are packages of their own, and the compiler holds their doors: ledger (what is final),
-// voter (drives the consensus core), verify (signatures), state (the trie), catchup (blocks that
-// this node lacks) and gossip (commitments and batches). This package holds what is left:
+// voter (drives the consensus core), target (the next validator set), verify (signatures), state
+// (the trie), catchup (blocks that this node lacks) and gossip (commitments and batches). This package holds what is left:
 // configuration, opening and closing, the adapters between rooms that do not know each other, and
 // apply, the one place where a block becomes final.
 //
@@ -24,6 +24,7 @@ import (
 	"github.com/diseq/diseq/node/catchup"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/gossip"
+	"github.com/diseq/diseq/node/guests"
 	"github.com/diseq/diseq/node/identity"
 	"github.com/diseq/diseq/node/internal/patient"
 	"github.com/diseq/diseq/node/internal/repair"
@@ -34,6 +35,7 @@ import (
 	"github.com/diseq/diseq/node/server"
 	"github.com/diseq/diseq/node/state"
 	"github.com/diseq/diseq/node/store"
+	"github.com/diseq/diseq/node/target"
 	"github.com/diseq/diseq/node/voter"
 )
 
@@ -53,8 +55,9 @@ type Node struct {
 	disk    *patient.Writer
 
 	network     *network
+	guests      *guests.List
 	store       *store.Store
-	votes       *store.Votes // nil while a validator is rejoining, and for an observer
+	votes       *store.Votes // nil while a validator is rejoining, and for an observer without one
 	blocks      *repair.Blocks
 	ledger      *ledger.Ledger
 	state       *state.Follower
@@ -62,6 +65,7 @@ type Node struct {
 	commitments *gossip.Commitments
 	pushes      *gossip.Pushes
 	catchup     *catchup.Catchup
+	target      *target.Follower
 	voter       *voter.Voter
 	backend     *backend
 }
@@ -109,10 +113,6 @@ func (n *Node) run(ctx context.Context, group *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
-	peers, err := LoadPeers(n.cfg.Peers, n.self)
-	if err != nil {
-		return err
-	}
 	http := server.New(server.Options{
 		Backend: n.backend, Logger: n.log, Registerer: n.metrics.registry, Gatherer: n.metrics.registry, Pprof: n.cfg.PProf,
 		LogLevel: n.machine.LogLevel,
@@ -123,19 +123,18 @@ func (n *Node) run(ctx context.Context, group *errgroup.Group) error {
 	n.log.Info("node started", "name", n.cfg.Name, "chain", n.genesis.ChainID, "genesis", n.genesis.Hash(), "height", n.ledger.Height(),
 		"role", n.backend.role(), "public", listeners[1].Addr().String(), "peer", listeners[0].Addr().String(),
 		"operations", listeners[2].Addr().String())
-	n.network.Start(listeners[0], peers)
+	n.network.Start(listeners[0], n.guests.Peers())
+	n.target.Declare(n.guests.File().Target)
 	group.Go(func() error { return n.voter.Run(ctx) })
 	group.Go(func() error { return n.state.Run(ctx) })
 	group.Go(func() error { return n.blocks.Run(ctx) })
 	for _, run := range []func(context.Context){
-		n.voter.Watch, n.catchup.Run, n.commitments.Run, n.pushes.Run,
-		func(ctx context.Context) {
-			peersfile.Watch(ctx, n.cfg.Peers, func(f *peersfile.File) { n.network.SetPeers(dialled(f, n.self)) }, n.log)
-		},
+		n.voter.Watch, n.catchup.Run, n.commitments.Run, n.pushes.Run, n.target.Run,
+		func(ctx context.Context) { peersfile.Watch(ctx, n.cfg.Peers, n.readPeers, n.log) },
 	} {
 		group.Go(func() error { run(ctx); return nil })
 	}
-	if n.voter.VotesFrom() == voter.Never {
+	if n.votes == nil {
 		group.Go(func() error { return n.rejoin(ctx) })
 	}
 	n.commitments.Advance()
@@ -162,16 +161,21 @@ func (n *Node) listen(ctx context.Context) (listeners []net.Listener, err error)
 	return listeners, nil
 }
 
-// startVoter starts the voter with what there is to vote with.
+// startVoter starts the voter with what there is to vote with. Whether this node is a validator is
+// another question: it may become one, and cease to be one, at any height.
 func (n *Node) startVoter() error {
-	switch {
-	case n.votes != nil:
-		return n.voter.Start(patient.Votes{Votes: n.votes, Disk: n.disk}, n.votes.FirstHeight())
-	case n.set.Index(n.self) >= 0: // rejoining
+	if n.votes == nil {
 		return n.voter.Start(nil, voter.Never)
-	default: // an observer
-		return n.voter.Start(nil, 0)
 	}
+	return n.voter.Start(patient.Votes{Votes: n.votes, Disk: n.disk}, n.votes.FirstHeight())
+}
+
+// readPeers takes over a peers file that has changed.
+func (n *Node) readPeers(file *peersfile.File) {
+	n.guests.Read(file)
+	n.pool.SetPeers(file.Keys())
+	n.voter.CheckpointMoved()
+	n.target.Declare(file.Target)
 }
 
 // close closes everything that open opened, each part before those that it rests on. The context of
@@ -204,6 +208,9 @@ func (n *Node) apply(f *chain.FinalBlock, ids []chain.Hash, justification []*cha
 	if err != nil {
 		return err
 	}
+	if f.Change != nil {
+		n.pool.SetMembers(n.ledger.Sets().Open())
+	}
 	// The pool comes before the tip: the state follows the tip, and the pool must know a block
 	// before the state reports it as indexed.
 	if err := n.pool.Committed(f.Header.Height, f.Body, ids); err != nil {
@@ -212,12 +219,26 @@ func (n *Node) apply(f *chain.FinalBlock, ids []chain.Hash, justification []*cha
 	n.ledger.Publish(tip)
 	n.state.Poke()
 	n.commitments.Advance()
+	n.guests.Advance()
+	n.target.Advance()
 	n.metrics.final(f, tip.Seen)
 	return nil
 }
 
-// rejoin gives a validator that lost its vote store a new one, once that is safe.
+// rejoin gives a node without a vote store a new one, once it is a validator and that is safe.
 func (n *Node) rejoin(ctx context.Context) error {
+	for {
+		_, higher := n.ledger.Final()
+		if n.ledger.Sets().Open().Index(n.self) >= 0 {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-higher:
+		}
+	}
+	n.log.Warn("no vote store: this validator observes until it may vote again", "data", n.cfg.Data)
 	first, err := n.catchup.Rejoin(ctx)
 	if ctx.Err() != nil {
 		return nil

@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/diseq/diseq/node/catchup"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/gossip"
+	"github.com/diseq/diseq/node/guests"
 	"github.com/diseq/diseq/node/identity"
 	"github.com/diseq/diseq/node/internal/disk"
 	"github.com/diseq/diseq/node/internal/patient"
@@ -24,6 +23,7 @@ import (
 	"github.com/diseq/diseq/node/peersfile"
 	"github.com/diseq/diseq/node/state"
 	"github.com/diseq/diseq/node/store"
+	"github.com/diseq/diseq/node/target"
 	"github.com/diseq/diseq/node/verify"
 	"github.com/diseq/diseq/node/voter"
 	"github.com/diseq/diseq/node/vrf"
@@ -63,8 +63,11 @@ func open(ctx context.Context, machine Machine, cfg Config, version string, logg
 	if err != nil {
 		return nil, err
 	}
-	n.network = &network{Transport: transport, self: n.self}
-	if err := n.openFiles(ctx); err != nil {
+	file, err := peersfile.Read(cfg.Peers)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.openFiles(ctx, transport, file); err != nil {
 		return nil, err
 	}
 	n.connect(incoming)
@@ -85,8 +88,8 @@ func (n *Node) checkKeys() error {
 }
 
 // openFiles opens what is on disk, in the order in which each part rests on those before.
-func (n *Node) openFiles(ctx context.Context) (err error) {
-	if err := n.createVotes(); err != nil {
+func (n *Node) openFiles(ctx context.Context, transport *peer.Transport, file *peersfile.File) (err error) {
+	if err := n.createVotes(file); err != nil {
 		return err
 	}
 	options := store.Options{Logger: n.log, Registerer: n.metrics.registry}
@@ -100,6 +103,8 @@ func (n *Node) openFiles(ctx context.Context) (err error) {
 	if n.ledger, err = ledger.Open(ctx, n.genesis, finals{patient.Store{Store: n.store, Disk: n.disk}, n.blocks}); err != nil {
 		return err
 	}
+	n.network = &network{Transport: transport, self: n.self}
+	n.guests = guests.New(n.self, n.ledger, file, transport.SetPeers)
 	n.state, err = state.Open(ctx, state.Config{
 		Path: filepath.Join(n.cfg.Data, "state.db"), HistoryHeights: uint64(n.cfg.Limits.HistoryHeights), Genesis: n.genesis,
 		Ledger: n.ledger, Indexed: func(height uint64) { n.pool.Indexed(height) }, FreeDisk: n.freeDisk,
@@ -127,55 +132,45 @@ func (n *Node) connect(incoming *handler) {
 		Finals: finals, Contradictions: contradictions,
 		Tasks: n.tasks, Fetched: n.metrics.caughtUp, Name: n.ledger.Sets().NameOf, Logger: n.log,
 	})
+	n.target = target.New(target.Config{
+		ChainID: n.genesis.ChainID, Self: n.identity.Public(), Key: n.identity.Signing, Ledger: n.ledger, Network: n.network,
+		Final: n.catchup.Final, Ask: n.catchup.LinkUp, Logger: n.log,
+	})
 	n.voter = voter.New(voter.Config{
 		Genesis: n.genesis, Key: n.identity.Signing, Ledger: n.ledger, Pool: n.pool, Network: n.network, State: n.state,
 		Apply: n.apply, Finals: finals, Contradictions: contradictions, CatchUp: n.catchup.Hint,
-		HasCommitment: n.commitments.Acknowledged, Evidence: n.keepEvidence, Now: n.machine.Now, Tasks: n.tasks,
+		HasCommitment: n.commitments.Acknowledged, Change: n.target.Change, Changed: n.target.Changed(), Linked: n.target.Linked,
+		Checkpoint: n.guests.Checkpoint, Evidence: n.keepEvidence, Now: n.machine.Now, Tasks: n.tasks,
 		Metrics: n.metrics.voter(), Name: n.ledger.Sets().NameOf, Logger: n.log,
 	})
 	*incoming = handler{
 		ctx: n.tasks.Context(), chainID: n.genesis.ChainID, key: n.identity.Signing, rejected: n.metrics.rejected,
 		verifier: verifier, heard: n.catchup.Heard, post: n.voter.Post,
 		ledger: n.ledger, store: n.store, blocks: n.blocks, pool: n.pool, voter: n.voter, catchup: n.catchup, commitments: n.commitments,
-		pushes: n.pushes,
+		pushes: n.pushes, target: n.target,
 	}
 	n.backend = &backend{
 		name: n.cfg.Name, version: n.version, self: n.self, genesis: n.genesis, log: n.log,
 		network: n.network, store: n.store, blocks: n.blocks, ledger: n.ledger, state: n.state, pool: n.pool, catchup: n.catchup,
-		voter: n.voter, disk: n.disk,
-		voteStore: func() bool {
-			exists, err := store.VotesExist(n.cfg.Data)
-			return exists && err == nil
-		},
+		voter: n.voter, target: n.target, checkpoint: n.guests.Checkpoint, disk: n.disk,
 	}
 	n.metrics.registry.MustRegister(&collector{n.backend})
 	n.blocks.Start(n.catchup.Block)
 }
 
 // createVotes makes the vote store where the configuration states that the data directory is this
-// validator's first, the directory is empty, and the peers file does not record an earlier store.
-func (n *Node) createVotes() error {
-	if !n.cfg.CreateVoteStore || n.set.Index(n.self) < 0 {
+// node's first, the directory is empty, and the peers file does not record an earlier store. A node
+// that is to become a validator makes it while it is an observer: it may have no other later.
+func (n *Node) createVotes(file *peersfile.File) error {
+	if !n.cfg.CreateVoteStore {
 		return nil
 	}
-	entries, err := os.ReadDir(n.cfg.Data)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("data directory: %w", err)
-	}
-	for _, e := range entries {
-		// A new volume may have the first of these. A start that is cut off before the vote store
-		// is there leaves the others.
-		if name := e.Name(); name != "lost+found" && name != "LOCK" && !strings.HasPrefix(name, "votes.db.new") {
-			return nil
-		}
-	}
-	// An emptied directory looks like a first one. The writer of the peers file may know better.
-	peers, err := peersfile.Read(n.cfg.Peers)
-	if err != nil {
+	if first, err := store.Untouched(n.cfg.Data); err != nil || !first {
 		return err
 	}
-	if peers.MadeVoteStore(n.self) {
-		n.log.Warn("data directory is empty, but the peers file records an earlier vote store of this validator: not creating a new one",
+	// An emptied directory looks like a first one. The writer of the peers file may know better.
+	if file.MadeVoteStore(n.self) {
+		n.log.Warn("data directory is empty, but the peers file records an earlier vote store of this node: not creating a new one",
 			"data", n.cfg.Data, "peers", n.cfg.Peers)
 		return nil
 	}
@@ -184,14 +179,10 @@ func (n *Node) createVotes() error {
 }
 
 // openVotes opens the vote store. A validator without one has lost it: it is Rejoining and may not
-// vote.
+// vote. An observer needs none.
 func (n *Node) openVotes() error {
-	if n.set.Index(n.self) < 0 {
-		return nil
-	}
 	votes, err := n.store.OpenVotes(n.self)
 	if errors.Is(err, store.ErrNoVoteStore) {
-		n.log.Warn("no vote store: this node observes until it may vote again", "data", n.cfg.Data)
 		return nil
 	}
 	n.votes = votes
@@ -203,7 +194,7 @@ func (n *Node) openPool(ctx context.Context) (err error) {
 	n.pool, err = mempool.Open(ctx, mempool.Config{
 		Key: n.identity.Signing, ChainID: n.genesis.ChainID,
 		MaxMessageBytes: int(n.genesis.Parameters.MaxMessageBytes), MaxBlockBytes: int(n.genesis.Parameters.MaxBlockBytes),
-		Set: n.set, Linked: func() int { return n.network.Heard(n.set, 0) },
+		Set: n.ledger.Sets().Open(), Former: former(n.ledger.Sets()), Linked: func() int { return n.network.Heard(n.ledger.Sets().Open(), 0) },
 		MaxPoolBytes: int64(n.cfg.Limits.MaxPoolBytes), Height: indexed,
 		Storage: n.store, Index: n.state, Replicator: replicator{n.network.Transport}, FreeDisk: n.freeDisk,
 		Logger: n.log, Registerer: n.metrics.registry,
@@ -211,6 +202,7 @@ func (n *Node) openPool(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	n.pool.SetPeers(n.guests.File().Keys())
 	// The pool must know the blocks that the state has not indexed yet.
 	for h := indexed + 1; h <= n.ledger.Height(); h++ {
 		b, err := n.ledger.WithIDs(ctx, h)
@@ -222,4 +214,19 @@ func (n *Node) openPool(ctx context.Context) (err error) {
 		}
 	}
 	return nil
+}
+
+// former returns the keys of all that were in a set and are in the open one no more.
+func former(sets *ledger.Sets) (keys []chain.PublicKey) {
+	open, seen := sets.Open(), map[chain.PublicKey]bool{}
+	for g := uint32(0); g < open.Generation; g++ {
+		set, _, _ := sets.ByGeneration(g)
+		for _, v := range set.Validators {
+			if !seen[v.PublicKey] && open.Index(v.PublicKey) < 0 {
+				seen[v.PublicKey] = true
+				keys = append(keys, v.PublicKey)
+			}
+		}
+	}
+	return keys
 }

@@ -2,6 +2,7 @@ package node
 
 import (
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/guests"
 	"github.com/diseq/diseq/node/peer"
 	"github.com/diseq/diseq/node/peersfile"
 )
@@ -18,16 +19,5 @@ func LoadPeers(path string, self chain.PublicKey) ([]peer.Peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return dialled(file, self), nil
-}
-
-// dialled returns the peers of a file, without the node itself.
-func dialled(file *peersfile.File, self chain.PublicKey) []peer.Peer {
-	out := make([]peer.Peer, 0, len(file.Peers))
-	for _, p := range file.Peers {
-		if p.PublicKey != self {
-			out = append(out, peer.Peer{Key: p.PublicKey, Name: p.Name, Address: p.Address})
-		}
-	}
-	return out
+	return guests.Named(file, self), nil
 }

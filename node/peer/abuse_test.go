@@ -43,6 +43,9 @@ func TestMalformedBytesPutThePeerOut(t *testing.T) {
 		"certificate": func(ctx context.Context, c peerpb.PeerClient) error {
 			return send(ctx, c, &peerpb.Frame{Certificates: [][]byte{good.Encode()}})
 		},
+		"endorsement": func(ctx context.Context, c peerpb.PeerClient) error {
+			return send(ctx, c, &peerpb.Frame{Endorsed: []byte("garbage")})
+		},
 		"too many votes": func(ctx context.Context, c peerpb.PeerClient) error {
 			f := &peerpb.Frame{}
 			for range maxFrameItems + 1 {
@@ -372,8 +375,11 @@ func TestRawGarbageIsSurvived(t *testing.T) {
 // Promise 37.
 func FuzzFrame(f *testing.F) {
 	vote, certificate := testVote(0, 1), testCertificate(1)
+	endorsed := (&chain.Endorsed{Generation: 1, Next: chain.Hash{1}}).Encode()
 	for _, frame := range []*peerpb.Frame{
 		{},
+		newFrame([]item{{kind: kindVote, encoded: vote.Encode()}, {kind: kindEndorsed, encoded: endorsed}}, 0),
+		{Endorsed: endorsed[1:]},
 		newFrame([]item{{kind: kindVote, encoded: vote.Encode()}, {kind: kindCertificate, encoded: certificate.Encode()}, {kind: kindPong, number: 7}}, 2),
 		{Votes: [][]byte{vote.Encode()[:40]}},
 		{Certificates: [][]byte{append(certificate.Encode(), 0)}},
@@ -389,15 +395,23 @@ func FuzzFrame(f *testing.F) {
 		if proto.Unmarshal(b, frame) != nil {
 			return
 		}
-		bundle, err := decodeFrame(frame)
+		items := func(b *chain.Bundle, e *chain.Endorsed) []item {
+			items := itemsOf(b)
+			if e != nil {
+				items = append(items, item{kind: kindEndorsed, encoded: e.Encode()})
+			}
+			return items
+		}
+		bundle, endorsement, err := decodeFrame(frame)
 		if err != nil {
 			return
 		}
-		again, err := decodeFrame(newFrame(itemsOf(bundle), 0))
+		written := newFrame(items(bundle, endorsement), 0)
+		bundleAgain, endorsementAgain, err := decodeFrame(written)
 		if err != nil {
 			t.Fatalf("what was decoded does not encode: %v", err)
 		}
-		if !proto.Equal(newFrame(itemsOf(again), 0), newFrame(itemsOf(bundle), 0)) {
+		if !proto.Equal(newFrame(items(bundleAgain, endorsementAgain), 0), written) {
 			t.Fatal("decoding what was encoded gives something else")
 		}
 	})

@@ -17,6 +17,7 @@ const (
 	kindPing        = "ping"
 	kindPong        = "pong"
 	kindAsk         = "ask"
+	kindEndorsed    = "endorsement"
 )
 
 const (
@@ -64,6 +65,8 @@ func newFrame(items []item, lost uint64) *peerpb.Frame {
 			f.Pongs = append(f.Pongs, &peerpb.Pong{Number: i.number, Lost: lost})
 		case kindAsk:
 			f.Asks = append(f.Asks, true)
+		case kindEndorsed:
+			f.Endorsed = i.encoded // the last one is the newest
 		default:
 			f.Votes = append(f.Votes, i.encoded)
 		}
@@ -71,26 +74,35 @@ func newFrame(items []item, lost uint64) *peerpb.Frame {
 	return f
 }
 
-// decodeFrame reads what newFrame made.
-func decodeFrame(f *peerpb.Frame) (*chain.Bundle, error) {
-	certificates, votes := f.GetCertificates(), f.GetVotes()
-	if n := len(certificates) + len(votes) + len(f.GetPings()) + len(f.GetPongs()) + len(f.GetAsks()); n > maxFrameItems {
-		return nil, fmt.Errorf("frame: %w: %d certificates, votes, pings and pongs, at most %d allowed", chain.ErrMalformed, n, maxFrameItems)
+// decodeFrame reads what newFrame made. endorsed is nil in a frame without one.
+func decodeFrame(f *peerpb.Frame) (b *chain.Bundle, endorsed *chain.Endorsed, err error) {
+	certificates, votes, count := f.GetCertificates(), f.GetVotes(), 0
+	if len(f.GetEndorsed()) > 0 {
+		count++
 	}
-	b := &chain.Bundle{}
+	if count += len(certificates) + len(votes) + len(f.GetPings()) + len(f.GetPongs()) + len(f.GetAsks()); count > maxFrameItems {
+		return nil, nil, fmt.Errorf("frame: %w: %d certificates, votes, pings and pongs, at most %d allowed",
+			chain.ErrMalformed, count, maxFrameItems)
+	}
+	b = &chain.Bundle{}
 	for _, encoded := range certificates {
 		c, err := chain.DecodeCertificate(encoded)
 		if err != nil {
-			return nil, fmt.Errorf("frame: %w", err)
+			return nil, nil, fmt.Errorf("frame: %w", err)
 		}
 		b.Certificates = append(b.Certificates, c)
 	}
 	for _, encoded := range votes {
 		v, err := chain.DecodeVote(encoded)
 		if err != nil {
-			return nil, fmt.Errorf("frame: %w", err)
+			return nil, nil, fmt.Errorf("frame: %w", err)
 		}
 		b.Votes = append(b.Votes, v)
 	}
-	return b, nil
+	if len(f.GetEndorsed()) > 0 {
+		if endorsed, err = chain.DecodeEndorsed(f.GetEndorsed()); err != nil {
+			return nil, nil, fmt.Errorf("frame: %w", err)
+		}
+	}
+	return b, endorsed, nil
 }

@@ -94,6 +94,23 @@ func TestAPongTellsOfLossesOnALinkThatWasReplaced(t *testing.T) {
 	}
 }
 
+// The last endorsement that a peer sends is the newest one. It says whose link it came on.
+func TestAnEndorsementComesFromTheEndorsersOwnLink(t *testing.T) {
+	a, b := pair(t)
+	for i := byte(1); i <= 3; i++ {
+		a.Endorse(publicKey(1), &chain.Endorsed{Generation: uint32(i), Next: chain.Hash{i}})
+	}
+	var last delivery[*chain.Endorsed]
+	for last.value == nil || last.value.Generation < 3 {
+		last = receive(t, b.endorsed)
+		if last.peer != publicKey(0) || last.value.Next != (chain.Hash{byte(last.value.Generation)}) {
+			t.Fatalf("endorsement %+v from %v, want one of node 0", last.value, last.peer)
+		}
+	}
+	a.Endorse(publicKey(1), &chain.Endorsed{Generation: 4})
+	eventually(t, "the sender of a forged endorsement is put out", func() bool { return b.rejected(t, reasonMalformed) == 1 })
+}
+
 func TestFourNodesExchangeBundles(t *testing.T) {
 	genesis := testGenesis(4)
 	var nodes []*node

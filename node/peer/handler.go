@@ -32,6 +32,9 @@ type Handler interface {
 	// not block for long.
 	OnPong(from chain.PublicKey, number, lost uint64)
 	OnAsk(from chain.PublicKey)
+	// OnEndorsed takes the endorsement of a validator set that the peer itself makes. It comes in
+	// order with OnBundle.
+	OnEndorsed(from chain.PublicKey, e *chain.Endorsed) error
 	// OnCommitment takes a VRF commitment. An error is sent back to the peer.
 	OnCommitment(ctx context.Context, from chain.PublicKey, c *chain.Commitment) error
 

@@ -85,6 +85,7 @@ type delivery[T any] struct {
 type recorder struct {
 	bundles     chan delivery[*chain.Bundle]
 	commitments chan delivery[*chain.Commitment]
+	endorsed    chan delivery[*chain.Endorsed]
 	batches     chan delivery[[]byte]
 	acks        chan delivery[ack]
 	ups, downs  chan chain.PublicKey
@@ -115,7 +116,8 @@ type ack struct {
 func newRecorder(key ed25519.PrivateKey) *recorder {
 	return &recorder{
 		bundles: make(chan delivery[*chain.Bundle], 1<<16), commitments: make(chan delivery[*chain.Commitment], 64),
-		batches: make(chan delivery[[]byte], 1<<16), acks: make(chan delivery[ack], 1<<16),
+		endorsed: make(chan delivery[*chain.Endorsed], 64),
+		batches:  make(chan delivery[[]byte], 1<<16), acks: make(chan delivery[ack], 1<<16),
 		ups: make(chan chain.PublicKey, 1024), downs: make(chan chain.PublicKey, 1024),
 		pongs: make(chan pong, 1024), asks: make(chan chain.PublicKey, 1024),
 		key: key, held: map[chain.Hash][]byte{}, blocks: map[chain.Hash][]byte{}, final: map[uint64][]byte{},
@@ -138,6 +140,15 @@ func (r *recorder) OnCommitment(_ context.Context, from chain.PublicKey, c *chai
 	if c.Epoch == 0 {
 		return fmt.Errorf("epoch %d is over", c.Epoch)
 	}
+	return nil
+}
+
+// OnEndorsed takes the hash zero for a forged signature.
+func (r *recorder) OnEndorsed(from chain.PublicKey, e *chain.Endorsed) error {
+	if e.Next == (chain.Hash{}) {
+		return chain.ErrSignature
+	}
+	r.endorsed <- delivery[*chain.Endorsed]{from, e}
 	return nil
 }
 

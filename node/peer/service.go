@@ -82,7 +82,7 @@ func (s *service) Consensus(stream grpc.ClientStreamingServer[peerpb.Frame, peer
 		if err != nil {
 			return s.received(in, err)
 		}
-		bundle, err := decodeFrame(frame)
+		bundle, endorsed, err := decodeFrame(frame)
 		if err != nil {
 			return s.malformed(in, err)
 		}
@@ -95,6 +95,12 @@ func (s *service) Consensus(stream grpc.ClientStreamingServer[peerpb.Frame, peer
 		}
 		if !bundle.Empty() {
 			if err := s.handler.OnBundle(in.key, bundle); atFault(err) {
+				return s.malformed(in, err)
+			}
+		}
+		if endorsed != nil {
+			s.reports.transferred(directionIn, kindEndorsed, len(frame.GetEndorsed()))
+			if err := s.handler.OnEndorsed(in.key, endorsed); atFault(err) {
 				return s.malformed(in, err)
 			}
 		}

@@ -212,6 +212,14 @@ func (t *Transport) Ask() {
 	}
 }
 
+// Endorse queues this node's own endorsement of a validator set for a peer: Handler.OnEndorsed
+// there. Nothing comes of it if there is no link.
+func (t *Transport) Endorse(to chain.PublicKey, e *chain.Endorsed) {
+	if l, err := t.link(to); err == nil {
+		l.send([]item{{kind: kindEndorsed, encoded: e.Encode()}})
+	}
+}
+
 // PushBatch queues a batch for every peer to which there is a link and returns those that were up
 // but had no room (32 MiB or 1024 batches unacknowledged): push it again, with Push, when they have
 // acknowledged others. It never blocks. Handler.OnAck reports the answer; a peer whose link is down

@@ -38,6 +38,10 @@ type Entry struct {
 // one.
 type File struct {
 	Peers []Entry `json:"peers"`
+	// Target is the validator set that the node's operator wants to come next.
+	Target *chain.Target `json:"target,omitempty"`
+	// Checkpoint is the header of the last change of the validator set that the file's writer knows.
+	Checkpoint *chain.Checkpoint `json:"checkpoint,omitempty"`
 }
 
 const (
@@ -67,6 +71,12 @@ func (f *File) check() error {
 	if len(f.Peers) > maxPeers {
 		return fmt.Errorf("%d peers, allowed are %d", len(f.Peers), maxPeers)
 	}
+	if c := f.Checkpoint; c != nil && (c.Height == 0 || c.Height > chain.MaxNumber || c.Hash.IsZero()) {
+		return fmt.Errorf("checkpoint at height %d with hash %v: want the height, from 1 on, and the hash of a block", c.Height, c.Hash)
+	}
+	if t := f.Target; t != nil && len(t.Validators) > chain.MaxValidators {
+		return fmt.Errorf("target with %d validators, allowed are %d", len(t.Validators), chain.MaxValidators)
+	}
 	seen := map[chain.PublicKey]int{}
 	for i, p := range f.Peers {
 		if p.Name == "" || len(p.Name) > maxName {
@@ -84,6 +94,23 @@ func (f *File) check() error {
 		}
 	}
 	return nil
+}
+
+// TrustedUpTo returns the checkpoint, zero without one.
+func (f *File) TrustedUpTo() chain.Checkpoint {
+	if f.Checkpoint == nil {
+		return chain.Checkpoint{}
+	}
+	return *f.Checkpoint
+}
+
+// Keys returns the keys of all entries.
+func (f *File) Keys() []chain.PublicKey {
+	keys := make([]chain.PublicKey, len(f.Peers))
+	for i, p := range f.Peers {
+		keys[i] = p.PublicKey
+	}
+	return keys
 }
 
 // MadeVoteStore reports whether the file says of a node that it has made its vote store.

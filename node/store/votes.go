@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/diseq/diseq/node/chain"
@@ -66,6 +67,23 @@ func CreateVotes(dir string, key chain.PublicKey) error {
 		return err
 	}
 	return errors.Join(createVotes(dir, key, nil, 0), lock.Close())
+}
+
+// Untouched reports whether no node has used a data directory, as far as the directory shows it. An
+// emptied directory looks the same.
+func Untouched(dir string) (bool, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return false, fmt.Errorf("data directory: %w", err)
+	}
+	for _, e := range entries {
+		// A new volume may have the first of these. A start that is cut off before the vote store
+		// is there leaves the others.
+		if name := e.Name(); name != "lost+found" && name != "LOCK" && !strings.HasPrefix(name, votesName+".new") {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // VotesExist reports whether a data directory has a vote store, whatever its state.

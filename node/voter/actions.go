@@ -164,6 +164,11 @@ func (v *Voter) follow(f *chain.FinalBlock) error {
 // check that saw a part of the change would call this very block invalid.
 func (v *Voter) apply(f *chain.FinalBlock, ids []chain.Hash, justification []*chain.Certificate) error {
 	v.decided()
+	if c := v.cfg.Checkpoint(); c.Height == f.Header.Height && c.Hash != f.Hash() {
+		return fmt.Errorf("contradiction: block %v is final at height %d, the checkpoint of the peers file names %v there: "+
+			"this node followed another chain. Make sure of the checkpoint, then remove blocks.db and state.db and start the node again",
+			f.Hash(), c.Height, c.Hash)
+	}
 	if err := v.cfg.Apply(f, ids, justification); err != nil {
 		return err
 	}

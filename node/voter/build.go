@@ -48,14 +48,22 @@ func (v *Voter) newBlock(ctx context.Context, height uint64) (*chain.Block, erro
 	if max(height, timestamp) > chain.MaxNumber {
 		return nil, fmt.Errorf("block at height %d with timestamp %d: at most %d allowed", height, timestamp, uint64(chain.MaxNumber))
 	}
-	set := v.set.Hash()
+	set, err := v.setOf(height)
+	if err != nil {
+		return nil, err
+	}
+	proposer := set.Index(v.self)
+	if proposer < 0 {
+		return nil, fmt.Errorf("this node is no validator of height %d", height)
+	}
+	hash := set.Hash()
 	b := &chain.Block{
 		Header: chain.Header{
 			ProtocolVersion: chain.ProtocolVersion, ChainID: v.cfg.Genesis.ChainID, Height: height, ParentHash: tip.Hash,
-			Timestamp: timestamp, Proposer: uint32(v.set.Index(v.self)),
+			Timestamp: timestamp, Proposer: uint32(proposer),
 			MessagesRoot: chain.MessagesRoot(selection.Messages), MessagesCount: uint32(len(selection.Messages)),
 			StateHeight: stateHeight, StateRoot: stateRoot, Beacon: beacon,
-			ValidatorsHash: set, NextValidatorsHash: set,
+			ValidatorsHash: hash, NextValidatorsHash: hash,
 		},
 		Commitment: commitment,
 		Body:       selection.Refs,
@@ -63,7 +71,23 @@ func (v *Voter) newBlock(ctx context.Context, height uint64) (*chain.Block, erro
 	if commitment != nil {
 		b.Header.CommitmentHash = commitment.Hash()
 	}
+	v.addChange(b)
 	b.Sign(v.cfg.Key)
 	v.prepared.put(&preparedBlock{block: b, messages: selection.Messages, ids: selection.IDs})
 	return b, nil
+}
+
+// addChange puts the change into a block that this node has to order, if there is one. A change of
+// an era that has ended meanwhile is left out.
+func (v *Voter) addChange(b *chain.Block) {
+	change := v.cfg.Change()
+	if change == nil {
+		return
+	}
+	if err := v.cfg.Ledger.Sets().Check(change, b.Header.Height); err != nil {
+		v.log.Warn("change of the validator set not ordered", "height", b.Header.Height, "generation", change.Next.Generation, "err", err)
+		return
+	}
+	b.Change = change
+	b.Header.ChangeHash, b.Header.NextValidatorsHash = change.Hash(), change.Next.Set().Hash()
 }

@@ -27,7 +27,11 @@ const (
 const (
 	ReasonClock      = "clock"
 	ReasonCommitment = "missing commitment"
+	ReasonLinks      = "links to the next validator set"
 )
+
+// linkInterval is how often a voter looks whether it is linked to the next set.
+const linkInterval = 50 * time.Millisecond
 
 // invalidError says that a block breaks a rule that every node judges alike.
 type invalidError struct{ err error }
@@ -115,27 +119,35 @@ func (v *Voter) runCheck(ctx context.Context, c *check, a consensus.CheckBlock) 
 		v.Post(answer)
 		return
 	}
-	if a.Fresh {
-		if reason, lift := v.withhold(a); reason != "" {
+	for last := ""; a.Fresh; {
+		reason, lift := v.withhold(a)
+		if reason == "" {
+			break
+		}
+		if reason != last {
 			v.log.Warn("vote withheld from a valid block", "height", a.Height, "round", a.Round, "block", hash, "reason", reason)
 			v.cfg.Metrics.Withheld.WithLabelValues(reason).Inc()
-			answer.Verdict = consensus.Withheld
+			answer.Verdict, last = consensus.Withheld, reason
 			v.Post(answer)
-			if lift <= 0 || wait.For(ctx, lift) != nil {
-				return
-			}
-			answer.Verdict = consensus.Valid
+		}
+		if lift <= 0 || wait.For(ctx, lift) != nil {
+			return
 		}
 	}
+	answer.Verdict = consensus.Valid
 	v.Post(answer)
 }
 
 // withhold returns why the vote for a valid, fresh block is withheld, if it is, and after what time
-// the reason is gone (0: not in this round).
+// the reason may be gone (0: not in this round).
 func (v *Voter) withhold(a consensus.CheckBlock) (reason string, lift time.Duration) {
 	h := &a.Block.Header
 	if c := v.cfg.Ledger.Beacon().ForBlock(h.Height); c != nil && a.Block.Commitment == nil {
-		leader := v.set.Validators[h.Proposer].PublicKey
+		set, ok := v.cfg.Ledger.Sets().At(h.Height)
+		if !ok || int64(h.Proposer) >= int64(len(set.Validators)) {
+			return "", 0 // the chain has grown, and nobody waits for the answer
+		}
+		leader := set.Validators[h.Proposer].PublicKey
 		if leader != v.self && v.cfg.HasCommitment(leader, c.Epoch, commitmentGrace) {
 			return ReasonCommitment, 0
 		}
@@ -143,11 +155,14 @@ func (v *Voter) withhold(a consensus.CheckBlock) (reason string, lift time.Durat
 	// The chain itself may be ahead of this node's clock, which was set back. Then an honest leader
 	// makes its block 1 ms later than the parent, and no block may be later than that: the chain's
 	// time must not run away.
-	if h.Timestamp == v.cfg.Ledger.Tip().Block.Header.Timestamp+1 {
-		return "", 0
+	if h.Timestamp != v.cfg.Ledger.Tip().Block.Header.Timestamp+1 {
+		if ahead := h.Time().Sub(v.cfg.Now()); ahead > maxClockDrift {
+			return ReasonClock, ahead - maxClockDrift
+		}
 	}
-	if ahead := h.Time().Sub(v.cfg.Now()); ahead > maxClockDrift {
-		return ReasonClock, ahead - maxClockDrift
+	// Nothing brings a chain back whose new validators are not there.
+	if c := a.Block.Change; c != nil && !v.cfg.Linked(&c.Next) {
+		return ReasonLinks, linkInterval
 	}
 	return "", 0
 }
@@ -211,8 +226,25 @@ func (v *Voter) checkHeader(tip *ledger.Tip, b *chain.Block) error {
 		return invalid("timestamp %d is not later than the parent's %d", h.Timestamp, parent.Timestamp)
 	case h.StateHeight < parent.StateHeight || h.StateHeight >= h.Height || h.Height-h.StateHeight > chain.MaxStateLag:
 		return invalid("state height %d at height %d, the parent has %d", h.StateHeight, h.Height, parent.StateHeight)
-	case h.ValidatorsHash != parent.NextValidatorsHash || h.NextValidatorsHash != h.ValidatorsHash:
-		return invalid("validator sets %v and %v, the parent names %v", h.ValidatorsHash, h.NextValidatorsHash, parent.NextValidatorsHash)
+	case h.ValidatorsHash != parent.NextValidatorsHash:
+		return invalid("validator set %v, the parent names %v", h.ValidatorsHash, parent.NextValidatorsHash)
+	}
+	return v.checkChange(b)
+}
+
+// checkChange checks a block's change of the validator set, or that there is none. The verdict
+// rests on the chain alone, never on targets or links, so that it is the same on every node and in
+// every round.
+func (v *Voter) checkChange(b *chain.Block) error {
+	next := b.Header.ValidatorsHash
+	if b.Change != nil {
+		if err := v.cfg.Ledger.Sets().Check(b.Change, b.Header.Height); err != nil {
+			return invalid("change of the validator set: %w", err)
+		}
+		next = b.Change.Next.Set().Hash()
+	}
+	if b.Header.NextValidatorsHash != next {
+		return invalid("next validator set %v, want %v", b.Header.NextValidatorsHash, next)
 	}
 	return nil
 }
@@ -220,7 +252,11 @@ func (v *Voter) checkHeader(tip *ledger.Tip, b *chain.Block) error {
 // checkProposer checks the first proposer's signature and, for a fresh block, that the proposer is
 // the round's leader.
 func (v *Voter) checkProposer(a *consensus.CheckBlock) error {
-	if err := a.Block.VerifySignature(v.set); errors.Is(err, chain.ErrSignature) {
+	set, err := v.setOf(a.Block.Header.Height)
+	if err != nil {
+		return err
+	}
+	if err := a.Block.VerifySignature(set); errors.Is(err, chain.ErrSignature) {
 		return &misfitError{err}
 	} else if err != nil {
 		return invalid("%w", err)

@@ -10,7 +10,7 @@ import (
 
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/consensus"
-	"github.com/diseq/diseq/node/ledger"
+	"github.com/diseq/diseq/node/ledger/ledgertest"
 	"github.com/diseq/diseq/node/vrf"
 )
 
@@ -49,8 +49,8 @@ func TestABlockThatBreaksARuleIsInvalid(t *testing.T) {
 		{"a state of its own height", "state height 1", func(b *chain.Block) { b.Header.StateHeight = 1 }},
 		{"another state root", "state root", func(b *chain.Block) { b.Header.StateRoot[0]++ }},
 		{"another beacon", "beacon", func(b *chain.Block) { b.Header.Beacon[0]++ }},
-		{"another validator set", "validator sets", func(b *chain.Block) { b.Header.ValidatorsHash[0]++ }},
-		{"a change of the set", "validator sets", func(b *chain.Block) { b.Header.NextValidatorsHash[0]++ }},
+		{"another validator set", "validator set", func(b *chain.Block) { b.Header.ValidatorsHash[0]++ }},
+		{"another next validator set", "next validator set", func(b *chain.Block) { b.Header.NextValidatorsHash[0]++ }},
 		{"a commitment of another epoch", "carries the commitment of epoch 5", func(b *chain.Block) {
 			b.Commitment = &chain.Commitment{Epoch: 5, Proof: []byte("x")}
 			b.Header.CommitmentHash = b.Commitment.Hash()
@@ -151,7 +151,7 @@ func TestABodyThatDoesNotFitItsHeaderSaysNothingAboutTheBlock(t *testing.T) {
 	other.Header.Timestamp++
 	other.Sign(r.keys[0])
 	unknown := other
-	unknown.Body = []chain.BatchRef{{Author: r.set.Validators[1].PublicKey, Hash: chain.Hash{1}}}
+	unknown.Body = []chain.BatchRef{{Author: r.genesis.Validators[1].PublicKey, Hash: chain.Hash{1}}}
 	r.Voter.check(consensus.CheckBlock{Height: 1, Block: &unknown})
 	if got := verdict(&other); got != consensus.Valid {
 		t.Errorf("the block with its own body, after one that names unknown batches: verdict %v", got)
@@ -228,7 +228,7 @@ func TestALeaderThatLeavesOutACommitmentItHasIsNotVotedFor(t *testing.T) {
 	if held, err := r.cfg.Ledger.Beacon().Offer(commitment); err != nil || !held {
 		t.Fatalf("our own commitment is held: %v, %v", held, err)
 	}
-	leader := r.set.Validators[1].PublicKey
+	leader := r.genesis.Validators[1].PublicKey
 	for _, c := range []struct {
 		name    string
 		acked   time.Duration // ago; 0: never
@@ -291,10 +291,13 @@ func TestABlocksTimestampIsANumberThatEveryoneReads(t *testing.T) {
 // Promise 36.
 func TestALeaderBehindTheCertifiedStateRepeatsIt(t *testing.T) {
 	r := newRoom(t, 2, 2, 0)
-	ahead := *r.cfg.Ledger.Tip().Block
-	ahead.Header.Height, ahead.Header.StateHeight, ahead.Header.StateRoot = 5, 4, chain.Hash{42}
-	r.cfg.Ledger.Publish(&ledger.Tip{Hash: ahead.Header.Hash(), Block: &ahead})
 	for h := uint64(1); h <= 5; h++ {
+		ahead := *r.cfg.Ledger.Tip().Block
+		ahead.Header.Height = h
+		if h == 5 {
+			ahead.Header.StateHeight, ahead.Header.StateRoot = 4, chain.Hash{42}
+		}
+		ledgertest.Append(t, r.cfg.Ledger, &ahead)
 		if err := r.cfg.Pool.Committed(h, nil, nil); err != nil {
 			t.Fatal(err)
 		}

@@ -86,6 +86,15 @@ type Config struct {
 	// HasCommitment reports whether a peer acknowledged the VRF commitment of an epoch at least age
 	// ago.
 	HasCommitment func(peer chain.PublicKey, epoch uint64, age time.Duration) bool
+	// Change returns the change of the validator set that this node has to order, nil without one.
+	// Changed brings a token when that may have become another. Linked reports whether this node is
+	// linked to a threshold of a next set, each near its own height.
+	Change  func() *chain.Change
+	Changed <-chan struct{}
+	Linked  func(next *chain.NextSet) bool
+	// Checkpoint returns that of the peers file, zero without one. Up to its height this node does
+	// not vote, and the final block of the height has its hash.
+	Checkpoint func() chain.Checkpoint
 	// Evidence takes evidence against a validator.
 	Evidence func(chain.Evidence)
 	// Now is the clock that blocks get their time from and are compared with.

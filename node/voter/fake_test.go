@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -137,6 +138,8 @@ func (noPeers) Push(chain.Hash, []byte)                               {}
 type room struct {
 	*Voter
 	genesis *chain.Genesis
+	// members are the validators of genesis and the node itself, with their keys.
+	members []chain.NamedValidator
 	keys    []ed25519.PrivateKey
 	secrets []vrf.SecretKey
 	journal *journal
@@ -145,12 +148,23 @@ type room struct {
 	// 0.
 	now          func() time.Time
 	acknowledged map[chain.PublicKey]time.Duration
-	finals       chan *chain.FinalBlock
-	failures     chan error
+	// change is the one that the voter has to order, linked whether it reaches the next set.
+	change     atomic.Pointer[chain.Change]
+	changed    chan struct{}
+	linked     atomic.Bool
+	checkpoint atomic.Pointer[chain.Checkpoint]
+	finals     chan *chain.FinalBlock
+	failures   chan error
 }
 
 // newRoom returns a voter of a chain with n validators and a Delta; nothing runs yet.
 func newRoom(t *testing.T, n int, threshold uint32, delta time.Duration) *room {
+	t.Helper()
+	return newRoomOf(t, 0, n, threshold, delta)
+}
+
+// newRoomOf returns the room of a node: validator self, or an observer if there are not as many.
+func newRoomOf(t *testing.T, self, n int, threshold uint32, delta time.Duration) *room {
 	t.Helper()
 	r := &room{
 		genesis: &chain.Genesis{
@@ -158,27 +172,35 @@ func newRoom(t *testing.T, n int, threshold uint32, delta time.Duration) *room {
 			SynchronyDeltaMS: uint32(delta / time.Millisecond), Parameters: chain.DefaultParameters(),
 		},
 		journal: new(journal), now: time.Now, acknowledged: map[chain.PublicKey]time.Duration{},
-		finals: make(chan *chain.FinalBlock, 16), failures: make(chan error),
+		finals: make(chan *chain.FinalBlock, 16), failures: make(chan error), changed: make(chan struct{}, 1),
 	}
+	r.checkpoint.Store(&chain.Checkpoint{})
 	r.genesis.Parameters.BeaconInterval = 8
-	var peers []chain.PublicKey
-	for i := range n {
+	for i := range max(n, self+1) {
 		key := ed25519.NewKeyFromSeed([]byte(strings.Repeat(string(rune('a'+i)), ed25519.SeedSize)))
 		secret, err := vrf.NewSecretKey(strings.NewReader(strings.Repeat(string(rune('a'+i)), 256)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.keys, r.secrets, peers = append(r.keys, key), append(r.secrets, secret), append(peers, chain.PublicKeyOf(key))
-		r.genesis.Validators = append(r.genesis.Validators, chain.NamedValidator{
-			Name: fmt.Sprint("v", i), Validator: chain.Validator{PublicKey: peers[i], VRFKey: chain.VRFKey(secret.Public())},
+		r.keys, r.secrets = append(r.keys, key), append(r.secrets, secret)
+		r.members = append(r.members, chain.NamedValidator{
+			Name:      fmt.Sprint("v", i),
+			Validator: chain.Validator{PublicKey: chain.PublicKeyOf(key), VRFKey: chain.VRFKey(secret.Public())},
 		})
+	}
+	r.genesis.Validators = r.members[:n]
+	var peers []chain.PublicKey
+	for i, v := range r.genesis.Validators {
+		if i != self {
+			peers = append(peers, v.PublicKey)
+		}
 	}
 	r.votes = &fakeVotes{journal: r.journal}
 	final := ledgertest.Open(t, r.genesis)
 	unanimous := *r.genesis.Set() // n-t is 0: no submission waits for peers
 	unanimous.Threshold = uint32(n)
 	pool, err := mempool.Open(t.Context(), mempool.Config{
-		Key: r.keys[0], ChainID: r.genesis.ChainID, MaxMessageBytes: int(r.genesis.Parameters.MaxMessageBytes),
+		Key: r.keys[self], ChainID: r.genesis.ChainID, MaxMessageBytes: int(r.genesis.Parameters.MaxMessageBytes),
 		MaxBlockBytes: int(r.genesis.Parameters.MaxBlockBytes), Set: &unanimous, Storage: new(memoryBatches), Index: noIndex{},
 		Replicator: noPeers{},
 	})
@@ -194,14 +216,16 @@ func newRoom(t *testing.T, n int, threshold uint32, delta time.Duration) *room {
 	})
 	counter := func() prometheus.Counter { return prometheus.NewCounter(prometheus.CounterOpts{}) }
 	r.Voter = New(Config{
-		Genesis: r.genesis, Key: r.keys[0], Ledger: final, Pool: pool,
-		Network: &fakeNetwork{journal: r.journal, peers: peers[1:]}, State: fakeState{}, Apply: r.apply,
+		Genesis: r.genesis, Key: r.keys[self], Ledger: final, Pool: pool,
+		Network: &fakeNetwork{journal: r.journal, peers: peers}, State: fakeState{}, Apply: r.apply,
 		Finals: r.finals, Contradictions: r.failures, CatchUp: func(uint64, chain.PublicKey) {},
 		HasCommitment: func(peer chain.PublicKey, _ uint64, age time.Duration) bool {
 			had, ok := r.acknowledged[peer]
 			return ok && had >= age
 		},
-		Evidence: func(chain.Evidence) {}, Now: func() time.Time { return r.now() }, Tasks: group,
+		Change: r.change.Load, Changed: r.changed, Linked: func(*chain.NextSet) bool { return r.linked.Load() },
+		Checkpoint: func() chain.Checkpoint { return *r.checkpoint.Load() },
+		Evidence:   func(chain.Evidence) {}, Now: func() time.Time { return r.now() }, Tasks: group,
 		Metrics: Metrics{
 			Waits: counter(), Breaches: counter(), InvalidBlocks: counter(), Misfits: counter(),
 			Withheld: prometheus.NewCounterVec(prometheus.CounterOpts{}, []string{"reason"}),

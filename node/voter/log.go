@@ -16,10 +16,10 @@ import (
 // talks reports whether anybody reads these lines.
 func (v *Voter) talks() bool { return v.log.Enabled(context.Background(), slog.LevelDebug) }
 
-// validator returns the name of a validator for log lines.
-func (v *Voter) validator(index uint32) string {
-	if int(index) < len(v.cfg.Genesis.Validators) {
-		return v.cfg.Genesis.Validators[index].Name
+// validator returns the name of a validator of a height for log lines.
+func (v *Voter) validator(height uint64, index uint32) string {
+	if set, ok := v.cfg.Ledger.Sets().Named(height); ok && int64(index) < int64(len(set.Validators)) {
+		return set.Validators[index].Name
 	}
 	return fmt.Sprint(index)
 }
@@ -68,7 +68,7 @@ func (v *Voter) logVote(verb string, vote chain.Vote, more ...any) {
 	if vote.Kind == chain.Propose {
 		what = "proposal "
 	}
-	args := append(v.at(vote.Height, vote.Round, vote.Block), "validator", v.validator(vote.Validator))
+	args := append(v.at(vote.Height, vote.Round, vote.Block), "validator", v.validator(vote.Height, vote.Validator))
 	v.log.Debug(what+verb, append(args, more...)...)
 }
 
@@ -80,7 +80,7 @@ func (v *Voter) logCertificate(verb string, c *chain.Certificate, more ...any) {
 // logRound logs that a round begins.
 func (v *Voter) logRound(round uint32) {
 	if v.talks() {
-		leader := v.validator(uint32(v.order[int(round)%len(v.order)]))
+		leader := v.validator(v.height, uint32(v.order[int(round)%len(v.order)]))
 		v.log.Debug("round begins", "height", v.height, "round", round, "leader", leader)
 	}
 }
@@ -89,7 +89,7 @@ func (v *Voter) logRound(round uint32) {
 func (v *Voter) logFinal(f *chain.FinalBlock) {
 	if v.talks() {
 		v.log.Debug("block final", "height", f.Header.Height, "round", f.Certificate.Round, "block", f.Hash(),
-			"validator", v.validator(f.Header.Proposer), "messages", len(f.Messages))
+			"validator", v.validator(f.Header.Height, f.Header.Proposer), "messages", len(f.Messages))
 	}
 }
 

@@ -16,13 +16,16 @@ import (
 // t validators say, itself included. The synchrony wait rests on that.
 //
 // It measures the node's own pauses with a watchdog that runs four times a Delta, and the ways to
-// the other validators by pings. A pong comes in order with everything else that its sender sends.
+// all peers by pings. Those to the validators of the open height count: a set that comes into force
+// is judged by what was measured before. A pong comes in order with everything else that its sender sends.
 // So when a wait ends, synchrony pings once more: once the pongs are there, everything that was
 // said before them has reached the core, and only then does the core learn that the wait is over.
 //
 // It does nothing on a chain without the wait.
 type synchrony struct {
-	set     *chain.ValidatorSet
+	// set is that of the open height. changed tells the watchdog that it is another one.
+	set     atomic.Pointer[chain.ValidatorSet]
+	changed chan struct{}
 	self    chain.PublicKey
 	delta   time.Duration
 	network Network
@@ -46,7 +49,7 @@ type synchrony struct {
 	resends map[chain.PublicKey]time.Time
 }
 
-// pulse is the state of the way to a validator and back.
+// pulse is the state of the way to a peer and back.
 type pulse struct {
 	// number and sent are those of the ping under way; number is 0 if there is none.
 	number uint64
@@ -54,7 +57,7 @@ type pulse struct {
 	// goodSince is since when every ping has come back within 2*Delta and nothing was lost; zero if
 	// the last one did not.
 	goodSince time.Time
-	// lost is the count of losses that the validator reported last, if it reported any count.
+	// lost is the count of losses that the peer reported last, if it reported any count.
 	lost     uint64
 	reported bool
 }
@@ -64,7 +67,9 @@ func (p *pulse) good() bool { return !p.goodSince.IsZero() }
 
 // fence is the end of a wait: it is over when the validators that were pinged have answered.
 type fence struct {
-	timer    consensus.Timer
+	timer consensus.Timer
+	// set is that of the open height when the time of the wait was over.
+	set      *chain.ValidatorSet
 	began    time.Time
 	waiting  map[chain.PublicKey]bool
 	answered int
@@ -75,16 +80,37 @@ func newSynchrony(
 	set *chain.ValidatorSet, self chain.PublicKey, network Network, post func(consensus.Event), metrics Metrics,
 ) *synchrony {
 	s := &synchrony{
-		set: set, self: self, delta: time.Duration(set.SynchronyDeltaMS) * time.Millisecond, network: network, post: post,
-		breaches: metrics.Breaches,
-		links:    map[chain.PublicKey]*pulse{}, fences: map[uint64]*fence{}, resends: map[chain.PublicKey]time.Time{},
+		changed: make(chan struct{}, 1), self: self, delta: time.Duration(set.SynchronyDeltaMS) * time.Millisecond,
+		network: network, post: post, breaches: metrics.Breaches,
+		links: map[chain.PublicKey]*pulse{}, fences: map[uint64]*fence{}, resends: map[chain.PublicKey]time.Time{},
 	}
+	s.set.Store(set)
 	now := time.Now()
 	s.beat.Store(&now)
 	return s
 }
 
-// pingInterval is how often the way to each validator is measured between the ends of waits.
+// judge has the watchdog judge this node's health by another set, at once. Run's goroutine cannot:
+// it never locks mu. What the core does meanwhile rests on no judgement of before: a height with
+// another set begins with a wait, whose end asks the validators of that set.
+func (s *synchrony) judge(set *chain.ValidatorSet) {
+	s.set.Store(set)
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// heard returns how many validators of a set are heard when as many others are: this node hears
+// itself.
+func (s *synchrony) heard(set *chain.ValidatorSet, others int) int {
+	if set.Index(s.self) >= 0 {
+		return others + 1
+	}
+	return others
+}
+
+// pingInterval is how often the way to each peer is measured between the ends of waits.
 func (s *synchrony) pingInterval() time.Duration {
 	return min(max(s.delta/2, 50*time.Millisecond), time.Second)
 }
@@ -102,6 +128,10 @@ func (s *synchrony) run(ctx context.Context) {
 			return
 		case <-ticker.C:
 			s.watch()
+		case <-s.changed:
+			s.mu.Lock()
+			s.report()
+			s.mu.Unlock()
 		}
 	}
 }
@@ -171,16 +201,13 @@ func (s *synchrony) breach() {
 
 // report tells the core when this node's health changes.
 func (s *synchrony) report() {
-	heard := 0
-	if s.set.Index(s.self) >= 0 {
-		heard++
-	}
-	for _, p := range s.links {
-		if p.good() {
-			heard++
+	set, others := s.set.Load(), 0
+	for to, p := range s.links {
+		if p.good() && set.Index(to) >= 0 {
+			others++
 		}
 	}
-	switch healthy := heard >= int(s.set.Threshold); {
+	switch healthy := s.heard(set, others) >= int(set.Threshold); {
 	case healthy && !s.healthy.Swap(true):
 		s.post(consensus.Health{OK: true})
 	case !healthy && s.healthy.Load():
@@ -194,9 +221,10 @@ func (s *synchrony) ping(to chain.PublicKey, p *pulse) {
 	s.network.Ping(to, p.number)
 }
 
-// linkUp measures a validator from now on; what was measured before the link opened does not count.
+// linkUp measures a peer from now on, whoever it is: it may be a validator of the next height. What
+// was measured before the link opened does not count.
 func (s *synchrony) linkUp(to chain.PublicKey) {
-	if s.delta == 0 || s.set.Index(to) < 0 {
+	if s.delta == 0 {
 		return
 	}
 	s.mu.Lock()
@@ -220,7 +248,7 @@ func (s *synchrony) linkDown(to chain.PublicKey) {
 	s.report()
 }
 
-// pong handles a validator's answer to a ping: everything that it said before has reached the core.
+// pong handles a peer's answer to a ping: everything that it said before has reached the core.
 func (s *synchrony) pong(from chain.PublicKey, number, lost uint64) {
 	if s.delta == 0 {
 		return
@@ -261,11 +289,13 @@ func (s *synchrony) endWait(timer consensus.Timer, began time.Time) {
 	}
 	s.number++
 	number := s.number
-	f := &fence{timer: timer, began: began, waiting: map[chain.PublicKey]bool{}}
+	f := &fence{timer: timer, set: s.set.Load(), began: began, waiting: map[chain.PublicKey]bool{}}
 	s.fences[number] = f
 	for to := range s.links {
-		f.waiting[to] = true
-		s.network.Ping(to, number)
+		if f.set.Index(to) >= 0 {
+			f.waiting[to] = true
+			s.network.Ping(to, number)
+		}
 	}
 	f.expiry = time.AfterFunc(s.delta, func() { s.expire(number) })
 	if len(f.waiting) == 0 {
@@ -300,7 +330,7 @@ func (s *synchrony) expire(number uint64) {
 func (s *synchrony) open(number uint64, f *fence) {
 	f.expiry.Stop()
 	delete(s.fences, number)
-	if f.answered+1 < int(s.set.Threshold) {
+	if s.heard(f.set, f.answered) < int(f.set.Threshold) {
 		s.breach()
 		s.report()
 		return

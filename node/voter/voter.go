@@ -30,7 +30,6 @@ import (
 type Voter struct {
 	cfg  Config
 	log  *slog.Logger
-	set  *chain.ValidatorSet
 	self chain.PublicKey
 	// synchrony watches over this node's health, where the chain has the synchrony wait.
 	synchrony *synchrony
@@ -40,6 +39,8 @@ type Voter struct {
 	// validator that had lost its own.
 	events chan queued
 	again  chan rejoined
+	// moved asks for a core that votes above the checkpoint alone.
+	moved chan struct{}
 
 	// The fields from here to pool belong to Run's goroutine.
 	core  *consensus.Core
@@ -51,6 +52,7 @@ type Voter struct {
 	decided  context.CancelFunc
 	checks   map[checkKey]*check
 	height   uint64
+	set      *chain.ValidatorSet
 	order    []int
 	pool     consensus.Pool
 
@@ -75,7 +77,7 @@ type rejoined struct {
 // View is where the voter is.
 type View struct {
 	// Height is the height being decided, Round its round, Leader the round's leader as an index in
-	// the validator set.
+	// the validator set of the height.
 	Height uint64
 	Round  uint32
 	Leader int
@@ -98,9 +100,11 @@ const (
 // New returns a Voter that does nothing until Start and Run.
 func New(cfg Config) *Voter {
 	v := &Voter{
-		cfg: cfg, log: cfg.Logger, set: cfg.Genesis.Set(), self: chain.PublicKeyOf(cfg.Key),
-		events: make(chan queued, eventQueue), again: make(chan rejoined), timers: map[consensus.Timer]*time.Timer{},
+		cfg: cfg, log: cfg.Logger, self: chain.PublicKeyOf(cfg.Key),
+		events: make(chan queued, eventQueue), again: make(chan rejoined), moved: make(chan struct{}, 1),
+		timers: map[consensus.Timer]*time.Timer{},
 	}
+	v.set = cfg.Ledger.Sets().Open()
 	v.synchrony = newSynchrony(v.set, v.self, cfg.Network, v.Post, cfg.Metrics)
 	return v
 }
@@ -139,8 +143,8 @@ func (v *Voter) Health() Health {
 	return Health{Healthy: healthy, Settled: healthy && v.settled.Load()}
 }
 
-// VotesFrom returns the height from which this validator may vote: Never while it is rejoining, 0
-// if it always could.
+// VotesFrom returns the height from which this node may vote where it is a validator: Never while
+// it has no vote store, 0 if it always could. The checkpoint may hold it back longer.
 func (v *Voter) VotesFrom() uint64 { return v.voteFrom.Load() }
 
 // Block returns a block of the height being decided that this node built or found valid, or nil.
@@ -149,6 +153,14 @@ func (v *Voter) Block(hash chain.Hash) *chain.Block {
 		return p.block
 	}
 	return nil
+}
+
+// CheckpointMoved makes the voter look at the checkpoint again.
+func (v *Voter) CheckpointMoved() {
+	select {
+	case v.moved <- struct{}{}:
+	default:
+	}
 }
 
 // VoteAgain ends a validator's time as Rejoining: it has a vote store again and may vote from
@@ -166,7 +178,7 @@ func (v *Voter) Start(votes Votes, voteFrom uint64) error {
 	v.voteFrom.Store(voteFrom)
 	p := v.cfg.Genesis.Parameters
 	cfg := consensus.Config{
-		ChainID: v.cfg.Genesis.ChainID, PublicKey: v.self, VoteFrom: voteFrom,
+		ChainID: v.cfg.Genesis.ChainID, PublicKey: v.self, VoteFrom: max(voteFrom, v.cfg.Checkpoint().Height+1),
 		RoundTimeout:     time.Duration(p.RoundTimeoutMS) * time.Millisecond,
 		MaxRoundTimeout:  time.Duration(p.MaxRoundTimeoutMS) * time.Millisecond,
 		MinBlockInterval: time.Duration(p.MinBlockIntervalMS) * time.Millisecond,
@@ -220,7 +232,13 @@ func (v *Voter) Run(ctx context.Context) error {
 		case err = <-v.cfg.Contradictions:
 		case r := <-v.again:
 			err = v.Start(r.votes, r.first)
+		case <-v.moved:
+			if v.cfg.Checkpoint().Height >= v.height {
+				err = v.Start(v.votes, v.VotesFrom())
+			}
 		case <-v.cfg.Pool.Ready():
+			err = v.poolChanged()
+		case <-v.cfg.Changed:
 			err = v.poolChanged()
 		}
 		if err != nil && ctx.Err() == nil {
@@ -278,15 +296,22 @@ func (v *Voter) startHeight() error {
 	}
 	tip := v.cfg.Ledger.Tip()
 	height := tip.Height() + 1
+	set, err := v.setOf(height)
+	if err != nil {
+		return err
+	}
 	order, err := v.cfg.Ledger.Leaders(height)
 	if err != nil {
 		return err
 	}
-	h := consensus.Height{Number: height, Parent: tip.Hash, Set: v.set, Order: order}
+	if set != v.set {
+		v.synchrony.judge(set)
+	}
+	h := consensus.Height{Number: height, Parent: tip.Hash, Set: set, Order: order}
 	if height > 1 {
 		h.Last = &tip.Block.Certificate
 	}
-	v.height, v.order = height, order
+	v.height, v.set, v.order = height, set, order
 	v.show(0)
 	// The core learns first whether there is something to order. By what there was at the height
 	// below, an idle height would wake.
@@ -299,11 +324,22 @@ func (v *Voter) startHeight() error {
 	return v.execute(append(actions, started...))
 }
 
-// poolState reports whether there is something to order: messages, or a root that no header
-// certifies yet.
+// setOf returns the validator set that decides a height, at most one above the tip.
+func (v *Voter) setOf(height uint64) (*chain.ValidatorSet, error) {
+	set, ok := v.cfg.Ledger.Sets().At(height)
+	if !ok {
+		return nil, fmt.Errorf("the validator set of height %d is not decided yet", height)
+	}
+	return set, nil
+}
+
+// poolState reports whether there is something to order: messages, a root that no header certifies
+// yet, or a change of the validator set. The height after a change is awake, too: it shows that the
+// new set is there, and those that leave wait for it.
 func (v *Voter) poolState() consensus.Pool {
+	tip := v.cfg.Ledger.Tip()
 	return consensus.Pool{
-		Pending: v.cfg.Pool.HasPending() || v.cfg.Ledger.Tip().Uncertified(),
+		Pending: v.cfg.Pool.HasPending() || tip.Uncertified() || tip.Block.Change != nil || v.cfg.Change() != nil,
 		Full:    v.cfg.Pool.Stats().Bytes >= int64(v.cfg.Genesis.Parameters.MaxBlockBytes),
 	}
 }

@@ -88,6 +88,7 @@ func (g *guest) OnAsk(chain.PublicKey)                  {}
 func (g *guest) OnCommitment(context.Context, chain.PublicKey, *chain.Commitment) error {
 	return errGuest
 }
+func (g *guest) OnEndorsed(chain.PublicKey, *chain.Endorsed) error      { return nil }
 func (g *guest) OnBatch(context.Context, chain.PublicKey, []byte) error { return errGuest }
 func (g *guest) OnAck(chain.PublicKey, chain.Hash, error)               {}
 func (g *guest) LinkUp(chain.PublicKey)                                 {}

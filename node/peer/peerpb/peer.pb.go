@@ -162,7 +162,9 @@ type Frame struct {
 	Pings []uint64 `protobuf:"varint,3,rep,packed,name=pings,proto3" json:"pings,omitempty"`
 	Pongs []*Pong  `protobuf:"bytes,4,rep,name=pongs,proto3" json:"pongs,omitempty"`
 	// Once or more: the caller asks for the messages that a node sends when a link opens.
-	Asks          []bool `protobuf:"varint,5,rep,packed,name=asks,proto3" json:"asks,omitempty"`
+	Asks []bool `protobuf:"varint,5,rep,packed,name=asks,proto3" json:"asks,omitempty"`
+	// chain.Endorsed: what the caller itself endorses. Empty: nothing new. It counts with the certificates and votes.
+	Endorsed      []byte `protobuf:"bytes,6,opt,name=endorsed,proto3" json:"endorsed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -228,6 +230,13 @@ func (x *Frame) GetPongs() []*Pong {
 func (x *Frame) GetAsks() []bool {
 	if x != nil {
 		return x.Asks
+	}
+	return nil
+}
+
+func (x *Frame) GetEndorsed() []byte {
+	if x != nil {
+		return x.Endorsed
 	}
 	return nil
 }
@@ -907,13 +916,14 @@ const file_node_peer_peerpb_peer_proto_rawDesc = "" +
 	"\x04name\x18\x04 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\tR\aversion\x12\x1a\n" +
 	"\binstance\x18\x06 \x01(\fR\binstance\"\x06\n" +
-	"\x04Done\"\x96\x01\n" +
+	"\x04Done\"\xb2\x01\n" +
 	"\x05Frame\x12\"\n" +
 	"\fcertificates\x18\x01 \x03(\fR\fcertificates\x12\x14\n" +
 	"\x05votes\x18\x02 \x03(\fR\x05votes\x12\x14\n" +
 	"\x05pings\x18\x03 \x03(\x04R\x05pings\x12)\n" +
 	"\x05pongs\x18\x04 \x03(\v2\x13.diseq.peer.v1.PongR\x05pongs\x12\x12\n" +
-	"\x04asks\x18\x05 \x03(\bR\x04asks\"2\n" +
+	"\x04asks\x18\x05 \x03(\bR\x04asks\x12\x1a\n" +
+	"\bendorsed\x18\x06 \x01(\fR\bendorsed\"2\n" +
 	"\x04Pong\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
 	"\x04lost\x18\x02 \x01(\x04R\x04lost\"&\n" +
