@@ -33,15 +33,26 @@ type DiseqNetworkSpec struct {
 	ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
 
 	// Validators is the number of validators of the network, 1 to 100. 4 if left out. `kubectl
-	// scale` sets it as the number of replicas.
+	// scale` sets it as the number of replicas. It can change at any time: the validators agree on
+	// the new set in a block.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
 	// +kubebuilder:default=4
 	Validators int32 `json:"validators,omitempty"`
 
+	// Retire are the names of validators that have to leave, such as demo-v2 after its machine
+	// broke. Another validator takes the place of each, as far as validators asks for it. A name
+	// may stay in the list after its validator has left. None if left out.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=100
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[a-z]([-a-z0-9]*[a-z0-9])?-v(0|[1-9][0-9]{0,8})$')",message="must be the name of a validator, such as demo-v2: status.members lists them"
+	Retire []string `json:"retire,omitempty"`
+
 	// Threshold is the number of validators that must sign before a block is final. More than half
-	// of them if left out.
+	// of them if left out. It can change at any time, as validators can.
 	// +optional
 	// +kubebuilder:default={policy: Majority}
 	Threshold Threshold `json:"threshold,omitempty"`
@@ -351,17 +362,17 @@ const (
 type MemberPhase string
 
 const (
-	// MemberObserver follows the chain and does not vote yet.
-	MemberObserver MemberPhase = "Observer"
-	// MemberJoining is on its way into the set.
+	// MemberJoining is not in the set, and has not caught up or made its vote store yet.
 	MemberJoining MemberPhase = "Joining"
+	// MemberReady is not in the set, has caught up, and may vote as soon as it is.
+	MemberReady MemberPhase = "Ready"
 	// MemberValidator is in the set and votes.
 	MemberValidator MemberPhase = "Validator"
 	// MemberRejoining is in the set, lost its vote store, and votes again as soon as that is safe.
 	MemberRejoining MemberPhase = "Rejoining"
-	// MemberLeaving is on its way out of the set.
+	// MemberLeaving is to leave, or has left the set and is not stopped yet.
 	MemberLeaving MemberPhase = "Leaving"
-	// MemberRetired has left for good.
+	// MemberRetired has left for good: no validator has its name or key again.
 	MemberRetired MemberPhase = "Retired"
 )
 
@@ -384,9 +395,9 @@ type Member struct {
 	// +optional
 	VoteStore bool `json:"voteStore,omitempty"`
 
-	// Phase is the validator's phase: Observer, Joining, Validator, Rejoining, Leaving or Retired.
+	// Phase is the validator's phase: Joining, Ready, Validator, Rejoining, Leaving or Retired.
 	// +optional
-	// +kubebuilder:validation:Enum=Observer;Joining;Validator;Rejoining;Leaving;Retired
+	// +kubebuilder:validation:Enum=Joining;Ready;Validator;Rejoining;Leaving;Retired
 	Phase MemberPhase `json:"phase,omitempty"`
 
 	// Height is the last final height that the node reported, at about the time of
@@ -402,6 +413,15 @@ type Member struct {
 	// Reason says why the validator is not ready.
 	// +optional
 	Reason string `json:"reason,omitempty"`
+}
+
+// Checkpoint names the block of the last change of the set.
+type Checkpoint struct {
+	// Height of the block.
+	Height int64 `json:"height"`
+
+	// Hash of its header, in hex.
+	Hash string `json:"hash"`
 }
 
 // Tolerance is how many validators may fail.
@@ -458,6 +478,22 @@ type DiseqNetworkStatus struct {
 	// +optional
 	Validators int32 `json:"validators,omitempty"`
 
+	// SetGeneration is the generation of the set: 0 for that of the genesis document, and one more
+	// with each change.
+	// +optional
+	// +kubebuilder:default=0
+	SetGeneration int64 `json:"setGeneration,omitempty"`
+
+	// Checkpoint is the block of the last change of the set, as the operator verified it from the
+	// genesis document on. It is missing before the first change.
+	// +optional
+	Checkpoint *Checkpoint `json:"checkpoint,omitempty"`
+
+	// Change says in a few words how far a change of the set is. It is missing if the set is the
+	// one that the spec asks for.
+	// +optional
+	Change string `json:"change,omitempty"`
+
 	// ReadyValidators is the number of validators that are ready and caught up.
 	// +optional
 	// +kubebuilder:default=0
@@ -482,7 +518,8 @@ type DiseqNetworkStatus struct {
 	// +optional
 	Selector string `json:"selector,omitempty"`
 
-	// Members are the validators.
+	// Members are the validators, those that are to join, and those that have left and whose volume
+	// is kept.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -495,12 +532,14 @@ type DiseqNetworkStatus struct {
 // +kubebuilder:resource:shortName=dsq,categories=all
 // +kubebuilder:subresource:status
 // +kubebuilder:subresource:scale:specpath=.spec.validators,statuspath=.status.validators,selectorpath=.status.selector
-// +kubebuilder:printcolumn:name="Validators",type=integer,JSONPath=".status.validators"
+// +kubebuilder:printcolumn:name="Wanted",type=integer,JSONPath=".spec.validators",description="How many validators the spec asks for"
+// +kubebuilder:printcolumn:name="Validators",type=integer,JSONPath=".status.validators",description="How many validators are in the set"
 // +kubebuilder:printcolumn:name="Threshold",type=integer,JSONPath=".status.threshold"
 // +kubebuilder:printcolumn:name="Ready",type=integer,JSONPath=".status.readyValidators"
 // +kubebuilder:printcolumn:name="Height",type=integer,JSONPath=".status.height"
 // +kubebuilder:printcolumn:name="Tolerates",type=integer,JSONPath=".status.tolerance.crash",description="How many validators may be down while messages still become final"
 // +kubebuilder:printcolumn:name="Available",type=string,JSONPath=`.status.conditions[?(@.type=="Available")].status`
+// +kubebuilder:printcolumn:name="Change",type=string,JSONPath=".status.change",description="How far a change of the set is; empty if there is none"
 // +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Available")].reason`
 // +kubebuilder:printcolumn:name="Synchrony",type=string,priority=1,JSONPath=".status.synchronyDelta",description="Delta of the synchrony wait, if the network has one"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=".metadata.creationTimestamp"

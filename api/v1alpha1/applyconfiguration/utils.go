@@ -16,6 +16,8 @@ import (
 func ForKind(kind schema.GroupVersionKind) interface{} {
 	switch kind {
 	// Group=diseq.io, Version=v1alpha1
+	case v1alpha1.SchemeGroupVersion.WithKind("Checkpoint"):
+		return &apiv1alpha1.CheckpointApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Consensus"):
 		return &apiv1alpha1.ConsensusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("DiseqNetwork"):

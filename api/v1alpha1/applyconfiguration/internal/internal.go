@@ -23,6 +23,15 @@ func Parser() *typed.Parser {
 var parserOnce sync.Once
 var parser *typed.Parser
 var schemaYAML = typed.YAMLObject(`types:
+- name: com.github.diseq.diseq.api.v1alpha1.Checkpoint
+  map:
+    fields:
+    - name: hash
+      type:
+        scalar: string
+    - name: height
+      type:
+        scalar: numeric
 - name: com.github.diseq.diseq.api.v1alpha1.Consensus
   map:
     fields:
@@ -93,6 +102,12 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.diseq.diseq.api.v1alpha1.PodTemplate
       default: {}
+    - name: retire
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
     - name: service
       type:
         namedType: com.github.diseq.diseq.api.v1alpha1.Service
@@ -116,6 +131,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: chainID
       type:
         scalar: string
+    - name: change
+      type:
+        scalar: string
+    - name: checkpoint
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.Checkpoint
     - name: conditions
       type:
         list:
@@ -156,6 +177,10 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: selector
       type:
         scalar: string
+    - name: setGeneration
+      type:
+        scalar: numeric
+      default: 0
     - name: synchronyDelta
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration

@@ -20,10 +20,15 @@ type DiseqNetworkSpecApplyConfiguration struct {
 	// image. None if left out.
 	ImagePullSecrets []v1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
 	// Validators is the number of validators of the network, 1 to 100. 4 if left out. `kubectl
-	// scale` sets it as the number of replicas.
+	// scale` sets it as the number of replicas. It can change at any time: the validators agree on
+	// the new set in a block.
 	Validators *int32 `json:"validators,omitempty"`
+	// Retire are the names of validators that have to leave, such as demo-v2 after its machine
+	// broke. Another validator takes the place of each, as far as validators asks for it. A name
+	// may stay in the list after its validator has left. None if left out.
+	Retire []string `json:"retire,omitempty"`
 	// Threshold is the number of validators that must sign before a block is final. More than half
-	// of them if left out.
+	// of them if left out. It can change at any time, as validators can.
 	Threshold *ThresholdApplyConfiguration `json:"threshold,omitempty"`
 	// Consensus holds constants of the chain. They are part of its genesis document and immutable.
 	Consensus *ConsensusApplyConfiguration `json:"consensus,omitempty"`
@@ -79,6 +84,16 @@ func (b *DiseqNetworkSpecApplyConfiguration) WithImagePullSecrets(values ...v1.L
 // If called multiple times, the Validators field is set to the value of the last call.
 func (b *DiseqNetworkSpecApplyConfiguration) WithValidators(value int32) *DiseqNetworkSpecApplyConfiguration {
 	b.Validators = &value
+	return b
+}
+
+// WithRetire adds the given value to the Retire field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Retire field.
+func (b *DiseqNetworkSpecApplyConfiguration) WithRetire(values ...string) *DiseqNetworkSpecApplyConfiguration {
+	for i := range values {
+		b.Retire = append(b.Retire, values[i])
+	}
 	return b
 }
 

@@ -30,6 +30,15 @@ type DiseqNetworkStatusApplyConfiguration struct {
 	Threshold *int32 `json:"threshold,omitempty"`
 	// Validators is the number of validators in the set.
 	Validators *int32 `json:"validators,omitempty"`
+	// SetGeneration is the generation of the set: 0 for that of the genesis document, and one more
+	// with each change.
+	SetGeneration *int64 `json:"setGeneration,omitempty"`
+	// Checkpoint is the block of the last change of the set, as the operator verified it from the
+	// genesis document on. It is missing before the first change.
+	Checkpoint *CheckpointApplyConfiguration `json:"checkpoint,omitempty"`
+	// Change says in a few words how far a change of the set is. It is missing if the set is the
+	// one that the spec asks for.
+	Change *string `json:"change,omitempty"`
 	// ReadyValidators is the number of validators that are ready and caught up.
 	ReadyValidators *int32 `json:"readyValidators,omitempty"`
 	// Tolerance is how many validators may fail.
@@ -42,7 +51,8 @@ type DiseqNetworkStatusApplyConfiguration struct {
 	DisruptionsAllowed *int32 `json:"disruptionsAllowed,omitempty"`
 	// Selector selects the validators' pods, for the scale subresource.
 	Selector *string `json:"selector,omitempty"`
-	// Members are the validators.
+	// Members are the validators, those that are to join, and those that have left and whose volume
+	// is kept.
 	Members []MemberApplyConfiguration `json:"members,omitempty"`
 }
 
@@ -118,6 +128,30 @@ func (b *DiseqNetworkStatusApplyConfiguration) WithThreshold(value int32) *Diseq
 // If called multiple times, the Validators field is set to the value of the last call.
 func (b *DiseqNetworkStatusApplyConfiguration) WithValidators(value int32) *DiseqNetworkStatusApplyConfiguration {
 	b.Validators = &value
+	return b
+}
+
+// WithSetGeneration sets the SetGeneration field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the SetGeneration field is set to the value of the last call.
+func (b *DiseqNetworkStatusApplyConfiguration) WithSetGeneration(value int64) *DiseqNetworkStatusApplyConfiguration {
+	b.SetGeneration = &value
+	return b
+}
+
+// WithCheckpoint sets the Checkpoint field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Checkpoint field is set to the value of the last call.
+func (b *DiseqNetworkStatusApplyConfiguration) WithCheckpoint(value *CheckpointApplyConfiguration) *DiseqNetworkStatusApplyConfiguration {
+	b.Checkpoint = value
+	return b
+}
+
+// WithChange sets the Change field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Change field is set to the value of the last call.
+func (b *DiseqNetworkStatusApplyConfiguration) WithChange(value string) *DiseqNetworkStatusApplyConfiguration {
+	b.Change = &value
 	return b
 }
 

@@ -21,7 +21,7 @@ type MemberApplyConfiguration struct {
 	// VoteStore says that the node made its vote store. It never makes another one, even if the
 	// volume is lost.
 	VoteStore *bool `json:"voteStore,omitempty"`
-	// Phase is the validator's phase: Observer, Joining, Validator, Rejoining, Leaving or Retired.
+	// Phase is the validator's phase: Joining, Ready, Validator, Rejoining, Leaving or Retired.
 	Phase *apiv1alpha1.MemberPhase `json:"phase,omitempty"`
 	// Height is the last final height that the node reported, at about the time of
 	// status.finalizedTime.
