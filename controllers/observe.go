@@ -190,6 +190,8 @@ func (p *pass) ask(ctx context.Context) {
 func (p *pass) membership() membership.Network {
 	n := membership.Network{
 		Name:          p.network.Name,
+		Chain:         p.genesis != nil,
+		Retire:        p.network.Spec.Retire,
 		Validators:    int(p.network.Spec.Validators),
 		Threshold:     int(p.network.Spec.Threshold.ThresholdOf(p.network.Spec.Validators)),
 		AllowDowntime: p.network.Annotations[membership.AllowDowntime] == "true",
@@ -197,9 +199,7 @@ func (p *pass) membership() membership.Network {
 	}
 	if p.genesis != nil {
 		n.Set.Threshold, n.Set.Delta = int(p.genesis.Threshold), time.Duration(p.genesis.SynchronyDeltaMS)*time.Millisecond
-		for _, v := range p.genesis.Validators {
-			n.Set.Keys = append(n.Set.Keys, v.PublicKey)
-		}
+		n.Set.Validators = p.genesis.Validators
 	}
 	for _, m := range p.members {
 		n.Members = append(n.Members, p.observed(m, n.Set))
@@ -211,9 +211,9 @@ func (p *pass) membership() membership.Network {
 // template that is wanted now. The StatefulSet's revisions would not tell: for a moment after every
 // change they are those of before.
 func (p *pass) observed(m *member, set membership.Set) membership.Member {
-	o := membership.Member{Name: m.name, Serial: m.serial, PublicKey: m.keys.PublicKey, Secret: m.secret != nil, VoteStore: m.voteStore}
+	o := membership.Member{Name: m.name, Serial: m.serial, Validator: m.keys, Secret: m.secret != nil, VoteStore: m.voteStore}
 	if o.PublicKey == (chain.PublicKey{}) {
-		o.PublicKey = p.validatorInGenesis(m.name).PublicKey
+		o.Validator = p.validatorInGenesis(m.name)
 	}
 	o.Volume.FirstUID = m.first
 	if m.volume != nil {
@@ -221,7 +221,7 @@ func (p *pass) observed(m *member, set membership.Set) membership.Member {
 		o.Volume.Terminating = m.volume.DeletionTimestamp != nil
 	}
 	if m.set != nil {
-		o.StatefulSet.Exists = true
+		o.StatefulSet.Exists, o.StatefulSet.UID = true, m.set.UID
 		o.StatefulSet.Unobserved = m.set.Status.ObservedGeneration < m.set.Generation ||
 			m.wanted == nil || !resources.Current(m.set, m.wanted)
 	}

@@ -23,7 +23,7 @@ import (
 
 // finish writes the status, and returns when to reconcile again. err is the error that ended the
 // reconcile early.
-func (p *pass) finish(ctx context.Context, pods, set membership.Decision, err error) (ctrl.Result, error) {
+func (p *pass) finish(ctx context.Context, pods membership.Decision, set membership.SetPlan, err error) (ctrl.Result, error) {
 	if problem, ok := errors.AsType[*status.Problem](err); ok {
 		p.problem, err = problem, nil // it ended the reconcile, so it is the one to report
 	}
@@ -78,7 +78,7 @@ func (m *memories) drop(network types.NamespacedName) {
 }
 
 // status makes the status of the network as it is to be shown.
-func (p *pass) status(pods, set membership.Decision) v1alpha1.DiseqNetworkStatus {
+func (p *pass) status(pods membership.Decision, set membership.SetPlan) v1alpha1.DiseqNetworkStatus {
 	shown := p.r.show(p.key(), p.membership(), p.now)
 	o := status.Observation{
 		Generation: p.network.Generation,
@@ -153,7 +153,7 @@ func (p *pass) announce(old, now []metav1.Condition) {
 		switch {
 		case announced[c.Reason]:
 			continue
-		case last == nil && p.problem == nil, c.Type == v1alpha1.ConditionMembershipChanging && c.Reason != status.ScalingNotSupported:
+		case last == nil && p.problem == nil, c.Type == v1alpha1.ConditionMembershipChanging && last != nil && last.Reason == status.NoChainYet:
 			continue // every network begins like this
 		case bad && c.Type != v1alpha1.ConditionProgressing:
 			kind = corev1.EventTypeWarning

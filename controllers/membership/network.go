@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,10 +17,21 @@ import (
 type Network struct {
 	// Name of the resource.
 	Name string
-	// Validators and Threshold that the spec asks for.
+	// Chain says that there is a genesis document.
+	Chain bool
+	// Validators and Threshold that the spec asks for, and the names of those that have to leave.
 	Validators, Threshold int
-	// Set is in force on the chain. It is empty until there is a genesis document.
+	Retire                []string
+	// Set is in force on the chain.
 	Set Set
+	// File is the peers file as it stands. It comes from the API server, not from a cache: a target
+	// that a cache does not show yet would not protect the pods that it needs.
+	File File
+	// NextSerial is above all serial numbers of the chain, the volumes, the Secrets, the
+	// StatefulSets and the peers file. Newcomers are numbered from it on.
+	NextSerial int
+	// Budget is minAvailable of the PodDisruptionBudget as it stands; 0 if there is none.
+	Budget int
 	// Members are the validators that the operator keeps objects for, in any order.
 	Members []Member
 	// AllowDowntime is the annotation diseq.io/allow-downtime: restarts may stop the chain.
@@ -28,14 +40,63 @@ type Network struct {
 	Paused bool
 }
 
-// Set is a set of validators that is in force.
+// Set is the set of validators that is in force, as the operator verified it from the genesis
+// document on. It is empty before there is a genesis document, and while the operator does not know
+// the set: nodes have to answer first.
 type Set struct {
-	// Threshold is how many of them must sign.
-	Threshold int
-	// Keys of the validators.
-	Keys []chain.PublicKey
+	// Generation of the set: 0 for that of the genesis document, and one more with each change.
+	Generation uint32
+	// Height and Hash are those of the block that changed the set; zero for that of the genesis
+	// document.
+	Height uint64
+	Hash   chain.Hash
+	// Threshold is how many of the validators must sign.
+	Threshold  int
+	Validators []chain.NamedValidator
 	// Delta of the synchrony wait; 0 without.
 	Delta time.Duration
+}
+
+// Known says that the operator knows the set.
+func (s Set) Known() bool { return len(s.Validators) > 0 }
+
+// Has says whether a key is in the set.
+func (s Set) Has(key chain.PublicKey) bool {
+	return slices.ContainsFunc(s.Validators, func(v chain.NamedValidator) bool { return v.PublicKey == key })
+}
+
+// checkpoint is the checkpoint that the peers file should have; nil before the first change.
+func (s Set) checkpoint() *chain.Checkpoint {
+	if s.Generation == 0 {
+		return nil
+	}
+	return &chain.Checkpoint{Height: s.Height, Hash: s.Hash}
+}
+
+// File is what decisions need of the peers file.
+type File struct {
+	// Target is the next set that the validators are to endorse; nil if there is none.
+	Target     *chain.Target
+	Checkpoint *chain.Checkpoint
+}
+
+// target is the target that stands: the one in the peers file, if it follows the set in force.
+func (n Network) target() *chain.Target {
+	if t := n.File.Target; t != nil && n.Set.Known() && t.Follows == n.Set.Generation {
+		return t
+	}
+	return nil
+}
+
+// named says that a target of the present generation named a validator: it may be in the next set
+// at any moment, because nobody can take an endorsement back.
+func (n Network) named(m *Member) bool {
+	if m.Spent || !n.Set.Known() {
+		return false
+	}
+	t := n.target()
+	return m.NamedFor > n.Set.Generation ||
+		t != nil && slices.ContainsFunc(t.Validators, func(v chain.NamedValidator) bool { return v.PublicKey == m.PublicKey })
 }
 
 // Settling is how long a restarted validator must have been ready before the operator restarts the
@@ -44,17 +105,26 @@ type Set struct {
 // for 2 Delta after its start; those come on top.
 func (s Set) Settling() time.Duration { return settling + 2*s.Delta }
 
-// Member is a validator, with its objects and its node's answer.
+// Member is a validator, with its objects and its node's answer. It is in the set, on its way into
+// it, or has left it.
 type Member struct {
 	// Name is that of its StatefulSet, key Secret and volume claim.
 	Name string
 	// Serial is the number in the name. It is never used again.
 	Serial int
-	// PublicKey of the validator; zero before its Secret is made.
-	PublicKey chain.PublicKey
-	// Secret says that its key Secret exists.
-	Secret bool
-	// VoteStore says that the node was seen with its vote store, at any time.
+	// The keys of the validator; zero before its Secret is made.
+	chain.Validator
+	// Secret says that its key Secret exists, Retired that the Secret is marked: the validator has
+	// left for good.
+	Secret, Retired bool
+	// Spent says that its key was in a set of the chain: if the set in force does not have it, the
+	// validator has left and cannot come back.
+	Spent bool
+	// Listed says that the peers file has an entry for it. NamedFor is the generation of the newest
+	// set that a target named it for, by that entry; 0 if none did.
+	Listed   bool
+	NamedFor uint32
+	// VoteStore says that the node was seen with its vote store, at any time: there is a record.
 	VoteStore bool
 	// Volume is its volume claim.
 	Volume Volume
@@ -66,6 +136,9 @@ type Member struct {
 	Answer *nodeclient.Status
 	// Silence is why there is no answer; nil if there is one, or if the node was not asked.
 	Silence error
+	// Steady says that the node was fit to join the set at every look of the last 5 s, Mute that it
+	// did not answer at any look of the last minute. [Memory.Observe] fills them in.
+	Steady, Mute bool
 }
 
 // Volume is a member's volume claim. The operator does not wait until it is bound: with
@@ -85,6 +158,7 @@ func (v Volume) Replaced() bool { return v.Exists && v.FirstUID != "" && v.UID !
 // StatefulSet is a member's StatefulSet.
 type StatefulSet struct {
 	Exists bool
+	UID    types.UID
 	// Unobserved says that the StatefulSet's controller has not seen the last apply
 	// (status.observedGeneration below metadata.generation). A pod that is deleted now could come
 	// back with the old template.

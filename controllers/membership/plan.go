@@ -12,7 +12,7 @@ import (
 // Action is the next step.
 type Action string
 
-// Actions of PlanPods; PlanSet has None and Refuse.
+// Actions of PlanPods.
 const (
 	// None: there is nothing to do.
 	None Action = "None"
@@ -31,8 +31,11 @@ const (
 	Stuck Action = "Stuck"
 	// Pause: there is something to do, but the network is paused.
 	Pause Action = "Pause"
-	// Refuse: the spec asks for a set that this version cannot make.
-	Refuse Action = "Refuse"
+	// WaitForChange: the set of validators is being changed, and no pod that votes is restarted
+	// meanwhile.
+	WaitForChange Action = "WaitForChange"
+	// WaitForSet: the operator does not know the set of validators until nodes answer.
+	WaitForSet Action = "WaitForSet"
 )
 
 // Decision is the next step, and the reason for it.
@@ -61,6 +64,12 @@ func PlanPods(n Network) Decision { return planPods(n, n.Standings()) }
 
 // planPods is the plan for standings that may be damped.
 func planPods(n Network, standings Standings) Decision {
+	d, _ := planUpdate(n, standings)
+	return d
+}
+
+// planUpdate returns also the validator that the decision waits for, nil if there is none.
+func planUpdate(n Network, standings Standings) (Decision, *Standing) {
 	p := plan{Network: n, standings: standings}
 	for i := range p.standings {
 		s := &p.standings[i]
@@ -69,14 +78,14 @@ func planPods(n Network, standings Standings) Decision {
 		}
 	}
 	switch {
-	case len(p.outdated) == 0, len(n.Set.Keys) == 0:
-		return Decision{Action: None}
+	case len(p.outdated) == 0, !n.Chain:
+		return Decision{Action: None}, nil
 	case n.Paused:
 		return decide(Pause, nil, "paused with %d of %d pods outdated: set spec.paused to false to update them",
-			len(p.outdated), len(p.standings))
+			len(p.outdated), len(p.standings)), nil
 	}
 	if d, ok := p.replace(); ok {
-		return d
+		return d, nil
 	}
 	return p.restart()
 }
@@ -88,11 +97,12 @@ type plan struct {
 }
 
 // replace chooses the outdated pods whose deletion takes no vote away. A pod that the cache shows
-// as not ready may have become ready since. So the node's own answer counts, if there is one.
+// as not ready may have become ready since. So the node's own answer counts, if there is one. A
+// validator outside of the set is never ready: see needed.
 func (p *plan) replace() (Decision, bool) {
 	var victims []*Standing
 	for _, s := range p.outdated {
-		if !s.Pod.Ready && (s.Answer == nil || !s.Answer.TakesPart()) && !s.StatefulSet.Unobserved {
+		if !s.Pod.Ready && (s.Answer == nil || !s.Answer.TakesPart()) && !s.StatefulSet.Unobserved && !p.needed(s) {
 			victims = append(victims, s)
 		}
 	}
@@ -100,6 +110,18 @@ func (p *plan) replace() (Decision, bool) {
 		return Decision{}, false
 	}
 	return decide(Replace, victims, "replacing %s: not ready, with an outdated template", names(victims)), true
+}
+
+// needed says that the pod of a validator outside of the set has to go on running: the next set may
+// need its vote at any moment, or it has left the set and waits until it may stop.
+func (p *plan) needed(s *Standing) bool {
+	switch {
+	case s.InSet || !p.Set.Known() || s.Answer == nil:
+		return false
+	case s.Spent:
+		return true
+	}
+	return s.Unfit == "" && p.named(&s.Member)
 }
 
 // inFlight is a validator that must come back before another one is restarted, and why it is not
@@ -125,18 +147,31 @@ func (p *plan) inFlight() (*Standing, string) {
 	return nil, ""
 }
 
-// restart chooses one pod if the chain can do without it.
-func (p *plan) restart() Decision {
+// restart chooses one pod if the chain can do without it. It returns also the validator that it
+// waits for instead, nil if there is none.
+func (p *plan) restart() (Decision, *Standing) {
 	victim, instead := p.candidate()
-	if victim == nil {
-		return instead
+	switch {
+	case !p.Set.Known():
+		return decide(WaitForSet, nil, "%d of %d pods are outdated: those that run are restarted when enough nodes have answered for the "+
+			"operator to know the validator set", len(p.outdated), len(p.standings)), nil
+	case victim == nil:
+		return instead, nil
+	case p.target() != nil:
+		return decide(WaitForChange, nil, "restarting %s waits until the change of the validator set is over", victim.Name), nil
 	}
+	flight, lacks := p.inFlight()
+	return p.restartOf(victim, flight, lacks), flight
+}
+
+// restartOf decides whether the pod of the victim may be deleted, with a validator in flight or
+// none.
+func (p *plan) restartOf(victim, flight *Standing, lacks string) Decision {
 	left, t := p.standings.CaughtUp(), p.Set.Threshold
 	if victim.CaughtUp {
 		left--
 	}
 	short := fmt.Sprintf("restarting %s would leave %d voting (threshold %d)", victim.Name, left, t)
-	flight, lacks := p.inFlight()
 	switch {
 	case flight != nil && left >= t:
 		return decide(waitFor(flight), nil, "restarting %s waits for %s, which %s", victim.Name, flight.Name, lacks)
@@ -149,7 +184,7 @@ func (p *plan) restart() Decision {
 	case p.AllowDowntime:
 		return decide(Restart, []*Standing{victim}, "restarting %s, which leaves %d voting (threshold %d): downtime is allowed",
 			victim.Name, left, t)
-	case consensus.Tolerance(len(p.Set.Keys), t).Crash == 0:
+	case consensus.Tolerance(len(p.Set.Validators), t).Crash == 0:
 		return decide(WaitForDowntime, nil, "%s: every restart stops this network, allow it with the annotation %s=true", short, AllowDowntime)
 	}
 	return decide(WaitForQuorum, nil, "%s%s", short, p.because(victim))
@@ -183,13 +218,14 @@ func waitFor(s *Standing) Action {
 // soon as the pod stops.
 func (p *plan) candidate() (*Standing, Decision) {
 	var first *Standing
-	instead := Decision{}
+	instead := Decision{Action: None}
 	for _, s := range p.outdated {
 		switch {
+		case !s.InSet: // it takes no vote away, and is replaced when nothing needs it
 		case s.StatefulSet.Unobserved:
 			instead = decide(WaitForMember, nil, "the StatefulSet of %s does not have the new template yet", s.Name)
 		case s.Volume.Terminating:
-			if instead.Action == "" {
+			if instead.Action == None {
 				instead = decide(Stuck, nil, "restarting %s would lose its volume, which is being deleted", s.Name)
 			}
 		case first == nil, first.CaughtUp && !s.CaughtUp:
@@ -197,17 +233,6 @@ func (p *plan) candidate() (*Standing, Decision) {
 		}
 	}
 	return first, instead
-}
-
-// PlanSet decides how to change the set of validators. If the spec asks for another set, this
-// version refuses.
-func PlanSet(n Network) Decision {
-	have, t := len(n.Set.Keys), n.Set.Threshold
-	if have == 0 || (n.Validators == have && n.Threshold == t) {
-		return Decision{Action: None}
-	}
-	return decide(Refuse, nil, "the spec asks for threshold %d of %d validators, but the chain has %d of %d. This version cannot "+
-		"change them: set spec.validators and spec.threshold back, or make another network", n.Threshold, n.Validators, t, have)
 }
 
 func decide(action Action, victims []*Standing, format string, args ...any) Decision {

@@ -18,10 +18,10 @@ import (
 // healthy returns a network of n caught-up validators at height 100, all of whose pods are up to
 // date.
 func healthy(n, t int, changes ...func(*Network)) Network {
-	net := Network{Name: "demo", Validators: n, Threshold: t, Set: Set{Threshold: t}}
+	net := Network{Name: "demo", Chain: true, Validators: n, Threshold: t, Set: Set{Threshold: t}, NextSerial: n, Budget: t}
 	for i := range n {
 		m := well(i)
-		net.Set.Keys = append(net.Set.Keys, m.PublicKey)
+		net.Set.Validators = append(net.Set.Validators, chain.NamedValidator{Name: m.Name, Validator: m.Validator})
 		net.Members = append(net.Members, m)
 	}
 	for _, change := range changes {
@@ -35,9 +35,10 @@ func well(i int) Member {
 	name := fmt.Sprintf("demo-v%d", i)
 	volume := types.UID(name + "-volume")
 	return Member{
-		Name: name, Serial: i, PublicKey: chain.PublicKey{1, byte(i)}, Secret: true,
+		Name: name, Serial: i, Validator: chain.Validator{PublicKey: chain.PublicKey{1, byte(i)}, VRFKey: chain.VRFKey{31: byte(i + 1)}},
+		Secret: true, Listed: true, Spent: true, VoteStore: true,
 		Volume:      Volume{Exists: true, UID: volume, FirstUID: volume},
-		StatefulSet: StatefulSet{Exists: true},
+		StatefulSet: StatefulSet{Exists: true, UID: types.UID(name + "-set")},
 		Pod:         &Pod{Name: name + "-0", UID: types.UID(name + "-pod"), Ready: true, Scheduled: true},
 		Answer: &nodeclient.Status{Role: nodeclient.RoleValidator, Ready: true, Height: 100,
 			Synchrony: &nodeclient.Synchrony{DeltaMS: 100, Healthy: true, Settled: true}},
@@ -113,7 +114,7 @@ func TestPlanPods(t *testing.T) {
 	}{
 		{name: "nothing is outdated", network: healthy(4, 3), want: None},
 		{name: "nothing is outdated and nobody is well", network: healthy(4, 3, of(waiting("CrashLoopBackOff"), all...)), want: None},
-		{name: "there is no chain yet", network: healthy(4, 3, outdated(all...), func(n *Network) { n.Set = Set{} }), want: None},
+		{name: "there is no chain yet", network: healthy(4, 3, outdated(all...), func(n *Network) { n.Chain, n.Set = false, Set{} }), want: None},
 		{name: "all are outdated: the lowest serial goes first", network: healthy(4, 3, outdated(all...)),
 			want: Restart, victims: []string{"demo-v0"}, message: "restarting demo-v0, which leaves 3 voting (threshold 3)"},
 		{name: "one is left", network: healthy(4, 3, outdated(3)), want: Restart, victims: []string{"demo-v3"}},
@@ -277,36 +278,5 @@ func TestVictimsAreNamedByPodAndUID(t *testing.T) {
 	want := []Victim{{Member: "demo-v2", Pod: "demo-v2-0", UID: "demo-v2-pod"}}
 	if !slices.Equal(d.Victims, want) {
 		t.Errorf("got %+v, want %+v", d.Victims, want)
-	}
-}
-
-// Promise 62.
-func TestPlanSet(t *testing.T) {
-	for _, tt := range []struct {
-		name    string
-		network Network
-		want    Decision
-	}{
-		{"as specified", healthy(4, 3), Decision{Action: None}},
-		{"before there is a chain", Network{Validators: 7, Threshold: 4}, Decision{Action: None}},
-		{"more validators", healthy(4, 3, func(n *Network) { n.Validators, n.Threshold = 7, 4 }), Decision{Action: Refuse,
-			Message: "the spec asks for threshold 4 of 7 validators, but the chain has 3 of 4. This version cannot change them: " +
-				"set spec.validators and spec.threshold back, or make another network"}},
-		{"another threshold", healthy(4, 3, func(n *Network) { n.Threshold = 4 }), Decision{Action: Refuse,
-			Message: "the spec asks for threshold 4 of 4 validators, but the chain has 3 of 4. This version cannot change them: " +
-				"set spec.validators and spec.threshold back, or make another network"}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			if diff := cmp.Diff(tt.want, PlanSet(tt.network)); diff != "" {
-				t.Errorf("decision, -want +got:\n%s", diff)
-			}
-		})
-	}
-}
-
-func TestARefusedSetDoesNotHoldUpAnUpdate(t *testing.T) {
-	n := healthy(4, 3, outdated(0), func(n *Network) { n.Validators, n.Threshold = 3, 2 })
-	if d := PlanPods(n); d.Action != Restart {
-		t.Errorf("%+v", d)
 	}
 }

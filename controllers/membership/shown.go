@@ -42,6 +42,10 @@ type Memory struct {
 	troubles map[string]remembered
 	// short is when fewer than the threshold last counted.
 	short time.Time
+	// spans are since when nodes outside of the set have been fit, or silent; looked is the time of
+	// the last look.
+	spans  map[string]span
+	looked time.Time
 }
 
 // remembered is a trouble of a validator's pod that is still shown.

@@ -24,7 +24,7 @@ type Standing struct {
 	// InSet says that its key is in the set in force.
 	InSet bool
 	// Back says that its pod is ready and its node answers, is ready and is at most Slack heights
-	// behind. A node that only lacks room for messages is back, too: it votes.
+	// behind. The pod of a validator that is not in the set is never ready. A node that only lacks room for messages is back, too: it votes.
 	Back bool
 	// Abstains says that it is Back, and that the synchrony wait keeps it from voting for the time
 	// being.
@@ -34,6 +34,9 @@ type Standing struct {
 	// Why says why it is not caught up, as the end of a sentence that begins with its name. Empty
 	// if it is.
 	Why string
+	// Unfit says of a validator that is not in the set what it lacks to join it, as Why does. Empty
+	// if it lacks nothing, and of validators in the set.
+	Unfit string
 	// Trouble is the trouble that keeps it from counting, if its pod is well and only its node's
 	// answer shows that; else empty.
 	Trouble Trouble
@@ -68,13 +71,16 @@ func (n Network) Standings() Standings {
 	counted := map[chain.PublicKey]bool{}
 	standings := make(Standings, len(members))
 	for i, m := range members {
-		s := Standing{Member: m, InSet: slices.Contains(n.Set.Keys, m.PublicKey)}
+		s := Standing{Member: m, InSet: n.Set.Has(m.PublicKey)}
 		s.Why = m.absence(top)
 		s.Back = s.Why == ""
 		switch {
+		case !s.InSet && n.Set.Known():
+			s.Unfit = m.unfit(top)
+			s.Why = n.outside(&s)
 		case !s.Back:
 		case !s.InSet:
-			s.Why = "is not in the validator set"
+			s.Why = "answers, but the operator does not know the validator set yet"
 		case m.Answer.Role == nodeclient.RoleRejoining:
 			s.Why = "is rejoining and does not vote yet"
 		case m.Answer.Role != nodeclient.RoleValidator:
@@ -102,7 +108,7 @@ func (n Network) Standings() Standings {
 func (n Network) Height() uint64 {
 	var heights []uint64
 	for _, m := range n.Members {
-		if m.Answer != nil && slices.Contains(n.Set.Keys, m.PublicKey) {
+		if m.Answer != nil && n.Set.Has(m.PublicKey) {
 			heights = append(heights, m.Answer.Height)
 		}
 	}
@@ -110,7 +116,7 @@ func (n Network) Height() uint64 {
 		return 0
 	}
 	slices.SortFunc(heights, func(a, b uint64) int { return cmp.Compare(b, a) })
-	tolerance := consensus.Tolerance(len(n.Set.Keys), n.Set.Threshold)
+	tolerance := consensus.Tolerance(len(n.Set.Validators), n.Set.Threshold)
 	return heights[min(tolerance.Byzantine, tolerance.Crash, len(heights)-1)]
 }
 
@@ -143,7 +149,7 @@ func (m *Member) absence(top uint64) string {
 func (s *Standing) trouble() Trouble {
 	_, other := errors.AsType[*nodeclient.IdentityError](s.Silence)
 	switch {
-	case s.Pod == nil || !s.Pod.Ready || s.Pod.Terminating:
+	case s.Pod == nil || !s.Pod.Ready || s.Pod.Terminating, !s.InSet:
 		return ""
 	case s.Abstains:
 		return Abstaining

@@ -10,6 +10,7 @@ import (
 
 	"github.com/diseq/diseq/api/v1alpha1"
 	"github.com/diseq/diseq/controllers/membership"
+	"github.com/diseq/diseq/controllers/nodeclient"
 )
 
 // Conditions returns all conditions of a network, each with its status, reason, message, the
@@ -40,7 +41,10 @@ type view struct {
 // missing: at every look the threshold counted, if not the same validators each time.
 func (o Observation) view() view {
 	set := o.Network.Seen.Set
-	v := view{Observation: o, standings: o.Network.Standings, n: len(set.Keys), t: set.Threshold}
+	v := view{Observation: o, standings: o.Network.Standings, n: len(set.Validators), t: set.Threshold}
+	if o.Network.Seen.Chain && !set.Known() {
+		v.n, v.t = int(o.Old.Validators), int(o.Old.Threshold)
+	}
 	v.caughtUp, v.up = v.standings.CaughtUp(), v.standings.Up()
 	if o.Network.Steady {
 		v.caughtUp = max(v.caughtUp, v.t)
@@ -101,6 +105,20 @@ func (v view) count() string {
 	return text
 }
 
+// counted says whether a validator is in the set in force. While that is not known, all are.
+func (v view) counted(s membership.Standing) bool { return s.InSet || !v.Network.Seen.Set.Known() }
+
+// wanted is the number of validators that must have their objects.
+func (v view) wanted() int {
+	switch {
+	case v.Network.Seen.Set.Known():
+		return v.n
+	case v.Network.Seen.Chain:
+		return len(v.standings)
+	}
+	return v.Network.Seen.Validators
+}
+
 // quorum says whether messages become final now.
 func (v view) quorum() bool { return v.n > 0 && v.caughtUp >= v.t }
 
@@ -133,8 +151,14 @@ func (v view) lacking() verdict {
 		short = v.t - v.caughtUp
 	}
 	switch {
-	case v.n == 0:
+	case !v.Network.Seen.Chain:
 		return no(Starting, "waiting for the genesis document of %d validators", v.Network.Seen.Validators)
+	case !v.Network.Seen.Set.Known() && v.wasAvailable():
+		return no(QuorumLost, "%s: %s", v.Set.Message, v.absent())
+	case !v.Network.Seen.Set.Known():
+		return no(Starting, "%s: %s", v.Set.Message, v.absent())
+	case v.entered() >= v.t:
+		return no(Starting, "the set has just changed, and Kubernetes has to find the pods of its new validators ready: %s", v.count())
 	case !v.wasAvailable():
 		return no(Starting, "waiting for %d more to be ready: %s", short, v.count())
 	case v.up >= v.t:
@@ -147,7 +171,35 @@ func (v view) lacking() verdict {
 // wasAvailable says whether the network had a quorum before, by the conditions that it has.
 func (v view) wasAvailable() bool {
 	c := meta.FindStatusCondition(v.Old.Conditions, v1alpha1.ConditionAvailable)
-	return c != nil && (c.Status == metav1.ConditionTrue || slices.Contains([]string{QuorumLost, SynchronyLost, SubmissionsRefused}, c.Reason))
+	return c != nil && (c.Status == metav1.ConditionTrue || slices.Contains([]string{QuorumLost, SynchronyLost, SubmissionsRefused}, c.Reason) ||
+		c.Reason == Starting && v.Old.SetGeneration > 0)
+}
+
+// entered is the number of validators that count, with those of a set that has just changed whose
+// nodes vote and whose pods are not ready yet: the budget is still that of the change.
+func (v view) entered() int {
+	if v.Network.Seen.Set.Generation == 0 || v.Network.Seen.Budget <= v.t {
+		return v.caughtUp
+	}
+	entered := v.caughtUp
+	for _, s := range v.standings {
+		if s.InSet && !s.CaughtUp && s.Pod != nil && !s.Pod.Ready && s.Answer != nil && s.Answer.TakesPart() &&
+			s.Answer.Role == nodeclient.RoleValidator {
+			entered++
+		}
+	}
+	return entered
+}
+
+// absent says why validators do not answer.
+func (v view) absent() string {
+	var texts []string
+	for _, s := range v.standings {
+		if s.Answer == nil {
+			texts = append(texts, s.Name+" "+s.Why)
+		}
+	}
+	return firstFew(texts)
 }
 
 // quorumHealthy: one more validator may fail.
@@ -186,23 +238,27 @@ func progressing(v view) verdict {
 	if reason, message, violated := keyMissing(v); violated {
 		return no(reason, "%s", message)
 	}
-	if made := v.made(); v.n == 0 || made < v.n {
-		return yes(Creating, "%d of %d validators have their key, volume claim and StatefulSet", made, max(v.n, v.Network.Seen.Validators))
+	if made := v.made(); made < v.wanted() {
+		return yes(Creating, "%d of %d validators have their key, volume claim and StatefulSet", made, v.wanted())
 	}
 	if starting := v.starting(); len(starting) > 0 {
-		return yes(StartingPods, "waiting for %d of %d pods: %s", len(starting), v.n, firstFew(starting))
+		return yes(StartingPods, "waiting for %d of %d pods: %s", len(starting), v.wanted(), firstFew(starting))
 	}
-	if v.Set.Action == membership.Refuse {
-		return no(ScalingNotSupported, "%s", v.Set.Message)
+	switch changing := membershipChanging(v); {
+	case changing.status == metav1.ConditionFalse:
+		return no(UpToDate, "all %d pods have the wanted template", v.n)
+	case v.Set.Stuck || changing.status == metav1.ConditionUnknown:
+		return no(changing.reason, "%s", changing.message)
+	default:
+		return yes(ChangingSet, "%s", changing.message)
 	}
-	return no(UpToDate, "all %d pods have the wanted template", v.n)
 }
 
 // made counts the members that have all their objects.
 func (v view) made() int {
 	made := 0
 	for _, s := range v.standings {
-		if s.Secret && s.Volume.Exists && s.StatefulSet.Exists {
+		if v.counted(s) && s.Secret && s.Volume.Exists && s.StatefulSet.Exists {
 			made++
 		}
 	}
@@ -214,22 +270,41 @@ func (v view) made() int {
 func (v view) starting() []string {
 	var starting []string
 	for _, s := range v.standings {
-		if s.Pod == nil || s.Pod.Terminating || (!s.Pod.Ready && s.Pod.Waiting == "" && v.Now.Sub(s.Pod.Since) < startTime) {
+		if v.counted(s) && (s.Pod == nil || s.Pod.Terminating || !s.Pod.Ready && s.Pod.Waiting == "" && v.Now.Sub(s.Pod.Since) < startTime) {
 			starting = append(starting, s.Name+" "+s.Why)
 		}
 	}
 	return starting
 }
 
-// membershipChanging: the set is being changed. This version never does.
+// membershipChanging: the set is not the one that the spec asks for, or validators outside of it
+// still run. It is there from the birth of a network on, so that kubectl can wait for it.
 func membershipChanging(v view) verdict {
-	switch {
-	case v.Set.Action == membership.Refuse:
-		return no(ScalingNotSupported, "%s", v.Set.Message)
-	case v.n == 0:
+	switch v.Set.Action {
+	case membership.NoChain:
 		return no(NoChainYet, "waiting for the genesis document of %d validators", v.Network.Seen.Validators)
+	case membership.SetUnknown:
+		return verdict{metav1.ConditionUnknown, SetUnknown, v.Set.Message}
+	case membership.SetKept:
+		text := fmt.Sprintf("%d validators, threshold %d", v.n, v.t)
+		if len(v.Set.Unknown) > 0 {
+			text += "; spec.retire names what is no validator of this network: " + firstFew(v.Set.Unknown)
+		}
+		return no(SetAsSpecified, "%s", text)
 	}
-	return no(SetAsSpecified, "%d validators, threshold %d", v.n, v.t)
+	return yes(changes[v.Set.Action], "%s", v.Set.Message)
+}
+
+// changes are the reasons for the actions of a change.
+var changes = map[membership.SetAction]string{
+	membership.RefuseSet:        InvalidSpec,
+	membership.WaitForNewcomers: WaitingForNewcomers,
+	membership.WaitForVotes:     WaitingForVotes,
+	membership.WaitForUpdate:    WaitingForUpdate,
+	membership.Declare:          WaitingForBlock,
+	membership.WaitForBlock:     WaitingForBlock,
+	membership.WaitForLeavers:   WaitingForLeavers,
+	membership.PauseSet:         Paused,
 }
 
 // evidenceFound: nodes hold evidence that a validator broke the voting rules. It is not part of

@@ -28,14 +28,14 @@ var now = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 // observed is a network of n validators as the operator sees it: all are well at height 100, their
 // last block is a minute old.
 func observed(n, t int, changes ...func(*Observation)) Observation {
-	net := membership.Network{Name: "demo", Validators: n, Threshold: t, Set: membership.Set{Threshold: t}}
+	net := membership.Network{Name: "demo", Chain: true, Validators: n, Threshold: t, Set: membership.Set{Threshold: t}, NextSerial: n, Budget: t}
 	for i := range n {
 		name := fmt.Sprintf("demo-v%d", i)
 		volume := types.UID(name + "-volume")
-		key := chain.PublicKey{1, byte(i)}
-		net.Set.Keys = append(net.Set.Keys, key)
+		key := chain.Validator{PublicKey: chain.PublicKey{1, byte(i)}, VRFKey: chain.VRFKey{31: byte(i + 1)}}
+		net.Set.Validators = append(net.Set.Validators, chain.NamedValidator{Name: name, Validator: key})
 		net.Members = append(net.Members, membership.Member{
-			Name: name, Serial: i, PublicKey: key, Secret: true,
+			Name: name, Serial: i, Validator: key, Secret: true, Listed: true, Spent: true,
 			Volume:      membership.Volume{Exists: true, UID: volume, FirstUID: volume},
 			StatefulSet: membership.StatefulSet{Exists: true},
 			Pod:         &membership.Pod{Name: name + "-0", UID: "pod", Ready: true, Scheduled: true},
@@ -90,6 +90,9 @@ func found(o *Observation) {
 
 func gone(m *membership.Member) { m.Pod, m.Answer = nil, nil }
 
+// notProbed is a validator whose node votes and whose pod Kubernetes has not found ready yet.
+func notProbed(m *membership.Member) { m.Pod.Ready, m.Pod.Since = false, now }
+
 func stopping(m *membership.Member) { m.Pod.Terminating = true }
 
 func outdated(m *membership.Member) { m.Pod.Outdated = true }
@@ -103,6 +106,19 @@ func full(m *membership.Member) {
 	m.Pod.Ready, m.Pod.Since = false, now.Add(-time.Hour)
 	m.Answer.Ready, m.Answer.CaughtUp, m.Answer.StorageLow = false, true, true
 	m.Answer.Reason = "storage is low: 100 MiB are free on the disk, 512 MiB must be"
+}
+
+// joins is a validator that is not in the set and may be in the next one.
+func joins(m *membership.Member) {
+	m.PublicKey, m.Spent, m.VoteStore, m.Steady = chain.PublicKey{9, byte(m.Serial)}, false, true, true
+	m.Answer.Role, m.Answer.Ready, m.Answer.VoteStore, m.Answer.VotesFromHeight = nodeclient.RoleObserver, false, true, new(uint64)
+	m.Pod.Ready, m.Pod.Since = false, now.Add(-time.Hour)
+}
+
+// left is a validator that is not in the set any more.
+func left(m *membership.Member) {
+	joins(m)
+	m.Spent = true
 }
 
 func silent(m *membership.Member) { m.Answer, m.Silence = nil, errors.New("no answer in time") }
@@ -125,7 +141,7 @@ func stuck(why, message string, since time.Duration) func(*membership.Member) {
 
 func nothing(o *Observation) {
 	o.ChainID, o.GenesisHash = "", ""
-	o.Network.Seen.Set = membership.Set{}
+	o.Network.Seen.Chain, o.Network.Seen.Set = false, membership.Set{}
 	o.Network.Seen.Members = o.Network.Seen.Members[:1]
 	m := &o.Network.Seen.Members[0]
 	m.Pod, m.Answer, m.StatefulSet, m.Volume = nil, nil, membership.StatefulSet{}, membership.Volume{}
@@ -144,6 +160,55 @@ func problem(reason string) func(*Observation) {
 func paused(o *Observation) { o.Network.Seen.Paused = true }
 
 func scaled(o *Observation) { o.Network.Seen.Validators, o.Network.Seen.Threshold = 7, 4 }
+
+// wants asks for another set.
+func wants(n, t int) func(*Observation) {
+	return func(o *Observation) { o.Network.Seen.Validators, o.Network.Seen.Threshold = n, t }
+}
+
+// newcomers adds validators that may join, with the changes.
+func newcomers(n int, changes ...func(*membership.Member)) func(*Observation) {
+	return func(o *Observation) {
+		for range n {
+			m := o.Network.Seen.Members[0]
+			pod, answer := *m.Pod, *m.Answer
+			m.Pod, m.Answer, m.Serial = &pod, &answer, len(o.Network.Seen.Members)
+			m.Name = fmt.Sprintf("demo-v%d", m.Serial)
+			joins(&m)
+			for _, change := range changes {
+				change(&m)
+			}
+			o.Network.Seen.Members = append(o.Network.Seen.Members, m)
+		}
+		o.Network.Seen.NextSerial = len(o.Network.Seen.Members)
+	}
+}
+
+// protected has the budget of a change.
+func protected(o *Observation) { o.Network.Seen.Budget = 6 }
+
+// unknown is a network of which no node has told the set.
+func unknown(o *Observation) {
+	o.Network.Seen.Set = membership.Set{}
+	o.Old.Validators, o.Old.Threshold = 4, 3
+}
+
+// changed is a network whose set has changed once.
+func changed(o *Observation) {
+	o.Network.Seen.Set.Generation, o.Network.Seen.Set.Height = 1, 90
+	o.Network.Seen.File.Checkpoint = &chain.Checkpoint{Height: 90}
+	for i := range o.Network.Seen.Members {
+		if a := o.Network.Seen.Members[i].Answer; a != nil {
+			a.Generation = 1
+		}
+	}
+}
+
+// pending is a network whose next set is declared.
+func pending(o *Observation) {
+	protected(o)
+	o.Network.Seen.File.Target = membership.PlanSet(o.Network.Seen).Target
+}
 
 // verdicts are "status reason: message" by condition. A message may be the beginning of what is
 // wanted.
@@ -247,11 +312,53 @@ var cases = []struct {
 		progressing: "False Paused: paused with 1 of 4 pods outdated"}},
 
 	{"another set is asked for", observed(4, 3, scaled), verdicts{
-		available:   "True AllValidatorsReady",
-		progressing: "False ScalingNotSupported: the spec asks for threshold 4 of 7 validators, but the chain has 3 of 4",
-		membership:  "False ScalingNotSupported: the spec asks for threshold 4 of 7 validators, but the chain has 3 of 4"}},
+		available:   "True AllValidatorsReady: all 4 validators are ready and caught up, threshold 3",
+		progressing: "True ChangingSet: threshold 3 of 4 validators becomes 4 of 7 (joining demo-v4, demo-v5, demo-v6): 0 of 3 newcomers are ready",
+		degraded:    "False AsExpected",
+		membership:  "True WaitingForNewcomers: threshold 3 of 4 validators becomes 4 of 7 (joining demo-v4, demo-v5, demo-v6): 0 of 3 newcomers are ready"}},
 	{"another set is asked for in an update", observed(4, 3, scaled, of(outdated, 0)), verdicts{
-		progressing: "True RollingUpdate", membership: "False ScalingNotSupported"}},
+		progressing: "True RollingUpdate", membership: "True WaitingForNewcomers"}},
+	{"a newcomer catches up", observed(4, 3, wants(5, 3), newcomers(1, lags)), verdicts{
+		available: "True AllValidatorsReady: all 4 validators", degraded: "False AsExpected",
+		progressing: "True ChangingSet: threshold 3 of 4 validators becomes 3 of 5 (joining demo-v4): 0 of 1 newcomers are ready: demo-v4 is 14 blocks behind"}},
+	{"a newcomer finds no room", observed(4, 3, wants(5, 3), newcomers(1, stuck("Unschedulable", "0/3 nodes are available", time.Hour))), verdicts{
+		available:   "True AllValidatorsReady",
+		progressing: "False WaitingForNewcomers: threshold 3 of 4 validators becomes 3 of 5 (joining demo-v4): 0 of 1 newcomers are ready: demo-v4 does not run",
+		degraded:    "True Unschedulable: demo-v4 does not run: Unschedulable (0/3 nodes are available)",
+		membership: "True WaitingForNewcomers: threshold 3 of 4 validators becomes 3 of 5 (joining demo-v4): 0 of 1 newcomers are ready: " +
+			"demo-v4 does not run: Unschedulable (0/3 nodes are available). Make room for the pods that do not run, or correct the spec. " +
+			"Newcomers that the spec no longer asks for go at once"}},
+	{"a set is asked for that too few vote for", observed(4, 3, wants(4, 4), of(gone, 1, 2)), verdicts{
+		progressing: "True StartingPods",
+		membership: "True WaitingForVotes: threshold 3 of 4 validators becomes 4 of 4: no change is possible until 1 more of the 4 validators vote, " +
+			"because 3 must endorse it and 2 do not count: demo-v1 has no pod, demo-v2 has no pod. Bring them back"}},
+	{"a change waits for an update", observed(4, 3, wants(3, 2), of(outdated, 0)), verdicts{
+		progressing: "True RollingUpdate",
+		membership:  "True WaitingForUpdate: threshold 3 of 4 validators becomes 2 of 3 (leaving demo-v3): the change waits until the update of the pods is over: restarting demo-v0"}},
+	{"the next set is about to be declared", observed(4, 3, wants(3, 2), func(o *Observation) { o.Network.Seen.Budget = 3 }), verdicts{
+		membership: "True WaitingForBlock: threshold 3 of 4 validators becomes 2 of 3 (leaving demo-v3): declaring the next set"}},
+	{"the next set is declared", observed(4, 3, wants(5, 3), newcomers(1), pending), verdicts{
+		progressing: "True ChangingSet",
+		membership: "True WaitingForBlock: threshold 3 of 4 validators becomes 3 of 5 (joining demo-v4): the next set is declared; 0 of 4 validators " +
+			"endorse it, and 3 must; 0 of its members are linked, and 3 must be. Their nodes have not read it yet, which may take two minutes: demo-v0"}},
+	{"an update waits for the change", observed(4, 3, wants(3, 2), pending, of(outdated, 0)), verdicts{
+		progressing: "True ChangingSet", membership: "True WaitingForBlock"}},
+	{"a validator has left", observed(4, 3, changed, newcomers(1, left)), verdicts{
+		available: "True AllValidatorsReady", degraded: "False AsExpected", progressing: "True ChangingSet",
+		membership: "True WaitingForLeavers: the set is threshold 3 of 4 validators, as the spec asks for; demo-v4 is at height 100, and does not know yet that it has left"}},
+	{"a change is asked for, and the network is paused", observed(4, 3, wants(3, 2), paused), verdicts{
+		progressing: "False Paused: spec.paused is true",
+		membership:  "True Paused: the network is paused: set spec.paused to false to go on. threshold 3 of 4 validators becomes 2 of 3 (leaving demo-v3)"}},
+	{"the operator does not know the set", observed(4, 3, unknown, of(gone, 0, 1, 2, 3), before(metav1.ConditionTrue, ThresholdReady)), verdicts{
+		available:   "False QuorumLost: the operator does not know the validator set yet",
+		progressing: "True StartingPods", membership: "Unknown SetUnknown: the operator does not know the validator set yet"}},
+	{"the operator does not know the set of pods that wait", observed(4, 3, unknown, of(stuck("CrashLoopBackOff", "", time.Hour), 0, 1, 2, 3)), verdicts{
+		available:   "False Starting: the operator does not know the validator set yet",
+		progressing: "False SetUnknown: the operator does not know the validator set yet"}},
+	{"new validators are not known to be ready yet", observed(4, 3, changed, protected, of(notProbed, 0, 1, 2, 3), before(metav1.ConditionTrue, ThresholdReady)), verdicts{
+		available: "False Starting: the set has just changed, and Kubernetes has to find the pods of its new validators ready"}},
+	{"spec.retire names nobody", observed(4, 3, func(o *Observation) { o.Network.Seen.Retire = []string{"demo-v9"} }), verdicts{
+		membership: "False SetAsSpecified: 4 validators, threshold 3; spec.retire names what is no validator of this network: demo-v9"}},
 
 	{"a key is lost", observed(4, 3, of(noKeyLeft, 2)), verdicts{
 		progressing: "False KeyMissing: demo-v2 has lost its key Secret: restore it from a backup, because no key is made twice",

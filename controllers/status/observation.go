@@ -18,7 +18,8 @@ type Observation struct {
 	// Network is the network as it is to be shown.
 	Network membership.Shown
 	// Pods and Set are the planner's decisions.
-	Pods, Set membership.Decision
+	Pods membership.Decision
+	Set  membership.SetPlan
 	// Problem is the one that the reconcile found; nil if it found none.
 	Problem *Problem
 	// ChainID and GenesisHash are those of the genesis document; empty before there is one.

@@ -74,18 +74,19 @@ func wrongIdentity(v view) (reason, message string, violated bool) {
 	})
 }
 
-// wrongSet: a node runs with another set than the genesis document has.
+// wrongSet: a node runs with another set than the chain has. Nodes that are before or behind a change
+// of the set are not compared, except by the Delta that no change alters.
 func wrongSet(v view) (reason, message string, violated bool) {
-	wanted := setText(v.t, v.n, v.Network.Seen.Set.Delta)
+	set := v.Network.Seen.Set
 	return v.members(WrongSet, func(s membership.Standing) string {
-		if s.Answer == nil || v.n == 0 {
+		if s.Answer == nil || !set.Known() || s.Answer.Generation != set.Generation && s.Answer.Delta() == set.Delta {
 			return ""
 		}
-		runs := setText(s.Answer.Threshold, s.Answer.Validators, s.Answer.Delta())
+		runs, wanted := setText(s.Answer.Threshold, s.Answer.Validators, s.Answer.Delta()), setText(v.t, v.n, set.Delta)
 		if runs == wanted {
 			return ""
 		}
-		return fmt.Sprintf("runs with %s, but the genesis document has %s", runs, wanted)
+		return fmt.Sprintf("runs with %s, but the chain has %s", runs, wanted)
 	})
 }
 
@@ -102,7 +103,7 @@ func setText(t, n int, delta time.Duration) string {
 // claim goes at once, and the operator makes a new one.
 func volumeBeingDeleted(v view) (reason, message string, violated bool) {
 	return v.members(VolumeBeingDeleted, func(s membership.Standing) string {
-		if s.Pod == nil || s.Pod.Terminating || !s.Pod.Scheduled || !s.Volume.Terminating {
+		if !v.counted(s) || s.Pod == nil || s.Pod.Terminating || !s.Pod.Scheduled || !s.Volume.Terminating {
 			return ""
 		}
 		return "will lose its volume and the votes on it when its pod stops, because the volume claim was deleted"
@@ -143,7 +144,7 @@ var causes = map[string]string{
 // cause with this reason.
 func (v view) notRunning(of string, grace time.Duration) (reason, message string, violated bool) {
 	return v.members(of, func(s membership.Standing) string {
-		if s.Pod == nil || s.Pod.Ready || s.Pod.Terminating || s.Pod.Waiting == "" ||
+		if v.outside(s) || s.Pod == nil || s.Pod.Ready || s.Pod.Terminating || s.Pod.Waiting == "" ||
 			cmp.Or(causes[s.Pod.Waiting], PodFailed) != of || grace > 0 && v.Now.Sub(s.Pod.Since) < grace {
 			return ""
 		}
@@ -155,10 +156,17 @@ func (v view) notRunning(of string, grace time.Duration) (reason, message string
 	})
 }
 
+// outside says that no trouble of the pod or the disk of a validator counts: it has left the set, or
+// it is not in it yet and answers. The pod of a newcomer is never ready, so that Kubernetes does not
+// tell whether it runs.
+func (v view) outside(s membership.Standing) bool {
+	return !v.counted(s) && (s.Spent || s.Answer != nil)
+}
+
 // storageLow: a validator has no room on its disk for messages. It votes, and refuses submissions.
 func storageLow(v view) (reason, message string, violated bool) {
 	return v.members(StorageLow, func(s membership.Standing) string {
-		if s.Answer == nil || !s.Answer.StorageLow {
+		if v.outside(s) || s.Answer == nil || !s.Answer.StorageLow {
 			return ""
 		}
 		return "accepts no messages: " + cmp.Or(s.Answer.Reason, "it has no room on its disk") + "; increase spec.storage.size"
@@ -189,7 +197,7 @@ func notAnswering(v view) (reason, message string, violated bool) {
 // another reason than room for messages.
 func notReady(v view) (reason, message string, violated bool) {
 	return v.members(NotReady, func(s membership.Standing) string {
-		if s.Pod == nil || s.Pod.Ready || s.Back || s.Pod.Waiting != "" || s.Pod.Since.IsZero() || v.Now.Sub(s.Pod.Since) < startTime {
+		if !v.counted(s) || s.Pod == nil || s.Pod.Ready || s.Back || s.Pod.Waiting != "" || s.Pod.Since.IsZero() || v.Now.Sub(s.Pod.Since) < startTime {
 			return ""
 		}
 		return s.Why

@@ -25,12 +25,12 @@ var policyCases = []struct {
 		`WrongIdentity: demo-v2 has another node at its address: 10.0.0.1:9090 answers for chain "other", want "demo-0123abcd"`},
 	{"a node does not answer, whichever it is", wrongIdentity, observed(4, 3, of(silent, 2)), ""},
 	{"another set runs", wrongSet, observed(4, 3, of(func(m *membership.Member) { m.Answer.Threshold = 4 }, 2)),
-		"WrongSet: demo-v2 runs with threshold 4 of 4 validators, but the genesis document has threshold 3 of 4 validators"},
+		"WrongSet: demo-v2 runs with threshold 4 of 4 validators, but the chain has threshold 3 of 4 validators"},
 	{"another wait runs", wrongSet, observed(4, 3, of(deaf, 2)),
-		"WrongSet: demo-v2 runs with threshold 3 of 4 validators and the synchrony wait of 100ms, but the genesis document has " +
+		"WrongSet: demo-v2 runs with threshold 3 of 4 validators and the synchrony wait of 100ms, but the chain has " +
 			"threshold 3 of 4 validators"},
 	{"a node runs without the synchrony wait", wrongSet, observed(4, 3, waits, of(func(m *membership.Member) { m.Answer.Synchrony = nil }, 1)),
-		"WrongSet: demo-v1 runs with threshold 3 of 4 validators, but the genesis document has threshold 3 of 4 validators " +
+		"WrongSet: demo-v1 runs with threshold 3 of 4 validators, but the chain has threshold 3 of 4 validators " +
 			"and the synchrony wait of 100ms"},
 	{"a claim is deleted", volumeBeingDeleted, observed(4, 3, of(leaving, 2)),
 		"VolumeBeingDeleted: demo-v2 will lose its volume and the votes on it when its pod stops, because the volume claim was deleted"},

@@ -59,6 +59,8 @@ const (
 	UpdateStuck = "UpdateStuck"
 	// Paused: spec.paused is true.
 	Paused = "Paused"
+	// ChangingSet: the set of validators is being changed; MembershipChanging says how far.
+	ChangingSet = "ChangingSet"
 	// UpToDate: all pods run the wanted template.
 	UpToDate = "UpToDate"
 )
@@ -114,9 +116,19 @@ const (
 	NoChainYet = "NoChainYet"
 	// SetAsSpecified: the set in force is the one that the spec asks for.
 	SetAsSpecified = "SetAsSpecified"
-	// ScalingNotSupported: the spec asks for another set, which this version cannot make. Also of
-	// Progressing, if the operator has nothing else to do.
-	ScalingNotSupported = "ScalingNotSupported"
+	// SetUnknown: the operator has been started and has not learned the set from the nodes yet.
+	// Also of Progressing.
+	SetUnknown = "SetUnknown"
+	// WaitingForNewcomers: newcomers are started, and catch up as observers.
+	WaitingForNewcomers = "WaitingForNewcomers"
+	// WaitingForVotes: too few validators vote for a change to be possible.
+	WaitingForVotes = "WaitingForVotes"
+	// WaitingForUpdate: the change begins when the pods are updated.
+	WaitingForUpdate = "WaitingForUpdate"
+	// WaitingForBlock: the next set is declared, and waits for endorsements and a block.
+	WaitingForBlock = "WaitingForBlock"
+	// WaitingForLeavers: the set has changed, and validators that left are not stopped yet.
+	WaitingForLeavers = "WaitingForLeavers"
 )
 
 // Reasons of the condition EvidenceFound.

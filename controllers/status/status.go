@@ -2,6 +2,7 @@ package status
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -31,7 +32,17 @@ func Of(o Observation) v1alpha1.DiseqNetworkStatus {
 		Selector:           o.Selector,
 		Height:             max(o.Old.Height, height(o.Network.Seen.Height())),
 		FinalizedTime:      o.Old.FinalizedTime,
-		Members:            members(v.standings, o.Old.Members),
+		Members:            members(v, o.Old.Members),
+		SetGeneration:      o.Old.SetGeneration,
+		Checkpoint:         o.Old.Checkpoint.DeepCopy(),
+		Change:             o.Set.Brief,
+	}
+	set := o.Network.Seen.Set
+	if set.Known() {
+		status.SetGeneration, status.Checkpoint = int64(set.Generation), nil
+	}
+	if set.Generation > 0 {
+		status.Checkpoint = &v1alpha1.Checkpoint{Height: height(set.Height), Hash: set.Hash.String()}
 	}
 	if n > 0 {
 		tolerance := consensus.Tolerance(n, t)
@@ -41,8 +52,11 @@ func Of(o Observation) v1alpha1.DiseqNetworkStatus {
 			ByzantineWithSynchrony: int32(tolerance.ByzantineWithSynchrony),
 		}
 	}
-	if delta := o.Network.Seen.Set.Delta; delta > 0 {
-		status.SynchronyDelta = &metav1.Duration{Duration: delta}
+	switch {
+	case set.Delta > 0:
+		status.SynchronyDelta = &metav1.Duration{Duration: set.Delta}
+	case !set.Known():
+		status.SynchronyDelta = o.Old.SynchronyDelta
 	}
 	if at := finalized(o.Network.Seen, o.Now); !at.IsZero() && (status.FinalizedTime == nil || status.FinalizedTime.Time.Before(at)) {
 		status.FinalizedTime = &metav1.Time{Time: at}
@@ -78,18 +92,18 @@ func finalized(n membership.Network, now time.Time) time.Time {
 	return first.Truncate(time.Second) // as the API server stores it
 }
 
-func members(standings membership.Standings, old []v1alpha1.Member) []v1alpha1.Member {
+func members(v view, old []v1alpha1.Member) []v1alpha1.Member {
 	last := map[string]v1alpha1.Member{}
 	for _, m := range old {
 		last[m.Name] = m
 	}
-	members := make([]v1alpha1.Member, len(standings))
-	for i, s := range standings {
+	members := make([]v1alpha1.Member, len(v.standings))
+	for i, s := range v.standings {
 		m := v1alpha1.Member{
 			Name:      s.Name,
 			VolumeUID: string(s.Volume.FirstUID),
 			VoteStore: s.VoteStore,
-			Phase:     phase(s, last[s.Name].Phase),
+			Phase:     phase(v, s, last[s.Name].Phase),
 			Height:    last[s.Name].Height,
 			Ready:     s.CaughtUp,
 			Reason:    s.Why,
@@ -105,12 +119,20 @@ func members(standings membership.Standings, old []v1alpha1.Member) []v1alpha1.M
 	return members
 }
 
-// phase is where a member is in its life, by the answer of its node. Without an answer the last
-// phase stays: a validator on a new volume is rejoining, and only its node knows when that is over.
-func phase(s membership.Standing, last v1alpha1.MemberPhase) v1alpha1.MemberPhase {
+// phase is where a member is in its life, by the chain and by the answer of its node. Without an
+// answer the last phase stays: a validator on a new volume is rejoining, and only its node knows
+// when that is over.
+func phase(v view, s membership.Standing, last v1alpha1.MemberPhase) v1alpha1.MemberPhase {
+	set := v.Network.Seen.Set
 	switch {
+	case v.Network.Seen.Chain && !set.Known() && last != "":
+		return last
+	case !s.InSet && set.Known():
+		return phaseOutside(v, s)
 	case !s.InSet:
-		return v1alpha1.MemberObserver
+		return v1alpha1.MemberJoining
+	case slices.Contains(v.Set.Leaving, s.Name):
+		return v1alpha1.MemberLeaving
 	case s.Answer != nil && s.Answer.Role == nodeclient.RoleRejoining:
 		return v1alpha1.MemberRejoining
 	case s.Answer != nil && s.Answer.Role == nodeclient.RoleValidator:
@@ -119,4 +141,19 @@ func phase(s membership.Standing, last v1alpha1.MemberPhase) v1alpha1.MemberPhas
 		return v1alpha1.MemberRejoining
 	}
 	return v1alpha1.MemberValidator
+}
+
+// phaseOutside is the phase of a member that is not in the set.
+func phaseOutside(v view, s membership.Standing) v1alpha1.MemberPhase {
+	runs := s.StatefulSet.Exists || s.Listed
+	switch {
+	case !runs && (s.Retired || s.Spent):
+		return v1alpha1.MemberRetired
+	case s.Spent, s.Retired, slices.Contains(v.Set.Leaving, s.Name),
+		slices.ContainsFunc(v.Set.Drop, func(l membership.Leaver) bool { return l.Member == s.Name }):
+		return v1alpha1.MemberLeaving
+	case s.Unfit == "" && s.VoteStore:
+		return v1alpha1.MemberReady
+	}
+	return v1alpha1.MemberJoining
 }

@@ -51,7 +51,7 @@ func TestStatusBeforeTheGenesis(t *testing.T) {
 	if s.Tolerance != nil || s.Validators != 0 || s.Threshold != 0 || s.DisruptionsAllowed != 0 || s.FinalizedTime != nil || s.ChainID != "" {
 		t.Errorf("%+v", s)
 	}
-	if len(s.Members) != 1 || s.Members[0].Phase != v1alpha1.MemberObserver {
+	if len(s.Members) != 1 || s.Members[0].Phase != v1alpha1.MemberJoining {
 		t.Errorf("members %+v", s.Members)
 	}
 }
@@ -92,8 +92,14 @@ func TestMemberPhases(t *testing.T) {
 		{"votes on a new volume", replaced, "", v1alpha1.MemberValidator, ""},
 		{"is silent on the new volume on which it voted", func(m *membership.Member) { silent(m); replaced(m) }, v1alpha1.MemberValidator,
 			v1alpha1.MemberValidator, "does not answer: no answer in time"},
-		{"is not in the set", func(m *membership.Member) { m.PublicKey = chain.PublicKey{9} }, "", v1alpha1.MemberObserver,
-			"is not in the validator set"},
+		{"is to join", func(m *membership.Member) { m.PublicKey, m.Spent = chain.PublicKey{9}, false }, "", v1alpha1.MemberJoining,
+			"has no vote store yet"},
+		{"may join", joins, "", v1alpha1.MemberReady, "is not in the validator set"},
+		{"has left", left, v1alpha1.MemberValidator, v1alpha1.MemberLeaving, "has left the validator set"},
+		{"has left and is stopped", func(m *membership.Member) {
+			left(m)
+			m.Retired, m.Listed, m.StatefulSet = true, false, membership.StatefulSet{}
+		}, v1alpha1.MemberLeaving, v1alpha1.MemberRetired, "has left the validator set"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o := observed(4, 3, of(tt.change, 1))

@@ -212,17 +212,16 @@ func TestAPausedNetworkIsReportedAndNotTouched(t *testing.T) {
 	o.settle("demo")
 }
 
-// Promise 62.
-func TestScalingIsReportedAndNothingIsDone(t *testing.T) {
+func TestScalingIsReported(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")
 	o := newOperator(t, c)
 	o.settle("demo")
 	chain, before := c.network("demo").Status.ChainID, o.journal.count()
 	c.edit("demo", withValidators(7))
-	n := o.until("demo", "refusing to scale", func(n *v1alpha1.DiseqNetwork) bool {
+	n := o.until("demo", "reporting the change", func(n *v1alpha1.DiseqNetwork) bool {
 		m := condition(n, v1alpha1.ConditionMembershipChanging)
-		return m.Status == metav1.ConditionFalse && m.Reason == "ScalingNotSupported"
+		return m.Status == metav1.ConditionTrue && m.Reason == "WaitingForNewcomers"
 	})
 	if n.Status.Validators != 4 || n.Status.ChainID != chain || len(n.Status.Members) != 4 {
 		t.Errorf("status %+v", n.Status)
@@ -237,7 +236,7 @@ func TestScalingIsReportedAndNothingIsDone(t *testing.T) {
 		o.reconcile("demo")
 	}
 	for _, e := range o.events.events {
-		if strings.Contains(e, "ScalingNotSupported") {
+		if strings.Contains(e, "WaitingForNewcomers") {
 			told++
 		}
 	}
