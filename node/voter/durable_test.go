@@ -12,7 +12,7 @@ import (
 // The block of height h is durable before the first record of h+1. A newcomer has no record of the
 // finalization of h, because it was no member of that set: its vote would rest on nothing.
 //
-// Promise 13.
+// Promise 12.
 func TestABlockIsDurableBeforeTheFirstVoteAboveIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 1, 1, 0)
