@@ -81,6 +81,8 @@ func successor(of *chain.ValidatorSet, threshold uint32, members ...chain.Valida
 // A message counts if it was checked against the set of its own height. Of a closed height that is
 // so, too, if the caller's open height is the Core's. Above the open height only what was checked
 // against the open set is kept.
+//
+// Promise 72.
 func TestAMessageIsJudgedByTheSetOfItsHeight(t *testing.T) {
 	older := testSet(4, 3)
 	below, open := successor(older, 3, older.Validators...), testSet(4, 3)
@@ -140,6 +142,8 @@ func TestAMessageIsJudgedByTheSetOfItsHeight(t *testing.T) {
 
 // A node votes at the heights whose set has it, by its place in that set, and nowhere else: also one
 // that has a vote store before it enters, or after it left. It needs no restart.
+//
+// Promise 70.
 func TestANodeVotesWhereTheSetHasIt(t *testing.T) {
 	people := testSet(6, 6).Validators
 	first := testSet(4, 3)

@@ -32,8 +32,8 @@ var update = flag.Bool("update", false, "write the transcripts anew")
 // Promise 17: missing.txt.
 // Promise 34: withhold.txt.
 // Promise 54: idle.txt.
-//
-// era.txt and era-wait.txt: the set changes.
+// Promise 70: era.txt.
+// Promise 72: era.txt, era-wait.txt.
 func TestTranscripts(t *testing.T) {
 	playFiles(t, "testdata/*.txt", func(t *testing.T) player { return &transcript{t: t} })
 }
@@ -44,8 +44,8 @@ func TestTranscripts(t *testing.T) {
 // Promise 7: equivocation.txt.
 // Promise 12: crash.txt.
 // Promise 13: crash.txt.
-//
-// era.txt: the set changes.
+// Promise 70: era.txt.
+// Promise 72: era.txt.
 func TestNetworkTranscripts(t *testing.T) {
 	playFiles(t, "testdata/network/*.txt", func(t *testing.T) player { return &network{t: t} })
 }
