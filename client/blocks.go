@@ -21,9 +21,10 @@ type Block struct {
 	Header     chain.Header `json:"header"`
 	HeaderHash chain.Hash   `json:"header_hash"`
 	// Signature is the proposer's; nil at height 0. Commitment is the VRF commitment that the block
-	// reveals, nil if it reveals none.
+	// reveals, Change the change of the validator set that it carries; nil if it has none.
 	Signature  *chain.Signature  `json:"signature"`
 	Commitment *chain.Commitment `json:"commitment"`
+	Change     *chain.Change     `json:"change"`
 	// Certificate is nil at height 0, which is genesis.
 	Certificate *chain.ReceiptCertificate `json:"certificate"`
 	Messages    []chain.ReceiptMessage    `json:"messages"`

@@ -86,7 +86,7 @@ func withCommitment(f *chain.FinalBlock) {
 
 func shown(f *chain.FinalBlock) *Block {
 	b := &Block{
-		Header: f.Header, HeaderHash: f.Hash(), Signature: &f.Signature, Commitment: f.Commitment,
+		Header: f.Header, HeaderHash: f.Hash(), Signature: &f.Signature, Commitment: f.Commitment, Change: f.Change,
 		Certificate: &chain.ReceiptCertificate{Certificate: f.Certificate, Strength: f.Certificate.Strength()},
 		Messages:    []chain.ReceiptMessage{},
 	}
@@ -110,22 +110,45 @@ func (w *world) receipt(t testing.TB, f *chain.FinalBlock, changes ...chain.Vali
 	return receipts[0]
 }
 
+// change makes the block that changes the set of a parent; alter changes it before it is signed.
+func (w *world) change(parent chain.Header, generation, threshold uint32, alter func(*chain.FinalBlock, *chain.NextSet)) *chain.FinalBlock {
+	next := *w.genesis.First()
+	next.Generation, next.Threshold, next.Validators = generation, threshold, slices.Clone(next.Validators)
+	f := &chain.FinalBlock{}
+	f.Header = chain.Header{ProtocolVersion: chain.ProtocolVersion, ChainID: w.genesis.ChainID, Height: parent.Height + 1}
+	if alter != nil {
+		alter(f, &next)
+	}
+	return w.block(parent, func(b *chain.FinalBlock) {
+		b.Header.ProtocolVersion, b.Header.ChainID, b.Header.Height = f.Header.ProtocolVersion, f.Header.ChainID, f.Header.Height
+		b.Change = &chain.Change{Next: next}
+		for i := range uint32(3) {
+			e := chain.Endorse(w.keys[i], w.genesis.ChainID, &next)
+			b.Change.Endorsements = append(b.Change.Endorsements, chain.Endorsement{Validator: i, Signature: e.Signature})
+		}
+		b.Header.ChangeHash, b.Header.NextValidatorsHash = b.Change.Hash(), next.Set().Hash()
+	})
+}
+
+// entry is the change that a block carries, as receipts have it.
+func entry(f *chain.FinalBlock) chain.ValidatorSetChange {
+	return chain.ValidatorSetChange{
+		Header: f.Header, Next: *f.Change.Next.Set(),
+		Certificate: chain.ReceiptCertificate{Certificate: f.Certificate, Strength: f.Certificate.Strength()},
+	}
+}
+
 // changed makes a receipt of a block whose set follows from genesis' by one change, which alter
 // changes before it is signed.
-func (w *world) changed(t testing.TB, alter func(*chain.FinalBlock, *chain.ValidatorSet)) *chain.Receipt {
+func (w *world) changed(t testing.TB, alter func(*chain.FinalBlock, *chain.NextSet)) *chain.Receipt {
 	t.Helper()
-	next := w.genesis.Set()
-	next.Generation, next.Threshold, next.SynchronyDeltaMS = 1, 4, 100
-	step := w.block(w.genesis.Header(), func(f *chain.FinalBlock) {
-		if alter != nil {
-			alter(f, next)
-		}
-		f.Header.NextValidatorsHash = next.Hash()
-	})
-	f := w.certify(w.block(step.Header, nil, testMessages()...), chain.Finalize, 0, 1, 2, 3)
-	return w.receipt(t, f, chain.ValidatorSetChange{
-		Header: step.Header, Next: *next, Certificate: chain.ReceiptCertificate{Certificate: step.Certificate, Strength: 3},
-	})
+	step := w.change(w.genesis.Header(), 1, 4, alter)
+	return w.receipt(t, w.after(step), entry(step))
+}
+
+// after makes the block after one with a change: all of its set sign it.
+func (w *world) after(step *chain.FinalBlock) *chain.FinalBlock {
+	return w.certify(w.block(step.Header, nil, testMessages()...), chain.Finalize, 0, 1, 2, 3)
 }
 
 // proofs returns a proof of inclusion and one of absence, in the state that a block certifies.
@@ -368,24 +391,30 @@ func (s *sampler) receipts(w *world) {
 	refuse("a height of 2^53, signed", fresh(func(f *chain.FinalBlock) { f.Header.Height = 1 << 53 }))
 	refuse("height 0, signed", fresh(func(f *chain.FinalBlock) { f.Header.Height = 0 }))
 
-	changed := s.accept(kind, "the set of validators has changed, and with it threshold and Delta", s.json(w.changed(s.t, nil)))
+	changed := s.accept(kind, "the set of validators has changed, and with it the threshold", s.json(w.changed(s.t, nil)))
 	s.change(kind, changed, [][3]string{
 		{"an unknown member in a change", `"validator_changes":[{`, `"validator_changes":[{"note":1,`},
 		{"an unknown member in the set of a change", `"change":{`, `"change":{"note":1,`},
+		{"names in the set of a change", `"change":{"generation":1,"validators":[{`, `"change":{"generation":1,"validators":[{"name":"v0",`},
+		{"another generation in a change", `"change":{"generation":1`, `"change":{"generation":2`},
+		{"no generation in a change", `"change":{"generation":1,`, `"change":{`},
 		{"another threshold in a change", `"threshold":4`, `"threshold":3`},
-		{"another Delta in a change", `"synchrony_delta_ms":100`, `"synchrony_delta_ms":0`},
+		{"another Delta in a change", `"synchrony_delta_ms":0`, `"synchrony_delta_ms":100`},
 		{"a threshold in other letters beside the right one", `"threshold":4`, `"Threshold":3,"threshold":4`},
 	})
 	for _, c := range []struct {
 		why   string
-		alter func(*chain.FinalBlock, *chain.ValidatorSet)
+		alter func(*chain.FinalBlock, *chain.NextSet)
 	}{
-		{"a change of another chain, signed", func(f *chain.FinalBlock, _ *chain.ValidatorSet) { f.Header.ChainID = "other" }},
-		{"a change of protocol version 1, signed", func(f *chain.FinalBlock, _ *chain.ValidatorSet) { f.Header.ProtocolVersion = 1 }},
-		{"a change above its receipt, signed", func(f *chain.FinalBlock, _ *chain.ValidatorSet) { f.Header.Height = 3 }},
-		{"a change to a Delta of 5 ms, signed", func(_ *chain.FinalBlock, next *chain.ValidatorSet) { next.SynchronyDeltaMS = 5 }},
-		{"a change to threshold 2 of 4, signed", func(_ *chain.FinalBlock, next *chain.ValidatorSet) { next.Threshold = 2 }},
-		{"a change to a set with a key twice, signed", func(_ *chain.FinalBlock, next *chain.ValidatorSet) {
+		{"a change of generation 2 after generation 0, signed", func(_ *chain.FinalBlock, next *chain.NextSet) { next.Generation = 2 }},
+		{"a change of generation 0, signed", func(_ *chain.FinalBlock, next *chain.NextSet) { next.Generation = 0 }},
+		{"a change to another Delta, signed", func(_ *chain.FinalBlock, next *chain.NextSet) { next.SynchronyDeltaMS = 100 }},
+		{"a change of another chain, signed", func(f *chain.FinalBlock, _ *chain.NextSet) { f.Header.ChainID = "other" }},
+		{"a change of protocol version 1, signed", func(f *chain.FinalBlock, _ *chain.NextSet) { f.Header.ProtocolVersion = 1 }},
+		{"a change above its receipt, signed", func(f *chain.FinalBlock, _ *chain.NextSet) { f.Header.Height = 3 }},
+		{"a change to a Delta of 5 ms, signed", func(_ *chain.FinalBlock, next *chain.NextSet) { next.SynchronyDeltaMS = 5 }},
+		{"a change to threshold 2 of 4, signed", func(_ *chain.FinalBlock, next *chain.NextSet) { next.Threshold = 2 }},
+		{"a change to a set with a key twice, signed", func(_ *chain.FinalBlock, next *chain.NextSet) {
 			next.Validators[3].VRFKey = next.Validators[2].VRFKey
 		}},
 	} {
@@ -395,20 +424,134 @@ func (s *sampler) receipts(w *world) {
 		}
 		s.refuse(kind, c.why, s.json(r))
 	}
+	step := w.change(w.genesis.Header(), 1, 4, nil)
+	votes := func(f *chain.FinalBlock) chain.ValidatorSetChange { return entry(w.certify(f, chain.Finalize, 0, 1)) }
+	s.refuse(kind, "a change with two votes of four, the threshold is three",
+		s.json(w.receipt(s.t, w.after(step), votes(w.change(w.genesis.Header(), 1, 4, nil)))))
+	s.refuse(kind, "a change twice", s.json(w.receipt(s.t, w.after(step), entry(step), entry(step))))
+	bare := w.block(w.genesis.Header(), func(f *chain.FinalBlock) { f.Header.NextValidatorsHash = step.Header.NextValidatorsHash })
+	unbound := entry(step)
+	unbound.Header, unbound.Certificate.Certificate = bare.Header, bare.Certificate
+	s.refuse(kind, "a change in a block that carries none, signed", s.json(w.receipt(s.t, w.after(step), unbound)))
 	without := w.changed(s.t, nil)
 	without.ValidatorChanges = []chain.ValidatorSetChange{}
 	s.refuse(kind, "the change that leads to the set is missing", s.json(without))
 }
 
+// checkpoints are checkpoint documents, and receipts for readers that start from the first of them.
+func (s *sampler) checkpoints(w *world) {
+	const kind, receipts = "checkpoint", "receipt from checkpoint"
+	eras := w.genesis.Eras()
+	step := w.change(w.genesis.Header(), 1, 4, nil)
+	must := func(err error) {
+		if err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	must(eras.Follow(entry(step)))
+	checkpoint := eras.Checkpoint()
+	text := s.accept(kind, "", s.json(checkpoint))
+	s.accept(kind, "of the genesis document", s.json(w.genesis.Eras().Checkpoint()))
+	s.syntax(kind, text)
+	s.members(kind, text, "version", "height")
+	s.twice(kind, text, "height", "1")
+	s.numbers(kind, text, "generation", 1, 1<<32-1)
+	s.hex(kind, text, "hash", checkpoint.Hash.String())
+	s.change(kind, text, [][3]string{
+		{"version 2", `"version":1`, `"version":2`},
+		{"a chain id in capitals", `"chain_id":"refused"`, `"chain_id":"Refused"`},
+		{"an unknown member in the set", `"set":{`, `"set":{"note":1,`},
+		{"names in the set", `"validators":[{`, `"validators":[{"name":"v0",`},
+		{"a threshold of half of the validators", `"threshold":4`, `"threshold":2`},
+		{"a generation above the height", `"generation":1`, `"generation":2`},
+		{"generation 0 above height 0", `"generation":1`, `"generation":0`},
+		{"a key twice", checkpoint.Set.Validators[1].PublicKey.String(), checkpoint.Set.Validators[0].PublicKey.String()},
+		{"no set", `"set":{`, `"x":{`},
+		{"a hash of zeros", checkpoint.Hash.String(), strings.Repeat("0", 64)},
+	})
+
+	again := w.change(w.after(step).Header, 2, 3, nil)
+	again = w.certify(again, chain.Finalize, 0, 1, 2, 3)
+	last := w.block(again.Header, nil, testMessages()...)
+	s.accept(receipts, "no change since", s.json(w.receipt(s.t, w.after(step))))
+	s.accept(receipts, "one change since", s.json(w.receipt(s.t, last, entry(again))))
+	s.accept(receipts, "with the changes up to the checkpoint", s.json(w.receipt(s.t, last, entry(step), entry(again))))
+	s.refuse(receipts, "below the checkpoint", s.json(w.receipt(s.t, w.block(w.genesis.Header(), nil, testMessages()...))))
+	s.refuse(receipts, "the change since is missing", s.json(w.receipt(s.t, last)))
+	fork := w.change(w.genesis.Header(), 1, 4, func(f *chain.FinalBlock, _ *chain.NextSet) { f.Header.Height = 2 })
+	s.refuse(receipts, "another final block brings the checkpoint's set", s.json(w.receipt(s.t, last, entry(fork), entry(again))))
+	forged := w.certify(w.block(step.Header, nil, testMessages()...), chain.Finalize, 0, 1, 2)
+	s.refuse(receipts, "as many votes as the threshold of the set before", s.json(w.receipt(s.t, forged)))
+}
+
+// changes are answers of GET /v1/changes.
+func (s *sampler) changes(w *world) {
+	const kind = "changes"
+	type page struct {
+		Changes []*chain.FinalChange `json:"changes"`
+		Next    *uint32              `json:"next"`
+	}
+	final := func(f *chain.FinalBlock) *chain.FinalChange {
+		c, err := chain.NewFinalChange(&f.Block, &f.Certificate)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		return c
+	}
+	step := w.change(w.genesis.Header(), 1, 4, nil)
+	again := w.certify(w.change(w.after(step).Header, 2, 3, nil), chain.Finalize, 0, 1, 2, 3)
+	first, second := final(step), final(again)
+	one := s.accept(kind, "one change", s.json(page{Changes: []*chain.FinalChange{first}}))
+	s.accept(kind, "two changes", s.json(page{Changes: []*chain.FinalChange{first, second}}))
+	s.accept(kind, "none", s.json(page{Changes: []*chain.FinalChange{}}))
+	s.accept(kind, "members of a newer node", bytes.Replace(one, []byte(`{"changes":[{`), []byte(`{"note":1,"changes":[{"note":1,`), 1))
+	s.syntax(kind, one)
+	s.twice(kind, one, "generation", "1")
+	s.twice(kind, one, "name", `"v0"`)
+	s.numbers(kind, one, "generation", 1, 1<<32-1)
+	s.change(kind, one, [][3]string{
+		{"names swapped", `"name":"v0"`, `"name":"v1"`},
+		{"another name", `"name":"v0"`, `"name":"v7"`},
+		{"another generation", `"next":{"generation":1`, `"next":{"generation":2`},
+		{"another threshold", `"threshold":4`, `"threshold":3`},
+		{"another endorser", `"endorsements":[{"validator":0`, `"endorsements":[{"validator":3`},
+		{"an unknown member in the next set", `"next":{"g`, `"next":{"note":1,"g`},
+		{"an unknown member in the header", `"header":{`, `"header":{"note":1,`},
+		{"no endorsements", `"endorsements":[`, `"endorsements":[],"x":[`},
+		{"a strength that is not the number of votes", `"strength":3`, `"strength":4`},
+		{"another change hash", step.Header.ChangeHash.String(), strings.Repeat("0", 64)},
+	})
+	refuse := func(why string, changes ...*chain.FinalChange) { s.refuse(kind, why, s.json(page{Changes: changes})) }
+	refuse("the first change is missing", second)
+	refuse("in falling order", second, first)
+	refuse("a change twice", first, first)
+	altered := func(alter func(*chain.Change)) *chain.FinalChange {
+		f := w.change(w.genesis.Header(), 1, 4, nil)
+		alter(f.Change)
+		return final(f)
+	}
+	refuse("an endorsement less than the header has", altered(func(c *chain.Change) { c.Endorsements = c.Endorsements[:2] }))
+	refuse("an endorsement of another chain in the place of one", altered(func(c *chain.Change) {
+		c.Endorsements[0].Signature = chain.Endorse(w.keys[0], "other", &c.Next).Signature
+	}))
+	refuse("two validators have changed places", altered(func(c *chain.Change) {
+		v := c.Next.Validators
+		v[0], v[1] = v[1], v[0]
+	}))
+	refuse("two votes of four, the threshold is three", final(w.certify(w.change(w.genesis.Header(), 1, 4, nil), chain.Finalize, 0, 1)))
+	refuse("a change after generation 0 to generation 2, signed", final(w.change(w.genesis.Header(), 2, 4, nil)))
+	refuse("the second change with votes that suffice for the set before only", first, final(w.change(w.after(step).Header, 2, 3, nil)))
+}
+
 func (s *sampler) evidence(w *world) {
 	const kind = "evidence"
 	a, b := chain.Hash{1}, chain.Hash{2}
-	evidence := func(first, second chain.Vote) chain.Evidence {
+	evidence := func(first, second chain.Vote, changes ...chain.ValidatorSetChange) *chain.EvidenceDocument {
 		e, ok := chain.NewEvidence(w.genesis.ChainID, w.genesis.Set(), first, second)
 		if !ok {
 			s.t.Fatalf("%+v and %+v break no rule", first, second)
 		}
-		return e
+		return e.Document(changes)
 	}
 	for _, pair := range [][2]chain.Vote{
 		{w.vote(2, chain.Finalize, 5, a), w.vote(2, chain.Finalize, 5, b)},
@@ -437,16 +580,31 @@ func (s *sampler) evidence(w *world) {
 		{"a key of another validator", e.PublicKey.String(), w.genesis.Validators[1].PublicKey.String()},
 		{"another round", `"round":0`, `"round":1`},
 	})
-	same := e
+	same := *e
 	same.Second = same.First
 	s.refuse(kind, "one vote twice", s.json(same))
-	apart := e
+	apart := *e
 	apart.Second = w.vote(2, chain.Notarize, 6, b)
 	s.refuse(kind, "votes at two heights", s.json(apart))
 	for why, height := range map[string]uint64{"votes at height 0": 0, "votes at height 2^53": 1 << 53} {
 		s.refuse(kind, why, s.json(evidence(w.vote(2, chain.Notarize, height, a), w.vote(2, chain.Notarize, height, b))))
 	}
 	slices.SortFunc(s.Refused[len(s.Refused)-2:], func(a, b documenttest.Sample) int { return strings.Compare(a.Why, b.Why) })
+
+	step := w.change(w.genesis.Header(), 1, 4, func(f *chain.FinalBlock, next *chain.NextSet) {
+		next.Validators = next.Validators[1:]
+		next.Threshold = 2
+	})
+	first, second := w.vote(2, chain.Finalize, 5, a), w.vote(2, chain.Finalize, 5, b)
+	first.Validator, second.Validator = 1, 1 // its place in the new set
+	guilty, ok := chain.NewEvidence(w.genesis.ChainID, step.Change.Next.Set(), first, second)
+	if !ok {
+		s.t.Fatal("the votes break no rule")
+	}
+	s.accept(kind, "after a change", s.json(guilty.Document([]chain.ValidatorSetChange{entry(step)})))
+	s.refuse(kind, "the change that leads to the set of its height is missing", s.json(guilty.Document(nil)))
+	s.refuse(kind, "a change that is not below its height", s.json(evidence(w.vote(2, chain.Notarize, 1, a), w.vote(2, chain.Notarize, 1, b), entry(step))))
+	s.refuse(kind, "a change without votes", s.json(guilty.Document([]chain.ValidatorSetChange{entry(w.certify(step, chain.Finalize))})))
 }
 
 func (s *sampler) genesis(w *world) {
@@ -555,6 +713,17 @@ func (s *sampler) blocks(w *world) {
 	added := fresh(nil)
 	added.Commitment = first.Commitment
 	refuse("a commitment that the header does not name", added)
+	changing := w.change(w.genesis.Header(), 1, 4, func(f *chain.FinalBlock, _ *chain.NextSet) { f.Header.Height = 3 })
+	text = s.accept(kind, "a change of the validators", s.json(shown(changing)))
+	s.change(kind, text, [][3]string{
+		{"no change, the header names one", `"change":{`, `"change":null,"x":{`},
+		{"another name in the change", `"name":"v0"`, `"name":"v7"`},
+		{"another threshold in the change", `"threshold":4`, `"threshold":3`},
+		{"an unknown member in the change", `"change":{`, `"change":{"note":1,`},
+	})
+	unnamed := fresh(nil)
+	unnamed.Change = changing.Change
+	refuse("a change that the header does not name", unnamed)
 	s.change(kind, zero, [][3]string{
 		{"another timestamp in block 0", `"timestamp":1700000000000`, `"timestamp":1700000000001`},
 		{"a signature in block 0", `"signature":null`, `"signature":"` + first.Signature.String() + `"`},
@@ -664,6 +833,8 @@ func TestTheFileOfRefusedDocuments(t *testing.T) {
 	s := &sampler{t: t}
 	s.genesis(w)
 	s.receipts(w)
+	s.checkpoints(w)
+	s.changes(w)
 	s.evidence(w)
 	s.identities(w)
 	s.blocks(w)
@@ -692,7 +863,7 @@ func TestTheFileOfRefusedDocuments(t *testing.T) {
 
 // Promise 43.
 func TestRefusedDocumentsAreRefused(t *testing.T) {
-	samples := documenttest.Read(t, refusedFile, "block", "proof")
+	samples := documenttest.Read(t, refusedFile, "block", "proof", "changes")
 	genesis := documenttest.Read(t, refusedFile, "genesis").Accepted[0]
 	g, err := chain.ReadGenesis(bytes.NewReader(genesis.Bytes()))
 	if err != nil {
@@ -705,6 +876,16 @@ func TestRefusedDocumentsAreRefused(t *testing.T) {
 				return err
 			}
 			return b.Verify(g, 0)
+		}
+		if s.Kind == "changes" {
+			var page struct {
+				Changes []chain.FinalChange `json:"changes"`
+				Next    *uint32             `json:"next"`
+			}
+			if err := document.UnmarshalAnswer(s.Bytes(), &page); err != nil {
+				return err
+			}
+			return g.Eras().FollowFinal(page.Changes...)
 		}
 		p := &Proof{}
 		if err := document.UnmarshalAnswer(s.Bytes(), p); err != nil {

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"github.com/diseq/diseq/node/chain"
 )
@@ -30,19 +31,59 @@ type Status struct {
 	Round              uint32     `json:"round"`
 	Leader             uint32     `json:"leader"`
 	StateHeight        uint64     `json:"state_height"`
-	Threshold          uint32     `json:"threshold"`
-	Validators         int        `json:"validators"`
+	// Generation, Threshold and Validators, its size, are of the set in force at height Height+1.
+	Generation uint32 `json:"generation"`
+	Threshold  uint32 `json:"threshold"`
+	Validators int    `json:"validators"`
 	// Headroom is the number of validators heard from lately minus the threshold.
 	Headroom  int       `json:"headroom"`
 	Tolerance Tolerance `json:"tolerance"`
 	// Synchrony is nil on a chain without the synchrony wait.
 	Synchrony *Synchrony `json:"synchrony,omitempty"`
+	// VoteStore says that the node has a vote store, so that it can become a validator.
+	// VotesFromHeight is the first height at which it may vote, in a set that it is in; nil while it
+	// may not vote at all.
+	VoteStore       bool    `json:"vote_store"`
+	VotesFromHeight *uint64 `json:"votes_from_height,omitempty"`
+	// Target is the next set that the node's operator declared; nil if none is. Endorsements are the
+	// newest from each member of the set in force. Checkpoint is that of the node's peers file; nil if
+	// there is none.
+	Target       *Target           `json:"target"`
+	Endorsements []Endorsement     `json:"endorsements"`
+	Checkpoint   *chain.Checkpoint `json:"checkpoint"`
 	// Evidence is how many pieces of evidence of broken rules the node has; Client.Evidence
 	// returns them.
 	Evidence int      `json:"evidence"`
 	Peers    []Peer   `json:"peers"`
 	Pool     Pool     `json:"pool"`
 	Versions Versions `json:"versions"`
+}
+
+// Target is how far a declared target is from being ordered.
+type Target struct {
+	// Generation is that of the next set, Hash the one that endorsements name.
+	Generation uint32     `json:"generation"`
+	Hash       chain.Hash `json:"hash"`
+	// Problem says why the target is ignored; empty if it is not.
+	Problem string `json:"problem"`
+	// Endorsed says that the node has endorsed it, Endorsements how many members of the set in force
+	// have, and Needed how many of them it takes.
+	Endorsed     bool `json:"endorsed"`
+	Endorsements int  `json:"endorsements"`
+	Needed       int  `json:"needed"`
+	// Linked is how many of the next set's Validators the node is linked to and that have caught up,
+	// itself included. It takes LinkedNeeded.
+	Linked       int `json:"linked"`
+	LinkedNeeded int `json:"linked_needed"`
+	Validators   int `json:"validators"`
+}
+
+// Endorsement is what a member of the set in force endorsed last.
+type Endorsement struct {
+	Name       string          `json:"name"`
+	PublicKey  chain.PublicKey `json:"public_key"`
+	Generation uint32          `json:"generation"`
+	Hash       chain.Hash      `json:"hash"`
 }
 
 // Synchrony is the state of a node's synchrony wait.
@@ -90,6 +131,7 @@ type Versions struct {
 // Validators is the validator set in force at a height.
 type Validators struct {
 	Height           uint64      `json:"height"`
+	Generation       uint32      `json:"generation"`
 	Threshold        uint32      `json:"threshold"`
 	SynchronyDeltaMS uint32      `json:"synchrony_delta_ms"`
 	ValidatorsHash   chain.Hash  `json:"validators_hash"`
@@ -125,13 +167,54 @@ func (c *Client) Validators(ctx context.Context, height uint64) (*Validators, er
 	return out, nil
 }
 
-// Evidence returns the equivocation evidence that the node has, not verified.
-func (c *Client) Evidence(ctx context.Context) ([]chain.Evidence, error) {
-	var out struct {
-		Evidence []chain.Evidence `json:"evidence"`
+// NextValidators returns the set that decides the next height.
+func (c *Client) NextValidators(ctx context.Context) (*Validators, error) {
+	out := &Validators{}
+	if err := c.do(ctx, get("/v1/validators", out)); err != nil {
+		return nil, err
 	}
-	if err := c.do(ctx, get("/v1/evidence", &out)); err != nil {
+	return out, nil
+}
+
+// Changes returns at most limit changes of the validator set, from the one to generation from on, not
+// verified. next is the generation at which the next page starts, 0 if there is none yet. [Follower]
+// reads and verifies all of them.
+func (c *Client) Changes(ctx context.Context, from uint32, limit int) (changes []chain.FinalChange, next uint32, err error) {
+	var page struct {
+		Changes []chain.FinalChange `json:"changes"`
+		Next    *uint32             `json:"next"`
+	}
+	if err := c.do(ctx, get(fmt.Sprintf("/v1/changes?from=%d&limit=%d", from, limit), &page)); err != nil {
+		return nil, 0, err
+	}
+	if page.Next != nil {
+		next = *page.Next
+	}
+	return page.Changes, next, nil
+}
+
+// Evidence returns the equivocation evidence that the node has, not verified. Each piece has the changes
+// of the validator set since genesis, up to its height.
+func (c *Client) Evidence(ctx context.Context) ([]chain.EvidenceDocument, error) {
+	return c.EvidenceAbove(ctx, 0)
+}
+
+// EvidenceAbove is Evidence for a reader that has the validator set of a generation: the changes up to
+// that set are left out.
+func (c *Client) EvidenceAbove(ctx context.Context, generation uint32) ([]chain.EvidenceDocument, error) {
+	var out struct {
+		Evidence []chain.EvidenceDocument `json:"evidence"`
+	}
+	if err := c.do(ctx, get("/v1/evidence"+above(generation), &out)); err != nil {
 		return nil, err
 	}
 	return out.Evidence, nil
+}
+
+// above is the query for what leaves out the changes up to a generation.
+func above(generation uint32) string {
+	if generation == 0 {
+		return ""
+	}
+	return "?from=" + strconv.FormatUint(uint64(generation), 10)
 }

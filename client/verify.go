@@ -11,25 +11,28 @@ import (
 )
 
 // Verify checks that the block is final, without trust in the node that gave it: its header is of
-// the chain and the validators made it final, the proposer signed it, and messages and commitment
-// are those that the header names (docs/protocol.md, blocks in JSON). strength is the least number
-// of finalize votes that the reader insists on; 0 means the threshold. The changes lead from
-// genesis' validator set to the set of the block. There are none while the set has never changed.
+// the chain and the validators made it final, the proposer signed it, and messages, commitment and
+// change are those that the header names (docs/protocol.md, blocks in JSON). strength is the least
+// number of finalize votes that the reader insists on; 0 means the threshold.
 //
-// Verify does not compare parent_hash with the block below, and does not verify the proof of the
-// commitment.
-func (b *Block) Verify(g *chain.Genesis, strength int, changes ...chain.ValidatorSetChange) error {
+// A block has no changes that lead to its set. So if the set has changed, from is [chain.Eras] that have
+// followed the changes, as a [Follower] does by itself. The change that the block carries is followed
+// too: blocks that are verified in their order need no changes from elsewhere.
+//
+// Verify does not compare parent_hash with the block below. It does not verify the proof of the
+// commitment, nor the endorsements of the change.
+func (b *Block) Verify(from chain.Trust, strength int) error {
 	if hash := b.Header.Hash(); hash != b.HeaderHash {
 		return fmt.Errorf("the header has hash %v, the block says %v", hash, b.HeaderHash)
 	}
 	if b.Header.Height == 0 {
-		return b.verifyGenesis(g)
+		return b.verifyGenesis(from)
 	}
 	if b.Certificate == nil || b.Signature == nil {
 		return errors.New("the block has no certificate or no signature of its proposer")
 	}
 	f := &chain.FinalBlock{
-		Block:    chain.Block{Header: b.Header, Signature: *b.Signature, Commitment: b.Commitment},
+		Block:    chain.Block{Header: b.Header, Signature: *b.Signature, Commitment: b.Commitment, Change: b.Change},
 		Messages: make([]chain.Message, len(b.Messages)),
 	}
 	for i, m := range b.Messages {
@@ -38,26 +41,30 @@ func (b *Block) Verify(g *chain.Genesis, strength int, changes ...chain.Validato
 		}
 		f.Messages[i] = m.Message
 	}
-	set, err := g.SetAt(b.Header.Height, changes...)
+	eras := from.Eras()
+	set, err := eras.SetAt(b.Header.Height)
 	if err != nil {
 		return err
 	}
-	if err := b.Certificate.VerifyFinal(&b.Header, g.ChainID, set, strength); err != nil {
+	if err := b.Certificate.VerifyFinal(&b.Header, eras.ChainID(), set, strength); err != nil {
 		return err
 	}
-	if epoch := b.Header.Height / uint64(g.Parameters.BeaconInterval); b.Commitment != nil && b.Commitment.Epoch != epoch {
-		return fmt.Errorf("commitment of epoch %d in a block of epoch %d", b.Commitment.Epoch, epoch)
+	err = errors.Join(f.VerifySignature(set), f.CheckCommitment(), f.CheckChange(), b.Header.CheckMessages(f.Messages))
+	if err != nil || b.Change == nil {
+		return err
 	}
-	return errors.Join(f.VerifySignature(set), f.CheckCommitment(), b.Header.CheckMessages(f.Messages))
+	return eras.Follow(chain.ValidatorSetChange{Header: b.Header, Certificate: *b.Certificate, Next: *b.Change.Next.Set()})
 }
 
 // verifyGenesis checks block 0, which follows from the genesis document alone.
-func (b *Block) verifyGenesis(g *chain.Genesis) error {
-	if b.Header != g.Header() {
+func (b *Block) verifyGenesis(from chain.Trust) error {
+	if first := from.Eras().First(); first.Height != 0 {
+		return fmt.Errorf("block 0 is %w, height %d: verify it with the genesis document", chain.ErrBelowTrust, first.Height)
+	} else if b.HeaderHash != first.Hash {
 		return errors.New("block 0 is not that of the genesis document")
 	}
-	if b.Certificate != nil || b.Signature != nil || b.Commitment != nil || len(b.Messages) > 0 {
-		return errors.New("block 0 has neither signature, commitment, certificate nor messages")
+	if b.Certificate != nil || b.Signature != nil || b.Commitment != nil || b.Change != nil || len(b.Messages) > 0 {
+		return errors.New("block 0 has neither signature, commitment, change, certificate nor messages")
 	}
 	return nil
 }
@@ -99,8 +106,8 @@ func (c *Client) proof(ctx context.Context, path string) (*Proof, error) {
 
 // Verify checks the proof, without trust in the node that gave it: a final header names the root as
 // the state after the height, and the way from that root leads to the message, or to where it would
-// be. strength and changes are as for [Block.Verify].
-func (p *Proof) Verify(g *chain.Genesis, strength int, changes ...chain.ValidatorSetChange) error {
+// be. from and strength are as for [Block.Verify].
+func (p *Proof) Verify(from chain.Trust, strength int) error {
 	if !p.Certified || p.Header == nil || p.Certificate == nil {
 		return fmt.Errorf("no header certifies the state after height %d: ask for the state height of a final header", p.Height)
 	}
@@ -115,9 +122,10 @@ func (p *Proof) Verify(g *chain.Genesis, strength int, changes ...chain.Validato
 	if included != p.Included {
 		return fmt.Errorf("included is %v, the proof shows %v", p.Included, included)
 	}
-	set, err := g.SetAt(p.Header.Height, changes...)
+	eras := from.Eras()
+	set, err := eras.SetAt(p.Header.Height)
 	if err != nil {
 		return err
 	}
-	return p.Certificate.VerifyFinal(p.Header, g.ChainID, set, strength)
+	return p.Certificate.VerifyFinal(p.Header, eras.ChainID(), set, strength)
 }

@@ -143,7 +143,7 @@ func (b *backend) Message(ctx context.Context, id chain.Hash) (*server.MessageSt
 }
 
 // Receipts returns the receipts of those messages that are final.
-func (b *backend) Receipts(ctx context.Context, ids []chain.Hash) ([]*chain.Receipt, error) {
+func (b *backend) Receipts(ctx context.Context, ids []chain.Hash, from uint32) ([]*chain.Receipt, error) {
 	ctx, cancel := context.WithTimeout(ctx, repairPatience)
 	defer cancel()
 	places := make([]ledger.Place, len(ids))
@@ -156,7 +156,7 @@ func (b *backend) Receipts(ctx context.Context, ids []chain.Hash) ([]*chain.Rece
 			places[i] = ledger.Place{Height: r.Height, Index: int(r.Index)}
 		}
 	}
-	receipts, err := b.ledger.Receipts(ctx, places, 0)
+	receipts, err := b.ledger.Receipts(ctx, places, from)
 	return receipts, b.readError(err)
 }
 
@@ -257,8 +257,7 @@ func tolerance(n, t int) server.Tolerance {
 
 // Status returns the node's view of itself and of the chain.
 func (b *backend) Status() server.Status {
-	tip, pool := b.ledger.Tip(), b.pool.Stats()
-	set, _ := b.ledger.Sets().At(tip.Height() + 1) // not the open one, which may be a height ahead
+	tip, set, pool := b.ledger.Tip(), b.ledger.Sets().Open(), b.pool.Stats()
 	state, _ := b.state.Newest()
 	out := server.Status{
 		ChainID: b.genesis.ChainID, Node: b.name, PublicKey: b.self, Role: b.role(), Ready: true,
@@ -320,10 +319,48 @@ func (b *backend) Validators(_ context.Context, height uint64) (*server.Validato
 	return out, nil
 }
 
-// Evidence returns the stored evidence, oldest first.
-func (b *backend) Evidence(ctx context.Context, limit int) ([]chain.Evidence, error) {
+// Changes returns the changes of the validator set with the final blocks that carry them.
+func (b *backend) Changes(ctx context.Context, from uint32, limit int) (out []chain.FinalChange, err error) {
+	ctx, cancel := context.WithTimeout(ctx, repairPatience)
+	defer cancel()
+	for generation := from; len(out) < limit; generation++ {
+		_, height, ok := b.ledger.Sets().ByGeneration(generation)
+		if !ok {
+			break
+		}
+		head, err := b.ledger.Head(ctx, height)
+		if err != nil {
+			return nil, b.readError(err)
+		}
+		c, err := b.ledger.Certificate(ctx, height)
+		if err != nil {
+			return nil, b.readError(err)
+		}
+		change, err := chain.NewFinalChange(head, c)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, *change)
+	}
+	return out, nil
+}
+
+// Evidence returns the stored evidence, oldest first, with the changes up to the set of its height.
+func (b *backend) Evidence(ctx context.Context, limit int, from uint32) ([]*chain.EvidenceDocument, error) {
 	found, err := b.store.Evidence(ctx, limit)
-	return found, b.readError(err)
+	if err != nil {
+		return nil, b.readError(err)
+	}
+	out := make([]*chain.EvidenceDocument, len(found))
+	for i := range found {
+		e := &found[i]
+		changes, err := b.ledger.ChangesTo(ctx, min(e.First.Height, b.ledger.Height()+1), from)
+		if err != nil {
+			return nil, b.readError(err)
+		}
+		out[i] = e.Document(changes)
+	}
+	return out, nil
 }
 
 // farBehind is the lag, in heights, from which on a node is not ready.
@@ -383,12 +420,10 @@ const (
 
 // role is what the node is at the next height.
 func (b *backend) role() string {
-	next := b.ledger.Height() + 1
-	set, _ := b.ledger.Sets().At(next)
 	switch {
-	case set.Index(b.self) < 0:
+	case b.ledger.Sets().Open().Index(b.self) < 0:
 		return roleObserver
-	case next < b.voter.VotesFrom():
+	case b.ledger.Height()+1 < b.voter.VotesFrom():
 		return roleRejoining
 	default:
 		return roleValidator

@@ -54,7 +54,7 @@ is printed as JSON, for diseq evidence verify.`,
 }
 
 // findEvidence compares every two chains and pairs the votes at the heights at which they part.
-func findEvidence(ctx context.Context, g *chain.Genesis, stores []*store.Store) ([]chain.Evidence, error) {
+func findEvidence(ctx context.Context, g *chain.Genesis, stores []*store.Store) ([]*chain.EvidenceDocument, error) {
 	heights := map[uint64]bool{}
 	shared := stores[0].Height()
 	for i, a := range stores {
@@ -73,8 +73,22 @@ func findEvidence(ctx context.Context, g *chain.Genesis, stores []*store.Store) 
 	if len(heights) == 0 {
 		return nil, fmt.Errorf("no fork: the directories have the same blocks up to height %d", shared)
 	}
-	set, votes, known := g.Set(), []chain.Vote(nil), map[chain.Vote]bool{}
+	type accusation struct {
+		chain.Evidence
+		changes []chain.ValidatorSetChange
+	}
+	var found []accusation
 	for height := range heights {
+		// Below it the chains are the same: any of them tells the set of this height.
+		eras, changes, err := follow(ctx, g, stores[slices.IndexFunc(stores, func(s *store.Store) bool { return s.Height() >= height })], height)
+		if err != nil {
+			return nil, err
+		}
+		set, err := eras.SetAt(height)
+		if err != nil {
+			return nil, err
+		}
+		votes, known := []chain.Vote(nil), map[chain.Vote]bool{}
 		for _, s := range stores {
 			certificates, err := behind(ctx, s, height)
 			if err != nil {
@@ -89,17 +103,63 @@ func findEvidence(ctx context.Context, g *chain.Genesis, stores []*store.Store) 
 				}
 			}
 		}
-	}
-	found := []chain.Evidence{}
-	for i, a := range votes {
-		for _, b := range votes[:i] {
-			if e, ok := chain.NewEvidence(g.ChainID, set, a, b); ok && e.Verify(g.ChainID, set) == nil {
-				found = append(found, e)
+		for i, a := range votes {
+			for _, b := range votes[:i] {
+				if e, ok := chain.NewEvidence(g.ChainID, set, a, b); ok && e.Verify(g.ChainID, set) == nil {
+					found = append(found, accusation{e, changes})
+				}
 			}
 		}
 	}
-	slices.SortFunc(found, func(a, b chain.Evidence) int { return bytes.Compare(a.Encode(), b.Encode()) })
-	return found, nil
+	slices.SortFunc(found, func(a, b accusation) int { return bytes.Compare(a.Encode(), b.Encode()) })
+	out := make([]*chain.EvidenceDocument, len(found))
+	for i := range found {
+		out[i] = found[i].Document(found[i].changes)
+	}
+	return out, nil
+}
+
+// follow returns the validator sets of a chain up to a height, with the changes that lead there. The
+// hash of each set stands in the headers of its heights, so that few of them are read.
+func follow(ctx context.Context, g *chain.Genesis, s *store.Store, height uint64) (*chain.Eras, []chain.ValidatorSetChange, error) {
+	eras, changes := g.Eras(), []chain.ValidatorSetChange(nil)
+	for {
+		now := eras.Checkpoint()
+		hash := now.Set.Hash()
+		var failed error
+		n := sort.Search(int(height-1-now.Height), func(i int) bool {
+			b, err := s.Head(ctx, now.Height+1+uint64(i))
+			if err != nil {
+				failed = errors.Join(failed, err)
+				return true
+			}
+			return b.Header.NextValidatorsHash != hash
+		})
+		at := now.Height + 1 + uint64(n)
+		if failed != nil || at >= height {
+			return eras, changes, failed
+		}
+		b, err := s.Head(ctx, at)
+		if err != nil {
+			return nil, nil, err
+		}
+		c, err := s.Certificate(ctx, at)
+		if err != nil {
+			return nil, nil, err
+		}
+		final, err := chain.NewFinalChange(b, c)
+		if err != nil {
+			return nil, nil, err
+		}
+		entry, err := final.Entry()
+		if err == nil {
+			err = eras.Follow(entry)
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("block %d: %w", at, err)
+		}
+		changes = append(changes, entry)
+	}
 }
 
 // parting returns the lowest height at which two chains have different blocks, common+1 if they are

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"math"
 	"strconv"
 	"strings"
 
@@ -13,24 +14,34 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// gets are the subcommands of get, and how each of them reads.
+// gets are the subcommands of get, and how each of them reads. An argument in brackets may be left out:
+// it is empty then.
 var gets = []struct {
 	use, short, example string
-	read                func(ctx context.Context, c *client.Client, arg string) (any, error)
+	read                func(ctx context.Context, c *client.Client, q query) (any, error)
 }{
 	{"message ID", "The state of a message", "message 28dadf62a2991e506bb60a90b5afbb5df16c9d7ae0fe9d3074a75c534afa23a5", getMessage},
 	{"receipt ID", "The receipt of a final message", `receipt "$(head -1 ids.txt)" > receipt.json`, getReceipt},
 	{"block HEIGHT|latest", "A final block with its messages", "block latest", getBlock},
 	{"proof ID", "The proof that a message is, or is not, in the newest state that is certified", "proof ID > proof.json", getProof},
-	{"validators HEIGHT", "The validator set in force at a height", "validators 1", getValidators},
+	{"validators [HEIGHT]", "The validator set in force at a height, by default the next one", "validators 1", getValidators},
+	{"changes [GENERATION]", "The changes of the validator set, from the one to a generation on", "changes > changes.json", getChanges},
 	{"status", "The node's view of itself and of the chain", "status", getStatus},
 	{"ready", "Whether the node has caught up; asked on its operations listener", "ready -u http://127.0.0.1:18280", getReady},
 	{"genesis", "The genesis document that the node has", "genesis", getGenesis},
 	{"evidence", "The evidence of broken rules that the node has", "evidence > evidence.json", getEvidence},
 }
 
+// query is what a subcommand asks for. from is the generation of the set that a reader has: receipts and
+// evidence then leave out the changes up to it.
+type query struct {
+	arg  string
+	from uint32
+}
+
 func newGet() *cobra.Command {
 	var r remote
+	var from uint32
 	cmd := &cobra.Command{
 		Use:     "get",
 		Short:   "Read a message, a receipt, a block, or the state of a node",
@@ -42,10 +53,13 @@ func newGet() *cobra.Command {
 	r.register(cmd.PersistentFlags())
 	for _, g := range gets {
 		args := cobra.NoArgs
-		if strings.Contains(g.use, " ") {
+		switch name, arg, _ := strings.Cut(g.use, " "); {
+		case strings.HasPrefix(arg, "["):
+			args = cobra.MaximumNArgs(1)
+		case name != g.use:
 			args = cobra.ExactArgs(1)
 		}
-		cmd.AddCommand(&cobra.Command{
+		sub := &cobra.Command{
 			Use: g.use, Short: g.short, Example: "  diseq get " + g.example, Args: args,
 			RunE: func(cmd *cobra.Command, args []string) error {
 				c, err := r.open(cmd.ErrOrStderr(), cmd.CommandPath())
@@ -54,38 +68,43 @@ func newGet() *cobra.Command {
 				}
 				ctx, cancel := context.WithTimeout(cmd.Context(), r.timeout)
 				defer cancel()
-				v, err := g.read(ctx, c, append(args, "")[0])
+				v, err := g.read(ctx, c, query{append(args, "")[0], from})
 				if err != nil {
 					return err
 				}
 				return printJSON(cmd.OutOrStdout(), v)
 			},
-		})
+		}
+		if sub.Name() == "receipt" || sub.Name() == "evidence" {
+			sub.Flags().Uint32Var(&from, "from", 0,
+				"leave out the changes of the validators up to this generation, for readers with a checkpoint of it")
+		}
+		cmd.AddCommand(sub)
 	}
 	return cmd
 }
 
-func getMessage(ctx context.Context, c *client.Client, arg string) (any, error) {
-	id, err := parseID(arg)
+func getMessage(ctx context.Context, c *client.Client, q query) (any, error) {
+	id, err := parseID(q.arg)
 	if err != nil {
 		return nil, err
 	}
 	return c.Message(ctx, id)
 }
 
-func getReceipt(ctx context.Context, c *client.Client, arg string) (any, error) {
-	id, err := parseID(arg)
+func getReceipt(ctx context.Context, c *client.Client, q query) (any, error) {
+	id, err := parseID(q.arg)
 	if err != nil {
 		return nil, err
 	}
-	return c.Receipt(ctx, id)
+	return c.ReceiptAbove(ctx, id, q.from)
 }
 
-func getBlock(ctx context.Context, c *client.Client, arg string) (any, error) {
-	if arg == "latest" {
+func getBlock(ctx context.Context, c *client.Client, q query) (any, error) {
+	if q.arg == "latest" {
 		return c.LatestBlock(ctx)
 	}
-	height, err := parseHeight(arg)
+	height, err := parseHeight(q.arg)
 	if err != nil {
 		return nil, err
 	}
@@ -93,8 +112,8 @@ func getBlock(ctx context.Context, c *client.Client, arg string) (any, error) {
 }
 
 // getProof asks for the state that the newest header certifies: a newer one proves nothing yet.
-func getProof(ctx context.Context, c *client.Client, arg string) (any, error) {
-	id, err := parseID(arg)
+func getProof(ctx context.Context, c *client.Client, q query) (any, error) {
+	id, err := parseID(q.arg)
 	if err != nil {
 		return nil, err
 	}
@@ -105,28 +124,58 @@ func getProof(ctx context.Context, c *client.Client, arg string) (any, error) {
 	return c.ProofAt(ctx, id, latest.Header.StateHeight)
 }
 
-func getValidators(ctx context.Context, c *client.Client, arg string) (any, error) {
-	height, err := parseHeight(arg)
+func getValidators(ctx context.Context, c *client.Client, q query) (any, error) {
+	if q.arg == "" {
+		return c.NextValidators(ctx)
+	}
+	height, err := parseHeight(q.arg)
 	if err != nil {
 		return nil, err
 	}
 	return c.Validators(ctx, height)
 }
 
-func getStatus(ctx context.Context, c *client.Client, _ string) (any, error) { return c.Status(ctx) }
+// changesAtOnce is what a node gives at a time.
+const changesAtOnce = 100
+
+// getChanges asks for page after page.
+func getChanges(ctx context.Context, c *client.Client, q query) (any, error) {
+	from := uint32(1)
+	if q.arg != "" {
+		n, err := strconv.ParseUint(q.arg, 10, 32)
+		if err != nil || n == 0 {
+			return nil, usagef("generation %q: want a number from 1 to %d", q.arg, uint32(math.MaxUint32))
+		}
+		from = uint32(n)
+	}
+	all := []chain.FinalChange{}
+	for {
+		page, next, err := c.Changes(ctx, from, changesAtOnce)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page...)
+		if next <= from || len(page) == 0 {
+			return map[string]any{"changes": all, "next": nil}, nil
+		}
+		from = next
+	}
+}
+
+func getStatus(ctx context.Context, c *client.Client, _ query) (any, error) { return c.Status(ctx) }
 
 // getReady fails with the reason why the node is not ready, so that the exit code is a health check
 // where there is no other tool.
-func getReady(ctx context.Context, c *client.Client, _ string) (any, error) {
+func getReady(ctx context.Context, c *client.Client, _ query) (any, error) {
 	return map[string]any{"ready": true}, c.Ready(ctx)
 }
 
-func getGenesis(ctx context.Context, c *client.Client, _ string) (any, error) { return c.Genesis(ctx) }
+func getGenesis(ctx context.Context, c *client.Client, _ query) (any, error) { return c.Genesis(ctx) }
 
-func getEvidence(ctx context.Context, c *client.Client, _ string) (any, error) {
-	held, err := c.Evidence(ctx)
+func getEvidence(ctx context.Context, c *client.Client, q query) (any, error) {
+	held, err := c.EvidenceAbove(ctx, q.from)
 	if held == nil {
-		held = []chain.Evidence{}
+		held = []chain.EvidenceDocument{}
 	}
 	return map[string]any{"evidence": held}, err
 }

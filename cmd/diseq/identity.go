@@ -114,6 +114,15 @@ func writeFile(path string, content []byte) error {
 	return os.Rename(fresh, path)
 }
 
+// writeJSON replaces a file whole or not at all.
+func writeJSON(path string, v any) error {
+	out, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(path, append(out, '\n'))
+}
+
 func printJSON(w io.Writer, v any) error {
 	out, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {

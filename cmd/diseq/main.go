@@ -88,7 +88,7 @@ func newRoot() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.AddCommand(
-		newNode(), newDevnet(), newInit(), newGenesis(), newInitNetwork(), newSubmit(), newGet(), newTail(), newVerify(), newEvidence(),
+		newNode(), newDevnet(), newInit(), newGenesis(), newInitNetwork(), newSubmit(), newGet(), newTail(), newVerify(), newCheckpoint(), newEvidence(),
 		newBench(), newVersion(),
 	)
 	return root

@@ -24,15 +24,24 @@ func TestRefusedDocumentsAreRefused(t *testing.T) {
 	receipt := filepath.Join(dir, "receipt.json")
 	r := documenttest.Read(t, refusedFile, "receipt").Accepted[0]
 	must(t, os.WriteFile(receipt, r.Bytes(), 0o600))
-	samples := documenttest.Read(t, refusedFile, "receipt", "block", "proof", "evidence", "genesis", "identity")
+	checkpoint, short := filepath.Join(dir, "checkpoint.json"), filepath.Join(dir, "short.json")
+	must(t, os.WriteFile(checkpoint, documenttest.Read(t, refusedFile, "checkpoint").Accepted[0].Bytes(), 0o600))
+	must(t, os.WriteFile(short, documenttest.Read(t, refusedFile, "receipt from checkpoint").Accepted[0].Bytes(), 0o600))
+	samples := documenttest.Read(t, refusedFile, "receipt", "block", "proof", "changes", "evidence", "genesis", "identity",
+		"checkpoint", "receipt from checkpoint")
 	documenttest.Check(t, samples, func(s documenttest.Sample) error {
 		if s.Kind == "evidence" && s.Why == "a list" {
 			return errors.New("a list of evidence is read as such")
 		}
+		if s.Why == "of the genesis document" {
+			return nil // the receipt here is of a later set
+		}
 		must(t, os.WriteFile(path, s.Bytes(), 0o600))
 		args := map[string][]string{
 			"receipt": {"verify", path, "--genesis", genesis}, "block": {"verify", path, "--genesis", genesis},
-			"proof": {"verify", path, "--genesis", genesis}, "evidence": {"evidence", "verify", path, "--genesis", genesis},
+			"changes": {"verify", path, "--genesis", genesis}, "receipt from checkpoint": {"verify", path, "--checkpoint", checkpoint},
+			"checkpoint": {"verify", short, "--checkpoint", path},
+			"proof":      {"verify", path, "--genesis", genesis}, "evidence": {"evidence", "verify", path, "--genesis", genesis},
 			"genesis": {"verify", receipt, "--genesis", path}, "identity": {"genesis", "--chain-id", "c", "--threshold", "1", path},
 		}[s.Kind]
 		o := diseq(t, "", args...)

@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/diseq/diseq/client"
 	"github.com/diseq/diseq/internal/document"
@@ -17,51 +18,89 @@ import (
 	"github.com/diseq/diseq/node/consensus"
 )
 
-func readGenesis(path string) (g *chain.Genesis, err error) {
+func readGenesis(path string) (*chain.Genesis, error) {
 	if path == "" {
 		return nil, usagef("--genesis is required")
 	}
+	return readDocument(path, chain.ReadGenesis)
+}
+
+func readDocument[T any](path string, read func(io.Reader) (T, error)) (v T, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return v, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if g, err = chain.ReadGenesis(f); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	if v, err = read(f); err != nil {
+		return v, fmt.Errorf("%s: %w", path, err)
 	}
-	return g, nil
+	return v, nil
+}
+
+// trust are the flags that say what a reader believes.
+type trust struct{ genesis, checkpoint string }
+
+func (t *trust) register(f *pflag.FlagSet) {
+	f.StringVar(&t.genesis, "genesis", "", "the genesis document")
+	f.StringVar(&t.checkpoint, "checkpoint", "", "a checkpoint that diseq checkpoint wrote, in the place of the genesis document")
+}
+
+// read returns what the reader believes, and a function that names the validators that it has names of.
+func (t *trust) read() (eras *chain.Eras, nameOf func(chain.PublicKey) string, err error) {
+	switch {
+	case (t.genesis == "") == (t.checkpoint == ""):
+		return nil, nil, usagef("one of --genesis and --checkpoint is required")
+	case t.genesis != "":
+		g, err := readGenesis(t.genesis)
+		if err != nil {
+			return nil, nil, err
+		}
+		return g.Eras(), g.NameOf, nil
+	}
+	c, err := readDocument(t.checkpoint, chain.ReadCheckpoint)
+	if err != nil {
+		return nil, nil, err
+	}
+	return c.Eras(), func(key chain.PublicKey) string { return key.String()[:16] }, nil
 }
 
 // maxReceiptBytes is what chain.ReadReceipt allows.
 const maxReceiptBytes = 64 << 20
 
 func newVerify() *cobra.Command {
-	var genesis string
+	var from trust
 	var strength int
 	cmd := &cobra.Command{
-		Use:   "verify FILE|- --genesis FILE",
+		Use:   "verify FILE|- --genesis FILE | --checkpoint FILE",
 		Short: "Verify receipts, blocks and proofs offline",
-		Long: `Verify what a node says with nothing but the genesis document: no node is asked.
+		Long: `Verify what a node says with nothing but the genesis document or a checkpoint: no node is asked.
 
 - A receipt proves that its message is final.
 - A block proves that it is final, with its messages.
 - A proof proves that a message is, or is not, in the blocks up to a height.
+- Changes, as diseq get changes prints them, prove which validators decided which heights.
 
 The file holds one document, or several of them one after the other, as diseq submit --lines --wait and diseq tail print them. The
 command prints one verdict for each. It exits with 0 if every document is verified, otherwise with 1. A document that two programs could
 read differently is refused: a name in other letters or twice, base64 with line breaks, an unknown member of a receipt.
 
-The genesis document is what you trust. Take it from the operators of the chain, not from the person who gave you the receipt.
+The validators of a chain may change. Each set is believed only once the set before it has voted for it. A receipt brings the changes
+that lead to its block. A block or a proof does not: put the changes, or every block since the start, before it in the file.
+
+The genesis document is what you trust. Take it from the operators of the chain, not from the person who gave you the receipt. A
+checkpoint is trusted in the same way: it is short however often the validators have changed, and what stolen keys of validators that
+left before it sign is refused. With it, documents at or below its height cannot be verified.
 
 --strength asks for more signatures than the chain's threshold. With a certificate of all n validators, finality holds on any network
 unless as many validators as the threshold are malicious. The verdict says how many that is for the document at hand. If the chain has a
 synchrony wait, the verdict also says what the wait adds.`,
 		Example: "  diseq verify receipt.json --genesis genesis.json\n" +
 			"  diseq get receipt ID | diseq verify - --genesis genesis.json --strength 4\n" +
-			"  diseq submit --lines --wait orders.txt > receipts.jsonl && diseq verify receipts.jsonl --genesis genesis.json",
+			"  diseq submit --lines --wait orders.txt > receipts.jsonl && diseq verify receipts.jsonl --genesis genesis.json\n" +
+			"  (diseq get changes; diseq get block latest) | diseq verify - --checkpoint checkpoint.json",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			g, err := readGenesis(genesis)
+			eras, _, err := from.read()
 			if err != nil {
 				return err
 			}
@@ -73,17 +112,17 @@ synchrony wait, the verdict also says what the wait adds.`,
 				return err
 			}
 			defer func() { _ = in.Close() }() // it was only read
-			return verifyAll(cmd.OutOrStdout(), g, strength, args[0], in)
+			return verifyAll(cmd.OutOrStdout(), &verifier{eras, strength}, args[0], in)
 		},
 	}
-	cmd.Flags().StringVar(&genesis, "genesis", "", "the genesis document")
+	from.register(cmd.Flags())
 	cmd.Flags().IntVar(&strength, "strength", 0, "the least number of signatures; 0 for the chain's threshold")
 	return cmd
 }
 
 // verifyAll prints a verdict for each document in the file at path. If the file has one document
 // only, the error says why it is not verified.
-func verifyAll(out io.Writer, g *chain.Genesis, strength int, path string, in io.Reader) error {
+func verifyAll(out io.Writer, v *verifier, path string, in io.Reader) error {
 	d := newDocuments(in)
 	count, failed := 0, 0
 	for more := true; more; more = d.more() {
@@ -92,7 +131,7 @@ func verifyAll(out io.Writer, g *chain.Genesis, strength int, path string, in io
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
-		verdict, err := verifyOne(g, strength, text)
+		verdict, err := v.verify(text)
 		if err != nil {
 			if count == 0 && !d.more() {
 				return fmt.Errorf("%s: %w", path, err)
@@ -161,70 +200,111 @@ func (d *documents) next() ([]byte, error) {
 	return text, d.lines.Err()
 }
 
-// verifyOne returns the verdict about one document, or why it is not verified.
-func verifyOne(g *chain.Genesis, strength int, text []byte) (string, error) {
+// A verifier judges documents of one chain, and follows the changes of its validator set that they
+// bring.
+type verifier struct {
+	eras     *chain.Eras
+	strength int
+}
+
+// verify returns the verdict about one document, or why it is not verified.
+func (v *verifier) verify(text []byte) (string, error) {
 	var kind struct {
-		HeaderHash *string   `json:"header_hash"`
-		Proof      *struct{} `json:"proof"`
+		HeaderHash *string     `json:"header_hash"`
+		Proof      *struct{}   `json:"proof"`
+		Changes    *[]struct{} `json:"changes"`
 	}
-	// if it is none of the two, reading it as a receipt says what is wrong
+	// if it is none of these, reading it as a receipt says what is wrong
 	_ = document.UnmarshalAnswer(text, &kind)
 	switch {
 	case kind.HeaderHash != nil:
-		return verifyBlock(g, strength, text)
+		return v.block(text)
 	case kind.Proof != nil:
-		return verifyProof(g, strength, text)
+		return v.proof(text)
+	case kind.Changes != nil:
+		return v.changes(text)
 	}
-	return verifyReceipt(g, strength, text)
+	return v.receipt(text)
 }
 
 func notVerified(err error) error { return fmt.Errorf("not verified: %w", err) }
 
-func verifyReceipt(g *chain.Genesis, strength int, text []byte) (string, error) {
+func (v *verifier) receipt(text []byte) (string, error) {
 	r, err := chain.ReadReceipt(bytes.NewReader(text))
 	if err != nil {
 		return "", err
 	}
-	if err := r.Verify(g, strength); err != nil {
+	if err := r.Verify(v.eras, v.strength); err != nil {
 		return "", notVerified(err)
 	}
-	set, err := g.SetAt(r.Height, r.ValidatorChanges...)
-	if err != nil {
-		return "", notVerified(err)
-	}
-	return fmt.Sprintf("verified: message %v is number %d of block %d of chain %s, %s",
-		r.Message.ID, r.Index, r.Height, r.ChainID, finality(set, &r.Certificate)), nil
+	final, err := v.finality(r.Height, &r.Certificate)
+	return fmt.Sprintf("verified: message %v is number %d of block %d of chain %s, %s", r.Message.ID, r.Index, r.Height, r.ChainID, final), err
 }
 
-func verifyBlock(g *chain.Genesis, strength int, text []byte) (string, error) {
+func (v *verifier) block(text []byte) (string, error) {
 	b := &client.Block{}
 	if err := document.UnmarshalAnswer(text, b); err != nil {
 		return "", fmt.Errorf("block: %w: %w", chain.ErrMalformed, err)
 	}
-	if err := b.Verify(g, strength); err != nil {
+	if err := b.Verify(v.eras, v.strength); err != nil {
 		return "", notVerified(err)
 	}
 	if b.Certificate == nil {
-		return fmt.Sprintf("verified: block 0 of chain %s is %v, as the genesis document has it", g.ChainID, b.HeaderHash), nil
+		return fmt.Sprintf("verified: block 0 of chain %s is %v, as the genesis document has it", v.eras.ChainID(), b.HeaderHash), nil
+	}
+	final, err := v.finality(b.Header.Height, b.Certificate)
+	if b.Change != nil {
+		final += "; " + inForce(v.eras)
 	}
 	return fmt.Sprintf("verified: block %d of chain %s is %v with %d messages, %s",
-		b.Header.Height, g.ChainID, b.HeaderHash, len(b.Messages), finality(g.Set(), b.Certificate)), nil
+		b.Header.Height, v.eras.ChainID(), b.HeaderHash, len(b.Messages), final), err
 }
 
-func verifyProof(g *chain.Genesis, strength int, text []byte) (string, error) {
+func (v *verifier) proof(text []byte) (string, error) {
 	p := &client.Proof{}
 	if err := document.UnmarshalAnswer(text, p); err != nil {
 		return "", fmt.Errorf("proof: %w: %w", chain.ErrMalformed, err)
 	}
-	if err := p.Verify(g, strength); err != nil {
+	if err := p.Verify(v.eras, v.strength); err != nil {
 		return "", notVerified(err)
 	}
 	what := "is in none of the blocks"
 	if p.Included {
 		what = "is in one of the blocks"
 	}
+	final, err := v.finality(p.Header.Height, p.Certificate)
 	return fmt.Sprintf("verified: message %v %s up to %d of chain %s, by the state root in block %d, %s",
-		p.ID, what, p.Height, g.ChainID, p.Header.Height, finality(g.Set(), p.Certificate)), nil
+		p.ID, what, p.Height, v.eras.ChainID(), p.Header.Height, final), err
+}
+
+// changes verifies what GET /v1/changes answers, or several answers in one.
+func (v *verifier) changes(text []byte) (string, error) {
+	var page struct {
+		Changes []chain.FinalChange `json:"changes"`
+	}
+	if err := document.UnmarshalAnswer(text, &page); err != nil {
+		return "", fmt.Errorf("changes: %w: %w", chain.ErrMalformed, err)
+	}
+	if err := v.eras.FollowFinal(page.Changes...); err != nil {
+		return "", notVerified(err)
+	}
+	return fmt.Sprintf("verified: %d changes of the validators of chain %s; %s", len(page.Changes), v.eras.ChainID(), inForce(v.eras)), nil
+}
+
+// inForce names the newest set that is known.
+func inForce(eras *chain.Eras) string {
+	c := eras.Checkpoint()
+	return fmt.Sprintf("above block %d there are %d validators, threshold %d, generation %d",
+		c.Height, len(c.Set.Validators), c.Set.Threshold, c.Set.Generation)
+}
+
+// finality says by how many validators of the set in force a block is final.
+func (v *verifier) finality(height uint64, c *chain.ReceiptCertificate) (string, error) {
+	set, err := v.eras.SetAt(height)
+	if err != nil {
+		return "", err
+	}
+	return finality(set, c), nil
 }
 
 // finality says by how many validators of the set in force a block is final, and how many malicious
@@ -262,17 +342,20 @@ var ruleTexts = map[chain.Rule]string{
 }
 
 func newEvidenceVerify() *cobra.Command {
-	var genesis string
+	var from trust
 	cmd := &cobra.Command{
-		Use:   "verify FILE|- --genesis FILE",
+		Use:   "verify FILE|- --genesis FILE | --checkpoint FILE",
 		Short: "Verify evidence offline and name who broke which rule",
 		Long: `Verify evidence: pairs of votes that no honest validator signs. FILE holds one piece, a list of them, or the answer of
 GET /v1/evidence. For each piece one line names the validator and the rule it broke; the first that is not true ends it with
-exit code 1 and the reason.`,
+exit code 1 and the reason.
+
+A piece brings the changes of the validators up to its height, so the key of a validator that has left is convicted too. Such a key may
+have been stolen after the validator left: the line then says when its set was replaced.`,
 		Example: "  diseq evidence verify evidence.json --genesis genesis.json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			g, err := readGenesis(genesis)
+			eras, nameOf, err := from.read()
 			if err != nil {
 				return err
 			}
@@ -284,15 +367,24 @@ exit code 1 and the reason.`,
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
-			set := g.Set()
+			// All of them first: a later piece may know of a later set.
+			verified, failed := 0, error(nil)
 			for i := range pieces {
-				e := &pieces[i]
-				if err := e.Verify(g.ChainID, set); err != nil {
-					return fmt.Errorf("piece %d is not evidence: %w", i, err)
+				if err := pieces[i].Verify(eras); err != nil {
+					failed = fmt.Errorf("piece %d is not evidence: %w", i, err)
+					break
 				}
-				v := e.First
-				_, err := fmt.Fprintf(cmd.OutOrStdout(), "verified: validator %d (%s, %v) broke rule %s at height %d round %d: %s\n",
-					v.Validator, g.Validators[v.Validator].Name, e.PublicKey, e.Rule, v.Height, v.Round, ruleTexts[e.Rule])
+				verified++
+			}
+			newest := eras.Checkpoint()
+			for i := range pieces[:verified] {
+				e := &pieces[i]
+				v, since := e.First, ""
+				if v.Height <= newest.Height {
+					since = fmt.Sprintf("; the validators have changed since, generation %d came with block %d", newest.Set.Generation, newest.Height)
+				}
+				_, err := fmt.Fprintf(cmd.OutOrStdout(), "verified: validator %d (%s, %v) broke rule %s at height %d round %d: %s%s\n",
+					v.Validator, nameOf(e.PublicKey), e.PublicKey, e.Rule, v.Height, v.Round, ruleTexts[e.Rule], since)
 				if err != nil {
 					return err
 				}
@@ -300,25 +392,25 @@ exit code 1 and the reason.`,
 			if len(pieces) == 0 {
 				_, err = fmt.Fprintln(cmd.OutOrStdout(), "no evidence: no validator is accused")
 			}
-			return err
+			return errors.Join(failed, err)
 		},
 	}
-	cmd.Flags().StringVar(&genesis, "genesis", "", "the genesis document")
+	from.register(cmd.Flags())
 	return cmd
 }
 
 // parseEvidence reads one piece, a list, or {"evidence":[...]}.
-func parseEvidence(raw []byte) ([]chain.Evidence, error) {
+func parseEvidence(raw []byte) ([]chain.EvidenceDocument, error) {
 	if bytes.HasPrefix(bytes.TrimLeft(raw, " \t\r\n"), []byte("[")) {
-		var list []chain.Evidence
+		var list []chain.EvidenceDocument
 		err := document.Unmarshal(raw, &list)
 		return list, err
 	}
-	var one chain.Evidence
+	var one chain.EvidenceDocument
 	err := document.Unmarshal(raw, &one)
 	if wrong, ok := errors.AsType[*document.Error](err); ok && wrong.Path == "/evidence" {
 		var answer struct {
-			Evidence []chain.Evidence `json:"evidence"`
+			Evidence []chain.EvidenceDocument `json:"evidence"`
 		}
 		err := document.Unmarshal(raw, &answer)
 		return answer.Evidence, err
@@ -326,5 +418,5 @@ func parseEvidence(raw []byte) ([]chain.Evidence, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []chain.Evidence{one}, nil
+	return []chain.EvidenceDocument{one}, nil
 }

@@ -84,3 +84,68 @@ func (n *network) receipt(t testing.TB, f *FinalBlock, index int, changes ...Val
 	}
 	return receipts[0]
 }
+
+// after returns the network of the set that comes after n's, on the chain of n.
+func (n *network) after(t testing.TB, members int, threshold uint32) *network {
+	t.Helper()
+	next := newNetwork(t, members, threshold)
+	next.set.Generation = n.set.Generation + 1
+	next.Genesis.ChainID = n.ChainID
+	return next
+}
+
+// named returns the set with names.
+func (n *network) named() *NextSet {
+	s := n.First()
+	s.Generation = n.set.Generation
+	return s
+}
+
+// blockAt makes a block at a height of the network's set, changed by alter before it is signed by as
+// many validators as the threshold.
+func (n *network) blockAt(height uint64, alter func(*FinalBlock)) *FinalBlock {
+	f := n.finalBlock(2)
+	f.Header.Height = height
+	if alter != nil {
+		alter(f)
+	}
+	f.Sign(n.keys[1])
+	signers := make([]int, n.Threshold)
+	for i := range signers {
+		signers[i] = i
+	}
+	f.Certificate = n.certificate(Finalize, f.Header.Height, 0, f.Hash(), signers...)
+	return f
+}
+
+// changeTo makes the block that changes the network's set to the next one.
+func (n *network) changeTo(next *network, height uint64) *FinalBlock {
+	return n.blockAt(height, func(f *FinalBlock) {
+		endorsers := make([]int, n.Threshold)
+		for i := range endorsers {
+			endorsers[i] = i
+		}
+		f.Change = n.change(next.named(), endorsers...)
+		f.Header.ChangeHash, f.Header.NextValidatorsHash = f.Change.Hash(), next.set.Hash()
+	})
+}
+
+// final returns the change that a block carries.
+func (f *FinalBlock) final(t testing.TB) *FinalChange {
+	t.Helper()
+	c, err := NewFinalChange(&f.Block, &f.Certificate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// entry returns the change that a block carries as receipts show it.
+func (f *FinalBlock) entry(t testing.TB) ValidatorSetChange {
+	t.Helper()
+	entry, err := f.final(t).Entry()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return entry
+}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -17,7 +18,7 @@ var update = flag.Bool("update", false, "write testdata/vectors.json anew")
 
 // encodings lists every type with a binary encoding: an example, and its decoder followed by its
 // encoder.
-func encodings(n *network) map[string]struct {
+func encodings(tb testing.TB, n *network) map[string]struct {
 	example []byte
 	recode  func([]byte) ([]byte, error)
 } {
@@ -31,6 +32,13 @@ func encodings(n *network) map[string]struct {
 		Nullifications: []Certificate{n.certificate(Nullify, 1, 1, Hash{}, 0, 1, 2)},
 	}
 	evidence, _ := NewEvidence(n.ChainID, n.set, n.vote(Nullify, 1, 2, Hash{}, 3), n.vote(Finalize, 1, 2, f.Hash(), 3))
+	next := n.after(tb, 7, 5).named()
+	change := n.change(next, 0, 1, 3)
+	endorsed := Endorse(n.keys[1], n.ChainID, next)
+	changing := f.Block
+	changing.Change = change
+	changing.Header.ChangeHash, changing.Header.NextValidatorsHash = change.Hash(), next.Set().Hash()
+	changing.Sign(n.keys[1])
 	status := &Status{Nonce: Hash{9}, Height: 1, Block: f.Hash()}
 	status.Sign(n.keys[0], n.ChainID)
 	const limit = 1 << 20
@@ -43,16 +51,19 @@ func encodings(n *network) map[string]struct {
 			m, err := DecodeMessages(b, limit)
 			return EncodeMessages(m), err
 		}},
-		"batch":       {batch.Encode(), recoder(func(b []byte) (*Batch, error) { return DecodeBatch(b, limit) })},
-		"vote":        {vote.Encode(), func(b []byte) ([]byte, error) { v, err := DecodeVote(b); return v.Encode(), err }},
-		"certificate": {f.Certificate.Encode(), recoder(DecodeCertificate)},
-		"commitment":  {f.Commitment.Encode(), recoder(DecodeCommitment)},
-		"header":      {f.Header.Encode(), recoder(DecodeHeader)},
-		"block":       {f.Block.Encode(), recoder(DecodeBlock)},
-		"final block": {f.Encode(), recoder(func(b []byte) (*FinalBlock, error) { return DecodeFinalBlock(b, limit) })},
-		"proposal":    {proposal.Encode(), recoder(DecodeProposal)},
-		"evidence":    {evidence.Encode(), recoder(DecodeEvidence)},
-		"status":      {status.Encode(), recoder(DecodeStatus)},
+		"batch":               {batch.Encode(), recoder(func(b []byte) (*Batch, error) { return DecodeBatch(b, limit) })},
+		"vote":                {vote.Encode(), func(b []byte) ([]byte, error) { v, err := DecodeVote(b); return v.Encode(), err }},
+		"certificate":         {f.Certificate.Encode(), recoder(DecodeCertificate)},
+		"commitment":          {f.Commitment.Encode(), recoder(DecodeCommitment)},
+		"header":              {f.Header.Encode(), recoder(DecodeHeader)},
+		"block":               {f.Block.Encode(), recoder(DecodeBlock)},
+		"block with a change": {changing.Encode(), recoder(DecodeBlock)},
+		"change":              {change.Encode(), recoder(DecodeChange)},
+		"endorsed":            {endorsed.Encode(), recoder(DecodeEndorsed)},
+		"final block":         {f.Encode(), recoder(func(b []byte) (*FinalBlock, error) { return DecodeFinalBlock(b, limit) })},
+		"proposal":            {proposal.Encode(), recoder(DecodeProposal)},
+		"evidence":            {evidence.Encode(), recoder(DecodeEvidence)},
+		"status":              {status.Encode(), recoder(DecodeStatus)},
 	}
 }
 
@@ -68,7 +79,7 @@ func recoder[T interface{ Encode() []byte }](decode func([]byte) (T, error)) fun
 
 // Promise 37.
 func TestEveryEncodingIsReadBackAndRefusedWhenCutOrExtended(t *testing.T) {
-	for name, e := range encodings(newNetwork(t, 4, 3)) {
+	for name, e := range encodings(t, newNetwork(t, 4, 3)) {
 		t.Run(name, func(t *testing.T) {
 			got, err := e.recode(e.example)
 			if err != nil || !bytes.Equal(got, e.example) {
@@ -93,7 +104,7 @@ func TestEveryEncodingIsReadBackAndRefusedWhenCutOrExtended(t *testing.T) {
 // Promise 37.
 func FuzzDecode(f *testing.F) {
 	n := newNetwork(f, 4, 3)
-	all := encodings(n)
+	all := encodings(f, n)
 	for _, e := range all {
 		f.Add(e.example)
 	}
@@ -128,15 +139,26 @@ func FuzzReadJSON(f *testing.F) {
 	changed, _ := json.Marshal(changedReceipt(f, n))
 	genesis, _ := json.Marshal(n.Genesis)
 	guilty, _ := NewEvidence(n.ChainID, n.set, n.vote(Nullify, 1, 2, Hash{}, 3), n.vote(Finalize, 1, 2, block.Hash(), 3))
-	evidence, _ := json.Marshal(guilty)
-	for _, document := range [][]byte{receipt, changed, genesis, evidence, []byte("null"), []byte("{}"), []byte(`{"evidence":[]}`)} {
+	evidence, _ := json.Marshal(guilty.Document(nil))
+	larger := n.after(f, 7, 5)
+	step := n.changeTo(larger, 1)
+	eras := n.Genesis.Eras()
+	if err := eras.Follow(step.entry(f)); err != nil {
+		f.Fatal(err)
+	}
+	checkpoint, _ := json.Marshal(eras.Checkpoint())
+	change, _ := json.Marshal(step.final(f))
+	short, _ := json.Marshal(n.receipt(f, larger.blockAt(2, nil), 1))
+	for _, document := range [][]byte{receipt, changed, genesis, evidence, checkpoint, change, short, []byte("null"), []byte("{}"), []byte(`{"evidence":[]}`)} {
 		f.Add(document)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if r, err := ReadReceipt(bytes.NewReader(b)); err == nil {
 			again(t, r, func(b []byte) (*Receipt, error) { return ReadReceipt(bytes.NewReader(b)) })
-			if r.Verify(n.Genesis, 0) == nil && !bytes.Equal(r.Message.Data, block.Messages[1].Data) {
-				t.Fatalf("a receipt for %q verifies", r.Message.Data)
+			for _, trust := range []Trust{n.Genesis, eras.Checkpoint(), eras} {
+				if r.Verify(trust, 0) == nil && !bytes.Equal(r.Message.Data, block.Messages[1].Data) {
+					t.Fatalf("a receipt for %q verifies", r.Message.Data)
+				}
 			}
 		}
 		if g, err := ReadGenesis(bytes.NewReader(b)); err == nil {
@@ -148,9 +170,21 @@ func FuzzReadJSON(f *testing.F) {
 				t.Fatalf("hash %v, read again %v", g.Hash(), other.Hash())
 			}
 		}
-		var e Evidence
-		if json.Unmarshal(b, &e) == nil && e.Verify(n.ChainID, n.set) == nil && e != guilty {
+		var e EvidenceDocument
+		if json.Unmarshal(b, &e) == nil && e.Verify(n.Genesis) == nil && e.Evidence != guilty {
 			t.Fatalf("evidence of what nobody signed verifies: %+v", e)
+		}
+		if c, err := ReadCheckpoint(bytes.NewReader(b)); err == nil {
+			again(t, c, func(b []byte) (*ReaderCheckpoint, error) { return ReadCheckpoint(bytes.NewReader(b)) })
+			if now := c.Eras().Checkpoint(); !reflect.DeepEqual(now, c) {
+				t.Fatalf("checkpoint %+v became %+v", c, now)
+			}
+		}
+		var c FinalChange
+		if json.Unmarshal(b, &c) == nil {
+			if entry, err := c.Entry(); err == nil && n.Genesis.Eras().Follow(entry) == nil && c.Next.Hash() != step.Change.Next.Hash() {
+				t.Fatalf("a change that nobody signed is followed: %+v", c)
+			}
 		}
 	})
 }
@@ -255,9 +289,13 @@ func TestVectors(t *testing.T) {
 		"signatures":            signatureVectors(t, n),
 		"evidence":              evidenceVectors(t, n),
 	}
-	for name, e := range encodings(n) {
+	for name, e := range encodings(t, n) {
 		vectors["encoding of "+name] = hexOf(e.example)
 	}
+	next := n.after(t, 7, 5).named()
+	vectors["next_encoding"], vectors["next_hash"] = hexOf(next.Encode()), next.Hash()
+	vectors["next_validators_hash"], vectors["change_hash"] = next.Set().Hash(), n.change(next, 0, 1, 3).Hash()
+	maps.Copy(vectors, eraVectors(t, n))
 	got, err := json.MarshalIndent(vectors, "", " ")
 	if err != nil {
 		t.Fatal(err)

@@ -113,3 +113,44 @@ func (e *Evidence) UnmarshalJSON(b []byte) error {
 	type plain Evidence
 	return document.Unmarshal(b, (*plain)(e))
 }
+
+// EvidenceDocument is evidence as readers are shown it: with the changes that lead from the set that
+// they trust to the set of its height. Evidence of an era that is over convicts a key, which may have
+// been stolen since.
+type EvidenceDocument struct {
+	Evidence
+	ValidatorChanges []ValidatorSetChange `json:"validator_changes"`
+}
+
+// Document returns the evidence with the changes up to its height.
+func (e *Evidence) Document(changes []ValidatorSetChange) *EvidenceDocument {
+	if changes == nil {
+		changes = []ValidatorSetChange{}
+	}
+	return &EvidenceDocument{Evidence: *e, ValidatorChanges: changes}
+}
+
+// Verify checks the evidence against what the reader trusts, and follows the changes to the set of its
+// height.
+func (e *EvidenceDocument) Verify(from Trust) error {
+	eras := from.Eras()
+	set, err := eras.SetAt(e.First.Height, e.ValidatorChanges...)
+	if err != nil {
+		return err
+	}
+	return e.Evidence.Verify(eras.chainID, set)
+}
+
+// UnmarshalJSON reads a document that has no other members than these, each at most once.
+func (e *EvidenceDocument) UnmarshalJSON(b []byte) error {
+	type pair Evidence // without its own reader, which knows no changes
+	var plain struct {
+		pair
+		ValidatorChanges []ValidatorSetChange `json:"validator_changes"`
+	}
+	if err := document.Unmarshal(b, &plain); err != nil {
+		return err
+	}
+	*e = *(*Evidence)(&plain.pair).Document(plain.ValidatorChanges)
+	return nil
+}

@@ -26,7 +26,8 @@ type ReceiptCertificate struct {
 }
 
 // ValidatorSetChange is one step of a reader from a validator set to the next: a final header that
-// names the new set's hash.
+// names the new set's hash. [Eras] follow it. The names of the new members and the endorsements of
+// the change are left out: votes of the set before stand for them (see [FinalChange]).
 type ValidatorSetChange struct {
 	Header      Header             `json:"header"`
 	Certificate ReceiptCertificate `json:"certificate"`
@@ -34,7 +35,7 @@ type ValidatorSetChange struct {
 }
 
 // Receipt proves to whoever holds the genesis document that a message is at an index of a final
-// block.
+// block. Holders of a [ReaderCheckpoint] need the changes above it only.
 type Receipt struct {
 	Version          uint32               `json:"version"`
 	ChainID          string               `json:"chain_id"`
@@ -48,7 +49,7 @@ type Receipt struct {
 }
 
 // NewReceipts makes the receipts of the messages at these places of a final block. changes lead
-// from genesis to the block's set. It takes time in proportion to the block, however many receipts
+// from the set that the reader starts from, such as genesis', to the block's set. It takes time in proportion to the block, however many receipts
 // are asked for.
 func NewReceipts(f *FinalBlock, changes []ValidatorSetChange, indexes ...int) ([]*Receipt, error) {
 	if changes == nil {
@@ -71,16 +72,18 @@ func NewReceipts(f *FinalBlock, changes []ValidatorSetChange, indexes ...int) ([
 	return receipts, nil
 }
 
-// Verify checks the receipt against the genesis document: message -> messages_root -> header hash
-// -> finalize votes of the set in force, followed from genesis. strength is the least number of
-// finalize votes that the reader insists on; 0 means the threshold. Every field takes part, so that
-// a receipt altered anywhere is refused.
-func (r *Receipt) Verify(g *Genesis, strength int) error {
+// Verify checks the receipt against what the reader trusts: message -> messages_root -> header hash ->
+// finalize votes of the set in force, followed from there. strength is the least number of finalize
+// votes that the reader insists on; 0 means the threshold. With a genesis document every field takes
+// part, so that a receipt altered anywhere is refused. With a checkpoint the changes up to it take no
+// part.
+func (r *Receipt) Verify(from Trust, strength int) error {
+	eras := from.Eras()
 	if r.Version != 1 {
 		return fmt.Errorf("receipt version %d, want 1", r.Version)
 	}
-	if r.ChainID != g.ChainID {
-		return fmt.Errorf("receipt of chain %q, the genesis document is of %q", r.ChainID, g.ChainID)
+	if r.ChainID != eras.chainID {
+		return fmt.Errorf("receipt of chain %q, want %q", r.ChainID, eras.chainID)
 	}
 	if id := r.Message.Message.ID(); id != r.Message.ID {
 		return fmt.Errorf("the message has id %v, the receipt says %v", id, r.Message.ID)
@@ -95,38 +98,11 @@ func (r *Receipt) Verify(g *Genesis, strength int) error {
 	if root != r.Header.MessagesRoot {
 		return fmt.Errorf("the inclusion path leads to root %v, the header says %v", root, r.Header.MessagesRoot)
 	}
-	set, err := g.SetAt(r.Height, r.ValidatorChanges...)
+	set, err := eras.SetAt(r.Height, r.ValidatorChanges...)
 	if err != nil {
 		return err
 	}
-	return r.Certificate.VerifyFinal(&r.Header, g.ChainID, set, strength)
-}
-
-// SetAt follows the validator set from genesis to a height, through every change below it. Each
-// change is verified with the set before it.
-func (g *Genesis) SetAt(height uint64, changes ...ValidatorSetChange) (*ValidatorSet, error) {
-	set, last := g.Set(), uint64(0)
-	for i := range changes {
-		c := &changes[i]
-		if c.Header.Height <= last || c.Header.Height >= height {
-			return nil, fmt.Errorf("validator change %d is at height %d, want above %d and below %d", i, c.Header.Height, last, height)
-		}
-		last = c.Header.Height
-		if err := c.Certificate.VerifyFinal(&c.Header, g.ChainID, set, 0); err != nil {
-			return nil, fmt.Errorf("validator change %d: %w", i, err)
-		}
-		if err := c.Next.Validate(); err != nil {
-			return nil, fmt.Errorf("validator change %d: %w", i, err)
-		}
-		if c.Next.Generation != set.Generation+1 {
-			return nil, fmt.Errorf("validator change %d is to generation %d, the set before has %d", i, c.Next.Generation, set.Generation)
-		}
-		if got := c.Next.Hash(); got != c.Header.NextValidatorsHash {
-			return nil, fmt.Errorf("validator change %d is to set %v, its header names %v", i, got, c.Header.NextValidatorsHash)
-		}
-		set = &c.Next
-	}
-	return set, nil
+	return r.Certificate.VerifyFinal(&r.Header, eras.chainID, set, strength)
 }
 
 // VerifyFinal checks that the certificate makes a header final (see [Header.VerifyFinal]), that it

@@ -155,32 +155,6 @@ func TestEveryFieldOfAReceiptCounts(t *testing.T) {
 	}
 }
 
-func TestAReceiptFollowsTheValidatorSet(t *testing.T) {
-	old, next := newNetwork(t, 4, 3), newNetwork(t, 7, 5)
-	next.set.Generation = 1
-	change := old.finalBlock(1)
-	change.Header.NextValidatorsHash = next.set.Hash()
-	change.Certificate = old.certificate(Finalize, 1, 0, change.Header.Hash(), 1, 2, 3)
-	step := ValidatorSetChange{Header: change.Header, Next: *next.set,
-		Certificate: ReceiptCertificate{Certificate: change.Certificate, Strength: 3}}
-	f := next.finalBlock(2)
-	f.Header.Height, f.Header.ParentHash = 2, change.Header.Hash()
-	f.Certificate = next.certificate(Finalize, 2, 0, f.Header.Hash(), 0, 1, 2, 4, 6)
-	r := old.receipt(t, f, 0, step)
-	if err := r.Verify(old.Genesis, 0); err != nil {
-		t.Fatal(err)
-	}
-	r.ValidatorChanges = nil
-	if err := r.Verify(old.Genesis, 0); err == nil {
-		t.Error("verifies without the change that leads to its set")
-	}
-	step.Next.Threshold--
-	r.ValidatorChanges = []ValidatorSetChange{step}
-	if err := r.Verify(old.Genesis, 0); err == nil {
-		t.Error("verifies with another threshold than the header names")
-	}
-}
-
 // Promise 7.
 func TestEvidenceNamesTheRuleBroken(t *testing.T) {
 	n := newNetwork(t, 4, 3)

@@ -3,6 +3,7 @@ package chain
 import (
 	"crypto/ed25519"
 	"encoding/hex"
+	"errors"
 	"testing"
 )
 
@@ -84,21 +85,45 @@ func addOrder(t *testing.T, s []byte) string {
 // changedReceipt is a receipt whose set follows from the genesis document's by one change.
 func changedReceipt(t testing.TB, n *network) *Receipt {
 	t.Helper()
-	next := newNetwork(t, 7, 5)
-	next.set.Generation = 1
-	change := n.finalBlock(1)
-	change.Header.NextValidatorsHash = next.set.Hash()
-	change.Certificate = n.certificate(Finalize, 1, 0, change.Hash(), 1, 2, 3)
-	f := next.finalBlock(2)
-	f.Header.Height, f.Header.ParentHash = 2, change.Hash()
-	f.Certificate = next.certificate(Finalize, 2, 3, f.Hash(), 0, 1, 2, 4, 6)
-	r := n.receipt(t, f, 1, ValidatorSetChange{
-		Header: change.Header, Next: *next.set, Certificate: ReceiptCertificate{Certificate: change.Certificate, Strength: 3},
-	})
+	next := n.after(t, 7, 5)
+	change := n.changeTo(next, 1)
+	f := next.blockAt(2, func(f *FinalBlock) { f.Header.ParentHash = change.Hash() })
+	r := n.receipt(t, f, 1, change.entry(t))
 	if err := r.Verify(n.Genesis, 5); err != nil {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// eraVectors are documents of a chain whose set changes twice: all that a reader needs to follow it.
+func eraVectors(t *testing.T, n *network) map[string]any {
+	t.Helper()
+	larger := n.after(t, 7, 5)
+	same := larger.after(t, 7, 4) // the threshold alone
+	first, second := n.changeTo(larger, 1), larger.changeTo(same, 3)
+	f := same.blockAt(5, nil)
+	eras := n.Genesis.Eras()
+	receipt := n.receipt(t, f, 1, first.entry(t), second.entry(t))
+	guilty, ok := NewEvidence(n.ChainID, larger.set, larger.vote(Finalize, 3, 1, Hash{1}, 6), larger.vote(Finalize, 3, 1, Hash{2}, 6))
+	if !ok {
+		t.Fatal("the votes break no rule")
+	}
+	evidence := guilty.Document([]ValidatorSetChange{first.entry(t)})
+	if err := errors.Join(evidence.Verify(n.Genesis), receipt.Verify(eras, 0)); err != nil {
+		t.Fatal(err)
+	}
+	checkpoint := eras.Checkpoint()
+	short := n.receipt(t, f, 1)
+	if err := short.Verify(checkpoint, 0); err != nil {
+		t.Fatal(err)
+	}
+	return map[string]any{
+		"changes":                 []*FinalChange{first.final(t), second.final(t)},
+		"receipt_after_changes":   receipt,
+		"evidence_after_change":   evidence,
+		"checkpoint":              checkpoint,
+		"receipt_from_checkpoint": short,
+	}
 }
 
 // evidenceVectors is one piece of evidence for each rule.

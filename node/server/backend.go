@@ -33,8 +33,9 @@ type Backend interface {
 	Message(ctx context.Context, id chain.Hash) (*MessageStatus, error)
 
 	// Receipts returns one receipt for each id, in their order, nil for a message that is not
-	// final. Asking for the messages of a block together lets the backend build its tree once.
-	Receipts(ctx context.Context, ids []chain.Hash) ([]*chain.Receipt, error)
+	// final. A receipt has the changes to generations above from only. Asking for the messages of a
+	// block together lets the backend build its tree once.
+	Receipts(ctx context.Context, ids []chain.Hash, from uint32) ([]*chain.Receipt, error)
 
 	// Block returns the final block at height; height 0 is genesis, without messages and with a
 	// zero certificate. Error: [ErrNotFound] above the last final height.
@@ -71,9 +72,13 @@ type Backend interface {
 	// height. Error: [ErrNotFound] if the set of that height is not decided yet.
 	Validators(ctx context.Context, height uint64) (*ValidatorsStatus, error)
 
+	// Changes returns at most limit changes of the validator set that are final, from the one to
+	// generation from on, with the finalizations of their blocks. There are none above the newest.
+	Changes(ctx context.Context, from uint32, limit int) ([]chain.FinalChange, error)
+
 	// Evidence returns at most limit pieces of the equivocation evidence on this node, oldest
-	// first.
-	Evidence(ctx context.Context, limit int) ([]chain.Evidence, error)
+	// first. Each has the changes up to its height, to generations above from only.
+	Evidence(ctx context.Context, limit int, from uint32) ([]*chain.EvidenceDocument, error)
 
 	// Ready returns nil if the node has caught up and is able to serve, otherwise the reason why
 	// not. It never depends on a quorum being up: a probe that failed then would take the whole

@@ -51,9 +51,10 @@ func (s *Server) encodeBlock(ctx context.Context, height uint64, withMessages bo
 		HeaderHash  chain.Hash                `json:"header_hash"`
 		Signature   *chain.Signature          `json:"signature"`
 		Commitment  *chain.Commitment         `json:"commitment"`
+		Change      *chain.Change             `json:"change"`
 		Certificate *chain.ReceiptCertificate `json:"certificate"`
 	}{
-		Header: &block.Header, HeaderHash: block.Hash(), Commitment: block.Commitment,
+		Header: &block.Header, HeaderHash: block.Hash(), Commitment: block.Commitment, Change: block.Change,
 		Certificate: receiptCertificate(&block.Header, certificate),
 	}
 	if height > 0 { // nobody proposed genesis

@@ -26,7 +26,10 @@ type fake struct {
 	genesis *chain.Genesis
 	keys    []ed25519.PrivateKey
 
-	mu      sync.Mutex
+	mu sync.Mutex
+	// next is the set in force; changed in its time by those of changes.
+	next    *chain.NextSet
+	changes []chain.FinalChange
 	blocks  []*chain.FinalBlock
 	changed chan struct{}
 	pending []chain.Message
@@ -39,6 +42,11 @@ type fake struct {
 	proof       *Proof
 	root        StateRoot
 	evidence    []chain.Evidence
+
+	votesFrom    *uint64
+	target       *TargetStatus
+	endorsements []EndorsementStatus
+	checkpoint   *chain.Checkpoint
 }
 
 func newFake(tb testing.TB) *fake {
@@ -55,15 +63,31 @@ func newFake(tb testing.TB) *fake {
 	if err := g.Validate(); err != nil {
 		tb.Fatal(err)
 	}
-	f.genesis = g
+	f.genesis, f.next = g, g.First()
 	f.blocks = []*chain.FinalBlock{{Block: chain.Block{Header: g.Header()}}}
 	return f
 }
 
-// finalize makes messages the next block, with votes of three validators.
+// finalize makes messages the next block, with votes of as many validators as the threshold.
 func (f *fake) finalize(messages ...chain.Message) *chain.FinalBlock {
+	return f.finalizeWith(nil, messages...)
+}
+
+// replace makes a block that changes the validator set to one with another threshold.
+func (f *fake) replace(threshold uint32) *chain.FinalBlock {
+	next := chain.NextSet{Generation: f.next.Generation + 1, Threshold: threshold, Validators: f.next.Validators}
+	change := &chain.Change{Next: next}
+	for i := range f.next.Threshold {
+		e := chain.Endorse(f.keys[i], f.genesis.ChainID, &next)
+		change.Endorsements = append(change.Endorsements, chain.Endorsement{Validator: i, Signature: e.Signature})
+	}
+	return f.finalizeWith(change)
+}
+
+func (f *fake) finalizeWith(change *chain.Change, messages ...chain.Message) *chain.FinalBlock {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	threshold := f.next.Threshold
 	parent := &f.blocks[len(f.blocks)-1].Header
 	h := *parent
 	h.Height++
@@ -71,13 +95,25 @@ func (f *fake) finalize(messages ...chain.Message) *chain.FinalBlock {
 	h.Timestamp = parent.Timestamp + 1000
 	h.Proposer = 2
 	h.MessagesRoot, h.MessagesCount = chain.MessagesRoot(messages), uint32(len(messages))
-	block := &chain.FinalBlock{Block: chain.Block{Header: h}, Messages: messages}
+	h.ValidatorsHash, h.ChangeHash = parent.NextValidatorsHash, chain.Hash{}
+	if change != nil {
+		f.next = &change.Next
+		h.ChangeHash, h.NextValidatorsHash = change.Hash(), f.next.Set().Hash()
+	}
+	block := &chain.FinalBlock{Block: chain.Block{Header: h, Change: change}, Messages: messages}
 	block.Sign(f.keys[2])
 	block.Certificate = chain.Certificate{Kind: chain.Finalize, Height: h.Height, Block: h.Hash()}
-	for i := range uint32(3) {
+	for i := range threshold {
 		block.Certificate.Votes = append(block.Certificate.Votes, f.vote(h.Height, h.Hash(), i))
 	}
 	f.blocks = append(f.blocks, block)
+	if change != nil {
+		final, err := chain.NewFinalChange(&block.Block, &block.Certificate)
+		if err != nil {
+			panic(err)
+		}
+		f.changes = append(f.changes, *final)
+	}
 	f.pending = slices.DeleteFunc(f.pending, func(m chain.Message) bool {
 		return slices.ContainsFunc(messages, func(done chain.Message) bool { return m.ID() == done.ID() })
 	})
@@ -128,7 +164,7 @@ func (f *fake) Wait(ctx context.Context, ids []chain.Hash) error {
 		if f.failure != nil {
 			return f.failure
 		}
-		receipts, err := f.Receipts(ctx, ids)
+		receipts, err := f.Receipts(ctx, ids, 0)
 		if err != nil || !slices.Contains(receipts, nil) {
 			return err
 		}
@@ -168,7 +204,31 @@ func (f *fake) Message(_ context.Context, id chain.Hash) (*MessageStatus, error)
 	return nil, fmt.Errorf("message %v: %w", id, ErrNotFound)
 }
 
-func (f *fake) Receipts(_ context.Context, ids []chain.Hash) ([]*chain.Receipt, error) {
+// entries are the changes below a height, to generations above from.
+func (f *fake) entries(height uint64, from uint32) (out []chain.ValidatorSetChange) {
+	for i := range f.changes {
+		if c := &f.changes[i]; c.Header.Height < height && c.Next.Generation > from {
+			entry, err := c.Entry()
+			if err != nil {
+				panic(err)
+			}
+			out = append(out, entry)
+		}
+	}
+	return out
+}
+
+func (f *fake) Changes(_ context.Context, from uint32, limit int) ([]chain.FinalChange, error) {
+	if f.failure != nil {
+		return nil, f.failure
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	rest := f.changes[min(int(from)-1, len(f.changes)):]
+	return rest[:min(limit, len(rest))], nil
+}
+
+func (f *fake) Receipts(_ context.Context, ids []chain.Hash, from uint32) ([]*chain.Receipt, error) {
 	if f.failure != nil {
 		return nil, f.failure
 	}
@@ -178,7 +238,7 @@ func (f *fake) Receipts(_ context.Context, ids []chain.Hash) ([]*chain.Receipt, 
 	for i, id := range ids {
 		if b, index := f.find(id); b != nil {
 			var err error
-			receipts, err := chain.NewReceipts(b, nil, index)
+			receipts, err := chain.NewReceipts(b, f.entries(b.Header.Height, from), index)
 			if err != nil {
 				return nil, err
 			}
@@ -255,7 +315,8 @@ func (f *fake) Status() Status {
 	return Status{
 		ChainID: f.genesis.ChainID, Node: "node-0", Role: "validator", Height: height, Threshold: 3, Validators: 4,
 		Tolerance: Tolerance{Crash: 1, Byzantine: 1, ByzantineWithSynchrony: 2}, Versions: Versions{Protocol: chain.ProtocolVersion},
-		Evidence: len(f.evidence),
+		Evidence: len(f.evidence), Generation: f.next.Generation, VoteStore: true, VotesFromHeight: f.votesFrom, Target: f.target,
+		Endorsements: f.endorsements, Checkpoint: f.checkpoint,
 	}
 }
 
@@ -266,15 +327,28 @@ func (f *fake) Validators(_ context.Context, height uint64) (*ValidatorsStatus, 
 	if last, _ := f.FinalHeight(); height > last+1 {
 		return nil, fmt.Errorf("validators of height %d: %w", height, ErrNotFound)
 	}
-	out := &ValidatorsStatus{Height: height, Threshold: 3, ValidatorsHash: f.genesis.Set().Hash()}
-	for i, v := range f.genesis.Validators {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	set := f.genesis.First()
+	for i := range f.changes {
+		if f.changes[i].Header.Height < height {
+			set = &f.changes[i].Next
+		}
+	}
+	out := &ValidatorsStatus{Height: height, Generation: set.Generation, Threshold: set.Threshold, ValidatorsHash: set.Set().Hash()}
+	for i, v := range set.Validators {
 		out.Validators = append(out.Validators, ValidatorStatus{Index: uint32(i), Name: v.Name, PublicKey: v.PublicKey, VRFKey: v.VRFKey})
 	}
 	return out, nil
 }
 
-func (f *fake) Evidence(_ context.Context, limit int) ([]chain.Evidence, error) {
-	return f.evidence[:min(limit, len(f.evidence))], f.failure
+func (f *fake) Evidence(_ context.Context, limit int, from uint32) (out []*chain.EvidenceDocument, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range f.evidence[:min(limit, len(f.evidence))] {
+		out = append(out, e.Document(f.entries(e.First.Height, from)))
+	}
+	return out, f.failure
 }
 
 func (f *fake) Ready() error { return f.notReady }

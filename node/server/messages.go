@@ -15,8 +15,13 @@ import (
 const (
 	defaultWait = 10 * time.Second
 	maxWait     = time.Minute
-	// receiptsAtOnce is how many receipts are in memory while an answer is written.
+	// receiptsAtOnce is how many receipts are read at once for an answer.
 	receiptsAtOnce = 256
+	// answerChunk is how much of an answer with receipts is in memory before it is sent.
+	answerChunk = 1 << 20
+	// maxReceiptsBytes bounds the receipts of an answer: each has the changes of the validator set up
+	// to its block. The final messages beyond it are answered without a receipt.
+	maxReceiptsBytes = 64 << 20
 )
 
 // checkMessage checks the size of a message; index is its place in the request.
@@ -40,12 +45,16 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	from, err := fromGeneration(r)
+	if err != nil {
+		return err
+	}
 	results, err := s.accept(w, r)
 	if err != nil {
 		return err
 	}
 	if wait > 0 {
-		return s.answerReceipts(w, r, results, wait)
+		return s.answerReceipts(w, r, results, wait, from)
 	}
 	out := make([]byte, 0, 16+len(results)*100)
 	out = append(out, `{"results":[`...)
@@ -203,8 +212,9 @@ func (b jsonBody) superfluous(known bool) error {
 }
 
 // answerReceipts waits until results are final, or as long as asked, and writes the final ones with
-// their receipts: 200 if all are final, otherwise 202.
-func (s *Server) answerReceipts(w http.ResponseWriter, r *http.Request, results []SubmitResult, wait time.Duration) error {
+// their receipts: 200 if all are final, otherwise 202. Receipts have the changes to generations above
+// from.
+func (s *Server) answerReceipts(w http.ResponseWriter, r *http.Request, results []SubmitResult, wait time.Duration, from uint32) error {
 	ids := make([]chain.Hash, len(results))
 	for i := range results {
 		ids[i] = results[i].ID
@@ -213,16 +223,14 @@ func (s *Server) answerReceipts(w http.ResponseWriter, r *http.Request, results 
 	if err != nil {
 		return err
 	}
-	status := http.StatusOK
+	out := answerWriter{w: w, status: http.StatusOK, out: []byte(`{"results":[`)}
 	if !final {
-		status = http.StatusAccepted
+		out.status = http.StatusAccepted
 	}
-	written := false
-	out := []byte(`{"results":[`)
 	for start := 0; start < len(ids); start += receiptsAtOnce {
 		end := min(len(ids), start+receiptsAtOnce)
-		receipts, err := s.backend.Receipts(r.Context(), ids[start:end])
-		if err != nil && !written {
+		receipts, err := s.backend.Receipts(r.Context(), ids[start:end], from)
+		if err != nil && !out.begun {
 			return fmt.Errorf("receipts: %w", err)
 		}
 		if err != nil {
@@ -233,43 +241,79 @@ func (s *Server) answerReceipts(w http.ResponseWriter, r *http.Request, results 
 		}
 		for i, receipt := range receipts {
 			if start+i > 0 {
-				out = append(out, ',')
+				out.out = append(out.out, ',')
 			}
-			if out, err = appendReceipt(out, ids[start+i], receipt); err != nil {
+			if err := out.result(ids[start+i], receipt); err != nil {
 				return fmt.Errorf("encode receipt: %w", err)
 			}
-		}
-		if end < len(ids) {
-			if !written {
-				w.Header().Set("Content-Type", "application/json")
-				w.WriteHeader(status)
-				written = true
+			if len(out.out) > answerChunk && !out.flush() {
+				return nil // the client is gone
 			}
-			if _, err := w.Write(out); err != nil {
-				return nil
-			}
-			out = out[:0]
 		}
 	}
-	out = append(out, "]}"...)
-	if !written {
-		writeJSONBytes(w, status, out)
-		return nil
-	}
-	_, _ = w.Write(out) // it fails if the client is gone
+	out.out = append(out.out, "]}"...)
+	out.flush()
 	return nil
 }
 
-func appendReceipt(b []byte, id chain.Hash, receipt *chain.Receipt) ([]byte, error) {
-	b = appendResult(b, SubmitResult{ID: id, Final: receipt != nil})
-	if receipt != nil {
-		encoded, err := json.Marshal(receipt)
-		if err != nil {
-			return nil, err
-		}
-		b = append(append(b, `,"receipt":`...), encoded...)
+// An answerWriter writes results with their receipts, a piece at a time.
+type answerWriter struct {
+	w      http.ResponseWriter
+	status int
+	begun  bool
+	out    []byte
+	// receipts is how many bytes of receipts there have been.
+	receipts int
+	// changes are those of the last receipt, encoded: most receipts of an answer have the same.
+	changes []chain.ValidatorSetChange
+	encoded []byte
+}
+
+// flush sends what is written so far, and reports whether the client is there.
+func (a *answerWriter) flush() bool {
+	if !a.begun {
+		a.w.Header().Set("Content-Type", "application/json")
+		a.w.WriteHeader(a.status)
+		a.begun = true
 	}
-	return append(b, '}'), nil
+	_, err := a.w.Write(a.out)
+	a.out = a.out[:0]
+	return err == nil
+}
+
+// result writes the result of a message: with its receipt if it has one, unless the answer is too long.
+func (a *answerWriter) result(id chain.Hash, receipt *chain.Receipt) error {
+	a.out = appendResult(a.out, SubmitResult{ID: id, Final: receipt != nil})
+	if receipt != nil && a.receipts < maxReceiptsBytes {
+		a.out = append(a.out, `,"receipt":`...)
+		before := len(a.out)
+		if err := a.receipt(receipt); err != nil {
+			return err
+		}
+		a.receipts += len(a.out) - before
+	}
+	a.out = append(a.out, '}')
+	return nil
+}
+
+// receipt writes a receipt.
+func (a *answerWriter) receipt(r *chain.Receipt) error {
+	if changes := r.ValidatorChanges; a.encoded == nil || len(changes) != len(a.changes) || len(changes) > 0 && &changes[0] != &a.changes[0] {
+		encoded, err := json.Marshal(changes)
+		if err != nil {
+			return err
+		}
+		a.changes, a.encoded = changes, encoded
+	}
+	without := *r
+	without.ValidatorChanges = []chain.ValidatorSetChange{}
+	encoded, err := json.Marshal(&without)
+	if err != nil {
+		return err
+	}
+	a.out = append(a.out, encoded[:len(encoded)-len("[]}")]...) // the changes are the last member
+	a.out = append(append(a.out, a.encoded...), '}')
+	return nil
 }
 
 // waitFinal reports whether ids became final in time; a server that stops ends the wait early.
@@ -331,7 +375,11 @@ func (s *Server) receipt(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	receipts, err := s.backend.Receipts(r.Context(), []chain.Hash{id})
+	from, err := fromGeneration(r)
+	if err != nil {
+		return err
+	}
+	receipts, err := s.backend.Receipts(r.Context(), []chain.Hash{id}, from)
 	if err != nil {
 		return fmt.Errorf("receipt of %v: %w", id, err)
 	}

@@ -268,6 +268,17 @@ func openAPICases(tb testing.TB) []openAPICase {
 		q.header = with("If-Match", `"x"`)
 		return q
 	}
+	changed := func(f *fake) {
+		f.replace(4)
+		f.replace(3)
+		f.finalize(known)
+		f.evidence = []chain.Evidence{f.equivocation(tb)}
+		f.evidence[0].First.Height = 3 // it need not verify
+		votesFrom := uint64(5)
+		f.votesFrom, f.checkpoint = &votesFrom, &chain.Checkpoint{Height: 2, Hash: chain.Hash{1}}
+		f.target = &TargetStatus{Generation: 3, Problem: "the set in force has generation 3"}
+		f.endorsements = []EndorsementStatus{{Name: "node-0", Generation: 3}}
+	}
 	damaged := func(f *fake) { f.failure = fmt.Errorf("%w: block 1 is damaged", ErrUnavailable) }
 	const legacy = `{"data":[1,2],"timestamp":3}`
 	return []openAPICase{
@@ -314,12 +325,22 @@ func openAPICases(tb testing.TB) []openAPICase {
 			method: http.MethodHead, path: "/v1/stream", header: http.Header{"Accept": {"text/event-stream"}}}},
 		{operation: "GET /v1/stream", status: 400, request: request{path: "/v1/stream?from=x"}},
 		{operation: "GET /v1/stream", status: 503, request: request{path: "/v1/stream"}},
+		{operation: "GET /v1/changes", status: 200, request: request{path: "/v1/changes"}},
+		{operation: "GET /v1/changes", status: 200, request: request{path: "/v1/changes?limit=1"}, prepare: changed},
+		{operation: "GET /v1/changes", status: 400, request: request{path: "/v1/changes?from=0"}},
+		{operation: "GET /v1/changes", status: 503, request: request{path: "/v1/changes"}, prepare: damaged},
+		{operation: "GET /v1/blocks/{height}", status: 200, request: request{path: "/v1/blocks/1"}, prepare: changed},
+		{operation: "GET /v1/messages/{id}/receipt", status: 200, request: request{path: "/v1/messages/" + id + "/receipt"}, prepare: changed},
+		{operation: "GET /v1/messages/{id}/receipt", status: 400, request: request{path: "/v1/messages/" + id + "/receipt?from=-1"}, prepare: final},
+		{operation: "GET /v1/status", status: 200, request: request{path: "/v1/status"}, prepare: changed},
 		{operation: "GET /v1/status", status: 200, request: request{path: "/v1/status"}},
 		{operation: "GET /v1/validators", status: 200, request: request{path: "/v1/validators"}},
 		{operation: "GET /v1/validators", status: 400, request: request{path: "/v1/validators?height=x"}},
 		{operation: "GET /v1/validators", status: 404, request: request{path: "/v1/validators?height=99"}},
 		{operation: "GET /v1/evidence", status: 200, request: request{path: "/v1/evidence"},
 			prepare: func(f *fake) { f.evidence = []chain.Evidence{f.equivocation(tb)} }},
+		{operation: "GET /v1/evidence", status: 200, request: request{path: "/v1/evidence"}, prepare: changed},
+		{operation: "GET /v1/evidence", status: 400, request: request{path: "/v1/evidence?from=x"}},
 		{operation: "GET /v1/evidence", status: 503, request: request{path: "/v1/evidence"}, prepare: damaged},
 		{operation: "GET /v1/genesis", status: 200, request: request{path: "/v1/genesis"}},
 		{operation: "GET /healthz", status: 200, request: request{path: "/healthz"}},

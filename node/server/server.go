@@ -117,7 +117,7 @@ func New(o Options) *Server {
 // probes and /openapi.yaml.
 func (s *Server) Public() http.Handler { return s.public }
 
-// Operations returns the handler of the operations listener: metrics, probes, status, validators,
+// Operations returns the handler of the operations listener: metrics, probes, status, validators, changes,
 // the log level, and pprof if asked for.
 func (s *Server) Operations() http.Handler { return s.operations }
 
@@ -151,6 +151,7 @@ func (s *Server) commonRoutes() []route {
 	return []route{
 		{"GET /v1/status", s.json(s.status)},
 		{"GET /v1/validators", s.json(s.validators)},
+		{"GET /v1/changes", s.json(s.changes)},
 		{"GET /healthz", s.text(s.healthz)},
 		{"GET /readyz", s.text(s.readyz)},
 	}

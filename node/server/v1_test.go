@@ -381,7 +381,7 @@ func TestBlock(t *testing.T) {
 		b := decode[blockAnswer](t, got)
 		b.check(t, f.blocks[height])
 	}
-	if got := do(t, h, request{path: "/v1/blocks/0"}); !strings.Contains(got.body, `"signature":null,"commitment":null,"certificate":null`) {
+	if got := do(t, h, request{path: "/v1/blocks/0"}); !strings.Contains(got.body, `"signature":null,"commitment":null,"change":null,"certificate":null`) {
 		t.Errorf("genesis: %s", got.body)
 	}
 	if got := do(t, h, request{path: "/v1/blocks/1?messages=false"}); got.status != 200 || strings.Contains(got.body, `"messages":`) ||
@@ -545,11 +545,11 @@ func TestStatusValidatorsEvidenceGenesis(t *testing.T) {
 	if status := decode[Status](t, do(t, h, request{path: "/v1/status"})); status.Evidence != 1 {
 		t.Errorf("the status tells of %d pieces of evidence, want 1", status.Evidence)
 	}
-	held := decode[struct{ Evidence []chain.Evidence }](t, do(t, h, request{path: "/v1/evidence"})).Evidence
+	held := decode[struct{ Evidence []chain.EvidenceDocument }](t, do(t, h, request{path: "/v1/evidence"})).Evidence
 	if len(held) != 1 {
 		t.Fatalf("evidence %+v", held)
 	}
-	if err := held[0].Verify("test", f.genesis.Set()); err != nil {
+	if err := held[0].Verify(f.genesis); err != nil {
 		t.Error(err)
 	}
 	genesis, err := chain.ReadGenesis(strings.NewReader(do(t, h, request{path: "/v1/genesis"}).body))

@@ -132,7 +132,11 @@ func (o *Oracle) Check(tb testing.TB, ledgers ...*Ledger) {
 				}
 				next = after
 			}
-			held, err = n.Node(k).Evidence(ctx)
+			pieces, err := n.Node(k).Evidence(ctx)
+			held = nil
+			for i := range pieces {
+				held = append(held, pieces[i].Evidence)
+			}
 			return err
 		})
 		o.Evidence(n.PodName(k), held)

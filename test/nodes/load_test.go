@@ -143,9 +143,13 @@ func (w *world) audit(l *load) uint64 {
 	}
 	w.verifyReceipts(l, w.history.Audit(height, l.book))
 	for _, m := range w.nodes {
-		e, err := m.client.Evidence(w.ctx)
+		pieces, err := m.client.Evidence(w.ctx)
 		w.must(err)
-		w.history.Evidence(m.name, e)
+		held := make([]chain.Evidence, len(pieces))
+		for i := range pieces {
+			held[i] = pieces[i].Evidence
+		}
+		w.history.Evidence(m.name, held)
 	}
 	if w.history.Report(w) > 0 {
 		w.FailNow()

@@ -162,7 +162,7 @@ func (w *world) accused(m, thief *member, rule chain.Rule) error {
 		if e.PublicKey != thief.key() {
 			w.Fatalf("%s holds evidence against %v", m.name, e.PublicKey)
 		}
-		if err := e.Verify(w.genesis.ChainID, w.genesis.Set()); err != nil {
+		if err := e.Verify(w.genesis); err != nil {
 			w.Fatalf("evidence of %s: %v", m.name, err)
 		}
 		if e.Rule == rule {
