@@ -320,29 +320,11 @@ func (b *backend) Validators(_ context.Context, height uint64) (*server.Validato
 }
 
 // Changes returns the changes of the validator set with the final blocks that carry them.
-func (b *backend) Changes(ctx context.Context, from uint32, limit int) (out []chain.FinalChange, err error) {
+func (b *backend) Changes(ctx context.Context, from uint32, limit int) ([]chain.FinalChange, error) {
 	ctx, cancel := context.WithTimeout(ctx, repairPatience)
 	defer cancel()
-	for generation := from; len(out) < limit; generation++ {
-		_, height, ok := b.ledger.Sets().ByGeneration(generation)
-		if !ok {
-			break
-		}
-		head, err := b.ledger.Head(ctx, height)
-		if err != nil {
-			return nil, b.readError(err)
-		}
-		c, err := b.ledger.Certificate(ctx, height)
-		if err != nil {
-			return nil, b.readError(err)
-		}
-		change, err := chain.NewFinalChange(head, c)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, *change)
-	}
-	return out, nil
+	changes, err := b.ledger.Changes(ctx, from, limit)
+	return changes, b.readError(err)
 }
 
 // Evidence returns the stored evidence, oldest first, with the changes up to the set of its height.

@@ -97,3 +97,31 @@ func (l *Ledger) ChangesTo(ctx context.Context, height uint64, from uint32) ([]c
 	}
 	return steps[min(from, set.Generation):], nil
 }
+
+// Changes returns at most limit changes of the validator set, from that to a generation on, whole
+// and with their strongest finalizations.
+func (l *Ledger) Changes(ctx context.Context, from uint32, limit int) ([]chain.FinalChange, error) {
+	newest := l.sets.Open().Generation
+	from = max(from, 1)
+	if from > newest || limit <= 0 {
+		return nil, nil
+	}
+	to := uint32(min(uint64(from)+uint64(limit)-1, uint64(newest)))
+	steps, err := l.steps(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]chain.FinalChange, 0, to-from+1)
+	for _, step := range steps[from-1:] {
+		head, err := l.store.Head(ctx, step.Header.Height)
+		if err != nil {
+			return nil, err
+		}
+		c, err := chain.NewFinalChange(head, &step.Certificate.Certificate)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, *c)
+	}
+	return out, nil
+}

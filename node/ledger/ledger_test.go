@@ -181,6 +181,38 @@ func TestReceiptsCarryTheChangesThatLeadToTheirBlock(t *testing.T) {
 	}
 }
 
+func TestChangesAreReadInPages(t *testing.T) {
+	w := newWorld(t, 13)
+	for _, c := range []struct {
+		from        uint32
+		limit       int
+		generations []uint32
+	}{
+		{0, 10, []uint32{1, 2, 3, 4}}, {1, 10, []uint32{1, 2, 3, 4}}, {1, 2, []uint32{1, 2}}, {3, 2, []uint32{3, 4}}, {4, 1, []uint32{4}}, {5, 1, nil},
+		{1 << 31, 1, nil},
+	} {
+		page, err := w.Changes(t.Context(), c.from, c.limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []uint32
+		for _, change := range page {
+			got = append(got, change.Next.Generation)
+			next, height, _ := w.Sets().ByGeneration(change.Next.Generation)
+			set, _ := w.Sets().At(height)
+			if _, err := change.Entry(); err != nil || change.Header.Height != height || change.Next.Hash() != next.Hash() {
+				t.Errorf("generation %d: %v", change.Next.Generation, err)
+			}
+			if err := change.Certificate.VerifyFinal(&change.Header, "test", set, 2); err != nil {
+				t.Errorf("generation %d: %v", change.Next.Generation, err)
+			}
+		}
+		if fmt.Sprint(got) != fmt.Sprint(c.generations) {
+			t.Errorf("from %d, at most %d: generations %v, want %v", c.from, c.limit, got, c.generations)
+		}
+	}
+}
+
 // The finalization of a change grows after it was first shown, and receipts show the strongest.
 func TestReceiptsShowTheStrongestFinalizationOfAChange(t *testing.T) {
 	for _, shown := range []bool{false, true} {
