@@ -51,12 +51,15 @@ func (r *Rejoining) VotesFrom(tip uint64) (first uint64, ok bool) {
 type RejoinStep uint8
 
 const (
-	// RejoinWaits: too few answers count, or the chain has not come to the first height.
+	// RejoinWaits means that too few answers count, or that the chain has not come to the first
+	// height.
 	RejoinWaits RejoinStep = iota
-	// RejoinVotes: it may vote from VotesFrom on, which is at most one above its final height.
+	// RejoinVotes means that it may vote from VotesFrom on, which is at most one above its final
+	// height.
 	RejoinVotes
-	// RejoinAsksAgain: the chain entered another era before it came to that height. The answers
-	// say nothing about that era: the validator begins anew, with the members of the open set.
+	// RejoinAsksAgain means that the chain entered another era before it came to that height. The
+	// answers say nothing about that era: the validator begins anew, with the members of the open
+	// set.
 	RejoinAsksAgain
 )
 
