@@ -56,7 +56,8 @@ type Height struct {
 	Number uint64
 	// Parent is the hash of the final block below.
 	Parent chain.Hash
-	// Set decides the height. It does not change while the Core lives.
+	// Set decides the height. It differs from the set of the height below if the block below
+	// carries a change.
 	Set *chain.ValidatorSet
 	// Order is the height's permutation of the validators' indices: the leader of round r is
 	// Order[r mod n].

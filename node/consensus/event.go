@@ -26,8 +26,9 @@ type Received struct {
 
 // Ahead reports that a peer sent a message that nobody can verify here: its height is above the
 // open one, and the set of that height is not known yet. It may be a lie. The Core asks for
-// [CatchUp], because a node that is an era behind can verify nothing that the others say. If the
-// same bundle has messages that verify, their Received comes first.
+// [CatchUp] if the height is more than one above its own: a node that is an era behind can verify
+// nothing that the others say. If the same bundle has messages that verify, their Received comes
+// first.
 type Ahead struct {
 	From chain.PublicKey
 	// Height is the highest of such messages.

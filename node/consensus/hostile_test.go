@@ -38,7 +38,7 @@ func (p *hostile) event() Event {
 		if p.pick(2) == 0 {
 			return Ahead{From: p.someone(), Height: p.at()}
 		}
-		// what was checked when the open height had another set, at this node or by its clock
+		// messages that were checked against another set: of the height before, or of none
 		e := Received{From: p.someone(), Bundle: p.bundle(), Set: p.other[p.pick(len(p.other))]}
 		if len(e.Bundle.Proposals) > 0 {
 			e.From = p.set.Validators[e.Bundle.Proposals[0].Statement.Validator].PublicKey

@@ -128,7 +128,7 @@ func (l *law) begins(h Height) {
 	}
 	l.entered = l.running && l.Set.Hash() != h.Set.Hash()
 	l.running = true
-	if l.entered { // what came of this height was checked against the set below
+	if l.entered { // the messages that came of this height were checked against the set below
 		maps.DeleteFunc(l.received, func(v chain.Vote, _ bool) bool { return v.Height >= h.Number })
 	}
 	l.Height, l.self = h, -1
@@ -160,8 +160,8 @@ func (l *law) knows(cert *chain.Certificate) {
 	}
 }
 
-// judged reports whether a message of a height was checked against the set of that height. Above the
-// height being decided no set is known. What was checked against the present one counts.
+// judged reports whether a message of a height was checked against that height's set. No set is
+// known above the present height: messages that were checked against the present set count.
 func (l *law) judged(height uint64, set chain.Hash) bool {
 	return l.Set.Hash() == set || height < l.Number && l.sets[height] != nil && l.sets[height].Hash() == set
 }

@@ -58,8 +58,8 @@ func (c *Core) wakeBy(h *height) {
 
 // place returns the state of the height of a message, or nil. A peer at a height long past is
 // answered with its finalization. A message of a height far above makes this node catch up. A
-// message that was checked against another set than that of its height has no place. Whatever came
-// to an older or newer open height is asked for again by enterEra.
+// message that was checked against another set than that of its height has no place: enterEra asks
+// for it again.
 func (c *Core) place(from chain.PublicKey, number uint64, set chain.Hash) *height {
 	now := c.height
 	h := now
@@ -96,9 +96,11 @@ func (honest) judged(now, h *height, set chain.Hash) bool {
 	return h.setHash == set || h != now && now.setHash == set
 }
 
-// ahead asks for the blocks that the peer seems to have.
+// ahead asks for the blocks that the peer seems to have. A peer that is one height above repeats
+// the finalization of this height, which verifies here. So a change does not make every node that
+// is a moment behind fetch the block.
 func (honest) ahead(c *Core, e Ahead) {
-	if now := c.height.Number; e.Height > now+1 || e.Height > now && !c.height.committed {
+	if e.Height > c.height.Number+1 {
 		c.hint(e.From, e.Height)
 	}
 }

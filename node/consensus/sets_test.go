@@ -140,8 +140,8 @@ func TestAMessageIsJudgedByTheSetOfItsHeight(t *testing.T) {
 	}
 }
 
-// A node votes at the heights whose set has it, by its place in that set, and nowhere else: also one
-// that has a vote store before it enters, or after it left. It needs no restart.
+// A node votes at the heights whose set has it, by its place in that set, and nowhere else. That
+// holds also for a node with a vote store, before it enters and after it left. It needs no restart.
 //
 // Promise 70.
 func TestANodeVotesWhereTheSetHasIt(t *testing.T) {
