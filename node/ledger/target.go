@@ -1,6 +1,10 @@
 package ledger
 
-import "github.com/diseq/diseq/node/chain"
+import (
+	"fmt"
+
+	"github.com/diseq/diseq/node/chain"
+)
 
 // CheckTarget returns the set that a target asks for. It fails if the set is no valid next one of
 // the set that is open: whoever endorses it wastes the endorsement.
@@ -8,6 +12,12 @@ func (s *Sets) CheckTarget(t *chain.Target) (*chain.NextSet, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	open := s.eras[len(s.eras)-1]
+	switch current := open.set.Generation; {
+	case t.Follows < current:
+		return nil, fmt.Errorf("it follows generation %d, and generation %d is in force: it was ordered, or is an old one", t.Follows, current)
+	case t.Follows > current:
+		return nil, fmt.Errorf("it follows generation %d, and generation %d is in force here", t.Follows, current)
+	}
 	if err := t.Check(open.set); err != nil {
 		return nil, err
 	}

@@ -170,7 +170,7 @@ func TestOnlyAValidTargetIsEndorsed(t *testing.T) {
 		{"shrink", chain.Target{Threshold: 1, Validators: members(0)}, ""},
 		{"the same again", chain.Target{Threshold: 3, Validators: members(0, 1, 2, 3)}, ""},
 		{"without this node", chain.Target{Threshold: 3, Validators: members(1, 2, 3)}, ""},
-		{"of another generation", chain.Target{Follows: 1, Threshold: 4, Validators: members(0, 1, 2, 3, 4)}, "generation 2"},
+		{"of another generation", chain.Target{Follows: 1, Threshold: 4, Validators: members(0, 1, 2, 3, 4)}, "it follows generation 1"},
 		{"a threshold too low", chain.Target{Threshold: 2, Validators: members(0, 1, 2, 3)}, "threshold 2"},
 		{"a name of another key", chain.Target{Threshold: 3, Validators: append(members(1, 2, 3), renamed(4, "v0"))}, "named v0"},
 		{"another VRF key of this node", chain.Target{Threshold: 3, Validators: append(members(1, 2, 3), otherVRF)}, "v0"},

@@ -2,6 +2,7 @@ package voter
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/diseq/diseq/node/consensus"
@@ -116,13 +117,21 @@ func (r *room) settle(waits uint32) {
 //
 // Promise 1.
 func TestWhoAsksAgainIsAnsweredAtOnceUnlessItAsksTooOften(t *testing.T) {
-	r := newRoom(t, 2, 2, time.Minute)
-	peer := r.genesis.Validators[1].PublicKey
-	for asked := 1; asked <= 8; asked++ {
-		r.Resend(peer)
-		if answered := len(r.events); answered != min(asked, 4) {
-			t.Fatalf("asked %d times, answered at once %d times, want %d", asked, answered, min(asked, 4))
-		}
+	for _, delta := range []time.Duration{time.Minute, 0} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRoom(t, 2, 2, delta)
+			peer := r.genesis.Validators[1].PublicKey
+			for asked := 1; asked <= 8; asked++ {
+				r.Resend(peer)
+				if answered := len(r.events); answered != min(asked, 4) {
+					t.Fatalf("Delta %v: asked %d times, answered at once %d times, want %d", delta, asked, answered, min(asked, 4))
+				}
+			}
+			time.Sleep(r.synchrony.resendPeriod())
+			if answered := len(r.events); answered != 5 {
+				t.Errorf("Delta %v: answered %d times a period later, want 5", delta, answered)
+			}
+		})
 	}
 }
 

@@ -21,7 +21,7 @@ import (
 // So when a wait ends, synchrony pings once more: once the pongs are there, everything that was
 // said before them has reached the core, and only then does the core learn that the wait is over.
 //
-// It does nothing on a chain without the wait.
+// On a chain without the wait it only answers peers that ask again.
 type synchrony struct {
 	// set is that of the open height. changed tells the watchdog that it is another one.
 	set     atomic.Pointer[chain.ValidatorSet]
@@ -45,7 +45,7 @@ type synchrony struct {
 	number uint64
 	links  map[chain.PublicKey]*pulse
 	fences map[uint64]*fence
-	// resends is until when each peer has used up its answers, at four a Delta.
+	// resends is until when each peer has used up its answers, at four in each resendPeriod.
 	resends map[chain.PublicKey]time.Time
 }
 
@@ -338,15 +338,21 @@ func (s *synchrony) open(number uint64, f *fence) {
 	s.post(consensus.TimerFired{Timer: f.timer})
 }
 
-// resend answers a peer that asks for what is sent when a link opens. It answers at once up to four
-// times a Delta, for the peer counts on it. A peer that asks more often waits.
-func (s *synchrony) resend(to chain.PublicKey) {
+// resendPeriod is Delta, T_retry on a chain without the wait: there a node asks at the first height
+// of a set, to be told at once what others said of it before.
+func (s *synchrony) resendPeriod() time.Duration {
 	if s.delta == 0 {
-		return
+		return consensus.DefaultRetryInterval
 	}
+	return s.delta
+}
+
+// resend answers a peer that asks for what is sent when a link opens. It answers at once up to four
+// times in each resendPeriod, for the peer counts on it. A peer that asks more often waits.
+func (s *synchrony) resend(to chain.PublicKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now, share := time.Now(), s.delta/4
+	now, share := time.Now(), s.resendPeriod()/4
 	used := s.resends[to]
 	if used.Before(now) {
 		used = now
