@@ -130,7 +130,7 @@ func (n *Node) run(ctx context.Context, group *errgroup.Group) error {
 	group.Go(func() error { return n.blocks.Run(ctx) })
 	for _, run := range []func(context.Context){
 		n.voter.Watch, n.catchup.Run, n.commitments.Run, n.pushes.Run, n.target.Run,
-		func(ctx context.Context) { peersfile.Watch(ctx, n.cfg.Peers, n.readPeers, n.log) },
+		func(ctx context.Context) { n.guests.File().Watch(ctx, n.readPeers, n.log) },
 	} {
 		group.Go(func() error { run(ctx); return nil })
 	}

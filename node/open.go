@@ -80,8 +80,15 @@ func (n *Node) checkKeys() error {
 		if _, err := vrf.ParsePublicKey(v.VRFKey[:]); err != nil {
 			return fmt.Errorf("the genesis document has an invalid VRF key for %s: %w", v.Name, err)
 		}
+	}
+	return n.checkOwnKey("genesis document", n.genesis.Validators)
+}
+
+// checkOwnKey checks that those who know this node as a validator know its VRF key.
+func (n *Node) checkOwnKey(where string, validators []chain.NamedValidator) error {
+	for _, v := range validators {
 		if public := n.identity.Public(); v.PublicKey == n.self && v.VRFKey != public.VRFKey {
-			return fmt.Errorf("the genesis document has VRF key %v for %s, the key file %v", v.VRFKey, v.Name, public.VRFKey)
+			return fmt.Errorf("the %s has VRF key %v for %s, the key file %v", where, v.VRFKey, v.Name, public.VRFKey)
 		}
 	}
 	return nil
@@ -102,6 +109,11 @@ func (n *Node) openFiles(ctx context.Context, transport *peer.Transport, file *p
 	n.blocks = repair.New(repair.Config{Store: n.store, Tasks: n.tasks, Found: n.metrics.damage, Logger: n.log})
 	if n.ledger, err = ledger.Open(ctx, n.genesis, finals{patient.Store{Store: n.store, Disk: n.disk}, n.blocks}); err != nil {
 		return err
+	}
+	if open, ok := n.ledger.Sets().Named(n.ledger.Height() + 1); ok {
+		if err := n.checkOwnKey("validator set in force", open.Validators); err != nil {
+			return err
+		}
 	}
 	n.network = &network{Transport: transport, self: n.self}
 	n.guests = guests.New(n.self, n.ledger, file, transport.SetPeers)

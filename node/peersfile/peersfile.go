@@ -42,6 +42,9 @@ type File struct {
 	Target *chain.Target `json:"target,omitempty"`
 	// Checkpoint is the header of the last change of the validator set that the file's writer knows.
 	Checkpoint *chain.Checkpoint `json:"checkpoint,omitempty"`
+
+	path     string
+	modified time.Time // before it was read
 }
 
 const (
@@ -53,11 +56,11 @@ const (
 
 // Read reads a peers file and checks every entry.
 func Read(path string) (*File, error) {
+	file := &File{path: path, modified: modified(path)}
 	raw, err := yamlfile.Read(path)
 	if err != nil {
 		return nil, fmt.Errorf("peers: %w", err)
 	}
-	file := new(File)
 	if err := yamlfile.Unmarshal(raw, file); err != nil {
 		return nil, fmt.Errorf("peers %s: %w", path, err)
 	}
@@ -133,17 +136,17 @@ func CheckAddress(address string) (port uint64, err error) {
 // interval is how often Watch looks whether the file has changed.
 const interval = 2 * time.Second
 
-// Watch calls apply with each new content of a peers file, until ctx ends. A file that cannot be
+// Watch calls apply with each new content of the file, until ctx ends. A content that cannot be
 // read changes nothing.
-func Watch(ctx context.Context, path string, apply func(*File), log *slog.Logger) {
-	last := modified(path)
+func (f *File) Watch(ctx context.Context, apply func(*File), log *slog.Logger) {
+	last := f.modified
 	for wait.For(ctx, interval) == nil {
-		now := modified(path)
+		now := modified(f.path)
 		if now.Equal(last) {
 			continue
 		}
 		last = now
-		file, err := Read(path)
+		file, err := Read(f.path)
 		if err != nil {
 			log.Error("the peers file changed and cannot be used: what it said before stays in force", "err", err)
 			continue
