@@ -257,7 +257,8 @@ func tolerance(n, t int) server.Tolerance {
 
 // Status returns the node's view of itself and of the chain.
 func (b *backend) Status() server.Status {
-	tip, set, pool := b.ledger.Tip(), b.ledger.Sets().Open(), b.pool.Stats()
+	tip, pool := b.ledger.Tip(), b.pool.Stats()
+	set, _ := b.ledger.Sets().At(tip.Height() + 1) // not the open one, which may be a height ahead
 	state, _ := b.state.Newest()
 	out := server.Status{
 		ChainID: b.genesis.ChainID, Node: b.name, PublicKey: b.self, Role: b.role(), Ready: true,
@@ -402,10 +403,12 @@ const (
 
 // role is what the node is at the next height.
 func (b *backend) role() string {
+	next := b.ledger.Height() + 1
+	set, _ := b.ledger.Sets().At(next)
 	switch {
-	case b.ledger.Sets().Open().Index(b.self) < 0:
+	case set.Index(b.self) < 0:
 		return roleObserver
-	case b.ledger.Height()+1 < b.voter.VotesFrom():
+	case next < b.voter.VotesFrom():
 		return roleRejoining
 	default:
 		return roleValidator

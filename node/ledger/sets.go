@@ -125,7 +125,8 @@ func (s *Sets) Named(height uint64) (*chain.NextSet, bool) {
 	return e.named, ok
 }
 
-// Open returns the set that decides the height above the last final one.
+// Open returns the set that decides the height above the last final one: the newest set. Append
+// puts it in force, before Publish shows the tip.
 func (s *Sets) Open() *chain.ValidatorSet {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
