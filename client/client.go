@@ -10,10 +10,10 @@
 // of several nodes tries the next one first. Reads are repeated after such a refusal only: a node
 // that cannot be reached is an error at once.
 //
-// A [Client] believes the node: it checks the form of answers only. A receipt, a block or a proof is
-// proof against anyone, the node included, once it is verified with a genesis document or a checkpoint
-// that did not come from that node. A [Follower] does that while the validator set of the chain
-// changes.
+// A [Client] believes the node: it checks the form of answers only. A receipt, a block or a proof
+// is proof against anyone, the node included, once it is verified with a genesis document or a
+// checkpoint that did not come from that node. A [Follower] does that while the validator set of
+// the chain changes.
 package client
 
 import (

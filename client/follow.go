@@ -7,13 +7,14 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// A Follower verifies what nodes say while the validator set of the chain changes. It starts from what
-// the reader trusts. When a document does not verify, it asks the nodes for newer changes of the set,
-// and believes a set only once the set before it has voted for it. It verifies each change once.
+// A Follower verifies what nodes say while the validator set of the chain changes. It starts from
+// what the reader trusts. When a document does not verify, it asks the nodes for newer changes of
+// the set, and believes a set only once the set before it has voted for it. It verifies each change
+// once.
 //
-// A node can keep changes back from a reader, which then does not verify what a newer set signed. Keys
-// of validators that have left can be stolen, and such a node can sign with them: a reader that was
-// away for long starts from a newer checkpoint.
+// A node can keep changes back from a reader, which then does not verify what a newer set signed.
+// Keys of validators that have left can be stolen, and such a node can sign with them: a reader
+// that was away for long starts from a newer checkpoint.
 //
 // Its methods may be called from any goroutine.
 type Follower struct {
@@ -25,8 +26,8 @@ type Follower struct {
 // reader, which it extends.
 func (c *Client) Follow(from chain.Trust) *Follower { return &Follower{client: c, eras: from.Eras()} }
 
-// Eras returns the validator sets that are verified so far. Their [chain.Eras.Checkpoint] is what the
-// reader can start from next time.
+// Eras returns the validator sets that are verified so far. Their [chain.Eras.Checkpoint] is what
+// the reader can start from next time.
 func (f *Follower) Eras() *chain.Eras { return f.eras }
 
 // Document is what a [Follower] verifies: a *[Block], a *[Proof] or a *[chain.Receipt].
@@ -34,8 +35,8 @@ type Document interface {
 	Verify(from chain.Trust, strength int) error
 }
 
-// Verify verifies a document. strength is the least number of finalize votes that the reader insists
-// on; 0 means the threshold.
+// Verify verifies a document. strength is the least number of finalize votes that the reader
+// insists on; 0 means the threshold.
 func (f *Follower) Verify(ctx context.Context, d Document, strength int) error {
 	return f.verify(ctx, func() error { return d.Verify(f.eras, strength) })
 }
@@ -77,8 +78,8 @@ func (f *Follower) Receipt(ctx context.Context, id chain.Hash, strength int) (*c
 // changesAtOnce is how many changes a reader asks for.
 const changesAtOnce = 100
 
-// Update reads the changes of the validator set that are not known yet, and verifies them. It reports
-// whether there were any.
+// Update reads the changes of the validator set that are not known yet, and verifies them. It
+// reports whether there were any.
 func (f *Follower) Update(ctx context.Context) (more bool, err error) {
 	for {
 		known := f.eras.Checkpoint().Set.Generation

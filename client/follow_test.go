@@ -16,7 +16,8 @@ type eras struct {
 	*world
 	changes []*chain.FinalChange
 	blocks  map[uint64]*chain.FinalBlock
-	// asked counts the pages of changes, hidden keeps the changes from a generation on from readers.
+	// asked counts the pages of changes, hidden keeps the changes from a generation on from
+	// readers.
 	asked  atomic.Int32
 	hidden uint32
 }
@@ -77,7 +78,8 @@ func TestAFollowerFindsTheChangesByItself(t *testing.T) {
 	for _, height := range []uint64{1, 2, 4, 3, 2, 1} {
 		must(t, f.Verify(t.Context(), shown(e.blocks[height]), 0))
 	}
-	// Block 1 carried its change: the reader had to ask before block 4 only, and twice for two pages.
+	// Block 1 carried its change: the reader had to ask before block 4 only, and twice for two
+	// pages.
 	if asked := e.asked.Load(); asked > 2 {
 		t.Errorf("the reader asked %d times", asked)
 	}
@@ -112,8 +114,8 @@ func TestAFollowerFindsTheChangesByItself(t *testing.T) {
 	}
 }
 
-// A node can hide a change, or show one that the set before did not vote for: then the reader does not
-// verify what the newer set signed, and goes on once it is shown the change.
+// A node can hide a change, or show one that the set before did not vote for: then the reader does
+// not verify what the newer set signed, and goes on once it is shown the change.
 //
 // Promise 43.
 func TestAFollowerBelievesNoSetWithoutTheVotesOfTheSetBefore(t *testing.T) {

@@ -24,8 +24,8 @@ type Result struct {
 	ID chain.Hash `json:"id"`
 	// Status is "pending" or "final".
 	Status string `json:"status"`
-	// Receipt is there if it was waited for and the message is final, unless the answer would have been
-	// too long.
+	// Receipt is there if it was waited for and the message is final, unless the answer would have
+	// been too long.
 	Receipt *chain.Receipt `json:"receipt,omitempty"`
 }
 
@@ -168,14 +168,14 @@ func (c *Client) Message(ctx context.Context, id chain.Hash) (*Message, error) {
 	return out, nil
 }
 
-// Receipt returns the receipt of a final message, not verified. It has every change of the validator
-// set since genesis. While the message is pending the error is an [Error] of status 409.
+// Receipt returns the receipt of a final message, not verified. It has every change of the
+// validator set since genesis. While the message is pending the error is an [Error] of status 409.
 func (c *Client) Receipt(ctx context.Context, id chain.Hash) (*chain.Receipt, error) {
 	return c.ReceiptAbove(ctx, id, 0)
 }
 
-// ReceiptAbove is Receipt for a reader that has the validator set of a generation: the changes up to
-// that set are left out.
+// ReceiptAbove is Receipt for a reader that has the validator set of a generation: the changes up
+// to that set are left out.
 func (c *Client) ReceiptAbove(ctx context.Context, id chain.Hash, generation uint32) (*chain.Receipt, error) {
 	out := &chain.Receipt{}
 	if err := c.do(ctx, get("/v1/messages/"+id.String()+"/receipt"+above(generation), out)); err != nil {

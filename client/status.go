@@ -41,13 +41,13 @@ type Status struct {
 	// Synchrony is nil on a chain without the synchrony wait.
 	Synchrony *Synchrony `json:"synchrony,omitempty"`
 	// VoteStore says that the node has a vote store, so that it can become a validator.
-	// VotesFromHeight is the first height at which it may vote, in a set that it is in; nil while it
-	// may not vote at all.
+	// VotesFromHeight is the first height at which it may vote, in a set that it is in; nil while
+	// it may not vote at all.
 	VoteStore       bool    `json:"vote_store"`
 	VotesFromHeight *uint64 `json:"votes_from_height,omitempty"`
-	// Target is the next set that the node's operator declared; nil if none is. Endorsements are the
-	// newest from each member of the set in force. Checkpoint is that of the node's peers file; nil if
-	// there is none.
+	// Target is the next set that the node's operator declared; nil if none is. Endorsements are
+	// the newest from each member of the set in force. Checkpoint is that of the node's peers file;
+	// nil if there is none.
 	Target       *Target           `json:"target"`
 	Endorsements []Endorsement     `json:"endorsements"`
 	Checkpoint   *chain.Checkpoint `json:"checkpoint"`
@@ -66,13 +66,13 @@ type Target struct {
 	Hash       chain.Hash `json:"hash"`
 	// Problem says why the target is ignored; empty if it is not.
 	Problem string `json:"problem"`
-	// Endorsed says that the node has endorsed it, Endorsements how many members of the set in force
-	// have, and Needed how many of them it takes.
+	// Endorsed says that the node has endorsed it, Endorsements how many members of the set in
+	// force have, and Needed how many of them it takes.
 	Endorsed     bool `json:"endorsed"`
 	Endorsements int  `json:"endorsements"`
 	Needed       int  `json:"needed"`
-	// Linked is how many of the next set's Validators the node is linked to and that have caught up,
-	// itself included. It takes LinkedNeeded.
+	// Linked is how many of the next set's Validators the node is linked to and that have caught
+	// up, itself included. It takes LinkedNeeded.
 	Linked       int `json:"linked"`
 	LinkedNeeded int `json:"linked_needed"`
 	Validators   int `json:"validators"`
@@ -176,9 +176,9 @@ func (c *Client) NextValidators(ctx context.Context) (*Validators, error) {
 	return out, nil
 }
 
-// Changes returns at most limit changes of the validator set, from the one to generation from on, not
-// verified. next is the generation at which the next page starts, 0 if there is none yet. [Follower]
-// reads and verifies all of them.
+// Changes returns at most limit changes of the validator set, from the one to generation from on,
+// not verified. next is the generation at which the next page starts, 0 if there is none yet.
+// [Follower] reads and verifies all of them.
 func (c *Client) Changes(ctx context.Context, from uint32, limit int) (changes []chain.FinalChange, next uint32, err error) {
 	var page struct {
 		Changes []chain.FinalChange `json:"changes"`
@@ -193,14 +193,14 @@ func (c *Client) Changes(ctx context.Context, from uint32, limit int) (changes [
 	return page.Changes, next, nil
 }
 
-// Evidence returns the equivocation evidence that the node has, not verified. Each piece has the changes
-// of the validator set since genesis, up to its height.
+// Evidence returns the equivocation evidence that the node has, not verified. Each piece has the
+// changes of the validator set since genesis, up to its height.
 func (c *Client) Evidence(ctx context.Context) ([]chain.EvidenceDocument, error) {
 	return c.EvidenceAbove(ctx, 0)
 }
 
-// EvidenceAbove is Evidence for a reader that has the validator set of a generation: the changes up to
-// that set are left out.
+// EvidenceAbove is Evidence for a reader that has the validator set of a generation: the changes up
+// to that set are left out.
 func (c *Client) EvidenceAbove(ctx context.Context, generation uint32) ([]chain.EvidenceDocument, error) {
 	var out struct {
 		Evidence []chain.EvidenceDocument `json:"evidence"`

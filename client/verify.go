@@ -15,9 +15,9 @@ import (
 // change are those that the header names (docs/protocol.md, blocks in JSON). strength is the least
 // number of finalize votes that the reader insists on; 0 means the threshold.
 //
-// A block has no changes that lead to its set. So if the set has changed, from is [chain.Eras] that have
-// followed the changes, as a [Follower] does by itself. The change that the block carries is followed
-// too: blocks that are verified in their order need no changes from elsewhere.
+// A block has no changes that lead to its set. So if the set has changed, from is [chain.Eras] that
+// have followed the changes, as a [Follower] does by itself. The change that the block carries is
+// followed too: blocks that are verified in their order need no changes from elsewhere.
 //
 // Verify does not compare parent_hash with the block below. It does not verify the proof of the
 // commitment, nor the endorsements of the change.

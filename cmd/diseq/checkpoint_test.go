@@ -95,8 +95,8 @@ func (w *changing) serve(t *testing.T) string {
 	return server.URL
 }
 
-// A checkpoint follows from the genesis document, whatever the node says. Readers that start from it
-// verify what the new validators signed, and nothing below it.
+// A checkpoint follows from the genesis document, whatever the node says. Readers that start from
+// it verify what the new validators signed, and nothing below it.
 //
 // Promise 43.
 func TestACheckpointIsVerifiedBeforeItIsWritten(t *testing.T) {

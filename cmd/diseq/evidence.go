@@ -119,8 +119,8 @@ func findEvidence(ctx context.Context, g *chain.Genesis, stores []*store.Store) 
 	return out, nil
 }
 
-// follow returns the validator sets of a chain up to a height, with the changes that lead there. The
-// hash of each set stands in the headers of its heights, so that few of them are read.
+// follow returns the validator sets of a chain up to a height, with the changes that lead there.
+// The hash of each set stands in the headers of its heights, so that few of them are read.
 func follow(ctx context.Context, g *chain.Genesis, s *store.Store, height uint64) (*chain.Eras, []chain.ValidatorSetChange, error) {
 	eras, changes := g.Eras(), []chain.ValidatorSetChange(nil)
 	for {

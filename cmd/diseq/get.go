@@ -14,8 +14,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// gets are the subcommands of get, and how each of them reads. An argument in brackets may be left out:
-// it is empty then.
+// gets are the subcommands of get, and how each of them reads. An argument in brackets may be left
+// out: it is empty then.
 var gets = []struct {
 	use, short, example string
 	read                func(ctx context.Context, c *client.Client, q query) (any, error)
@@ -32,8 +32,8 @@ var gets = []struct {
 	{"evidence", "The evidence of broken rules that the node has", "evidence > evidence.json", getEvidence},
 }
 
-// query is what a subcommand asks for. from is the generation of the set that a reader has: receipts and
-// evidence then leave out the changes up to it.
+// query is what a subcommand asks for. from is the generation of the set that a reader has:
+// receipts and evidence then leave out the changes up to it.
 type query struct {
 	arg  string
 	from uint32

@@ -45,7 +45,8 @@ func (t *trust) register(f *pflag.FlagSet) {
 	f.StringVar(&t.checkpoint, "checkpoint", "", "a checkpoint that diseq checkpoint wrote, in the place of the genesis document")
 }
 
-// read returns what the reader believes, and a function that names the validators that it has names of.
+// read returns what the reader believes, and a function that names the validators that it has names
+// of.
 func (t *trust) read() (eras *chain.Eras, nameOf func(chain.PublicKey) string, err error) {
 	switch {
 	case (t.genesis == "") == (t.checkpoint == ""):
@@ -96,7 +97,7 @@ unless as many validators as the threshold are malicious. The verdict says how m
 synchrony wait, the verdict also says what the wait adds.`,
 		Example: "  diseq verify receipt.json --genesis genesis.json\n" +
 			"  diseq get receipt ID | diseq verify - --genesis genesis.json --strength 4\n" +
-			"  diseq submit --lines --wait orders.txt > receipts.jsonl && diseq verify receipts.jsonl --genesis genesis.json\n" +
+			"  diseq submit --lines --wait orders.txt > receipts.jsonl && diseq verify receipts.jsonl --genesis genesis.json\n\n" +
 			"  (diseq get changes; diseq get block latest) | diseq verify - --checkpoint checkpoint.json",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

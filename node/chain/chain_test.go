@@ -101,8 +101,8 @@ func (n *network) named() *NextSet {
 	return s
 }
 
-// blockAt makes a block at a height of the network's set, changed by alter before it is signed by as
-// many validators as the threshold.
+// blockAt makes a block at a height of the network's set, changed by alter before it is signed by
+// as many validators as the threshold.
 func (n *network) blockAt(height uint64, alter func(*FinalBlock)) *FinalBlock {
 	f := n.finalBlock(2)
 	f.Header.Height = height

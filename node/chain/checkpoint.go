@@ -8,9 +8,9 @@ import (
 )
 
 // ReaderCheckpoint is a document that readers start from in the place of the genesis document, and
-// that they trust in the same way: a final header, by its hash, and the validator set in force above
-// it. It is short however often the set has changed, and what the keys of members sign that left
-// before it counts for nothing.
+// that they trust in the same way: a final header, by its hash, and the validator set in force
+// above it. It is short however often the set has changed, and what the keys of members sign that
+// left before it counts for nothing.
 type ReaderCheckpoint struct {
 	Version uint32 `json:"version"`
 	ChainID string `json:"chain_id"`

@@ -7,18 +7,18 @@ import (
 	"sync"
 )
 
-// Trust is what a reader believes before it has verified anything: a genesis document, a checkpoint,
-// or the [Eras] that it has followed from one of them.
+// Trust is what a reader believes before it has verified anything: a genesis document, a
+// checkpoint, or the [Eras] that it has followed from one of them.
 type Trust interface {
 	// Eras returns the validator sets that are known. Verifying a document adds the changes that it
 	// brings.
 	Eras() *Eras
 }
 
-// Eras are the validator sets of a chain as a reader has verified them: first the set that it trusts,
-// then each by the votes of the set before. The last one is in force until a further change is known.
-// The zero value is of no use: [Genesis.Eras] and [ReaderCheckpoint.Eras] begin. Methods may be called
-// from any goroutine.
+// Eras are the validator sets of a chain as a reader has verified them: first the set that it
+// trusts, then each by the votes of the set before. The last one is in force until a further change
+// is known. The zero value is of no use: [Genesis.Eras] and [ReaderCheckpoint.Eras] begin. Methods
+// may be called from any goroutine.
 //
 // A change is verified once, however many documents bring it.
 type Eras struct {
@@ -35,7 +35,8 @@ type era struct {
 	above  uint64
 	header Hash
 	set    *ValidatorSet
-	// entry is the digest of the change that was verified; zero for the first era, which is trusted.
+	// entry is the digest of the change that was verified; zero for the first era, which is
+	// trusted.
 	entry [sha256.Size]byte
 }
 
@@ -62,8 +63,8 @@ func (e *Eras) First() *ReaderCheckpoint {
 	return e.checkpoint(&e.eras[0])
 }
 
-// Checkpoint returns the newest set known, with the header that brought it, as a document to start from
-// later. It is as good as what the reader trusted.
+// Checkpoint returns the newest set known, with the header that brought it, as a document to start
+// from later. It is as good as what the reader trusted.
 func (e *Eras) Checkpoint() *ReaderCheckpoint {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -78,9 +79,9 @@ func (e *Eras) checkpoint(at *era) *ReaderCheckpoint {
 // started above it.
 var ErrBelowTrust = errors.New("at or below the checkpoint that is trusted")
 
-// SetAt returns the set in force at a height, as far as it is known, after it has followed the changes.
-// They are in rising order and below the height, as a receipt brings them. Those up to the height that
-// the reader started from prove nothing to it, and are passed over.
+// SetAt returns the set in force at a height, as far as it is known, after it has followed the
+// changes. They are in rising order and below the height, as a receipt brings them. Those up to the
+// height that the reader started from prove nothing to it, and are passed over.
 func (e *Eras) SetAt(height uint64, changes ...ValidatorSetChange) (*ValidatorSet, error) {
 	if err := e.follow(height, changes); err != nil {
 		return nil, err

@@ -156,7 +156,8 @@ func TestAChangeIsBelievedOnlyWithTheVotesOfTheSetBefore(t *testing.T) {
 	}
 }
 
-// The names are bound by the header, and the endorsements too, although they prove nothing to a reader.
+// The names are bound by the header, and the endorsements too, although they prove nothing to a
+// reader.
 //
 // Promise 43.
 func TestNamesOfAChangeAreBoundByItsHeader(t *testing.T) {

@@ -114,9 +114,9 @@ func (e *Evidence) UnmarshalJSON(b []byte) error {
 	return document.Unmarshal(b, (*plain)(e))
 }
 
-// EvidenceDocument is evidence as readers are shown it: with the changes that lead from the set that
-// they trust to the set of its height. Evidence of an era that is over convicts a key, which may have
-// been stolen since.
+// EvidenceDocument is evidence as readers are shown it: with the changes that lead from the set
+// that they trust to the set of its height. Evidence of an era that is over convicts a key, which
+// may have been stolen since.
 type EvidenceDocument struct {
 	Evidence
 	ValidatorChanges []ValidatorSetChange `json:"validator_changes"`
@@ -130,8 +130,8 @@ func (e *Evidence) Document(changes []ValidatorSetChange) *EvidenceDocument {
 	return &EvidenceDocument{Evidence: *e, ValidatorChanges: changes}
 }
 
-// Verify checks the evidence against what the reader trusts, and follows the changes to the set of its
-// height.
+// Verify checks the evidence against what the reader trusts, and follows the changes to the set of
+// its height.
 func (e *EvidenceDocument) Verify(from Trust) error {
 	eras := from.Eras()
 	set, err := eras.SetAt(e.First.Height, e.ValidatorChanges...)

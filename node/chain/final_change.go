@@ -2,8 +2,8 @@ package chain
 
 import "fmt"
 
-// FinalChange is a change of the validator set with the final header that carries it: an entry of GET
-// /v1/changes. The header's change_hash binds the names of the members and the endorsements.
+// FinalChange is a change of the validator set with the final header that carries it: an entry of
+// GET /v1/changes. The header's change_hash binds the names of the members and the endorsements.
 type FinalChange struct {
 	Header       Header             `json:"header"`
 	Certificate  ReceiptCertificate `json:"certificate"`
@@ -22,9 +22,9 @@ func NewFinalChange(b *Block, c *Certificate) (*FinalChange, error) {
 	}, nil
 }
 
-// Entry returns the change as receipts carry it, for [Eras.Follow], after it has checked that names and
-// endorsements are those that the header names. Endorsements prove nothing further to a reader: the
-// votes for the header stand for them.
+// Entry returns the change as receipts carry it, for [Eras.Follow], after it has checked that names
+// and endorsements are those that the header names. Endorsements prove nothing further to a reader:
+// the votes for the header stand for them.
 func (f *FinalChange) Entry() (ValidatorSetChange, error) {
 	change := Change{Next: f.Next, Endorsements: f.Endorsements}
 	if hash := change.Hash(); hash != f.Header.ChangeHash {

@@ -49,8 +49,8 @@ type Receipt struct {
 }
 
 // NewReceipts makes the receipts of the messages at these places of a final block. changes lead
-// from the set that the reader starts from, such as genesis', to the block's set. It takes time in proportion to the block, however many receipts
-// are asked for.
+// from the set that the reader starts from, such as genesis', to the block's set. It takes time in
+// proportion to the block, however many receipts are asked for.
 func NewReceipts(f *FinalBlock, changes []ValidatorSetChange, indexes ...int) ([]*Receipt, error) {
 	if changes == nil {
 		changes = []ValidatorSetChange{}
@@ -72,11 +72,11 @@ func NewReceipts(f *FinalBlock, changes []ValidatorSetChange, indexes ...int) ([
 	return receipts, nil
 }
 
-// Verify checks the receipt against what the reader trusts: message -> messages_root -> header hash ->
-// finalize votes of the set in force, followed from there. strength is the least number of finalize
-// votes that the reader insists on; 0 means the threshold. With a genesis document every field takes
-// part, so that a receipt altered anywhere is refused. With a checkpoint the changes up to it take no
-// part.
+// Verify checks the receipt against what the reader trusts: message -> messages_root -> header hash
+// -> finalize votes of the set in force, followed from there. strength is the least number of
+// finalize votes that the reader insists on; 0 means the threshold. With a genesis document every
+// field takes part, so that a receipt altered anywhere is refused. With a checkpoint the changes up
+// to it take no part.
 func (r *Receipt) Verify(from Trust, strength int) error {
 	eras := from.Eras()
 	if r.Version != 1 {

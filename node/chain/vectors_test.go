@@ -95,7 +95,8 @@ func changedReceipt(t testing.TB, n *network) *Receipt {
 	return r
 }
 
-// eraVectors are documents of a chain whose set changes twice: all that a reader needs to follow it.
+// eraVectors are documents of a chain whose set changes twice: all that a reader needs to follow
+// it.
 func eraVectors(t *testing.T, n *network) map[string]any {
 	t.Helper()
 	larger := n.after(t, 7, 5)

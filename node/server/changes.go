@@ -9,8 +9,8 @@ import (
 	"strconv"
 )
 
-// changes answers {"changes":[...],"next":G}: the changes of the validator set from a generation on.
-// next is the generation at which the next page starts, null if there is none yet.
+// changes answers {"changes":[...],"next":G}: the changes of the validator set from a generation
+// on. next is the generation at which the next page starts, null if there is none yet.
 func (s *Server) changes(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	from, err := parameter(q, "from", 1, 1, math.MaxUint32)
@@ -45,15 +45,15 @@ func (s *Server) changes(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// fromGeneration reads ?from= of receipts and evidence: the generation of the set that the reader has,
-// 0 for that of the genesis document.
+// fromGeneration reads ?from= of receipts and evidence: the generation of the set that the reader
+// has, 0 for that of the genesis document.
 func fromGeneration(r *http.Request) (uint32, error) {
 	from, err := parameter(r.URL.Query(), "from", 0, 0, math.MaxUint32)
 	return uint32(from), err
 }
 
-// parameter reads a number of the query that has to be in a range. A number that is named twice could
-// be read in two ways.
+// parameter reads a number of the query that has to be in a range. A number that is named twice
+// could be read in two ways.
 func parameter(q url.Values, name string, absent, low, high uint64) (uint64, error) {
 	switch values := q[name]; len(values) {
 	case 0:

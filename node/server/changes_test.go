@@ -156,8 +156,8 @@ func TestReceiptsAndEvidenceHaveTheChangesThatTheReaderLacks(t *testing.T) {
 	}
 }
 
-// The receipts of an answer are the same as those that are asked for one by one, over changes of the
-// set, and the answer ends them before it is too long.
+// The receipts of an answer are the same as those that are asked for one by one, over changes of
+// the set, and the answer ends them before it is too long.
 func TestReceiptsOfAnAnswerAreBounded(t *testing.T) {
 	f := newFake(t)
 	h := New(Options{Backend: f}).Public()

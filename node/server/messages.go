@@ -19,8 +19,8 @@ const (
 	receiptsAtOnce = 256
 	// answerChunk is how much of an answer with receipts is in memory before it is sent.
 	answerChunk = 1 << 20
-	// maxReceiptsBytes bounds the receipts of an answer: each has the changes of the validator set up
-	// to its block. The final messages beyond it are answered without a receipt.
+	// maxReceiptsBytes bounds the receipts of an answer: each has the changes of the validator set
+	// up to its block. The final messages beyond it are answered without a receipt.
 	maxReceiptsBytes = 64 << 20
 )
 
@@ -212,8 +212,8 @@ func (b jsonBody) superfluous(known bool) error {
 }
 
 // answerReceipts waits until results are final, or as long as asked, and writes the final ones with
-// their receipts: 200 if all are final, otherwise 202. Receipts have the changes to generations above
-// from.
+// their receipts: 200 if all are final, otherwise 202. Receipts have the changes to generations
+// above from.
 func (s *Server) answerReceipts(w http.ResponseWriter, r *http.Request, results []SubmitResult, wait time.Duration, from uint32) error {
 	ids := make([]chain.Hash, len(results))
 	for i := range results {
@@ -281,7 +281,8 @@ func (a *answerWriter) flush() bool {
 	return err == nil
 }
 
-// result writes the result of a message: with its receipt if it has one, unless the answer is too long.
+// result writes the result of a message: with its receipt if it has one, unless the answer is too
+// long.
 func (a *answerWriter) result(id chain.Hash, receipt *chain.Receipt) error {
 	a.out = appendResult(a.out, SubmitResult{ID: id, Final: receipt != nil})
 	if receipt != nil && a.receipts < maxReceiptsBytes {

@@ -117,8 +117,8 @@ func New(o Options) *Server {
 // probes and /openapi.yaml.
 func (s *Server) Public() http.Handler { return s.public }
 
-// Operations returns the handler of the operations listener: metrics, probes, status, validators, changes,
-// the log level, and pprof if asked for.
+// Operations returns the handler of the operations listener: metrics, probes, status, validators,
+// changes, the log level, and pprof if asked for.
 func (s *Server) Operations() http.Handler { return s.operations }
 
 func (s *Server) publicRoutes() []route {

@@ -50,7 +50,8 @@ func (s *Server) validators(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, set)
 }
 
-// maxEvidenceBytes ends the answer of /v1/evidence early: each piece has the changes up to its height.
+// maxEvidenceBytes ends the answer of /v1/evidence early: each piece has the changes up to its
+// height.
 const maxEvidenceBytes = 64 << 20
 
 func (s *Server) evidence(w http.ResponseWriter, r *http.Request) error {
