@@ -50,8 +50,8 @@ var _ server.Backend = (*backend)(nil)
 // Genesis returns the genesis document.
 func (b *backend) Genesis() *chain.Genesis { return b.genesis }
 
-// Submit accepts all of messages or none. Only a validator takes them: one that leaves does so until
-// it has left.
+// Submit accepts all of messages or none. Only a validator takes them: one that leaves does so
+// until it has left.
 func (b *backend) Submit(ctx context.Context, messages []chain.Message) ([]server.SubmitResult, error) {
 	if b.role() == roleObserver {
 		return nil, poolError(mempool.ErrAuthor)

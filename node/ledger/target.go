@@ -6,8 +6,8 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-// CheckTarget returns the set that a target asks for. It fails if the set is no valid next one of
-// the set that is open: whoever endorses it wastes the endorsement.
+// CheckTarget returns the set that a target asks for. It fails if that set cannot follow the open
+// one: an endorsement of it would be wasted.
 func (s *Sets) CheckTarget(t *chain.Target) (*chain.NextSet, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
