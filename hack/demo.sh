@@ -204,12 +204,12 @@ remove() {
 build_helm() { go_build helm hack/tools/helm "$PWD/bin/tools/" '' helm.sh/helm/v4/cmd/helm; }
 
 # make_cluster is the part that takes minutes: the cluster, the images, Helm. The compiler works while
-# the cluster starts, which is mostly waiting. It works for the cluster first, since the operator and
-# Helm share most packages with it.
+# the cluster starts, which is mostly waiting, and the nodes load images while DNS starts. The
+# compiler works for the cluster first, since the operator and Helm share most packages with it.
 make_cluster() {
 	local up
 	hack/kind/kind.sh prepare
-	hack/kind/kind.sh up --name "$cluster" &
+	hack/kind/kind.sh up --no-wait --name "$cluster" &
 	up=$!
 	say 'building the operator and the images diseq:dev and diseq-operator:dev'
 	hack/image/build.sh >&2
@@ -217,6 +217,7 @@ make_cluster() {
 	build_helm
 	wait "$up"
 	hack/kind/kind.sh load --name "$cluster" bin/images/diseq.tar bin/images/diseq-operator.tar
+	hack/kind/kind.sh wait --name "$cluster"
 }
 
 # in_background COMMAND...: start it as a process group of its own, which ends with this script.

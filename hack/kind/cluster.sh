@@ -63,7 +63,6 @@ cluster_up() {
 	build kind kubectl
 	if [[ $nodes -eq 0 ]]; then
 		cluster_create "$image"
-		cluster_wait
 	else
 		[[ -z $workers_given || $nodes -eq $((workers + 1)) ]] ||
 			die "cluster $cluster exists already, with $((nodes - 1)) workers, not $workers: run kind.sh down --name $cluster first"
@@ -80,9 +79,9 @@ cluster_up() {
 			kubectl_in_engine -n kube-system rollout restart deployment coredns >"$logs/restart.log"
 			kubectl_in_engine -n local-path-storage rollout restart deployment,daemonset >"$logs/restart.log"
 		fi
-		cluster_wait
 	fi
-	say "cluster $cluster: up, $(cluster_nodes | wc -l) nodes; to reach it: hack/kind/kind.sh run -- kubectl get nodes"
+	[[ -n $no_wait ]] || cluster_wait
+	say "cluster $cluster: ${no_wait:+almost }up, $(cluster_nodes | wc -l) nodes; to reach it: hack/kind/kind.sh run -- kubectl get nodes"
 }
 
 # age_of_engine: seconds since our own engine started; many if the engine is not ours. Nodes start

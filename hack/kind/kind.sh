@@ -3,7 +3,9 @@
 # without a Docker engine and without a registry; see README.md. Every verb may be repeated, and none
 # needs another one first.
 #
-#   up [--name NAME] [--workers N]   make a cluster of one control plane and three workers; starts an engine if none answers
+#   up [--name NAME] [--workers N] [--no-wait]
+#                                    make a cluster of one control plane and three workers; starts an engine if none answers
+#   wait [--name NAME]               wait until the nodes, DNS and storage are ready, which `up --no-wait` does not
 #   down [--name NAME]               remove the cluster; with the last one, the engine if it is ours
 #   load [--name NAME] ARCHIVE...    load images, as docker save writes them, into the engine and every node
 #   kubeconfig [--name NAME]         print the path of the kubeconfig
@@ -33,7 +35,7 @@ usage() {
 }
 verb=${1:-}
 case $verb in
-up | down | load | kubeconfig | run | status | prepare | engine | assets | programs) shift ;;
+up | down | load | wait | kubeconfig | run | status | prepare | engine | assets | programs) shift ;;
 help | -h | --help) usage 0 ;;
 *) usage 1 ;;
 esac
@@ -43,10 +45,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-cluster=diseq workers=3 workers_given=
+cluster=diseq workers=3 workers_given= no_wait=
 while [[ $# -gt 0 ]]; do
 	case $verb:$1 in
-	up:--name | down:--name | load:--name | kubeconfig:--name | run:--name)
+	up:--name | down:--name | load:--name | wait:--name | kubeconfig:--name | run:--name)
 		cluster=${2:-}
 		[[ $cluster =~ ^[a-z0-9][a-z0-9-]{0,30}$ ]] ||
 			die "--name '$cluster': up to 31 small letters, digits and dashes, a letter or digit first"
@@ -57,11 +59,15 @@ while [[ $# -gt 0 ]]; do
 		[[ $workers =~ ^[0-9]{1,2}$ ]] || die "--workers '$workers': a number from 0 to 99"
 		shift 2
 		;;
+	up:--no-wait)
+		no_wait=1
+		shift
+		;;
 	run:--)
 		shift
 		break
 		;;
-	up:* | down:* | kubeconfig:* | status:* | prepare:* | assets:*) die "$verb takes no argument '$1'; kind.sh help lists what it takes" ;;
+	up:* | down:* | wait:* | kubeconfig:* | status:* | prepare:* | assets:*) die "$verb takes no argument '$1'; kind.sh help lists what it takes" ;;
 	load:-*) die "load takes no flag '$1'; kind.sh help lists what it takes" ;;
 	*) break ;;
 	esac
@@ -110,6 +116,11 @@ up) cluster_up ;;
 prepare) prepare ;;
 down) cluster_down ;;
 load) cluster_load "$@" ;;
+wait)
+	[[ $(engine) != none && -e $cluster_dir/complete ]] || die "wait: there is no cluster $cluster; run kind.sh up --name $cluster"
+	build kubectl
+	cluster_wait
+	;;
 assets) assets ;;
 programs) build "$@" ;;
 engine)
