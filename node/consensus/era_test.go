@@ -7,9 +7,9 @@ import (
 	"github.com/diseq/diseq/node/internal/mutation"
 )
 
-// Three validators, t = 2, one of them Byzantine: the wait alone prevents a fork. At the first height
-// of an era the Byzantine leader makes a block final with validator 1, while validator 2 is still
-// at the height below and cannot judge what they say. Then it shows validator 2 another block.
+// Three validators, t = 2, one of them Byzantine: the wait alone prevents a fork. At the first
+// height of an era the Byzantine leader makes a block final with validator 1. Validator 2 is still
+// at the height below and cannot judge their messages. Then the leader shows it another block.
 // Validator 2 hears of the first one because it asks and settles first, although it was in the set
 // before. Without that rule it makes the other block final.
 //
