@@ -58,15 +58,21 @@ func (h *handler) reject(kind string, err error) error {
 	return err
 }
 
-// OnBundle checks every signature in a bundle and passes it to the core. An honest peer sends only
-// what it has checked itself.
+// OnBundle checks every signature in a bundle and passes what verified to the core. An honest peer
+// sends only what it has checked itself. It may be ahead by a change of the set: what it then says
+// cannot be checked here, and makes this node catch up.
 func (h *handler) OnBundle(from chain.PublicKey, b *chain.Bundle) error {
-	height, wrong, err := h.verifier.Bundle(b)
+	r, wrong, err := h.verifier.Bundle(b)
 	if err != nil {
 		return h.reject(wrong, err)
 	}
-	h.heard(from, height)
-	h.post(consensus.Received{From: from, Bundle: *b, Set: h.verifier.SetHash()})
+	if !r.Bundle.Empty() {
+		h.heard(from, r.Height)
+		h.post(consensus.Received{From: from, Bundle: r.Bundle, Set: r.Set})
+	}
+	if r.Ahead > 0 {
+		h.post(consensus.Ahead{From: from, Height: r.Ahead})
+	}
 	return nil
 }
 

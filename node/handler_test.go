@@ -3,7 +3,7 @@ package node
 import (
 	"crypto/ed25519"
 	"encoding/json"
-	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -13,89 +13,139 @@ import (
 	"github.com/diseq/diseq/node/verify"
 )
 
-// signers are four validators that remember what they signed.
+// signers are validators of a chain whose set changes: abcd up to height 4, dbce at 5 and 6. 6 is the
+// open height; ecbd come above it, which the node cannot know. They remember what they signed.
 type signers struct {
-	genesis *chain.Genesis
-	keys    []ed25519.PrivateKey
-	votes   map[chain.Vote]bool
-	blocks  map[signedBlock]bool
+	sets   [3]*chain.ValidatorSet
+	votes  map[signedVote]bool
+	blocks map[signedBlock]bool
+}
+
+type signedVote struct {
+	set  *chain.ValidatorSet
+	vote chain.Vote
 }
 
 type signedBlock struct {
+	set       *chain.ValidatorSet
 	hash      chain.Hash
 	signature chain.Signature
 }
 
+const (
+	bundleChain = "bundles"
+	openHeight  = 6
+)
+
 func newSigners() *signers {
-	s := &signers{
-		genesis: &chain.Genesis{Version: 1, ChainID: "bundles", Threshold: 3, Parameters: chain.DefaultParameters()},
-		votes:   map[chain.Vote]bool{}, blocks: map[signedBlock]bool{},
-	}
-	for i := range 4 {
-		key := ed25519.NewKeyFromSeed([]byte(strings.Repeat(string(rune('a'+i)), ed25519.SeedSize)))
-		s.keys = append(s.keys, key)
-		s.genesis.Validators = append(s.genesis.Validators, chain.NamedValidator{
-			Name: fmt.Sprint("v", i), Validator: chain.Validator{PublicKey: chain.PublicKeyOf(key), VRFKey: chain.VRFKey{31: byte(i + 1)}},
-		})
+	s := &signers{votes: map[signedVote]bool{}, blocks: map[signedBlock]bool{}}
+	for generation, letters := range []string{"abcd", "dbce", "ecbd"} {
+		set := &chain.ValidatorSet{Generation: uint32(generation), Threshold: 3}
+		for _, l := range letters {
+			set.Validators = append(set.Validators, chain.Validator{PublicKey: chain.PublicKeyOf(s.key(l)), VRFKey: chain.VRFKey{31: byte(l)}})
+		}
+		s.sets[generation] = set
 	}
 	return s
 }
 
-// vote signs a vote, whatever it says, if its validator is one.
-func (s *signers) vote(v *chain.Vote) {
-	if int64(v.Validator) < int64(len(s.keys)) {
-		v.Sign(s.keys[v.Validator], s.genesis.ChainID)
-		s.votes[*v] = true
+func (s *signers) key(letter rune) ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed([]byte(strings.Repeat(string(letter), ed25519.SeedSize)))
+}
+
+// keyOf returns the key at a place in a set, nil if there is none.
+func (s *signers) keyOf(set *chain.ValidatorSet, validator uint32) ed25519.PrivateKey {
+	if int64(validator) >= int64(len(set.Validators)) {
+		return nil
+	}
+	return s.key(rune(set.Validators[validator].VRFKey[31]))
+}
+
+// at returns the set that decides a height, next the one above the open height if next is set.
+func (s *signers) at(height uint64, next bool) *chain.ValidatorSet {
+	switch {
+	case height < 5:
+		return s.sets[0]
+	case height > openHeight && next:
+		return s.sets[2]
+	default:
+		return s.sets[1]
 	}
 }
 
-func (s *signers) certificate(c *chain.Certificate) {
+// setAt is what a node at the open height knows.
+func (s *signers) setAt(height uint64) (*chain.ValidatorSet, bool) {
+	return s.at(height, false), height <= openHeight
+}
+
+// vote signs a vote, whatever it says, if its validator is one.
+func (s *signers) vote(v *chain.Vote, next bool) {
+	set := s.at(v.Height, next)
+	if key := s.keyOf(set, v.Validator); key != nil {
+		v.Sign(key, bundleChain)
+		s.votes[signedVote{set, *v}] = true
+		// Who has the same place in both sets signs for both.
+		if open := s.at(v.Height, false); open != set && string(s.keyOf(open, v.Validator)) == string(key) {
+			s.votes[signedVote{open, *v}] = true
+		}
+	}
+}
+
+func (s *signers) certificate(c *chain.Certificate, next bool) {
 	for i := range c.Votes {
 		v := c.Vote(i)
-		s.vote(&v)
+		s.vote(&v, next)
 		c.Votes[i].Signature = v.Signature
 	}
 }
 
-func (s *signers) block(b *chain.Block) {
-	if int64(b.Header.Proposer) < int64(len(s.keys)) {
-		b.Sign(s.keys[b.Header.Proposer])
-		s.blocks[signedBlock{b.Hash(), b.Signature}] = true
+func (s *signers) block(b *chain.Block, next bool) {
+	set := s.at(b.Header.Height, next)
+	if key := s.keyOf(set, b.Header.Proposer); key != nil {
+		b.Sign(key)
+		s.blocks[signedBlock{set, b.Hash(), b.Signature}] = true
+		if open := s.at(b.Header.Height, false); open != set && string(s.keyOf(open, b.Header.Proposer)) == string(key) {
+			s.blocks[signedBlock{open, b.Hash(), b.Signature}] = true
+		}
 	}
 }
 
-// holds reports whether the validators that a bundle names signed everything in it, and a threshold
-// of them each certificate.
-func (s *signers) holds(b *chain.Bundle) bool {
-	certificates, votes := slices.Clone(b.Certificates), slices.Clone(b.Votes)
-	for _, p := range b.Proposals {
-		votes = append(votes, p.Statement)
-		if p.Notarization != nil {
-			certificates = append(certificates, p.Notarization)
-		}
-		for i := range p.Nullifications {
-			certificates = append(certificates, &p.Nullifications[i])
-		}
-		if !s.blocks[signedBlock{p.Block.Hash(), p.Block.Signature}] {
-			return false
-		}
-	}
-	for _, c := range certificates {
+// item is one message of a bundle: votes and certificates with their heights, and a block.
+type item struct {
+	votes        []chain.Vote
+	certificates []*chain.Certificate
+	block        *chain.Block
+}
+
+// holds reports whether the validators that a message names signed everything in it, and a threshold
+// of them each certificate, all by the sets that the node knows. height is its highest.
+func (s *signers) holds(i item) (holds bool, height uint64) {
+	holds = true
+	for _, c := range i.certificates {
 		of := map[uint32]bool{}
-		for i := range c.Votes {
-			votes = append(votes, c.Vote(i))
-			of[c.Votes[i].Validator] = true
+		for j := range c.Votes {
+			i.votes = append(i.votes, c.Vote(j))
+			of[c.Votes[j].Validator] = true
 		}
-		if len(of) < int(s.genesis.Threshold) {
-			return false
-		}
+		holds = holds && len(of) >= 3
+		height = max(height, c.Height)
 	}
-	return !slices.ContainsFunc(votes, func(v chain.Vote) bool { return !s.votes[v] })
+	for _, v := range i.votes {
+		holds = holds && s.votes[signedVote{s.at(v.Height, false), v}]
+		height = max(height, v.Height)
+	}
+	if i.block != nil {
+		height = max(height, i.block.Header.Height)
+		holds = holds && s.blocks[signedBlock{s.at(i.block.Header.Height, false), i.block.Hash(), i.block.Signature}]
+	}
+	return holds, height
 }
 
 // FuzzOnBundle has a peer send a certificate, a proposal and a vote, each with the validators'
-// signatures or without. A message that its validators did not sign does not reach the core, and
-// changes nothing that is known of the peer's height. A signed one reaches the core unchanged.
+// signatures or without. Above the open height the next set signs, or the open one. A message that
+// the validators of its height did not sign does not reach the core, and changes nothing that is
+// known of the peer's height. A signed one reaches the core unchanged. A message above the open
+// height that does not verify is no fault of the peer, and shows it ahead.
 //
 // Promise 37.
 func FuzzOnBundle(f *testing.F) {
@@ -108,82 +158,146 @@ func FuzzOnBundle(f *testing.F) {
 		post:  func(e consensus.Event) { events = append(events, e) },
 	}
 
-	const signVote, signCertificate, signStatement, signBlock, signNotarization, signNullifications = 1, 2, 4, 8, 16, 32
-	vote := chain.Vote{Kind: chain.Notarize, Height: 5, Block: chain.Hash{1}, Validator: 2}
-	finalization := &chain.Certificate{Kind: chain.Finalize, Height: 4, Block: chain.Hash{2}, Votes: []chain.VoteSignature{{}, {Validator: 1}, {Validator: 3}}}
-	nullification := *finalization
-	nullification.Kind, nullification.Round, nullification.Block = chain.Nullify, 1, chain.Hash{}
-	p := &chain.Proposal{Block: chain.Block{Header: chain.Header{
-		ProtocolVersion: chain.ProtocolVersion, ChainID: s.genesis.ChainID, Height: 4, MessagesRoot: chain.EmptyMessagesRoot(), Proposer: 1,
-	}}}
-	p.Statement = chain.Vote{Kind: chain.Propose, Height: 4, Round: 2, Block: p.Block.Hash(), Validator: 3}
-	p.Notarization = &chain.Certificate{Kind: chain.Notarize, Height: 4, Block: p.Block.Hash(), Votes: slices.Clone(finalization.Votes)}
-	p.Nullifications = []chain.Certificate{nullification}
+	const signVote, signCertificate, signStatement, signBlock, signNotarization, signNullifications, next = 1, 2, 4, 8, 16, 32, 64
 	const all = 63
-	for _, lacking := range []uint8{0, signVote, signCertificate, signStatement, signBlock, signNotarization, signNullifications, all} {
-		f.Add(finalization.Encode(), p.Encode(), vote.Encode(), all-lacking)
+	for _, above := range []uint64{0, 1, 2, 3, 9} {
+		vote := chain.Vote{Kind: chain.Notarize, Height: 5 + above, Block: chain.Hash{1}, Validator: 2}
+		finalization := &chain.Certificate{
+			Kind: chain.Finalize, Height: 4 + above, Block: chain.Hash{2}, Votes: []chain.VoteSignature{{}, {Validator: 1}, {Validator: 3}},
+		}
+		nullification := *finalization
+		nullification.Kind, nullification.Round, nullification.Block = chain.Nullify, 1, chain.Hash{}
+		p := &chain.Proposal{Block: chain.Block{Header: chain.Header{
+			ProtocolVersion: chain.ProtocolVersion, ChainID: bundleChain, Height: 4 + above, MessagesRoot: chain.EmptyMessagesRoot(), Proposer: 1,
+		}}}
+		p.Statement = chain.Vote{Kind: chain.Propose, Height: 4 + above, Round: 2, Block: p.Block.Hash(), Validator: 3}
+		p.Notarization = &chain.Certificate{Kind: chain.Notarize, Height: 4 + above, Block: p.Block.Hash(), Votes: slices.Clone(finalization.Votes)}
+		p.Nullifications = []chain.Certificate{nullification}
+		for _, lacking := range []uint8{0, signVote, signCertificate, signStatement, signBlock, signNotarization, signNullifications, all} {
+			f.Add(finalization.Encode(), p.Encode(), vote.Encode(), all-lacking)
+		}
+		f.Add(finalization.Encode(), p.Encode(), vote.Encode(), uint8(all|next))
+		f.Add(finalization.Encode(), []byte{}, []byte{}, uint8(signCertificate))
 	}
-	f.Add(finalization.Encode(), []byte{}, []byte{}, uint8(signCertificate))
 	f.Fuzz(func(t *testing.T, certificate, proposal, vote []byte, sign uint8) {
 		// The signatures of one input do not count for the next; its seeds are signed anew.
 		clear(s.votes)
 		clear(s.blocks)
-		events, heard, h.verifier = nil, map[chain.PublicKey]uint64{}, verify.New(s.genesis)
-		b, height := &chain.Bundle{}, uint64(0)
+		events, heard, h.verifier = nil, map[chain.PublicKey]uint64{}, verify.New(bundleChain, func() uint64 { return openHeight - 1 }, s.setAt)
+		next := sign&next != 0
+		b := &chain.Bundle{}
 		if c, err := chain.DecodeCertificate(certificate); err == nil {
 			if sign&signCertificate != 0 {
-				s.certificate(c)
+				s.certificate(c, next)
 			}
-			b.Certificates, height = append(b.Certificates, c), c.Height
-			if c.Kind == chain.Finalize {
-				height++
-			}
+			b.Certificates = append(b.Certificates, c)
 		}
 		if p, err := chain.DecodeProposal(proposal); err == nil {
 			if sign&signStatement != 0 {
-				s.vote(&p.Statement)
+				s.vote(&p.Statement, next)
 			}
 			if sign&signBlock != 0 {
-				s.block(&p.Block)
+				s.block(&p.Block, next)
 			}
 			if sign&signNotarization != 0 && p.Notarization != nil {
-				s.certificate(p.Notarization)
+				s.certificate(p.Notarization, next)
 			}
 			for i := range p.Nullifications {
 				if sign&signNullifications != 0 {
-					s.certificate(&p.Nullifications[i])
+					s.certificate(&p.Nullifications[i], next)
 				}
 			}
-			b.Proposals, height = append(b.Proposals, p), max(height, p.Statement.Height)
+			b.Proposals = append(b.Proposals, p)
 		}
 		if v, err := chain.DecodeVote(vote); err == nil {
 			if sign&signVote != 0 {
-				s.vote(&v)
+				s.vote(&v, next)
 			}
-			b.Votes, height = append(b.Votes, v), max(height, v.Height)
+			b.Votes = append(b.Votes, v)
 		}
-		said, err := json.Marshal(b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		holds := s.holds(b)
+		want := s.expect(b)
 		for again := range 2 { // the second time the votes are known
+			events = nil
 			from := chain.PublicKey{byte(again)}
-			if err := h.OnBundle(from, b); (err == nil) != holds {
-				t.Errorf("time %d: %s is signed by whom it names: %v; the node says %v", again+1, said, holds, err)
+			if err := h.OnBundle(from, b); (err != nil) != want.blame {
+				t.Fatalf("time %d: %s is the peer's fault: %v; the node says %v", again+1, show(b), want.blame, err)
 			}
-			if len(events) != map[bool]int{true: again + 1}[holds] {
-				t.Errorf("time %d: the core has %d events after %s, which holds: %v", again+1, len(events), said, holds)
-			} else if holds {
-				got, ok := events[again].(consensus.Received)
-				passed, err := json.Marshal(got.Bundle)
-				if !ok || got.From != from || err != nil || string(passed) != string(said) {
-					t.Errorf("the core has %+v, want %s", events[again], said)
-				}
+			var expected []consensus.Event
+			if !want.passed.Empty() {
+				expected = append(expected, consensus.Received{From: from, Bundle: want.passed, Set: s.sets[1].Hash()})
 			}
-			if want := map[bool]uint64{true: height}[holds]; heard[from] != want {
-				t.Errorf("the peer is taken to be at height %d after %s, want %d", heard[from], said, want)
+			if want.ahead > 0 {
+				expected = append(expected, consensus.Ahead{From: from, Height: want.ahead})
+			}
+			if !reflect.DeepEqual(events, expected) {
+				t.Errorf("time %d: the core has %+v, want %+v, after %s", again+1, events, expected, show(b))
+			}
+			if heard[from] != want.height {
+				t.Errorf("the peer is taken to be at height %d after %s, want %d", heard[from], show(b), want.height)
 			}
 		}
 	})
+}
+
+func show(b *chain.Bundle) string {
+	said, _ := json.Marshal(b)
+	return string(said)
+}
+
+// expected is what a node makes of a bundle.
+type expected struct {
+	passed        chain.Bundle
+	height, ahead uint64
+	blame         bool
+}
+
+// expect says what a node has to make of a bundle with at most one message of each form. Of what is
+// as high as a message that did not verify, or higher, nothing is looked at.
+func (s *signers) expect(b *chain.Bundle) (e expected) {
+	unknown := uint64(0)
+	passes := func(i item) bool {
+		holds, height := s.holds(i)
+		switch {
+		case unknown > 0 && height >= unknown:
+		case holds:
+			return true
+		case height <= openHeight:
+			e.blame = true
+			return false
+		default:
+			unknown = height
+		}
+		e.ahead = max(e.ahead, height)
+		return false
+	}
+	for _, c := range b.Certificates {
+		if passes(item{certificates: []*chain.Certificate{c}}) {
+			e.passed.Certificates = append(e.passed.Certificates, c)
+			e.height = c.Height
+			if c.Kind == chain.Finalize {
+				e.height++
+			}
+		}
+	}
+	for _, p := range b.Proposals {
+		i := item{votes: []chain.Vote{p.Statement}, block: &p.Block}
+		if p.Notarization != nil {
+			i.certificates = append(i.certificates, p.Notarization)
+		}
+		for j := range p.Nullifications {
+			i.certificates = append(i.certificates, &p.Nullifications[j])
+		}
+		if passes(i) {
+			e.passed.Proposals, e.height = append(e.passed.Proposals, p), max(e.height, p.Statement.Height)
+		}
+	}
+	for _, v := range b.Votes {
+		if passes(item{votes: []chain.Vote{v}}) {
+			e.passed.Votes, e.height = append(e.passed.Votes, v), max(e.height, v.Height)
+		}
+	}
+	if e.blame {
+		return expected{blame: true}
+	}
+	return e
 }

@@ -106,7 +106,13 @@ func (n *Node) openFiles(ctx context.Context, transport *peer.Transport, file *p
 	if err := n.openVotes(); err != nil {
 		return err
 	}
-	n.blocks = repair.New(repair.Config{Store: n.store, Tasks: n.tasks, Found: n.metrics.damage, Logger: n.log})
+	n.blocks = repair.New(repair.Config{
+		Store: n.store, Tasks: n.tasks, Found: n.metrics.damage, Logger: n.log,
+		Over: func(height uint64) bool {
+			set, ok := n.ledger.Sets().At(height)
+			return ok && set != n.ledger.Sets().Open()
+		},
+	})
 	if n.ledger, err = ledger.Open(ctx, n.genesis, finals{patient.Store{Store: n.store, Disk: n.disk}, n.blocks}); err != nil {
 		return err
 	}
@@ -133,14 +139,14 @@ func (n *Node) freeDisk() (uint64, error) { return disk.Free(n.cfg.Data) }
 // connect makes the rooms that have no files, each with the doors that it needs of the others.
 func (n *Node) connect(incoming *handler) {
 	finals, contradictions := make(chan *chain.FinalBlock, 16), make(chan error)
-	verifier := verify.New(n.genesis)
+	verifier := verify.New(n.genesis.ChainID, n.ledger.Height, n.ledger.Sets().At)
 	n.pushes = gossip.NewPushes(n.pool, n.network, n.tasks)
 	n.commitments = gossip.NewCommitments(gossip.CommitmentsConfig{
 		Self: n.self, Key: n.identity.VRF, Beacon: n.ledger.Beacon(), Network: n.network, Tasks: n.tasks,
 		ProofSeconds: n.metrics.proofSeconds, Name: n.ledger.Sets().NameOf, Logger: n.log,
 	})
 	n.catchup = catchup.New(catchup.Config{
-		Set: n.set, Ledger: n.ledger, Verifier: verifier, Network: n.network, WaitState: n.state.Wait,
+		Self: n.self, Ledger: n.ledger, Verifier: verifier, Network: n.network, WaitState: n.state.Wait,
 		Finals: finals, Contradictions: contradictions,
 		Tasks: n.tasks, Fetched: n.metrics.caughtUp, Name: n.ledger.Sets().NameOf, Logger: n.log,
 	})

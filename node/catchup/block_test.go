@@ -2,15 +2,12 @@ package catchup
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
-	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/diseq/diseq/node/chain"
-	"github.com/diseq/diseq/node/ledger/ledgertest"
-	"github.com/diseq/diseq/node/verify"
 )
 
 // shelves are peers that answer a request for one block with whatever they have.
@@ -29,32 +26,25 @@ func (s *shelves) Blocks(_ context.Context, from chain.PublicKey, _ uint64, _ in
 	return nil
 }
 
-// A damaged block is fetched from the first peer whose block verifies: no peer's word counts.
+// A damaged block is fetched from the first peer whose block verifies by the set of its height: no
+// peer's word counts.
 func TestABlockIsFetchedFromWhicheverPeerShowsIt(t *testing.T) {
-	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
-	genesis := &chain.Genesis{Version: 1, ChainID: "catchup", Threshold: 1, Parameters: chain.DefaultParameters()}
-	genesis.Validators = []chain.NamedValidator{{Name: "a", Validator: chain.Validator{PublicKey: chain.PublicKeyOf(key)}}}
-	block := func(height uint64) *chain.FinalBlock {
-		f := &chain.FinalBlock{Messages: []chain.Message{{Data: []byte("m")}}}
-		f.Header = genesis.Header()
-		f.Header.Height, f.Header.Timestamp = height, f.Header.Timestamp+height
-		f.Header.MessagesCount, f.Header.MessagesRoot = 1, chain.MessagesRoot(f.Messages)
-		f.Sign(key)
-		v := chain.Vote{Kind: chain.Finalize, Height: height, Block: f.Header.Hash()}
-		v.Sign(key, genesis.ChainID)
-		f.Certificate = chain.Certificate{Kind: chain.Finalize, Height: height, Block: v.Block, Votes: []chain.VoteSignature{{Signature: v.Signature}}}
-		return f
-	}
-	good, unsigned, altered := block(7), block(7), block(7)
+	h := newHistory("a")
+	h.grow(6)
+	h.change("b")
+	h.grow(1)
+	good := h.blocks[7]
+	unsigned, altered := *good, *good
+	unsigned.Certificate.Votes = slices.Clone(good.Certificate.Votes)
 	unsigned.Certificate.Votes[0].Signature[3] ^= 1
 	altered.Messages = []chain.Message{{Data: []byte("another")}}
-	peers := &shelves{blocks: map[chain.PublicKey]*chain.FinalBlock{{1}: unsigned, {2}: altered, {3}: block(8), {5}: good}}
-	c := New(Config{
-		Set: genesis.Set(), Ledger: ledgertest.Open(t, genesis), Verifier: verify.New(genesis), Network: peers,
-		Name: func(k chain.PublicKey) string { return string('a' + rune(k[0])) }, Logger: slog.New(slog.DiscardHandler),
-	})
+	peers := &shelves{blocks: map[chain.PublicKey]*chain.FinalBlock{{1}: &unsigned, {2}: &altered, {3}: h.blocks[8], {5}: good}}
+	c := start(t, h, peers, false, func(c *Config) { c.Name = func(k chain.PublicKey) string { return string('a' + rune(k[0])) } })
+	c.reach(t, h, 8)
 	peers.order = []chain.PublicKey{{1}, {2}, {3}, {4}}
-	_, err := c.Block(t.Context(), 7)
+	var got *chain.FinalBlock
+	use := func(f *chain.FinalBlock) error { got = f; return nil }
+	err := c.Block(t.Context(), 7, use)
 	if !errors.Is(err, ErrNoCopy) {
 		t.Errorf("fetched from peers of which none has it: %v", err)
 	}
@@ -64,7 +54,17 @@ func TestABlockIsFetchedFromWhicheverPeerShowsIt(t *testing.T) {
 		}
 	}
 	peers.order = append(peers.order, chain.PublicKey{5})
-	if f, err := c.Block(t.Context(), 7); err != nil || f != good {
-		t.Errorf("fetched %v, %v", f, err)
+	if err := c.Block(t.Context(), 7, use); err != nil || got != good {
+		t.Errorf("fetched %v, %v", got, err)
+	}
+	if err := c.Block(t.Context(), 10, use); err == nil {
+		t.Error("fetched a height of a set that is not known")
+	}
+	// A copy that is of no use to the caller is not the last word.
+	peers.order, peers.blocks[chain.PublicKey{6}] = append(peers.order, chain.PublicKey{6}), good
+	tried := 0
+	err = c.Block(t.Context(), 7, func(*chain.FinalBlock) error { tried++; return errors.New("does not fit") })
+	if !errors.Is(err, ErrNoCopy) || tried != 2 {
+		t.Errorf("tried %d copies: %v", tried, err)
 	}
 }

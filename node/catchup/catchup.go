@@ -1,9 +1,14 @@
 // Package catchup fetches final blocks from peers when this node is behind, and asks the peers what
 // a validator without its vote store must know before it may vote again.
 //
-// It promises that every block it hands over is verified and follows the one before, and that a
-// block which contradicts this node's chain is reported as a contradiction. A peer's word alone
-// moves nothing: a peer that claims heights and shows no blocks is left alone for a while.
+// It promises that every block it hands over is verified against the validator set of its height and
+// follows the one before, and that a block which contradicts this node's chain is reported as a
+// contradiction. A peer's word alone moves nothing: a peer that claims heights and shows no blocks
+// is left alone for a while.
+//
+// It cannot tell whether a validator that left long ago still keeps its key to itself: with enough
+// stolen keys of an era, a thief shows blocks that verify to a node that is still there. That is
+// for the checkpoint of the peers file to exclude.
 //
 // It does not make a block final: the voter does, so that one goroutine appends.
 package catchup
@@ -42,7 +47,8 @@ type Network interface {
 
 // Config is what a Catchup is made of.
 type Config struct {
-	Set      *chain.ValidatorSet
+	// Self is this node's key.
+	Self     chain.PublicKey
 	Ledger   *ledger.Ledger
 	Verifier *verify.Verifier
 	Network  Network
@@ -53,6 +59,9 @@ type Config struct {
 	Finals         chan<- *chain.FinalBlock
 	Contradictions chan<- error
 	Tasks          *tasks.Group
+	// Checkpoint returns the checkpoint of the peers file, the zero value if it has none; nil for
+	// none. A validator does not rejoin below it.
+	Checkpoint func() chain.Checkpoint
 	// Fetched counts the blocks that became final by catching up.
 	Fetched prometheus.Counter
 	// Name returns the name of a peer for log lines.
@@ -125,12 +134,18 @@ func (c *Catchup) LinkUp(to chain.PublicKey) {
 	})
 }
 
-// KnowsPeers reports whether two peers (or the only one) have said since the start how far they
-// are, or have had the time to. The time is short: a node must become ready while no other is up.
+// KnowsPeers reports whether two peers (or the only other validator) have said since the start how
+// far they are, or have had the time to. The time is short: a node must become ready while no other
+// is up.
 func (c *Catchup) KnowsPeers() bool {
+	set := c.cfg.Ledger.Sets().Open()
+	others := len(set.Validators)
+	if set.Index(c.cfg.Self) >= 0 {
+		others--
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.answered) >= min(2, len(c.cfg.Set.Validators)-1) || time.Since(c.started) > startPatience
+	return len(c.answered) >= min(2, others) || time.Since(c.started) > startPatience
 }
 
 // Heard notes that a peer is deciding height, or has decided it.
@@ -161,11 +176,13 @@ func (c *Catchup) Hint(height uint64, from chain.PublicKey) {
 	}
 }
 
-// Behind returns by how many heights at least one honest validator seems to be ahead.
+// Behind returns by how many heights at least one honest validator of the open height seems to be
+// ahead.
 func (c *Catchup) Behind() uint64 {
+	set, height := c.cfg.Ledger.Sets().Open(), c.cfg.Ledger.Height()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return behind(c.claims, c.cfg.Set, c.cfg.Ledger.Height()+1)
+	return behind(c.claims, set, height+1)
 }
 
 // behind returns by how many heights at least one honest validator is ahead of the height that this
@@ -264,22 +281,21 @@ func (c *Catchup) fetch(ctx context.Context, from chain.PublicKey, height uint64
 	if tip.Height() != height {
 		return 0, nil
 	}
+	set, _ := c.cfg.Ledger.Sets().At(height + 1)
 	err = c.cfg.Network.Blocks(ctx, from, height+1, rangeBlocks, func(f *chain.FinalBlock) error {
 		if f.Header.Height != height+1 {
 			return fmt.Errorf("block at height %d, want height %d", f.Header.Height, height+1)
 		}
-		if err := c.cfg.Verifier.Final(f); err != nil {
+		if err := c.cfg.Verifier.Final(f, set); err != nil {
 			return err
 		}
 		if f.Header.ParentHash != parent {
 			// Its signers made another block final at the height below: the chain has forked, and
 			// the two sides grew while they did not hear each other.
-			err := fmt.Errorf("contradiction: block %v is final at height %d on %v, the final block below it is %v here",
-				f.Hash(), f.Header.Height, f.Header.ParentHash, parent)
-			select {
-			case c.cfg.Contradictions <- err:
-			case <-ctx.Done():
-			}
+			return c.contradict(ctx, fmt.Errorf("contradiction: block %v is final at height %d on %v, the final block below it is %v here",
+				f.Hash(), f.Header.Height, f.Header.ParentHash, parent))
+		}
+		if err := c.checkChange(ctx, f, set); err != nil {
 			return err
 		}
 		height, parent = f.Header.Height, f.Hash()
@@ -292,6 +308,13 @@ func (c *Catchup) fetch(ctx context.Context, from chain.PublicKey, height uint64
 			return ctx.Err()
 		}
 		count++
+		if f.Change == nil {
+			return nil
+		}
+		if err := c.cfg.Ledger.Wait(ctx, height); err != nil {
+			return err
+		}
+		set, _ = c.cfg.Ledger.Sets().At(height + 1)
 		return nil
 	})
 	if count > 0 {
@@ -305,31 +328,74 @@ func (c *Catchup) fetch(ctx context.Context, from chain.PublicKey, height uint64
 	return count, err
 }
 
-// ErrNoCopy is wrapped by Block when no peer that this node reaches has shown the block.
+// checkChange checks the set that a verified final block names for the next height against the set
+// of its own and all those before. A block that breaks these rules and is final all the same has
+// enough signers that are faulty.
+func (c *Catchup) checkChange(ctx context.Context, f *chain.FinalBlock, set *chain.ValidatorSet) error {
+	h := &f.Header
+	next, err := h.ValidatorsHash, error(nil)
+	if f.Change != nil {
+		next = f.Change.Next.Set().Hash()
+		// The blocks handed over before are final here in a moment. The change is judged by the sets
+		// up to it.
+		if err := c.cfg.Ledger.Wait(ctx, h.Height-1); err != nil {
+			return err
+		}
+		err = c.cfg.Ledger.Sets().Check(f.Change, h.Height)
+	}
+	if err == nil && h.NextValidatorsHash != next {
+		err = fmt.Errorf("the header names validator set %v for the next height, the chain leads to %v", h.NextValidatorsHash, next)
+	}
+	if err == nil {
+		return nil
+	}
+	return c.contradict(ctx, fmt.Errorf("contradiction: block %v is final at height %d and its change of the set of generation %d is invalid here: %w",
+		f.Hash(), h.Height, set.Generation, err))
+}
+
+// contradict reports an error that ends the node, and returns it.
+func (c *Catchup) contradict(ctx context.Context, err error) error {
+	select {
+	case c.cfg.Contradictions <- err:
+	case <-ctx.Done():
+	}
+	return err
+}
+
+// ErrNoCopy is wrapped by Block when no peer that this node reaches has shown a block that could be
+// used.
 var ErrNoCopy = errors.New("no peer has shown the block")
 
-// Block fetches the final block of a height from a peer, whichever has it. The block is verified by
-// its certificate; whether it fits this node's chain is the caller's to judge.
-func (c *Catchup) Block(ctx context.Context, height uint64) (*chain.FinalBlock, error) {
+// Block fetches the final block of a height, at most that of the last final one, from one peer after
+// the other until use takes a copy. Each copy is verified by its certificate; whether it fits this
+// node's chain is for use to judge.
+func (c *Catchup) Block(ctx context.Context, height uint64, use func(*chain.FinalBlock) error) error {
 	failed := fmt.Errorf("block %d: %w", height, ErrNoCopy)
 	for _, from := range c.cfg.Network.Connected() {
 		f, err := c.one(ctx, from, height)
 		if err == nil {
-			return f, nil
+			err = use(f)
+		}
+		if err == nil {
+			return nil
 		}
 		failed = fmt.Errorf("%w; %s: %w", failed, c.cfg.Name(from), err)
 	}
-	return nil, failed
+	return failed
 }
 
 func (c *Catchup) one(ctx context.Context, from chain.PublicKey, height uint64) (found *chain.FinalBlock, err error) {
 	ctx, cancel := context.WithTimeout(ctx, rangeTimeout)
 	defer cancel()
+	set, ok := c.cfg.Ledger.Sets().At(height)
+	if !ok {
+		return nil, fmt.Errorf("the validator set of height %d is not known", height)
+	}
 	err = c.cfg.Network.Blocks(ctx, from, height, 1, func(f *chain.FinalBlock) error {
 		if f.Header.Height != height {
 			return fmt.Errorf("block at height %d, want height %d", f.Header.Height, height)
 		}
-		if err := c.cfg.Verifier.Final(f); err != nil {
+		if err := c.cfg.Verifier.Final(f, set); err != nil {
 			return err
 		}
 		found = f

@@ -1,15 +1,11 @@
 package catchup
 
 import (
-	"context"
-	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
-	"github.com/diseq/diseq/node/internal/tasks"
-	"github.com/diseq/diseq/node/ledger/ledgertest"
 )
 
 // As many validators as may lie do not take a node out of service; one more is honest.
@@ -57,14 +53,8 @@ func TestReadinessWaitsForTheWordOfOthersButNotForLong(t *testing.T) {
 			v := chain.Validator{PublicKey: chain.PublicKey{byte(i + 1)}}
 			genesis.Validators = append(genesis.Validators, chain.NamedValidator{Validator: v})
 		}
-		peers := &fakePeers{height: 0}
-		group := tasks.New(t.Context())
-		newCatchup := func() *Catchup {
-			return New(Config{
-				Set: genesis.Set(), Ledger: ledgertest.Open(t, genesis), Network: peers, Tasks: group,
-				Name: chain.PublicKey.String, Logger: slog.New(slog.DiscardHandler),
-			})
-		}
+		h := &history{genesis: genesis}
+		newCatchup := func() *Catchup { return start(t, h, &archive{}, false).Catchup }
 		of := func(i int) chain.PublicKey { return genesis.Validators[i].PublicKey }
 
 		c := newCatchup()
@@ -102,17 +92,4 @@ func TestReadinessWaitsForTheWordOfOthersButNotForLong(t *testing.T) {
 			t.Errorf("%d heights behind after a claim without blocks, want 0", c.Behind())
 		}
 	})
-}
-
-// fakePeers are peers at one height, without blocks.
-type fakePeers struct{ height uint64 }
-
-func (*fakePeers) Connected() []chain.PublicKey { return nil }
-
-func (p *fakePeers) Status(_ context.Context, from chain.PublicKey, nonce chain.Hash) (*chain.Status, error) {
-	return &chain.Status{Nonce: nonce, Height: p.height, Validator: from}, nil
-}
-
-func (*fakePeers) Blocks(context.Context, chain.PublicKey, uint64, int, func(*chain.FinalBlock) error) error {
-	return nil
 }

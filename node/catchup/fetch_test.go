@@ -1,70 +1,28 @@
 package catchup
 
 import (
-	"context"
-	"crypto/ed25519"
-	"log/slog"
-	"strings"
 	"testing"
 	"testing/synctest"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/diseq/diseq/node/chain"
-	"github.com/diseq/diseq/node/internal/tasks"
-	"github.com/diseq/diseq/node/ledger/ledgertest"
-	"github.com/diseq/diseq/node/verify"
 )
-
-// archive is a peer that serves blocks.
-type archive struct {
-	fakePeers
-	blocks []*chain.FinalBlock
-}
-
-func (a *archive) Blocks(_ context.Context, _ chain.PublicKey, first uint64, _ int, yield func(*chain.FinalBlock) error) error {
-	for _, f := range a.blocks {
-		if f.Header.Height < first {
-			continue
-		}
-		if err := yield(f); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// finalBlock returns a block that the only validator of a chain made final.
-func finalBlock(genesis *chain.Genesis, key ed25519.PrivateKey, height uint64, parent chain.Hash) *chain.FinalBlock {
-	set := genesis.Set()
-	f := &chain.FinalBlock{Block: chain.Block{Header: chain.Header{
-		ProtocolVersion: chain.ProtocolVersion, ChainID: genesis.ChainID, Height: height, ParentHash: parent,
-		MessagesRoot: chain.EmptyMessagesRoot(), ValidatorsHash: set.Hash(), NextValidatorsHash: set.Hash(),
-	}}}
-	f.Sign(key)
-	vote := chain.Vote{Kind: chain.Finalize, Height: height, Block: f.Hash()}
-	vote.Sign(key, genesis.ChainID)
-	f.Certificate = chain.Certificate{
-		Kind: chain.Finalize, Height: height, Block: f.Hash(), Votes: []chain.VoteSignature{{Signature: vote.Signature}},
-	}
-	return f
-}
 
 // Only blocks that verify and follow the chain are handed over. A final block on another than this
 // node's is a contradiction; a block that does not verify is the peer's fault.
 //
 // Promise 24.
 func TestOnlyBlocksThatVerifyAndFollowAreHandedOver(t *testing.T) {
-	key := ed25519.NewKeyFromSeed([]byte(strings.Repeat("k", ed25519.SeedSize)))
-	genesis := &chain.Genesis{
-		Version: 1, ChainID: "catchup", Threshold: 1, Parameters: chain.DefaultParameters(),
-		Validators: []chain.NamedValidator{{Validator: chain.Validator{PublicKey: chain.PublicKeyOf(key)}}},
+	h := newHistory("a")
+	h.grow(2)
+	one, two := h.blocks[1], h.blocks[2]
+	altered := func(alter func(*chain.FinalBlock)) *chain.FinalBlock {
+		f := *two
+		f.Certificate.Votes = append([]chain.VoteSignature(nil), two.Certificate.Votes...)
+		alter(&f)
+		return &f
 	}
-	header := genesis.Header()
-	one := finalBlock(genesis, key, 1, header.Hash())
-	two := finalBlock(genesis, key, 2, one.Hash())
-	forged := finalBlock(genesis, key, 2, one.Hash())
-	forged.Certificate.Votes[0].Signature[0]++
+	forged := altered(func(f *chain.FinalBlock) { f.Certificate.Votes[0].Signature[0]++ })
+	elsewhere := altered(func(f *chain.FinalBlock) { f.Header.ParentHash = chain.Hash{1}; h.sign(f) })
 	for _, c := range []struct {
 		name          string
 		blocks        []*chain.FinalBlock
@@ -74,45 +32,116 @@ func TestOnlyBlocksThatVerifyAndFollowAreHandedOver(t *testing.T) {
 		{"two good blocks", []*chain.FinalBlock{one, two}, 2, false},
 		{"a forged certificate", []*chain.FinalBlock{one, forged}, 1, false},
 		{"a height left out", []*chain.FinalBlock{two}, 0, false},
-		{"another block below", []*chain.FinalBlock{one, finalBlock(genesis, key, 2, chain.Hash{1})}, 1, true},
+		{"another block below", []*chain.FinalBlock{one, elsewhere}, 1, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := ledgertest.Open(t, genesis)
-				finals, contradictions := make(chan *chain.FinalBlock), make(chan error, 1)
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				catchup := New(Config{
-					Set: genesis.Set(), Ledger: l, Verifier: verify.New(genesis), Network: &archive{blocks: c.blocks},
-					WaitState: func(context.Context, uint64) error { return nil }, Finals: finals, Contradictions: contradictions,
-					Tasks: tasks.New(ctx), Fetched: prometheus.NewCounter(prometheus.CounterOpts{}),
-					Name: chain.PublicKey.String, Logger: slog.New(slog.DiscardHandler),
-				})
-				go catchup.Run(ctx)
-				go func() { // the voter
-					for {
-						select {
-						case f := <-finals:
-							ledgertest.Append(t, l, f)
-						case <-ctx.Done():
-							return
-						}
-					}
-				}()
+				n := start(t, h, &archive{blocks: c.blocks}, true)
 				peer := chain.PublicKey{9}
-				catchup.Hint(5, peer)
+				n.Hint(5, peer)
 				synctest.Wait()
-				if l.Height() != c.height {
-					t.Errorf("caught up to height %d, want %d", l.Height(), c.height)
+				if n.ledger.Height() != c.height {
+					t.Errorf("caught up to height %d, want %d", n.ledger.Height(), c.height)
 				}
-				if contradiction := len(contradictions) > 0; contradiction != c.contradiction {
+				if contradiction := len(n.contradictions) > 0; contradiction != c.contradiction {
 					t.Errorf("a contradiction: %v, want %v", contradiction, c.contradiction)
 				}
-				believed := catchup.Final(peer) > 0
+				believed := n.Final(peer) > 0
 				if faultless := c.height == 2; believed != faultless {
 					t.Errorf("the peer's claim is believed: %v, want %v", believed, faultless)
 				}
 			})
 		})
 	}
+}
+
+// A node that is several eras behind comes through all of them by one hint of a peer that it has
+// never heard of: each block is verified by the set of its own height.
+//
+// Promise 24.
+func TestANodeThatIsErasBehindArrives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory("abcd")
+		h.grow(3)
+		h.change("efgh") // all at once
+		h.change("hgfe") // the same, in other places
+		h.grow(300)      // more than one request asks for
+		h.change("h")
+		h.change("hijk")
+		h.grow(1)
+		n := start(t, h, &archive{blocks: h.blocks[1:]}, true)
+		last := uint64(len(h.blocks) - 1)
+		n.Hint(last, public('k'))
+		synctest.Wait()
+		if n.ledger.Height() != last || n.ledger.Sets().Open().Generation != 4 {
+			t.Errorf("arrived at height %d in generation %d, want %d in 4", n.ledger.Height(), n.ledger.Sets().Open().Generation, last)
+		}
+		if len(n.contradictions) > 0 {
+			t.Error(<-n.contradictions)
+		}
+		if n.Behind() != 0 {
+			t.Errorf("%d heights behind at the end", n.Behind())
+		}
+	})
+}
+
+// The set that a final block names for the next height follows from its change, which the sets up to
+// that height allow. Another block is final by faulty signers: the node ends.
+//
+// Promise 8.
+func TestAFinalBlockWithAnInvalidChangeIsAContradiction(t *testing.T) {
+	for name, block := range map[string]func(h *history) *chain.FinalBlock{
+		"a set without a change": func(h *history) *chain.FinalBlock {
+			f := h.block(nil)
+			f.Header.NextValidatorsHash = chain.Hash{1}
+			h.sign(f)
+			return f
+		},
+		"another set than the change": func(h *history) *chain.FinalBlock {
+			f := h.block(h.next("ae"))
+			f.Header.NextValidatorsHash = f.Header.ValidatorsHash
+			h.sign(f)
+			return f
+		},
+		"too few endorsements": func(h *history) *chain.FinalBlock {
+			c := h.next("ae")
+			c.Endorsements = c.Endorsements[:1]
+			return h.block(c)
+		},
+		"a validator that had left": func(h *history) *chain.FinalBlock { return h.block(h.next("acd")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHistory("abc")
+				h.grow(2)
+				h.change("ab")
+				good := uint64(len(h.blocks) - 1)
+				n := start(t, h, &archive{blocks: append(h.blocks[1:], block(h))}, true)
+				n.Hint(9, public('b'))
+				synctest.Wait()
+				if n.ledger.Height() != good || len(n.contradictions) == 0 {
+					t.Errorf("at height %d with %d contradictions, want %d and one", n.ledger.Height(), len(n.contradictions), good)
+				}
+			})
+		})
+	}
+}
+
+// Members of the era before sign nothing that counts at a height of the next one.
+//
+// Promise 10.
+func TestACertificateOfTheEraBeforeDoesNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory("abc")
+		h.change("abd")
+		f := h.block(nil)
+		h.sets = append(h.sets, h.sets[0]) // a, b and c sign
+		h.sign(f)
+		n := start(t, h, &archive{blocks: append(h.blocks[1:], f)}, true)
+		n.Hint(2, public('c'))
+		synctest.Wait()
+		if n.ledger.Height() != 1 || len(n.contradictions) > 0 {
+			t.Errorf("at height %d with %d contradictions", n.ledger.Height(), len(n.contradictions))
+		}
+	})
 }

@@ -6,58 +6,109 @@ import (
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
-	"github.com/diseq/diseq/node/internal/wait"
+	"github.com/diseq/diseq/node/consensus"
 )
 
-const (
-	// rejoinSkip is how many heights above the highest reported one a validator that lost its vote
-	// store stays silent: it voted at most at F+1 (F: the highest final height then), and one
-	// honest of the t that answer reports at least F-1 (consensus.md, Rejoining).
-	rejoinSkip = 3
-	// rejoinInterval is how often the validators that have not answered are asked.
-	rejoinInterval = time.Second
-)
+// rejoinInterval is how often the validators that have not answered are asked.
+const rejoinInterval = time.Second
 
-// Rejoin returns the first height at which a validator that lost its vote store may vote again. It
-// asks the other validators how far they are, until as many as the threshold have answered and this
-// node has the blocks that they reported. The nonce is fresh, so that no answer is an old one.
+// Rejoin returns the first height at which a validator that lost its vote store may vote again, once
+// that height is the open one or below it: then the vote store may be made. It asks the other
+// validators of an era how far they are, and asks anew when the era ends before that height
+// (consensus.md, Rejoining). Below the checkpoint it asks nobody, and while this node is not in the
+// set neither.
 func (c *Catchup) Rejoin(ctx context.Context) (first uint64, err error) {
+	for {
+		r, err := c.beginRejoin(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if first, err := c.rejoinIn(ctx, r); first > 0 || err != nil {
+			return first, err
+		}
+	}
+}
+
+// beginRejoin waits until there is somebody to ask.
+func (c *Catchup) beginRejoin(ctx context.Context) (*consensus.Rejoining, error) {
+	for {
+		height, higher := c.cfg.Ledger.Final()
+		set, _ := c.cfg.Ledger.Sets().At(height + 1)
+		if !c.below(height) && set.Index(c.cfg.Self) >= 0 {
+			threshold := int(set.Threshold)
+			if others := len(set.Validators) - 1; others < threshold {
+				c.cfg.Logger.Error("cannot rejoin: the threshold equals the number of validators, so a lost vote store is final",
+					"answers_needed", threshold, "other_validators", others)
+			}
+			return &consensus.Rejoining{Self: c.cfg.Self, Height: height, Set: set, Answers: map[chain.PublicKey]uint64{}}, nil
+		}
+		if err := untilHigher(ctx, higher); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// below reports whether a height is below the checkpoint.
+func (c *Catchup) below(height uint64) bool {
+	return c.cfg.Checkpoint != nil && height < c.cfg.Checkpoint().Height
+}
+
+// rejoinIn asks the members of one era. It returns 0 if they are not to be asked any more. The nonce
+// is fresh, so that no answer is one of an earlier time.
+func (c *Catchup) rejoinIn(ctx context.Context, r *consensus.Rejoining) (first uint64, err error) {
 	var nonce chain.Hash
 	if _, err := rand.Read(nonce[:]); err != nil {
 		return 0, err
 	}
-	threshold := int(c.cfg.Set.Threshold)
-	if others := len(c.cfg.Set.Validators) - 1; others < threshold {
-		c.cfg.Logger.Error("cannot rejoin: the threshold equals the number of validators, so a lost vote store is final",
-			"answers_needed", threshold, "other_validators", others)
+	setAt := func(height uint64) *chain.ValidatorSet {
+		set, _ := c.cfg.Ledger.Sets().At(height)
+		return set
 	}
-	heights := map[chain.PublicKey]uint64{}
+	var said [3]uint64
+	var asked time.Time
 	for {
-		c.askHeights(ctx, nonce, heights)
-		// An answer counts once this node has the block that it names. A height that no validator
-		// can show would silence this validator for ever, or, at the end of the numbers, not at
-		// all.
-		highest, shown := uint64(0), 0
-		for _, h := range heights {
-			if h <= c.cfg.Ledger.Height() {
-				highest, shown = max(highest, h), shown+1
-			}
+		if time.Since(asked) >= rejoinInterval {
+			c.askHeights(ctx, nonce, r)
+			asked = time.Now()
 		}
-		if shown >= threshold {
-			return highest + rejoinSkip, nil
+		tip, higher := c.cfg.Ledger.Final()
+		first, _ := r.VotesFrom(tip)
+		switch step := r.Step(tip, setAt); {
+		case c.below(tip) || step == consensus.RejoinAsksAgain:
+			c.cfg.Logger.Info("rejoining: the validators have changed, or the checkpoint is higher: asking again", "height", tip)
+			return 0, nil
+		case step == consensus.RejoinVotes:
+			return first, nil
 		}
-		c.cfg.Logger.Info("rejoining: waiting for the answers of other validators, and for the blocks that they report",
-			"answers", len(heights), "with_block", shown, "needed", threshold)
-		if err := wait.For(ctx, rejoinInterval); err != nil {
+		if now := [3]uint64{uint64(len(r.Answers)), uint64(r.Shown(tip)), first}; now != said {
+			said = now
+			c.cfg.Logger.Info("rejoining: waiting for the answers of other validators, for the blocks that they report, and for the first height to vote at",
+				"answers", now[0], "with_block", now[1], "needed", r.Set.Threshold, "votes_from_height", first)
+		}
+		if err := untilHigher(ctx, higher); err != nil {
 			return 0, err
 		}
 	}
 }
 
-// askHeights asks each connected validator that has not answered yet for its final height.
-func (c *Catchup) askHeights(ctx context.Context, nonce chain.Hash, heights map[chain.PublicKey]uint64) {
+// untilHigher waits for a block, and not longer than until the others are asked again.
+func untilHigher(ctx context.Context, higher <-chan struct{}) error {
+	timer := time.NewTimer(rejoinInterval)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-higher:
+	case <-timer.C:
+	}
+	return nil
+}
+
+// askHeights asks each connected validator of the era that has not answered yet for its final
+// height.
+func (c *Catchup) askHeights(ctx context.Context, nonce chain.Hash, r *consensus.Rejoining) {
 	for _, from := range c.cfg.Network.Connected() {
-		if _, ok := heights[from]; ok || c.cfg.Set.Index(from) < 0 {
+		if _, ok := r.Answers[from]; ok || from == c.cfg.Self || r.Set.Index(from) < 0 {
 			continue
 		}
 		asking, cancel := context.WithTimeout(ctx, statusTimeout)
@@ -68,7 +119,7 @@ func (c *Catchup) askHeights(ctx context.Context, nonce chain.Hash, heights map[
 			continue
 		}
 		if s.Validator == from {
-			heights[from] = s.Height
+			r.Answers[from] = s.Height
 			c.Hint(s.Height, from)
 		}
 	}

@@ -1,7 +1,12 @@
 // Package verify checks the signatures of everything that peers send, before any other part of the
 // node sees it.
 //
-// It promises that a bundle without an error was signed, in every part, by the validators that it
+// Each message is judged by the validator set of its own height. The sets are known up to the open
+// height, the one above the last final block. Above it, what verifies under the open height's set is
+// passed on, for the set may stay the same. The rest is left out, and its height is reported: an
+// honest peer that has come further says such things, so that they are no fault of its.
+//
+// The package promises that what it passes on was signed, in every part, by the validators that it
 // names. It does not judge whether the messages make sense together: the consensus core does.
 package verify
 
@@ -17,42 +22,67 @@ import (
 // most votes of a certificate came on their own before.
 type Verifier struct {
 	chainID string
-	set     *chain.ValidatorSet
-	setHash chain.Hash
+	height  func() uint64
+	setAt   func(uint64) (*chain.ValidatorSet, bool)
 
 	mu       sync.Mutex
-	new, old map[chain.Vote]struct{}
+	new, old map[checked]struct{}
+	newest   judge
 }
 
-// generation is how many votes are remembered at least; at most twice as many are.
-const generation = 8192
-
-// New returns a Verifier for the validators of a genesis document.
-func New(g *chain.Genesis) *Verifier {
-	set := g.Set()
-	return &Verifier{chainID: g.ChainID, set: set, setHash: set.Hash(), new: map[chain.Vote]struct{}{}}
+// checked is a vote that verified. A vote names a place in a set, and another key may have that
+// place in the next one: so the set is part of what is remembered.
+type checked struct {
+	set  chain.Hash
+	vote chain.Vote
 }
 
-// SetHash returns the hash of the set that signatures are checked against.
-func (v *Verifier) SetHash() chain.Hash { return v.setHash }
+// remembered is how many votes are remembered at least; at most twice as many are.
+const remembered = 8192
 
-func (v *Verifier) known(vote chain.Vote) bool {
+// New returns a Verifier for a chain. height returns the last final height, setAt the set that
+// decides a height: it knows each up to one above height. All heights of an era have the same
+// pointer, and a set is never changed.
+func New(chainID string, height func() uint64, setAt func(height uint64) (set *chain.ValidatorSet, ok bool)) *Verifier {
+	return &Verifier{chainID: chainID, height: height, setAt: setAt, new: map[checked]struct{}{}}
+}
+
+// judge checks signatures against one set.
+type judge struct {
+	*Verifier
+	set  *chain.ValidatorSet
+	hash chain.Hash
+}
+
+// at returns the judge of a height, at most the open one. The last one is kept: to hash a set of a
+// hundred takes longer than to look up a vote.
+func (v *Verifier) at(height uint64) judge {
+	set, _ := v.setAt(height)
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if _, ok := v.new[vote]; ok {
+	if v.newest.set != set {
+		v.newest = judge{v, set, set.Hash()}
+	}
+	return v.newest
+}
+
+func (j judge) known(vote chain.Vote) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if _, ok := j.new[checked{j.hash, vote}]; ok {
 		return true
 	}
-	_, ok := v.old[vote]
+	_, ok := j.old[checked{j.hash, vote}]
 	return ok
 }
 
-func (v *Verifier) remember(vote chain.Vote) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if len(v.new) >= generation {
-		v.old, v.new = v.new, make(map[chain.Vote]struct{}, generation)
+func (j judge) remember(vote chain.Vote) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.new) >= remembered {
+		j.old, j.new = j.new, make(map[checked]struct{}, remembered)
 	}
-	v.new[vote] = struct{}{}
+	j.new[checked{j.hash, vote}] = struct{}{}
 }
 
 // The kinds of messages that Bundle refuses.
@@ -62,89 +92,176 @@ const (
 	KindProposal    = "proposal"
 )
 
-// Bundle checks every signature in a bundle. height is the height that the sender must be at, or
-// above, to know all of it. If there is an error, wrong is the kind of the message that it is
-// about.
-func (v *Verifier) Bundle(b *chain.Bundle) (height uint64, wrong string, err error) {
+// Result is what Bundle found.
+type Result struct {
+	// Bundle has the messages that verified, and Set is the hash of the open height's set: messages
+	// above that height were checked against it.
+	Bundle chain.Bundle
+	Set    chain.Hash
+	// Height is the height that the sender must be at, or above, to know all of Bundle.
+	Height uint64
+	// Ahead is the highest height of the messages that were left out, because the set of their
+	// height is not known here; 0 if there are none.
+	Ahead uint64
+}
+
+// Bundle checks every signature in a bundle. It returns an error about a message that its sender
+// cannot have verified, and the kind of that message. Nobody is to blame for a message above the
+// open height.
+func (v *Verifier) Bundle(b *chain.Bundle) (r Result, wrong string, err error) {
+	s := v.session()
+	r.Set = s.open.hash
 	for _, c := range b.Certificates {
-		if err := v.Certificate(c); err != nil {
-			return 0, KindCertificate, err
+		ok, err := s.admits(c.Height, func() error { return s.certificate(c) })
+		if err != nil {
+			return Result{}, KindCertificate, err
 		}
-		height = max(height, c.Height)
+		if !ok {
+			continue
+		}
+		r.Bundle.Certificates = append(r.Bundle.Certificates, c)
+		r.Height = max(r.Height, c.Height)
 		if c.Kind == chain.Finalize {
-			height = max(height, c.Height+1)
+			r.Height = max(r.Height, c.Height+1)
 		}
 	}
 	for _, p := range b.Proposals {
-		if err := v.Proposal(p); err != nil {
-			return 0, KindProposal, err
+		ok, err := s.admits(highest(p), func() error { return s.proposal(p) })
+		if err != nil {
+			return Result{}, KindProposal, err
 		}
-		height = max(height, p.Statement.Height)
+		if ok {
+			r.Bundle.Proposals = append(r.Bundle.Proposals, p)
+			r.Height = max(r.Height, p.Statement.Height)
+		}
 	}
 	for i := range b.Votes {
-		if err := v.Vote(&b.Votes[i]); err != nil {
-			return 0, KindVote, err
+		vote := &b.Votes[i]
+		ok, err := s.admits(vote.Height, func() error { return s.at(vote.Height).vote(vote) })
+		if err != nil {
+			return Result{}, KindVote, err
 		}
-		height = max(height, b.Votes[i].Height)
+		if ok {
+			r.Bundle.Votes = append(r.Bundle.Votes, *vote)
+			r.Height = max(r.Height, vote.Height)
+		}
 	}
-	return height, "", nil
+	r.Ahead = s.ahead
+	return r, "", nil
 }
 
-// Vote checks a vote.
-func (v *Verifier) Vote(vote *chain.Vote) error {
-	if v.known(*vote) {
-		return nil
+// session is the checking of one bundle. The open height is looked up once: all of the bundle is
+// checked against the same sets, whatever becomes final meanwhile.
+type session struct {
+	v      *Verifier
+	height uint64 // the open height
+	open   judge
+	// unknown is the lowest height of which a message did not verify, 0 if there is none: its set
+	// is another than the open one. So are those above, because no set comes back. ahead is the
+	// highest height that was left out.
+	unknown, ahead uint64
+}
+
+func (v *Verifier) session() *session {
+	height := v.height() + 1
+	return &session{v: v, height: height, open: v.at(height)}
+}
+
+// at returns the judge of a height: that of the open one for all heights above.
+func (s *session) at(height uint64) judge {
+	if height >= s.height {
+		return s.open
 	}
-	if err := vote.Verify(v.chainID, v.set); err != nil {
+	return s.v.at(height)
+}
+
+// admits checks a message whose highest part is of a height. It returns false for one that is left
+// out, and an error only if the sender is at fault.
+func (s *session) admits(height uint64, check func() error) (ok bool, err error) {
+	if s.unknown > 0 && height >= s.unknown {
+		s.ahead = max(s.ahead, height)
+		return false, nil
+	}
+	if err = check(); err == nil {
+		return true, nil
+	}
+	if height <= s.height {
+		return false, err
+	}
+	s.unknown, s.ahead = height, max(s.ahead, height)
+	return false, nil
+}
+
+// highest returns the highest height of a proposal's parts. Those of an honest one are of one
+// height.
+func highest(p *chain.Proposal) uint64 {
+	height := max(p.Statement.Height, p.Block.Header.Height)
+	if p.Notarization != nil {
+		height = max(height, p.Notarization.Height)
+	}
+	for i := range p.Nullifications {
+		height = max(height, p.Nullifications[i].Height)
+	}
+	return height
+}
+
+// certificate checks a certificate: its form, and every vote that was not checked before.
+func (s *session) certificate(c *chain.Certificate) error { return s.at(c.Height).certificate(c) }
+
+// proposal checks every signature in a proposal: the statement's, the first proposer's and those of
+// the justification, each against the set of its height. The core judges whether the justification
+// is complete.
+func (s *session) proposal(p *chain.Proposal) error {
+	if err := s.at(p.Statement.Height).vote(&p.Statement); err != nil {
 		return err
 	}
-	v.remember(*vote)
+	if err := p.Block.VerifySignature(s.at(p.Block.Header.Height).set); err != nil {
+		return err
+	}
+	if p.Notarization != nil {
+		if err := s.certificate(p.Notarization); err != nil {
+			return err
+		}
+	}
+	for i := range p.Nullifications {
+		if err := s.certificate(&p.Nullifications[i]); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
-// Certificate checks a certificate: its form, and every vote that was not checked before.
-func (v *Verifier) Certificate(c *chain.Certificate) error {
-	if err := c.Check(len(v.set.Validators), int(v.set.Threshold)); err != nil {
+func (j judge) vote(vote *chain.Vote) error {
+	if j.known(*vote) {
+		return nil
+	}
+	if err := vote.Verify(j.chainID, j.set); err != nil {
+		return err
+	}
+	j.remember(*vote)
+	return nil
+}
+
+func (j judge) certificate(c *chain.Certificate) error {
+	if err := c.Check(len(j.set.Validators), int(j.set.Threshold)); err != nil {
 		return err
 	}
 	for i := range c.Votes {
 		vote := c.Vote(i)
-		if err := v.Vote(&vote); err != nil {
+		if err := j.vote(&vote); err != nil {
 			return fmt.Errorf("certificate: %w", err)
 		}
 	}
 	return nil
 }
 
-// Proposal checks every signature in a proposal: the statement's, the first proposer's and those of
-// the justification. The core judges whether the justification is complete.
-func (v *Verifier) Proposal(p *chain.Proposal) error {
-	if err := v.Vote(&p.Statement); err != nil {
+// Final checks a final block from a peer against the set of its height: its header as far as that is
+// possible without the block below, its first proposer's signature and its certificate. It cannot
+// check the references to batches. Only the order in which the pool expects batches rests on them,
+// and the pool looks at none that the messages do not bear out.
+func (v *Verifier) Final(f *chain.FinalBlock, set *chain.ValidatorSet) error {
+	if err := f.VerifySignature(set); err != nil {
 		return err
 	}
-	if err := p.Block.VerifySignature(v.set); err != nil {
-		return err
-	}
-	if p.Notarization != nil {
-		if err := v.Certificate(p.Notarization); err != nil {
-			return err
-		}
-	}
-	for i := range p.Nullifications {
-		if err := v.Certificate(&p.Nullifications[i]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Final checks a final block from a peer: its header as far as that is possible without the block
-// below, its first proposer's signature and its certificate. It cannot check the references to
-// batches. Only the order in which the pool expects batches rests on them, and the pool looks at
-// none that the messages do not bear out.
-func (v *Verifier) Final(f *chain.FinalBlock) error {
-	if err := f.VerifySignature(v.set); err != nil {
-		return err
-	}
-	return f.Verify(v.chainID, v.set)
+	return f.Verify(v.chainID, set)
 }

@@ -4,7 +4,9 @@
 // It promises that a reader of a damaged block gets the block once a copy is in its place, that a
 // damaged block is logged and counted once, and that the node reports itself as not ready in
 // between (Reason). A copy counts only if its certificate verifies and it fits the chain that this
-// node has. Damage that no copy repairs ends the node, or keeps it from being ready.
+// node has. A copy that does not fit ends the node, unless the era of its height is over: keys of
+// validators that left may have been stolen since. Damage that no copy repairs ends the node, or
+// keeps it from being ready.
 //
 // It does not look for damage: a block that nobody reads is found by its next reader.
 package repair
@@ -31,6 +33,8 @@ import (
 type Config struct {
 	Store *store.Store
 	Tasks *tasks.Group
+	// Over reports whether the validator set of a height is not in force any more.
+	Over func(height uint64) bool
 	// Found counts the damage that was found, by what is damaged.
 	Found  *prometheus.CounterVec
 	Logger *slog.Logger
@@ -42,8 +46,9 @@ const (
 	WhatDatabase = "database"
 )
 
-// Fetch returns the final block of a height from a peer. Its certificate is verified.
-type Fetch func(ctx context.Context, height uint64) (*chain.FinalBlock, error)
+// Fetch calls use with copies of the final block of a height, from one peer after the other, until it
+// returns nil. Their certificates are verified.
+type Fetch func(ctx context.Context, height uint64, use func(*chain.FinalBlock) error) error
 
 // Blocks are the final blocks of a store. A read of a damaged block waits until the block is
 // replaced, or for its context. Its methods may be called from any goroutine.
@@ -169,9 +174,15 @@ const (
 // repair replaces one block. It tries again until it succeeds or the node stops.
 func (b *Blocks) repair(ctx context.Context, height uint64, fetch Fetch, done chan<- struct{}) {
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		err := b.replace(ctx, height, fetch)
+		end, err := b.replace(ctx, height, fetch)
 		switch {
 		case ctx.Err() != nil:
+			return
+		case end != nil:
+			select {
+			case b.fatal <- end:
+			default: // one is enough
+			}
 			return
 		case err == nil:
 			b.mu.Lock()
@@ -179,12 +190,6 @@ func (b *Blocks) repair(ctx context.Context, height uint64, fetch Fetch, done ch
 			b.mu.Unlock()
 			b.cfg.Logger.Info("damaged block replaced by a copy from a peer", "height", height)
 			close(done)
-			return
-		case errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrContradicts):
-			select {
-			case b.fatal <- err:
-			default: // one is enough
-			}
 			return
 		}
 		b.cfg.Logger.Warn("damaged block not replaced yet", "height", height, "next_attempt", pause, "err", err)
@@ -194,10 +199,16 @@ func (b *Blocks) repair(ctx context.Context, height uint64, fetch Fetch, done ch
 	}
 }
 
-func (b *Blocks) replace(ctx context.Context, height uint64, fetch Fetch) error {
-	f, err := fetch(ctx, height)
-	if err != nil {
+// replace puts a copy in the place of a block. end is an error that must end the node, err one after
+// which another attempt may succeed.
+func (b *Blocks) replace(ctx context.Context, height uint64, fetch Fetch) (end, err error) {
+	err = fetch(ctx, height, func(f *chain.FinalBlock) error {
+		err := b.cfg.Store.Replace(ctx, f)
+		if errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrContradicts) && !b.cfg.Over(height) {
+			end = err
+			return nil
+		}
 		return err
-	}
-	return b.cfg.Store.Replace(ctx, f)
+	})
+	return end, err
 }

@@ -32,8 +32,10 @@ type world struct {
 	key    ed25519.PrivateKey
 	found  *prometheus.CounterVec
 	log    *bytes.Buffer
-	// answers are what the peers answer to one request after the other; then the block itself.
+	// answers are what one peer after the other answers; then one has the block itself.
 	answers chan func(height uint64) (*chain.FinalBlock, error)
+	// over says that the validators of all heights have left.
+	over bool
 }
 
 const victim = 5
@@ -69,7 +71,9 @@ func newWorld(t *testing.T) *world {
 	s = open()
 	ctx, stop := context.WithCancel(context.Background())
 	group := tasks.New(ctx)
-	w.Blocks = New(Config{Store: s, Tasks: group, Found: w.found, Logger: slog.New(slog.NewTextHandler(w.log, nil))})
+	w.Blocks = New(Config{
+		Store: s, Tasks: group, Over: func(uint64) bool { return w.over }, Found: w.found, Logger: slog.New(slog.NewTextHandler(w.log, nil)),
+	})
 	t.Cleanup(func() {
 		stop()
 		group.Wait()
@@ -95,12 +99,20 @@ func (w *world) next(parent *chain.FinalBlock, content byte) *chain.FinalBlock {
 
 // start begins to repair.
 func (w *world) start() {
-	w.Start(func(_ context.Context, height uint64) (*chain.FinalBlock, error) {
-		select {
-		case answer := <-w.answers:
-			return answer(height)
-		default:
-			return w.blocks[height], nil
+	w.Start(func(_ context.Context, height uint64, use func(*chain.FinalBlock) error) error {
+		for {
+			select {
+			case answer := <-w.answers:
+				f, err := answer(height)
+				if err != nil {
+					return err
+				}
+				if use(f) == nil {
+					return nil
+				}
+			default:
+				return use(w.blocks[height])
+			}
 		}
 	})
 }
@@ -239,6 +251,20 @@ func TestAnotherFinalBlockEndsTheNode(t *testing.T) {
 	w.Note(&store.DamagedBlockError{Height: victim, Err: store.ErrCorrupt})
 	if err := w.Run(w.context()); !errors.Is(err, store.ErrContradicts) {
 		t.Errorf("ended with %v", err)
+	}
+}
+
+// The keys of validators that left may have been stolen. Another block that they sign for a height of
+// their era is no contradiction: the next peer is asked.
+func TestAnotherBlockOfAnEraThatIsOverIsNotBelieved(t *testing.T) {
+	w := newWorld(t)
+	w.over = true
+	w.answers <- func(height uint64) (*chain.FinalBlock, error) { return w.next(w.blocks[height-1], 99), nil }
+	w.start()
+	w.damage()
+	f, err := w.Block(w.context(), victim)
+	if err != nil || !bytes.Equal(f.Encode(), w.blocks[victim].Encode()) {
+		t.Errorf("block %v, %v", f, err)
 	}
 }
 

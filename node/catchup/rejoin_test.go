@@ -1,0 +1,174 @@
+package catchup
+
+import (
+	"math"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// rejoin runs Rejoin and returns a channel with its result.
+func (n *node) rejoin(t *testing.T) <-chan uint64 {
+	t.Helper()
+	result := make(chan uint64, 1)
+	go func() {
+		first, err := n.Rejoin(t.Context())
+		if err == nil {
+			result <- first
+		}
+	}()
+	synctest.Wait()
+	return result
+}
+
+func wantFirst(t *testing.T, result <-chan uint64, want uint64) {
+	t.Helper()
+	time.Sleep(rejoinInterval)
+	synctest.Wait()
+	select {
+	case first := <-result:
+		if first != want {
+			t.Errorf("votes again from %d, want %d", first, want)
+		}
+	default:
+		t.Errorf("does not vote again, want from %d", want)
+	}
+}
+
+func as(letter rune) func(*Config) { return func(c *Config) { c.Self = public(letter) } }
+
+func wantNone(t *testing.T, what string, result <-chan uint64) {
+	t.Helper()
+	time.Sleep(10 * rejoinInterval)
+	synctest.Wait()
+	if len(result) > 0 {
+		t.Errorf("%s: votes again from %d", what, <-result)
+	}
+}
+
+// A validator that lost its vote store votes again from the third height above the highest answer
+// that it can check, and above its own height. It makes its vote store when it has come there.
+//
+// Promise 16.
+func TestAValidatorRejoinsAtTheThirdHeight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory("abcd")
+		h.grow(20)
+		a := &archive{
+			heights: map[chain.PublicKey]uint64{public('b'): 5, public('c'): 7, public('d'): math.MaxUint64, public('e'): 4},
+			asked:   map[chain.PublicKey]int{}, connected: []chain.PublicKey{public('b'), public('d'), public('e')},
+		}
+		n := start(t, h, a, false, as('a'))
+		n.reach(t, h, 6)
+		result := n.rejoin(t)
+		wantNone(t, "one answer, and one that nobody can show", result)
+		a.connected = append(a.connected, public('c'))
+		wantNone(t, "one block that is not here", result)
+		n.reach(t, h, 7)
+		a.connected, a.heights[public('e')] = append(a.connected, public('d')), 4
+		wantNone(t, "an answer of a stranger", result)
+		delete(a.heights, public('d'))
+		if a.asked[public('d')] != 1 || a.asked[public('e')] != 0 {
+			t.Errorf("a validator is asked %d times, want once; a stranger %d times", a.asked[public('d')], a.asked[public('e')])
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory("abcd")
+		h.grow(20)
+		a := &archive{
+			heights:   map[chain.PublicKey]uint64{public('b'): 5, public('c'): 7, public('d'): 4},
+			connected: []chain.PublicKey{public('b'), public('c'), public('d')},
+		}
+		n := start(t, h, a, false, as('a'))
+		n.reach(t, h, 4)
+		result := n.rejoin(t)
+		n.reach(t, h, 8)
+		wantNone(t, "the height below", result)
+		n.reach(t, h, 9)
+		wantFirst(t, result, 10)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory("abcd")
+		h.grow(20)
+		a := &archive{
+			heights:   map[chain.PublicKey]uint64{public('b'): 0, public('c'): 0, public('d'): 0},
+			connected: []chain.PublicKey{public('b'), public('c'), public('d')},
+		}
+		n := start(t, h, a, false, as('a'))
+		n.reach(t, h, 8)
+		result := n.rejoin(t)
+		n.reach(t, h, 9)
+		wantNone(t, "all others report less than this node has", result)
+		n.reach(t, h, 20)
+		wantFirst(t, result, 11) // the third height above its own
+	})
+}
+
+// What the members of one era say is good for that era. When the chain enters another one first, the
+// members of that one are asked, also those that have answered before.
+//
+// Promise 16.
+func TestAValidatorThatRejoinsAsksEachEraAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory("abcd")
+		h.grow(6)
+		h.change("bcae") // height 7
+		h.grow(20)
+		a := &archive{
+			heights: map[chain.PublicKey]uint64{public('b'): 5, public('c'): 5, public('d'): 5, public('e'): 0},
+			asked:   map[chain.PublicKey]int{}, connected: []chain.PublicKey{public('b'), public('c'), public('d')},
+		}
+		n := start(t, h, a, false, as('a'))
+		n.reach(t, h, 5)
+		result := n.rejoin(t)
+		wantNone(t, "its first height is not there", result)
+		n.reach(t, h, 7)
+		wantNone(t, "the era of its first height is another", result)
+		if a.asked[public('b')] != 2 || a.asked[public('d')] != 1 {
+			t.Errorf("a member that stays is asked %d times, want 2; one that left %d times, want 1", a.asked[public('b')], a.asked[public('d')])
+		}
+		n.reach(t, h, 20)
+		wantNone(t, "two answers of the new era, and it needs three", result)
+		a.connected = append(a.connected, public('e'))
+		wantFirst(t, result, 10) // the third height above its own when it asked
+	})
+}
+
+// A validator asks nobody below the checkpoint: whoever answers there may be a thief of keys that
+// nobody watches any more. It does not ask either before it is a member or after it left.
+//
+// Promise 16.
+func TestAValidatorRejoinsAboveTheCheckpointAndInTheSet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory("bcd")
+		h.grow(2)
+		h.change("abcd") // height 3
+		h.grow(20)
+		var checkpoint chain.Checkpoint
+		a := &archive{
+			heights: map[chain.PublicKey]uint64{public('b'): 1, public('c'): 1, public('d'): 1},
+			asked:   map[chain.PublicKey]int{}, connected: []chain.PublicKey{public('b'), public('c'), public('d')},
+		}
+		n := start(t, h, a, false, as('a'), func(c *Config) { c.Checkpoint = func() chain.Checkpoint { return checkpoint } })
+		result := n.rejoin(t)
+		n.reach(t, h, 2)
+		wantNone(t, "before it is a member", result)
+		checkpoint.Height = 10
+		n.reach(t, h, 9)
+		wantNone(t, "below the checkpoint", result)
+		if len(a.asked) > 0 {
+			t.Errorf("asked %v", a.asked)
+		}
+		n.reach(t, h, 10)
+		wantNone(t, "just asked", result)
+		checkpoint.Height = 14 // the peers file has changed
+		n.reach(t, h, 12)
+		wantNone(t, "below the new checkpoint", result)
+		n.reach(t, h, 14)
+		synctest.Wait()
+		n.reach(t, h, 20)
+		wantFirst(t, result, 17)
+	})
+}
