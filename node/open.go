@@ -147,7 +147,7 @@ func (n *Node) connect(incoming *handler) {
 	})
 	n.catchup = catchup.New(catchup.Config{
 		Self: n.self, Ledger: n.ledger, Verifier: verifier, Network: n.network, WaitState: n.state.Wait,
-		Finals: finals, Contradictions: contradictions,
+		Finals: finals, Contradictions: contradictions, Checkpoint: n.guests.Checkpoint,
 		Tasks: n.tasks, Fetched: n.metrics.caughtUp, Name: n.ledger.Sets().NameOf, Logger: n.log,
 	})
 	n.target = target.New(target.Config{

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -51,14 +52,16 @@ func rejoins(w *world, wiped string) {
 		w.Error("the validator has a vote store again with the word of two others")
 	}
 	w.start(others[0])
-	w.eventually(time.Minute, "the validator has a vote store again", func() error {
-		if !w.hasVotes(v) {
-			return fmt.Errorf("it is %s", v.status().Role)
+	told := fmt.Sprintf("votes_from_height=%d\n", reported+3)
+	w.eventually(time.Minute, "the validator has its answers", func() error {
+		if !strings.Contains(v.log.String(), told) {
+			return fmt.Errorf("it is %s, its log lacks %q", v.status().Role, told)
 		}
 		return nil
 	})
-	if now := w.highest(); now != reported || v.status().Role != "rejoining" {
-		w.Errorf("height %d after %d while nobody said anything; the validator is %s", now, reported, v.status().Role)
+	if now := w.highest(); now != reported || v.status().Role != "rejoining" || w.hasVotes(v) {
+		w.Errorf("height %d after %d while nobody said anything; the validator is %s, with a vote store: %v",
+			now, reported, v.status().Role, w.hasVotes(v))
 	}
 
 	w.nodes = all
