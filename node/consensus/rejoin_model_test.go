@@ -200,6 +200,9 @@ func (m *rejoinModel) play(c rejoinControl) (first uint64, ok bool) {
 				r.Answers[key] = m.answer(key)
 			}
 		}
+		if m.rng.IntN(3) == 0 {
+			continue // several things happen before the node looks again
+		}
 		first, counts := r.VotesFrom(tip)
 		first -= min(first, c.sooner)
 		switch step := r.Step(tip, setAt); {
