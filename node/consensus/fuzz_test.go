@@ -107,9 +107,13 @@ func TestHostileEventsShowEveryRuleTakenAway(t *testing.T) {
 			t.Error("the oracle sees nothing")
 		})
 	}
+	// Rules that the caller of a Core keeps: the simulator's controls show those.
+	callers := []string{
+		"TimerFirst", "NewcomerStartsEarly", "NoCheckpoint", "CacheWithoutSet", "NoGeneration", "EndorsementsMissing", "OwnSetCertifies",
+		"CountLeavers", "UnboundChange", "OrderUnlinked", "SleepAfterChange",
+	}
 	for field := range reflect.TypeFor[mutation.Rules]().Fields() {
-		// The caller decides which event of an instant comes first.
-		if !seen[field.Name] && field.Name != "TimerFirst" {
+		if !seen[field.Name] && !slices.Contains(callers, field.Name) {
 			t.Errorf("nothing shows that the oracle sees %s", field.Name)
 		}
 	}
