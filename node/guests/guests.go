@@ -1,8 +1,8 @@
 // Package guests decides which peers a node lets in, and which of them it dials.
 //
-// They are the peers of the peers file and, above the file's checkpoint, the members of both sets at
-// the tip: the set that decided the last final block, and the one that decides the next. Below the
-// checkpoint the keys of old members may be stolen, and the file alone is trusted.
+// They are the peers of the peers file and, above the file's checkpoint, the members of both sets
+// at the tip: the set that decided the last final block, and the one that decides the next. Below
+// the checkpoint the keys of old members may be stolen, and the file alone is trusted.
 package guests
 
 import (
@@ -26,8 +26,8 @@ type List struct {
 	last, open *chain.NextSet
 }
 
-// New returns the list of a node with that key. It calls admit with all guests, the node itself left
-// out, each time that they change.
+// New returns the list of a node with that key. It calls admit with all guests, the node itself
+// left out, each time that they change.
 func New(self chain.PublicKey, l *ledger.Ledger, file *peersfile.File, admit func([]peer.Peer)) *List {
 	g := &List{self: self, ledger: l, admit: admit, file: file}
 	g.last, g.open = g.members()

@@ -32,8 +32,8 @@ func grow(t *testing.T, l *ledger.Ledger, next ...chain.NamedValidator) {
 	ledgertest.Append(t, l, &chain.FinalBlock{Block: b})
 }
 
-// The members of both sets at the tip are let in although the peers file has no entry for them. One
-// that has left stays for as long as the file names it.
+// The members of both sets at the tip are let in although the peers file has no entry for them. A
+// member that has left stays for as long as the file names it.
 //
 // Promise 48.
 func TestMembersOfBothSetsAtTheTipAreGuests(t *testing.T) {

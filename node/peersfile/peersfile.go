@@ -30,7 +30,7 @@ type Entry struct {
 	// node's own entry, this overrides the node's configuration.
 	VoteStore bool `json:"vote_store,omitempty"`
 	// NamedFor is the generation of the last validator set that a target proposed with this peer.
-	// Nodes do not read it: the operator remembers by it whom it must not stop.
+	// Nodes do not read it: it reminds the operator which nodes must not be stopped yet.
 	NamedFor uint32 `json:"named_for,omitempty"`
 }
 
@@ -40,7 +40,7 @@ type File struct {
 	Peers []Entry `json:"peers"`
 	// Target is the validator set that the node's operator wants to come next.
 	Target *chain.Target `json:"target,omitempty"`
-	// Checkpoint is the header of the last change of the validator set that the file's writer knows.
+	// Checkpoint is the header of the last change of the validator set that the writer knows.
 	Checkpoint *chain.Checkpoint `json:"checkpoint,omitempty"`
 
 	path     string

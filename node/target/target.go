@@ -2,8 +2,8 @@
 //
 // The operator of a node declares a target in its peers file. A member of the set in force endorses
 // the target that its node has been given, if it is a valid next set, and sends the endorsement to
-// all. Once a node holds endorsements of its own target by a threshold of the members, and is linked
-// to a threshold of the next set, it has a change to order.
+// all. A node has a change to order once a threshold of the members has endorsed its own target,
+// and once it is linked to a threshold of the next set.
 //
 // It promises that the endorsement which counts of a member is the newest: it is taken from the
 // member's own link alone. It promises that a set is endorsed only if the chain allows it to be the
@@ -95,8 +95,8 @@ func (f *Follower) poke() {
 	}
 }
 
-// Declare replaces the declared target; nil is for none. What this node endorsed before stays
-// endorsed: others hold it, and a threshold of such endorsements is ordered.
+// Declare replaces the declared target; nil is for none. Earlier endorsements of this node stay in
+// force: others hold them, and order a change that a threshold endorsed.
 func (f *Follower) Declare(t *chain.Target) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -132,7 +132,8 @@ func (f *Follower) LinkUp(to chain.PublicKey) {
 }
 
 // Receive takes an endorsement from the link of its maker. It ignores one of another generation and
-// one of a node that is no member. The error wraps chain.ErrSignature if the signature is wrong.
+// one of a node outside of the set in force. The error wraps chain.ErrSignature if the signature is
+// wrong.
 func (f *Follower) Receive(from chain.PublicKey, e *chain.Endorsed) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

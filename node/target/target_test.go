@@ -205,7 +205,7 @@ func renamed(i int, name string) chain.NamedValidator {
 	return v
 }
 
-// Whoever holds an old endorsement of another cannot play it again, and a member has one.
+// An old endorsement that another node holds cannot be played again, and a member has one.
 func TestAnEndorsementIsTakenFromItsMakerAlone(t *testing.T) {
 	r := newRoom(t, 4, 3)
 	target := &chain.Target{Threshold: 3, Validators: members(0, 1, 2)}
@@ -229,7 +229,7 @@ func TestAnEndorsementIsTakenFromItsMakerAlone(t *testing.T) {
 	}
 }
 
-// What was endorsed in an era that is over does not count again.
+// Endorsements of an era that is over do not count again.
 func TestASetThatComesIntoForceLeavesEndorsementsBehind(t *testing.T) {
 	r := newRoom(t, 4, 3)
 	target := &chain.Target{Threshold: 4, Validators: members(0, 1, 2, 3)}

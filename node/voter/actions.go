@@ -62,6 +62,11 @@ func (v *Voter) execute(actions []consensus.Action) error {
 		case consensus.EvidenceFound:
 			v.cfg.Tasks.Go(func(context.Context) { v.cfg.Evidence(a.Evidence) })
 		case consensus.Contradiction:
+			if v.forgedLater(a) {
+				v.log.Error("two finalizations of a height up to the checkpoint: keys of validators that left are in other hands; this node goes on",
+					"checkpoint", v.cfg.Checkpoint().Height, "err", a.Reason)
+				continue
+			}
 			return fmt.Errorf("contradiction: %s", a.Reason)
 		default:
 			return fmt.Errorf("the consensus core asks for %T, which this version does not know", a)
@@ -71,6 +76,15 @@ func (v *Voter) execute(actions []consensus.Action) error {
 		return v.startHeight()
 	}
 	return nil
+}
+
+// forgedLater reports whether the finalizations of a contradiction are all of heights up to the
+// checkpoint. Stolen keys of validators that left are enough to make a second one there, and must
+// not be enough to stop every node that still holds the height.
+func (v *Voter) forgedLater(c consensus.Contradiction) bool {
+	checkpoint := v.cfg.Checkpoint().Height
+	above := func(c *chain.Certificate) bool { return c.Height > checkpoint }
+	return len(c.Certificates) > 0 && !slices.ContainsFunc(c.Certificates, above)
 }
 
 // persist makes the records of all actions durable.

@@ -54,7 +54,7 @@ func (v *Voter) newBlock(ctx context.Context, height uint64) (*chain.Block, erro
 	}
 	proposer := set.Index(v.self)
 	if proposer < 0 {
-		return nil, fmt.Errorf("this node is no validator of height %d", height)
+		return nil, fmt.Errorf("this node is not a validator of height %d", height)
 	}
 	hash := set.Hash()
 	b := &chain.Block{

@@ -248,7 +248,37 @@ func TestAChainThatContradictsTheCheckpointEndsTheVoter(t *testing.T) {
 	})
 }
 
-// What was measured of a newcomer while it was an observer counts once it is in the set.
+// Thieves of old keys can finalize another block at a height that is over. Up to the checkpoint it
+// stops nobody.
+//
+// Promise 71.
+func TestAForgeryUpToTheCheckpointStopsNobody(t *testing.T) {
+	r := newRoom(t, 1, 1, 0)
+	if err := r.Start(r.votes, 0); err != nil {
+		t.Fatal(err)
+	}
+	at := func(heights ...uint64) (certificates []*chain.Certificate) {
+		for _, h := range heights {
+			certificates = append(certificates, &chain.Certificate{Kind: chain.Finalize, Height: h})
+		}
+		return certificates
+	}
+	r.checkpoint.Store(&chain.Checkpoint{Height: 5})
+	for _, c := range []struct {
+		name         string
+		certificates []*chain.Certificate
+		stops        bool
+	}{
+		{"below the checkpoint", at(4, 4), false}, {"at it", at(5, 5), false}, {"above it", at(6, 6), true}, {"a missing vote", nil, true},
+	} {
+		err := r.execute([]consensus.Action{consensus.Contradiction{Reason: "two final blocks", Certificates: c.certificates}})
+		if (err != nil) != c.stops {
+			t.Errorf("%s: %v, want an error: %v", c.name, err, c.stops)
+		}
+	}
+}
+
+// The pings of a newcomer, from when it was an observer, count once it is in the set.
 //
 // Promise 1.
 func TestHealthIsJudgedByTheSetOfTheOpenHeight(t *testing.T) {

@@ -16,10 +16,11 @@ import (
 // t validators say, itself included. The synchrony wait rests on that.
 //
 // It measures the node's own pauses with a watchdog that runs four times a Delta, and the ways to
-// all peers by pings. Those to the validators of the open height count: a set that comes into force
-// is judged by what was measured before. A pong comes in order with everything else that its sender sends.
-// So when a wait ends, synchrony pings once more: once the pongs are there, everything that was
-// said before them has reached the core, and only then does the core learn that the wait is over.
+// all peers by pings. Those to the validators of the open height count, also where they were
+// measured before the set came into force. A pong comes in order with everything else that its
+// sender sends. So when a wait ends, synchrony pings once more: once the pongs are there,
+// everything that was said before them has reached the core, and only then does the core learn that
+// the wait is over.
 //
 // On a chain without the wait it only answers peers that ask again.
 type synchrony struct {
@@ -91,8 +92,8 @@ func newSynchrony(
 }
 
 // judge has the watchdog judge this node's health by another set, at once. Run's goroutine cannot:
-// it never locks mu. What the core does meanwhile rests on no judgement of before: a height with
-// another set begins with a wait, whose end asks the validators of that set.
+// it never locks mu. Until then the core relies on no earlier judgement: a height with another set
+// begins with a wait, whose end asks the validators of that set.
 func (s *synchrony) judge(set *chain.ValidatorSet) {
 	s.set.Store(set)
 	select {
@@ -221,8 +222,8 @@ func (s *synchrony) ping(to chain.PublicKey, p *pulse) {
 	s.network.Ping(to, p.number)
 }
 
-// linkUp measures a peer from now on, whoever it is: it may be a validator of the next height. What
-// was measured before the link opened does not count.
+// linkUp measures a peer from now on, be it a validator or not: it may be one at the next height.
+// Pongs from before the link opened do not count.
 func (s *synchrony) linkUp(to chain.PublicKey) {
 	if s.delta == 0 {
 		return
