@@ -1,0 +1,98 @@
+package nodes
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/diseq/diseq/node"
+	"github.com/diseq/diseq/node/chain"
+)
+
+// declare writes a target into the peers file that all members share: the next set has these
+// members, and follows that of a generation.
+func (w *world) declare(follows, threshold uint32, members ...*member) {
+	w.Helper()
+	path := filepath.Join(w.dir, "peers.json")
+	raw, err := os.ReadFile(path)
+	w.must(err)
+	var file node.PeersFile
+	w.must(json.Unmarshal(raw, &file))
+	file.Target = &chain.Target{Follows: follows, Threshold: threshold}
+	for _, m := range members {
+		file.Target.Validators = append(file.Target.Validators, chain.NamedValidator{Name: m.name, Validator: m.identity.Public()})
+	}
+	raw, err = json.Marshal(file)
+	w.must(err)
+	w.must(os.WriteFile(path, raw, 0o600))
+	// The clock of the bubble stands still while the one of the files runs: the time of the file is
+	// set so that it differs from the last one.
+	w.must(os.Chtimes(path, time.Now(), time.Now()))
+	w.note("target of %d members, threshold %d, after generation %d", len(members), threshold, follows)
+}
+
+// newcomers has members that are no validators of genesis make their vote stores when they start.
+func newcomers(members ...*member) {
+	for _, m := range members {
+		m.config.CreateVoteStore = true
+	}
+}
+
+// inForce waits until members that run are in a set of a generation, or have left it.
+func (w *world) inForce(generation uint32, role string, members ...*member) {
+	w.Helper()
+	for _, m := range members {
+		w.eventually(time.Minute, fmt.Sprintf("%s is %s in generation %d", m.name, role, generation), func() error {
+			if s := m.status(); s.Generation != generation || s.Role != role {
+				return fmt.Errorf("it is %s at height %d of generation %d; target %+v", s.Role, s.Height, s.Generation, s.Target)
+			}
+			return nil
+		})
+	}
+}
+
+// An idle network of four grows to five without a restart. The newcomer's vote counts: with one of
+// the old ones dead, it takes all others. Then the old one is replaced while it is dead, and another
+// leaves and goes on as an observer.
+//
+// Promise 69.
+// Promise 70.
+func TestAnIdleNetworkGrowsAndShrinks(t *testing.T) {
+	bubble(t, *firstSeed, spec{validators: 4, threshold: 3, observers: 1}, func(w *world) {
+		old, o := w.nodes[:4], w.nodes[4]
+		newcomers(o)
+		w.start(old...)
+		w.launch(o)
+		w.inForce(0, "observer", o)
+		if s := o.status(); !s.VoteStore || s.Ready {
+			w.Errorf("a newcomer has a vote store: %v, ready: %v", s.VoteStore, s.Ready)
+		}
+		w.declare(0, 4, w.nodes...)
+		began := time.Now()
+		w.inForce(1, "validator", w.nodes...)
+		w.note("the change took %v", time.Since(began))
+		w.kill(old[0])
+		say := func(to *member, data string) {
+			w.Helper()
+			ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
+			defer cancel()
+			r, err := to.client.SubmitWait(ctx, []byte(data))
+			w.must(err)
+			w.must(r[0].Receipt.Verify(w.genesis, 0))
+		}
+		say(old[1], "of five, one of which is dead")
+		say(o, "to the newcomer")
+
+		w.declare(1, 2, old[2], old[3], o)
+		w.inForce(2, "validator", old[2], old[3], o)
+		w.inForce(2, "observer", old[1])
+		say(o, "of three")
+		if _, err := old[1].client.Submit(w.ctx, []byte("to one that has left")); err == nil {
+			w.Error("a node that has left takes messages")
+		}
+	})
+}
