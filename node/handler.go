@@ -12,6 +12,7 @@ import (
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/consensus"
 	"github.com/diseq/diseq/node/gossip"
+	"github.com/diseq/diseq/node/internal/metrics"
 	"github.com/diseq/diseq/node/internal/repair"
 	"github.com/diseq/diseq/node/ledger"
 	"github.com/diseq/diseq/node/mempool"
@@ -82,17 +83,17 @@ func (h *handler) OnCommitment(_ context.Context, from chain.PublicKey, c *chain
 	if errors.Is(err, vrf.ErrInvalid) { // an honest peer passes on only commitments that verify
 		err = fmt.Errorf("%w: %w", chain.ErrSignature, err)
 	}
-	return h.reject(kindCommitment, err)
+	return h.reject(metrics.KindCommitment, err)
 }
 
 // OnEndorsed takes a peer's own endorsement of the next validator set.
 func (h *handler) OnEndorsed(from chain.PublicKey, e *chain.Endorsed) error {
-	return h.reject(kindEndorsed, h.target.Receive(from, e))
+	return h.reject(metrics.KindEndorsed, h.target.Receive(from, e))
 }
 
 // OnBatch takes a batch that a peer pushes: the pool verifies it and makes it durable.
 func (h *handler) OnBatch(ctx context.Context, from chain.PublicKey, encoded []byte) error {
-	return h.reject(kindBatch, h.pool.Receive(ctx, from, encoded))
+	return h.reject(metrics.KindBatch, h.pool.Receive(ctx, from, encoded))
 }
 
 // OnAck notes that a peer has made a batch durable.

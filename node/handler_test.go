@@ -10,6 +10,7 @@ import (
 
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/consensus"
+	"github.com/diseq/diseq/node/internal/metrics"
 	"github.com/diseq/diseq/node/verify"
 )
 
@@ -153,7 +154,7 @@ func FuzzOnBundle(f *testing.F) {
 	var events []consensus.Event
 	var heard map[chain.PublicKey]uint64
 	h := &handler{
-		ctx: f.Context(), rejected: newMetrics().rejected,
+		ctx: f.Context(), rejected: metrics.New().Rejected,
 		heard: func(from chain.PublicKey, height uint64) { heard[from] = height },
 		post:  func(e consensus.Event) { events = append(events, e) },
 	}

@@ -10,7 +10,7 @@ import (
 // An alert on increase() misses the first event of a series that is born with it.
 func TestSeriesAreThereBeforeTheirFirstEvent(t *testing.T) {
 	n := newTestNetwork(t, 4, 3).open(0)
-	families, err := n.metrics.registry.Gather()
+	families, err := n.metrics.Registry.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}

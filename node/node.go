@@ -26,6 +26,7 @@ import (
 	"github.com/diseq/diseq/node/gossip"
 	"github.com/diseq/diseq/node/guests"
 	"github.com/diseq/diseq/node/identity"
+	"github.com/diseq/diseq/node/internal/metrics"
 	"github.com/diseq/diseq/node/internal/patient"
 	"github.com/diseq/diseq/node/internal/repair"
 	"github.com/diseq/diseq/node/internal/tasks"
@@ -51,7 +52,7 @@ type Node struct {
 	version  string
 
 	tasks   *tasks.Group
-	metrics *metrics
+	metrics *metrics.Metrics
 	disk    *patient.Writer
 
 	network     *network
@@ -114,7 +115,7 @@ func (n *Node) run(ctx context.Context, group *errgroup.Group) error {
 		return err
 	}
 	http := server.New(server.Options{
-		Backend: n.backend, Logger: n.log, Registerer: n.metrics.registry, Gatherer: n.metrics.registry, Pprof: n.cfg.PProf,
+		Backend: n.backend, Logger: n.log, Registerer: n.metrics.Registry, Gatherer: n.metrics.Registry, Pprof: n.cfg.PProf,
 		LogLevel: n.machine.LogLevel,
 	})
 	if err := n.startVoter(); err != nil {
@@ -221,7 +222,7 @@ func (n *Node) apply(f *chain.FinalBlock, ids []chain.Hash, justification []*cha
 	n.commitments.Advance()
 	n.guests.Advance()
 	n.target.Advance()
-	n.metrics.final(f, tip.Seen)
+	n.metrics.Final(f, tip.Seen)
 	return nil
 }
 
@@ -265,7 +266,7 @@ func (n *Node) keepEvidence(e chain.Evidence) {
 		return
 	}
 	if added {
-		n.metrics.evidence.WithLabelValues(string(e.Rule)).Inc()
+		n.metrics.Evidence.WithLabelValues(string(e.Rule)).Inc()
 		n.log.Error("a validator broke the protocol: its evidence is stored, see `diseq get evidence`",
 			"validator", n.ledger.Sets().NameOf(e.PublicKey), "rule", e.Rule, "height", e.First.Height, "round", e.First.Round)
 	}

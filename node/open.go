@@ -14,6 +14,7 @@ import (
 	"github.com/diseq/diseq/node/guests"
 	"github.com/diseq/diseq/node/identity"
 	"github.com/diseq/diseq/node/internal/disk"
+	"github.com/diseq/diseq/node/internal/metrics"
 	"github.com/diseq/diseq/node/internal/patient"
 	"github.com/diseq/diseq/node/internal/repair"
 	"github.com/diseq/diseq/node/internal/tasks"
@@ -44,9 +45,9 @@ func open(ctx context.Context, machine Machine, cfg Config, version string, logg
 	}
 	n := &Node{
 		cfg: cfg, machine: machine, log: logger, genesis: genesis, set: genesis.Set(), identity: own, self: own.Public().PublicKey,
-		version: version, tasks: tasks.New(ctx), metrics: newMetrics(),
+		version: version, tasks: tasks.New(ctx), metrics: metrics.New(),
 	}
-	n.disk = &patient.Writer{Ctx: ctx, Full: n.metrics.diskFull, Logger: logger}
+	n.disk = &patient.Writer{Ctx: ctx, Full: n.metrics.DiskFull, Logger: logger}
 	if err := n.checkKeys(); err != nil {
 		return nil, err
 	}
@@ -57,7 +58,7 @@ func open(ctx context.Context, machine Machine, cfg Config, version string, logg
 	}()
 	incoming := new(handler) // filled in below: the transport calls it from Start on
 	transport, err := peer.New(peer.Config{
-		Key: own.Signing, Genesis: genesis, Name: cfg.Name, Version: version, Logger: logger, Registerer: n.metrics.registry,
+		Key: own.Signing, Genesis: genesis, Name: cfg.Name, Version: version, Logger: logger, Registerer: n.metrics.Registry,
 		Dial: machine.Dial,
 	}, incoming)
 	if err != nil {
@@ -99,7 +100,7 @@ func (n *Node) openFiles(ctx context.Context, transport *peer.Transport, file *p
 	if err := n.createVotes(file); err != nil {
 		return err
 	}
-	options := store.Options{Logger: n.log, Registerer: n.metrics.registry}
+	options := store.Options{Logger: n.log, Registerer: n.metrics.Registry}
 	if n.store, err = store.Open(n.cfg.Data, n.genesis, options); err != nil {
 		return err
 	}
@@ -107,7 +108,7 @@ func (n *Node) openFiles(ctx context.Context, transport *peer.Transport, file *p
 		return err
 	}
 	n.blocks = repair.New(repair.Config{
-		Store: n.store, Tasks: n.tasks, Found: n.metrics.damage, Logger: n.log,
+		Store: n.store, Tasks: n.tasks, Found: n.metrics.Damage, Logger: n.log,
 		Over: func(height uint64) bool {
 			set, ok := n.ledger.Sets().At(height)
 			return ok && set != n.ledger.Sets().Open()
@@ -126,7 +127,7 @@ func (n *Node) openFiles(ctx context.Context, transport *peer.Transport, file *p
 	n.state, err = state.Open(ctx, state.Config{
 		Path: filepath.Join(n.cfg.Data, "state.db"), HistoryHeights: uint64(n.cfg.Limits.HistoryHeights), Genesis: n.genesis,
 		Ledger: n.ledger, Indexed: func(height uint64) { n.pool.Indexed(height) }, FreeDisk: n.freeDisk,
-		Damaged: n.metrics.damage.WithLabelValues(damagedState).Inc, Logger: n.log,
+		Damaged: n.metrics.Damage.WithLabelValues(metrics.DamagedState).Inc, Logger: n.log,
 	})
 	if err != nil {
 		return err
@@ -143,12 +144,12 @@ func (n *Node) connect(incoming *handler) {
 	n.pushes = gossip.NewPushes(n.pool, n.network, n.tasks)
 	n.commitments = gossip.NewCommitments(gossip.CommitmentsConfig{
 		Self: n.self, Key: n.identity.VRF, Beacon: n.ledger.Beacon(), Network: n.network, Tasks: n.tasks,
-		ProofSeconds: n.metrics.proofSeconds, Name: n.ledger.Sets().NameOf, Logger: n.log,
+		ProofSeconds: n.metrics.ProofSeconds, Name: n.ledger.Sets().NameOf, Logger: n.log,
 	})
 	n.catchup = catchup.New(catchup.Config{
 		Self: n.self, Ledger: n.ledger, Verifier: verifier, Network: n.network, WaitState: n.state.Wait,
 		Finals: finals, Contradictions: contradictions, Checkpoint: n.guests.Checkpoint,
-		Tasks: n.tasks, Fetched: n.metrics.caughtUp, Name: n.ledger.Sets().NameOf, Logger: n.log,
+		Tasks: n.tasks, Fetched: n.metrics.CaughtUp, Name: n.ledger.Sets().NameOf, Logger: n.log,
 	})
 	n.target = target.New(target.Config{
 		ChainID: n.genesis.ChainID, Self: n.identity.Public(), Key: n.identity.Signing, Ledger: n.ledger, Network: n.network,
@@ -159,10 +160,10 @@ func (n *Node) connect(incoming *handler) {
 		Apply: n.apply, Finals: finals, Contradictions: contradictions, CatchUp: n.catchup.Hint,
 		HasCommitment: n.commitments.Acknowledged, Change: n.target.Change, Changed: n.target.Changed(), Linked: n.target.Linked,
 		Checkpoint: n.guests.Checkpoint, Evidence: n.keepEvidence, Now: n.machine.Now, Tasks: n.tasks,
-		Metrics: n.metrics.voter(), Name: n.ledger.Sets().NameOf, Logger: n.log,
+		Metrics: n.metrics.Voter(), Name: n.ledger.Sets().NameOf, Logger: n.log,
 	})
 	*incoming = handler{
-		ctx: n.tasks.Context(), chainID: n.genesis.ChainID, key: n.identity.Signing, rejected: n.metrics.rejected,
+		ctx: n.tasks.Context(), chainID: n.genesis.ChainID, key: n.identity.Signing, rejected: n.metrics.Rejected,
 		verifier: verifier, heard: n.catchup.Heard, post: n.voter.Post,
 		ledger: n.ledger, store: n.store, blocks: n.blocks, pool: n.pool, voter: n.voter, catchup: n.catchup, commitments: n.commitments,
 		pushes: n.pushes, target: n.target,
@@ -172,7 +173,7 @@ func (n *Node) connect(incoming *handler) {
 		network: n.network, store: n.store, blocks: n.blocks, ledger: n.ledger, state: n.state, pool: n.pool, catchup: n.catchup,
 		voter: n.voter, target: n.target, checkpoint: n.guests.Checkpoint, disk: n.disk,
 	}
-	n.metrics.registry.MustRegister(&collector{n.backend})
+	n.metrics.Registry.MustRegister(&collector{n.backend})
 	n.blocks.Start(n.catchup.Block)
 }
 
@@ -215,7 +216,7 @@ func (n *Node) openPool(ctx context.Context) (err error) {
 		Set: n.ledger.Sets().Open(), Former: former(n.ledger.Sets()), Linked: func() int { return n.network.Heard(n.ledger.Sets().Open(), 0) },
 		MaxPoolBytes: int64(n.cfg.Limits.MaxPoolBytes), Height: indexed,
 		Storage: n.store, Index: n.state, Replicator: replicator{n.network.Transport}, FreeDisk: n.freeDisk,
-		Logger: n.log, Registerer: n.metrics.registry,
+		Logger: n.log, Registerer: n.metrics.Registry,
 	})
 	if err != nil {
 		return err
