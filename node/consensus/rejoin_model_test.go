@@ -258,7 +258,7 @@ func TestRejoiningNeedsEveryRule(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			for seed := range uint64(100_000) {
+			for seed := range uint64(2_000) {
 				m := newRejoinModel(seed)
 				if first, ok := m.play(c); ok && m.mayHaveVoted(first) {
 					t.Logf("seed %d: it votes from %d: %s", seed, first, m)
