@@ -30,8 +30,10 @@ type Network struct {
 	// NextSerial is above all serial numbers of the chain, the volumes, the Secrets, the
 	// StatefulSets and the peers file. Newcomers are numbered from it on.
 	NextSerial int
-	// Budget is minAvailable of the PodDisruptionBudget as it stands; 0 if there is none.
+	// Budget is minAvailable of the PodDisruptionBudget as it stands, 0 if there is none; Strict
+	// says that it holds for pods that are not ready, too.
 	Budget int
+	Strict bool
 	// Members are the validators that the operator keeps objects for, in any order.
 	Members []Member
 	// AllowDowntime is the annotation diseq.io/allow-downtime: restarts may stop the chain.

@@ -95,7 +95,7 @@ type Leaver struct {
 
 // PlanSet decides how to change the set of validators into the one that the spec asks for.
 func PlanSet(n Network) SetPlan {
-	kept := SetPlan{Action: NoChain, Target: n.File.Target, Checkpoint: n.File.Checkpoint, Budget: cmp.Or(n.Budget, n.Threshold)}
+	kept := SetPlan{Action: NoChain, Target: n.File.Target, Checkpoint: n.File.Checkpoint, Budget: cmp.Or(n.Budget, n.Threshold), Strict: n.Strict}
 	if !n.Chain {
 		return kept
 	}
@@ -116,7 +116,7 @@ func PlanSet(n Network) SetPlan {
 	if !n.Paused || plan.Action == SetKept {
 		return plan
 	}
-	plan.Target, plan.Checkpoint, plan.Budget, plan.Strict = n.File.Target, n.File.Checkpoint, cmp.Or(n.Budget, plan.Budget), false
+	plan.Target, plan.Checkpoint, plan.Budget, plan.Strict = n.File.Target, n.File.Checkpoint, cmp.Or(n.Budget, plan.Budget), n.Strict
 	plan.Grow, plan.Drop = nil, nil
 	plan.Action, plan.Brief, plan.Stuck = PauseSet, "paused", true
 	plan.Message = "the network is paused: set spec.paused to false to go on. " + plan.Message
@@ -138,7 +138,7 @@ func (p *change) plan() SetPlan {
 		plan.Action, plan.Brief, plan.Stuck = RefuseSet, "refused", true
 		plan.Message = fmt.Sprintf("the spec asks for threshold %d of %d validators, and no chain can have that: allowed are %d to %d",
 			p.Threshold, p.Validators, p.Validators/2+1, p.Validators)
-		plan.Target, plan.Budget = p.standing, max(p.Set.Threshold, p.Budget)
+		plan.Target, plan.Budget, plan.Strict = p.standing, max(p.Set.Threshold, p.Budget), p.Strict
 		return plan
 	}
 	next := p.next()
@@ -198,7 +198,7 @@ func (p *change) declare(plan *SetPlan, next nextSet, declared bool) {
 	default:
 		plan.Action, plan.Brief = Declare, "declaring"
 		plan.Message = fmt.Sprintf("%s: declaring the next set", said)
-		if p.Budget >= p.protection(next) {
+		if p.Strict && p.Budget >= p.protection(next) {
 			plan.Target = p.target(next)
 		}
 	}
@@ -242,46 +242,75 @@ func (p *change) rolls(next nextSet) (string, bool) {
 	return "", false
 }
 
-// protection is the budget under which neither the present set nor the next one can lose its quorum
-// to evictions: of all their validators together, only as many may be evicted as both can do
-// without.
-func (p *change) protection(next nextSet) int {
+// together are the names of all validators that are in the present set, in a set that was declared
+// to follow it, or in the next one if that is declared now.
+func (p *change) together(next nextSet) map[string]bool {
 	names := map[string]bool{}
-	for _, v := range p.Set.Validators {
-		names[v.Name] = true
-	}
-	for _, v := range next.validators {
-		names[v.Name] = true
-	}
-	spare := min(len(p.Set.Validators)-p.Set.Threshold, p.Validators-p.Threshold)
-	if t := p.standing; t != nil {
-		spare = min(spare, len(t.Validators)-int(t.Threshold))
-		for _, v := range t.Validators {
+	add := func(validators []chain.NamedValidator) {
+		for _, v := range validators {
 			names[v.Name] = true
 		}
+	}
+	add(p.Set.Validators)
+	add(next.validators)
+	if p.standing != nil {
+		add(p.standing.Validators)
 	}
 	for _, s := range p.standings {
 		if p.isNamed(s) {
 			names[s.Name] = true
 		}
 	}
-	return len(names) - spare
+	return names
 }
 
-// budget is the minAvailable that should stand. While a set is declared it never falls, because an
-// earlier target of the generation may come into force still. When the set has changed, it stays
-// until the new set has its quorum.
+// protection is the budget under which neither the present set nor the next one can lose its quorum
+// to evictions: of all their validators together, only as many may be evicted as each can do
+// without.
+func (p *change) protection(next nextSet) int {
+	spare := min(len(p.Set.Validators)-p.Set.Threshold, p.Validators-p.Threshold)
+	if t := p.standing; t != nil {
+		spare = min(spare, len(t.Validators)-int(t.Threshold))
+	}
+	together := p.together(next)
+	return len(together) - spare + p.readyBesides(func(s Standing) bool { return together[s.Name] })
+}
+
+// readyBesides is the number of other validators whose pods are ready. The pod of one that has left
+// is ready for a few seconds more, and would be counted in place of one that votes.
+func (p *change) readyBesides(are func(Standing) bool) int {
+	n := 0
+	for _, s := range p.standings {
+		if s.Pod != nil && s.Pod.Ready && !are(s) {
+			n++
+		}
+	}
+	return n
+}
+
+// budget is the minAvailable that should stand. When the set has changed, it stays until the new
+// set has its quorum. While a set is declared it never falls, because an earlier target of the
+// generation may come into force still; and it rises by the newcomers that no target named before,
+// so that no more validators may be evicted than before.
 func (p *change) budget(plan SetPlan, next nextSet, declared bool) (least int, strict bool) {
 	t := p.Set.Threshold
 	switch {
+	case declared && plan.Action == Declare:
+		fresh := 0
+		for _, s := range next.newcomers {
+			if !p.isNamed(*s) {
+				fresh++
+			}
+		}
+		return min(len(p.standings), max(p.protection(next), p.Budget+fresh)), true
 	case declared:
-		return max(p.protection(next), p.Budget), true
+		return max(p.protection(p.ofTarget(cmp.Or(p.standing, &chain.Target{}))), p.Budget), true
 	case plan.Action == Declare:
 		return p.protection(next), true
-	case p.standings.CaughtUp() < t && p.Budget > t:
-		return p.Budget, true
+	case p.standings.CaughtUp() < t && p.Strict:
+		return max(p.Budget, t), true
 	}
-	return t, false
+	return t + p.readyBesides(func(s Standing) bool { return s.InSet }), false
 }
 
 // checkpoint is the one that should stand in the peers file. It never goes back.

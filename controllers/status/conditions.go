@@ -178,7 +178,7 @@ func (v view) wasAvailable() bool {
 // entered is the number of validators that count, with those of a set that has just changed whose
 // nodes vote and whose pods are not ready yet: the budget is still that of the change.
 func (v view) entered() int {
-	if v.Network.Seen.Set.Generation == 0 || v.Network.Seen.Budget <= v.t {
+	if v.Network.Seen.Set.Generation == 0 || !v.Network.Seen.Strict {
 		return v.caughtUp
 	}
 	entered := v.caughtUp

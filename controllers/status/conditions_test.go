@@ -185,7 +185,7 @@ func newcomers(n int, changes ...func(*membership.Member)) func(*Observation) {
 }
 
 // protected has the budget of a change.
-func protected(o *Observation) { o.Network.Seen.Budget = 6 }
+func protected(o *Observation) { o.Network.Seen.Budget, o.Network.Seen.Strict = 6, true }
 
 // unknown is a network of which no node has told the set.
 func unknown(o *Observation) {
