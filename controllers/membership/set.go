@@ -207,6 +207,11 @@ func (p *change) declare(plan *SetPlan, next nextSet, declared bool) {
 	}
 }
 
+// fit says that all newcomers are there and fit, if some not for long enough yet.
+func (p *change) fit(next nextSet) bool {
+	return next.missing == 0 && !slices.ContainsFunc(next.newcomers, func(s *Standing) bool { return s.Unfit != "" })
+}
+
 // joined is the number of newcomers that are ready to be named.
 func (p *change) joined(next nextSet) int {
 	ready := 0
@@ -291,7 +296,9 @@ func (p *change) readyBesides(are func(Standing) bool) int {
 // budget is the minAvailable that should stand. When the set has changed, it stays until the new
 // set has its quorum. While a set is declared it never falls, because an earlier target of the
 // generation may come into force still; and it rises by the newcomers that no target named before,
-// so that no more validators may be evicted than before.
+// so that no more validators may be evicted than before. Nor does it fall while newcomers have merely
+// not been looked at for long enough: an operator that is killed again and again would raise and
+// lower it for ever.
 func (p *change) budget(plan SetPlan, next nextSet, declared bool) (least int, strict bool) {
 	t := p.Set.Threshold
 	switch {
@@ -309,6 +316,8 @@ func (p *change) budget(plan SetPlan, next nextSet, declared bool) (least int, s
 		return p.protection(next), true
 	case p.standings.CaughtUp() < t && p.Strict:
 		return max(p.Budget, t), true
+	case p.Strict && plan.Action == WaitForNewcomers && p.Budget == p.protection(next) && p.fit(next):
+		return p.Budget, true
 	}
 	return t + p.readyBesides(func(s Standing) bool { return s.InSet }), false
 }

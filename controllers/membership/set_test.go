@@ -72,7 +72,9 @@ func declared(t uint32, serials ...int) func(*Network) {
 	}
 }
 
-func budget(b int) func(*Network) { return func(n *Network) { n.Budget, n.Strict = b, b > n.Set.Threshold } }
+func budget(b int) func(*Network) {
+	return func(n *Network) { n.Budget, n.Strict = b, b > n.Set.Threshold }
+}
 
 func retire(names ...string) func(*Network) { return func(n *Network) { n.Retire = names } }
 
@@ -273,6 +275,9 @@ func TestPlanSet(t *testing.T) {
 		{"all that both sets together can spare", healthy(4, 3, wants(7, 4), newcomers(3)), "Declare; budget 6 strict", ""},
 		{"until the new set has its quorum", healthy(7, 4, changed, budget(6), of(notProbed, 1, 2, 3, 4)), "SetKept; checkpoint 90; budget 6 strict", ""},
 		{"and no longer", healthy(7, 4, changed, budget(6), of(notProbed, 1, 2, 3)), "SetKept; checkpoint 90; budget 4", ""},
+		{"it stays while newcomers have not been looked at for long", healthy(4, 3, wants(7, 4), newcomers(3, func(m *Member) { m.Steady = false }), budget(6)),
+			"WaitForNewcomers; budget 6 strict", ""},
+		{"and falls when one is no longer fit", healthy(4, 3, wants(7, 4), newcomers(2), newcomers(1, gone), budget(6)), "WaitForNewcomers; budget 3", ""},
 		{"a lost quorum without a change raises nothing", healthy(4, 3, of(gone, 1, 2)), "SetKept; budget 3", ""},
 		{"with a target that replaces another: never less", healthy(7, 4, wants(3, 2), declared(4, 0, 1, 2, 3, 4, 5), budget(9)),
 			"Declare; target 2 of 0 1 2 after 0; budget 7 strict", ""},
