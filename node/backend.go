@@ -269,6 +269,9 @@ func (b *backend) Status() server.Status {
 		Pool:     server.PoolStatus{Messages: pool.Messages, Bytes: pool.Bytes, MaxBytes: pool.MaxBytes},
 		Versions: server.Versions{Node: b.version, Protocol: chain.ProtocolVersion, Go: runtime.Version()},
 	}
+	if pool.Left {
+		out.Pool.HeldMessages = &pool.Held
+	}
 	if set.SynchronyDeltaMS != 0 {
 		health := b.voter.Health()
 		out.Synchrony = &server.Synchrony{DeltaMS: set.SynchronyDeltaMS, Healthy: health.Healthy, Settled: health.Settled}

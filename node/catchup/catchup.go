@@ -292,7 +292,7 @@ func (c *Catchup) fetch(ctx context.Context, from chain.PublicKey, height uint64
 		if f.Header.ParentHash != parent {
 			// Its signers made another block final at the height below: the chain has forked, and
 			// the two sides grew while they did not hear each other.
-			return c.contradict(ctx, fmt.Errorf("contradiction: block %v is final at height %d on %v, the final block below it is %v here",
+			return c.contradict(ctx, f, fmt.Errorf("contradiction: block %v is final at height %d on %v, the final block below it is %v here",
 				f.Hash(), f.Header.Height, f.Header.ParentHash, parent))
 		}
 		if err := c.checkChange(ctx, f, set); err != nil {
@@ -349,12 +349,20 @@ func (c *Catchup) checkChange(ctx context.Context, f *chain.FinalBlock, set *cha
 	if err == nil {
 		return nil
 	}
-	return c.contradict(ctx, fmt.Errorf("contradiction: block %v is final at height %d and its change of the set of generation %d is invalid here: %w",
+	return c.contradict(ctx, f, fmt.Errorf("contradiction: block %v is final at height %d and its change of the set of generation %d is invalid here: %w",
 		f.Hash(), h.Height, set.Generation, err))
 }
 
-// contradict reports an error that ends the node, and returns it.
-func (c *Catchup) contradict(ctx context.Context, err error) error {
+// contradict reports that a verified final block cannot be on this node's chain, which ends the node,
+// and returns the error. Below the checkpoint that proves nothing: thieves of old keys sign such
+// blocks. Then the block is no more than a lie of the peer that showed it.
+func (c *Catchup) contradict(ctx context.Context, f *chain.FinalBlock, err error) error {
+	if at := c.checkpoint(); f.Header.Height < at.Height || f.Header.Height == at.Height && f.Hash() != at.Hash {
+		c.cfg.Logger.Warn("a peer shows another chain below the checkpoint: it is asked no more. "+
+			"If all peers show that chain, this node followed a forged one: remove blocks.db and state.db and start it again",
+			"height", f.Header.Height, "checkpoint", at.Height, "err", err)
+		return err
+	}
 	select {
 	case c.cfg.Contradictions <- err:
 	case <-ctx.Done():

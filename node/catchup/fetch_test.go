@@ -1,6 +1,7 @@
 package catchup
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 
@@ -144,4 +145,56 @@ func TestACertificateOfTheEraBeforeDoesNotCount(t *testing.T) {
 			t.Errorf("at height %d with %d contradictions", n.ledger.Height(), len(n.contradictions))
 		}
 	})
+}
+
+// Keys of members that left can be stolen, and enough of them make blocks final that are on another
+// chain. They cannot end a node that is below the checkpoint: the node goes on with another peer. The
+// block that the checkpoint names is another matter: if its parent is not here, this node itself is
+// on the wrong chain.
+//
+// Promise 8.
+func TestThievesDoNotEndANodeBelowTheCheckpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory("abc")
+		h.grow(9)
+		h.change("de") // height 10
+		h.grow(5)
+		forged := *h.blocks[6]
+		forged.Header.ParentHash = chain.Hash{1}
+		h.sets = append(h.sets, h.sets[0])
+		h.sign(&forged)
+		thief, honest := public('c'), public('e')
+		peers := &liars{archive{blocks: h.blocks[1:]}, map[chain.PublicKey][]*chain.FinalBlock{thief: {&forged}}}
+		checkpoint := chain.Checkpoint{Height: 10, Hash: h.blocks[10].Hash()}
+		n := start(t, h, peers, true, func(c *Config) { c.Checkpoint = func() chain.Checkpoint { return checkpoint } })
+		n.reach(t, h, 5)
+		n.Hint(100, thief)
+		n.Hint(15, honest)
+		synctest.Wait()
+		if n.ledger.Height() != 15 || len(n.contradictions) > 0 || n.Final(thief) != 0 {
+			t.Errorf("at height %d with %d contradictions; the thief is believed to be at %d", n.ledger.Height(), len(n.contradictions), n.Final(thief))
+		}
+
+		n = start(t, h, peers, true, func(c *Config) { c.Checkpoint = func() chain.Checkpoint { return checkpoint } })
+		checkpoint = chain.Checkpoint{Height: 6, Hash: forged.Hash()}
+		n.reach(t, h, 5)
+		n.Hint(100, thief)
+		synctest.Wait()
+		if len(n.contradictions) != 1 {
+			t.Error("the parent of the checkpoint is another block, and the node goes on")
+		}
+	})
+}
+
+// liars are peers of which some show blocks of their own.
+type liars struct {
+	archive
+	blocks map[chain.PublicKey][]*chain.FinalBlock
+}
+
+func (l *liars) Blocks(ctx context.Context, from chain.PublicKey, first uint64, count int, yield func(*chain.FinalBlock) error) error {
+	if own, ok := l.blocks[from]; ok {
+		return (&archive{blocks: own}).Blocks(ctx, from, first, count, yield)
+	}
+	return l.archive.Blocks(ctx, from, first, count, yield)
 }

@@ -48,10 +48,16 @@ func (c *Catchup) beginRejoin(ctx context.Context) (*consensus.Rejoining, error)
 	}
 }
 
-// below reports whether a height is below the checkpoint.
-func (c *Catchup) below(height uint64) bool {
-	return c.cfg.Checkpoint != nil && height < c.cfg.Checkpoint().Height
+// checkpoint returns that of the peers file, the zero value for none.
+func (c *Catchup) checkpoint() chain.Checkpoint {
+	if c.cfg.Checkpoint == nil {
+		return chain.Checkpoint{}
+	}
+	return c.cfg.Checkpoint()
 }
+
+// below reports whether a height is below the checkpoint.
+func (c *Catchup) below(height uint64) bool { return height < c.checkpoint().Height }
 
 // rejoinIn asks the members of one era. It returns 0 if they are not to be asked any more. The nonce
 // is fresh, so that no answer is one of an earlier time.

@@ -250,6 +250,9 @@ type PoolStatus struct {
 	Messages int   `json:"messages"`
 	Bytes    int64 `json:"bytes"`
 	MaxBytes int64 `json:"max_bytes"`
+	// HeldMessages is nil unless the node knows that it has left the validator set. Then it is the
+	// number of messages that its pool held at that moment and that are not final yet.
+	HeldMessages *int `json:"held_messages"`
 }
 
 // Versions names what runs.
