@@ -14,8 +14,8 @@ import (
 	"github.com/diseq/diseq/node/verify"
 )
 
-// signers are validators of a chain whose set changes: abcd up to height 4, dbce at 5 and 6. 6 is the
-// open height; ecbd come above it, which the node cannot know. They remember what they signed.
+// signers are validators of a chain whose set changes: abcd up to height 4, dbce at 5 and 6. 6 is
+// the open height; ecbd come above it, which the node cannot know. They remember what they signed.
 type signers struct {
 	sets   [3]*chain.ValidatorSet
 	votes  map[signedVote]bool
@@ -85,7 +85,7 @@ func (s *signers) vote(v *chain.Vote, next bool) {
 	if key := s.keyOf(set, v.Validator); key != nil {
 		v.Sign(key, bundleChain)
 		s.votes[signedVote{set, *v}] = true
-		// Who has the same place in both sets signs for both.
+		// A validator with the same place in both sets signs for both.
 		if open := s.at(v.Height, false); open != set && string(s.keyOf(open, v.Validator)) == string(key) {
 			s.votes[signedVote{open, *v}] = true
 		}
@@ -118,8 +118,8 @@ type item struct {
 	block        *chain.Block
 }
 
-// holds reports whether the validators that a message names signed everything in it, and a threshold
-// of them each certificate, all by the sets that the node knows. height is its highest.
+// holds reports whether the validators that a message names signed everything in it, and a
+// threshold of them each certificate, all by the sets that the node knows. height is its highest.
 func (s *signers) holds(i item) (holds bool, height uint64) {
 	holds = true
 	for _, c := range i.certificates {
@@ -146,9 +146,10 @@ func (s *signers) holds(i item) (holds bool, height uint64) {
 // signatures or without. Above the open height the next set signs, or the open one. A message that
 // the validators of its height did not sign does not reach the core, and changes nothing that is
 // known of the peer's height. A signed one reaches the core unchanged. A message above the open
-// height that does not verify is no fault of the peer, and shows it ahead.
+// height that does not verify is not the peer's fault, and shows it ahead.
 //
 // Promise 37.
+// Promise 72.
 func FuzzOnBundle(f *testing.F) {
 	s := newSigners()
 	var events []consensus.Event

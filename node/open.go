@@ -213,7 +213,7 @@ func (n *Node) openPool(ctx context.Context) (err error) {
 	n.pool, err = mempool.Open(ctx, mempool.Config{
 		Key: n.identity.Signing, ChainID: n.genesis.ChainID,
 		MaxMessageBytes: int(n.genesis.Parameters.MaxMessageBytes), MaxBlockBytes: int(n.genesis.Parameters.MaxBlockBytes),
-		Set: n.ledger.Sets().Open(), Former: former(n.ledger.Sets()), Linked: func() int { return n.network.Heard(n.ledger.Sets().Open(), 0) },
+		Set: n.ledger.Sets().Open(), Former: n.ledger.Sets().Former(), Linked: func() int { return n.network.Heard(n.ledger.Sets().Open(), 0) },
 		MaxPoolBytes: int64(n.cfg.Limits.MaxPoolBytes), Height: indexed,
 		Storage: n.store, Index: n.state, Replicator: replicator{n.network.Transport}, FreeDisk: n.freeDisk,
 		Logger: n.log, Registerer: n.metrics.Registry,
@@ -233,19 +233,4 @@ func (n *Node) openPool(ctx context.Context) (err error) {
 		}
 	}
 	return nil
-}
-
-// former returns the keys of all that were in a set and are in the open one no more.
-func former(sets *ledger.Sets) (keys []chain.PublicKey) {
-	open, seen := sets.Open(), map[chain.PublicKey]bool{}
-	for g := uint32(0); g < open.Generation; g++ {
-		set, _, _ := sets.ByGeneration(g)
-		for _, v := range set.Validators {
-			if !seen[v.PublicKey] && open.Index(v.PublicKey) < 0 {
-				seen[v.PublicKey] = true
-				keys = append(keys, v.PublicKey)
-			}
-		}
-	}
-	return keys
 }

@@ -1,8 +1,8 @@
 // Package catchup fetches final blocks from peers when this node is behind, and asks the peers what
 // a validator without its vote store must know before it may vote again.
 //
-// It promises that every block it hands over is verified against the validator set of its height and
-// follows the one before, and that a block which contradicts this node's chain is reported as a
+// It promises that every block it hands over is verified against the validator set of its height
+// and follows the one before, and that a block which contradicts this node's chain is reported as a
 // contradiction. A peer's word alone moves nothing: a peer that claims heights and shows no blocks
 // is left alone for a while.
 //
@@ -336,8 +336,8 @@ func (c *Catchup) checkChange(ctx context.Context, f *chain.FinalBlock, set *cha
 	next, err := h.ValidatorsHash, error(nil)
 	if f.Change != nil {
 		next = f.Change.Next.Set().Hash()
-		// The blocks handed over before are final here in a moment. The change is judged by the sets
-		// up to it.
+		// The blocks handed over before are final here in a moment. The change is judged by the
+		// sets up to it.
 		if err := c.cfg.Ledger.Wait(ctx, h.Height-1); err != nil {
 			return err
 		}
@@ -353,13 +353,13 @@ func (c *Catchup) checkChange(ctx context.Context, f *chain.FinalBlock, set *cha
 		f.Hash(), h.Height, set.Generation, err))
 }
 
-// contradict reports that a verified final block cannot be on this node's chain, which ends the node,
-// and returns the error. Below the checkpoint that proves nothing: thieves of old keys sign such
-// blocks. Then the block is no more than a lie of the peer that showed it.
+// contradict reports that a verified final block cannot be on this node's chain, which ends the
+// node, and returns the error. Below the checkpoint that proves nothing: thieves of old keys sign
+// such blocks. Then the block is no more than a lie of the peer that showed it.
 func (c *Catchup) contradict(ctx context.Context, f *chain.FinalBlock, err error) error {
 	if at := c.checkpoint(); f.Header.Height < at.Height || f.Header.Height == at.Height && f.Hash() != at.Hash {
-		c.cfg.Logger.Warn("a peer shows another chain below the checkpoint: it is asked no more. "+
-			"If all peers show that chain, this node followed a forged one: remove blocks.db and state.db and start it again",
+		c.cfg.Logger.Warn("a peer shows another chain below the checkpoint: its blocks are refused. "+
+			"If all peers show that chain, this node followed a forged one: keep its data directory and start it on an empty one",
 			"height", f.Header.Height, "checkpoint", at.Height, "err", err)
 		return err
 	}
@@ -374,9 +374,9 @@ func (c *Catchup) contradict(ctx context.Context, f *chain.FinalBlock, err error
 // used.
 var ErrNoCopy = errors.New("no peer has shown the block")
 
-// Block fetches the final block of a height, at most that of the last final one, from one peer after
-// the other until use takes a copy. Each copy is verified by its certificate; whether it fits this
-// node's chain is for use to judge.
+// Block fetches the final block of a height, at most that of the last final one, from one peer
+// after the other until use takes a copy. Each copy is verified by its certificate; whether it fits
+// this node's chain is for use to judge.
 func (c *Catchup) Block(ctx context.Context, height uint64, use func(*chain.FinalBlock) error) error {
 	failed := fmt.Errorf("block %d: %w", height, ErrNoCopy)
 	for _, from := range c.cfg.Network.Connected() {

@@ -60,6 +60,7 @@ func TestOnlyBlocksThatVerifyAndFollowAreHandedOver(t *testing.T) {
 // never heard of: each block is verified by the set of its own height.
 //
 // Promise 24.
+// Promise 72.
 func TestANodeThatIsErasBehindArrives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHistory("abcd")
@@ -86,8 +87,8 @@ func TestANodeThatIsErasBehindArrives(t *testing.T) {
 	})
 }
 
-// The set that a final block names for the next height follows from its change, which the sets up to
-// that height allow. Another block is final by faulty signers: the node ends.
+// The set that a final block names for the next height follows from its change, which the sets up
+// to that height allow. Another block is final by faulty signers: the node ends.
 //
 // Promise 8.
 func TestAFinalBlockWithAnInvalidChangeIsAContradiction(t *testing.T) {
@@ -131,6 +132,7 @@ func TestAFinalBlockWithAnInvalidChangeIsAContradiction(t *testing.T) {
 // Members of the era before sign nothing that counts at a height of the next one.
 //
 // Promise 10.
+// Promise 72.
 func TestACertificateOfTheEraBeforeDoesNotCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHistory("abc")
@@ -148,11 +150,12 @@ func TestACertificateOfTheEraBeforeDoesNotCount(t *testing.T) {
 }
 
 // Keys of members that left can be stolen, and enough of them make blocks final that are on another
-// chain. They cannot end a node that is below the checkpoint: the node goes on with another peer. The
-// block that the checkpoint names is another matter: if its parent is not here, this node itself is
-// on the wrong chain.
+// chain. They cannot end a node that is below the checkpoint: the node goes on with another peer.
+// The block that the checkpoint names is another matter: if its parent is not here, this node
+// itself is on the wrong chain.
 //
 // Promise 8.
+// Promise 71.
 func TestThievesDoNotEndANodeBelowTheCheckpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHistory("abc")

@@ -12,8 +12,8 @@ import (
 // rejoinInterval is how often the validators that have not answered are asked.
 const rejoinInterval = time.Second
 
-// Rejoin returns the first height at which a validator that lost its vote store may vote again, once
-// that height is the open one or below it: then the vote store may be made. It asks the other
+// Rejoin returns the first height at which a validator that lost its vote store may vote again,
+// once that height is the open one or below it: then the vote store may be made. It asks the other
 // validators of an era how far they are, and asks anew when the era ends before that height
 // (consensus.md, Rejoining). Below the checkpoint it asks nobody, and while this node is not in the
 // set neither.
@@ -59,8 +59,8 @@ func (c *Catchup) checkpoint() chain.Checkpoint {
 // below reports whether a height is below the checkpoint.
 func (c *Catchup) below(height uint64) bool { return height < c.checkpoint().Height }
 
-// rejoinIn asks the members of one era. It returns 0 if they are not to be asked any more. The nonce
-// is fresh, so that no answer is one of an earlier time.
+// rejoinIn asks the members of one era. It returns 0 if they are not to be asked any more. The
+// nonce is fresh, so that no answer is one of an earlier time.
 func (c *Catchup) rejoinIn(ctx context.Context, r *consensus.Rejoining) (first uint64, err error) {
 	var nonce chain.Hash
 	if _, err := rand.Read(nonce[:]); err != nil {

@@ -106,8 +106,8 @@ func TestAValidatorRejoinsAtTheThirdHeight(t *testing.T) {
 	})
 }
 
-// What the members of one era say is good for that era. When the chain enters another one first, the
-// members of that one are asked, also those that have answered before.
+// The answers of the members of an era are good for that era. When the chain enters another one
+// first, the members of that one are asked, also those that have answered before.
 //
 // Promise 16.
 func TestAValidatorThatRejoinsAsksEachEraAnew(t *testing.T) {
@@ -140,6 +140,7 @@ func TestAValidatorThatRejoinsAsksEachEraAnew(t *testing.T) {
 // nobody watches any more. It does not ask either before it is a member or after it left.
 //
 // Promise 16.
+// Promise 71.
 func TestAValidatorRejoinsAboveTheCheckpointAndInTheSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHistory("bcd")

@@ -153,8 +153,8 @@ type node struct {
 	log            *strings.Builder
 }
 
-// start runs a node of a chain, from genesis, for the time of a test. The ledger takes what is handed
-// over only if follows is set.
+// start runs a node of a chain, from genesis, for the time of a test. The ledger takes what is
+// handed over only if follows is set.
 func start(t *testing.T, h *history, network Network, follows bool, configure ...func(*Config)) *node {
 	t.Helper()
 	n := &node{ledger: ledgertest.Open(t, h.genesis), contradictions: make(chan error, 1), log: new(strings.Builder)}

@@ -55,9 +55,9 @@ type Config struct {
 	ChainID         string
 	MaxMessageBytes int
 	MaxBlockBytes   int
-	// Set decides the height above the last block that is durable here; [Pool.SetMembers] names each
-	// later one. Its members may push batches. This node may be one of them; an observer can follow
-	// the chain but not accept messages. Former are all others that were in an earlier set.
+	// Set decides the height above the last block that is durable here; [Pool.SetMembers] names
+	// each later one. Its members may push batches. This node may be one of them; an observer can
+	// follow the chain but not accept messages. Former are all others that were in an earlier set.
 	Set    *chain.ValidatorSet
 	Former []chain.PublicKey
 	// AckWait bounds the wait for n-t other members to hold a batch durably, 0 for DefaultAckWait.

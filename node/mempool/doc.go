@@ -26,8 +26,8 @@
 //
 // The authors are the validators, who come and go ([Pool.SetMembers]). Peers that left hold nothing
 // any more as far as acknowledgements count. The batches of authors that left stay valid and are
-// ordered by those that are there. A node that left accepts nothing and keeps its batches until they
-// are final ([Stats.Held]).
+// ordered by those that are there. A node that left accepts nothing and keeps its batches until
+// they are final ([Stats.Held]).
 //
 // The package deliberately has no transport, no database and no rules of voting: its user provides
 // [Storage], [Index] and [Replicator]. It promises an order for messages submitted one after the

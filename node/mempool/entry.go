@@ -79,8 +79,8 @@ type entry struct {
 	held bool
 
 	// holders are the members, this node not counted, that are known to hold the batch durably.
-	// acknowledged is closed when they are enough, or when the batch is final; it is nil for batches
-	// of other authors.
+	// acknowledged is closed when they are enough, or when the batch is final; it is nil for
+	// batches of other authors.
 	holders      nodes
 	acknowledged chan struct{}
 

@@ -30,9 +30,9 @@ var (
 	// ErrShare says that the author of a batch has filled its share of the pool. The peer may try
 	// again later.
 	ErrShare = errors.New("mempool: the author's share of the pool is full")
-	// ErrAuthor says that the author of a batch may not push batches: it is not in the set, as far as
-	// this node has come, and not one of the peers that left it. The peer may try again later. It
-	// also says that this node is not in the set and accepts no messages.
+	// ErrAuthor says that the author of a batch may not push batches: it is not in the set, as far
+	// as this node has come, and not one of the peers that left it. The peer may try again later.
+	// It also says that this node is not in the set and accepts no messages.
 	ErrAuthor = errors.New("mempool: unknown author")
 	// ErrEquivocation says that the pool holds two other batches of the same author and number.
 	ErrEquivocation = errors.New("mempool: too many batches of one number")

@@ -51,7 +51,7 @@ func (m *members) pushes(author chain.PublicKey) bool {
 }
 
 // needed is the number of other members that have to hold a batch of this node: n-t, so that one
-// holds it when n-t members are lost. A node that left is no member: one more has to.
+// holds it when n-t members are lost. A node that left does not count as one: one more has to.
 func (m *members) needed() int {
 	if m.member {
 		return m.size - m.threshold
@@ -71,7 +71,7 @@ func (p *Pool) left() bool { return !p.member && p.ever[p.public] }
 // SetMembers names the set that decides the height above the next block that is handed over with
 // [Pool.Committed]. It comes before that call, once the block is durable. A member that left counts
 // no more among those that hold a batch: what then lacks holders is found by [Pool.Unacknowledged].
-// What left members wrote stays until it is ordered.
+// Batches of members that left stay until they are ordered.
 func (p *Pool) SetMembers(set *chain.ValidatorSet) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

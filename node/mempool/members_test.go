@@ -32,7 +32,7 @@ func (n *testNode) unacknowledged(t tb, by int) (out []string) {
 }
 
 // Thousands of validators come and go, a hundred at a time, each of them known to hold a batch that
-// waits all the while. Whoever holds a seat now is not taken for the one that had it before.
+// waits all the while. A newcomer is not taken for the member whose seat it has now.
 func TestSeatsAreUsedAgainByNewcomers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const size = chain.MaxValidators
@@ -61,10 +61,11 @@ func TestSeatsAreUsedAgainByNewcomers(t *testing.T) {
 	})
 }
 
-// What a holder that left holds does not count any more: the batch is pushed to the newcomers, and a
+// A batch that a leaver holds lacks a holder: it is pushed to the newcomers, and a
 // submission waits for them.
 //
 // Promise 18.
+// Promise 73.
 func TestAHolderThatLeftCountsNoMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, 0, 4, func(c *Config) { c.Set.Threshold, c.AckWait = 2, time.Hour })
@@ -111,6 +112,8 @@ func TestAHolderThatLeftCountsNoMore(t *testing.T) {
 
 // A newcomer that is a height ahead pushes before its receiver has the block that made it a member.
 // It is refused like a stranger, and pushed again, because it was not acknowledged.
+//
+// Promise 73.
 func TestABatchOfANewcomerThatComesTooEarlyIsPushedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		newcomer, old := newNode(t, 4, 4), newNode(t, 0, 4)
@@ -138,9 +141,11 @@ func TestABatchOfANewcomerThatComesTooEarlyIsPushedAgain(t *testing.T) {
 	})
 }
 
-// The batches of authors that left are ordered, whether they came before or are fetched for a block.
-// They are taken by a push only as long as the author is in the peers file. Nobody orders what a key
-// wrote that was in no set.
+// The batches of authors that left are ordered, whether they came before or are fetched for a
+// block. They are taken by a push only as long as the author is in the peers file. Nobody orders
+// what a key wrote that was in no set.
+//
+// Promise 73.
 func TestBatchesOfAuthorsThatLeftStayValid(t *testing.T) {
 	n := newNode(t, 0, 4)
 	n.receive(t, 1, 1, 1, message("before"))
@@ -174,8 +179,11 @@ func TestBatchesOfAuthorsThatLeftStayValid(t *testing.T) {
 	}
 }
 
-// A node that left takes no submissions. What its pool held stays, of whatever author, and Held says
-// how much of it is not final: also after a restart, and whatever comes later.
+// A node that left takes no submissions. Its pool keeps the batches of all authors that it held.
+// Held says how many of their messages are not final, also after a restart, and later batches do
+// not count.
+//
+// Promise 73.
 func TestANodeThatLeftHoldsItsMessagesUntilTheyAreFinal(t *testing.T) {
 	storage, index := &memoryStorage{}, &memoryIndex{ids: map[chain.Hash]standing{}}
 	n := openNode(t, 0, 4, storage, index)
@@ -211,10 +219,11 @@ func TestANodeThatLeftHoldsItsMessagesUntilTheyAreFinal(t *testing.T) {
 	}
 }
 
-// A submission that waits for acknowledgements while its node leaves needs one holder more: the node
-// does not count among those of which n-t may be lost.
+// A submission that waits for acknowledgements while its node leaves needs one holder more: the
+// node does not count among those of which n-t may be lost.
 //
 // Promise 18.
+// Promise 73.
 func TestASubmissionUnderWayWhenItsNodeLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, 0, 4, func(c *Config) { c.Set.Threshold, c.AckWait = 3, time.Hour })
@@ -241,6 +250,8 @@ func TestASubmissionUnderWayWhenItsNodeLeaves(t *testing.T) {
 }
 
 // A write that fails while its node leaves is not waited for.
+//
+// Promise 73.
 func TestAFailedWriteIsNotHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, 0, 4)
@@ -295,8 +306,8 @@ func TestSharesFollowTheSet(t *testing.T) {
 				len(c.members), n.shareBytes, n.shareMessages, n.capacity, c.share, c.messages, c.capacity)
 		}
 	}
-	// Author 1 has more than its share now. It is refused until the rest is ordered, and nobody else
-	// is: a newcomer's share is fresh.
+	// Author 1 has more than its share now. It is refused until the rest is ordered, and nobody
+	// else is: a newcomer's share is fresh.
 	n.receive(t, 150, 1, 1, big("c"))
 	more, _ := batch(1, 1, 3, big("d"))
 	wantError(t, n.Receive(t.Context(), author(1), more), ErrShare)
@@ -314,6 +325,7 @@ func TestSharesFollowTheSet(t *testing.T) {
 // That holds up no block: the bound on fetched batches lies above both.
 //
 // Promise 50.
+// Promise 73.
 func TestWhatMembersLeftBehindHoldsUpNoBlock(t *testing.T) {
 	n := newNode(t, 0, 4, func(c *Config) { c.MaxPoolBytes = 4 * 5 << 10 })
 	fill := func(first int) {

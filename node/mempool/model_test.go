@@ -386,12 +386,13 @@ func (n *network) finish() {
 	}
 }
 
-// Under any actions of nodes, any changes of the set, and any losses between nodes: every message accepted is ordered
-// exactly once, every node that resolves a block sees the same messages, and each connection's
-// messages keep their order.
+// Under any actions of nodes, any changes of the set, and any losses between nodes: every message
+// accepted is ordered exactly once, every node that resolves a block sees the same messages, and
+// each connection's messages keep their order.
 //
 // Promise 26.
 // Promise 28.
+// Promise 73.
 func TestEveryAcceptedMessageIsOrderedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		// Wrapped, since rapid asks a *testing.T for its deadline, which a bubble has none of.

@@ -52,10 +52,10 @@ func (p *Pool) Select(parent uint64, maxBytes int) (Body, error) {
 
 // Resolve returns the body of a block on top of height parent that has these references. Every node
 // that is at parent and holds the batches durably gets the same. A body may name batches of every
-// author that is in the set of its height or was in an earlier one. Resolve waits for missing batches
-// until ctx is done, since they may be on their way. It returns those still missing then, each
-// once, without a body. The error is [ErrHeight] if the pool's height is or becomes another than
-// parent, [ErrBody] if no valid block has such a body, [ErrClosed].
+// author that is in the set of its height or was in an earlier one. Resolve waits for missing
+// batches until ctx is done, since they may be on their way. It returns those still missing then,
+// each once, without a body. The error is [ErrHeight] if the pool's height is or becomes another
+// than parent, [ErrBody] if no valid block has such a body, [ErrClosed].
 func (p *Pool) Resolve(ctx context.Context, parent uint64, refs []chain.BatchRef) (Body, []chain.BatchRef, error) {
 	if len(refs) > chain.MaxBodyRefs {
 		return Body{}, nil, fmt.Errorf("%w: %d batches, at most %d allowed", ErrBody, len(refs), chain.MaxBodyRefs)

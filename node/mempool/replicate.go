@@ -35,11 +35,11 @@ func (p *Pool) acknowledge(e *entry) {
 	}
 }
 
-// Unacknowledged returns pending batches that peer, a member, is not known to hold, oldest first and
-// with at most maxBytes in all (one at least, if there is one): this node's that are older than age,
-// then those of other authors that have waited for more than a second as well. With age 0 it is for
-// a link that has just opened; later it finds the batches that were refused or lost, and those that
-// lack holders because members left.
+// Unacknowledged returns pending batches that peer, a member, is not known to hold, oldest first
+// and with at most maxBytes in all (one at least, if there is one): this node's that are older than
+// age, then those of other authors that have waited for more than a second as well. With age 0 it
+// is for a link that has just opened; later it finds the batches that were refused or lost, and
+// those that lack holders because members left.
 func (p *Pool) Unacknowledged(peer chain.PublicKey, age time.Duration, maxBytes int) []chain.StoredBatch {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -2,8 +2,8 @@
 // node sees it.
 //
 // Each message is judged by the validator set of its own height. The sets are known up to the open
-// height, the one above the last final block. Above it, what verifies under the open height's set is
-// passed on, for the set may stay the same. The rest is left out, and its height is reported: an
+// height, the one above the last final block. Above it, what verifies under the open height's set
+// is passed on, for the set may stay the same. The rest is left out, and its height is reported: an
 // honest peer that has come further says such things, so that they are no fault of its.
 //
 // The package promises that what it passes on was signed, in every part, by the validators that it
@@ -255,10 +255,10 @@ func (j judge) certificate(c *chain.Certificate) error {
 	return nil
 }
 
-// Final checks a final block from a peer against the set of its height: its header as far as that is
-// possible without the block below, its first proposer's signature and its certificate. It cannot
-// check the references to batches. Only the order in which the pool expects batches rests on them,
-// and the pool looks at none that the messages do not bear out.
+// Final checks a final block from a peer against the set of its height: its header as far as that
+// is possible without the block below, its first proposer's signature and its certificate. It
+// cannot check the references to batches. Only the order in which the pool expects batches rests on
+// them, and the pool looks at none that the messages do not bear out.
 func (v *Verifier) Final(f *chain.FinalBlock, set *chain.ValidatorSet) error {
 	if err := f.VerifySignature(set); err != nil {
 		return err

@@ -14,8 +14,8 @@ func key(letter byte) ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed([]byte(strings.Repeat(string(letter), ed25519.SeedSize)))
 }
 
-// eras is a chain whose set changes: the set of letters[i] decides the heights from first[i] on. All
-// of a set but one have to sign.
+// eras is a chain whose set changes: the set of letters[i] decides the heights from first[i] on.
+// All of a set but one have to sign.
 type eras struct {
 	tip     uint64
 	letters []string
@@ -23,8 +23,8 @@ type eras struct {
 	sets    []*chain.ValidatorSet
 }
 
-// newEras returns a chain of abcd up to height 4 and of dbce from 5 on, and the name of the set that
-// comes next: ecbd. The members that stay change places.
+// newEras returns a chain of abcd up to height 4 and of dbce from 5 on, and the name of the set
+// that comes next: ecbd. The members that stay change places.
 func newEras(tip uint64) *eras {
 	e := &eras{tip: tip, letters: []string{"abcd", "dbce", "ecbd"}, first: []uint64{0, 5, 8}}
 	for generation, letters := range e.letters {
@@ -87,6 +87,7 @@ func (e *eras) proposal(height uint64, generation int) *chain.Proposal {
 // height the open set stands in: what it does not verify is left out, and nobody is to blame.
 //
 // Promise 10.
+// Promise 72.
 func TestAMessageIsJudgedByTheSetOfItsHeight(t *testing.T) {
 	e := newEras(5) // 6 is open
 	for _, c := range []struct {
@@ -138,6 +139,7 @@ func TestAMessageIsJudgedByTheSetOfItsHeight(t *testing.T) {
 // vote that it has forgotten, and stop.
 //
 // Promise 10.
+// Promise 72.
 func TestAVoteOfALeaverDoesNotPassForTheNewcomersInItsPlace(t *testing.T) {
 	e := newEras(3) // 4 is open, 5 is of the next set
 	v := New(chainID, e.height, e.setAt)
@@ -157,6 +159,8 @@ func TestAVoteOfALeaverDoesNotPassForTheNewcomersInItsPlace(t *testing.T) {
 
 // An honest peer that is a height ahead says the finalization of the open height and votes of the
 // next set in one bundle. The finalization is taken, the rest is a hint.
+//
+// Promise 72.
 func TestTheRestOfABundleIsTaken(t *testing.T) {
 	e := newEras(3) // 4 is open, 5 is of the next set
 	v := New(chainID, e.height, e.setAt)

@@ -46,8 +46,8 @@ const (
 	WhatDatabase = "database"
 )
 
-// Fetch calls use with copies of the final block of a height, from one peer after the other, until it
-// returns nil. Their certificates are verified.
+// Fetch calls use with copies of the final block of a height, from one peer after the other, until
+// it returns nil. Their certificates are verified.
 type Fetch func(ctx context.Context, height uint64, use func(*chain.FinalBlock) error) error
 
 // Blocks are the final blocks of a store. A read of a damaged block waits until the block is
@@ -199,8 +199,8 @@ func (b *Blocks) repair(ctx context.Context, height uint64, fetch Fetch, done ch
 	}
 }
 
-// replace puts a copy in the place of a block. end is an error that must end the node, err one after
-// which another attempt may succeed.
+// replace puts a copy in the place of a block. end is an error that must end the node, err one
+// after which another attempt may succeed.
 func (b *Blocks) replace(ctx context.Context, height uint64, fetch Fetch) (end, err error) {
 	err = fetch(ctx, height, func(f *chain.FinalBlock) error {
 		err := b.cfg.Store.Replace(ctx, f)

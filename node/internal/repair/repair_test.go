@@ -254,8 +254,10 @@ func TestAnotherFinalBlockEndsTheNode(t *testing.T) {
 	}
 }
 
-// The keys of validators that left may have been stolen. Another block that they sign for a height of
-// their era is no contradiction: the next peer is asked.
+// The keys of validators that left may have been stolen. Another block that they sign for a height
+// of their era is refused, and the next peer is asked.
+//
+// Promise 71.
 func TestAnotherBlockOfAnEraThatIsOverIsNotBelieved(t *testing.T) {
 	w := newWorld(t)
 	w.over = true
