@@ -138,7 +138,6 @@ func getValidators(ctx context.Context, c *client.Client, q query) (any, error) 
 // changesAtOnce is what a node gives at a time.
 const changesAtOnce = 100
 
-// getChanges asks for page after page.
 func getChanges(ctx context.Context, c *client.Client, q query) (any, error) {
 	from := uint32(1)
 	if q.arg != "" {
@@ -148,6 +147,15 @@ func getChanges(ctx context.Context, c *client.Client, q query) (any, error) {
 		}
 		from = uint32(n)
 	}
+	all, err := allChanges(ctx, c, from)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"changes": all, "next": nil}, nil
+}
+
+// allChanges returns the changes from the one to a generation on, not verified.
+func allChanges(ctx context.Context, c *client.Client, from uint32) ([]chain.FinalChange, error) {
 	all := []chain.FinalChange{}
 	for {
 		page, next, err := c.Changes(ctx, from, changesAtOnce)
@@ -156,7 +164,7 @@ func getChanges(ctx context.Context, c *client.Client, q query) (any, error) {
 		}
 		all = append(all, page...)
 		if next <= from || len(page) == 0 {
-			return map[string]any{"changes": all, "next": nil}, nil
+			return all, nil
 		}
 		from = next
 	}

@@ -89,7 +89,7 @@ func newRoot() *cobra.Command {
 	}
 	root.AddCommand(
 		newNode(), newDevnet(), newInit(), newGenesis(), newInitNetwork(), newSubmit(), newGet(), newTail(), newVerify(), newCheckpoint(), newEvidence(),
-		newBench(), newVersion(),
+		newTarget(), newBench(), newVersion(),
 	)
 	return root
 }
