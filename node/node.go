@@ -5,9 +5,9 @@
 //
 // The rooms are packages of their own, and the compiler holds their doors: ledger (what is final),
 // voter (drives the consensus core), target (the next validator set), verify (signatures), state
-// (the trie), catchup (blocks that this node lacks) and gossip (commitments and batches). This package holds what is left:
-// configuration, opening and closing, the adapters between rooms that do not know each other, and
-// apply, the one place where a block becomes final.
+// (the trie), catchup (blocks that this node lacks) and gossip (commitments and batches). This
+// package holds what is left: configuration, opening and closing, the adapters between rooms that
+// do not know each other, and apply, the one place where a block becomes final.
 //
 // It knows nothing of Kubernetes.
 package node
@@ -228,18 +228,9 @@ func (n *Node) apply(f *chain.FinalBlock, ids []chain.Hash, justification []*cha
 
 // rejoin gives a node without a vote store a new one, once it is a validator and that is safe.
 func (n *Node) rejoin(ctx context.Context) error {
-	for {
-		_, higher := n.ledger.Final()
-		if n.ledger.Sets().Open().Index(n.self) >= 0 {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-higher:
-		}
+	if n.backend.role() == roleRejoining {
+		n.log.Warn("no vote store: this validator observes until it may vote again", "data", n.cfg.Data)
 	}
-	n.log.Warn("no vote store: this validator observes until it may vote again", "data", n.cfg.Data)
 	first, err := n.catchup.Rejoin(ctx)
 	if ctx.Err() != nil {
 		return nil

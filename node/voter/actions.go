@@ -180,7 +180,7 @@ func (v *Voter) apply(f *chain.FinalBlock, ids []chain.Hash, justification []*ch
 	v.decided()
 	if c := v.cfg.Checkpoint(); c.Height == f.Header.Height && c.Hash != f.Hash() {
 		return fmt.Errorf("contradiction: block %v is final at height %d, the checkpoint of the peers file names %v there: "+
-			"this node followed another chain. Make sure of the checkpoint, then remove blocks.db and state.db and start the node again",
+			"this node followed another chain. Make sure of the checkpoint. If it is right, keep the data directory and start on an empty one",
 			f.Hash(), c.Height, c.Hash)
 	}
 	if err := v.cfg.Apply(f, ids, justification); err != nil {

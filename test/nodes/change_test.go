@@ -55,9 +55,61 @@ func (w *world) inForce(generation uint32, role string, members ...*member) {
 	}
 }
 
+// Under load a network grows from four to seven and shrinks to three others, as fast as it can be
+// asked to. Nothing is lost of what was accepted, nodes that leave included, and no round fails: a
+// change costs a height, not a pause.
+//
+// Promise 26.
+// Promise 70.
+func TestTheSetChangesUnderLoad(t *testing.T) {
+	for _, delta := range []time.Duration{0, 50 * time.Millisecond} {
+		t.Run(fmt.Sprint("Delta ", delta), func(t *testing.T) {
+			bubble(t, *firstSeed, spec{validators: 4, threshold: 3, observers: 3, delta: delta}, changesUnderLoad)
+		})
+	}
+}
+
+func changesUnderLoad(w *world) {
+	all := w.nodes
+	old, young := all[:4], all[4:]
+	newcomers(young...)
+	w.start(old...)
+	for _, m := range young {
+		w.launch(m)
+	}
+	w.nodes = old
+	l := w.newLoad(50 * time.Millisecond)
+	time.Sleep(time.Second)
+	w.declare(0, 5, all...)
+	w.inForce(1, "validator", all...)
+	l.end()
+	w.nodes = all
+	l = w.goOn(l, 50*time.Millisecond)
+	time.Sleep(time.Second)
+	w.declare(1, 2, old[3], young[0], young[1])
+	w.inForce(2, "validator", old[3], young[0], young[1])
+	w.inForce(2, "observer", old[0], old[1], old[2], young[2])
+	time.Sleep(time.Second)
+	height := w.audit(l)
+	w.count(l, height)
+	changes := 0
+	for at := uint64(1); at <= height; at++ {
+		b, _ := w.history.Block(at)
+		if b.Certificate.Round > 0 {
+			w.Errorf("height %d was decided in round %d", at, b.Certificate.Round)
+		}
+		if b.Header.ChangeHash != (chain.Hash{}) {
+			changes++
+		}
+	}
+	if changes != 2 {
+		w.Errorf("%d changes, want 2", changes)
+	}
+}
+
 // An idle network of four grows to five without a restart. The newcomer's vote counts: with one of
-// the old ones dead, it takes all others. Then the old one is replaced while it is dead, and another
-// leaves and goes on as an observer.
+// the old ones dead, it takes all others. Then the dead one leaves, and another one that goes on as
+// an observer.
 //
 // Promise 69.
 // Promise 70.

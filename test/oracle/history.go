@@ -17,10 +17,12 @@ import (
 // restart. Its methods may be called from several goroutines.
 type History struct {
 	genesis *chain.Genesis
-	set     *chain.ValidatorSet
-	own     func(data []byte) bool
+	// eras follow the changes of the validator set, as blocks bring them.
+	eras *chain.Eras
+	own  func(data []byte) bool
 
 	mu     sync.Mutex
+	names  map[chain.PublicKey]string
 	blocks map[uint64]*Sighting
 	shown  map[string]uint64 // the last height that each node showed
 	top    uint64            // the highest height that any node showed
@@ -59,8 +61,8 @@ func (p Position) compare(q Position) int {
 type Order struct {
 	Height    uint64
 	Positions map[chain.Hash]Position
-	// Votes counts the finalize votes of each validator in the certificates.
-	Votes []int
+	// Votes counts the finalize votes in the certificates, by the names of the validators.
+	Votes map[string]int
 }
 
 // New makes the history of a network. A final message for whose data own returns true must be in a
@@ -69,9 +71,19 @@ func New(genesis *chain.Genesis, own func(data []byte) bool) *History {
 	if own == nil {
 		own = func([]byte) bool { return false }
 	}
-	return &History{
-		genesis: genesis, set: genesis.Set(), own: own,
+	h := &History{
+		genesis: genesis, eras: genesis.Eras(), own: own,
 		blocks: map[uint64]*Sighting{}, shown: map[string]uint64{}, news: make(chan struct{}),
+		names: map[chain.PublicKey]string{},
+	}
+	h.meet(genesis.Validators)
+	return h
+}
+
+// meet notes the names of the members of a set.
+func (h *History) meet(members []chain.NamedValidator) {
+	for _, v := range members {
+		h.names[v.PublicKey] = v.Name
 	}
 }
 
@@ -111,11 +123,14 @@ func (h *History) full(by string, first *Sighting, b *client.Block) {
 		}
 		return
 	}
-	if err := b.Verify(h.genesis, 0); err != nil {
+	if err := b.Verify(h.eras, 0); err != nil {
 		h.note("%s, height %d: %v", by, b.Header.Height, err)
 	}
 	if b.Certificate != nil {
 		first.Certificate = &b.Certificate.Certificate
+	}
+	if b.Change != nil {
+		h.meet(b.Change.Next.Validators)
 	}
 	first.messages = make([]message, len(b.Messages))
 	for i, m := range b.Messages {
@@ -153,7 +168,7 @@ func (h *History) Tip(highest, now uint64) {
 func (h *History) Audit(height uint64, ledgers ...*Ledger) *Order {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	order := &Order{Height: height, Positions: map[chain.Hash]Position{}, Votes: make([]int, len(h.genesis.Validators))}
+	order := &Order{Height: height, Positions: map[chain.Hash]Position{}, Votes: map[string]int{}}
 	parent := h.genesis.Header()
 	parentHash := parent.Hash()
 	for at := uint64(1); at <= height; at++ {
@@ -167,9 +182,9 @@ func (h *History) Audit(height uint64, ledgers ...*Ledger) *Order {
 				at, b.Header.Timestamp, b.Header.ParentHash, parentHash, parent.Timestamp)
 		}
 		parent, parentHash = b.Header, b.Hash
-		if b.Certificate != nil {
+		if set, err := h.eras.SetAt(at); err == nil && b.Certificate != nil {
 			for _, v := range b.Certificate.Votes {
-				order.Votes[v.Validator]++
+				order.Votes[h.names[set.Validators[v.Validator].PublicKey]]++
 			}
 		}
 		for i, m := range b.messages {

@@ -1,5 +1,5 @@
-// Package metrics counts the chain's progress as one node sees it. Mempool, store, peer and server add
-// their own metrics to its registry, and the node its gauges.
+// Package metrics counts the chain's progress as one node sees it. Mempool, store, peer and server
+// add their own metrics to its registry, and the node its gauges.
 package metrics
 
 import (
