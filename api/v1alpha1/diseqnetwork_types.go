@@ -546,6 +546,7 @@ type DiseqNetworkStatus struct {
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 40",message="metadata.name must have at most 40 characters: the names of pods and volumes are made from it"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must be a DNS-1035 label: lower-case letters, digits and '-', a letter first, no '-' at the end"
 // +kubebuilder:validation:XValidation:rule="!self.metadata.name.endsWith('-peers')",message="metadata.name must not end in -peers: another network's Service could have that name"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.retire) || self.spec.retire.all(v, v.startsWith(self.metadata.name + '-v'))",fieldPath=".spec.retire",message="must name validators of this network, such as those that status.members lists"
 type DiseqNetwork struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`

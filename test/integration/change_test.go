@@ -61,6 +61,8 @@ func TestWhatTheGenesisDocumentHoldsCannotBeChanged(t *testing.T) {
 		{"more validators than a fixed threshold allows", "threshold: {policy: Fixed, value: 3}", "{validators: 6, threshold: {policy: Fixed, value: 3}}", "threshold 3 with 6 validators ... allowed are 4 to 6"},
 		{"validators and fixed threshold at once", "threshold: {policy: Fixed, value: 3}", "{validators: 6, threshold: {policy: Fixed, value: 4}}", ""},
 		{"a policy instead of a fixed threshold", "threshold: {policy: Fixed, value: 3}", "threshold: {policy: Majority}", ""},
+		{"somebody to retire", "", "retire: [demo-v1]", ""},
+		{"somebody else to retire", "retire: [demo-v1]", "retire: [demo-v2]", ""},
 		{"another image", "image: diseq:v1", "image: diseq:v2", ""},
 		{"paused", "", "paused: true", ""},
 	} {
@@ -111,6 +113,7 @@ func TestScaleObeysTheRulesOfTheSpec(t *testing.T) {
 		{"within a fixed threshold", "threshold: {policy: Fixed, value: 3}", 5, ""},
 		{"until a fixed threshold is no majority", "threshold: {policy: Fixed, value: 3}", 6, "threshold 3 with 6 validators ... allowed are 4 to 6"},
 		{"below a fixed threshold", "threshold: {policy: Fixed, value: 3}", 2, "threshold 3 with 2 validators ... allowed are 2 to 2"},
+		{"with a validator to retire", "retire: [demo-v1]", 3, ""},
 		{"beyond the pool's room", "messages: {maxPoolBytes: 1Mi}", 16, "each of the 16 validators ... allowed are 1114112 bytes or more"},
 	} {
 		t.Run(c.scale, func(t *testing.T) {

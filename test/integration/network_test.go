@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -76,6 +77,14 @@ func expect(t *testing.T, err error, want string) {
 	}
 }
 
+// retired are names of n validators.
+func retired(n int) (names []string) {
+	for serial := range n {
+		names = append(names, fmt.Sprintf("demo-v%d", serial))
+	}
+	return names
+}
+
 // Promise 55.
 func TestEveryRuleOfANewNetworkIsHeldWithAMessageThatHelps(t *testing.T) {
 	const (
@@ -91,6 +100,19 @@ func TestEveryRuleOfANewNetworkIsHeldWithAMessageThatHelps(t *testing.T) {
 		{"fewer than none", "validators: -1", "spec.validators ... greater than or equal to 1"},
 		{"too many validators", "validators: 101", "spec.validators: Invalid value: 101 ... less than or equal to 100"},
 		{"no number of validators", "validators: four", "spec.validators ... integer"},
+
+		{"nobody to retire", "retire: []", ""},
+		{"validators to retire", "retire: [demo-v0, demo-v12]", ""},
+		{"one that is not there", "retire: [demo-v999999999]", ""},
+		{"one to retire twice", "retire: [demo-v0, demo-v0]", `spec.retire[1]: Duplicate value: "demo-v0"`},
+		{"a pod to retire", "retire: [demo-v0-0]", "spec.retire[0]: Invalid value ... must be the name of a validator, such as demo-v2: status.members lists them"},
+		{"a number to retire", "retire: [2]", "spec.retire[0] ... string"},
+		{"a number with a nought before it", "retire: [demo-v01]", "spec.retire[0] ... must be the name of a validator"},
+		{"nothing to retire", `retire: [""]`, "spec.retire[0] ... must be the name of a validator"},
+		{"one of another network", "retire: [orders-v2]", "spec.retire: Invalid value ... must name validators of this network, such as those that status.members lists"},
+		{"a name too long", "retire: [" + strings.Repeat("a", 62) + "-v0]", "spec.retire[0]: Too long: may not be more than 63"},
+		{"more to retire than a set can have", "retire: [" + strings.Join(retired(101), ", ") + "]", "spec.retire: Too many: 101: must have at most 100 items"},
+		{"as many to retire as a set can have", "retire: [" + strings.Join(retired(100), ", ") + "]", ""},
 
 		{"majority", "threshold: {policy: Majority}", ""},
 		{"two thirds", "{validators: 100, threshold: {policy: TwoThirds}}", ""},

@@ -168,13 +168,13 @@ func TestKubectlExplainsOurFields(t *testing.T) {
 
 func TestKubectlGetShowsTheNetwork(t *testing.T) {
 	k := harness.Client(t)
-	u := written(t, harness.Namespace(t), "demo", "")
+	u := written(t, harness.Namespace(t), "demo", "validators: 7")
 	if err := k.Create(t.Context(), u); err != nil {
 		t.Fatal(err)
 	}
 	n := typed(t, u)
 	n.Status = v1alpha1.DiseqNetworkStatus{
-		Validators: 4, ReadyValidators: 3, Threshold: 3, Height: 1234,
+		Validators: 4, ReadyValidators: 3, Threshold: 3, Height: 1234, Change: "newcomers 1/3",
 		Tolerance:      &v1alpha1.Tolerance{Crash: 1, Byzantine: 1, ByzantineWithSynchrony: 2},
 		SynchronyDelta: &metav1.Duration{Duration: 100 * time.Millisecond},
 	}
@@ -186,8 +186,9 @@ func TestKubectlGetShowsTheNetwork(t *testing.T) {
 		arguments    []string
 		header, line string
 	}{
-		{nil, "NAME VALIDATORS THRESHOLD READY HEIGHT TOLERATES AVAILABLE AGE", `^demo 4 3 3 1234 1 True \d+s$`},
-		{[]string{"-o", "wide"}, "NAME VALIDATORS THRESHOLD READY HEIGHT TOLERATES AVAILABLE REASON SYNCHRONY AGE", `^demo 4 3 3 1234 1 True QuorumReady 100ms \d+s$`},
+		{nil, "NAME WANTED VALIDATORS THRESHOLD READY HEIGHT TOLERATES AVAILABLE CHANGE AGE", `^demo 7 4 3 3 1234 1 True newcomers 1/3 \d+s$`},
+		{[]string{"-o", "wide"}, "NAME WANTED VALIDATORS THRESHOLD READY HEIGHT TOLERATES AVAILABLE CHANGE REASON SYNCHRONY AGE",
+			`^demo 7 4 3 3 1234 1 True newcomers 1/3 QuorumReady 100ms \d+s$`},
 	} {
 		out, err := harness.Kubectl(t, append([]string{"get", "dsq", "--namespace", n.Namespace}, c.arguments...)...)
 		lines := strings.Split(strings.TrimSpace(out), "\n")
@@ -202,12 +203,12 @@ func TestKubectlGetShowsTheNetwork(t *testing.T) {
 		}
 	}
 	// None is a number as well.
-	n.Status.ReadyValidators, n.Status.Height = 0, 0
+	n.Status.ReadyValidators, n.Status.Height, n.Status.Change = 0, 0, ""
 	if err := k.Status().Update(t.Context(), n); err != nil {
 		t.Fatal(err)
 	}
 	out, err := harness.Kubectl(t, "get", "dsq", "--no-headers", "--namespace", n.Namespace)
-	if line := strings.Join(strings.Fields(out), " "); err != nil || !regexp.MustCompile(`^demo 4 3 0 0 1 True \d+s$`).MatchString(line) {
+	if line := strings.Join(strings.Fields(out), " "); err != nil || !regexp.MustCompile(`^demo 7 4 3 0 0 1 True \d+s$`).MatchString(line) {
 		t.Errorf("with no validator ready at height 0: %s, %v", line, err)
 	}
 	if out, err := harness.Kubectl(t, "get", "all", "--namespace", n.Namespace); err != nil || !strings.Contains(out, "diseqnetwork.diseq.io/demo") {
