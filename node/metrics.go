@@ -23,7 +23,8 @@ var (
 	validatorsDesc = prometheus.NewDesc("diseq_validators", "Validators of the set in force.", nil, nil)
 	thresholdDesc  = prometheus.NewDesc("diseq_threshold", "Threshold of the set in force.", nil, nil)
 	madeDesc       = prometheus.NewDesc("diseq_vrf_commitments_total",
-		"Beacon epochs by committing validator of the set in force, and whether its commitment became final in time.", []string{"validator", "result"}, nil)
+		"Beacon epochs by committing validator of the set in force, and whether its commitment became final in time.",
+		[]string{"validator", "result"}, nil)
 	synchronyDesc = prometheus.NewDesc("diseq_synchrony_healthy",
 		"1 if this node hears within Delta what a threshold of validators says. Always 0 on a chain without the synchrony wait.", nil, nil)
 	votesFromDesc = prometheus.NewDesc("diseq_may_vote", "1 if this node may vote at the next height.", nil, nil)

@@ -46,7 +46,6 @@ type Node struct {
 	machine  Machine
 	log      *slog.Logger
 	genesis  *chain.Genesis
-	set      *chain.ValidatorSet
 	identity *identity.Identity
 	self     chain.PublicKey
 	version  string

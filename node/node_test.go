@@ -378,7 +378,7 @@ func TestANodeIsReadyUnlessItIsFarBehind(t *testing.T) {
 	}
 	wantNotReady("just started")
 	network.eventually("the node is ready alone", func() bool { return n.backend.Ready() == nil })
-	for _, v := range n.set.Validators[1:3] {
+	for _, v := range n.genesis.Validators[1:3] {
 		n.catchup.Heard(v.PublicKey, 12)
 	}
 	wantNotReady("11 heights behind")

@@ -44,7 +44,7 @@ func open(ctx context.Context, machine Machine, cfg Config, version string, logg
 		machine.Now = time.Now
 	}
 	n := &Node{
-		cfg: cfg, machine: machine, log: logger, genesis: genesis, set: genesis.Set(), identity: own, self: own.Public().PublicKey,
+		cfg: cfg, machine: machine, log: logger, genesis: genesis, identity: own, self: own.Public().PublicKey,
 		version: version, tasks: tasks.New(ctx), metrics: metrics.New(),
 	}
 	n.disk = &patient.Writer{Ctx: ctx, Full: n.metrics.DiskFull, Logger: logger}

@@ -7,11 +7,11 @@ import (
 	"github.com/diseq/diseq/node/peersfile"
 )
 
-// PeersFile is the peers file, PeerEntry one of its entries.
-type (
-	PeersFile = peersfile.File
-	PeerEntry = peersfile.Entry
-)
+// PeersFile is the peers file.
+type PeersFile = peersfile.File
+
+// PeerEntry is an entry of the peers file.
+type PeerEntry = peersfile.Entry
 
 // LoadPeers reads a peers file; the node leaves out itself.
 func LoadPeers(path string, self chain.PublicKey) ([]peer.Peer, error) {
