@@ -124,6 +124,8 @@ func (p SetPlan) text() string {
 // Each line is a clause of docs/kubernetes.md, "Scaling".
 //
 // Promise 62.
+// Promise 74.
+// Promise 75.
 func TestPlanSet(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
