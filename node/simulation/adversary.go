@@ -56,6 +56,8 @@ type coalition struct {
 	scheme  scheme
 	prey    *node
 	heights int
+	// sets are the next sets that somebody endorsed, oldest first.
+	sets []*proposedSet
 	// concludes: the coalition will let the height become final.
 	concludes bool
 }
@@ -91,7 +93,7 @@ func newCoalition(w *world) *coalition {
 	c.chance = rand.New(rand.NewPCG(w.seed, 2))
 	switch {
 	case w.Delta > 0 && !c.noisy:
-	case w.sound() || w.Mutation.MisfitInvalid || w.Mutation.AnyBody:
+	case w.sound() || w.Mutation.MisfitInvalid || w.Mutation.AnyBody || w.Mutation.UnboundChange:
 		c.duplicity = []float64{0, 0.4, 1}[c.chance.IntN(3)]
 	}
 	c.schemes = []scheme{improvise, divide, overtake, ladder, strand}
@@ -120,12 +122,12 @@ func (c *coalition) join(e *era) {
 // owns reports whether the coalition has the key of the member at a place.
 func (c *coalition) owns(place uint32) bool {
 	who := c.era.at(place)
-	return who != nil && who.byzantine
+	return who != nil && who.owned()
 }
 
 // overhear shows the coalition a message, also one of its own processes.
 func (c *coalition) overhear(s *node, b chain.Bundle) {
-	if len(c.members) == 0 || len(c.victims) == 0 {
+	if len(c.members) == 0 && c.w.Eras == nil || len(c.victims) == 0 {
 		return
 	}
 	for _, cert := range b.Certificates {
@@ -180,6 +182,9 @@ func (c *coalition) begin(height uint64) {
 		c.split(2)
 	case c.scheme == strand && c.heights < strandHeights:
 		c.heights++
+	case c.scheme == usher && c.heights == 1 && c.changed():
+		c.heights++
+	case c.ushers():
 	default:
 		c.scheme, c.heights, c.prey = c.schemes[c.w.rng.IntN(len(c.schemes))], 1, nil
 		c.split(2 + c.w.rng.IntN(min(maxParts, len(c.victims))-1))
@@ -197,7 +202,7 @@ func (c *coalition) begin(height uint64) {
 
 // began reports that an honest validator is at a height.
 func (c *coalition) began(height uint64) {
-	if height > c.height && len(c.members) > 0 {
+	if height > c.height && (len(c.members) > 0 || c.w.Eras != nil) {
 		c.begin(height)
 	}
 }
@@ -220,6 +225,7 @@ func (c *coalition) split(parts int) {
 		}
 	}
 	c.w.rng.Shuffle(len(c.sides), func(i, j int) { c.sides[i], c.sides[j] = c.sides[j], c.sides[i] })
+	c.seat()
 }
 
 func (c *coalition) scene(r uint32) *scene {
@@ -250,6 +256,10 @@ func (c *coalition) strike() {
 	if r > 0 && c.w.rng.IntN(3) == 0 {
 		r--
 	}
+	if c.w.Eras != nil && c.w.rng.IntN(4) == 0 {
+		c.haunt()
+		return
+	}
 	switch c.w.rng.IntN(8) {
 	case 0, 1:
 		c.lead(r)
@@ -274,7 +284,10 @@ func (c *coalition) to(side int, b chain.Bundle) {
 	if b.Empty() {
 		return
 	}
-	from := c.member()
+	from, ok := c.member()
+	if !ok {
+		return
+	}
 	if len(b.Proposals) > 0 {
 		from = c.w.signed[b.Proposals[0].Statement].PublicKey
 	}
@@ -291,14 +304,26 @@ func (c *coalition) to(side int, b chain.Bundle) {
 	c.w.trace("coalition to side %d: %v", side, text(b))
 }
 
-func (c *coalition) member() chain.PublicKey {
-	return c.era.places[c.members[c.w.rng.IntN(len(c.members))]].PublicKey
+// member returns the peer key of a member, or of somebody else whose key the coalition has.
+func (c *coalition) member() (key chain.PublicKey, ok bool) {
+	if len(c.members) > 0 {
+		return c.era.places[c.members[c.w.rng.IntN(len(c.members))]].PublicKey, true
+	}
+	for _, who := range c.w.people {
+		if who.owned() {
+			return who.PublicKey, true
+		}
+	}
+	return key, false
 }
 
 // wrongBody returns a block, at times with a wrong body: one header, two bodies.
 func (c *coalition) wrongBody(b *chain.Block) *chain.Block {
 	if c.duplicity == 0 || c.chance.Float64() >= c.duplicity {
 		return b
+	}
+	if b.Change != nil && c.chance.IntN(2) == 0 {
+		return withOtherChange(b)
 	}
 	c.w.faults[WrongBody]++
 	return withBody(b, [][]chain.BatchRef{misfitting, unknown}[c.chance.IntN(2)])
@@ -319,10 +344,10 @@ func (c *coalition) twist(b chain.Bundle) chain.Bundle {
 // passOn gives the proposals of honest leaders to the victims before their leaders do, with wrong
 // bodies.
 func (c *coalition) passOn(b chain.Bundle) {
-	if len(b.Proposals) == 0 || c.duplicity == 0 {
+	from, ok := c.first()
+	if len(b.Proposals) == 0 || c.duplicity == 0 || !ok {
 		return
 	}
-	from := c.era.places[c.members[0]].PublicKey
 	for _, v := range c.victims {
 		c.w.deliver(from, v, c.twist(chain.Bundle{Proposals: b.Proposals}), 0, -1)
 	}
@@ -343,6 +368,9 @@ func (c *coalition) serve(to *node, hash chain.Hash) bool {
 		d = time.Duration(c.chance.IntN(3000)) * time.Millisecond
 	}
 	b = c.wrongBody(b)
+	if !c.w.decodes(b) {
+		return true
+	}
 	c.w.on(to, d, func() { c.w.step(to, consensus.BlockFetched{Block: b}) })
 	return true
 }
@@ -354,7 +382,7 @@ func (c *coalition) certificate(kind chain.Kind, r uint32, block chain.Hash) *ch
 	var votes []chain.VoteSignature
 	for v := range uint32(c.era.n()) {
 		vote, ok := sc.votes[kind][block][v]
-		if !ok && c.owns(v) {
+		if !ok && c.signer(v) != nil {
 			vote, ok = c.signed(kind, r, block, v), true
 		}
 		if ok {
@@ -374,7 +402,7 @@ func (c *coalition) certificate(kind chain.Kind, r uint32, block chain.Hash) *ch
 
 func (c *coalition) signed(kind chain.Kind, r uint32, block chain.Hash, v uint32) chain.Vote {
 	vote := chain.Vote{Kind: kind, Height: c.height, Round: r, Block: block, Validator: v}
-	c.w.sign(c.era.places[v], &vote)
+	c.w.sign(c.signer(v), &vote)
 	c.scene(r).add(vote)
 	return vote
 }
@@ -453,10 +481,10 @@ func (c *coalition) proposal(r, leader uint32, on func(r uint32, block chain.Has
 func (c *coalition) newBlock(leader uint32, below []stored) *chain.Block {
 	w := c.w
 	if w.synchronous() && !c.noisy {
-		return w.newBlock(c.height, leader, below, uint64(began+w.now.Milliseconds()))
+		return w.newBlock(c.era, c.height, leader, below, uint64(began+w.now.Milliseconds()), c.change(below))
 	}
 	at := w.now + []time.Duration{0, 0, 0, -time.Hour, 2500 * time.Millisecond, time.Hour}[w.rng.IntN(6)]
-	b := w.newBlock(c.height, leader, below, uint64(began+at.Milliseconds()))
+	b := w.newBlock(c.era, c.height, leader, below, uint64(began+at.Milliseconds()), c.change(below))
 	switch w.rng.IntN(12) {
 	case 0, 1:
 		b.Header.ProtocolVersion = uncommitted

@@ -16,10 +16,17 @@ const began = 1_700_000_000_000
 func (w *world) clock(s *node) uint64 { return uint64(began + (w.now + s.offset).Milliseconds()) }
 
 // newBlock makes a block unlike any other, of a given time but later than its parent.
-func (w *world) newBlock(height uint64, proposer uint32, below []stored, timestamp uint64) *chain.Block {
+func (w *world) newBlock(e *era, height uint64, proposer uint32, below []stored, timestamp uint64, change *chain.Change) *chain.Block {
 	w.stamp++
 	b := &chain.Block{Header: chain.Header{ChainID: chainID, Height: height, Timestamp: timestamp, Proposer: proposer}}
 	binary.BigEndian.PutUint64(b.Header.MessagesRoot[:], w.stamp)
+	if w.Eras != nil {
+		b.Header.ValidatorsHash, b.Header.NextValidatorsHash = e.hash, e.hash
+		if change != nil {
+			b.Change, b.Header.ChangeHash = change, change.Hash()
+			b.Header.NextValidatorsHash = change.Next.Set().Hash()
+		}
+	}
 	if height > 1 {
 		parent := below[height-2]
 		b.Header.ParentHash = parent.cert.Block
@@ -65,6 +72,14 @@ func (w *world) judge(s *node, a consensus.CheckBlock) (verdict consensus.Verdic
 		w.bad[a.Block.Hash()] = true
 		return consensus.Invalid, 0
 	}
+	if w.Eras != nil {
+		if err := w.checkSets(s, a.Block); err != nil {
+			// The header of an unbound change may as well have a good one.
+			w.bad[a.Block.Hash()] = !w.Mutation.UnboundChange
+			w.trace("  %v finds %s invalid: %v", s, short(a.Block.Hash()), err)
+			return consensus.Invalid, 0
+		}
+	}
 	switch {
 	case slices.Equal(a.Block.Body, unknown):
 		return 0, 0
@@ -75,6 +90,10 @@ func (w *world) judge(s *node, a consensus.CheckBlock) (verdict consensus.Verdic
 	}
 	// Not every validator has sent its commitment to the leader.
 	if header.ProtocolVersion == uncommitted && w.rng.IntN(2) == 0 {
+		w.faults[Withholding]++
+		return consensus.Withheld, 0
+	}
+	if !w.reachesThrough(s, a.Block) {
 		w.faults[Withholding]++
 		return consensus.Withheld, 0
 	}

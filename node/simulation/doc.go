@@ -25,6 +25,20 @@
 // sent, and delivers its own to any node at any time. It runs each of its validators twice, and
 // signs votes that no honest program signs: see adversary.go.
 //
+// # Eras
+//
+// The validator set changes while the chain runs ([Options].Eras). It grows, shrinks, has others in
+// some places or in all, has another threshold, or is one validator alone. The members take their
+// places in another order each time. A validator is an identity for as long as a run lasts; a place
+// in a set names it only towards the core. The rules of changes are those of node/chain. People, or
+// the operator, start newcomers early or late, declare targets to one node after the other, edit
+// them, and stop those that have left (operator.go). Machines are away for long, and members lose
+// their vote stores and rejoin across eras. Each set has mostly as many Byzantine members as it
+// withstands. The coalition also has the keys of all that were stopped, and of newcomers that no
+// set has yet. With them it votes at the places of older sets, orders old changes again, and forges
+// final blocks for those that are behind (haunt.go). Every running node has to arrive, each planned
+// change has to become final, and those that left have to be stopped.
+//
 // # What is checked
 //
 // The oracle (oracle.go) checks in every run that
@@ -35,6 +49,7 @@
 //   - evidence accuses the guilty only, and a fork leaves, on the disks of nodes, evidence against
 //     at least 2t-n of them;
 //   - votes are on disk before they leave, with all that they rest on;
+//   - a change of the set was endorsed by the threshold of that very set, and brings nobody back;
 //   - heights go on in the calm.
 //
 // A run that breaks one of these ends with a violation ([Result].Violation).

@@ -32,12 +32,20 @@ const (
 	Release
 	Replay
 	Garbage
+	SetChange
+	Away
+	Theft
+	BadChange
+	OldVote
+	Forged
+	Misled
 	kindsOfFault
 )
 
 var faultNames = [kindsOfFault]string{
 	"crashes", "torn writes", "power cuts", "vote stores lost", "pauses", "cut off", "partitions", "lost", "repeated", "withheld votes",
 	"equivocations", "double votes", "nullify+finalize", "unjustified", "invalid blocks", "wrong bodies", "released", "replayed", "garbage",
+	"changes of the set", "away", "keys stolen", "bad changes", "votes of leavers", "forged blocks", "nodes misled",
 }
 
 // String returns the fault's name in tables.
@@ -60,7 +68,7 @@ func (f Faults) String() string {
 // countVote counts the rules that a Byzantine validator's new vote breaks together with its earlier
 // ones.
 func (w *world) countVote(who *identity, v chain.Vote) {
-	if !who.byzantine || w.signed[v] != nil {
+	if !who.owned() || w.signed[v] != nil {
 		return
 	}
 	k := sentKey{who, v.Height, v.Round}

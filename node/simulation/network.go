@@ -135,51 +135,98 @@ func (w *world) send(from, to *node, b chain.Bundle) {
 // deliver delivers a bundle to a node after a time, without the parts that do not verify.
 func (w *world) deliver(from chain.PublicKey, to *node, b chain.Bundle, after time.Duration, rank int) {
 	w.onRanked(to, after, rank, func() {
-		rest := w.verified(to, b)
-		if !rest.Empty() {
-			w.trace("  %v receives %v", to, text(rest))
-			w.step(to, consensus.Received{From: from, Bundle: rest, Set: to.eraAt(w, uint64(len(to.store)+1)).hash})
+		if !w.admits(to, w.byKey[from]) {
+			return
 		}
+		e := to.open(w)
+		rest, above := w.verified(to, b)
+		handle := func() {
+			if !rest.Empty() {
+				w.trace("  %v receives %v", to, text(rest))
+				w.step(to, consensus.Received{From: from, Bundle: rest, Set: e.hash})
+			}
+			if above > 0 && to.core != nil {
+				w.step(to, consensus.Ahead{From: from, Height: above})
+			}
+		}
+		if w.Eras == nil || w.synchronous() {
+			handle()
+			return
+		}
+		// Checking takes time. The height may end meanwhile.
+		w.on(to, time.Duration(w.rng.IntN(3))*time.Millisecond, handle)
 	})
 }
 
 // verified returns the parts of a bundle whose signatures verify at a node: by the sets of their
 // heights.
-func (w *world) verified(s *node, b chain.Bundle) chain.Bundle {
-	var out chain.Bundle
-	certificate := func(c *chain.Certificate) bool {
-		e := s.eraAt(w, c.Height)
-		if c.Check(e.n(), w.needed(e)) != nil {
-			return false
+func (w *world) verified(s *node, b chain.Bundle) (out chain.Bundle, above uint64) {
+	top := uint64(len(s.store)) + 1
+	// judged returns whether a message is good. The set of a height above the open one is not
+	// known; there a message that does not verify is nobody's fault.
+	judged := func(height uint64, good bool) bool {
+		if !good && height > top && w.Eras != nil {
+			above = max(above, height)
 		}
-		for i := range c.Votes {
-			if !w.signedIn(e, c.Vote(i)) {
-				return false
-			}
-		}
-		return true
+		return good
 	}
-	vote := func(v chain.Vote) bool { return w.signedIn(s.eraAt(w, v.Height), v) }
 	for _, c := range b.Certificates {
-		if certificate(c) {
+		if judged(c.Height, w.certifies(s, c)) {
 			out.Certificates = append(out.Certificates, c)
 		}
 	}
 	for _, p := range b.Proposals {
-		ok := vote(p.Statement) && (p.Notarization == nil || certificate(p.Notarization))
-		for i := range p.Nullifications {
-			ok = ok && certificate(&p.Nullifications[i])
+		if !w.decodes(&p.Block) {
+			continue
 		}
-		if ok {
+		ok := w.verifies(s, p.Statement) && (p.Notarization == nil || w.certifies(s, p.Notarization))
+		for i := range p.Nullifications {
+			ok = ok && w.certifies(s, &p.Nullifications[i])
+		}
+		if judged(p.Statement.Height, ok) {
 			out.Proposals = append(out.Proposals, p)
 		}
 	}
 	for _, v := range b.Votes {
-		if vote(v) {
+		if judged(v.Height, w.verifies(s, v)) {
 			out.Votes = append(out.Votes, v)
 		}
 	}
-	return out
+	return out, above
+}
+
+// certifies reports whether a certificate verifies at a node.
+func (w *world) certifies(s *node, c *chain.Certificate) bool {
+	e := s.eraAt(w, c.Height)
+	if c.Check(e.n(), w.needed(e)) != nil {
+		return false
+	}
+	for i := range c.Votes {
+		if !w.verifies(s, c.Vote(i)) {
+			return false
+		}
+	}
+	return true
+}
+
+// verifies reports whether a vote verifies at a node, by the set of its own height.
+func (w *world) verifies(s *node, v chain.Vote) bool {
+	e := s.eraAt(w, v.Height)
+	key := remembered{v, e.hash}
+	if w.Mutation.CacheWithoutSet {
+		key.set = chain.Hash{}
+		if s.verified[key] {
+			return true
+		}
+	}
+	leaver := w.Mutation.CountLeavers && w.signedIn(s.eraAt(w, v.Height-1), v)
+	if !leaver && !w.signedIn(e, v) {
+		return false
+	}
+	if w.Mutation.CacheWithoutSet {
+		s.verified[key] = true
+	}
+	return true
 }
 
 // signedIn reports whether the member at a vote's place signed it.

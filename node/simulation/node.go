@@ -12,8 +12,7 @@ import (
 // node is a validator's process. Its disk outlives a crash, its core does not.
 type node struct {
 	id int
-	// who is the validator that the process belongs to. second: it is a Byzantine validator's second
-	// process.
+	// The validator that the process belongs to. second: it is the second process of a Byzantine one.
 	who       *identity
 	second    bool
 	byzantine bool
@@ -38,6 +37,34 @@ type node struct {
 	// wiped: it has lost its vote store. voteFrom is the first height at which it may vote.
 	wiped    bool
 	voteFrom uint64
+	changes
+}
+
+// changes is what a node has for changes of the set.
+type changes struct {
+	// off: the node is not to run, because it was not started yet, or was stopped for good. away:
+	// its machine is gone until the network calms down.
+	off, away bool
+	// target and checkpoint are those of its peers file, endorsed the newest endorsement from each
+	// validator.
+	target     *target
+	checkpoint chain.Checkpoint
+	endorsed   map[*identity]chain.Endorsed
+	// pooled: its core knows that there is something to order.
+	pooled bool
+	// rejoining is what it has learned since it lost its vote store.
+	rejoining *consensus.Rejoining
+	// verified are the votes that it remembers, by the set that they verified with.
+	verified map[remembered]bool
+}
+
+// below reports whether a node is below its checkpoint: it neither votes nor believes.
+func (s *node) below() bool { return uint64(len(s.store)) < s.checkpoint.Height }
+
+// remembered names a verified vote.
+type remembered struct {
+	vote chain.Vote
+	set  chain.Hash
 }
 
 // checkKey names a check of a block, check is one under way or answered.
@@ -56,6 +83,9 @@ type check struct {
 type stored struct {
 	block *chain.Block
 	cert  *chain.Certificate
+	// after is the era of the height above, turn the number of changes up to here.
+	after *era
+	turn  int
 }
 
 func (w *world) newNode(who *identity, second bool) *node {
@@ -98,21 +128,26 @@ func (w *world) onRanked(s *node, d time.Duration, rank int, do func()) {
 
 // start starts a node from its disk.
 func (w *world) start(s *node) {
-	if s.core != nil {
+	if s.core != nil || s.off || s.away {
 		return
 	}
-	if s.wiped && !w.rejoins(s) {
+	if s.wiped && w.Eras == nil && !w.rejoins(s) {
 		w.after(200*time.Millisecond, func() { w.start(s) })
 		return
 	}
 	s.life++
 	s.store = s.store[:s.durable]
 	config := consensus.Config{
-		ChainID: chainID, PublicKey: s.who.PublicKey, Sign: func(v *chain.Vote) { w.sign(s.who, v) }, RoundTimeout: w.weather.RoundTimeout, MaxRoundTimeout: 2 * time.Second,
+		ChainID: chainID, PublicKey: s.who.PublicKey, Sign: func(v *chain.Vote) { w.sign(s.who, v) },
+		RoundTimeout: w.weather.RoundTimeout, MaxRoundTimeout: 2 * time.Second,
 		RetryInterval: w.retry(), MinBlockInterval: 20 * time.Millisecond, Mutation: w.Mutation, VoteFrom: s.voteFrom,
 	}
 	if s.byzantine { // two nodes with one key
 		config.Mutation.VoteForgetful = true
+	}
+	if w.Eras != nil {
+		config.VoteFrom = w.votesFrom(s)
+		s.endorsed, s.rejoining, s.verified = make(map[*identity]chain.Endorsed), nil, make(map[remembered]bool)
 	}
 	core, err := consensus.New(config, slices.Clone(s.records))
 	if err != nil {
@@ -127,6 +162,13 @@ func (w *world) start(s *node) {
 	for _, o := range w.nodes {
 		if o != s && o.core != nil && w.links.linked(s, o) && w.rng.IntN(2) == 0 {
 			w.linkUp(s, o)
+		}
+	}
+	if w.Eras != nil {
+		w.on(s, w.within(w.gossipInterval()), func() { w.gossip(s) })
+		w.on(s, w.within(w.gossipInterval()/2), func() { w.coalition.approach(s) })
+		if s.wiped {
+			w.rejoin(s)
 		}
 	}
 }
@@ -154,7 +196,7 @@ func (w *world) rejoins(s *node) bool {
 
 // wipe kills a node and removes its vote store.
 func (w *world) wipe(s *node) {
-	if w.calm || s.core == nil || s.wiped {
+	if w.calm || s.core == nil || s.wiped || w.Eras != nil && !w.loseable(s) {
 		return
 	}
 	w.crashFor(s, time.Duration(w.rng.IntN(300))*time.Millisecond)
@@ -186,12 +228,17 @@ func (w *world) startHeight(s *node) {
 		p.Last = s.store[number-2].cert
 		p.Parent = p.Last.Block
 	}
-	actions, err := s.core.StartHeight(p)
+	var actions []consensus.Action
+	if w.Eras != nil {
+		s.pooled = w.pending(s)
+		actions = s.core.Step(consensus.Pool{Pending: s.pooled})
+	}
+	started, err := s.core.StartHeight(p)
 	if err != nil {
 		w.violate("%v at height %d: %w", s, number, err)
 		return
 	}
-	w.perform(s, actions)
+	w.perform(s, append(actions, started...))
 }
 
 func (w *world) step(s *node, e consensus.Event) { w.perform(s, s.core.Step(e)) }
@@ -354,13 +401,16 @@ func (w *world) checkBlock(s *node, a consensus.CheckBlock) {
 	if lifted > 0 {
 		w.on(s, d+lifted, answer(consensus.Valid))
 	}
+	if verdict == consensus.Withheld && !w.reachesThrough(s, a.Block) {
+		w.whenLinked(s, a, answer(consensus.Valid))
+	}
 }
 
 // fetchBlock asks one holder after the other until one answers. A holder that has decided the
 // height does not have the block any more: catching up brings it.
 func (w *world) fetchBlock(s *node, a consensus.FetchBlock) {
 	for _, holder := range a.Holders {
-		byzantine := w.people[holder].byzantine
+		byzantine := w.byKey[holder].byzantine
 		if byzantine && !s.byzantine && w.coalition.serve(s, a.Block) {
 			return
 		}
@@ -385,7 +435,8 @@ func (w *world) build(s *node, a consensus.RequestBlock) {
 	if a.Height != uint64(len(s.store)+1) {
 		return
 	}
-	b := w.newBlock(a.Height, uint32(slices.Index(s.eraAt(w, a.Height).places, s.who)), s.store, w.clock(s))
+	e := s.eraAt(w, a.Height)
+	b := w.newBlock(e, a.Height, uint32(slices.Index(e.places, s.who)), s.store, w.clock(s), w.change(s))
 	if s.pending {
 		b.Header.MessagesCount = 1
 	}
@@ -397,19 +448,30 @@ func (w *world) commit(s *node, a consensus.Commit) {
 	height := a.Block.Header.Height
 	w.trace("%v commits %v", s, certificateText(a.Finalization))
 	w.sawCommit(s, a)
-	if w.violation != nil {
+	if w.violation != nil || s.core == nil {
 		return
 	}
-	s.store = append(s.store, stored{a.Block, a.Finalization})
+	w.put(s, a.Block, a.Finalization)
+	w.extend(s)
 	if a.Block.Header.MessagesCount > 0 {
 		s.pending = false
-		s.core.Step(consensus.Pool{})
+		if w.Eras == nil {
+			s.core.Step(consensus.Pool{})
+		}
 	}
+	// Its records do not cover the block of a height at which it did not vote.
+	newcomer := w.Eras != nil && !w.Mutation.NewcomerStartsEarly && !w.voted(s, height)
 	// The next height begins before the block is on disk. The records cover that time.
 	w.on(s, time.Duration(w.rng.IntN(30))*time.Millisecond, func() {
 		s.durable = max(s.durable, int(height))
 		s.prune()
+		if newcomer && uint64(len(s.store)) == height {
+			w.startHeight(s)
+		}
 	})
+	if newcomer {
+		return
+	}
 	w.on(s, 0, func() {
 		if uint64(len(s.store)) == height {
 			w.startHeight(s)
@@ -449,18 +511,33 @@ func (w *world) fetching() time.Duration {
 
 // catchUp takes final blocks from a peer. The node verifies them.
 func (w *world) catchUp(s *node, a consensus.CatchUp) {
+	if w.Eras != nil && (!w.admits(s, w.byKey[a.From]) || w.coalition.mislead(s, w.byKey[a.From])) {
+		return
+	}
 	for _, o := range w.nodes {
 		if o == s || o.core == nil || o.who.PublicKey != a.From || !w.links.linked(s, o) || len(o.store) <= len(s.store) {
 			continue
 		}
-		for _, b := range o.store[len(s.store):] {
-			w.sawCertificate(s, b.cert)
-			w.sawFinal(s, b.cert)
-			s.store = append(s.store, b)
+		if w.diverges(s, o) {
+			return
 		}
-		s.durable = len(s.store)
-		w.trace("%v catches up to height %d", s, s.durable)
-		w.startHeight(s)
+		w.take(s, o.store[len(s.store):])
 		return
 	}
+}
+
+// take appends final blocks that a peer gave, as far as they verify.
+func (w *world) take(s *node, blocks []stored) {
+	for _, b := range blocks {
+		w.sawCertificate(s, b.cert)
+		if w.strays(s, b.cert) {
+			return
+		}
+		w.believe(s, b.cert)
+		w.put(s, b.block, b.cert)
+		w.extend(s)
+	}
+	s.durable = len(s.store)
+	w.trace("%v catches up to height %d", s, s.durable)
+	w.startHeight(s)
 }

@@ -28,6 +28,9 @@ var (
 	ErrBody = errors.New("a body that does not fit its header is believed")
 	// ErrContradiction: an honest validator stops over a contradiction.
 	ErrContradiction = errors.New("an honest validator stops")
+	// ErrChange: a change of the set is final that too few endorsed, or one that brings back a
+	// validator that has left.
+	ErrChange = errors.New("a change of the set without its endorsements")
 	// ErrStalled: heights stop in the calm.
 	ErrStalled = errors.New("stalled")
 )
@@ -57,6 +60,10 @@ type oracle struct {
 	// height took.
 	allRounds, rounds, calmRounds int
 	violation                     error
+	// archive are the endorsements that honest validators made, verdicts the changes that were
+	// checked.
+	archive  map[endorsement]chain.Endorsed
+	verdicts map[verdict]error
 }
 
 type sentKey struct {
@@ -70,6 +77,7 @@ func newOracle() oracle {
 		signed: make(map[chain.Vote]*identity), byzantine: make(map[sentKey][]chain.Vote), bad: make(map[chain.Hash]bool),
 		sent: make(map[sentKey][]chain.Vote), final: make(map[uint64]chain.Hash),
 		held: make(map[uint64][]*chain.Certificate), finalizers: make(map[chain.Vote]map[uint32]bool), accused: make(map[*identity]bool),
+		archive: make(map[endorsement]chain.Endorsed), verdicts: make(map[verdict]error),
 	}
 }
 
@@ -91,7 +99,7 @@ func (w *world) sawCertificate(s *node, cert *chain.Certificate) {
 			w.violate("%w: %v holds a vote that nobody signed: %+v", ErrCertificate, s, cert.Vote(i))
 		}
 	}
-	if w.bad[cert.Block] && e.byzantine() < e.t() {
+	if w.bad[cert.Block] && count(e.places, (*identity).owned) < e.t() {
 		w.violate("%w: %v holds %s of a block that is invalid", ErrCertificate, s, certificateText(cert))
 	}
 }
@@ -226,7 +234,9 @@ func (w *world) sawCommit(s *node, a consensus.Commit) {
 		w.violate("%w: %v commits %s", ErrBody, s, short(a.Finalization.Block))
 	}
 	w.held[height] = append(w.held[height], a.Justification...)
-	w.sawFinal(s, a.Finalization)
+	if !w.strays(s, a.Finalization) {
+		w.believe(s, a.Finalization)
+	}
 	rounds := int(a.Finalization.Round) + 1
 	if w.counted < height {
 		w.counted = height
@@ -235,7 +245,7 @@ func (w *world) sawCommit(s *node, a consensus.Commit) {
 	w.rounds = max(w.rounds, rounds)
 	if w.calm && height > w.calmFrom+1 {
 		w.calmRounds = max(w.calmRounds, rounds)
-		if n := w.eraAt(height).n(); rounds > calmRounds(n) && w.live() && w.intact() {
+		if n := w.eraAt(height).n(); rounds > calmRounds(n) && w.live() && w.intact() && (w.Eras == nil || w.lives(w.eraAt(height))) {
 			w.violate("%w: height %d took %d rounds in the calm, at most %d are promised", ErrStalled, height, rounds, calmRounds(n))
 		}
 	}
@@ -296,26 +306,42 @@ func (w *world) disagreement() int {
 }
 
 func (w *world) sawEvidence(s *node, e chain.Evidence) {
-	at := w.eraAt(e.First.Height)
-	who := at.at(e.First.Validator)
+	// A validator may be misled about the set of a height. Its evidence convicts the signer.
+	who := w.signed[e.First]
 	if !w.accused[who] {
 		w.evidence = append(w.evidence, e)
 	}
 	w.accused[who] = true
-	if !w.signedIn(at, e.First) || !w.signedIn(at, e.Second) || w.Keys && e.Verify(chainID, at.set) != nil {
-		w.violate("%w: %v shows votes that %v never signed", ErrInnocent, s, who)
+	if who == nil || w.signed[e.Second] != who || w.Keys && e.Verify(chainID, s.eraAt(w, e.First.Height).set) != nil {
+		w.violate("%w: %v shows %s and %s, which nobody signed", w.forged(), s, voteText(e.First), voteText(e.Second))
 		return
 	}
-	if !who.byzantine && w.lawful() {
+	if !who.owned() && w.lawful() {
 		w.violate("%w: %v accuses %v of %s: %s and %s", ErrInnocent, s, who, e.Rule, voteText(e.First), voteText(e.Second))
 	}
+}
+
+// forged is the violation of a validator that takes votes which do not verify: without the rules of
+// verifying, evidence consists of such votes too.
+func (w *world) forged() error {
+	if m := w.Mutation; m.AnySet || m.CacheWithoutSet || m.CountLeavers {
+		return ErrCertificate
+	}
+	return ErrInnocent
 }
 
 func (w *world) sawContradiction(s *node, a consensus.Contradiction) {
 	if s.byzantine {
 		return
 	}
-	if w.sound() || w.Mutation.MisfitInvalid {
+	if s.below() {
+		w.fetchAnew(s)
+		return
+	}
+	if len(a.Certificates) == 2 && a.Certificates[0].Height <= s.checkpoint.Height {
+		return // stolen keys are enough for that
+	}
+	if w.sound() || w.Mutation.MisfitInvalid || w.Mutation.UnboundChange || w.Mutation.CacheWithoutSet {
 		w.violate("%w: %v: %s", ErrContradiction, s, a.Reason)
 	}
 	if len(a.Certificates) == 2 {
@@ -356,7 +382,7 @@ func (w *world) convict() error {
 		}
 	}
 	for who := range w.accused {
-		if !who.byzantine && w.lawful() {
+		if !who.owned() && w.lawful() {
 			return fmt.Errorf("%w: %v", ErrInnocent, who)
 		}
 	}

@@ -32,6 +32,10 @@ const (
 	// validator has caught up, strand shows it another block than the one of the others, whose
 	// messages the validator had no room for.
 	strand
+	// usher hides a block that changes the set from a member of the next set. Until that one has
+	// caught up it can verify nothing that the others say at the next height. Then usher shows it
+	// another block than theirs.
+	usher
 )
 
 // strandHeights is how many heights strand takes. A validator that is one height behind still keeps
@@ -86,7 +90,7 @@ func (c *coalition) plot(r uint32) {
 		c.at(begin, 0, func() { c.ladder(r) })
 	case c.scheme == ambush && c.fits(r):
 		c.at(begin, 0, func() { c.ambush(r) })
-	case c.scheme == strand && r == 0:
+	case (c.scheme == strand || c.scheme == usher) && r == 0:
 		c.at(begin, 0, c.strand)
 	}
 }
@@ -193,18 +197,25 @@ func (c *coalition) ladder(r uint32) {
 // the last height.
 func (c *coalition) strand() {
 	const others, prey = 0, 1
+	last := strandHeights
+	if c.scheme == usher {
+		last = 2
+	}
 	if c.leads(0) {
 		c.lure(0, others)
 	}
 	for halves := range 12 {
 		c.at(c.grid(halves), 2, func() {
 			c.certify(chain.Notarize, 0, others, others)
-			if c.heights < strandHeights {
+			if c.heights < last {
 				c.certify(chain.Finalize, 0, others, others)
 			}
 		})
 	}
-	if c.heights < strandHeights || !c.leads(0) {
+	if c.scheme == usher && c.heights < last {
+		c.admit(c.scene(0).led[others])
+	}
+	if c.heights < last || !c.leads(0) {
 		return
 	}
 	var arrives func()
@@ -223,7 +234,7 @@ func (c *coalition) strand() {
 func (c *coalition) pickPrey(fits func(*node) bool) {
 	var may []int
 	for i, s := range c.victims {
-		if fits(s) {
+		if fits(s) && c.matters(s) {
 			may = append(may, i)
 		}
 	}

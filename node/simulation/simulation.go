@@ -59,6 +59,9 @@ type Options struct {
 	Weather *Weather
 	// Keys signs with real Ed25519 keys. That is slower; the evidence then verifies as anywhere.
 	Keys bool
+	// Eras, if set, changes the validator set while the chain runs. N, T and Byzantine are those of
+	// the first set.
+	Eras *Eras
 	// Trace keeps the transcript of the run.
 	Trace bool
 }
@@ -163,8 +166,9 @@ type Result struct {
 	Disagreement int
 	// Accused are the validators with evidence against them, in rising order.
 	Accused []uint32
-	// Evidence is the evidence that the nodes found.
+	// Evidence is the evidence that the nodes found. setAt returns the set of a height.
 	Evidence []chain.Evidence
+	setAt    func(height uint64) *chain.ValidatorSet
 	// Violation is the first violation that the oracle saw, nil if none.
 	Violation error
 	// Virtual is how long the run took in its own time, Events the number of its events.
@@ -185,6 +189,7 @@ func Run(seed uint64, o Options) Result {
 		Seed: seed, Heights: len(w.final), AllRounds: w.allRounds, Rounds: w.rounds, CalmRounds: w.calmRounds, Fork: w.forked,
 		Steps: w.steps, Faults: w.faults,
 		Disagreement: w.disagreement(), Evidence: w.evidence,
+		setAt:     func(height uint64) *chain.ValidatorSet { return w.eraAt(height).set },
 		Violation: w.violation, Virtual: w.now, Events: w.events, Transcript: w.transcript.String(),
 	}
 	for who := range w.accused {
@@ -204,15 +209,21 @@ func Explain(seed uint64, o Options, lines int) string {
 // world is a run.
 type world struct {
 	Options
-	weather    Weather
-	seed       uint64
-	rng        *rand.Rand
-	now        time.Duration
-	queue      queue
-	serial     uint64
-	events     int
+	weather Weather
+	seed    uint64
+	rng     *rand.Rand
+	now     time.Duration
+	queue   queue
+	serial  uint64
+	events  int
+	people  []*identity
+	byKey   map[chain.PublicKey]*identity
+	// first is the era of the first set, eras are the others by the hash of what brought them.
+	// chain has the final blocks as an honest validator first had them.
 	first      *era
-	people     map[chain.PublicKey]*identity
+	eras       map[chain.Hash]*era
+	chain      []stored
+	operator   operator
 	nodes      []*node
 	links      links
 	coalition  *coalition
@@ -264,13 +275,12 @@ func newWorld(seed uint64, o Options) *world {
 			Storm: 50 * o.Delta, RoundTimeout: 3 * o.Delta, Skew: []int{0, 0, 10, 20}[w.rng.IntN(4)],
 		}
 	}
-	w.first, w.people = w.genesis(), make(map[chain.PublicKey]*identity)
-	for _, who := range w.first.places {
-		who.byzantine = who.number < o.Byzantine
-		w.people[who.PublicKey] = who
+	w.byKey, w.eras = make(map[chain.PublicKey]*identity), make(map[chain.Hash]*era)
+	w.first = w.genesis()
+	for _, who := range w.people {
 		w.nodes = append(w.nodes, w.newNode(who, false))
 	}
-	for _, who := range w.first.places[:o.Byzantine] {
+	for _, who := range w.people[:o.Byzantine] {
 		w.nodes = append(w.nodes, w.newNode(who, true))
 	}
 	w.links = newLinks(w)
@@ -334,6 +344,10 @@ func (w *world) play() {
 		}
 	}
 	w.trouble()
+	if w.Eras != nil {
+		w.after(w.operateInterval(), w.operate)
+		w.after(w.operateInterval(), w.coalition.prowl)
+	}
 	for at := time.Duration(0); at < w.weather.Storm; at += time.Duration(50+w.rng.IntN(400)) * time.Millisecond {
 		w.after(at, w.submit)
 	}
@@ -344,25 +358,28 @@ func (w *world) play() {
 		return
 	}
 	w.calmDown()
-	patience := 60 * time.Second
-	if !w.live() {
+	patience, live := 60*time.Second, w.live()
+	if !live {
 		// nothing is promised; the coalition's plots may come to their end
 		patience = 5 * time.Second
 	}
-	for at := time.Duration(0); at < patience; at += time.Second {
+	for at := time.Duration(0); at < patience && (w.Eras == nil || !w.Eras.Idle); at += time.Second {
 		w.after(at, w.submit)
 	}
 	goal := w.calmFrom + calmHeights
+	if w.Eras != nil && w.Eras.Idle {
+		goal = w.calmFrom
+	}
 	for end := w.now + patience; w.now < end; {
 		if !w.run(w.now + 250*time.Millisecond) {
 			return
 		}
-		if w.height() >= goal {
+		if w.height() >= goal && (w.Eras == nil || w.resolved() || !w.live()) {
 			return
 		}
 	}
-	if w.live() {
-		w.violate("%w: height %d %v after the network calmed down at height %d", ErrStalled, w.height(), patience, w.calmFrom)
+	if live && w.live() {
+		w.violate("%w: height %d %v after the network calmed down at height %d%s", ErrStalled, w.height(), patience, w.calmFrom, w.unresolved())
 	}
 }
 
@@ -375,6 +392,7 @@ func (w *world) calmDown() {
 	dead := w.rng.Perm(w.N - w.Byzantine)[:w.Dead]
 	w.trace("calm; dead: %v", dead)
 	for _, s := range w.nodes {
+		s.away = false
 		if !s.byzantine && slices.Contains(dead, s.who.number-w.Byzantine) {
 			s.kill()
 			s.dead = true
@@ -397,6 +415,9 @@ func (w *world) calmDown() {
 
 // live reports whether enough honest validators are up for heights to go on.
 func (w *world) live() bool {
+	if w.Eras != nil {
+		return w.lives(w.open())
+	}
 	return w.N-w.Byzantine-w.Dead-w.Wiped >= w.T && (w.sound() || w.Byzantine == 0 || w.Mutation != mutation.Rules{})
 }
 
@@ -404,7 +425,7 @@ func (w *world) live() bool {
 func (w *world) height() uint64 {
 	low := ^uint64(0)
 	for _, s := range w.nodes {
-		if !s.byzantine && !s.dead {
+		if !s.byzantine && !s.dead && !s.off {
 			low = min(low, uint64(len(s.store)))
 		}
 	}
@@ -417,7 +438,9 @@ func (w *world) submit() {
 		if w.calm || w.rng.IntN(4) != 0 {
 			w.after(w.links.delay(), func() {
 				s.pending = true
-				if s.core != nil {
+				if w.Eras != nil {
+					w.poll(s)
+				} else if s.core != nil {
 					w.step(s, consensus.Pool{Pending: true})
 				}
 			})

@@ -45,6 +45,18 @@ func Promises() []Case {
 		o.Delta = delta
 		out = append(out, Case{Options: o})
 	}
+	for _, o := range []Options{
+		{N: 4, T: 3}, {N: 4, T: 3, Byzantine: 1}, {N: 5, T: 4, Byzantine: 1}, {N: 7, T: 5, Byzantine: 2}, {N: 1, T: 1},
+		{N: 4, T: 3, Byzantine: 1, Wiped: 1, Rejoin: rejoinSkip},
+		{N: 3, T: 2, Byzantine: 1, Delta: delta}, {N: 4, T: 3, Byzantine: 2, Delta: delta}, {N: 5, T: 3, Byzantine: 2, Delta: delta},
+		{N: 4, T: 3, Byzantine: 1, Delta: delta, Asynchronous: true},
+		{N: 4, T: 3, Eras: &Eras{Idle: true}}, {N: 1, T: 1, Eras: &Eras{Script: []Turn{{N: 4, T: 3, Absent: 2}}}},
+	} {
+		if o.Eras == nil {
+			o.Eras = &Eras{}
+		}
+		out = append(out, Case{Options: o})
+	}
 	for i := range out {
 		out[i].Name = out[i].Options.String()
 	}
@@ -68,6 +80,15 @@ func (o *Options) String() string {
 	}
 	if o.Asynchronous {
 		s.WriteString(" any network")
+	}
+	if o.Eras != nil {
+		s.WriteString(" eras")
+		if o.Eras.Idle {
+			s.WriteString(" idle")
+		}
+		for _, turn := range o.Eras.Script {
+			fmt.Fprintf(&s, " %d/%d", turn.N, turn.T)
+		}
 	}
 	return s.String()
 }
@@ -95,7 +116,7 @@ func Controls() []Case {
 	// on.
 	forgetful := mutation.Rules{VoteForgetful: true}
 	crashing := &Weather{Storm: 5 * time.Second, Loss: 0.2, Crash: 0.02, RoundTimeout: 200 * time.Millisecond}
-	return []Case{
+	return append(controlsOfEras(), []Case{
 		{"R1 off: certificates are not forwarded", hasty(mutation.Rules{Hoard: true}), ErrFork, 100},
 		{"R2 off: statements are not relayed", hasty(mutation.Rules{NoRelay: true}), ErrFork, 100},
 		{"R3 off: notarizations passed over", hasty(mutation.Rules{PassOver: true}), ErrFork, 100},
@@ -132,7 +153,7 @@ func Controls() []Case {
 		{"a disk that loses its last write", Options{N: 4, T: 3, LastWriteLost: true, Mutation: forgetful, Weather: crashing}, ErrRule, 100},
 		{"vote stores lost in crashes", Options{N: 4, T: 3, Amnesia: true, Mutation: forgetful, Weather: crashing}, ErrFork, 1500},
 		{"a lost vote store, and votes at the next height", Options{N: 4, T: 3, Wiped: 1, Rejoin: 1, Mutation: forgetful}, ErrRule, 25},
-	}
+	}...)
 }
 
 // Convicts reports whether the forks of a control convict validators. All forks do, except with

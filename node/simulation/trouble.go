@@ -52,16 +52,30 @@ func (w *world) trouble() {
 			}
 		}
 		for _, s := range w.nodes {
-			if !s.byzantine && s.who.number < w.Byzantine+w.Wiped {
+			if !s.byzantine && s.who.number < w.Byzantine+w.Wiped && w.Eras == nil {
 				for at := w.within(time.Second); at < w.weather.Storm; at += w.within(2 * time.Second) {
 					w.after(at, func() { w.wipe(s) })
 				}
 			}
 		}
+		if w.Eras != nil {
+			w.troubleAcrossEras()
+		}
 		for at := time.Duration(0); w.weather.PowerCuts && at < w.weather.Storm; {
 			at += w.within(3 * time.Second)
 			w.after(at, w.powerCut)
 		}
+	}
+}
+
+// troubleAcrossEras plans the loss of machines and of vote stores. It strikes whoever is a member
+// at that time.
+func (w *world) troubleAcrossEras() {
+	for at := w.within(4 * time.Second); at < w.weather.Storm; at += w.within(4 * time.Second) {
+		w.after(at, func() { w.lose(w.nodes[w.rng.IntN(len(w.nodes))]) })
+	}
+	for at := w.within(time.Second); w.Wiped > 0 && at < w.weather.Storm; at += w.within(2 * time.Second) {
+		w.after(at, func() { w.wipe(w.nodes[w.rng.IntN(len(w.nodes))]) })
 	}
 }
 

@@ -41,6 +41,29 @@ type Rules struct {
 	ForgetEra bool
 	// NewcomersSettle does so only where this node was not in the set before.
 	NewcomersSettle bool
+	// Rules about changes of the validator set. The caller of a Core keeps them, not the Core.
+
+	// NewcomerStartsEarly lets a newcomer start its first height before the block below is durable.
+	NewcomerStartsEarly bool
+	// NoCheckpoint does without the checkpoint of the peers file.
+	NoCheckpoint bool
+	// CacheWithoutSet remembers a verified vote without the set that it verified with.
+	CacheWithoutSet bool
+	// NoGeneration has no generation in a set.
+	NoGeneration bool
+	// EndorsementsMissing is how many endorsements fewer than the threshold make a change.
+	EndorsementsMissing int
+	// OwnSetCertifies judges the finalization of a block by the set that the block itself brings.
+	OwnSetCertifies bool
+	// CountLeavers also takes votes of the member that had the place at the height below.
+	CountLeavers bool
+	// UnboundChange takes a block whose header names another change.
+	UnboundChange bool
+	// OrderUnlinked orders a change whose set is not there.
+	OrderUnlinked bool
+	// SleepAfterChange lets the height after a change stay asleep.
+	SleepAfterChange bool
+
 	// MisfitInvalid calls a block invalid when a body does not fit its header.
 	MisfitInvalid bool
 
