@@ -13,7 +13,7 @@ func (p *change) leave(plan *SetPlan, next nextSet) {
 		s := &p.standings[i]
 		switch {
 		case s.InSet, (s.Retired || !s.Secret) && !s.Listed && !s.StatefulSet.Exists: // nothing of it is left
-		case p.hasName(s.Name): // a Secret with the wrong key is no reason to stop a member
+		case p.hasName(s.Name): // a member stays, whatever key its Secret holds
 		case slices.Contains(next.newcomers, s):
 		case p.isNamed(*s):
 			plan.Leaving = append(plan.Leaving, s.Name)
@@ -88,8 +88,8 @@ func (p *change) staysFor(s *Standing) (why string, keep bool) {
 	return "", false
 }
 
-// runs says that the node of a member may be running: a pod that Kubernetes cannot run does not, nor
-// does one that has been silent for a minute.
+// runs says that the node of a member may be running: a pod that Kubernetes cannot run does not,
+// nor does one that has been silent for a minute.
 func (s *Standing) runs() bool {
 	return s.Answer != nil || s.Pod != nil && s.Pod.Waiting == "" && s.Pod.Scheduled && !s.Mute
 }

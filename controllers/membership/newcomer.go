@@ -77,8 +77,8 @@ type span struct {
 const lookAgain = 15 * time.Second
 
 // Observe fills in what takes more than one look at the network: [Member.Steady] and [Member.Mute].
-// It is called once a look, before decisions are made. What it remembers is lost with the operator,
-// so that the next one waits anew.
+// It is called once a look, before decisions are made. The memory is lost with the operator, so
+// that the next one waits anew.
 func (m *Memory) Observe(n *Network, now time.Time) {
 	if now.Sub(m.looked) > lookAgain {
 		m.spans = nil

@@ -86,7 +86,7 @@ func (p *change) ofTarget(t *chain.Target) nextSet {
 }
 
 // satisfies says whether a target does what the spec asks for. A newcomer that is merely not seen
-// is no reason to replace the target: a cache may lag.
+// does not make the planner replace the target: a cache may lag.
 func (p *change) satisfies(t *chain.Target) bool {
 	if len(t.Validators) != p.Validators || int(t.Threshold) != p.Threshold {
 		return false

@@ -77,8 +77,8 @@ type SetPlan struct {
 // Leaver is a validator to stop: its StatefulSet and its entry in the peers file go, and its Secret
 // is marked.
 //
-// The StatefulSet of a validator that left the set goes before its entry. Of any other validator
-// the entry goes first: the peers file is written only over the one that was seen, so that no
+// A validator that left the set first loses its StatefulSet, then its entry. Any other validator
+// first loses its entry: the peers file is written only over the one that was seen, so that no
 // target names the validator meanwhile.
 type Leaver struct {
 	// Member is the validator's name.
@@ -234,8 +234,8 @@ func (p *change) readyOf(next nextSet) int {
 	return ready
 }
 
-// rolls says whether an update of the pods is under way, and how far it is. An update that waits for
-// a validator that is to leave does not hold the change up: the change is the cure.
+// rolls says whether an update of the pods is under way, and how far it is. An update that waits
+// for a validator that is to leave does not hold the change up: the change is the cure.
 func (p *change) rolls(next nextSet) (string, bool) {
 	d, flight := planUpdate(p.Network, p.standings)
 	switch d.Action {
@@ -296,9 +296,9 @@ func (p *change) readyBesides(are func(Standing) bool) int {
 // budget is the minAvailable that should stand. When the set has changed, it stays until the new
 // set has its quorum. While a set is declared it never falls, because an earlier target of the
 // generation may come into force still; and it rises by the newcomers that no target named before,
-// so that no more validators may be evicted than before. Nor does it fall while newcomers have merely
-// not been looked at for long enough: an operator that is killed again and again would raise and
-// lower it for ever.
+// so that no more validators may be evicted than before. Nor does it fall while newcomers have
+// merely not been looked at for long enough: an operator that is killed again and again would raise
+// and lower it for ever.
 func (p *change) budget(plan SetPlan, next nextSet, declared bool) (least int, strict bool) {
 	t := p.Set.Threshold
 	switch {

@@ -234,7 +234,7 @@ func TestPlanSet(t *testing.T) {
 			"Declare; target 3 of 0 1 2 3 after 0; budget 5 strict", ""},
 		{"the generation has moved: what was named goes", healthy(4, 3, newcomers(1), changed), "WaitForLeavers; checkpoint 90; budget 3; drop 4", ""},
 
-		// who leaves
+		// the choice of leavers
 		{"the highest serial number leaves", healthy(7, 4, wants(4, 3), budget(9)), "Declare; target 3 of 0 1 2 3 after 0; budget 6 strict", ""},
 		{"first a member that is down, then one that is behind", healthy(7, 4, wants(4, 3), of(gone, 1), of(at(89), 2), budget(6)),
 			"Declare; target 3 of 0 3 4 5 after 0; budget 6 strict", ""},
@@ -334,7 +334,7 @@ func notProbed(m *Member) { m.Pod.Ready = false }
 func forgotten(m *Member) { m.NamedFor = 1<<32 - 1 }
 
 // While a target stands no pod that votes is restarted, nor one of a newcomer that the next set
-// needs. What is broken is repaired.
+// needs. Broken pods are repaired.
 //
 // Promise 60.
 func TestPodsWhileTheSetChanges(t *testing.T) {

@@ -24,7 +24,8 @@ type Standing struct {
 	// InSet says that its key is in the set in force.
 	InSet bool
 	// Back says that its pod is ready and its node answers, is ready and is at most Slack heights
-	// behind. The pod of a validator that is not in the set is never ready. A node that only lacks room for messages is back, too: it votes.
+	// behind. The pod of a validator that is not in the set is never ready. A node that only lacks
+	// room for messages is back, too: it votes.
 	Back bool
 	// Abstains says that it is Back, and that the synchrony wait keeps it from voting for the time
 	// being.

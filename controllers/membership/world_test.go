@@ -578,9 +578,9 @@ func TestNoChangeCostsAQuorum(t *testing.T) {
 	})
 }
 
-// Whatever fails, and whenever the operator dies: no name is made twice, nobody is stopped that the
-// chain may need, and no target names a validator that was in the set before. When all is well, the
-// set becomes the one that the spec asks for.
+// Nodes fail, and the operator dies at any write. All the same no name is made twice, nobody is
+// stopped that the chain may need, and no target names a validator that was in the set before. When
+// all is well, the set becomes the one that the spec asks for.
 //
 // Promise 62.
 func TestChangesOfTheSetSurviveFaultsAndConverge(t *testing.T) {

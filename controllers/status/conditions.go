@@ -288,7 +288,7 @@ func membershipChanging(v view) verdict {
 	case membership.SetKept:
 		text := fmt.Sprintf("%d validators, threshold %d", v.n, v.t)
 		if len(v.Set.Unknown) > 0 {
-			text += "; spec.retire names what is no validator of this network: " + firstFew(v.Set.Unknown)
+			text += "; spec.retire has names that no validator of this network has: " + firstFew(v.Set.Unknown)
 		}
 		return no(SetAsSpecified, "%s", text)
 	}

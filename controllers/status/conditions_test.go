@@ -358,7 +358,7 @@ var cases = []struct {
 	{"new validators are not known to be ready yet", observed(4, 3, changed, protected, of(notProbed, 0, 1, 2, 3), before(metav1.ConditionTrue, ThresholdReady)), verdicts{
 		available: "False Starting: the set has just changed, and Kubernetes has to find the pods of its new validators ready"}},
 	{"spec.retire names nobody", observed(4, 3, func(o *Observation) { o.Network.Seen.Retire = []string{"demo-v9"} }), verdicts{
-		membership: "False SetAsSpecified: 4 validators, threshold 3; spec.retire names what is no validator of this network: demo-v9"}},
+		membership: "False SetAsSpecified: 4 validators, threshold 3; spec.retire has names that no validator of this network has: demo-v9"}},
 
 	{"a key is lost", observed(4, 3, of(noKeyLeft, 2)), verdicts{
 		progressing: "False KeyMissing: demo-v2 has lost its key Secret: restore it from a backup, because no key is made twice",

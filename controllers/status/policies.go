@@ -74,8 +74,8 @@ func wrongIdentity(v view) (reason, message string, violated bool) {
 	})
 }
 
-// wrongSet: a node runs with another set than the chain has. Nodes that are before or behind a change
-// of the set are not compared, except by the Delta that no change alters.
+// wrongSet: a node runs with another set than the chain has. Nodes that are before or behind a
+// change of the set are not compared, except by the Delta that no change alters.
 func wrongSet(v view) (reason, message string, violated bool) {
 	set := v.Network.Seen.Set
 	return v.members(WrongSet, func(s membership.Standing) string {
@@ -156,9 +156,9 @@ func (v view) notRunning(of string, grace time.Duration) (reason, message string
 	})
 }
 
-// outside says that no trouble of the pod or the disk of a validator counts: it has left the set, or
-// it is not in it yet and answers. The pod of a newcomer is never ready, so that Kubernetes does not
-// tell whether it runs.
+// outside says that no trouble of the pod or the disk of a validator counts: it has left the set,
+// or it is not in it yet and answers. The pod of a newcomer is never ready, so that Kubernetes does
+// not tell whether it runs.
 func (v view) outside(s membership.Standing) bool {
 	return !v.counted(s) && (s.Spent || s.Answer != nil)
 }
