@@ -47,6 +47,9 @@ type Reconciler struct {
 	keys     publicKeys
 	monitors monitors
 	memories memories
+	// histories are the validator sets that were verified.
+	histories  histories
+	formerKeys formerKeys
 	// show is memories.show; a test counts its calls.
 	show func(types.NamespacedName, membership.Network, time.Time) membership.Shown
 }
@@ -90,32 +93,41 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	}
 	p := &pass{r: r, network: network, now: r.clock()}
 	err := p.observe(ctx)
-	observed := p.membership()
-	pods, set := membership.PlanPods(observed), membership.PlanSet(observed)
+	observed := p.look()
+	pods := membership.PlanPods(observed)
+	p.plan = membership.PlanSet(observed)
+	p.takePlan()
 	if err == nil && p.problem == nil && !network.Spec.Paused {
 		err = p.act(ctx, pods)
 	}
-	return p.finish(ctx, pods, set, err)
+	return p.finish(ctx, pods, p.plan, err)
 }
 
 // drop removes the metrics and the memory of a deleted network.
 func (r *Reconciler) drop(network types.NamespacedName) {
 	r.metrics.drop(network)
 	r.memories.drop(network)
+	r.histories.drop(network)
 }
 
 // act changes the cluster, in the order in which a network is born: addresses, identities, the
-// genesis document of all of them, and only then the pods.
+// genesis document of all of them, and only then the pods. A change of the set takes the same way:
+// the keys of newcomers, the disruption budget for both sets, the peers file with the target, the
+// pods of newcomers. Members that have left are stopped at the end.
 func (p *pass) act(ctx context.Context, pods membership.Decision) error {
 	for _, do := range []func(context.Context) error{
 		p.applyAddresses,
 		p.createKeys,
 		p.createGenesis,
 		p.recordVoteStores,
-		p.applyShared,
+		p.applyBudget,
+		p.applyPeers,
+		p.applyAccounts,
 		p.applyMembers,
 		p.applyKeyMetadata,
 		func(ctx context.Context) error { return p.deletePods(ctx, pods) },
+		p.stopMembers,
+		p.tidy,
 		p.applyMonitor,
 	} {
 		if err := do(ctx); err != nil {

@@ -125,6 +125,9 @@ func (p *pass) want(m *member) error {
 func (p *pass) applyMembers(ctx context.Context) error {
 	var ready []*member
 	for _, m := range p.members {
+		if !p.runs(m) {
+			continue
+		}
 		ok, err := p.applyVolume(ctx, m)
 		if p.tolerate(err) != nil {
 			return err

@@ -124,8 +124,8 @@ func (w *watchedNetwork) look(ill map[int]func(*nodeclient.Answer)) *v1alpha1.Di
 	// which the API server keeps, by its own clock
 	network.ManagedFields = []metav1.ManagedFieldsEntry{
 		{Manager: resources.FieldOwner, Subresource: "status", Time: &metav1.Time{Time: w.written}}}
-	p := &pass{r: w.operator, network: network, now: w.now, genesis: w.genesis, members: w.members}
-	seen := p.membership()
+	p := &pass{r: w.operator, network: network, now: w.now, genesis: w.genesis, sets: newHistory(w.genesis), known: true, members: w.members}
+	seen := p.look()
 	if _, err := p.finish(w.t.Context(), membership.PlanPods(seen), membership.PlanSet(seen), nil); err != nil {
 		w.t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -55,10 +56,12 @@ func (p *pass) compareGenesis() error {
 		return problemf(status.RetainedGenesisMismatch, "ConfigMap %s has the genesis hash %s, but this network started with %s: "+
 			"restore the original document", name, hash, known)
 	}
-	for _, m := range p.members {
-		if _, ok := resources.SerialOf(p.network.Name, m.name); !ok {
-			return problemf(status.RetainedGenesisMismatch, "ConfigMap %s names a validator %q, want names of the form %s-v0",
-				name, m.name, p.network.Name)
+	for _, e := range p.sets.eras {
+		for _, v := range e.set.Validators {
+			if _, ok := resources.SerialOf(p.network.Name, v.Name); !ok {
+				return problemf(status.RetainedGenesisMismatch, "the chain of ConfigMap %s names a validator %q, want names of the form %s-v0",
+					name, v.Name, p.network.Name)
+			}
 		}
 	}
 	if p.network.Status.GenesisHash == "" && p.genesis.ChainID != resources.ChainID(p.network) {
@@ -66,29 +69,35 @@ func (p *pass) compareGenesis() error {
 			return err
 		}
 	}
+	return p.compareKeys()
+}
+
+// compareKeys checks the key Secrets against the chain. A member of the set without its Secret is
+// lost, unless it is to leave. A former member needs none.
+func (p *pass) compareKeys() error {
 	for _, m := range p.members {
-		switch key := p.validatorInGenesis(m.name); {
-		case m.secret == nil:
-			return problemf(status.KeyMissing, "Secret %s with the key %s of the genesis document is gone: restore it from a backup",
-				m.name, key.PublicKey)
-		case m.keys != key:
-			return problemf(status.KeyMismatch, "Secret %s holds the key %s, but the genesis document has %s: "+
-				"restore the right Secret from a backup", m.name, m.keys.PublicKey, key.PublicKey)
+		key := m.chainKeys
+		switch {
+		case m.secret == nil && m.inSet && !slices.Contains(p.network.Spec.Retire, m.name):
+			return problemf(status.KeyMissing, "Secret %s with the key %s of the validator set is gone: restore it from a backup, or "+
+				"replace the validator: add %s to spec.retire", m.name, key.PublicKey, m.name)
+		case m.secret != nil && m.spent && m.keys != key:
+			return problemf(status.KeyMismatch, "Secret %s holds the key %s, but the chain has %s: restore the right Secret from a backup",
+				m.name, m.keys.PublicKey, key.PublicKey)
 		}
 	}
 	return nil
 }
 
-// compareRetained compares a document of an earlier network with the spec.
+// compareRetained compares a document of an earlier network with the spec. The set is not compared:
+// the chain says which one is in force, and the operator changes it to what the spec asks for.
 func (p *pass) compareRetained(name string) error {
-	spec := p.network.Spec
-	have, t := len(p.genesis.Validators), int(p.genesis.Threshold)
-	if n := int(spec.Validators); have != n || t != int(spec.Threshold.ThresholdOf(spec.Validators)) {
-		return problemf(status.RetainedSetMismatch, "ConfigMap %s of an earlier network has threshold %d of %d validators, but the spec has %d "+
-			"of %d. To resume chain %s, set the spec to the values of the ConfigMap. To begin a new chain, delete the retained objects",
-			name, t, have, spec.Threshold.ThresholdOf(spec.Validators), n, p.genesis.ChainID)
+	first := make([]resources.Member, 0, len(p.genesis.Validators))
+	for _, v := range p.genesis.Validators {
+		serial, _ := resources.SerialOf(p.network.Name, v.Name)
+		first = append(first, resources.Member{Serial: serial, Validator: v.Validator})
 	}
-	wanted, err := resources.Genesis(p.network, p.genesis.ChainID, p.network.CreationTimestamp.Time, p.known())
+	wanted, err := resources.Genesis(p.network, p.genesis.ChainID, p.network.CreationTimestamp.Time, first)
 	if err != nil {
 		return problemf(status.InvalidSpec, "%v", err)
 	}
@@ -126,7 +135,7 @@ func (p *pass) compareOrphans() error {
 // and the resource alone, so that a repetition after a crash makes the same document.
 func (p *pass) createGenesis(ctx context.Context) error {
 	if p.genesis == nil {
-		genesis, err := resources.Genesis(p.network, resources.ChainID(p.network), p.network.CreationTimestamp.Time, p.known())
+		genesis, err := resources.Genesis(p.network, resources.ChainID(p.network), p.network.CreationTimestamp.Time, p.firstMembers())
 		if err != nil {
 			return problemf(status.InvalidSpec, "%v", err)
 		}
@@ -138,6 +147,10 @@ func (p *pass) createGenesis(ctx context.Context) error {
 			return err
 		}
 		p.genesis, p.document = genesis, string(text)
+		p.sets, p.known = p.r.histories.of(p.key(), genesis), true
+		for i, m := range p.members {
+			m.chainKeys, m.inSet, m.spent = genesis.Validators[i].Validator, true, true
+		}
 		return nil
 	}
 	// The owner may have to be added or removed.
@@ -146,22 +159,11 @@ func (p *pass) createGenesis(ctx context.Context) error {
 	return err
 }
 
-// known converts the members for the builders of package resources.
-func (p *pass) known() []resources.Member {
+// firstMembers are the members of the genesis document.
+func (p *pass) firstMembers() []resources.Member {
 	members := make([]resources.Member, 0, len(p.members))
 	for _, m := range p.members {
-		members = append(members, resources.Member{Serial: m.serial, VoteStore: m.voteStore, Validator: m.keys})
+		members = append(members, resources.Member{Serial: m.serial, Validator: m.keys})
 	}
 	return members
-}
-
-func (p *pass) validatorInGenesis(name string) chain.Validator {
-	if p.genesis != nil {
-		for _, v := range p.genesis.Validators {
-			if v.Name == name {
-				return v.Validator
-			}
-		}
-	}
-	return chain.Validator{}
 }

@@ -106,6 +106,7 @@ func (p *pass) recall(m *member) {
 	if m.secret != nil {
 		m.first = types.UID(m.secret.Annotations[resources.FirstVolumeAnnotation])
 		m.voteStore = resources.MadeVoteStore(m.secret)
+		m.retiredAs, m.retired = resources.Retired(m.secret)
 	}
 	for _, old := range p.network.Status.Members {
 		if old.Name == m.name {
@@ -120,7 +121,8 @@ func (p *pass) recall(m *member) {
 // if one is lost later, another one has it.
 func (p *pass) recordVoteStores(ctx context.Context) error {
 	for _, m := range p.members {
-		if m.voteStore || m.secret == nil || m.answer.Status == nil || m.answer.Status.Role != nodeclient.RoleValidator {
+		if m.voteStore || m.secret == nil || m.answer.Status == nil ||
+			!m.answer.Status.VoteStore && m.answer.Status.Role != nodeclient.RoleValidator {
 			continue
 		}
 		m.voteStore = true
@@ -131,36 +133,60 @@ func (p *pass) recordVoteStores(ctx context.Context) error {
 	return nil
 }
 
-// createKeys makes the missing identities before there is a genesis document. After that a missing
-// identity is lost, and the chain would not know a new one.
-//
-// A Secret is created, never updated. If it exists by now, because an answer was lost or another
-// operator was faster, the next reconcile reads it.
+// createKeys makes the missing identities before there is a genesis document, and those of
+// newcomers. An identity that the chain knows and that is missing is lost: the chain would not know
+// a new one.
 func (p *pass) createKeys(ctx context.Context) error {
-	if p.genesis != nil {
+	if p.genesis == nil {
+		for _, m := range p.members {
+			if err := p.createKey(ctx, m); err != nil {
+				return err
+			}
+		}
 		return nil
 	}
-	for _, m := range p.members {
-		if m.secret != nil {
-			continue
+	for _, serial := range p.plan.Grow {
+		m := p.member(resources.ValidatorName(p.network.Name, serial))
+		if m == nil {
+			m = p.newMember(serial)
+			if err := p.readObjects(ctx, m); err != nil {
+				return err
+			}
+			p.members = append(p.members, m)
 		}
-		id, err := identity.New()
-		if err != nil {
+		if m.spent {
+			continue // the planner has never said so
+		}
+		if err := p.createKey(ctx, m); err != nil {
 			return err
 		}
-		files, err := id.Files(m.name)
-		if err != nil {
-			return err
-		}
-		secret := resources.KeySecret(p.network, m.serial, files)
-		p.count()
-		if err := p.r.client.Create(ctx, secret, fieldOwner); err != nil {
-			return refused(err, "create", "Secret", m.name)
-		}
-		m.secret = &metav1.PartialObjectMetadata{TypeMeta: secret.TypeMeta, ObjectMeta: secret.ObjectMeta}
-		m.keys = id.Public()
-		p.r.keys.put(secret.UID, m.keys)
 	}
+	return nil
+}
+
+// createKey makes the identity of a member that has none. A Secret is created, never updated. If it
+// exists by now, because an answer was lost or another operator was faster, the next reconcile
+// reads it.
+func (p *pass) createKey(ctx context.Context, m *member) error {
+	if m.secret != nil {
+		return nil
+	}
+	id, err := identity.New()
+	if err != nil {
+		return err
+	}
+	files, err := id.Files(m.name)
+	if err != nil {
+		return err
+	}
+	secret := resources.KeySecret(p.network, m.serial, files)
+	p.count()
+	if err := p.r.client.Create(ctx, secret, fieldOwner); err != nil {
+		return refused(err, "create", "Secret", m.name)
+	}
+	m.secret = &metav1.PartialObjectMetadata{TypeMeta: secret.TypeMeta, ObjectMeta: secret.ObjectMeta}
+	m.keys = id.Public()
+	p.r.keys.put(secret.UID, m.keys)
 	return nil
 }
 
@@ -173,13 +199,17 @@ func (p *pass) applyKeyMetadata(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	return p.applyFormerKeys(ctx)
 }
 
-// record writes to the member's key Secret the UID of its first volume, and whether its vote store
-// was made.
+// record writes to the member's key Secret the UID of its first volume, whether its vote store was
+// made, and whether it has left for good.
 func (p *pass) record(ctx context.Context, m *member, first types.UID) error {
-	wanted, err := resources.KeySecretMetadata(p.network, &corev1.Secret{ObjectMeta: m.secret.ObjectMeta}, first, m.voteStore)
+	records := resources.Records{FirstVolume: first, VoteStore: m.voteStore}
+	if m.retired {
+		records.Retired = m.retiredAs
+	}
+	wanted, err := resources.KeySecretMetadata(p.network, &corev1.Secret{ObjectMeta: m.secret.ObjectMeta}, records)
 	if err != nil {
 		return problemf(status.KeyMismatch, "%v", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/diseq/diseq/api/v1alpha1"
@@ -13,7 +14,8 @@ import (
 // set any more would look like a network that stands still.
 type metrics struct {
 	height, finalized, validators, ready, threshold, disruptions, available *prometheus.GaugeVec
-	restarts, replaced, writes                                              *prometheus.CounterVec
+	generation, changing                                                    *prometheus.GaugeVec
+	restarts, replaced, targets, stopped, writes                            *prometheus.CounterVec
 }
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
@@ -25,6 +27,10 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		threshold:   gauge("threshold", "Number of validators that must sign a block."),
 		disruptions: gauge("disruptions_allowed", "Number of further validators that may fail now while messages still become final."),
 		available:   gauge("available", "1 if the condition Available is True, else 0."),
+		generation:  gauge("set_generation", "Generation of the validator set in force: 0 at genesis, one more with each change."),
+		changing:    gauge("membership_changing", "1 if the condition MembershipChanging is True, else 0."),
+		targets:     counter("targets_total", "Targets, which the validators are to endorse, that the operator wrote to the peers file."),
+		stopped:     counter("validators_stopped_total", "StatefulSets of former members and of newcomers that the operator deleted."),
 		restarts:    counter("pod_restarts_total", "Pods of voting validators that the operator deleted for an update."),
 		replaced:    counter("pod_replacements_total", "Pods with an outdated template that the operator deleted because they were not ready."),
 		writes:      counter("writes_total", "Writes to the API server, including failed ones."),
@@ -34,7 +40,8 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	}
 	var errs []error
 	for _, c := range []prometheus.Collector{
-		m.height, m.finalized, m.validators, m.ready, m.threshold, m.disruptions, m.available, m.restarts, m.replaced, m.writes,
+		m.height, m.finalized, m.validators, m.ready, m.threshold, m.disruptions, m.available, m.generation, m.changing,
+		m.restarts, m.replaced, m.targets, m.stopped, m.writes,
 	} {
 		errs = append(errs, registerer.Register(c))
 	}
@@ -53,7 +60,7 @@ func counter(name, help string) *prometheus.CounterVec {
 
 // set sets the gauges of a network to its status. It also makes the counters, so that the first
 // event is an increase.
-func (m *metrics) set(network types.NamespacedName, s *v1alpha1.DiseqNetworkStatus, available bool) {
+func (m *metrics) set(network types.NamespacedName, s *v1alpha1.DiseqNetworkStatus) {
 	values := []string{network.Namespace, network.Name}
 	m.height.WithLabelValues(values...).Set(float64(s.Height))
 	finalized := 0.0
@@ -65,12 +72,17 @@ func (m *metrics) set(network types.NamespacedName, s *v1alpha1.DiseqNetworkStat
 	m.ready.WithLabelValues(values...).Set(float64(s.ReadyValidators))
 	m.threshold.WithLabelValues(values...).Set(float64(s.Threshold))
 	m.disruptions.WithLabelValues(values...).Set(float64(s.DisruptionsAllowed))
-	up := 0.0
-	if available {
-		up = 1
+	m.generation.WithLabelValues(values...).Set(float64(s.SetGeneration))
+	for gauge, condition := range map[*prometheus.GaugeVec]string{
+		m.available: v1alpha1.ConditionAvailable, m.changing: v1alpha1.ConditionMembershipChanging,
+	} {
+		is := 0.0
+		if meta.IsStatusConditionTrue(s.Conditions, condition) {
+			is = 1
+		}
+		gauge.WithLabelValues(values...).Set(is)
 	}
-	m.available.WithLabelValues(values...).Set(up)
-	for _, c := range []*prometheus.CounterVec{m.restarts, m.replaced, m.writes} {
+	for _, c := range []*prometheus.CounterVec{m.restarts, m.replaced, m.targets, m.stopped, m.writes} {
 		c.WithLabelValues(values...)
 	}
 }
@@ -78,10 +90,10 @@ func (m *metrics) set(network types.NamespacedName, s *v1alpha1.DiseqNetworkStat
 // drop removes the metrics of a deleted network.
 func (m *metrics) drop(network types.NamespacedName) {
 	labels := prometheus.Labels{"namespace": network.Namespace, "name": network.Name}
-	for _, g := range []*prometheus.GaugeVec{m.height, m.finalized, m.validators, m.ready, m.threshold, m.disruptions, m.available} {
+	for _, g := range []*prometheus.GaugeVec{m.height, m.finalized, m.validators, m.ready, m.threshold, m.disruptions, m.available, m.generation, m.changing} {
 		g.DeletePartialMatch(labels)
 	}
-	for _, c := range []*prometheus.CounterVec{m.restarts, m.replaced, m.writes} {
+	for _, c := range []*prometheus.CounterVec{m.restarts, m.replaced, m.targets, m.stopped, m.writes} {
 		c.DeletePartialMatch(labels)
 	}
 }

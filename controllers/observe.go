@@ -1,9 +1,10 @@
 package controllers
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -19,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/diseq/diseq/api/v1alpha1"
 	"github.com/diseq/diseq/controllers/membership"
@@ -41,7 +43,19 @@ type pass struct {
 	// genesis is nil before there is one; document is its text.
 	genesis  *chain.Genesis
 	document string
+	// sets are the validator sets that the operator has verified; nil before there is a genesis
+	// document. known says that the newest of them is the one in force.
+	sets  *history
+	known bool
+	// peersMap is the ConfigMap of the peers file, from the API server; peers is what the operator
+	// wrote to it. Either is nil if it is not there.
+	peersMap *corev1.ConfigMap
+	peers    *resources.PeersFile
 	members  []*member
+	// nextSerial is above those of all validators that there ever were.
+	nextSerial int
+	// plan is the planner's decision about the set.
+	plan membership.SetPlan
 	// problem is the first one found. It does not stop the reconcile.
 	problem *status.Problem
 }
@@ -58,7 +72,20 @@ type member struct {
 	first types.UID
 	// voteStore says that the node was seen with its vote store, at any time.
 	voteStore bool
-	set       *appsv1.StatefulSet
+	// chainKeys are its keys in the set in force, or in the genesis document; inSet says that it is
+	// in the set in force, spent that it is or was in one.
+	chainKeys    chain.Validator
+	inSet, spent bool
+	// retired says that its Secret is marked so, retiredAs what becomes of its volume.
+	retired   bool
+	retiredAs v1alpha1.RetentionPolicy
+	// listed says that it has an entry in the peers file, namedFor is the generation of the newest
+	// set that a target named it for.
+	listed   bool
+	namedFor uint32
+	// dropped says that the planner stops it.
+	dropped bool
+	set     *appsv1.StatefulSet
 	// wanted is the StatefulSet that the member should have with its present volume; nil before
 	// there is a genesis document.
 	wanted *appsv1ac.StatefulSetApplyConfiguration
@@ -76,22 +103,42 @@ func (p *pass) observe(ctx context.Context) error {
 	if err := p.noted(p.readGenesis(ctx)); err != nil {
 		return err
 	}
-	p.nameMembers()
-	for _, m := range p.members {
-		m.pod = p.podOf(m)
+	if err := p.readPeers(ctx); err != nil {
+		return err
 	}
+	if p.genesis != nil {
+		p.sets = p.r.histories.of(p.key(), p.genesis)
+		p.known = p.setKnown()
+	}
+	p.nameMembers()
 	if err := p.readKeys(ctx); err != nil {
 		return err
 	}
+	if err := p.findUnstarted(ctx); err != nil {
+		return err
+	}
 	for _, m := range p.members {
-		for _, read := range []func(context.Context, *member) error{p.readVolume, p.readSet} {
-			if err := p.noted(read(ctx, m)); err != nil {
-				return err
-			}
+		if err := p.readObjects(ctx, m); err != nil {
+			return err
 		}
 	}
 	p.ask(ctx)
+	if err := p.followChanges(ctx); err != nil {
+		return err
+	}
 	return p.noted(p.compareGenesis())
+}
+
+// readObjects finds the objects of a member, and its entry in the peers file.
+func (p *pass) readObjects(ctx context.Context, m *member) error {
+	m.pod = p.podOf(m)
+	for _, read := range []func(context.Context, *member) error{p.readVolume, p.readSet} {
+		if err := p.noted(read(ctx, m)); err != nil {
+			return err
+		}
+	}
+	p.recallEntry(m)
+	return nil
 }
 
 // podOf is the pod that the member's StatefulSet made; nil if there is none. If somebody else made
@@ -142,20 +189,107 @@ func cached[T client.Object](p *pass, name string) (T, bool) {
 	return o, ok
 }
 
-// nameMembers lists the members: those of the genesis document, or those that it will have.
+// nameMembers lists the members. Before there is a genesis document these are the validators that
+// it will have. After that: the set in force, the entries of the peers file, and whatever has a
+// StatefulSet or a volume. A retained network has volumes alone, until the chain says which set is
+// in force.
 func (p *pass) nameMembers() {
+	serials := map[int]bool{}
 	if p.genesis == nil {
 		for serial := range int(p.network.Spec.Validators) {
-			p.members = append(p.members, &member{name: resources.ValidatorName(p.network.Name, serial), serial: serial})
+			serials[serial] = true
 		}
-		return
+	} else {
+		for _, v := range p.sets.newest().set.Validators {
+			if serial, ok := resources.SerialOf(p.network.Name, v.Name); ok { // compareGenesis refuses other names
+				serials[serial] = true
+			}
+		}
+		if p.peers != nil {
+			for _, e := range p.peers.Peers {
+				if serial, ok := resources.SerialOf(p.network.Name, e.Name); ok {
+					serials[serial] = true
+				}
+			}
+		}
+		for _, object := range p.objects {
+			switch object.(type) {
+			case *appsv1.StatefulSet, *corev1.PersistentVolumeClaim:
+				if serial, ok := resources.SerialOf(p.network.Name, object.GetName()); ok && p.foreign(object) == "" {
+					serials[serial] = true
+				}
+			}
+		}
 	}
-	for _, v := range p.genesis.Validators {
-		// compareGenesis refuses a name of another form
-		serial, _ := resources.SerialOf(p.network.Name, v.Name)
-		p.members = append(p.members, &member{name: v.Name, serial: serial})
+	for _, serial := range slices.Sorted(maps.Keys(serials)) {
+		p.members = append(p.members, p.newMember(serial))
 	}
-	slices.SortFunc(p.members, func(a, b *member) int { return cmp.Or(cmp.Compare(a.serial, b.serial), cmp.Compare(a.name, b.name)) })
+}
+
+// newMember is a member as far as the chain knows it.
+func (p *pass) newMember(serial int) *member {
+	m := &member{name: resources.ValidatorName(p.network.Name, serial), serial: serial}
+	if p.sets == nil {
+		return m
+	}
+	for i := range p.sets.eras {
+		for _, v := range p.sets.eras[i].set.Validators {
+			if v.Name == m.name {
+				m.chainKeys, m.spent = v.Validator, true
+				m.inSet = p.known && i == len(p.sets.eras)-1
+			}
+		}
+	}
+	return m
+}
+
+// findUnstarted looks for Secrets of newcomers that have nothing else yet: an operator was killed
+// after it made them. They can be found by name alone. It also finds the number of the next
+// newcomer. It looks only if there will be newcomers.
+func (p *pass) findUnstarted(ctx context.Context) error {
+	if !p.known {
+		return nil
+	}
+	for _, e := range p.sets.eras {
+		for _, v := range e.set.Validators {
+			if serial, ok := resources.SerialOf(p.network.Name, v.Name); ok {
+				p.nextSerial = max(p.nextSerial, serial+1)
+			}
+		}
+	}
+	staying := 0
+	for _, m := range p.members {
+		p.nextSerial = max(p.nextSerial, m.serial+1)
+		if m.inSet && !slices.Contains(p.network.Spec.Retire, m.name) {
+			staying++
+		}
+	}
+	for _, m := range p.network.Status.Members {
+		if serial, ok := resources.SerialOf(p.network.Name, m.Name); ok {
+			p.nextSerial = max(p.nextSerial, serial+1)
+		}
+	}
+	if staying >= int(p.network.Spec.Validators) {
+		return nil
+	}
+	for ; ; p.nextSerial++ {
+		m := p.newMember(p.nextSerial)
+		err := p.readKey(ctx, m)
+		if problem, ok := errors.AsType[*status.Problem](err); ok {
+			// The name is taken, and the next one is as good.
+			log.FromContext(ctx).Info("the name of a newcomer is taken", "name", m.name, "problem", problem.Message)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if m.secret == nil {
+			return nil
+		}
+		if p.recall(m); !m.retired && m.first == "" {
+			p.members = append(p.members, m)
+		}
+	}
 }
 
 // ask asks the nodes for their status. That is the last part of the observation, so that answers
@@ -167,17 +301,12 @@ func (p *pass) ask(ctx context.Context) {
 	var nodes []nodeclient.Node
 	var asked []*member
 	for _, m := range p.members {
-		if m.pod == nil || m.pod.Status.PodIP == "" {
+		if m.pod == nil || m.pod.Status.PodIP == "" || m.publicKey() == (chain.PublicKey{}) {
 			continue
 		}
 		m.asked = true
 		asked = append(asked, m)
-		nodes = append(nodes, nodeclient.Node{
-			Name:      m.name,
-			Address:   net.JoinHostPort(m.pod.Status.PodIP, strconv.Itoa(nodeclient.OperationsPort)),
-			PublicKey: p.validatorInGenesis(m.name).PublicKey,
-			ChainID:   p.genesis.ChainID,
-		})
+		nodes = append(nodes, p.node(m))
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -186,20 +315,49 @@ func (p *pass) ask(ctx context.Context) {
 	}
 }
 
+// node is the node of a member's pod.
+func (p *pass) node(m *member) nodeclient.Node {
+	return nodeclient.Node{
+		Name:      m.name,
+		Address:   net.JoinHostPort(m.pod.Status.PodIP, strconv.Itoa(nodeclient.OperationsPort)),
+		PublicKey: m.publicKey(),
+		ChainID:   p.genesis.ChainID,
+	}
+}
+
+// publicKey is the key by which the chain knows the member, or that of its Secret; zero without.
+func (m *member) publicKey() chain.PublicKey {
+	if m.chainKeys.PublicKey != (chain.PublicKey{}) {
+		return m.chainKeys.PublicKey
+	}
+	return m.keys.PublicKey
+}
+
 // membership is the network as it was observed, which the planner decides on.
 func (p *pass) membership() membership.Network {
 	n := membership.Network{
 		Name:          p.network.Name,
 		Chain:         p.genesis != nil,
-		Retire:        p.network.Spec.Retire,
 		Validators:    int(p.network.Spec.Validators),
 		Threshold:     int(p.network.Spec.Threshold.ThresholdOf(p.network.Spec.Validators)),
+		Retire:        p.network.Spec.Retire,
+		NextSerial:    p.nextSerial,
 		AllowDowntime: p.network.Annotations[membership.AllowDowntime] == "true",
 		Paused:        p.network.Spec.Paused,
 	}
-	if p.genesis != nil {
-		n.Set.Threshold, n.Set.Delta = int(p.genesis.Threshold), time.Duration(p.genesis.SynchronyDeltaMS)*time.Millisecond
-		n.Set.Validators = p.genesis.Validators
+	if p.peers != nil {
+		n.File = membership.File{Target: p.peers.Target, Checkpoint: p.peers.Checkpoint}
+	}
+	if budget, ok := cached[*policyv1.PodDisruptionBudget](p, resources.BudgetName(p.network.Name)); ok {
+		n.Budget = minAvailable(budget)
+		n.Strict = budget.Spec.UnhealthyPodEvictionPolicy != nil && *budget.Spec.UnhealthyPodEvictionPolicy == policyv1.IfHealthyBudget
+	}
+	if p.known {
+		e := p.sets.newest()
+		n.Set = membership.Set{
+			Generation: e.set.Generation, Height: e.height, Hash: e.hash, Threshold: int(e.set.Threshold), Validators: e.set.Validators,
+			Delta: time.Duration(e.set.SynchronyDeltaMS) * time.Millisecond,
+		}
 	}
 	for _, m := range p.members {
 		n.Members = append(n.Members, p.observed(m, n.Set))
@@ -211,9 +369,12 @@ func (p *pass) membership() membership.Network {
 // template that is wanted now. The StatefulSet's revisions would not tell: for a moment after every
 // change they are those of before.
 func (p *pass) observed(m *member, set membership.Set) membership.Member {
-	o := membership.Member{Name: m.name, Serial: m.serial, Validator: m.keys, Secret: m.secret != nil, VoteStore: m.voteStore}
-	if o.PublicKey == (chain.PublicKey{}) {
-		o.Validator = p.validatorInGenesis(m.name)
+	o := membership.Member{
+		Name: m.name, Serial: m.serial, Validator: m.keys, Secret: m.secret != nil, VoteStore: m.voteStore,
+		Spent: m.spent, Listed: m.listed, NamedFor: m.namedFor, Retired: m.retired,
+	}
+	if m.chainKeys.PublicKey != (chain.PublicKey{}) {
+		o.Validator = m.chainKeys
 	}
 	o.Volume.FirstUID = m.first
 	if m.volume != nil {

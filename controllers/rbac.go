@@ -2,7 +2,7 @@ package controllers
 
 // The operator has these rights and no others. Each line is a rule of config/rbac/role.yaml, which
 // `make generate` writes. Server-side apply needs create beside patch. The garbage collector
-// deletes owned objects, so the operator needs no right for that.
+// deletes the objects of a network that is deleted, so the operator needs no right for that.
 //
 // The operator reads networks, and writes their status alone. The finalizers right lets objects
 // name a network as their owner with blockOwnerDeletion where the cluster enforces permissions on
@@ -14,18 +14,24 @@ package controllers
 //
 // Objects of a network.
 //
-// +kubebuilder:rbac:groups="",resources=configmaps;persistentvolumeclaims;serviceaccounts;services,verbs=get;list;watch;create;patch
-// +kubebuilder:rbac:groups=apps,resources=statefulsets,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups="",resources=configmaps;services,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch;create;patch
+//
+// Objects of a validator. When it has left the set, its StatefulSet and its account are deleted,
+// and its volume if the retention policy says so.
+//
+// +kubebuilder:rbac:groups="",resources=persistentvolumeclaims;serviceaccounts,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=apps,resources=statefulsets,verbs=get;list;watch;create;patch;delete
 //
 // Keys: the operator gets them by name, and never lists, watches or deletes them.
 //
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;create;patch
 //
-// Pods are deleted one at a time, for an update or a repair.
+// Pods are deleted one at a time, for an update or a repair. An annotation is patched, so that
+// their kubelets look at the peers file at once.
 //
-// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;delete
+// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;patch;delete
 //
 // The cluster may not know the kind, so the operator never watches it.
 //

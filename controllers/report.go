@@ -44,8 +44,7 @@ func (p *pass) finish(ctx context.Context, pods membership.Decision, set members
 		}
 		return ctrl.Result{}, err
 	}
-	available := meta.IsStatusConditionTrue(wanted.Conditions, v1alpha1.ConditionAvailable)
-	p.r.metrics.set(p.key(), &wanted, available)
+	p.r.metrics.set(p.key(), &wanted)
 	return ctrl.Result{RequeueAfter: jittered(p.next(wanted, wait))}, nil
 }
 
@@ -56,18 +55,30 @@ type memories struct {
 	by map[types.NamespacedName]*membership.Memory
 }
 
-// show takes note of a network, which is reconciled once at a time, and returns it as it is to be
-// shown.
-func (m *memories) show(at types.NamespacedName, n membership.Network, now time.Time) membership.Shown {
+// observe fills in what takes more than one look at a network, which is reconciled once at a time.
+func (m *memories) observe(at types.NamespacedName, n *membership.Network, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.of(at).Observe(n, now)
+}
+
+// of is the memory of a network. The caller holds the lock.
+func (m *memories) of(at types.NamespacedName) *membership.Memory {
 	if m.by == nil {
 		m.by = map[types.NamespacedName]*membership.Memory{}
 	}
 	if m.by[at] == nil {
 		m.by[at] = &membership.Memory{}
 	}
-	return m.by[at].Show(n, now)
+	return m.by[at]
+}
+
+// show takes note of a network, which is reconciled once at a time, and returns it as it is to be
+// shown.
+func (m *memories) show(at types.NamespacedName, n membership.Network, now time.Time) membership.Shown {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.of(at).Show(n, now)
 }
 
 // drop removes the memory of a deleted network.
@@ -77,9 +88,16 @@ func (m *memories) drop(network types.NamespacedName) {
 	delete(m.by, network)
 }
 
+// look is the network as it was observed, with what the looks before it add.
+func (p *pass) look() membership.Network {
+	n := p.membership()
+	p.r.memories.observe(p.key(), &n, p.now)
+	return n
+}
+
 // status makes the status of the network as it is to be shown.
 func (p *pass) status(pods membership.Decision, set membership.SetPlan) v1alpha1.DiseqNetworkStatus {
-	shown := p.r.show(p.key(), p.membership(), p.now)
+	shown := p.r.show(p.key(), p.look(), p.now)
 	o := status.Observation{
 		Generation: p.network.Generation,
 		Now:        p.now,
@@ -105,7 +123,7 @@ func (p *pass) adopted() bool {
 		return true
 	}
 	switch p.problem.Reason {
-	case status.RetainedSetMismatch, status.RetainedGenesisMismatch, status.KeyMismatch, status.KeyMissing, status.NameConflict:
+	case status.RetainedGenesisMismatch, status.KeyMismatch, status.NameConflict:
 		return false
 	}
 	return true
@@ -155,7 +173,7 @@ func (p *pass) announce(old, now []metav1.Condition) {
 			continue
 		case last == nil && p.problem == nil, c.Type == v1alpha1.ConditionMembershipChanging && last != nil && last.Reason == status.NoChainYet:
 			continue // every network begins like this
-		case bad && c.Type != v1alpha1.ConditionProgressing:
+		case bad && c.Type != v1alpha1.ConditionProgressing && c.Type != v1alpha1.ConditionMembershipChanging:
 			kind = corev1.EventTypeWarning
 		}
 		announced[c.Reason] = true
@@ -171,6 +189,7 @@ func (p *pass) next(s v1alpha1.DiseqNetworkStatus, due time.Duration) time.Durat
 	switch {
 	case p.problem != nil:
 		wait = refusedAgain
+	case meta.IsStatusConditionTrue(s.Conditions, v1alpha1.ConditionMembershipChanging):
 	case progressing.Status == metav1.ConditionFalse && available.Reason == status.AllValidatorsReady:
 		wait = p.r.resync
 	}

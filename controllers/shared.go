@@ -5,7 +5,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/diseq/diseq/controllers/resources"
@@ -30,29 +29,28 @@ func (p *pass) applyAddresses(ctx context.Context) error {
 	return p.applyAll(ctx, steps)
 }
 
-// applyShared makes the objects that follow from the genesis document: the peers file, the
-// disruption budget, the validators' accounts.
-func (p *pass) applyShared(ctx context.Context) error {
-	peers, err := resources.PeersConfigMap(p.network, p.known())
-	if err != nil {
-		return problemf(status.InvalidSpec, "%v", err)
-	}
-	// This version cannot change the set, so the budget is for the set in force. A budget for more
-	// validators than there are would block every drain.
-	threshold := int(p.genesis.Threshold)
-	// An operator that hung must not undo the records of vote stores that another one has made
-	// since.
-	file := stepFor(p, &corev1.ConfigMap{}, resources.PeersName(p.network.Name), peers)
-	file.guard = asObserved
-	steps := []step{
-		file,
-		stepFor(p, &policyv1.PodDisruptionBudget{}, resources.BudgetName(p.network.Name),
-			resources.PodDisruptionBudget(p.network, threshold, threshold)),
-	}
+// applyAccounts makes the accounts of the validators that run.
+func (p *pass) applyAccounts(ctx context.Context) error {
+	var steps []step
 	for _, m := range p.members {
-		steps = append(steps, stepFor(p, &corev1.ServiceAccount{}, m.name, resources.ServiceAccount(p.network, m.serial)))
+		if p.runs(m) {
+			steps = append(steps, stepFor(p, &corev1.ServiceAccount{}, m.name, resources.ServiceAccount(p.network, m.serial)))
+		}
 	}
 	return p.applyAll(ctx, steps)
+}
+
+// runs says whether the member should have a volume and a StatefulSet.
+func (p *pass) runs(m *member) bool {
+	switch {
+	case m.secret == nil:
+		return false // its pod could not start; one that runs goes on
+	case !p.known:
+		return !m.retired
+	case m.inSet:
+		return true
+	}
+	return p.stays(m) && !m.retired && !m.dropped
 }
 
 // step is one object to apply: the live one, the wanted one, and the guard of the apply.

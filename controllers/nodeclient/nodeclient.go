@@ -184,8 +184,8 @@ type Change struct {
 	Endorsements []chain.Endorsement      `json:"endorsements"`
 }
 
-// MaxChanges is the largest number of changes in one answer: with sets of 100 validators and the longest
-// names they have about 600 KiB.
+// MaxChanges is the largest number of changes in one answer: with sets of 100 validators and the
+// longest names they have about 600 KiB.
 const MaxChanges = 10
 
 // Client asks one node. Errors name the address and the fault of the answer.

@@ -9,14 +9,20 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 )
 
-// PodDisruptionBudget keeps evictions from taking the quorum. It leaves as many validators as must
-// sign now (live) or after a change of the set (target), whichever is more. That is a number, not a
-// percentage, because it must not follow the number of pods that happen to exist. A pod that is not
-// ready may always be evicted: that takes no vote away.
-func PodDisruptionBudget(network *v1alpha1.DiseqNetwork, live, target int) *policyv1ac.PodDisruptionBudgetApplyConfiguration {
+// PodDisruptionBudget keeps evictions from taking the quorum. leave is how many validators must
+// stay ready. That is a number, not a percentage, because it must not follow the number of pods
+// that happen to exist.
+//
+// A pod that is not ready may be evicted at any time, because that takes no vote away; but not if
+// strict: while a change of the set stands, newcomers are needed before they are ready.
+func PodDisruptionBudget(network *v1alpha1.DiseqNetwork, leave int, strict bool) *policyv1ac.PodDisruptionBudgetApplyConfiguration {
+	unready := policyv1.AlwaysAllow
+	if strict {
+		unready = policyv1.IfHealthyBudget
+	}
 	return owned(network, networkLabels(network.Name),
 		policyv1ac.PodDisruptionBudget(BudgetName(network.Name), network.Namespace).WithSpec(policyv1ac.PodDisruptionBudgetSpec().
-			WithMinAvailable(intstr.FromInt32(int32(max(live, target)))).
-			WithUnhealthyPodEvictionPolicy(policyv1.AlwaysAllow).
+			WithMinAvailable(intstr.FromInt32(int32(leave))).
+			WithUnhealthyPodEvictionPolicy(unready).
 			WithSelector(metav1ac.LabelSelector().WithMatchLabels(ValidatorsSelector(network.Name)))))
 }

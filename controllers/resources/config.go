@@ -5,8 +5,10 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math"
 	"path"
 
+	corev1 "k8s.io/api/core/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"sigs.k8s.io/yaml"
 
@@ -74,39 +76,71 @@ func ConfigMap(network *v1alpha1.DiseqNetwork) (*corev1ac.ConfigMapApplyConfigur
 		corev1ac.ConfigMap(ConfigName(network.Name), network.Namespace).WithData(map[string]string{ConfigKey: text})), nil
 }
 
-// configHash is the value of ConfigAnnotation.
-func configHash(text string) string {
+// textHash is the value of ConfigAnnotation and of PeersAnnotation.
+func textHash(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:16])
 }
 
-// peersFile and peerEntry are the form of a node's peers file.
-type peersFile struct {
-	Peers []peerEntry `json:"peers"`
+// PeersFile is a node's peers file: where the other nodes are, and which validator set is to come
+// next.
+type PeersFile struct {
+	Peers []PeerEntry `json:"peers"`
+	// Target is the set that the validators are to endorse; nil if they are to endorse none.
+	Target *chain.Target `json:"target,omitempty"`
+	// Checkpoint is the header of the last change of the set; nil before the first.
+	Checkpoint *chain.Checkpoint `json:"checkpoint,omitempty"`
 }
 
-type peerEntry struct {
+// PeerEntry is one node of a peers file.
+type PeerEntry struct {
 	Name      string          `json:"name"`
 	PublicKey chain.PublicKey `json:"public_key"`
 	Address   string          `json:"address"`
 	VoteStore bool            `json:"vote_store,omitempty"`
+	// NamedFor is the generation of the newest set that a target asked for with this node in it; 0
+	// if no target did. It is NamedUnknown if the record was lost.
+	NamedFor uint32 `json:"named_for,omitempty"`
 }
 
-// PeersConfigMap is the ConfigMap with the peers file of all members. A node does not connect to
-// itself; it reads from its own entry whether it has made its vote store.
-func PeersConfigMap(network *v1alpha1.DiseqNetwork, members []Member) (*corev1ac.ConfigMapApplyConfiguration, error) {
-	file := peersFile{Peers: []peerEntry{}}
+// NamedUnknown is the generation of an entry whose record was lost: a target of the present
+// generation may have named it.
+const NamedUnknown = math.MaxUint32
+
+// PeersConfigMap is the ConfigMap with the peers file of all members, by serial number. A node does
+// not connect to itself; it reads from its own entry whether it has made its vote store.
+func PeersConfigMap(
+	network *v1alpha1.DiseqNetwork, members []Member, target *chain.Target, checkpoint *chain.Checkpoint,
+) (*corev1ac.ConfigMapApplyConfiguration, error) {
+	file := PeersFile{Peers: []PeerEntry{}, Target: target, Checkpoint: checkpoint}
 	for _, m := range bySerial(members) {
 		name := ValidatorName(network.Name, m.Serial)
-		file.Peers = append(file.Peers, peerEntry{
+		file.Peers = append(file.Peers, PeerEntry{
 			Name: name, PublicKey: m.PublicKey, Address: PeerAddress(network.Name, network.Namespace, name),
-			VoteStore: m.VoteStore,
+			VoteStore: m.VoteStore, NamedFor: m.NamedFor,
 		})
 	}
-	text, err := json.MarshalIndent(file, "", "  ")
+	raw, err := json.MarshalIndent(file, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", PeersKey, err)
 	}
+	text := string(raw) + "\n"
 	return owned(network, networkLabels(network.Name),
-		corev1ac.ConfigMap(PeersName(network.Name), network.Namespace).WithData(map[string]string{PeersKey: string(text) + "\n"})), nil
+		corev1ac.ConfigMap(PeersName(network.Name), network.Namespace).
+			WithAnnotations(map[string]string{PeersAnnotation: textHash(text)}).
+			WithData(map[string]string{PeersKey: text})), nil
+}
+
+// ReadPeers reads the peers file from its ConfigMap. It fails if the text is not the one that the
+// operator wrote: somebody else's entries, or missing ones, say nothing about who was named.
+func ReadPeers(configMap *corev1.ConfigMap) (*PeersFile, error) {
+	text := configMap.Data[PeersKey]
+	if textHash(text) != configMap.Annotations[PeersAnnotation] {
+		return nil, fmt.Errorf("ConfigMap %s: %s was changed by somebody else", configMap.Name, PeersKey)
+	}
+	file := &PeersFile{}
+	if err := json.Unmarshal([]byte(text), file); err != nil {
+		return nil, fmt.Errorf("ConfigMap %s: %s: %w", configMap.Name, PeersKey, err)
+	}
+	return file, nil
 }

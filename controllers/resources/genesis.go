@@ -22,6 +22,8 @@ type Member struct {
 	Serial int
 	// VoteStore says that its node made its vote store.
 	VoteStore bool
+	// NamedFor is that of its entry in the peers file.
+	NamedFor uint32
 	chain.Validator
 }
 

@@ -150,15 +150,15 @@ func TestAllValidatorsShareConfigurationAndPeers(t *testing.T) {
 	members := newMembers(11)
 	members[3].VoteStore = true
 	slices.Reverse(members)
-	o, err := PeersConfigMap(network, members)
+	o, err := PeersConfigMap(network, members, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var file peersFile
+	var file PeersFile
 	if err := json.Unmarshal([]byte(o.Data[PeersKey]), &file); err != nil {
 		t.Fatal(err)
 	}
-	if len(file.Peers) != 11 || file.Peers[10] != (peerEntry{Name: "demo-v10", PublicKey: members[0].PublicKey, Address: "demo-v10-0.demo-peers.ns.svc:7700"}) {
+	if len(file.Peers) != 11 || file.Peers[10] != (PeerEntry{Name: "demo-v10", PublicKey: members[0].PublicKey, Address: "demo-v10-0.demo-peers.ns.svc:7700"}) {
 		t.Errorf("peers %+v", file.Peers)
 	}
 	for i, p := range file.Peers {

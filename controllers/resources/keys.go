@@ -25,14 +25,25 @@ func KeySecret(network *v1alpha1.DiseqNetwork, serial int, files map[string][]by
 	}
 }
 
+// Records are what a key Secret remembers of its validator.
+type Records struct {
+	// FirstVolume is the UID of its first volume claim; empty if there was none yet.
+	FirstVolume types.UID
+	// VoteStore says that its vote store was made.
+	VoteStore bool
+	// Retired is what becomes of the volume of a validator that has left for good; empty for one
+	// that has not.
+	Retired v1alpha1.RetentionPolicy
+}
+
 // KeySecretMetadata is the configuration that the operator applies to a key Secret that exists:
-// labels, owner, the UID of the validator's first volume claim (empty if there was none yet), and
-// whether its vote store was made. It names the Secret by its UID, so that an apply never makes a
-// Secret without keys. It fails if the Secret has another first volume already, and it never
-// removes the record that a vote store was made.
+// labels, owner, and the records. It names the Secret by its UID, so that an apply never makes a
+// Secret without keys. It fails if the Secret has another first volume already, and it removes no
+// record.
 func KeySecretMetadata(
-	network *v1alpha1.DiseqNetwork, secret *corev1.Secret, firstVolume types.UID, voteStore bool,
+	network *v1alpha1.DiseqNetwork, secret *corev1.Secret, records Records,
 ) (*corev1ac.SecretApplyConfiguration, error) {
+	firstVolume := records.FirstVolume
 	known := types.UID(secret.Annotations[FirstVolumeAnnotation])
 	if known != "" && firstVolume != "" && known != firstVolume {
 		return nil, fmt.Errorf("secret %s: the first volume is %s and cannot change to %s", secret.Name, known, firstVolume)
@@ -44,8 +55,13 @@ func KeySecretMetadata(
 	if firstVolume != "" {
 		out.WithAnnotations(map[string]string{FirstVolumeAnnotation: string(firstVolume)})
 	}
-	if voteStore || MadeVoteStore(secret) {
+	if records.VoteStore || MadeVoteStore(secret) {
 		out.WithAnnotations(map[string]string{VoteStoreAnnotation: VoteStoreMade})
+	}
+	if policy, retired := Retired(secret); retired {
+		out.WithAnnotations(map[string]string{RetiredAnnotation: string(policy)})
+	} else if records.Retired != "" {
+		out.WithAnnotations(map[string]string{RetiredAnnotation: string(records.Retired)})
 	}
 	return retained(network, validatorLabels(network.Name, secret.Name), out), nil
 }
@@ -56,4 +72,11 @@ func KeySecretMetadata(
 func MadeVoteStore(secret metav1.Object) bool {
 	_, ok := secret.GetAnnotations()[VoteStoreAnnotation]
 	return ok
+}
+
+// Retired says whether a key Secret records that its validator has left for good, and what becomes
+// of the volume: anything but Delete keeps it.
+func Retired(secret metav1.Object) (v1alpha1.RetentionPolicy, bool) {
+	value, ok := secret.GetAnnotations()[RetiredAnnotation]
+	return v1alpha1.RetentionPolicy(value), ok
 }

@@ -45,6 +45,9 @@ const (
 	TemplateAnnotation = "diseq.io/template"
 	// ConfigAnnotation is on pods: the hash of node.yaml, which a node reads at its start only.
 	ConfigAnnotation = "diseq.io/config"
+	// PeersAnnotation is on the ConfigMap of the peers file and on pods: the hash of the file. When
+	// it changes on a pod, its kubelet looks at the file at once.
+	PeersAnnotation = "diseq.io/peers"
 	// FirstVolumeAnnotation is on key Secrets: the UID of the validator's first volume claim, the
 	// only one on which its node may make a vote store. Once set it never changes.
 	FirstVolumeAnnotation = "diseq.io/first-volume"
@@ -53,6 +56,9 @@ const (
 	VoteStoreAnnotation = "diseq.io/vote-store"
 	// VoteStoreMade is the one value of VoteStoreAnnotation.
 	VoteStoreMade = "made"
+	// RetiredAnnotation is on the key Secret of a validator that has left for good. Its value is
+	// what becomes of the volume: Retain or Delete.
+	RetiredAnnotation = "diseq.io/retired"
 )
 
 // Ports of a node's pod, and their names.

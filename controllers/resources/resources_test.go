@@ -80,13 +80,13 @@ func allObjects(t *testing.T, network *v1alpha1.DiseqNetwork, members []Member) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	peers, err := PeersConfigMap(network, members)
+	peers, err := PeersConfigMap(network, members, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	out := []built{
 		read(t, GenesisConfigMap(network, "{}\n")), read(t, config), read(t, peers), read(t, PeersService(network)),
-		read(t, ClientsService(network)), read(t, PodDisruptionBudget(network, 3, 3)), read(t, PodMonitor(network)),
+		read(t, ClientsService(network)), read(t, PodDisruptionBudget(network, 3, false)), read(t, PodMonitor(network)),
 	}
 	for _, p := range NetworkPolicies(network, testOperator) {
 		out = append(out, read(t, p))
@@ -94,7 +94,7 @@ func allObjects(t *testing.T, network *v1alpha1.DiseqNetwork, members []Member) 
 	for _, m := range members {
 		secret := KeySecret(network, m.Serial, nil)
 		secret.UID = "5ec2e700-0000-4000-8000-000000000000"
-		metadata, err := KeySecretMetadata(network, secret, "70100000-0000-4000-8000-000000000000", true)
+		metadata, err := KeySecretMetadata(network, secret, Records{FirstVolume: "70100000-0000-4000-8000-000000000000", VoteStore: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +176,7 @@ func TestKeySecretsAreMadeOnceAndOnlyTheirMetadataChanges(t *testing.T) {
 		{"", "", "", false}, {"", "u", "u", false}, {"u", "u", "u", false}, {"u", "", "u", false}, {"u", "w", "", true},
 	} {
 		secret.Annotations = map[string]string{FirstVolumeAnnotation: tt.known}
-		configuration, err := KeySecretMetadata(network, secret, types.UID(tt.given), false)
+		configuration, err := KeySecretMetadata(network, secret, Records{FirstVolume: types.UID(tt.given)})
 		if (err != nil) != tt.fails {
 			t.Errorf("%q, then %q: error %v", tt.known, tt.given, err)
 		}
@@ -207,7 +207,7 @@ func TestThatAVoteStoreWasMadeIsNeverTakenBack(t *testing.T) {
 	} {
 		secret := KeySecret(network, 0, nil)
 		secret.Annotations = tt.annotations
-		configuration, err := KeySecretMetadata(network, secret, "u", tt.made)
+		configuration, err := KeySecretMetadata(network, secret, Records{FirstVolume: "u", VoteStore: tt.made})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -243,13 +243,63 @@ func TestNoSecretIsInWhatIsApplied(t *testing.T) {
 // variants are networks that use what a spec can say of pods.
 // No field of the spec's pod template may be forgotten: each changes the pods.
 // cmpUID is the UID that an object gets: the one that it names, or a new one.
-func TestTheBudgetIsTheLargerThreshold(t *testing.T) {
-	for _, tt := range []struct{ live, target, want int64 }{{3, 3, 3}, {5, 3, 5}, {3, 5, 5}, {0, 3, 3}} {
-		budget := read(t, PodDisruptionBudget(newNetwork("demo"), int(tt.live), int(tt.target)))
-		spec := budget.Object["spec"].(map[string]any)
-		if spec["minAvailable"] != tt.want || spec["unhealthyPodEvictionPolicy"] != "AlwaysAllow" || spec["maxUnavailable"] != nil {
-			t.Errorf("live %d, target %d: %v", tt.live, tt.target, spec)
+func TestABudgetIsANumberOfValidators(t *testing.T) {
+	for strict, policy := range map[bool]string{false: "AlwaysAllow", true: "IfHealthyBudget"} {
+		spec := read(t, PodDisruptionBudget(newNetwork("demo"), 6, strict)).Object["spec"].(map[string]any)
+		if spec["minAvailable"] != int64(6) || spec["unhealthyPodEvictionPolicy"] != policy || spec["maxUnavailable"] != nil {
+			t.Errorf("strict %v: %v", strict, spec)
 		}
+	}
+}
+
+// The mark of a validator that has left stays, with what it said first about the volume.
+func TestTheMarkRetiredIsNeverTakenBack(t *testing.T) {
+	for _, tt := range []struct {
+		known, given, want string
+	}{{"", "", ""}, {"", "Delete", "Delete"}, {"Delete", "", "Delete"}, {"Retain", "Delete", "Retain"}} {
+		secret := KeySecret(newNetwork("demo"), 4, nil)
+		if tt.known != "" {
+			secret.Annotations = map[string]string{RetiredAnnotation: tt.known}
+		}
+		configuration, err := KeySecretMetadata(newNetwork("demo"), secret, Records{Retired: v1alpha1.RetentionPolicy(tt.given)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := configuration.Annotations[RetiredAnnotation]; got != tt.want {
+			t.Errorf("%q, then %q: %q", tt.known, tt.given, got)
+		}
+	}
+}
+
+func TestThePeersFileIsReadBackUnlessSomebodyElseChangedIt(t *testing.T) {
+	network, members := newNetwork("demo"), newMembers(2)
+	members[1].VoteStore, members[1].NamedFor = true, 3
+	target := &chain.Target{Follows: 2, Threshold: 2, Validators: []chain.NamedValidator{{Name: "demo-v1", Validator: members[1].Validator}}}
+	wanted, err := PeersConfigMap(network, members, target, &chain.Checkpoint{Height: 7, Hash: chain.Hash{1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	live := &corev1.ConfigMap{}
+	if err := json.Unmarshal(must[[]byte](t)(json.Marshal(wanted)), live); err != nil {
+		t.Fatal(err)
+	}
+	file, err := ReadPeers(live)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &PeersFile{
+		Peers: []PeerEntry{
+			{Name: "demo-v0", PublicKey: members[0].PublicKey, Address: "demo-v0-0.demo-peers.ns.svc:7700"},
+			{Name: "demo-v1", PublicKey: members[1].PublicKey, Address: "demo-v1-0.demo-peers.ns.svc:7700", VoteStore: true, NamedFor: 3},
+		},
+		Target: target, Checkpoint: &chain.Checkpoint{Height: 7, Hash: chain.Hash{1}},
+	}
+	if !reflect.DeepEqual(file, want) {
+		t.Errorf("%+v", file)
+	}
+	live.Data[PeersKey] = strings.Replace(live.Data[PeersKey], `"named_for": 3`, `"named_for": 2`, 1)
+	if file, err := ReadPeers(live); err == nil {
+		t.Errorf("a file that somebody changed was taken: %+v", file)
 	}
 }
 

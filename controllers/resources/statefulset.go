@@ -52,7 +52,7 @@ func podTemplate(
 	}
 	annotations := map[string]string{}
 	maps.Copy(annotations, network.Spec.PodTemplate.Annotations)
-	annotations[ConfigAnnotation] = configHash(config)
+	annotations[ConfigAnnotation] = textHash(config)
 	spec, err := podSpec(network, validator)
 	if err != nil {
 		return nil, err

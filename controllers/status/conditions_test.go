@@ -492,7 +492,7 @@ func TestEveryReasonIsReachable(t *testing.T) {
 		}
 	}
 	// The reconcile finds these; here they only have to arrive.
-	for _, reason := range []string{NameConflict, RetainedSetMismatch, RetainedGenesisMismatch, KeyMismatch, KeyMissing, InvalidSpec, WriteRefused} {
+	for _, reason := range []string{NameConflict, RetainedGenesisMismatch, KeyMismatch, KeyMissing, InvalidSpec, WriteRefused} {
 		for _, c := range Conditions(observed(4, 3, nothing, problem(reason)))[:3] {
 			if c.Reason != reason {
 				t.Errorf("%s is %s, want %s", c.Type, c.Reason, reason)

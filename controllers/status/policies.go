@@ -54,7 +54,7 @@ func reconcileProblem(v view) (reason, message string, violated bool) {
 	return v.Problem.Reason, v.Problem.Message, true
 }
 
-// keyMissing: a validator of the genesis document has no key Secret.
+// keyMissing: a validator of the set has no key Secret.
 func keyMissing(v view) (reason, message string, violated bool) {
 	return v.members(KeyMissing, func(s membership.Standing) string {
 		if !s.InSet || s.Secret {

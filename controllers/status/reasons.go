@@ -24,13 +24,10 @@ const (
 const (
 	// NameConflict: an object with a name that the network needs belongs to somebody else.
 	NameConflict = "NameConflict"
-	// RetainedSetMismatch: an earlier network of the name left a genesis document behind, with
-	// another number of validators or another threshold.
-	RetainedSetMismatch = "RetainedSetMismatch"
 	// RetainedGenesisMismatch: the genesis document is gone or not readable, or the document of an
 	// earlier network has other constants than the spec.
 	RetainedGenesisMismatch = "RetainedGenesisMismatch"
-	// KeyMismatch: the key Secret of a validator holds another key than the genesis document.
+	// KeyMismatch: the key Secret of a validator holds another key than the chain.
 	KeyMismatch = "KeyMismatch"
 	// KeyMissing: the genesis document names a validator whose key Secret is gone.
 	KeyMissing = "KeyMissing"

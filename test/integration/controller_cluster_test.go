@@ -22,7 +22,6 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 	"github.com/diseq/diseq/controllers/membership"
 	"github.com/diseq/diseq/controllers/nodeclient"
-	"github.com/diseq/diseq/node"
 	"github.com/diseq/diseq/test/integration/harness"
 )
 
@@ -59,10 +58,21 @@ type cluster struct {
 	evidence map[string]uint64
 	// rejoins says whether nodes without votes may vote again.
 	rejoins bool
+	// undecided keeps the chain from changing its set. heldMessages are those that a validator's
+	// pool held when it left the set, and that are not final.
+	undecided    bool
+	heldMessages map[string]uint64
+	// unschedulable says of a pod that no machine takes it.
+	unschedulable func(string) bool
 
 	height uint64
-	disks  map[types.UID]*disk
-	age    map[types.UID]int
+	// chains are those of the networks.
+	chains map[string]*playedChain
+	// audited are the StatefulSets at the last audit; wasUp are the networks that had their quorum.
+	audited map[string]types.UID
+	wasUp   map[string]bool
+	disks   map[types.UID]*disk
+	age     map[types.UID]int
 	// statements are the volumes that pods with --create-vote-store came up on.
 	statements map[string][]types.UID
 	// made counts the vote stores that a validator's node made because of it.
@@ -84,7 +94,8 @@ func newCluster(t testing.TB) *cluster {
 		badImage: func(image string) bool { return strings.Contains(image, "bad") },
 		held:     map[string]bool{}, silent: map[string]bool{}, behind: map[string]uint64{}, deaf: map[string]bool{}, evidence: map[string]uint64{},
 		height: 10, disks: map[types.UID]*disk{}, age: map[types.UID]int{}, statements: map[string][]types.UID{}, made: map[string]int{},
-		rejoins: true,
+		rejoins: true, chains: map[string]*playedChain{}, heldMessages: map[string]uint64{}, wasUp: map[string]bool{},
+		unschedulable: func(string) bool { return false },
 	}
 }
 
@@ -237,6 +248,8 @@ func (c *cluster) runPod(ctx context.Context, pod *corev1.Pod) error {
 		return err
 	}
 	switch {
+	case pod.Spec.NodeName == "" && c.unschedulable(pod.Name):
+		setPodCondition(pod, corev1.PodScheduled, corev1.ConditionFalse, corev1.PodReasonUnschedulable, "0/3 nodes are available: 3 Insufficient cpu")
 	case pod.Spec.NodeName == "" && (err != nil || claim.DeletionTimestamp != nil):
 		setPodCondition(pod, corev1.PodScheduled, corev1.ConditionFalse, corev1.PodReasonUnschedulable,
 			fmt.Sprintf("persistentvolumeclaim %q not found", claimOf(pod)))
@@ -254,7 +267,8 @@ func (c *cluster) runPod(ctx context.Context, pod *corev1.Pod) error {
 		}}
 		pod.Status.Phase = corev1.PodRunning
 		ready := corev1.ConditionFalse
-		if c.age[pod.UID] >= c.slow {
+		// A node outside of the set is not ready, so that no Service sends it submissions.
+		if p := c.chains[pod.Labels["diseq.io/network"]]; c.age[pod.UID] >= c.slow && p != nil && p.has(strings.TrimSuffix(pod.Name, "-0")) {
 			ready = corev1.ConditionTrue
 		}
 		c.age[pod.UID]++
@@ -299,16 +313,8 @@ func (c *cluster) start(ctx context.Context, pod *corev1.Pod, claim *corev1.Pers
 // peersFile says of each validator whether the peers file has it that its vote store was made.
 func (c *cluster) peersFile(ctx context.Context, network string) map[string]bool {
 	c.t.Helper()
-	held := &corev1.ConfigMap{}
-	if err := c.client.Get(ctx, types.NamespacedName{Namespace: c.namespace, Name: network + "-peers"}, held); err != nil {
-		return nil
-	}
-	var file node.PeersFile
-	if err := json.Unmarshal([]byte(held.Data["peers.json"]), &file); err != nil {
-		c.t.Fatal(err)
-	}
 	made := map[string]bool{}
-	for _, p := range file.Peers {
+	for _, p := range c.file(ctx, network).Peers {
 		made[p.Name] = p.VoteStore
 	}
 	return made
@@ -368,28 +374,27 @@ func (c *cluster) runNodes(ctx context.Context) error {
 	for _, claim := range claims.Items {
 		uid[claim.Name] = claim.UID
 	}
-	running := map[string]bool{}
+	running, nodes := map[string]bool{}, map[string][]playedNode{}
 	for _, pod := range pods.Items {
 		name := strings.TrimSuffix(pod.Name, "-0")
 		d := c.disks[uid[name]]
-		if pod.DeletionTimestamp != nil || d == nil || !podReady(&pod) || c.silent[name] {
+		if pod.DeletionTimestamp != nil || d == nil || pod.Status.PodIP == "" || c.age[pod.UID] <= c.slow || c.silent[name] {
 			continue
 		}
 		running[name] = true
-		role := nodeclient.RoleValidator
-		if !d.votes {
-			role = nodeclient.RoleRejoining
-			d.votes = c.rejoins // from the next step on
+		network := pod.Labels["diseq.io/network"]
+		nodes[network] = append(nodes[network], playedNode{name: name, disk: d})
+	}
+	for network, nodes := range nodes {
+		p, file := c.chainOf(ctx, network), c.file(ctx, network)
+		if p == nil {
+			continue
 		}
-		document := c.genesis(ctx, pod.Labels["diseq.io/network"])
-		answer := nodeclient.Status{
-			Node: name, Role: role, Ready: true, Height: c.height - min(c.height, c.behind[name]), Evidence: c.evidence[name],
-			Threshold: document.Threshold, Validators: len(document.Validators),
+		c.order(p, file, nodes)
+		for _, n := range nodes {
+			c.nodes.Answer(n.name, c.answer(p, file, n))
+			c.nodes.AnswerChanges(n.name, p.changes...)
 		}
-		if d := document.SynchronyDeltaMS; d > 0 {
-			answer.Synchrony = &nodeclient.Synchrony{DeltaMS: d, Healthy: !c.deaf[name], Settled: !c.deaf[name]}
-		}
-		c.nodes.Answer(name, answer)
 	}
 	for _, pod := range pods.Items {
 		if name := strings.TrimSuffix(pod.Name, "-0"); !running[name] {
@@ -397,25 +402,6 @@ func (c *cluster) runNodes(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// genesisDocument is what nodes take from the genesis document.
-type genesisDocument struct {
-	Threshold        int    `json:"threshold"`
-	Validators       []any  `json:"validators"`
-	SynchronyDeltaMS uint32 `json:"synchrony_delta_ms"`
-}
-
-// genesis is the genesis document of a network, empty if there is none.
-func (c *cluster) genesis(ctx context.Context, network string) (document genesisDocument) {
-	held := &corev1.ConfigMap{}
-	if err := c.client.Get(ctx, types.NamespacedName{Namespace: c.namespace, Name: network + "-genesis"}, held); err != nil {
-		return document
-	}
-	if err := json.Unmarshal([]byte(held.Data["genesis.json"]), &document); err != nil {
-		c.t.Fatal(err)
-	}
-	return document
 }
 
 func podReady(pod *corev1.Pod) bool {

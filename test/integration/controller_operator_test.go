@@ -65,6 +65,8 @@ type journal struct {
 	// write still happens.
 	failAt int
 	before bool
+	// after is called after each write; nil if nobody wants to know.
+	after func()
 }
 
 // killed is what the operator dies of.
@@ -79,6 +81,9 @@ func (j *journal) did(what string, write func() error) error {
 		panic(killed{what})
 	}
 	err := write()
+	if j.after != nil {
+		j.after()
+	}
 	if die {
 		panic(killed{what})
 	}

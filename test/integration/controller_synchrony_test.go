@@ -27,13 +27,13 @@ func TestTheSynchronyWaitIsInTheGenesisDocumentAndInTheStatus(t *testing.T) {
 	c.apply("other")
 	o := newOperator(t, c)
 	n, other := o.settle("demo"), o.settle("other")
-	if d := c.genesis(t.Context(), "demo").SynchronyDeltaMS; d != 250 {
+	if d := c.chainOf(t.Context(), "demo").genesis.SynchronyDeltaMS; d != 250 {
 		t.Errorf("the genesis document has a Delta of %d ms", d)
 	}
 	if d := n.Status.SynchronyDelta; d == nil || d.Duration != 250*time.Millisecond {
 		t.Errorf("the status has a Delta of %v", d)
 	}
-	if d, ms := other.Status.SynchronyDelta, c.genesis(t.Context(), "other").SynchronyDeltaMS; d != nil || ms != 0 {
+	if d, ms := other.Status.SynchronyDelta, c.chainOf(t.Context(), "other").genesis.SynchronyDeltaMS; d != nil || ms != 0 {
 		t.Errorf("without the wait there is a Delta of %v, in the genesis document of %d ms", d, ms)
 	}
 }

@@ -212,39 +212,6 @@ func TestAPausedNetworkIsReportedAndNotTouched(t *testing.T) {
 	o.settle("demo")
 }
 
-func TestScalingIsReported(t *testing.T) {
-	c := newCluster(t)
-	c.apply("demo")
-	o := newOperator(t, c)
-	o.settle("demo")
-	chain, before := c.network("demo").Status.ChainID, o.journal.count()
-	c.edit("demo", withValidators(7))
-	n := o.until("demo", "reporting the change", func(n *v1alpha1.DiseqNetwork) bool {
-		m := condition(n, v1alpha1.ConditionMembershipChanging)
-		return m.Status == metav1.ConditionTrue && m.Reason == "WaitingForNewcomers"
-	})
-	if n.Status.Validators != 4 || n.Status.ChainID != chain || len(n.Status.Members) != 4 {
-		t.Errorf("status %+v", n.Status)
-	}
-	for _, w := range o.journal.writes[before:] {
-		if !strings.HasPrefix(w, "patch status") {
-			t.Errorf("it wrote %s", w)
-		}
-	}
-	told := 0
-	for range 3 {
-		o.reconcile("demo")
-	}
-	for _, e := range o.events.events {
-		if strings.Contains(e, "WaitingForNewcomers") {
-			told++
-		}
-	}
-	if told != 1 {
-		t.Errorf("told %d times, want once: %v", told, o.events.events)
-	}
-}
-
 // A lost quorum changes nothing but what repairs it: no pod that runs is deleted, a missing one
 // comes back.
 //

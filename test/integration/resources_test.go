@@ -70,17 +70,17 @@ func objectsOf(t *testing.T, network *v1alpha1.DiseqNetwork, secret *corev1.Secr
 	if err != nil {
 		t.Fatal(err)
 	}
-	metadata, err := resources.KeySecretMetadata(network, secret, "70100000-0000-4000-8000-000000000000", true)
+	metadata, err := resources.KeySecretMetadata(network, secret, resources.Records{FirstVolume: "70100000-0000-4000-8000-000000000000", VoteStore: true, Retired: "Retain"})
 	add(metadata, err)
 	config, err := resources.ConfigMap(network)
 	add(config, err)
-	peers, err := resources.PeersConfigMap(network, []resources.Member{member})
+	peers, err := resources.PeersConfigMap(network, []resources.Member{member}, nil, nil)
 	add(peers, err)
 	set, err := resources.StatefulSet(network, builtFor, 0, true)
 	add(set, err)
 	out = append(out, resources.GenesisConfigMap(network, string(document)), resources.ServiceAccount(network, 0),
 		resources.PersistentVolumeClaim(network, 0), resources.PeersService(network), resources.ClientsService(network),
-		resources.PodDisruptionBudget(network, 1, 1))
+		resources.PodDisruptionBudget(network, 1, true))
 	for _, p := range resources.NetworkPolicies(network, builtFor) {
 		out = append(out, p)
 	}
@@ -208,7 +208,7 @@ func TestMetadataNeverMakesASecretWithoutKeys(t *testing.T) {
 	k := harness.Client(t)
 	network := createNetwork(t, k, "demo", v1alpha1.DiseqNetworkSpec{Validators: 1})
 	secret, _ := createKeys(t, k, network)
-	metadata, err := resources.KeySecretMetadata(network, secret, "", true)
+	metadata, err := resources.KeySecretMetadata(network, secret, resources.Records{VoteStore: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +230,7 @@ func TestOwnersFollowTheRetentionPolicyBothWays(t *testing.T) {
 	keys := secret.DeepCopy().Data
 	for _, policy := range []v1alpha1.RetentionPolicy{v1alpha1.RetainPolicy, v1alpha1.DeletePolicy, v1alpha1.RetainPolicy} {
 		network.Spec.Storage.Retention.OnDelete = policy
-		metadata, err := resources.KeySecretMetadata(network, secret, "", true)
+		metadata, err := resources.KeySecretMetadata(network, secret, resources.Records{VoteStore: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -60,7 +60,7 @@ func TestANodeReadsTheFilesThatTheOperatorWrites(t *testing.T) {
 		members = append(members, resources.Member{Serial: serial, Validator: id.Public()})
 	}
 	members[1].VoteStore = true
-	configMap, err := resources.PeersConfigMap(network, members)
+	configMap, err := resources.PeersConfigMap(network, members, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

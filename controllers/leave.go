@@ -1,0 +1,186 @@
+package controllers
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/diseq/diseq/api/v1alpha1"
+	"github.com/diseq/diseq/controllers/membership"
+	"github.com/diseq/diseq/controllers/resources"
+)
+
+// A validator that has left the set is stopped in this order, so that the next operator goes on
+// wherever this one was killed:
+//
+//   - Its Secret is marked Retired. The mark has what becomes of the volume. It is never changed,
+//     whatever a node answers later.
+//   - Its StatefulSet is deleted, if it still is the one that the planner saw. The pod goes, too.
+//   - Its entry leaves the peers file, once the API server says that the StatefulSet is gone.
+//   - Its ServiceAccount is deleted, and its volume if the mark says so.
+//
+// A newcomer that no target named leaves the peers file first. That write fails if another operator
+// has named the newcomer since; see readPeers.
+//
+// The Secret stays for ever. The mark means nothing for a member of the set.
+
+// takePlan marks the members that the plan drops.
+func (p *pass) takePlan() {
+	for _, d := range p.plan.Drop {
+		if m := p.member(d.Member); m != nil && p.known && !m.inSet {
+			m.dropped = true
+		}
+	}
+}
+
+// stopMembers stops the members that the planner dropped.
+func (p *pass) stopMembers(ctx context.Context) error {
+	for _, d := range p.plan.Drop {
+		m := p.member(d.Member)
+		if m == nil || m.inSet || !p.known {
+			continue
+		}
+		if err := p.tolerate(p.stop(ctx, m, d)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *pass) stop(ctx context.Context, m *member, d membership.Leaver) error {
+	if m.secret != nil && !m.retired {
+		m.retired, m.retiredAs = true, p.retention(d.KeepVolume)
+		if err := p.record(ctx, m, m.first); err != nil {
+			return err
+		}
+	}
+	if m.set == nil || m.set.UID != d.StatefulSet {
+		return nil // it is gone, or the next look has another one
+	}
+	p.count()
+	err := p.r.client.Delete(ctx, m.set, client.Preconditions{UID: &d.StatefulSet}, client.PropagationPolicy("Background"))
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return refused(err, "delete", "StatefulSet", m.name)
+	}
+	p.r.metrics.stopped.WithLabelValues(p.network.Namespace, p.network.Name).Inc()
+	if m.spent {
+		p.event(m.pod, corev1.EventTypeNormal, "ValidatorLeft", "Stop", "%s has left the validator set and is stopped", m.name)
+	} else {
+		p.event(m.pod, corev1.EventTypeNormal, "NewcomerStopped", "Stop", "%s is not needed any more and is stopped", m.name)
+	}
+	return nil
+}
+
+// tidy deletes what is left of members that were stopped: their accounts, and the volumes that are
+// not to be kept.
+func (p *pass) tidy(ctx context.Context) error {
+	if !p.known {
+		return nil
+	}
+	for _, m := range p.members {
+		if m.inSet || !m.retired || m.set != nil || m.pod != nil || p.stays(m) {
+			continue
+		}
+		if account, ok := cached[*corev1.ServiceAccount](p, m.name); ok {
+			if err := p.tolerate(p.remove(ctx, "ServiceAccount", account)); err != nil {
+				return err
+			}
+		}
+		switch {
+		case m.volume == nil || m.volume.DeletionTimestamp != nil:
+		case m.retiredAs == v1alpha1.DeletePolicy:
+			if err := p.tolerate(p.remove(ctx, "PersistentVolumeClaim", m.volume)); err != nil {
+				return err
+			}
+		default:
+			if err := p.keepVolume(ctx, m); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// remove deletes an object of the network, if it still is the one that was observed.
+func (p *pass) remove(ctx context.Context, kind string, object client.Object) error {
+	if object.GetDeletionTimestamp() != nil || p.foreign(object) != "" {
+		return nil
+	}
+	uid := object.GetUID()
+	p.count()
+	err := p.r.client.Delete(ctx, object, client.Preconditions{UID: &uid})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return refused(err, "delete", kind, object.GetName())
+}
+
+// member is the member of that name; nil if there is none.
+func (p *pass) member(name string) *member {
+	i := slices.IndexFunc(p.members, func(m *member) bool { return m.name == name })
+	if i < 0 {
+		return nil
+	}
+	return p.members[i]
+}
+
+// formerKeys remembers, by the UID of a network, the retention policy by which the Secrets of its
+// former members have their owner.
+type formerKeys struct {
+	mu sync.Mutex
+	by map[types.UID]v1alpha1.RetentionPolicy
+}
+
+func (f *formerKeys) have(network types.UID, policy v1alpha1.RetentionPolicy) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	had, ok := f.by[network]
+	return ok && had == policy
+}
+
+func (f *formerKeys) put(network types.UID, policy v1alpha1.RetentionPolicy) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.by == nil {
+		f.by = map[types.UID]v1alpha1.RetentionPolicy{}
+	}
+	f.by[network] = policy
+}
+
+// applyFormerKeys gives the Secrets of former members that have left nothing else behind the owner
+// of the network's retention policy. Nothing else changes in them, so that once is enough.
+func (p *pass) applyFormerKeys(ctx context.Context) error {
+	policy := p.network.Spec.Storage.Retention.OnDelete
+	if !p.known || len(p.sets.eras) == 1 || p.r.formerKeys.have(p.network.UID, policy) {
+		return nil
+	}
+	for _, e := range p.sets.eras {
+		for _, v := range e.set.Validators {
+			serial, ok := resources.SerialOf(p.network.Name, v.Name)
+			if !ok || p.member(v.Name) != nil {
+				continue
+			}
+			m := &member{name: v.Name, serial: serial}
+			if err := p.noted(p.readKey(ctx, m)); err != nil {
+				return err
+			}
+			if m.secret == nil {
+				continue
+			}
+			p.recall(m)
+			if err := p.tolerate(p.record(ctx, m, m.first)); err != nil {
+				return err
+			}
+		}
+	}
+	p.r.formerKeys.put(p.network.UID, policy)
+	return nil
+}
