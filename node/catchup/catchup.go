@@ -349,7 +349,8 @@ func (c *Catchup) checkChange(ctx context.Context, f *chain.FinalBlock, set *cha
 	if err == nil {
 		return nil
 	}
-	return c.contradict(ctx, f, fmt.Errorf("contradiction: block %v is final at height %d and its change of the set of generation %d is invalid here: %w",
+	return c.contradict(ctx, f, fmt.Errorf(
+		"contradiction: block %v is final at height %d and its change of the set of generation %d is invalid here: %w",
 		f.Hash(), h.Height, set.Generation, err))
 }
 

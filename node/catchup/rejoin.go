@@ -88,7 +88,7 @@ func (c *Catchup) rejoinIn(ctx context.Context, r *consensus.Rejoining) (first u
 		}
 		if now := [3]uint64{uint64(len(r.Answers)), uint64(r.Shown(tip)), first}; now != said {
 			said = now
-			c.cfg.Logger.Info("rejoining: waiting for the answers of other validators, for the blocks that they report, and for the first height to vote at",
+			c.cfg.Logger.Info("rejoining: waiting for answers of other validators, for their blocks, and for the first height to vote at",
 				"answers", now[0], "with_block", now[1], "needed", r.Set.Threshold, "votes_from_height", first)
 		}
 		if err := untilHigher(ctx, higher); err != nil {

@@ -10,8 +10,8 @@ import (
 )
 
 // Three nodes at once take submissions that partly repeat each other's, push to each other, order,
-// commit, index and wait: for the race detector, and for what only shows when nothing waits for
-// anything.
+// commit, index and wait, while the set changes with each block: for the race detector, and for
+// what only shows when nothing waits for anything.
 func TestConcurrentUse(t *testing.T) {
 	const nodes, clients, requests = 3, 4, 25
 	type push struct {
@@ -79,8 +79,16 @@ func TestConcurrentUse(t *testing.T) {
 					}
 				}
 			}
+			// One validator more comes and goes, each time another one.
+			set := setOf(0, 1, 2, nodes+int(height))
+			if height%2 == 0 {
+				set = setOf(2, 1, 0)
+			}
+			set.Threshold--
 			for _, n := range all {
 				n.storage.remove(n.Removable(body.IDs))
+				n.SetMembers(set)
+				n.SetPeers(keys(nodes + int(height)))
 				if err := n.Committed(height, body.Refs, body.IDs); err != nil {
 					fail("%v", err)
 					return

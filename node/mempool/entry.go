@@ -92,7 +92,9 @@ type entry struct {
 }
 
 func (e *entry) asStored() chain.StoredBatch {
-	return chain.StoredBatch{Hash: e.hash, Author: e.queue.author, Incarnation: e.position.incarnation, Number: e.position.number, Data: e.encoded}
+	return chain.StoredBatch{
+		Hash: e.hash, Author: e.queue.author, Incarnation: e.position.incarnation, Number: e.position.number, Data: e.encoded,
+	}
 }
 
 // isFinal reports whether message i is final.
