@@ -2,6 +2,8 @@ package nodes
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -72,5 +74,61 @@ func TestAFullReplacementUnderLoadLosesNothing(t *testing.T) {
 			w.must(r.Verify(w.genesis, 0))
 		}
 		w.note("%d messages accepted, %d before the replacement, %d heights", l.count(), len(left), height)
+	})
+}
+
+// A validator that lost its volume has its answers on an idle network, and waits for the height
+// from which it may vote. Then the set changes below that height. It asks the members of the new
+// set, and votes from the third height of theirs on, not from the one that it knew before.
+//
+// Promise 16.
+func TestARejoiningValidatorAsksTheNextSet(t *testing.T) {
+	bubble(t, *firstSeed, spec{validators: 4, threshold: 3, observers: 1}, func(w *world) {
+		all, o := w.nodes, w.nodes[4]
+		v := all[3]
+		newcomers(o)
+		w.start(all[:4]...)
+		w.launch(o)
+		w.nodes = all[:3] // the others take messages
+		l := w.newLoad(50 * time.Millisecond)
+		time.Sleep(2 * time.Second)
+		w.idle(l)
+		killed := w.highest()
+		v.halt()
+		w.wipe(v, "*")
+		w.launch(v)
+		told := fmt.Sprintf("votes_from_height=%d\n", killed+3)
+		w.eventually(time.Minute, "it has its answers", func() error {
+			if !strings.Contains(v.log.String(), told) {
+				return fmt.Errorf("its log lacks %q:\n%s", told, v.log)
+			}
+			return nil
+		})
+
+		w.declare(0, 3, all...)
+		w.inForce(1, "validator", all[0], all[1], all[2], o)
+		w.inForce(1, "rejoining", v)
+		l = w.goOn(l, 50*time.Millisecond)
+		w.inForce(1, "validator", v)
+		time.Sleep(time.Second)
+		height := w.settle(l)
+		blocks, _, err := all[0].client.Blocks(w.ctx, killed+1, int(height-killed))
+		w.must(err)
+		changed, votes := uint64(0), 0
+		for _, b := range blocks {
+			if b.Header.NextValidatorsHash != b.Header.ValidatorsHash {
+				changed = b.Header.Height
+			}
+			signed := slices.ContainsFunc(b.Certificate.Votes, func(s chain.VoteSignature) bool { return int(s.Validator) == v.index })
+			switch {
+			case signed && b.Header.Height < changed+3:
+				w.Errorf("it signed height %d; the set changed at %d, and it may vote from %d", b.Header.Height, changed, changed+3)
+			case signed:
+				votes++
+			}
+		}
+		if changed == 0 || changed > killed+2 || votes == 0 {
+			w.Errorf("the set changed at height %d, it was to vote from %d, and its votes are in %d certificates after", changed, killed+3, votes)
+		}
 	})
 }
