@@ -17,7 +17,11 @@ import (
 // members, and follows that of a generation.
 func (w *world) declare(follows, threshold uint32, members ...*member) {
 	w.Helper()
-	path := filepath.Join(w.dir, "peers.json")
+	w.declareIn(filepath.Join(w.dir, "peers.json"), follows, threshold, members...)
+}
+
+func (w *world) declareIn(path string, follows, threshold uint32, members ...*member) {
+	w.Helper()
 	raw, err := os.ReadFile(path)
 	w.must(err)
 	var file node.PeersFile
@@ -105,6 +109,116 @@ func changesUnderLoad(w *world) {
 	if changes != 2 {
 		w.Errorf("%d changes, want 2", changes)
 	}
+}
+
+// The set changes again and again, at random, while nodes are killed, cut off and slowed down.
+// After each change a member may lose its vote store: it rejoins in the era that it is in.
+//
+// Promise 16.
+// Promise 26.
+// Promise 70.
+func TestTheSetChangesAmidFaults(t *testing.T) {
+	unlessShort(t)
+	eachSeed(t, "4 and 4 more", spec{validators: 4, threshold: 3, observers: 4}, changesAmidFaults)
+}
+
+func changesAmidFaults(w *world) {
+	members := w.nodes[:4]
+	pool := w.nodes[4:] // those that were in no set yet
+	newcomers(pool...)
+	w.start(members...)
+	for _, m := range pool {
+		w.launch(m)
+	}
+	w.mortal = func() ([]*member, int) { return w.nodes, len(w.nodes) - 1 }
+	l := w.newLoad(100 * time.Millisecond)
+	time.Sleep(time.Second)
+	for generation := range uint32(3) {
+		// One leaves for each that comes, or none does.
+		next := append([]*member(nil), members[w.rng.IntN(2):]...)
+		for range 1 + w.rng.IntN(2) {
+			if len(pool) > 0 {
+				next, pool = append(next, pool[0]), pool[1:]
+			}
+		}
+		w.rng.Shuffle(len(next), func(i, j int) { next[i], next[j] = next[j], next[i] })
+		w.declare(generation, uint32(len(next)/2+1), next...)
+		w.trouble(5)
+		members = next
+		w.inForce(generation+1, "validator", members...)
+		if m := members[w.rng.IntN(len(members))]; w.rng.IntN(2) == 0 {
+			w.kill(m)
+			w.wipe(m, "votes.db*")
+			w.launch(m)
+			w.inForce(generation+1, "validator", m)
+		}
+	}
+	height := w.audit(l)
+	w.count(l, height)
+}
+
+// Halves that want different sets get neither, and both see why. Once one half gives way, its set
+// comes.
+//
+// Promise 69.
+func TestDifferentTargetsChangeNothing(t *testing.T) {
+	bubble(t, *firstSeed, spec{validators: 4, threshold: 3, observers: 1}, func(w *world) {
+		all := w.nodes
+		newcomers(all[4])
+		own := filepath.Join(w.dir, "own.json")
+		raw, err := os.ReadFile(filepath.Join(w.dir, "peers.json"))
+		w.must(err)
+		w.must(os.WriteFile(own, raw, 0o600))
+		all[2].config.Peers, all[3].config.Peers = own, own
+		w.start(all[:4]...)
+		w.launch(all[4])
+		w.declare(0, 4, all...)
+		w.declareIn(own, 0, 3, all[:4]...)
+		for _, m := range all[:4] {
+			w.eventually(time.Minute, m.name+" sees four endorsements", func() error {
+				if s := m.status(); len(s.Endorsements) != 4 || s.Target == nil || !s.Target.Endorsed || s.Target.Endorsements != 2 {
+					return fmt.Errorf("it sees %+v and target %+v", s.Endorsements, s.Target)
+				}
+				return nil
+			})
+		}
+		time.Sleep(10 * time.Second)
+		if s := all[0].status(); s.Generation != 0 || s.Height != 0 {
+			w.Errorf("height %d of generation %d: two of the three that it takes endorsed either set", s.Height, s.Generation)
+		}
+		w.declareIn(own, 0, 4, all...)
+		w.inForce(1, "validator", all...)
+	})
+}
+
+// A member that has no vote store when it comes into the set is Rejoining at once. A node that was
+// down for two changes follows, by links that the change did not take.
+//
+// Promise 16.
+// Promise 72.
+func TestLaggardsAndForgetfulNewcomersFindTheirWay(t *testing.T) {
+	bubble(t, *firstSeed, spec{validators: 4, threshold: 3, observers: 1}, func(w *world) {
+		all := w.nodes
+		lag, o := all[3], all[4]
+		w.start(all...)
+		w.kill(lag)
+		w.nodes = all[:3]
+		l := w.newLoad(100 * time.Millisecond)
+		w.declare(0, 3, all...)
+		w.inForce(1, "rejoining", o)
+		w.inForce(1, "validator", o)
+		if !w.hasVotes(o) {
+			w.Error("a validator has no vote store")
+		}
+		w.declare(1, 3, all[1], lag, o, all[2])
+		w.inForce(2, "observer", all[0])
+		time.Sleep(time.Second)
+		w.launch(lag)
+		w.inForce(2, "validator", lag)
+		w.nodes = all
+		height := w.audit(l)
+		w.count(l, height)
+	})
 }
 
 // An idle network of four grows to five without a restart. The newcomer's vote counts: with one of

@@ -126,13 +126,17 @@ func (w *world) slow(a, b string, latency time.Duration) fault {
 
 // killSome kills a node or more, as long as the threshold is up.
 func (w *world) killSome() fault {
+	mortal, needed := w.validators(), int(w.genesis.Threshold)
+	if w.mortal != nil {
+		mortal, needed = w.mortal()
+	}
 	var up []*member
-	for _, m := range w.validators() {
+	for _, m := range mortal {
 		if m.life != nil {
 			up = append(up, m)
 		}
 	}
-	most := len(up) - int(w.genesis.Threshold)
+	most := len(up) - needed
 	if most < 1 {
 		return fault{}
 	}

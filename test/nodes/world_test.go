@@ -57,6 +57,9 @@ type world struct {
 	// the kill.
 	kills, torn int
 	leave       []func() // takes guests off the wire
+	// mortal returns the members that trouble kills, and how many of them stay up; nil for the
+	// validators of genesis and their threshold.
+	mortal func() (members []*member, up int)
 
 	mu      sync.Mutex
 	journal []string
