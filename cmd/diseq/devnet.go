@@ -13,14 +13,17 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/diseq/diseq/client"
 	"github.com/diseq/diseq/node"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/identity"
+	"github.com/diseq/diseq/node/peersfile"
 	"github.com/diseq/diseq/node/store"
 )
 
@@ -33,8 +36,10 @@ func newDevnet() *cobra.Command {
 		Long: `Run a whole network on this machine, one process for each validator, until SIGTERM or Ctrl-C. It prints "ready" when the first
 block can be made. Validator i serves clients on the port of --http plus i.
 
-Everything is under DIR: genesis.json, network.json (addresses, process ids and directories of the nodes), and node0, node1, ... with
-node.yaml, keys, data and node.log. Starting it again on the same DIR continues the chain.
+Everything is under DIR: genesis.json, peers.json, network.json (addresses, process ids and directories of the nodes), and node0,
+node1, ... with node.yaml, keys, data and node.log. Starting it again on the same DIR continues the chain.
+
+diseq devnet add, remove and replace change the validators while the network runs.
 
 The processes end with this one, in whatever way it ends. It does not restart a process that is killed: use the command that it prints
 for that validator. With --start K it starts the first K validators only, and prints the commands for the others. Stop a validator
@@ -60,6 +65,7 @@ that you started by hand before you start the network again.`,
 	f.StringVar(&d.http, "http", "127.0.0.1:18080", "the address at which the first validator serves clients")
 	f.IntVar(&d.start, "start", 0, "how many validators to start; 0 for all")
 	p.register(cmd)
+	cmd.AddCommand(newDevnetAdd(), newDevnetRemove(), newDevnetReplace())
 	return cmd
 }
 
@@ -84,13 +90,84 @@ func (d *devnet) prepare(ctx context.Context) error {
 	if err := d.open(); err != nil {
 		return err
 	}
-	if d.start == 0 {
-		d.start = len(d.genesis.Validators)
+	if err := d.find(); err != nil {
+		return err
+	}
+	if d.start == 0 || d.start > len(d.nodes) {
+		d.start = len(d.nodes)
 	}
 	if err := d.awaitIdle(ctx); err != nil {
 		return err
 	}
 	return d.address()
+}
+
+// devNode is a node of the network: a validator of the genesis document, or one that came later.
+type devNode struct {
+	// index is the number in its name and in that of its directory.
+	index  int
+	name   string
+	key    chain.PublicKey
+	config node.Config
+	client *client.Client
+	// child is its process; nil if it was not started.
+	child *child
+}
+
+// goneFile marks the directory of a node that has left the network. Its identity never comes back.
+const goneFile = "left"
+
+// find adds the nodes that are not known yet: those of the genesis document and those that were
+// added later, but for those that have left.
+func (d *devnet) find() error {
+	known := map[int]bool{}
+	for _, n := range d.nodes {
+		known[n.index] = true
+	}
+	count, err := d.count()
+	if err != nil {
+		return err
+	}
+	for i := range count {
+		if known[i] || exists(filepath.Join(d.nodeDir(i), goneFile)) {
+			continue
+		}
+		n := &devNode{index: i}
+		if i < len(d.genesis.Validators) {
+			v := d.genesis.Validators[i]
+			n.name, n.key = v.Name, v.PublicKey
+		} else {
+			v, err := readPublic(filepath.Join(d.nodeDir(i), "keys", "public.json"))
+			if err != nil {
+				return err
+			}
+			n.name, n.key = v.Name, v.PublicKey
+		}
+		d.nodes = append(d.nodes, n)
+	}
+	return nil
+}
+
+// count returns how many nodes the network has had. One that is being added counts once its
+// identity is whole.
+func (d *devnet) count() (int, error) {
+	dirs, err := filepath.Glob(filepath.Join(d.dir, "node*"))
+	if err != nil {
+		return 0, err
+	}
+	count := len(d.genesis.Validators)
+	for _, dir := range dirs {
+		i, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(dir), "node"))
+		if err == nil && i >= count && exists(filepath.Join(dir, "keys", "public.json")) {
+			count = i + 1
+		}
+	}
+	return count, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // sized refuses flags for which there is no network.
@@ -138,9 +215,9 @@ const idleAfter = 2 * time.Second
 func (d *devnet) awaitIdle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, idleAfter)
 	defer cancel()
-	for i, v := range d.genesis.Validators {
+	for _, n := range d.nodes {
 		for {
-			running, err := inUse(filepath.Join(d.nodeDir(i), "data"))
+			running, err := inUse(filepath.Join(d.nodeDir(n.index), "data"))
 			if err != nil {
 				return err
 			}
@@ -149,7 +226,7 @@ func (d *devnet) awaitIdle(ctx context.Context) error {
 			}
 			select {
 			case <-ctx.Done():
-				return fmt.Errorf("%s runs already, on %s: stop it first", v.Name, d.nodeDir(i))
+				return fmt.Errorf("%s runs already, on %s: stop it first", n.name, d.nodeDir(n.index))
 			case <-time.After(readyEvery):
 			}
 		}
@@ -276,44 +353,61 @@ func (d *devnet) configPath(i int) string { return filepath.Join(d.nodeDir(i), "
 // address gives every node its addresses and writes its configuration and the peers file. A node
 // keeps the ports that it had if they are still free.
 func (d *devnet) address() error {
-	if n := len(d.genesis.Validators); d.port+n > 1<<16 {
-		return usagef("--http %q: want a port from 1 to %d", d.http, 1<<16-n)
+	highest := 0
+	for _, n := range d.nodes {
+		highest = max(highest, n.index)
 	}
-	ports := portPicker{low: d.port, high: d.port + len(d.genesis.Validators)}
+	if d.port+highest >= 1<<16 {
+		return usagef("--http %q: want a port from 1 to %d", d.http, 1<<16-highest-1)
+	}
+	ports := portPicker{low: d.port, high: d.port + highest + 1}
 	defer ports.close()
-	var peers node.PeersFile
-	d.configs = nil
-	for i, v := range d.genesis.Validators {
+	path := filepath.Join(d.dir, "peers.json")
+	file := &peersfile.File{}
+	if exists(path) { // it may have a target and a checkpoint
+		var err error
+		if file, err = peersfile.Read(path); err != nil {
+			return err
+		}
+	}
+	file.Peers = nil
+	for _, n := range d.nodes {
 		c := node.DefaultConfig()
 		c.Listen.Peer, c.Listen.Operations = "", ""
-		if existing, err := node.LoadConfig(d.configPath(i)); err == nil {
+		if existing, err := node.LoadConfig(d.configPath(n.index)); err == nil {
 			c = existing
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		// Relative, so that the directory can be moved.
-		c.Name, c.Genesis, c.Keys, c.Data, c.Peers = v.Name, "../genesis.json", "keys", "data", "../peers.json"
-		c.Listen.Public = net.JoinHostPort(d.host, strconv.Itoa(d.port+i))
-		for _, a := range []*string{&c.Listen.Peer, &c.Listen.Operations} {
-			var err error
-			if *a, err = ports.pick(*a); err != nil {
-				return err
-			}
-		}
-		if err := os.MkdirAll(d.nodeDir(i), 0o755); err != nil {
+		if err := d.configure(n, c, &ports); err != nil {
 			return err
 		}
-		if err := writeConfig(d.configPath(i), c); err != nil {
-			return err
-		}
-		d.configs = append(d.configs, c)
-		peers.Peers = append(peers.Peers, node.PeerEntry{Name: v.Name, PublicKey: v.PublicKey, Address: c.Listen.Peer})
+		file.Peers = append(file.Peers, n.entry())
 	}
-	out, err := json.MarshalIndent(peers, "", "  ")
-	if err != nil {
+	return writeJSON(path, file)
+}
+
+// configure gives a node its addresses and writes its configuration.
+func (d *devnet) configure(n *devNode, c node.Config, ports *portPicker) error {
+	// Relative, so that the directory can be moved.
+	c.Name, c.Genesis, c.Keys, c.Data, c.Peers = n.name, "../genesis.json", "keys", "data", "../peers.json"
+	c.Listen.Public = net.JoinHostPort(d.host, strconv.Itoa(d.port+n.index))
+	for _, a := range []*string{&c.Listen.Peer, &c.Listen.Operations} {
+		var err error
+		if *a, err = ports.pick(*a); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(d.nodeDir(n.index), 0o755); err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(d.dir, "peers.json"), append(out, '\n'))
+	n.config = c
+	return writeConfig(d.configPath(n.index), c)
+}
+
+// entry is the node's in the peers file.
+func (n *devNode) entry() peersfile.Entry {
+	return peersfile.Entry{Name: n.name, PublicKey: n.key, Address: n.config.Listen.Peer}
 }
 
 // A portPicker finds free loopback ports outside the range [low, high). It keeps listening on those
@@ -384,29 +478,28 @@ type networkNode struct {
 }
 
 func (d *devnet) writeNetwork() error {
-	var file networkFile
-	for i, c := range d.configs {
-		n := networkNode{Name: c.Name, HTTP: "http://" + c.Listen.Public, Operations: "http://" + c.Listen.Operations, Dir: d.nodeDir(i)}
-		if i < len(d.children) {
-			n.PID = d.children[i].cmd.Process.Pid
+	file := networkFile{Nodes: []networkNode{}}
+	for _, n := range d.nodes {
+		c := n.config
+		out := networkNode{
+			Name: c.Name, HTTP: "http://" + c.Listen.Public, Operations: "http://" + c.Listen.Operations, Dir: d.nodeDir(n.index),
 		}
-		file.Nodes = append(file.Nodes, n)
+		if n.child != nil {
+			out.PID = n.child.cmd.Process.Pid
+		}
+		file.Nodes = append(file.Nodes, out)
 	}
-	out, err := json.MarshalIndent(file, "", "  ")
-	if err != nil {
-		return err
-	}
-	return writeFile(filepath.Join(d.dir, "network.json"), append(out, '\n'))
+	return writeJSON(filepath.Join(d.dir, "network.json"), file)
 }
 
-// connected reports whether a node is ready and has links to enough peers for the first block.
-func (d *devnet) connected(ctx context.Context, i int) bool {
+// connected reports whether a node is ready and has links to enough peers for the next block.
+func (d *devnet) connected(ctx context.Context, n *devNode) (ok bool, threshold int) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	s, err := d.clients[i].Status(ctx)
+	s, err := n.client.Status(ctx)
 	// Another process may serve on the node's address, and the node itself have ended for it.
-	if err != nil || s.ChainID != d.genesis.ChainID || s.PublicKey != d.genesis.Validators[i].PublicKey || d.clients[i].Ready(ctx) != nil {
-		return false
+	if err != nil || s.ChainID != d.genesis.ChainID || s.PublicKey != n.key {
+		return false, 0
 	}
 	links := 1 // to itself
 	for _, p := range s.Peers {
@@ -414,5 +507,5 @@ func (d *devnet) connected(ctx context.Context, i int) bool {
 			links++
 		}
 	}
-	return links >= int(d.genesis.Threshold)
+	return n.client.Ready(ctx) == nil && links >= int(s.Threshold), int(s.Threshold)
 }

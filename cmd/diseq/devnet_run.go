@@ -35,16 +35,18 @@ type devnet struct {
 	port       int
 	executable string
 	genesis    *chain.Genesis
-	configs    []node.Config
-	clients    []*client.Client
-	children   []*child
-	ended      chan *child
+	nodes      []*devNode
+	// children are all processes that were started.
+	children []*child
+	ended    chan *child
 }
 
 // child is a node's process.
 type child struct {
-	index int
-	cmd   *exec.Cmd
+	node *devNode
+	cmd  *exec.Cmd
+	// leaves is set when the node has left the network and is stopped for that.
+	leaves bool
 	// result is how it ended, set before it is sent on ended.
 	result error
 	gone   bool
@@ -54,6 +56,8 @@ const (
 	readyEvery = 50 * time.Millisecond
 	// stopAfter is how long nodes have for an orderly stop.
 	stopAfter = 20 * time.Second
+	// lookEvery is how often the network looks for nodes that were added or have left.
+	lookEvery = 250 * time.Millisecond
 )
 
 // run starts the nodes and waits for ctx to end. A node that ends by itself is reported; the others
@@ -63,16 +67,10 @@ func (d *devnet) run(ctx context.Context) (err error) {
 	// goroutine keeps its own.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	d.ended = make(chan *child, d.start)
+	d.ended = make(chan *child)
 	defer func() { err = errors.Join(err, d.stop()) }()
-	for i := range d.start {
-		c, err := client.New("http://" + d.configs[i].Listen.Public)
-		if err != nil {
-			return err
-		}
-		c.RetryFor = 0
-		d.clients = append(d.clients, c)
-		if err := d.launch(i); err != nil {
+	for _, n := range d.nodes[:d.start] {
+		if err := d.launch(n); err != nil {
 			return err
 		}
 	}
@@ -84,31 +82,75 @@ func (d *devnet) run(ctx context.Context) (err error) {
 		return err
 	}
 	fmt.Fprintln(d.out, "ready")
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case c := <-d.ended:
 			d.report(c)
+		case <-look.C:
+			if err := d.look(); err != nil {
+				fmt.Fprintf(d.out, "the nodes in %s are not as expected: %v\n", d.dir, err)
+			}
 		}
 	}
 }
 
+// look starts the nodes that were added, and stops those that have left.
+func (d *devnet) look() error {
+	before := len(d.nodes)
+	if err := d.find(); err != nil {
+		return err
+	}
+	changed := false
+	added := d.nodes[before:]
+	for i, n := range added {
+		config, err := node.LoadConfig(d.configPath(n.index))
+		if err == nil {
+			n.config = config
+			err = d.launch(n)
+		}
+		if err != nil { // the next look tries again
+			d.nodes = append(d.nodes[:before+i], added[i+1:]...)
+			return err
+		}
+		changed = true
+		fmt.Fprintf(d.out, "%s: http://%s, pid %d; if it is killed: %s\n", n.name, n.config.Listen.Public, n.child.cmd.Process.Pid, d.command(n))
+	}
+	for i := len(d.nodes) - 1; i >= 0; i-- {
+		n := d.nodes[i]
+		if !exists(filepath.Join(d.nodeDir(n.index), goneFile)) {
+			continue
+		}
+		d.nodes = append(d.nodes[:i], d.nodes[i+1:]...)
+		if changed = true; n.child != nil && !n.child.gone {
+			n.child.leaves = true
+			_ = n.child.cmd.Process.Signal(syscall.SIGTERM) // it may have ended just now
+		}
+	}
+	if !changed {
+		return nil
+	}
+	return d.writeNetwork()
+}
+
 func (d *devnet) announce() {
-	fmt.Fprintf(d.out, "chain %s: %d validators, threshold %d, in %s\n",
-		d.genesis.ChainID, len(d.genesis.Validators), d.genesis.Threshold, d.dir)
-	for i, c := range d.configs {
-		if i < len(d.children) {
-			fmt.Fprintf(d.out, "%s: http://%s, pid %d; if it is killed: %s\n", c.Name, c.Listen.Public, d.children[i].cmd.Process.Pid, d.command(i))
+	fmt.Fprintf(d.out, "chain %s: %d validators, threshold %d at genesis; %d nodes in %s\n",
+		d.genesis.ChainID, len(d.genesis.Validators), d.genesis.Threshold, len(d.nodes), d.dir)
+	for _, n := range d.nodes {
+		if n.child != nil {
+			fmt.Fprintf(d.out, "%s: http://%s, pid %d; if it is killed: %s\n", n.name, n.config.Listen.Public, n.child.cmd.Process.Pid, d.command(n))
 		} else {
-			fmt.Fprintf(d.out, "%s: http://%s, not started; to start it: %s\n", c.Name, c.Listen.Public, d.command(i))
+			fmt.Fprintf(d.out, "%s: http://%s, not started; to start it: %s\n", n.name, n.config.Listen.Public, d.command(n))
 		}
 	}
 }
 
 // command returns the command of a shell that starts a node from any directory.
-func (d *devnet) command(i int) string {
-	return fmt.Sprintf("%s node --config %s", shellQuote(d.executable), shellQuote(d.configPath(i)))
+func (d *devnet) command(n *devNode) string {
+	return fmt.Sprintf("%s node --config %s", shellQuote(d.executable), shellQuote(d.configPath(n.index)))
 }
 
 func shellQuote(s string) string {
@@ -118,25 +160,29 @@ func shellQuote(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-func (d *devnet) launch(i int) error {
-	log, err := os.OpenFile(filepath.Join(d.nodeDir(i), "node.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+func (d *devnet) launch(n *devNode) (err error) {
+	if n.client, err = client.New("http://" + n.config.Listen.Public); err != nil {
+		return err
+	}
+	n.client.RetryFor = 0
+	log, err := os.OpenFile(filepath.Join(d.nodeDir(n.index), "node.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = log.Close() }() // the child has its own
-	cmd := exec.Command(d.executable, "node", "--config", d.configPath(i))
+	cmd := exec.Command(d.executable, "node", "--config", d.configPath(n.index))
 	cmd.Stdout, cmd.Stderr = log, log
 	// A group of its own: Ctrl-C is for this process, which then stops its children.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", d.configs[i].Name, err)
+		return fmt.Errorf("start %s: %w", n.name, err)
 	}
-	c := &child{index: i, cmd: cmd}
-	d.children = append(d.children, c)
-	go func() {
+	n.child = &child{node: n, cmd: cmd}
+	d.children = append(d.children, n.child)
+	go func(c *child) {
 		c.result = cmd.Wait()
 		d.ended <- c
-	}()
+	}(n.child)
 	return nil
 }
 
@@ -145,14 +191,19 @@ func (d *devnet) launch(i int) error {
 func (d *devnet) awaitReady(ctx context.Context) error {
 	tick := time.NewTicker(readyEvery)
 	defer tick.Stop()
+	need := 0 // as the nodes say: the set may have changed since genesis
 	for {
 		count := 0
-		for i, c := range d.children {
-			if !c.gone && d.connected(ctx, i) {
+		for _, c := range d.children {
+			if c.gone {
+				continue
+			}
+			ok, threshold := d.connected(ctx, c.node)
+			if need = max(need, threshold); ok {
 				count++
 			}
 		}
-		if count >= int(d.genesis.Threshold) {
+		if need > 0 && count >= need {
 			return nil
 		}
 		select {
@@ -160,8 +211,8 @@ func (d *devnet) awaitReady(ctx context.Context) error {
 			return nil
 		case c := <-d.ended:
 			d.report(c)
-			if d.running() < int(d.genesis.Threshold) {
-				return fmt.Errorf("%s ended: %s", d.configs[c.index].Name, lastLine(filepath.Join(d.nodeDir(c.index), "node.log")))
+			if d.running() < max(need, 1) {
+				return fmt.Errorf("%s ended: %s", c.node.name, lastLine(filepath.Join(d.nodeDir(c.node.index), "node.log")))
 			}
 		case <-tick.C:
 		}
@@ -179,15 +230,18 @@ func (d *devnet) running() (n int) {
 
 func (d *devnet) report(c *child) {
 	c.gone = true
+	if c.leaves && c.result == nil {
+		fmt.Fprintf(d.out, "%s (pid %d) has left the network and is stopped\n", c.node.name, c.cmd.Process.Pid)
+		return
+	}
 	how := "it ended"
 	if c.result != nil {
 		how = c.result.Error()
 	}
 	if c.cmd.ProcessState.ExitCode() > 0 { // it said why
-		how += ", " + lastLine(filepath.Join(d.nodeDir(c.index), "node.log"))
+		how += ", " + lastLine(filepath.Join(d.nodeDir(c.node.index), "node.log"))
 	}
-	fmt.Fprintf(d.out, "%s (pid %d) is gone: %s; start it again with: %s\n",
-		d.configs[c.index].Name, c.cmd.Process.Pid, how, d.command(c.index))
+	fmt.Fprintf(d.out, "%s (pid %d) is gone: %s; start it again with: %s\n", c.node.name, c.cmd.Process.Pid, how, d.command(c.node))
 }
 
 // stop ends the nodes in order, and those that do not end with SIGKILL.
@@ -205,12 +259,12 @@ func (d *devnet) stop() error {
 		case c := <-d.ended:
 			c.gone = true
 			if c.result != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", d.configs[c.index].Name, c.result))
+				errs = append(errs, fmt.Errorf("%s: %w", c.node.name, c.result))
 			}
 		case <-deadline.C:
 			for _, c := range d.children {
 				if !c.gone {
-					errs = append(errs, fmt.Errorf("%s did not stop within %v and was killed", d.configs[c.index].Name, stopAfter))
+					errs = append(errs, fmt.Errorf("%s did not stop within %v and was killed", c.node.name, stopAfter))
 					_ = c.cmd.Process.Kill() // it may have ended just now
 				}
 			}

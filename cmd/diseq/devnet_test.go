@@ -13,6 +13,7 @@ import (
 	"github.com/diseq/diseq/node"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/identity"
+	"github.com/diseq/diseq/node/peersfile"
 	"github.com/diseq/diseq/node/store"
 )
 
@@ -41,7 +42,8 @@ func TestADevnetIsMadeOnceAndContinued(t *testing.T) {
 	if !reflect.DeepEqual(again.genesis, first.genesis) || !reflect.DeepEqual(content(t, dir), before) {
 		t.Error("the second start has another network")
 	}
-	for i, c := range again.configs {
+	for i, n := range again.nodes {
+		c := n.config
 		loaded, err := node.LoadConfig(again.configPath(i))
 		must(t, err)
 		if loaded.Data != filepath.Join(again.nodeDir(i), "data") || loaded.Listen != c.Listen || loaded.CreateVoteStore {
@@ -70,8 +72,8 @@ func TestADevnetIsMadeOnceAndContinued(t *testing.T) {
 	}
 	moved, err := prepared(t, dir, nil, func(d *devnet) { d.http = "127.0.0.1:19080" })
 	must(t, err)
-	if moved.configs[1].Listen.Public != "127.0.0.1:19081" || moved.configs[1].Listen.Peer != first.configs[1].Listen.Peer {
-		t.Errorf("moved to %+v", moved.configs[1].Listen)
+	if moved.nodes[1].config.Listen.Public != "127.0.0.1:19081" || moved.nodes[1].config.Listen.Peer != first.nodes[1].config.Listen.Peer {
+		t.Errorf("moved to %+v", moved.nodes[1].config.Listen)
 	}
 }
 
@@ -93,6 +95,48 @@ func TestANetworkWhoseNodesRunKeepsItsAddresses(t *testing.T) {
 	if _, err := prepared(t, dir, nil, nil); err != nil {
 		t.Error(err)
 	}
+}
+
+// Nodes that were added belong to the network, those that have left do not, and a target and a
+// checkpoint outlive a restart.
+func TestADevnetIsContinuedWithTheNodesThatItHas(t *testing.T) {
+	dir := t.TempDir()
+	first, err := prepared(t, dir, nil, nil)
+	must(t, err)
+	for _, i := range []int{4, 6} {
+		_, err := initValidator(first.nodeDir(i), nodeName(i))
+		must(t, err)
+	}
+	must(t, os.MkdirAll(first.nodeDir(7), 0o755)) // an addition that was cut off
+	for _, i := range []int{1, 5} {
+		must(t, os.MkdirAll(first.nodeDir(i), 0o755))
+		must(t, os.WriteFile(filepath.Join(first.nodeDir(i), goneFile), nil, 0o600))
+	}
+	peers := filepath.Join(dir, "peers.json")
+	target := &chain.Target{Follows: 3, Threshold: 1, Validators: first.genesis.Validators[:1]}
+	must(t, editPeers(peers, func(f *peersfile.File) {
+		f.Target, f.Checkpoint = target, &chain.Checkpoint{Height: 7, Hash: chain.Hash{1}}
+	}))
+	again, err := prepared(t, dir, nil, nil)
+	must(t, err)
+	var names []string
+	for _, n := range again.nodes {
+		names = append(names, n.name+" "+n.config.Listen.Public)
+	}
+	if got := strings.Join(names, ", "); got != "v0 127.0.0.1:18080, v2 127.0.0.1:18082, v3 127.0.0.1:18083, v4 127.0.0.1:18084, v6 127.0.0.1:18086" {
+		t.Errorf("the nodes are %s", got)
+	}
+	file, err := peersfile.Read(peers)
+	must(t, err)
+	if len(file.Peers) != 5 || !reflect.DeepEqual(file.Target, target) || file.Checkpoint == nil || file.Checkpoint.Height != 7 {
+		t.Errorf("the peers file is %+v", file)
+	}
+	if count, err := again.count(); err != nil || count != 7 {
+		t.Errorf("the network has had %d nodes, %v; want 7", count, err)
+	}
+	fails(t, exitFailure, "the network does not run", "devnet", "add", "--dir", dir)
+	fails(t, exitUsage, "--dir is required", "devnet", "remove", "v1")
+	fails(t, exitUsage, "--count 0", "devnet", "add", "--dir", dir, "--count", "0")
 }
 
 func TestAWrongNumberToStartLeavesNothingBehind(t *testing.T) {

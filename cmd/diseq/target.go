@@ -26,9 +26,9 @@ func newTarget() *cobra.Command {
 		Long: `The validators of a chain change when a threshold of them declares the same target: the next set, in the peers file of each node. A node
 reads its peers file again without a restart.
 
-  diseq target make   makes a target from the present validators and the public.json of newcomers
-  diseq target check  says what a target changes and tolerates, and how far it is
-  diseq target clear  removes a target that is in force, and records the change as the checkpoint of the peers file
+- diseq target make makes a target from the present validators and the public.json of newcomers.
+- diseq target check says what a target changes and tolerates, and how far it is.
+- diseq target clear removes a target that is in force, and records the change as the checkpoint of the peers file.
 
 Every organisation declares the target in the peers files of its own nodes. The hash that make and check print is the same for all of
 them exactly if they declare the same.`,
@@ -58,6 +58,8 @@ type history struct {
 	eras       *chain.Eras
 	now        *chain.NextSet
 	identities *chain.Identities
+	// ever has the keys of all that are or were members.
+	ever map[chain.PublicKey]bool
 	// status is what the node says of itself; nil if no node was asked.
 	status *client.Status
 }
@@ -68,7 +70,8 @@ func (r *roll) read(ctx context.Context, stderr io.Writer, command string) (*his
 	if err != nil {
 		return nil, err
 	}
-	h := &history{eras: g.Eras(), now: g.First(), identities: chain.NewIdentities(g.First())}
+	h := &history{eras: g.Eras(), identities: chain.NewIdentities(g.First()), ever: map[chain.PublicKey]bool{}}
+	h.enter(g.First())
 	var changes []chain.FinalChange
 	if r.changes != "" {
 		raw, err := readLimited(r.changes, nil, maxReceiptBytes)
@@ -109,10 +112,17 @@ func (h *history) follow(changes []chain.FinalChange) error {
 		if err := h.eras.FollowFinal(changes[i]); err != nil {
 			return notVerified(err)
 		}
-		h.now = &changes[i].Next
-		h.identities.Add(h.now)
+		h.enter(&changes[i].Next)
 	}
 	return nil
+}
+
+func (h *history) enter(set *chain.NextSet) {
+	h.now = set
+	h.identities.Add(set)
+	for _, v := range set.Validators {
+		h.ever[v.PublicKey] = true
+	}
 }
 
 // next returns the set that a target asks for, or why it cannot follow the present one.
@@ -140,7 +150,8 @@ others. The present validators are read from the node, and verified from the gen
 FILE is the public.json of an identity that diseq init made. A name or key that was ever in a set of the chain cannot come back.
 
 --threshold is a number, majority (n/2+1: the most validators may be down) or two-thirds (2n/3+1: safe with fewer than a third Byzantine on
-any network). Without it the threshold follows the rule of the two that the present one follows, if it follows one.
+any network). Without it the threshold follows the rule of the two that the present one follows; where it follows both, as 3 of 4 does,
+two-thirds.
 
 The report on the standard error says what the target changes and tolerates, and warns. With --peers the target is written into the
 peers file, and the rest of the file stays. Without it the target is printed.
@@ -206,7 +217,7 @@ func (e *edit) apply(now *chain.NextSet) (*chain.Target, error) {
 	find := func(who string) (int, error) {
 		i := slices.IndexFunc(t.Validators, func(v chain.NamedValidator) bool { return v.Name == who || v.PublicKey.String() == who })
 		if i < 0 {
-			return 0, usagef("%q is no validator of generation %d: those are %s", who, now.Generation, names(now.Validators))
+			return 0, usagef("%q is not a validator of generation %d: those are %s", who, now.Generation, names(now.Validators))
 		}
 		return i, nil
 	}
@@ -280,18 +291,13 @@ func threshold(asked string, now *chain.NextSet, n int) (uint32, error) {
 	if n == before {
 		return now.Threshold, nil
 	}
-	found := map[int]bool{}
-	for _, rule := range rules {
+	for _, rule := range slices.Backward(rules) {
 		if rule.of(before) == int(now.Threshold) {
-			found[rule.of(n)] = true
+			return uint32(rule.of(n)), nil
 		}
 	}
-	for t := range found {
-		if len(found) == 1 {
-			return uint32(t), nil
-		}
-	}
-	return 0, usagef("the present threshold, %d of %d, does not say which one %d validators are to have: give --threshold", now.Threshold, before, n)
+	return 0, usagef("the present threshold, %d of %d, is neither majority nor two-thirds: say with --threshold which one %d validators are to have",
+		now.Threshold, before, n)
 }
 
 func names(validators []chain.NamedValidator) string {

@@ -56,7 +56,7 @@ func difference(now, next *chain.NextSet) (added, removed, stayed []chain.NamedV
 
 // progress says who has endorsed the next set, as far as the node knows.
 func (h *history) progress(line func(string, ...any), next *chain.NextSet) {
-	if h.status == nil || h.status.Generation != h.now.Generation {
+	if h.status == nil || h.status.Generation != h.now.Generation || h.status.Target == nil && len(h.status.Endorsements) == 0 {
 		return
 	}
 	hash, said := next.Hash(), map[chain.PublicKey]chain.Hash{}

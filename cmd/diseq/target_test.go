@@ -65,6 +65,7 @@ func TestATargetIsMadeOfThePresentValidators(t *testing.T) {
 			"leave       v0, v1, v3, v6\n", "warning: no validator may fail: the threshold equals the number of validators (3 of 3)",
 			"warning: 5 validators must vote for the change and 3 of the present ones stay",
 		}},
+		{4, 3, []string{"--add", "v4"}, "v0 v1 v2 v3 v4", 4, nil},
 		{7, 4, []string{"--remove", "v6", "--remove", "v5"}, "v0 v1 v2 v3 v4", 3, nil},
 		{4, 3, []string{"--replace", "v2=v7"}, "v0 v1 v7 v3", 3, []string{"come        v7\n", "leave       v2\n", "threshold 3 -> 3"}},
 		{4, 3, []string{"--threshold", "4"}, "v0 v1 v2 v3", 4, []string{"warning: no validator may fail"}},
@@ -119,7 +120,7 @@ func TestATargetThatTheChainDoesNotAllowIsRefused(t *testing.T) {
 	for want, args := range map[string][]string{
 		"say what changes":                   {},
 		"or --keep to take back":             {"--keep", "--threshold", "4"},
-		`"v9" is no validator`:               {"--remove", "v9"},
+		`"v9" is not a validator`:            {"--remove", "v9"},
 		"want NAME=FILE":                     {"--replace", "v1"},
 		"want a number from 3 to 5":          {"--threshold", "2"},
 		"from 3 to 5, majority":              {"--threshold", "6"},
@@ -133,9 +134,8 @@ func TestATargetThatTheChainDoesNotAllowIsRefused(t *testing.T) {
 			t.Errorf("%v: %+v, want %q", args, o, want)
 		}
 	}
-	four := newWorkbench(t, 4, 3)
-	fails(t, exitUsage, "3 of 4, does not say which one 7 validators are to have: give --threshold",
-		four.args("make", "--add", four.public(4), "--add", four.public(5), "--add", four.public(6))...)
+	all := newWorkbench(t, 4, 4)
+	fails(t, exitUsage, "4 of 4, is neither majority nor two-thirds: say with --threshold which one 5 validators", all.args("make", "--add", all.public(4))...)
 	fails(t, exitUsage, "--genesis is required", "target", "make", "--keep")
 	fails(t, exitUsage, "--peers is required", w.args("check")...)
 	fails(t, exitFailure, "declares no target; generation 0 is in force: v0, v1", w.args("check", "--peers", w.peers)...)
@@ -162,7 +162,7 @@ func TestATargetFollowsTheNewestSet(t *testing.T) {
 		return append([]string{"target", command, "--genesis", genesis, "--changes", changes, "--peers", peers}, more...)
 	}
 	fails(t, exitUsage, "another identity, or to one that has left", args("make", "--add", left, "--threshold", "3")...)
-	fails(t, exitUsage, `"v0" is no validator of generation 1: those are v1, v2, v3`, args("make", "--remove", "v0", "--threshold", "2")...)
+	fails(t, exitUsage, `"v0" is not a validator of generation 1: those are v1, v2, v3`, args("make", "--remove", "v0", "--threshold", "2")...)
 	if o := diseq(t, "", args("make", "--remove", "v3")...); o.code != 0 {
 		t.Fatal(o.stderr)
 	}
