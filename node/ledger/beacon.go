@@ -65,8 +65,12 @@ func newBeacon(g *chain.Genesis, sets *Sets) *Beacon {
 func (b *Beacon) epochOf(height uint64) uint64 { return height / b.interval }
 
 // setOf returns the set of the first height of the epoch that is back epochs before e: genesis' set
-// where there is no such epoch. It is known once the blocks of the epochs below are final.
+// where there is no such epoch. It is known once the blocks of the epochs below are final. Peers
+// name epochs that no height is of: their first heights must not wrap around to low ones.
 func (b *Beacon) setOf(e, back uint64) (*chain.ValidatorSet, bool) {
+	if e > chain.MaxNumber/b.interval {
+		return nil, false
+	}
 	return b.sets.At((e - min(e, back)) * b.interval)
 }
 

@@ -385,3 +385,19 @@ func TestTheBeaconTakesInWhatAnEpochCarried(t *testing.T) {
 		t.Errorf("%v; want one made by validator 0, one missed by 1", r)
 	}
 }
+
+// A peer may name any epoch, also one whose heights do not fit a number.
+func TestACommitmentOfAnImpossibleEpochIsNotWanted(t *testing.T) {
+	const interval = 4096
+	g := genesisOf(interval, newMembers(0, 3))
+	b := newBeacon(g, newSets(g))
+	for back := range uint64(5) {
+		e := (1<<64)/interval + back // its heights begin at back*interval again, modulo 2^64
+		if kept, err := b.Offer(&chain.Commitment{Epoch: e}); kept || err != nil {
+			t.Errorf("the commitment of epoch %d: kept %v, %v", e, kept, err)
+		}
+		if c, ok := b.Committer(e); ok {
+			t.Errorf("epoch %d has the committing validator %v", e, c)
+		}
+	}
+}
