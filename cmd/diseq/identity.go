@@ -22,6 +22,7 @@ import (
 
 func newInit() *cobra.Command {
 	var dir, name string
+	var observer bool
 	cmd := &cobra.Command{
 		Use:   "init --dir DIR --name NAME",
 		Short: "Make the identity of a new validator, and its vote store",
@@ -31,6 +32,9 @@ document. DIR/data gets its vote store, and DIR/node.yaml is a configuration to 
 An identity is made once. The vote store records every vote of the validator, so that it never signs the opposite. It is made here,
 together with the identity, and never again. A validator that lost its vote store rejoins by itself. Never start one with a copy of a
 vote store, or with an empty one in its place: it can break the chain's agreement.
+
+With --observer no vote store is made: the node serves readers, and is not a validator. A node with a vote store is ready for clients only
+while it is in the validator set.
 
 If DIR has an identity already, the command changes nothing and fails.`,
 		Example: "  diseq init --dir ./v0 --name v0\n  diseq genesis --chain-id my-chain --threshold 3 -o genesis.json v*/keys/public.json",
@@ -47,7 +51,7 @@ If DIR has an identity already, the command changes nothing and fails.`,
 			if name == "" {
 				name = filepath.Base(dir)
 			}
-			public, err := initValidator(dir, name)
+			public, err := initIdentity(dir, name, !observer)
 			if err != nil {
 				return err
 			}
@@ -59,12 +63,18 @@ If DIR has an identity already, the command changes nothing and fails.`,
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "the node's directory")
 	cmd.Flags().StringVar(&name, "name", "", "the validator's name, for people; by default the name of the directory")
+	cmd.Flags().BoolVar(&observer, "observer", false, "make no vote store: the node is to be an observer")
 	return cmd
 }
 
-// initValidator makes keys and vote store under dir. The vote store comes first: an identity
-// without one could not vote.
+// initValidator makes keys and vote store under dir.
 func initValidator(dir, name string) (chain.NamedValidator, error) {
+	return initIdentity(dir, name, true)
+}
+
+// initIdentity makes keys under dir and, for a node that is to vote, the vote store. The vote store
+// comes first: an identity without one could not vote.
+func initIdentity(dir, name string, votes bool) (chain.NamedValidator, error) {
 	keys, data := filepath.Join(dir, "keys"), filepath.Join(dir, "data")
 	if _, err := os.Lstat(keys); !errors.Is(err, os.ErrNotExist) {
 		return chain.NamedValidator{}, errors.Join(fmt.Errorf("%s exists: an identity is made once", keys), err)
@@ -77,6 +87,9 @@ func initValidator(dir, name string) (chain.NamedValidator, error) {
 		return chain.NamedValidator{}, err
 	}
 	public := chain.NamedValidator{Name: name, Validator: id.Public()}
+	if !votes {
+		return public, errors.Join(os.MkdirAll(data, 0o700), id.Write(keys, name))
+	}
 	if err := store.CreateVotes(data, public.PublicKey); err != nil {
 		if errors.Is(err, store.ErrExists) {
 			return public, fmt.Errorf("%s has a vote store but %s no keys: it belongs to another identity, use another directory", data, dir)

@@ -60,6 +60,11 @@ func TestInitMakesAnIdentityOnceWithItsVoteStore(t *testing.T) {
 	if exists, err := store.VotesExist(filepath.Join(dir, "data")); !exists || err != nil {
 		t.Errorf("vote store: %v, %v", exists, err)
 	}
+	observer := filepath.Join(t.TempDir(), "o0")
+	succeeds(t, "init", "--dir", observer, "--observer")
+	if exists, err := store.VotesExist(filepath.Join(observer, "data")); exists || err != nil {
+		t.Errorf("vote store of an observer: %v, %v", exists, err)
+	}
 	if c, err := node.LoadConfig(filepath.Join(dir, "node.yaml")); err != nil || c.Name != "v0" || c.Keys != filepath.Join(dir, "keys") {
 		t.Errorf("node.yaml: %+v, %v", c, err)
 	}

@@ -18,8 +18,9 @@ func newNode() *cobra.Command {
 		Long: `Run one node until SIGTERM or Ctrl-C.
 
 The configuration (YAML) names the genesis document, the directory of the keys (made by diseq init), the data directory, the peers
-file and the addresses of the three listeners. Relative paths are relative to its own directory. A node whose key is in the genesis
-document is a validator; any other follows the chain as an observer. The log goes to the standard error.
+file and the addresses of the three listeners. Relative paths are relative to its own directory. A node whose key is in the validator
+set in force is a validator; any other follows the chain as an observer. It becomes a validator, and ceases to be one, without a
+restart. The log goes to the standard error.
 
 The flags --name, --create-vote-store and --log-level override the fields of the file, so that nodes can share one file. While the
 node runs, PUT /log-level on its operations listener changes the level until the node ends.`,
@@ -60,6 +61,6 @@ node runs, PUT /log-level on its operations listener changes the level until the
 	cmd.Flags().StringVar(&name, "name", "", "the node's name, for people: 1 to 63 bytes; by default the one in the file")
 	cmd.Flags().StringVar(&logLevel, "log-level", "", "debug, info, warn or error; by default logLevel of the file")
 	cmd.Flags().BoolVar(&createVoteStore, "create-vote-store", false,
-		"state that the data directory is this validator's first one: its vote store is made there if it is empty")
+		"state that the data directory is this node's first one: its vote store is made there if it is empty")
 	return cmd
 }
