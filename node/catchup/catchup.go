@@ -79,6 +79,8 @@ type Catchup struct {
 	target uint64
 	// claims are the heights that the peers are deciding, or are above, by what they sent.
 	claims map[chain.PublicKey]uint64
+	// showing is the peer that shows many blocks in a row at the moment, if there is one.
+	showing *chain.PublicKey
 	// started and answered: a node that has just started does not know yet whether it is behind.
 	started  time.Time
 	answered map[chain.PublicKey]bool
@@ -97,6 +99,9 @@ const (
 	// startPatience is how long a node that has just started waits for the answers of others before
 	// it may call itself ready without them.
 	startPatience = 1500 * time.Millisecond
+	// manyBlocks is how many blocks a peer has to show before its claim alone says that this node
+	// is behind.
+	manyBlocks = 10
 	// maxUnindexed is how far, in heights, catching up may run ahead of the trie: blocks that the
 	// trie does not have yet are in memory.
 	maxUnindexed = 512
@@ -177,12 +182,18 @@ func (c *Catchup) Hint(height uint64, from chain.PublicKey) {
 }
 
 // Behind returns by how many heights at least one honest validator of the open height seems to be
-// ahead.
+// ahead. A node that is an era behind may know nobody who runs. What a peer claims counts too,
+// while it shows the blocks.
 func (c *Catchup) Behind() uint64 {
 	set, height := c.cfg.Ledger.Sets().Open(), c.cfg.Ledger.Height()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return behind(c.claims, set, height+1)
+	by := behind(c.claims, set, height+1)
+	if c.showing != nil {
+		claimed := c.claims[*c.showing]
+		by = max(by, claimed-min(claimed, height+1))
+	}
+	return by
 }
 
 // behind returns by how many heights at least one honest validator is ahead of the height that this
@@ -243,6 +254,7 @@ func (c *Catchup) wanted() (target uint64, peers []chain.PublicKey) {
 
 // catchUp asks one peer after the other until none brings anything new.
 func (c *Catchup) catchUp(ctx context.Context) {
+	defer c.shows(nil)
 	for ctx.Err() == nil {
 		target, peers := c.wanted()
 		before := c.cfg.Ledger.Height()
@@ -307,7 +319,9 @@ func (c *Catchup) fetch(ctx context.Context, from chain.PublicKey, height uint64
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		count++
+		if count++; count == manyBlocks {
+			c.shows(&from)
+		}
 		if f.Change == nil {
 			return nil
 		}
@@ -317,6 +331,9 @@ func (c *Catchup) fetch(ctx context.Context, from chain.PublicKey, height uint64
 		set, _ = c.cfg.Ledger.Sets().At(height + 1)
 		return nil
 	})
+	if count < rangeBlocks {
+		defer c.shows(nil) // it has no more, once those are final
+	}
 	if count > 0 {
 		// The voter has not taken every block yet. Asked for again now, they would be fetched
 		// twice.
@@ -326,6 +343,12 @@ func (c *Catchup) fetch(ctx context.Context, from chain.PublicKey, height uint64
 		c.cfg.Fetched.Add(float64(count))
 	}
 	return count, err
+}
+
+func (c *Catchup) shows(from *chain.PublicKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.showing = from
 }
 
 // checkChange checks the set that a verified final block names for the next height against the set

@@ -87,6 +87,49 @@ func TestANodeThatIsErasBehindArrives(t *testing.T) {
 	})
 }
 
+// A node whose set left long ago knows none of those that say how far they are. It is not ready
+// while one of them shows blocks without end, and a claim alone changes nothing.
+//
+// Promise 6.
+func TestANodeThatIsErasBehindIsNotReadyOnTheWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory("abc")
+		h.change("def")
+		h.grow(600)
+		last := uint64(len(h.blocks) - 1)
+		stop, goOn := make(chan struct{}, 1), make(chan struct{})
+		calls := 0
+		n := start(t, h, &archive{blocks: h.blocks[1:]}, true, func(c *Config) {
+			c.WaitState = func(context.Context, uint64) error {
+				if calls++; calls == 20 || calls == rangeBlocks+1 {
+					stop <- struct{}{}
+					<-goOn
+				}
+				return nil
+			}
+		})
+		n.Heard(public('d'), last+1)
+		n.Heard(public('e'), last+1)
+		n.Heard(public('f'), last+1)
+		if by := n.Behind(); by != 0 {
+			t.Errorf("%d heights behind by the word of strangers", by)
+		}
+		n.Hint(last, public('d'))
+		for range 2 {
+			<-stop
+			synctest.Wait()
+			if by := n.Behind(); by != last-n.ledger.Height() {
+				t.Errorf("%d heights behind at height %d of %d", by, n.ledger.Height(), last)
+			}
+			goOn <- struct{}{}
+		}
+		synctest.Wait()
+		if by := n.Behind(); by != 0 || n.ledger.Height() != last {
+			t.Errorf("%d heights behind at height %d of %d", by, n.ledger.Height(), last)
+		}
+	})
+}
+
 // The set that a final block names for the next height follows from its change, which the sets up
 // to that height allow. Another block is final by faulty signers: the node ends.
 //
