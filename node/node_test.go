@@ -382,4 +382,6 @@ func TestANodeIsReadyUnlessItIsFarBehind(t *testing.T) {
 		n.catchup.Heard(v.PublicKey, 12)
 	}
 	wantNotReady("11 heights behind")
+	n.readPeers(&PeersFile{Checkpoint: &chain.Checkpoint{Height: 5, Hash: chain.Hash{1}}})
+	wantNotReady("the checkpoint of the peers file is at height 5")
 }

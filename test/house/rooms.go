@@ -93,7 +93,7 @@ var rooms = []room{
 	{path: "node/catchup", duty: "fetches the final blocks that this node lacks",
 		may:   []string{"node/chain", "node/consensus", "node/internal/tasks", "node/internal/wait", "node/ledger", "node/verify"},
 		never: []ban{wires}},
-	{path: "node/guests", duty: "whom a node lets in",
+	{path: "node/guests", duty: "the peers that a node lets in",
 		may: []string{"node/chain", "node/ledger", "node/peer", "node/peersfile"}},
 	{path: "node/target", duty: "the next validator set: what is declared and endorsed",
 		may:   []string{"node/chain", "node/consensus", "node/internal/wait", "node/ledger"},
