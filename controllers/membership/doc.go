@@ -26,8 +26,17 @@
 // voted for a while. [Memory.Show] makes a [Shown] of a [Network]. The planner takes a Network, so
 // that planning on a Shown does not compile.
 //
-// The set of validators changes only through the chain, and this version cannot change it:
-// [PlanSet] refuses, and the planner restarts pods for the set that is in force. Joining and
-// leaving belong into PlanSet: one step in flight, a target frozen until it is reached, and victims
-// by name and key as here.
+// [PlanSet] decides what should stand for a change of the set of validators: newcomers to make, the
+// target and the checkpoint of the peers file, the budget, and the validators to stop. It promises:
+//
+//   - The set is the one that the chain says. No answer of a node makes it stop a validator or call
+//     a key spent.
+//   - There is one change at a time. A target is written only if enough validators of the present
+//     set vote and enough of the next one could, under a budget that protects both.
+//   - Every validator that a target of the present generation named is kept until the generation
+//     moves, because endorsements cannot be taken back.
+//   - No name is used twice, whatever lists lack.
+//
+// It does not know whether the change is ordered: the nodes do that, and the next observation
+// shows it.
 package membership

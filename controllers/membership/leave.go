@@ -42,8 +42,8 @@ func (p *change) leave(plan *SetPlan, next nextSet) {
 		text = strings.TrimPrefix(text+"; ", "; ") + fewOf(waiting, "; ")
 	}
 	if plan.Action == SetKept {
-		plan.Action, plan.Brief = WaitForLeavers, fmt.Sprintf("leavers %d", len(waiting)+len(stopped))
-		plan.Message = fmt.Sprintf("the set is threshold %d of %d validators, as the spec asks for; %s", p.Set.Threshold, len(p.Set.Validators), text)
+		plan.say(WaitForLeavers, false, fmt.Sprintf("leavers %d", len(waiting)+len(stopped)),
+			"the set is threshold %d of %d validators, as the spec asks for; %s", p.Set.Threshold, len(p.Set.Validators), text)
 		return
 	}
 	plan.Message += "; " + text
@@ -73,7 +73,8 @@ func (p *change) staysFor(s *Standing) (why string, keep bool) {
 	checkpoint := p.File.Checkpoint
 	switch {
 	case above < p.Set.Threshold:
-		return fmt.Sprintf("waits until %d validators are above height %d, where the set changed: %d are", p.Set.Threshold, p.Set.Height, above), false
+		return fmt.Sprintf("waits until %d validators are above height %d, where the set changed: %d are",
+			p.Set.Threshold, p.Set.Height, above), false
 	case checkpoint == nil || checkpoint.Height < p.Set.Height:
 		return fmt.Sprintf("waits until the peers file has the checkpoint of height %d", p.Set.Height), false
 	case s.Mute:

@@ -93,22 +93,22 @@ type Leaver struct {
 	KeepVolume bool
 }
 
+// say sets what the plan reports.
+func (plan *SetPlan) say(action SetAction, stuck bool, brief, format string, args ...any) {
+	plan.Action, plan.Stuck, plan.Brief, plan.Message = action, stuck, brief, fmt.Sprintf(format, args...)
+}
+
 // PlanSet decides how to change the set of validators into the one that the spec asks for.
 func PlanSet(n Network) SetPlan {
-	kept := SetPlan{Action: NoChain, Target: n.File.Target, Checkpoint: n.File.Checkpoint, Budget: cmp.Or(n.Budget, n.Threshold), Strict: n.Strict}
-	if !n.Chain {
-		return kept
+	kept := SetPlan{
+		Action: NoChain, Target: n.File.Target, Checkpoint: n.File.Checkpoint, Budget: cmp.Or(n.Budget, n.Threshold), Strict: n.Strict,
 	}
-	if !n.Set.Known() || n.File.Target != nil && n.File.Target.Follows > n.Set.Generation {
-		kept.Action, kept.Brief = SetUnknown, "set unknown"
-		answers := 0
-		for _, m := range n.Members {
-			if m.Answer != nil {
-				answers++
-			}
-		}
-		kept.Message = fmt.Sprintf("the operator does not know the validator set yet: it reads the changes of the set from the nodes, and %d of %d "+
-			"answer. Make the pods run; until then the operator only repairs", answers, len(n.Members))
+	switch {
+	case !n.Chain:
+		return kept
+	case !n.Set.Known(), n.File.Target != nil && n.File.Target.Follows > n.Set.Generation:
+		kept.say(SetUnknown, true, "set unknown", "the operator does not know the validator set yet: it reads the changes of the set from the "+
+			"nodes, and %d of %d answer. Make the pods run; until then the operator only repairs", n.answers(), len(n.Members))
 		return kept
 	}
 	p := change{Network: n, standings: n.Standings(), standing: n.target()}
@@ -116,11 +116,21 @@ func PlanSet(n Network) SetPlan {
 	if !n.Paused || plan.Action == SetKept {
 		return plan
 	}
-	plan.Target, plan.Checkpoint, plan.Budget, plan.Strict = n.File.Target, n.File.Checkpoint, cmp.Or(n.Budget, plan.Budget), n.Strict
-	plan.Grow, plan.Drop = nil, nil
-	plan.Action, plan.Brief, plan.Stuck = PauseSet, "paused", true
-	plan.Message = "the network is paused: set spec.paused to false to go on. " + plan.Message
+	plan.Target, plan.Checkpoint, plan.Grow, plan.Drop = n.File.Target, n.File.Checkpoint, nil, nil
+	plan.Budget, plan.Strict = cmp.Or(n.Budget, plan.Budget), n.Strict
+	plan.say(PauseSet, true, "paused", "the network is paused: set spec.paused to false to go on. %s", plan.Message)
 	return plan
+}
+
+// answers is the number of nodes that answer.
+func (n Network) answers() int {
+	count := 0
+	for _, m := range n.Members {
+		if m.Answer != nil {
+			count++
+		}
+	}
+	return count
 }
 
 // change is one look at a change of the set.
@@ -135,75 +145,70 @@ type change struct {
 func (p *change) plan() SetPlan {
 	plan := SetPlan{Action: SetKept, Next: p.Validators, Threshold: p.Threshold, Checkpoint: p.checkpoint(), Unknown: p.unknown()}
 	if p.Threshold > p.Validators || 2*p.Threshold <= p.Validators {
-		plan.Action, plan.Brief, plan.Stuck = RefuseSet, "refused", true
-		plan.Message = fmt.Sprintf("the spec asks for threshold %d of %d validators, and no chain can have that: allowed are %d to %d",
+		plan.say(RefuseSet, true, "refused", "the spec asks for threshold %d of %d validators, and no chain can have that: allowed are %d to %d",
 			p.Threshold, p.Validators, p.Validators/2+1, p.Validators)
 		plan.Target, plan.Budget, plan.Strict = p.standing, max(p.Set.Threshold, p.Budget), p.Strict
 		return plan
 	}
 	next := p.next()
+	stands := p.standing != nil && p.asks(p.standing, next)
 	for _, name := range next.leaving {
-		if p.standing != nil && p.asks(p.standing, next) || slices.Contains(p.Retire, name) {
+		if stands || slices.Contains(p.Retire, name) {
 			plan.Leaving = append(plan.Leaving, name)
 		}
 	}
-	declared := p.declared()
 	switch {
-	case p.standing != nil && p.asks(p.standing, next):
-		plan.Action, plan.Target = WaitForBlock, p.standing
-		plan.Message, plan.Brief, plan.Stuck = p.ordering(next)
-	case p.isInForce(next) && !declared:
-	default:
-		p.declare(&plan, next, declared)
+	case stands:
+		plan.Target = p.standing
+		p.ordering(&plan, next)
+	case !p.isInForce(next):
+		p.prepare(&plan, next)
+	case p.declared():
+		// The spec was edited back. The present set may be declared at any moment, and takes back
+		// what was endorsed and is not in a block yet.
+		plan.Target = p.target(next)
+		plan.say(Declare, false, "taking back",
+			"declaring the present set once more, so that the set declared before does not come into force: %s", p.summary(next))
 	}
-	plan.Budget, plan.Strict = p.budget(plan, next, declared)
+	plan.Budget, plan.Strict = p.budget(plan, next)
 	p.leave(&plan, next)
 	return plan
 }
 
-// declare goes one step towards the target that asks for the next set. Until it is written the
+// prepare goes one step towards the target that asks for the next set. Until that is written the
 // target of before stands, if there is one.
-func (p *change) declare(plan *SetPlan, next nextSet, declared bool) {
+func (p *change) prepare(plan *SetPlan, next nextSet) {
 	plan.Target = p.standing
-	votes, ready := p.standings.CaughtUp(), p.readyOf(next)
+	said, t, n := p.summary(next), p.Set.Threshold, len(p.Set.Validators)
+	votes, joined, all, ready := p.standings.CaughtUp(), p.joined(next), next.missing+len(next.newcomers), p.readyOf(next)
 	update, rolls := p.rolls(next)
-	said := p.summary(next)
 	switch {
-	case p.isInForce(next):
-		// The spec was edited back. The present set may be declared at any moment, and takes back
-		// what was endorsed and is not in a block yet.
-		plan.Action, plan.Target, plan.Brief = Declare, p.target(next), "taking back"
-		plan.Message = fmt.Sprintf("declaring the present set once more, so that the set declared before does not come into force: %s", said)
-	case votes < p.Set.Threshold:
-		plan.Action, plan.Brief, plan.Stuck = WaitForVotes, fmt.Sprintf("needs votes %d/%d", votes, p.Set.Threshold), true
-		plan.Message = fmt.Sprintf("%s: no change is possible until %d more of the %d validators vote, because %d must endorse it and %d do not count: %s. "+
-			"Bring them back", said, p.Set.Threshold-votes, len(p.Set.Validators), p.Set.Threshold, len(p.Set.Validators)-votes, p.standings.Missing(""))
-	case next.missing > 0:
+	case votes < t:
+		plan.say(WaitForVotes, true, fmt.Sprintf("needs votes %d/%d", votes, t),
+			"%s: no change is possible until %d more of the %d validators vote, because %d must endorse it and %d do not count: %s. "+
+				"Bring them back", said, t-votes, n, t, n-votes, p.standings.Missing(""))
+	case joined < all:
 		for i := range next.missing {
 			plan.Grow = append(plan.Grow, p.nextSerial()+i)
 		}
-		fallthrough
-	case p.joined(next) < next.missing+len(next.newcomers):
-		plan.Action, plan.Brief = WaitForNewcomers, fmt.Sprintf("newcomers %d/%d", p.joined(next), next.missing+len(next.newcomers))
-		lacking := ""
-		lacking, plan.Stuck = p.unready(next)
-		plan.Message = fmt.Sprintf("%s: %d of %d newcomers are ready%s", said, p.joined(next), next.missing+len(next.newcomers), lacking)
+		lacking, stuck := p.unready(next)
+		plan.say(WaitForNewcomers, stuck, fmt.Sprintf("newcomers %d/%d", joined, all),
+			"%s: %d of %d newcomers are ready%s", said, joined, all, lacking)
 	case ready < p.Threshold:
-		plan.Action, plan.Brief, plan.Stuck = WaitForVotes, fmt.Sprintf("needs votes %d/%d", ready, p.Threshold), true
-		plan.Message = fmt.Sprintf("%s: the next set needs %d of its %d validators, and %d are caught up: %s. Bring them back", said, p.Threshold,
-			p.Validators, ready, p.standings.Missing(""))
+		plan.say(WaitForVotes, true, fmt.Sprintf("needs votes %d/%d", ready, p.Threshold),
+			"%s: the next set needs %d of its %d validators, and %d are caught up: %s. Bring them back",
+			said, p.Threshold, p.Validators, ready, p.standings.Missing(""))
 	case rolls:
-		plan.Action, plan.Brief = WaitForUpdate, "after the update"
-		plan.Message = fmt.Sprintf("%s: the change waits until the update of the pods is over: %s", said, update)
+		plan.say(WaitForUpdate, false, "after the update", "%s: the change waits until the update of the pods is over: %s", said, update)
 	default:
-		plan.Action, plan.Brief = Declare, "declaring"
-		plan.Message = fmt.Sprintf("%s: declaring the next set", said)
+		plan.say(Declare, false, "declaring", "%s: declaring the next set", said)
 		if p.Strict && p.Budget >= p.protection(next) {
 			plan.Target = p.target(next)
 		}
 	}
-	if declared && p.standing != nil && !p.isInForce(next) {
-		plan.Message += fmt.Sprintf(". Until then the set of %d validators that was declared before may come into force", len(p.standing.Validators))
+	if p.standing != nil {
+		plan.Message += fmt.Sprintf(". Until then the set of %d validators that was declared before may come into force",
+			len(p.standing.Validators))
 	}
 }
 
@@ -245,81 +250,6 @@ func (p *change) rolls(next nextSet) (string, bool) {
 		return d.Message, flight == nil || !slices.Contains(next.leaving, flight.Name)
 	}
 	return "", false
-}
-
-// together are the names of all validators that are in the present set, in a set that was declared
-// to follow it, or in the next one if that is declared now.
-func (p *change) together(next nextSet) map[string]bool {
-	names := map[string]bool{}
-	add := func(validators []chain.NamedValidator) {
-		for _, v := range validators {
-			names[v.Name] = true
-		}
-	}
-	add(p.Set.Validators)
-	add(next.validators)
-	if p.standing != nil {
-		add(p.standing.Validators)
-	}
-	for _, s := range p.standings {
-		if p.isNamed(s) {
-			names[s.Name] = true
-		}
-	}
-	return names
-}
-
-// protection is the budget under which neither the present set nor the next one can lose its quorum
-// to evictions: of all their validators together, only as many may be evicted as each can do
-// without.
-func (p *change) protection(next nextSet) int {
-	spare := min(len(p.Set.Validators)-p.Set.Threshold, p.Validators-p.Threshold)
-	if t := p.standing; t != nil {
-		spare = min(spare, len(t.Validators)-int(t.Threshold))
-	}
-	together := p.together(next)
-	return len(together) - spare + p.readyBesides(func(s Standing) bool { return together[s.Name] })
-}
-
-// readyBesides is the number of other validators whose pods are ready. The pod of one that has left
-// is ready for a few seconds more, and would be counted in place of one that votes.
-func (p *change) readyBesides(are func(Standing) bool) int {
-	n := 0
-	for _, s := range p.standings {
-		if s.Pod != nil && s.Pod.Ready && !are(s) {
-			n++
-		}
-	}
-	return n
-}
-
-// budget is the minAvailable that should stand. When the set has changed, it stays until the new
-// set has its quorum. While a set is declared it never falls, because an earlier target of the
-// generation may come into force still; and it rises by the newcomers that no target named before,
-// so that no more validators may be evicted than before. Nor does it fall while newcomers have
-// merely not been looked at for long enough: an operator that is killed again and again would raise
-// and lower it for ever.
-func (p *change) budget(plan SetPlan, next nextSet, declared bool) (least int, strict bool) {
-	t := p.Set.Threshold
-	switch {
-	case declared && plan.Action == Declare:
-		fresh := 0
-		for _, s := range next.newcomers {
-			if !p.isNamed(*s) {
-				fresh++
-			}
-		}
-		return min(len(p.standings), max(p.protection(next), p.Budget+fresh)), true
-	case declared:
-		return max(p.protection(p.ofTarget(cmp.Or(p.standing, &chain.Target{}))), p.Budget), true
-	case plan.Action == Declare:
-		return p.protection(next), true
-	case p.standings.CaughtUp() < t && p.Strict:
-		return max(p.Budget, t), true
-	case p.Strict && plan.Action == WaitForNewcomers && p.Budget == p.protection(next) && p.fit(next):
-		return p.Budget, true
-	}
-	return t + p.readyBesides(func(s Standing) bool { return s.InSet }), false
 }
 
 // checkpoint is the one that should stand in the peers file. It never goes back.

@@ -8,7 +8,7 @@ import (
 // summary says what changes: numbers, and names.
 func (p *change) summary(next nextSet) string {
 	text := fmt.Sprintf("threshold %d of %d validators becomes %d of %d", p.Set.Threshold, len(p.Set.Validators), p.Threshold, p.Validators)
-	var joining []string
+	joining := make([]string, 0, len(next.newcomers)+next.missing)
 	for _, s := range next.newcomers {
 		joining = append(joining, s.Name)
 	}
@@ -54,7 +54,7 @@ func (p *change) unready(next nextSet) (text string, stuck bool) {
 }
 
 // ordering says how far a declared set is on its way into a block, by the nodes' own word.
-func (p *change) ordering(next nextSet) (message, brief string, stuck bool) {
+func (p *change) ordering(plan *SetPlan, next nextSet) {
 	hash := p.standing.Next(uint32(p.Set.Delta.Milliseconds())).Hash()
 	endorsed, linked := 0, 0
 	var late, refused []string
@@ -73,20 +73,20 @@ func (p *change) ordering(next nextSet) (message, brief string, stuck bool) {
 			}
 		}
 	}
-	votes := p.standings.CaughtUp()
-	message = fmt.Sprintf("%s: the next set is declared; %d of %d validators endorse it, and %d must; %d of its members are linked, and %d must be",
-		p.summary(next), endorsed, len(p.Set.Validators), p.Set.Threshold, linked, p.Threshold)
-	brief = fmt.Sprintf("endorsed %d/%d", endorsed, p.Set.Threshold)
+	t, votes := p.Set.Threshold, p.standings.CaughtUp()
+	plan.say(WaitForBlock, votes < t || len(refused) > 0, fmt.Sprintf("endorsed %d/%d", endorsed, t),
+		"%s: the next set is declared; %d of %d validators endorse it, and %d must; %d of its members are linked, and %d must be",
+		p.summary(next), endorsed, len(p.Set.Validators), t, linked, p.Threshold)
 	if len(refused) > 0 {
-		message += ". Not endorsed by " + few(refused)
+		plan.Message += ". Not endorsed by " + few(refused)
 	}
 	if len(late) > 0 {
-		message += ". Their nodes have not read it yet, which may take two minutes: " + few(late)
+		plan.Message += ". Their nodes have not read it yet, which may take two minutes: " + few(late)
 	}
-	if votes < p.Set.Threshold {
-		message += fmt.Sprintf(". No change is possible until %d more validators vote: %s. Bring them back", p.Set.Threshold-votes, p.standings.Missing(""))
+	if votes < t {
+		plan.Message += fmt.Sprintf(". No change is possible until %d more validators vote: %s. Bring them back",
+			t-votes, p.standings.Missing(""))
 	}
-	return message, brief, votes < p.Set.Threshold || len(refused) > 0
 }
 
 // few joins the first few texts by commas.

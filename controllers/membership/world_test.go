@@ -330,7 +330,7 @@ func (w *world) writeFile(n Network, plan SetPlan, drops map[string]Leaver, vers
 		spent := drop && drops[m.Name].Spent
 		if before, entry := w.file.named[m.Name]; entry && (!drop || spent) {
 			named[m.Name] = before
-		} else if !drop && !m.Retired && !(m.StatefulSet.Exists && !w.inSet(m.Name)) {
+		} else if !drop && !m.Retired && (!m.StatefulSet.Exists || w.inSet(m.Name)) {
 			named[m.Name] = 0
 		}
 	}

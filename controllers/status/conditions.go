@@ -171,8 +171,8 @@ func (v view) lacking() verdict {
 // wasAvailable says whether the network had a quorum before, by the conditions that it has.
 func (v view) wasAvailable() bool {
 	c := meta.FindStatusCondition(v.Old.Conditions, v1alpha1.ConditionAvailable)
-	return c != nil && (c.Status == metav1.ConditionTrue || slices.Contains([]string{QuorumLost, SynchronyLost, SubmissionsRefused}, c.Reason) ||
-		c.Reason == Starting && v.Old.SetGeneration > 0)
+	return c != nil && (c.Status == metav1.ConditionTrue || c.Reason == Starting && v.Old.SetGeneration > 0 ||
+		slices.Contains([]string{QuorumLost, SynchronyLost, SubmissionsRefused}, c.Reason))
 }
 
 // entered is the number of validators that count, with those of a set that has just changed whose

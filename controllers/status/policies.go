@@ -197,7 +197,8 @@ func notAnswering(v view) (reason, message string, violated bool) {
 // another reason than room for messages.
 func notReady(v view) (reason, message string, violated bool) {
 	return v.members(NotReady, func(s membership.Standing) string {
-		if !v.counted(s) || s.Pod == nil || s.Pod.Ready || s.Back || s.Pod.Waiting != "" || s.Pod.Since.IsZero() || v.Now.Sub(s.Pod.Since) < startTime {
+		if !v.counted(s) || s.Pod == nil || s.Pod.Ready || s.Back || s.Pod.Waiting != "" || s.Pod.Since.IsZero() ||
+			v.Now.Sub(s.Pod.Since) < startTime {
 			return ""
 		}
 		return s.Why
