@@ -115,7 +115,8 @@ func (v *Voter) setTimer(a consensus.SetTimer) {
 	}
 	key := consensus.Timer{Kind: a.Timer.Kind}
 	after := a.After
-	fire := func() { v.Post(consensus.TimerFired{Timer: a.Timer}) }
+	fired := ofCore{consensus.TimerFired{Timer: a.Timer}, v.core}
+	fire := func() { v.Post(fired) }
 	switch a.Timer.Kind {
 	case consensus.WaitTimer:
 		key = a.Timer
@@ -123,7 +124,7 @@ func (v *Voter) setTimer(a consensus.SetTimer) {
 	case consensus.SettleTimer:
 		began := time.Now()
 		after += time.Millisecond // more than the core asked for
-		fire = func() { v.synchrony.endWait(a.Timer, began) }
+		fire = func() { v.synchrony.endWait(fired, began) }
 		v.cfg.Metrics.Waits.Inc()
 	}
 	if t := v.timers[key]; t != nil {

@@ -1,6 +1,7 @@
 package voter
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -230,6 +231,37 @@ func TestNothingIsSignedUpToTheCheckpoint(t *testing.T) {
 				t.Errorf("late %v: %q, the checkpoint is at height 3", late, entries)
 			}
 			r.checkpoint.Store(&chain.Checkpoint{})
+		}
+	})
+}
+
+// A checkpoint that was a mistake is taken back in the peers file, and the validator votes again
+// without a restart.
+//
+// Promise 71.
+func TestACheckpointThatIsTakenBackSilencesNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, late := range []bool{false, true} {
+			r := newRoom(t, 1, 1, 0)
+			r.start(t, r.votes, 0)
+			if late {
+				r.submit(t, "one")
+				if err := r.cfg.Ledger.Wait(t.Context(), 1); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.checkpoint.Store(&chain.Checkpoint{Height: 1 << 40})
+			r.CheckpointMoved()
+			synctest.Wait()
+			before := r.cfg.Ledger.Height()
+			r.checkpoint.Store(&chain.Checkpoint{})
+			r.CheckpointMoved()
+			r.submit(t, "two")
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			if err := r.cfg.Ledger.Wait(ctx, before+1); err != nil {
+				t.Errorf("late %v: no block above height %d after the checkpoint was taken back: %v", late, before, err)
+			}
+			cancel()
 		}
 	})
 }

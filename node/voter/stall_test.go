@@ -157,3 +157,28 @@ func TestALossThatAPongTellsOfMakesTheNodeAbstain(t *testing.T) {
 		}
 	}
 }
+
+// A voter that gets a vote store, or another checkpoint, makes another core. The end of a wait that
+// the first one began says nothing about the wait of the second.
+//
+// Promise 1.
+func TestTheEndOfAWaitIsForTheCoreThatBeganIt(t *testing.T) {
+	r := newRoom(t, 1, 1, time.Minute)
+	var cores []*consensus.Core
+	for range 2 {
+		if err := r.Start(r.votes, 0); err != nil {
+			t.Fatal(err)
+		}
+		cores = append(cores, r.core)
+	}
+	r.core.Step(consensus.Health{OK: true})
+	over := consensus.TimerFired{Timer: consensus.Timer{Kind: consensus.SettleTimer, Height: 1, Round: 1}}
+	for i, core := range cores {
+		if err := r.step(queued{ofCore{over, core}, time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		if settled := r.core.Settled(); settled != (i == 1) {
+			t.Errorf("after the end of the wait of core %d: settled %v", i, settled)
+		}
+	}
+}

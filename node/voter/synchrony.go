@@ -68,7 +68,8 @@ func (p *pulse) good() bool { return !p.goodSince.IsZero() }
 
 // fence is the end of a wait: it is over when the validators that were pinged have answered.
 type fence struct {
-	timer consensus.Timer
+	// over tells the core that asked for the wait.
+	over consensus.Event
 	// set is that of the open height when the time of the wait was over.
 	set      *chain.ValidatorSet
 	began    time.Time
@@ -281,7 +282,7 @@ func (s *synchrony) pong(from chain.PublicKey, number, lost uint64) {
 // endWait begins the end of a wait whose time is over. The core learns of the end behind everything
 // that the validators said before. If t of them do not answer within Delta, this node was not
 // healthy.
-func (s *synchrony) endWait(timer consensus.Timer, began time.Time) {
+func (s *synchrony) endWait(over consensus.Event, began time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.late() {
@@ -290,7 +291,7 @@ func (s *synchrony) endWait(timer consensus.Timer, began time.Time) {
 	}
 	s.number++
 	number := s.number
-	f := &fence{timer: timer, set: s.set.Load(), began: began, waiting: map[chain.PublicKey]bool{}}
+	f := &fence{over: over, set: s.set.Load(), began: began, waiting: map[chain.PublicKey]bool{}}
 	s.fences[number] = f
 	for to := range s.links {
 		if f.set.Index(to) >= 0 {
@@ -336,7 +337,7 @@ func (s *synchrony) open(number uint64, f *fence) {
 		s.report()
 		return
 	}
-	s.post(consensus.TimerFired{Timer: f.timer})
+	s.post(f.over)
 }
 
 // resendPeriod is Delta, T_retry on a chain without the wait: there a node asks at the first height

@@ -45,6 +45,8 @@ type Voter struct {
 	// The fields from here to pool belong to Run's goroutine.
 	core  *consensus.Core
 	votes Votes // nil while this node may not vote
+	// from is the height from which the core votes.
+	from uint64
 	// timers are those of the height, by kind; synchrony waits have one for each round.
 	timers map[consensus.Timer]*time.Timer
 	// deciding ends when the height does, and with it the checks and fetches for it.
@@ -66,6 +68,13 @@ type Voter struct {
 type queued struct {
 	event consensus.Event
 	since time.Time
+}
+
+// ofCore is an event for the core that asked for it. Another core, which Start has made since, must
+// not take the end of an older wait for that of its own.
+type ofCore struct {
+	consensus.Event
+	core *consensus.Core
 }
 
 // rejoined is a new vote store and the first height at which this validator may vote.
@@ -177,8 +186,9 @@ func (v *Voter) VoteAgain(ctx context.Context, votes Votes, first uint64) {
 func (v *Voter) Start(votes Votes, voteFrom uint64) error {
 	v.voteFrom.Store(voteFrom)
 	p := v.cfg.Genesis.Parameters
+	v.from = max(voteFrom, v.cfg.Checkpoint().Height+1)
 	cfg := consensus.Config{
-		ChainID: v.cfg.Genesis.ChainID, PublicKey: v.self, VoteFrom: max(voteFrom, v.cfg.Checkpoint().Height+1),
+		ChainID: v.cfg.Genesis.ChainID, PublicKey: v.self, VoteFrom: v.from,
 		RoundTimeout:     time.Duration(p.RoundTimeoutMS) * time.Millisecond,
 		MaxRoundTimeout:  time.Duration(p.MaxRoundTimeoutMS) * time.Millisecond,
 		MinBlockInterval: time.Duration(p.MinBlockIntervalMS) * time.Millisecond,
@@ -233,7 +243,8 @@ func (v *Voter) Run(ctx context.Context) error {
 		case r := <-v.again:
 			err = v.Start(r.votes, r.first)
 		case <-v.moved:
-			if v.cfg.Checkpoint().Height >= v.height {
+			// A checkpoint that was a mistake is taken back, and must not silence this node for ever.
+			if from := max(v.VotesFrom(), v.cfg.Checkpoint().Height+1); from != v.from && max(from, v.from) > v.height {
 				err = v.Start(v.votes, v.VotesFrom())
 			}
 		case <-v.cfg.Pool.Ready():
@@ -265,11 +276,13 @@ func (v *Voter) step(q queued) error {
 		if v.synchrony.breached() {
 			actions = append(actions, v.core.Step(consensus.Health{})...)
 		}
-		v.logEvent(q.event)
-		next := v.core.Step(q.event)
-		actions = append(actions, next...)
-		if commits(next) {
-			break
+		if event := v.addressed(q.event); event != nil {
+			v.logEvent(event)
+			next := v.core.Step(event)
+			actions = append(actions, next...)
+			if commits(next) {
+				break
+			}
 		}
 		select {
 		case q = <-v.events:
@@ -279,6 +292,17 @@ func (v *Voter) step(q queued) error {
 		break
 	}
 	return v.execute(actions)
+}
+
+// addressed returns the event, or nil if it was for a core that is no more.
+func (v *Voter) addressed(e consensus.Event) consensus.Event {
+	if own, ok := e.(ofCore); ok {
+		if own.core != v.core {
+			return nil
+		}
+		return own.Event
+	}
+	return e
 }
 
 // startHeight lets the core decide the height above the last final block.
