@@ -221,6 +221,10 @@ func (n *Node) apply(f *chain.FinalBlock, ids []chain.Hash, justification []*cha
 	n.commitments.Advance()
 	n.guests.Advance()
 	n.target.Advance()
+	if f.Change != nil {
+		n.log.Info("the validator set has changed", "height", f.Header.Height, "generation", f.Change.Next.Generation,
+			"validators", len(f.Change.Next.Validators), "threshold", f.Change.Next.Threshold, "role", n.backend.role())
+	}
 	n.metrics.Final(f, tip.Seen)
 	return nil
 }

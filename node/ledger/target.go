@@ -1,10 +1,15 @@
 package ledger
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/diseq/diseq/node/chain"
 )
+
+// ErrInForce is wrapped by the error about a target that the open set has come from.
+var ErrInForce = errors.New("it is in force")
 
 // CheckTarget returns the set that a target asks for. It fails if that set cannot follow the open
 // one: an endorsement of it would be wasted.
@@ -13,8 +18,10 @@ func (s *Sets) CheckTarget(t *chain.Target) (*chain.NextSet, error) {
 	defer s.mu.RUnlock()
 	open := s.eras[len(s.eras)-1]
 	switch current := open.set.Generation; {
+	case t.Follows < current && t.Follows+1 == current && t.Threshold == open.set.Threshold && slices.Equal(t.Validators, open.named.Validators):
+		return nil, fmt.Errorf("%w since height %d, as generation %d", ErrInForce, open.first, current)
 	case t.Follows < current:
-		return nil, fmt.Errorf("it follows generation %d, and generation %d is in force: it was ordered, or is an old one", t.Follows, current)
+		return nil, fmt.Errorf("it follows generation %d, and generation %d is in force: it is an old one", t.Follows, current)
 	case t.Follows > current:
 		return nil, fmt.Errorf("it follows generation %d, and generation %d is in force here", t.Follows, current)
 	}

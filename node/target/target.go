@@ -15,6 +15,7 @@ package target
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -169,7 +170,11 @@ func (f *Follower) follow() *chain.ValidatorSet {
 	f.next, f.problem = f.judge()
 	if f.problem != nil {
 		f.next = nil
-		f.cfg.Logger.Warn("the declared target is ignored", "follows", f.declared.Follows, "generation", f.generation, "err", f.problem)
+		log := f.cfg.Logger.Warn
+		if errors.Is(f.problem, ledger.ErrInForce) {
+			log = f.cfg.Logger.Info
+		}
+		log("the declared target is ignored", "follows", f.declared.Follows, "generation", f.generation, "err", f.problem)
 		return set
 	}
 	f.hash = f.next.Hash()
