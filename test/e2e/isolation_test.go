@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -174,4 +176,21 @@ func (n *Network) reaches(t *testing.T, address string, port int) (reached bool,
 	printed, ok := n.runPod(t, pod)
 	cut := strings.Contains(printed, "timeout") || strings.Contains(printed, "deadline exceeded") || strings.Contains(printed, "refused") || strings.Contains(printed, "unreachable")
 	return ok || !cut, printed
+}
+
+// awaitReason waits until a condition has a reason.
+func (n *Network) awaitReason(condition, reason string) {
+	n.tb.Helper()
+	Eventually(n.tb, soon, fmt.Sprintf("%s: %s has reason %s", n.Name, condition, reason), func(ctx context.Context) error {
+		d, err := n.Resource(ctx)
+		if err != nil {
+			return err
+		}
+		c := meta.FindStatusCondition(d.Status.Conditions, condition)
+		if c == nil || c.Reason != reason || c.Status != metav1.ConditionFalse {
+			return errors.New(conditions(d))
+		}
+		n.tb.Logf("        %s", c.Message)
+		return nil
+	})
 }

@@ -28,7 +28,21 @@ type Network struct {
 	Namespace, Name string
 	Validators      int
 
-	tb testing.TB
+	// members are the serial numbers of the validators in force after the set has changed.
+	members []int
+	tb      testing.TB
+}
+
+// serials are the serial numbers of the validators.
+func (n *Network) serials() []int {
+	if n.members != nil {
+		return n.members
+	}
+	all := make([]int, n.Validators)
+	for k := range all {
+		all[k] = k
+	}
+	return all
 }
 
 // Network returns a network of a namespace, before it is applied.
@@ -129,7 +143,7 @@ func (n *Network) AwaitConverged() {
 		if !ready {
 			return fmt.Errorf("%d of %d ready, %s", d.Status.ReadyValidators, n.Validators, conditions(d))
 		}
-		for k := range n.Validators {
+		for _, k := range n.serials() {
 			pod, err := n.Pod(ctx, k)
 			if err != nil {
 				return err

@@ -21,6 +21,8 @@ type Oracle struct {
 	network  *Network
 	genesis  *chain.Genesis
 	stopRead func()
+	// Follow reads the blocks of one more validator, which has just joined.
+	Follow func(k int)
 }
 
 // Watch reads the blocks of all validators as they become final until the test ends, and fails it
@@ -30,8 +32,9 @@ func (n *Network) Watch() *Oracle {
 	o := &Oracle{History: oracle.New(g, nil), network: n, genesis: g}
 	ctx, cancel := context.WithCancel(context.Background())
 	var reading sync.WaitGroup
-	for k := range n.Validators {
-		reading.Go(func() { o.follow(ctx, k) })
+	o.Follow = func(k int) { reading.Go(func() { o.follow(ctx, k) }) }
+	for _, k := range n.serials() {
+		o.Follow(k)
 	}
 	o.stopRead = sync.OnceFunc(func() {
 		cancel()
@@ -117,7 +120,7 @@ func (o *Oracle) Check(tb testing.TB, ledgers ...*Ledger) {
 		return err
 	})
 	o.Tip(highest, height)
-	for k := range n.Validators {
+	for _, k := range n.serials() {
 		next, held := uint64(1), []chain.Evidence(nil)
 		// A validator that does not answer is asked again. An answer is compared at once.
 		Eventually(tb, soon, n.PodName(k)+" shows all its blocks again", func(ctx context.Context) (err error) {
@@ -150,7 +153,7 @@ func (o *Oracle) Check(tb testing.TB, ledgers ...*Ledger) {
 	order := o.Audit(height, books...)
 	if broken := o.Report(tb); broken == 0 {
 		tb.Logf("        %s: %d heights, the same on each of %d nodes; %d messages accepted, all final, once; %d messages final",
-			n.Name, height, n.Validators, accepted, len(order.Positions))
+			n.Name, height, len(n.serials()), accepted, len(order.Positions))
 	}
 }
 
@@ -158,15 +161,15 @@ func (o *Oracle) Check(tb testing.TB, ledgers ...*Ledger) {
 // yet.
 func (n *Network) settled(ctx context.Context) (uint64, error) {
 	var height uint64
-	for k := range n.Validators {
+	for i, k := range n.serials() {
 		s, err := n.Node(k).Status(ctx)
 		switch {
 		case err != nil:
 			return 0, fmt.Errorf("%s: %w", n.PodName(k), err)
 		case s.Pool.Messages > 0:
 			return 0, fmt.Errorf("%s is at height %d with %d messages pending", n.PodName(k), s.Height, s.Pool.Messages)
-		case k > 0 && s.Height != height:
-			return 0, fmt.Errorf("%s is at height %d, %s at %d", n.PodName(k), s.Height, n.PodName(0), height)
+		case i > 0 && s.Height != height:
+			return 0, fmt.Errorf("%s is at height %d, %s at %d", n.PodName(k), s.Height, n.PodName(n.serials()[0]), height)
 		}
 		height = s.Height
 	}
@@ -179,7 +182,7 @@ func (n *Network) settled(ctx context.Context) (uint64, error) {
 func (o *Oracle) Receipt(tb testing.TB, want *chain.Receipt) {
 	tb.Helper()
 	n := o.network
-	for k := range n.Validators {
+	for _, k := range n.serials() {
 		var got *chain.Receipt
 		var err error
 		Eventually(tb, soon, n.PodName(k)+" has the receipt", func(ctx context.Context) error {

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 
@@ -34,17 +33,6 @@ func TestADeletedNetworkLeavesItsChainBehindAndIsResumed(t *testing.T) {
 	if now := n.MustGenesis().Hash(); now != genesis.Hash() {
 		t.Errorf("the genesis document was %v, it is %v", genesis.Hash(), now)
 	}
-
-	t.Run("not by a network of another size", func(t *testing.T) {
-		other := n.For(t)
-		other.Apply(other.Spec(func(s *v1alpha1.DiseqNetworkSpec) { s.Validators = 4 }))
-		other.awaitReason(v1alpha1.ConditionAvailable, "RetainedSetMismatch")
-		var sets appsv1.StatefulSetList
-		must(t, n.List(t.Context(), &sets, ctrl.InNamespace(n.Namespace)))
-		if len(sets.Items) > 0 {
-			t.Errorf("%d StatefulSets were made", len(sets.Items))
-		}
-	})
 
 	n.Apply(n.Spec())
 	n.AwaitAvailable()
@@ -103,23 +91,6 @@ func (n *Network) none(ctx context.Context, kinds ...ctrl.ObjectList) error {
 		}
 	}
 	return nil
-}
-
-// awaitReason waits until a condition has a reason.
-func (n *Network) awaitReason(condition, reason string) {
-	n.tb.Helper()
-	Eventually(n.tb, soon, fmt.Sprintf("%s: %s has reason %s", n.Name, condition, reason), func(ctx context.Context) error {
-		d, err := n.Resource(ctx)
-		if err != nil {
-			return err
-		}
-		c := meta.FindStatusCondition(d.Status.Conditions, condition)
-		if c == nil || c.Reason != reason || c.Status != metav1.ConditionFalse {
-			return errors.New(conditions(d))
-		}
-		n.tb.Logf("        %s", c.Message)
-		return nil
-	})
 }
 
 func (n *Network) volumes() (out []metav1.ObjectMeta) {
