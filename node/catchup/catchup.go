@@ -182,8 +182,8 @@ func (c *Catchup) Hint(height uint64, from chain.PublicKey) {
 }
 
 // Behind returns by how many heights at least one honest validator of the open height seems to be
-// ahead. A node that is an era behind may know nobody who runs. What a peer claims counts too,
-// while it shows the blocks.
+// ahead. A node that is an era behind may know nobody who runs. The claim of a peer
+// counts too, while the peer shows the blocks.
 func (c *Catchup) Behind() uint64 {
 	set, height := c.cfg.Ledger.Sets().Open(), c.cfg.Ledger.Height()
 	c.mu.Lock()
