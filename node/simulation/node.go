@@ -12,7 +12,7 @@ import (
 // node is a validator's process. Its disk outlives a crash, its core does not.
 type node struct {
 	id int
-	// The validator that the process belongs to. second: it is the second process of a Byzantine one.
+	// The validator that the process belongs to. second: the second process of a Byzantine one.
 	who       *identity
 	second    bool
 	byzantine bool

@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -39,6 +40,7 @@ type Sighting struct {
 	Certificate *chain.Certificate // nil if the block was shown without one
 	// messages is nil until a node shows the block in full.
 	messages []message
+	change   *chain.Change
 }
 
 // message is a final message; own means that a ledger of the test must know it.
@@ -129,7 +131,7 @@ func (h *History) full(by string, first *Sighting, b *client.Block) {
 	if b.Certificate != nil {
 		first.Certificate = &b.Certificate.Certificate
 	}
-	if b.Change != nil {
+	if first.change = b.Change; b.Change != nil {
 		h.meet(b.Change.Next.Validators)
 	}
 	first.messages = make([]message, len(b.Messages))
@@ -171,6 +173,7 @@ func (h *History) Audit(height uint64, ledgers ...*Ledger) *Order {
 	order := &Order{Height: height, Positions: map[chain.Hash]Position{}, Votes: map[string]int{}}
 	parent := h.genesis.Header()
 	parentHash := parent.Hash()
+	set, known := h.genesis.First(), chain.NewIdentities(h.genesis.First())
 	for at := uint64(1); at <= height; at++ {
 		b := h.blocks[at]
 		if b == nil || b.messages == nil {
@@ -186,6 +189,14 @@ func (h *History) Audit(height uint64, ledgers ...*Ledger) *Order {
 			for _, v := range b.Certificate.Votes {
 				order.Votes[h.names[set.Validators[v.Validator].PublicKey]]++
 			}
+		}
+		if b.change != nil {
+			err := errors.Join(b.change.Verify(h.genesis.ChainID, set.Set()), known.Check(set, &b.change.Next))
+			if err != nil {
+				h.note("block %d changes the validator set: %v", at, err)
+			}
+			set = &b.change.Next
+			known.Add(set)
 		}
 		for i, m := range b.messages {
 			place := Position{Height: at, Index: i}

@@ -72,6 +72,39 @@ func TestAnHonestNetworkBreaksNoPromise(t *testing.T) {
 	}
 }
 
+// The set changes three times: to others, to fewer, and to all others. Certificates and receipts
+// are judged by the set of their height.
+func TestAnHonestNetworkChangesItsSet(t *testing.T) {
+	w := newWorld(t)
+	last := chain.Message{Data: []byte("load four")}
+	w.both(w.Change(w.chains[0], 3, 3, 3, 2, 4, 5))
+	w.both(w.Block(w.chains[0]))
+	w.both(w.Change(w.chains[0], 4, 2, 5, 2, 3))
+	w.both(w.Change(w.chains[0], 2, 1, 6))
+	b := w.Block(w.chains[0], last)
+	w.both(b)
+	w.ledger.Accepted(last.ID(), Acceptance{Place: 4})
+	var changes []chain.ValidatorSetChange
+	for _, f := range w.chains[0] {
+		if f.Change != nil {
+			changes = append(changes, chain.ValidatorSetChange{
+				Header: f.Header, Certificate: *Shown(f).Certificate, Next: *f.Change.Next.Set(),
+			})
+		}
+	}
+	r, err := chain.NewReceipts(b, changes, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.history.Receipt("v0", r[0], last.ID(), Position{8, 0})
+	if said := w.audit(t); said != "" {
+		t.Error(said)
+	}
+	if order := w.history.Audit(8); order.Votes["v6"] != 1 || order.Votes["v0"] != 4 {
+		t.Errorf("votes %v, want one of v6 and four of v0", order.Votes)
+	}
+}
+
 // Promise 2.
 func TestEveryBrokenPromiseIsNamed(t *testing.T) {
 	extra := chain.Message{Data: []byte("a message by hand")}
@@ -155,6 +188,34 @@ func TestEveryBrokenPromiseIsNamed(t *testing.T) {
 			w.history.Receipt("v0", r[0], r[0].Message.ID, Position{1, 0})
 		}, "it is final at {1 0}"},
 		"evidence": {func(w *world) { w.history.Evidence("v0", make([]chain.Evidence, 1)) }, "holds evidence"},
+		"change without endorsements": {func(w *world) {
+			w.both(w.Change(w.chains[0], 2, 3, 2, 3, 4, 5))
+		}, "block 4 changes the validator set: change with 2 endorsements"},
+		"validator that comes back": {func(w *world) {
+			w.both(w.Change(w.chains[0], 3, 2, 0, 1, 2))
+			w.both(w.Change(w.chains[0], 2, 3, 0, 1, 2, 3))
+		}, "block 5 changes the validator set: validator 3 is named v3"},
+		"votes of those who left": {func(w *world) {
+			w.both(w.Change(w.chains[0], 3, 3, 4, 5, 6, 7))
+			b := w.Block(w.chains[0])
+			w.certifyBy(b, w.Genesis.First(), 3)
+			w.both(b)
+		}, "v0, height 5: "},
+		"fork in a later era": {func(w *world) {
+			w.both(w.Change(w.chains[0], 3, 3, 4, 5, 6, 7))
+			below := w.chains[0]
+			w.chains[0] = append(below[:4:4], w.Block(below, extra))
+			w.chains[1] = append(below[:4:4], w.Block(below))
+		}, "FORK: height 5"},
+		"receipt without its change": {func(w *world) {
+			w.both(w.Change(w.chains[0], 3, 3, 4, 5, 6, 7))
+			b := w.Block(w.chains[0], extra)
+			r, err := chain.NewReceipts(b, nil, 0)
+			if err != nil {
+				panic(err)
+			}
+			w.history.Receipt("v0", r[0], extra.ID(), Position{5, 0})
+		}, "does not verify"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
