@@ -45,7 +45,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-cluster=diseq workers=3 workers_given= no_wait=
+cluster=diseq workers=3 workers_given='' no_wait=''
 while [[ $# -gt 0 ]]; do
 	case $verb:$1 in
 	up:--name | down:--name | load:--name | wait:--name | kubeconfig:--name | run:--name)
