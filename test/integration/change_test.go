@@ -4,9 +4,12 @@ import (
 	"testing"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/diseq/diseq/api/v1alpha1"
 	"github.com/diseq/diseq/test/integration/harness"
 )
 
@@ -159,6 +162,41 @@ func TestKubectlScale(t *testing.T) {
 	if n := typed(t, u).Spec.Validators; n != 5 {
 		t.Errorf("%d validators, want 5", n)
 	}
+}
+
+// A condition that is older than the edit says nothing about it, and kubectl knows that.
+func TestKubectlWaitsForTheEndOfAChangeThatTheOperatorHasNotSeenYet(t *testing.T) {
+	u := written(t, harness.Namespace(t), "demo", "")
+	k := harness.Client(t)
+	if err := k.Create(t.Context(), u); err != nil {
+		t.Fatal(err)
+	}
+	report := func(changing metav1.ConditionStatus) {
+		t.Helper()
+		if err := k.Get(t.Context(), client.ObjectKeyFromObject(u), u); err != nil {
+			t.Fatal(err)
+		}
+		n := typed(t, u)
+		meta.SetStatusCondition(&n.Status.Conditions, metav1.Condition{
+			Type: v1alpha1.ConditionMembershipChanging, Status: changing, Reason: "Test", ObservedGeneration: n.Generation})
+		if err := k.Status().Update(t.Context(), n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wait := func() error {
+		_, err := harness.Kubectl(t, "wait", "--for=condition=MembershipChanging=False", "dsq/demo", "--namespace", u.GetNamespace(), "--timeout=0")
+		return err
+	}
+	report(metav1.ConditionFalse)
+	expect(t, wait(), "")
+	if _, err := harness.Kubectl(t, "scale", "dsq", "demo", "--namespace", u.GetNamespace(), "--replicas", "7"); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, wait(), "condition not met")
+	report(metav1.ConditionTrue)
+	expect(t, wait(), "condition not met")
+	report(metav1.ConditionFalse)
+	expect(t, wait(), "")
 }
 
 func TestTheScaleSubresourceShowsTheStatus(t *testing.T) {
