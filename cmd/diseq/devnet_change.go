@@ -432,8 +432,7 @@ func (r *reshape) part(ctx context.Context, before, next *chain.NextSet, height 
 		}
 		for _, v := range leavers {
 			switch s := all[v.Name]; {
-			case s == nil: // it is down
-			case s.Pool.HeldMessages == nil: // it does not know yet that it has left
+			case s == nil, s.Pool.HeldMessages == nil: // it is down, or does not know yet that it has left
 				unknown++
 			default:
 				held += *s.Pool.HeldMessages

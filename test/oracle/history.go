@@ -105,6 +105,7 @@ func (h *History) Show(by string, b *client.Block) {
 	case first == nil:
 		first = &Sighting{Header: b.Header, Hash: hash, By: by, At: time.Now()}
 		h.blocks[height] = first
+		h.change(by, b)
 	case first.Hash != hash:
 		h.note("FORK: height %d is %v for %s, it was %v for %s", height, hash, by, first.Hash, first.By)
 		return
@@ -114,6 +115,19 @@ func (h *History) Show(by string, b *client.Block) {
 	}
 	close(h.news)
 	h.news = make(chan struct{})
+}
+
+// change follows a change of the validator set, also in a block that is shown without its messages:
+// the blocks above are of the new set.
+func (h *History) change(by string, b *client.Block) {
+	if b.Change == nil || b.Certificate == nil {
+		return
+	}
+	final := chain.FinalChange{Header: b.Header, Certificate: *b.Certificate, Next: b.Change.Next, Endorsements: b.Change.Endorsements}
+	if err := h.eras.FollowFinal(final); err != nil {
+		h.note("%s, change at height %d: %v", by, b.Header.Height, err)
+	}
+	h.meet(b.Change.Next.Validators)
 }
 
 // full takes a showing with all messages.
@@ -131,9 +145,7 @@ func (h *History) full(by string, first *Sighting, b *client.Block) {
 	if b.Certificate != nil {
 		first.Certificate = &b.Certificate.Certificate
 	}
-	if first.change = b.Change; b.Change != nil {
-		h.meet(b.Change.Next.Validators)
-	}
+	first.change = b.Change
 	first.messages = make([]message, len(b.Messages))
 	for i, m := range b.Messages {
 		first.messages[i] = message{id: m.ID, own: h.own(m.Data)}

@@ -8,6 +8,7 @@
 package processes
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -58,3 +59,6 @@ func finalize(t *testing.T, n *system.Node, message string) {
 		return err
 	})
 }
+
+// errNotYet says that a condition does not hold yet.
+var errNotYet = errors.New("not yet")

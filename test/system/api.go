@@ -26,6 +26,9 @@ type Status struct {
 	// CaughtUp and StorageLow distinguish the two reasons for not being ready.
 	CaughtUp   bool `json:"caught_up"`
 	StorageLow bool `json:"storage_low"`
+	// Generation and Validators are of the set at the next height.
+	Generation uint32
+	Validators int
 	Peers      []struct {
 		Name      string
 		Connected bool

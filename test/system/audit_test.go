@@ -30,7 +30,7 @@ func newLies(t *testing.T) *lies {
 	f := oracle.NewForge(t)
 	l := &lies{
 		Forge: f, t: t, ledger: &Ledger{Ledger: oracle.NewLedger()},
-		history: &History{oracle.New(f.Genesis, ofLoad)}, receipt: func(*chain.Receipt) {},
+		history: &History{History: oracle.New(f.Genesis, ofLoad)}, receipt: func(*chain.Receipt) {},
 	}
 	for place, text := range []string{"load one", "load two", "load three"} {
 		m := chain.Message{Data: []byte(text)}

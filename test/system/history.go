@@ -11,21 +11,31 @@ import (
 )
 
 // History follows what the nodes show as final while a test runs.
-type History struct{ *oracle.History }
+type History struct {
+	*oracle.History
+	// watch follows one more node until the test ends.
+	watch func(*Node)
+}
 
 // Watch follows the streams of all nodes until the test ends, across their restarts.
 func (n *Network) Watch() *History {
-	h := &History{oracle.New(n.Genesis, ofLoad)}
+	h := &History{History: oracle.New(n.Genesis, ofLoad)}
 	ctx, cancel := context.WithCancel(context.Background())
 	var watching sync.WaitGroup
-	for _, node := range n.Nodes {
-		watching.Go(func() { h.follow(ctx, node) })
-	}
+	h.watch = func(node *Node) { watching.Go(func() { h.follow(ctx, node) }) }
+	h.Watch(n.Nodes...)
 	n.tb.Cleanup(func() {
 		cancel()
 		watching.Wait()
 	})
 	return h
+}
+
+// Watch follows nodes that were added to the network.
+func (h *History) Watch(nodes ...*Node) {
+	for _, node := range nodes {
+		h.watch(node)
+	}
 }
 
 func (h *History) follow(ctx context.Context, node *Node) {

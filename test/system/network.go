@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -97,26 +98,88 @@ func (n *Network) read(started int) {
 	n.Genesis, err = chain.ReadGenesis(f)
 	n.must(err)
 	n.must(f.Close())
-	var listed struct {
-		Nodes []struct {
-			Name, HTTP, Operations, Dir string
-			PID                         int
-		}
-	}
-	b, err := os.ReadFile(filepath.Join(n.Dir, "network.json"))
-	n.must(err)
-	n.must(json.Unmarshal(b, &listed))
-	for i, l := range listed.Nodes {
-		node := &Node{network: n, Index: i, Name: l.Name, URL: url(l.HTTP), Operations: url(l.Operations), Dir: l.Dir}
-		if !filepath.IsAbs(node.Dir) {
-			node.Dir = filepath.Join(n.Dir, node.Dir)
-		}
+	for i, l := range n.listed() {
+		node := n.node(l)
 		if i < started {
 			node.process, err = openProcess(l.PID)
 			n.must(err)
 		}
 		n.Nodes = append(n.Nodes, node)
 	}
+}
+
+// listed is a node as network.json shows it.
+type listed struct {
+	Name, HTTP, Operations, Dir string
+	PID                         int
+}
+
+func (n *Network) listed() []listed {
+	n.tb.Helper()
+	var file struct{ Nodes []listed }
+	b, err := os.ReadFile(filepath.Join(n.Dir, "network.json"))
+	n.must(err)
+	n.must(json.Unmarshal(b, &file))
+	return file.Nodes
+}
+
+func (n *Network) node(l listed) *Node {
+	node := &Node{network: n, Index: len(n.Nodes), Name: l.Name, URL: url(l.HTTP), Operations: url(l.Operations), Dir: l.Dir}
+	if !filepath.IsAbs(node.Dir) {
+		node.Dir = filepath.Join(n.Dir, node.Dir)
+	}
+	return node
+}
+
+// Reshape runs diseq devnet add, remove or replace. The function that it returns reports whether
+// the command has ended; the test fails if it failed.
+func (n *Network) Reshape(args ...string) (ended func() bool) {
+	n.tb.Helper()
+	c := run(n.tb, filepath.Join(n.tb.TempDir(), "reshape.log"), append(append([]string{"devnet"}, args...), "--dir", n.Dir)...)
+	return func() bool {
+		n.tb.Helper()
+		select {
+		case <-c.done:
+		default:
+			return false
+		}
+		if code, _ := c.exit(); code != 0 {
+			n.tb.Fatalf("diseq devnet %v ended with exit code %d:\n%s", args, code, c.tail())
+		}
+		return true
+	}
+}
+
+// Refresh takes in the nodes that were added since, and returns them. Those that have left are no
+// nodes of the network any more; it waits until they are gone.
+func (n *Network) Refresh() (added []*Node) {
+	n.tb.Helper()
+	here := map[string]bool{}
+	for _, l := range n.listed() {
+		here[l.Name] = true
+		if l.PID == 0 || slices.ContainsFunc(n.Nodes, func(node *Node) bool { return node.Name == l.Name }) {
+			continue
+		}
+		node, err := n.node(l), error(nil)
+		node.process, err = openProcess(l.PID)
+		n.must(err)
+		n.Nodes, added = append(n.Nodes, node), append(added, node)
+	}
+	var stay []*Node // a load may hold the list of before
+	for _, node := range n.Nodes {
+		if here[node.Name] {
+			stay = append(stay, node)
+			continue
+		}
+		if node.own != nil { // the network stops those that it started
+			node.Terminate()
+		} else if node.process != nil && !node.process.ended(stopWithin) {
+			n.tb.Fatalf("%s has left and was not stopped within %v", node.Name, stopWithin)
+		}
+		node.forget()
+	}
+	n.Nodes = stay
+	return added
 }
 
 // url makes an address that may be bare host:port an URL.
@@ -164,6 +227,19 @@ func (n *Network) Kill(nodes ...*Node) {
 		}
 		node.forget()
 	}
+}
+
+// KillIfRunning is Kill for a node that may be ending by itself; it reports whether the node was
+// killed.
+func (n *Node) KillIfRunning() bool {
+	if n.process == nil || n.process.ended(0) || n.process.signal(unix.SIGKILL) != nil {
+		return false
+	}
+	if !n.process.ended(deadWithin) {
+		n.network.tb.Fatalf("%s did not end within %v of SIGKILL", n.Name, deadWithin)
+	}
+	n.forget()
+	return true
 }
 
 // AllowEvidence tells audits that this test made a validator equivocate.

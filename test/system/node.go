@@ -71,6 +71,9 @@ func (n *Node) Ended() (output string, code int, ended bool) {
 	return output, code, true
 }
 
+// Running reports whether the node runs, as far as this test knows.
+func (n *Node) Running() bool { return n.process != nil }
+
 // Kill ends the node with SIGKILL and returns when it is gone.
 func (n *Node) Kill() {
 	n.network.tb.Helper()
