@@ -179,6 +179,7 @@ func TestPlanSet(t *testing.T) {
 
 		// target
 		{"first the budget", healthy(4, 3, wants(7, 4), newcomers(3)), "Declare; budget 6 strict", ""},
+		{"which has to hold for pods that are not ready", healthy(1, 1, wants(2, 2), newcomers(1), func(n *Network) { n.Budget = 2 }), "Declare; budget 2 strict", ""},
 		{"then the target", healthy(4, 3, wants(7, 4), newcomers(3), budget(6)), "Declare; target 4 of 0 1 2 3 4 5 6 after 0; budget 6 strict", ""},
 		{"it waits for each newcomer", healthy(4, 3, wants(7, 4), newcomers(2), newcomers(1, at(89)), budget(6)), "WaitForNewcomers; budget 3", ""},
 		{"too few of the present set vote", healthy(4, 3, wants(7, 4), newcomers(3), budget(6), of(silent, 0, 1)), "WaitForVotes; budget 6 strict", ""},
