@@ -151,7 +151,9 @@ what_next() {
   echo hello \$(date) | bin/diseq submit --wait --url http://127.0.0.1:18080 -
   bin/diseq tail --from 1 --url http://127.0.0.1:18080
   kubectl delete pod $name-v1-0; kubectl get pods --watch   # it comes back and catches up; the others go on
-  kubectl scale dsq $name --replicas=5                      # not done yet: the conditions say so, and nothing is touched
+  kubectl scale dsq $name --replicas=7                      # three more validators, by a block of the chain, in about 20 s
+  kubectl wait dsq $name --for=condition=MembershipChanging=False --timeout=3m
+  kubectl scale dsq $name --replicas=3                      # four of them leave and are stopped; their volumes are kept
 
   $down
 END

@@ -109,6 +109,7 @@ func TestTheValidatorSetChangesUnderLoad(t *testing.T) {
 	receipts := []*chain.Receipt{n.Finalize("in the first set")}
 	o, l := n.Watch(), n.Write("scale")
 
+	finish := n.load()
 	begun := time.Now()
 	n.scale(o, 7)
 	if took := time.Since(begun); took > growWithin {
@@ -118,6 +119,7 @@ func TestTheValidatorSetChangesUnderLoad(t *testing.T) {
 	n.scale(o, 3)
 	receipts = append(receipts, n.Finalize("by three"))
 	n.gone(3, 4, 5, 6)
+	finish()
 
 	// A policy alone is a change.
 	n.change(o, "threshold policy changed", func() {
@@ -144,6 +146,30 @@ func TestTheValidatorSetChangesUnderLoad(t *testing.T) {
 	for _, r := range receipts {
 		must(t, r.Verify(n.MustGenesis(), 0))
 		o.Receipt(t, r)
+	}
+}
+
+// load puts 500 messages a second on the network, from a pod. finish waits for the end of it, logs
+// the times from submit to final, and fails the test if a message that was accepted is lost.
+func (n *Network) load() (finish func()) {
+	n.tb.Helper()
+	pod := n.clientPod(n.Namespace, n.Name+"-load", "bench", "--url", fmt.Sprintf("http://%s:%d", n.Name, publicPort),
+		"--rate", "500", "--batch", "10", "--duration", "40s")
+	must(n.tb, n.Create(n.tb.Context(), pod))
+	return func() {
+		Eventually(n.tb, soon, pod.Name+" has ended", func(ctx context.Context) error {
+			if err := n.Get(ctx, ctrl.ObjectKeyFromObject(pod), pod); err != nil {
+				return err
+			}
+			if pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
+				return fmt.Errorf("it is %s", pod.Status.Phase)
+			}
+			return nil
+		})
+		n.tb.Logf("        %s", strings.ReplaceAll(strings.TrimSpace(n.log(n.tb.Context(), pod, false)), "\n", "\n        "))
+		if pod.Status.Phase != corev1.PodSucceeded {
+			n.tb.Errorf("the load on %s ended with an error", n.Name)
+		}
 	}
 }
 

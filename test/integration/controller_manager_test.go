@@ -127,8 +127,8 @@ func (c *cluster) wait(name, what string, is func(*v1alpha1.DiseqNetwork) bool) 
 }
 
 // asServiceAccount returns the configuration of a ServiceAccount that may do what
-// config/rbac/role.yaml says, and nothing else.
-func asServiceAccount(t testing.TB, c *cluster) *rest.Config {
+// config/rbac/role.yaml says, with these changes, and nothing else.
+func asServiceAccount(t testing.TB, c *cluster, change ...func(*rbacv1.PolicyRule)) *rest.Config {
 	t.Helper()
 	raw, err := os.ReadFile(harness.Path(t, "config", "rbac", "role.yaml"))
 	if err != nil {
@@ -137,6 +137,11 @@ func asServiceAccount(t testing.TB, c *cluster) *rest.Config {
 	role := &rbacv1.ClusterRole{}
 	if err := yaml.UnmarshalStrict(raw, role); err != nil {
 		t.Fatal(err)
+	}
+	for i := range role.Rules {
+		for _, f := range change {
+			f(&role.Rules[i])
+		}
 	}
 	role.Name = c.namespace + "-operator"
 	binding := &rbacv1.ClusterRoleBinding{
@@ -226,6 +231,49 @@ func TestTheOperatorsRightsSufficeAndSecretsAreNeverListed(t *testing.T) {
 	}
 	if secrets == 0 {
 		t.Error("no Secret was ever got: what is looked for here is not seen at all")
+	}
+}
+
+// A whole change of the set under the operator's own rights: newcomers join, others are stopped,
+// and their accounts and volumes are deleted. An admission policy or a role of one's own may keep
+// the operator from annotating pods: then the set changes all the same.
+//
+// Promise 67.
+func TestTheOperatorsRightsSufficeForAChange(t *testing.T) {
+	for name, without := range map[string]func(*rbacv1.PolicyRule){
+		"all of them": func(*rbacv1.PolicyRule) {},
+		"without patching pods": func(r *rbacv1.PolicyRule) {
+			if slices.Contains(r.Resources, "pods") {
+				r.Verbs = slices.DeleteFunc(r.Verbs, func(verb string) bool { return verb == "patch" })
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t)
+			config := asServiceAccount(t, c, without)
+			seen := &traffic{}
+			config.Wrap(seen.wrap)
+			config.QPS = -1
+			c.apply("demo", withValidators(1), func(n *v1alpha1.DiseqNetwork) { n.Spec.Storage.Retention.OnScaleDown = v1alpha1.DeletePolicy })
+			o := newOperatorOf(t, c, config, nil, prometheus.NewRegistry())
+			o.settle("demo")
+			c.edit("demo", withValidators(2))
+			o.scale("grown", changed)
+			c.edit("demo", withValidators(1))
+			o.scale("shrunk", func(n *v1alpha1.DiseqNetwork) bool {
+				return changed(n) && len(c.names(&corev1.PersistentVolumeClaimList{})) == 1 && len(c.names(&corev1.ServiceAccountList{})) == 1
+			})
+			seen.mu.Lock()
+			defer seen.mu.Unlock()
+			for _, r := range seen.refused {
+				if name == "all of them" || !strings.HasPrefix(r, "PATCH ") || !strings.Contains(r, "/pods/") {
+					t.Errorf("refused: %s", r)
+				}
+			}
+			if (len(seen.refused) == 0) != (name == "all of them") {
+				t.Errorf("%d requests were refused", len(seen.refused))
+			}
+		})
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -172,7 +173,15 @@ func newOperatorReading(t testing.TB, c *cluster, reads func(client.Client) clie
 
 func newOperatorWith(t testing.TB, c *cluster, reads func(client.Client) client.Client, registry *prometheus.Registry) *operator {
 	t.Helper()
-	base, err := client.NewWithWatch(harness.Config(), client.Options{Scheme: harness.Scheme()})
+	return newOperatorOf(t, c, harness.Config(), reads, registry)
+}
+
+// newOperatorOf makes one with the rights of a user.
+func newOperatorOf(
+	t testing.TB, c *cluster, config *rest.Config, reads func(client.Client) client.Client, registry *prometheus.Registry,
+) *operator {
+	t.Helper()
+	base, err := client.NewWithWatch(config, client.Options{Scheme: harness.Scheme()})
 	if err != nil {
 		t.Fatal(err)
 	}

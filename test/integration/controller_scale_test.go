@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -64,7 +65,9 @@ func setNames(n *v1alpha1.DiseqNetwork, phase v1alpha1.MemberPhase) []string {
 func TestANetworkGrowsAndShrinks(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo")
-	o := audited(t, c)
+	registry := prometheus.NewRegistry()
+	o := newOperatorWith(t, c, nil, registry)
+	o.journal.after = func() { c.audit(t.Context()) }
 	o.settle("demo")
 	keys := c.keys()
 
@@ -111,6 +114,16 @@ func TestANetworkGrowsAndShrinks(t *testing.T) {
 	for name, key := range keys {
 		if c.keys()[name] != key {
 			t.Errorf("Secret %s changed", name)
+		}
+	}
+	o.reconcile("demo")
+	got := figures(t, registry, c.namespace, "demo")
+	for name, want := range map[string]float64{
+		"diseq_network_set_generation": 2, "diseq_network_targets_total": 2, "diseq_network_validators_stopped_total": 4,
+		"diseq_network_membership_changing": 0, "diseq_network_validators": 3,
+	} {
+		if got[name] != want {
+			t.Errorf("%s is %v, want %v", name, got[name], want)
 		}
 	}
 	// No name is used twice.
