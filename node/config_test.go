@@ -16,6 +16,7 @@ import (
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/internal/yamlfile"
 	"github.com/diseq/diseq/node/peer"
+	"github.com/diseq/diseq/node/peersfile"
 )
 
 func TestAConfigurationReadsBackAsItWasWritten(t *testing.T) {
@@ -127,6 +128,8 @@ func FuzzLoadPeersTakesOnlyWhatItChecked(f *testing.F) {
 	f.Add([]byte("peers:\n- {name: a, public_key: " + a + ", address: 'a.example:1', vote_store: true}\n- {name: b, public_key: " + b + "}\n"))
 	f.Add([]byte("peers: [{name: a, public_key: " + a + "}, {name: b, public_key: " + a + "}]"))
 	f.Add([]byte("peers: &a [*a]"))
+	f.Add([]byte(`{"peers":[],"target":{"follows":1,"threshold":1,"validators":[{"name":"a","public_key":"` + a + `","vrf_key":"` + b + `"}]},` +
+		`"checkpoint":{"height":9,"hash":"` + a + `"}}`))
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, content []byte) {
 		load := func(content []byte, self chain.PublicKey) ([]peer.Peer, error) {
@@ -142,6 +145,11 @@ func FuzzLoadPeersTakesOnlyWhatItChecked(f *testing.F) {
 				t.Errorf("%d peers and the error %v", len(peers), err)
 			}
 			return
+		}
+		if file, err := peersfile.Read(filepath.Join(dir, "peers")); err != nil {
+			t.Errorf("read again: %v", err)
+		} else if c := file.Checkpoint; c != nil && (c.Height == 0 || c.Hash.IsZero()) || file.Target != nil && len(file.Target.Validators) > chain.MaxValidators {
+			t.Errorf("checkpoint %+v, target %+v", c, file.Target)
 		}
 		file := PeersFile{Peers: []PeerEntry{}} // a missing list is refused
 		keys := map[chain.PublicKey]bool{{}: true}

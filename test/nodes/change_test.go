@@ -221,6 +221,38 @@ func TestLaggardsAndForgetfulNewcomersFindTheirWay(t *testing.T) {
 	})
 }
 
+// One validator hands over to four others, and these to one of them. On a chain with the wait, too.
+//
+// Promise 70.
+func TestOneHandsOverToFourOthersAndFourToOne(t *testing.T) {
+	for _, delta := range []time.Duration{0, 50 * time.Millisecond} {
+		bubble(t, *firstSeed, spec{validators: 1, threshold: 1, observers: 4, delta: delta}, func(w *world) {
+			first, others := w.nodes[0], w.nodes[1:]
+			newcomers(others...)
+			w.start(first)
+			for _, m := range others {
+				w.launch(m)
+			}
+			w.nodes = w.nodes[:1]
+			l := w.newLoad(100 * time.Millisecond)
+			time.Sleep(time.Second)
+			w.declare(0, 3, others...)
+			w.inForce(1, "validator", others...)
+			w.inForce(1, "observer", first)
+			l.end()
+			w.nodes = others
+			l = w.goOn(l, 100*time.Millisecond)
+			time.Sleep(time.Second)
+			w.declare(1, 1, others[2])
+			w.inForce(2, "validator", others[2])
+			time.Sleep(time.Second)
+			w.nodes = w.all
+			height := w.audit(l)
+			w.count(l, height)
+		})
+	}
+}
+
 // An idle network of four grows to five without a restart. The newcomer's vote counts: with one of
 // the old ones dead, it takes all others. Then the dead one leaves, and another one that goes on as
 // an observer.
