@@ -349,8 +349,7 @@ func (p *pass) membership() membership.Network {
 		n.File = membership.File{Target: p.peers.Target, Checkpoint: p.peers.Checkpoint}
 	}
 	if budget, ok := cached[*policyv1.PodDisruptionBudget](p, resources.BudgetName(p.network.Name)); ok {
-		n.Budget = minAvailable(budget)
-		n.Strict = budget.Spec.UnhealthyPodEvictionPolicy != nil && *budget.Spec.UnhealthyPodEvictionPolicy == policyv1.IfHealthyBudget
+		n.Budget, n.Strict = minAvailable(budget), strict(budget)
 	}
 	if p.known {
 		e := p.sets.newest()

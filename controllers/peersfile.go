@@ -164,7 +164,7 @@ func (p *pass) budgetStands(ctx context.Context, target *chain.Target) error {
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("get PodDisruptionBudget %s: %w", resources.BudgetName(p.network.Name), err)
 	}
-	if err != nil || minAvailable(budget) < p.plan.Budget {
+	if err != nil || minAvailable(budget) < p.plan.Budget || p.plan.Strict && !strict(budget) {
 		return fmt.Errorf("%w: the disruption budget does not cover the target yet", errLater)
 	}
 	return nil
@@ -176,6 +176,12 @@ func minAvailable(b *policyv1.PodDisruptionBudget) int {
 		return 0
 	}
 	return b.Spec.MinAvailable.IntValue()
+}
+
+// strict says whether a budget holds for pods that are not ready, too.
+func strict(b *policyv1.PodDisruptionBudget) bool {
+	policy := b.Spec.UnhealthyPodEvictionPolicy
+	return policy != nil && *policy == policyv1.IfHealthyBudget
 }
 
 // touchPods writes the hash of the peers file to each pod that has another one. A kubelet that sees
