@@ -179,10 +179,8 @@ func (v *Voter) follow(f *chain.FinalBlock) error {
 // check that saw a part of the change would call this very block invalid.
 func (v *Voter) apply(f *chain.FinalBlock, ids []chain.Hash, justification []*chain.Certificate) error {
 	v.decided()
-	if c := v.cfg.Checkpoint(); c.Height == f.Header.Height && c.Hash != f.Hash() {
-		return fmt.Errorf("contradiction: block %v is final at height %d, the checkpoint of the peers file names %v there: "+
-			"this node followed another chain. Make sure of the checkpoint. If it is right, keep the data directory and start on an empty one",
-			f.Hash(), c.Height, c.Hash)
+	if err := v.onCheckpoint(f.Header.Height, f.Hash()); err != nil {
+		return err
 	}
 	if err := v.cfg.Apply(f, ids, justification); err != nil {
 		return err
@@ -192,6 +190,18 @@ func (v *Voter) apply(f *chain.FinalBlock, ids []chain.Hash, justification []*ch
 		v.votes.Prune(f.Header.Height)
 	}
 	return nil
+}
+
+// onCheckpoint returns the contradiction if the checkpoint names another block at the height of a
+// final one. It says nothing about the heights below the last final one.
+func (v *Voter) onCheckpoint(height uint64, hash chain.Hash) error {
+	c := v.cfg.Checkpoint()
+	if c.Height == 0 || c.Height != height || c.Hash == hash {
+		return nil
+	}
+	return fmt.Errorf("contradiction: block %v is final at height %d, the checkpoint of the peers file names %v there: "+
+		"this node followed another chain. Make sure of the checkpoint. If it is right, keep the data directory and start on an empty one",
+		hash, height, c.Hash)
 }
 
 // answer sends the finalization of a height long past to a peer that is still deciding it, so that

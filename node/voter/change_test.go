@@ -280,6 +280,41 @@ func TestAChainThatContradictsTheCheckpointEndsTheVoter(t *testing.T) {
 	})
 }
 
+// The peers file may be late: the other chain is at the height of the checkpoint already. The node
+// must not vote above it.
+//
+// Promise 71.
+func TestACheckpointThatTheLastBlockContradictsEndsTheVoter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(t, 1, 1, 0)
+		ended := r.start(t, r.votes, 0)
+		r.submit(t, "one")
+		if err := r.cfg.Ledger.Wait(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		tip := r.cfg.Ledger.Tip()
+		for _, c := range []chain.Checkpoint{{Height: tip.Height(), Hash: tip.Hash}, {Height: tip.Height(), Hash: chain.Hash{1}}} {
+			r.checkpoint.Store(&c)
+			r.CheckpointMoved()
+			synctest.Wait()
+			select {
+			case err := <-ended:
+				if c.Hash == tip.Hash || err == nil || !strings.Contains(err.Error(), "contradiction") {
+					t.Errorf("the voter ends with %v", err)
+				}
+			default:
+				if c.Hash != tip.Hash {
+					t.Error("the voter goes on")
+				}
+			}
+		}
+		if err := r.Start(r.votes, 0); err == nil || !strings.Contains(err.Error(), "contradiction") {
+			t.Errorf("a start: %v", err)
+		}
+	})
+}
+
 // Thieves of old keys can finalize another block at a height that is over. Up to the checkpoint it
 // stops nobody.
 //

@@ -184,6 +184,10 @@ func (v *Voter) VoteAgain(ctx context.Context, votes Votes, first uint64) {
 // Start makes the core from the vote store, which is nil for a node that may not vote, and starts
 // the height above the tip. It is called once, before Run.
 func (v *Voter) Start(votes Votes, voteFrom uint64) error {
+	tip := v.cfg.Ledger.Tip()
+	if err := v.onCheckpoint(tip.Height(), tip.Hash); err != nil {
+		return err
+	}
 	v.voteFrom.Store(voteFrom)
 	p := v.cfg.Genesis.Parameters
 	v.from = max(voteFrom, v.cfg.Checkpoint().Height+1)
@@ -243,10 +247,7 @@ func (v *Voter) Run(ctx context.Context) error {
 		case r := <-v.again:
 			err = v.Start(r.votes, r.first)
 		case <-v.moved:
-			// A checkpoint that was a mistake is taken back, and must not silence this node for ever.
-			if from := max(v.VotesFrom(), v.cfg.Checkpoint().Height+1); from != v.from && max(from, v.from) > v.height {
-				err = v.Start(v.votes, v.VotesFrom())
-			}
+			err = v.checkpointMoved()
 		case <-v.cfg.Pool.Ready():
 			err = v.poolChanged()
 		case <-v.cfg.Changed:
@@ -256,6 +257,19 @@ func (v *Voter) Run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// checkpointMoved makes another core if the one that runs votes from another height than it may. A
+// checkpoint that was a mistake is taken back, and must not silence this node for ever.
+func (v *Voter) checkpointMoved() error {
+	tip := v.cfg.Ledger.Tip()
+	if err := v.onCheckpoint(tip.Height(), tip.Hash); err != nil {
+		return err
+	}
+	if from := max(v.VotesFrom(), v.cfg.Checkpoint().Height+1); from == v.from || max(from, v.from) <= v.height {
+		return nil
+	}
+	return v.Start(v.votes, v.VotesFrom())
 }
 
 // Watch measures this node's health until ctx ends; it returns at once on a chain without the
