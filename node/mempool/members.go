@@ -2,6 +2,7 @@ package mempool
 
 import (
 	"slices"
+	"sync/atomic"
 
 	"github.com/diseq/diseq/node/chain"
 )
@@ -29,19 +30,28 @@ type members struct {
 	// all of them together. carried is what the pool had beyond it when the shares changed.
 	shareBytes, capacity, carried int64
 	shareMessages                 int
+	// limits are what a submission is checked against before it takes the lock.
+	limits atomic.Pointer[limits]
 	// held counts the messages of the entries that are marked so.
 	held int
 }
 
-func newMembers(former []chain.PublicKey) members {
-	m := members{ever: map[chain.PublicKey]bool{}, seat: map[chain.PublicKey]int{}, leavers: map[chain.PublicKey]bool{}}
+// limits are those of this node's submissions.
+type limits struct {
+	member        bool
+	shareBytes    int64
+	shareMessages int
+}
+
+// init names the nodes that were in a set, and are not in the first that SetMembers is called with.
+func (m *members) init(former []chain.PublicKey) {
+	m.ever, m.seat, m.leavers = map[chain.PublicKey]bool{}, map[chain.PublicKey]int{}, map[chain.PublicKey]bool{}
 	for _, key := range former {
 		m.ever[key] = true
 	}
 	for i := range seats {
 		m.free = append(m.free, seats-1-i)
 	}
-	return m
 }
 
 // pushes reports whether the author's batches are taken when they are pushed.
@@ -140,6 +150,7 @@ func (p *Pool) divide() {
 	authors := len(p.seat) + len(p.leavers)
 	p.shareBytes = max(p.cfg.MaxPoolBytes/int64(authors), int64(p.cfg.MaxMessageBytes)+minShareRoom)
 	p.shareMessages = max(p.cfg.MaxPoolMessages/authors, 1)
+	p.limits.Store(&limits{p.member, p.shareBytes, p.shareMessages})
 	p.capacity = max(p.cfg.MaxPoolBytes, p.shareBytes*int64(authors))
 	for key := range p.seat {
 		p.queue(key)

@@ -80,7 +80,6 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 	p := &Pool{
 		cfg:      cfg,
 		public:   chain.PublicKeyOf(cfg.Key),
-		members:  newMembers(cfg.Former),
 		filter:   newFilter(firstLayer, uint64(cfg.MaxFilterBytes)*8),
 		height:   cfg.Height,
 		recent:   map[chain.Hash]standing{},
@@ -94,6 +93,7 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 		ready:    make(chan struct{}, 1),
 		done:     make(chan struct{}),
 	}
+	p.init(cfg.Former)
 	p.SetMembers(cfg.Set)
 	p.metrics = newMetrics(cfg.Registerer, p)
 	if err := p.restore(ctx); err != nil {

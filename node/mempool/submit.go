@@ -56,10 +56,8 @@ func (p *Pool) Submit(ctx context.Context, messages []chain.Message) ([]Result, 
 
 // validate checks messages as far as the limits go, without looking at the pool.
 func (p *Pool) validate(messages []chain.Message) error {
-	p.mu.Lock()
-	member, shareBytes, shareMessages := p.member, p.shareBytes, p.shareMessages
-	p.mu.Unlock()
-	if !member {
+	now := p.limits.Load()
+	if !now.member {
 		return errObserver
 	}
 	if len(messages) == 0 {
@@ -78,9 +76,9 @@ func (p *Pool) validate(messages []chain.Message) error {
 	if len(messages) > MaxSubmitMessages || size > MaxSubmitBytes {
 		return fmt.Errorf("%w: at most %d messages and %d bytes are accepted", ErrTooMany, MaxSubmitMessages, MaxSubmitBytes)
 	}
-	if n := len(messages); n > shareMessages || p.taken(n, size+8*n) > shareBytes {
+	if n := len(messages); n > now.shareMessages || p.taken(n, size+8*n) > now.shareBytes {
 		return fmt.Errorf("%w: it exceeds this node's share of the pool (at most %d messages and %d bytes)",
-			ErrTooMany, shareMessages, shareBytes)
+			ErrTooMany, now.shareMessages, now.shareBytes)
 	}
 	return p.space.check()
 }
@@ -88,10 +86,7 @@ func (p *Pool) validate(messages []chain.Message) error {
 // Accepting returns nil if this node accepts messages while there is room in the pool, else why it
 // does not: [ErrAuthor] on an observer, [ErrStorageLow].
 func (p *Pool) Accepting() error {
-	p.mu.Lock()
-	member := p.member
-	p.mu.Unlock()
-	if !member {
+	if !p.limits.Load().member {
 		return ErrAuthor
 	}
 	return p.space.writable()
