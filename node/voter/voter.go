@@ -156,9 +156,11 @@ func (v *Voter) Health() Health {
 // it has no vote store, 0 if it always could. The checkpoint may hold it back longer.
 func (v *Voter) VotesFrom() uint64 { return v.voteFrom.Load() }
 
-// Block returns a block of the height being decided that this node built or found valid, or nil.
+// Block returns a block of the height being decided that this node built or found valid, or nil. A
+// block that is final here is not one of them: its batches have left the pool, and a peer that has
+// only the block would wait for them instead of catching up.
 func (v *Voter) Block(hash chain.Hash) *chain.Block {
-	if p := v.prepared.get(hash); p != nil {
+	if p := v.prepared.get(hash); p != nil && p.block.Header.Height > v.cfg.Ledger.Height() {
 		return p.block
 	}
 	return nil

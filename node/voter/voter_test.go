@@ -125,3 +125,24 @@ func TestAContradictionEndsTheVoter(t *testing.T) {
 		}
 	})
 }
+
+// A validator that lacks a batch of a final block asks its signers for the block. They have none of
+// the batches any more. If they gave the block all the same, it would not catch up, and would wait
+// for ever when the height above needs its vote.
+//
+// Promise 5.
+func TestAFinalBlockIsNotGivenAsAProposal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(t, 1, 1, 0)
+		r.start(t, r.votes, 0)
+		r.submit(t, "a message")
+		if err := r.cfg.Ledger.Wait(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		tip := r.cfg.Ledger.Tip()
+		if b := r.Block(tip.Hash); b != nil {
+			t.Errorf("block %v at height %d is final, and is given to peers as one that is being decided", tip.Hash, b.Header.Height)
+		}
+	})
+}

@@ -22,21 +22,29 @@ func (w *world) declare(follows, threshold uint32, members ...*member) {
 
 func (w *world) declareIn(path string, follows, threshold uint32, members ...*member) {
 	w.Helper()
+	w.rewrite(path, func(file *node.PeersFile) {
+		file.Target = &chain.Target{Follows: follows, Threshold: threshold}
+		for _, m := range members {
+			file.Target.Validators = append(file.Target.Validators, chain.NamedValidator{Name: m.name, Validator: m.identity.Public()})
+		}
+	})
+	w.note("target of %d members, threshold %d, after generation %d", len(members), threshold, follows)
+}
+
+// rewrite changes a peers file.
+func (w *world) rewrite(path string, change func(*node.PeersFile)) {
+	w.Helper()
 	raw, err := os.ReadFile(path)
 	w.must(err)
 	var file node.PeersFile
 	w.must(json.Unmarshal(raw, &file))
-	file.Target = &chain.Target{Follows: follows, Threshold: threshold}
-	for _, m := range members {
-		file.Target.Validators = append(file.Target.Validators, chain.NamedValidator{Name: m.name, Validator: m.identity.Public()})
-	}
+	change(&file)
 	raw, err = json.Marshal(file)
 	w.must(err)
 	w.must(os.WriteFile(path, raw, 0o600))
 	// The clock of the bubble stands still while the one of the files runs: the time of the file is
 	// set so that it differs from the last one.
 	w.must(os.Chtimes(path, time.Now(), time.Now()))
-	w.note("target of %d members, threshold %d, after generation %d", len(members), threshold, follows)
 }
 
 // newcomers has members that are no validators of genesis make their vote stores when they start.
@@ -109,52 +117,6 @@ func changesUnderLoad(w *world) {
 	if changes != 2 {
 		w.Errorf("%d changes, want 2", changes)
 	}
-}
-
-// The set changes again and again, at random, while nodes are killed, cut off and slowed down.
-// After each change a member may lose its vote store: it rejoins in the era that it is in.
-//
-// Promise 16.
-// Promise 26.
-// Promise 70.
-func TestTheSetChangesAmidFaults(t *testing.T) {
-	unlessShort(t)
-	eachSeed(t, "4 and 4 more", spec{validators: 4, threshold: 3, observers: 4}, changesAmidFaults)
-}
-
-func changesAmidFaults(w *world) {
-	members := w.nodes[:4]
-	pool := w.nodes[4:] // those that were in no set yet
-	newcomers(pool...)
-	w.start(members...)
-	for _, m := range pool {
-		w.launch(m)
-	}
-	w.mortal = func() ([]*member, int) { return w.nodes, len(w.nodes) - 1 }
-	l := w.newLoad(100 * time.Millisecond)
-	time.Sleep(time.Second)
-	for generation := range uint32(3) {
-		// One leaves for each that comes, or none does.
-		next := append([]*member(nil), members[w.rng.IntN(2):]...)
-		for range 1 + w.rng.IntN(2) {
-			if len(pool) > 0 {
-				next, pool = append(next, pool[0]), pool[1:]
-			}
-		}
-		w.rng.Shuffle(len(next), func(i, j int) { next[i], next[j] = next[j], next[i] })
-		w.declare(generation, uint32(len(next)/2+1), next...)
-		w.trouble(5)
-		members = next
-		w.inForce(generation+1, "validator", members...)
-		if m := members[w.rng.IntN(len(members))]; w.rng.IntN(2) == 0 {
-			w.kill(m)
-			w.wipe(m, "votes.db*")
-			w.launch(m)
-			w.inForce(generation+1, "validator", m)
-		}
-	}
-	height := w.audit(l)
-	w.count(l, height)
 }
 
 // Halves that want different sets get neither, and both see why. Once one half gives way, its set

@@ -126,22 +126,43 @@ func (w *world) slow(a, b string, latency time.Duration) fault {
 
 // killSome kills a node or more, as long as the threshold is up.
 func (w *world) killSome() fault {
-	mortal, needed := w.validators(), int(w.genesis.Threshold)
-	if w.mortal != nil {
-		mortal, needed = w.mortal()
+	if w.quorums != nil {
+		return w.killSpare()
 	}
 	var up []*member
-	for _, m := range mortal {
+	for _, m := range w.validators() {
 		if m.life != nil {
 			up = append(up, m)
 		}
 	}
-	most := len(up) - needed
+	most := len(up) - int(w.genesis.Threshold)
 	if most < 1 {
 		return fault{}
 	}
 	w.rng.Shuffle(len(up), func(i, j int) { up[i], up[j] = up[j], up[i] })
 	victims := up[:1+w.rng.IntN(most)]
+	w.kill(victims...)
+	return fault{name: "a death", end: func() {
+		for _, m := range victims {
+			w.launch(m)
+		}
+	}}
+}
+
+// killSpare kills a node or two that each set can do without, members or not.
+func (w *world) killSpare() fault {
+	var victims []*member
+	for _, i := range w.rng.Perm(len(w.all)) {
+		m := w.all[i]
+		more := append(slices.Clone(victims), m)
+		needed := func(q quorum) bool { return slices.Contains(q.members, m) && !q.spares(more...) }
+		if m.life != nil && len(more) <= 1+w.rng.IntN(2) && !slices.ContainsFunc(w.quorums, needed) {
+			victims = more
+		}
+	}
+	if len(victims) == 0 {
+		return fault{}
+	}
 	w.kill(victims...)
 	return fault{name: "a death", end: func() {
 		for _, m := range victims {

@@ -57,9 +57,8 @@ type world struct {
 	// the kill.
 	kills, torn int
 	leave       []func() // takes guests off the wire
-	// mortal returns the members that trouble kills, and how many of them stay up; nil for the
-	// validators of genesis and their threshold.
-	mortal func() (members []*member, up int)
+	// quorums are the sets of which trouble leaves enough members up; nil for that of genesis.
+	quorums []quorum
 
 	mu      sync.Mutex
 	journal []string
@@ -79,6 +78,8 @@ type member struct {
 	lives     int
 	life      *life // nil while it is down
 	stops     bool  // it is to end by itself
+	rejoins   bool  // its vote store was taken
+	retired   bool  // it has left the validator set, and was stopped
 }
 
 // life is one run of a node.
