@@ -74,7 +74,7 @@ func Start(tb testing.TB, o Options) *Network {
 	}
 	args := []string{
 		"devnet", "--validators", fmt.Sprint(o.Validators), "--threshold", fmt.Sprint(o.Threshold), "--dir", o.Dir,
-		"--http", fmt.Sprintf("127.0.0.1:%d", freePorts(tb, o.Validators)),
+		"--http", fmt.Sprintf("127.0.0.1:%d", freePorts(tb, o.Validators+8)), // nodes may be added
 	}
 	if o.Start < o.Validators {
 		args = append(args, "--start", fmt.Sprint(o.Start))
@@ -227,6 +227,24 @@ func (n *Network) Kill(nodes ...*Node) {
 		}
 		node.forget()
 	}
+}
+
+// Newcomer makes the node of a party of its own, with diseq init, which the devnet does not know.
+// It does not run yet. Its address is for peers files.
+func (n *Network) Newcomer(name string) (node *Node, address string) {
+	n.tb.Helper()
+	dir := filepath.Join(n.Dir, "of-"+name)
+	if out, ok := Run("init", "--dir", dir, "--name", name); !ok {
+		n.tb.Fatalf("diseq init: %s", out)
+	}
+	port := freePorts(n.tb, 3)
+	at := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", port+i) }
+	config := fmt.Sprintf("name: %s\ngenesis: ../genesis.json\npeers: ../peers.json\nlisten: {public: %q, peer: %q, operations: %q}\n",
+		name, at(0), at(1), at(2))
+	n.must(os.WriteFile(filepath.Join(dir, "node.yaml"), []byte(config), 0o600))
+	node = &Node{network: n, Index: len(n.Nodes), Name: name, URL: url(at(0)), Operations: url(at(2)), Dir: dir}
+	n.Nodes = append(n.Nodes, node)
+	return node, at(1)
 }
 
 // KillIfRunning is Kill for a node that may be ending by itself; it reports whether the node was
