@@ -11,9 +11,10 @@ import (
 
 // Sample is one document.
 type Sample struct {
-	// Kind is receipt, evidence, genesis, checkpoint, receipt from checkpoint (verified with the first
-	// checkpoint), identity (public.json), block, proof, changes (an answer of GET /v1/changes),
-	// configuration (node.yaml), peers (the peers file) or submission (a body for POST /v1/messages).
+	// Kind is receipt, evidence, genesis, checkpoint, receipt from checkpoint (verified with the
+	// first checkpoint), identity (public.json), block, proof, changes (an answer of GET
+	// /v1/changes), configuration (node.yaml), peers (the peers file) or submission (a body for
+	// POST /v1/messages).
 	Kind string `json:"kind"`
 	// Why says what is wrong with the document, or what is unusual about one that is accepted.
 	Why string `json:"why,omitempty"`
