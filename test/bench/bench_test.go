@@ -309,3 +309,32 @@ func BenchmarkKilled(b *testing.B) {
 	b.ReportMetric(1000*p99.Seconds(), "p99-ms")
 	b.ReportMetric(speed/max(live, 1e-3), "x-live")
 }
+
+func BenchmarkChanges(b *testing.B) {
+	n := system.Start(b, system.Options{})
+	h := n.Watch()
+	progress("500 messages a second while the validators change from four to seven, and to three")
+	ledger := system.Load{Nodes: n.Nodes[:3], Rate: 500, Batch: 5, Size: 250}.Start(b)
+	began := time.Now()
+	var took []string
+	for _, args := range [][]string{{"add", "--count", "3"}, {"remove", "v3", "v4", "v5", "v6"}} {
+		start := time.Now()
+		ended := n.Reshape(args...)
+		system.Eventually(b, 2*time.Minute, "the validators have changed", func() error {
+			if !ended() {
+				return fmt.Errorf("diseq devnet %v runs", args)
+			}
+			return nil
+		})
+		h.Watch(n.Refresh()...)
+		took = append(took, fmt.Sprintf("%.1f s", time.Since(start).Seconds()))
+	}
+	ledger.Stop()
+	r := n.Audit(h, ledger)
+	latencies := ledger.Latencies(r, h, began, time.Now())
+	p99 := latencies[len(latencies)*99/100]
+	claim("validators change 4 -> 7 -> 3: submit to final, p99", "under 500 ms", p99 < 500*time.Millisecond,
+		"%.0f ms, %.0f ms at most", 1000*p99.Seconds(), 1000*latencies[len(latencies)-1].Seconds())
+	claim("validators change 4 -> 7 -> 3: newcomers made to leavers stopped", "-", true, "%s", strings.Join(took, " and "))
+	b.ReportMetric(1000*p99.Seconds(), "p99-ms")
+}
