@@ -104,7 +104,7 @@ func (p *pass) status(pods membership.Decision, set membership.SetPlan) v1alpha1
 		Old:        p.network.Status,
 		Network:    shown,
 		Pods:       shown.Explain(pods),
-		Set:        set,
+		Set:        shown.ExplainSet(set),
 		Problem:    p.problem,
 		Selector:   resources.Selector(p.network.Name),
 		// The status keeps the chain's id and hash when the document is lost.

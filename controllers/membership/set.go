@@ -93,13 +93,21 @@ type Leaver struct {
 	KeepVolume bool
 }
 
+// writes says whether the plan makes or stops a validator, or changes the target.
+func (plan *SetPlan) writes(n Network) bool {
+	return len(plan.Grow)+len(plan.Drop) > 0 || plan.Target != n.File.Target
+}
+
 // say sets what the plan reports.
 func (plan *SetPlan) say(action SetAction, stuck bool, brief, format string, args ...any) {
 	plan.Action, plan.Stuck, plan.Brief, plan.Message = action, stuck, brief, fmt.Sprintf(format, args...)
 }
 
 // PlanSet decides how to change the set of validators into the one that the spec asks for.
-func PlanSet(n Network) SetPlan {
+func PlanSet(n Network) SetPlan { return planSet(n, n.Standings()) }
+
+// planSet is the plan for standings that may be damped.
+func planSet(n Network, standings Standings) SetPlan {
 	kept := SetPlan{
 		Action: NoChain, Target: n.File.Target, Checkpoint: n.File.Checkpoint, Budget: cmp.Or(n.Budget, n.Threshold), Strict: n.Strict,
 	}
@@ -111,7 +119,7 @@ func PlanSet(n Network) SetPlan {
 			"nodes, and %d of %d answer. Make the pods run; until then the operator only repairs", n.answers(), len(n.Members))
 		return kept
 	}
-	p := change{Network: n, standings: n.Standings(), standing: n.target()}
+	p := change{Network: n, standings: standings, standing: n.target()}
 	plan := p.plan()
 	if !n.Paused || plan.Action == SetKept {
 		return plan

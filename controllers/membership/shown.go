@@ -36,6 +36,17 @@ func (s Shown) Explain(d Decision) Decision {
 	return damped
 }
 
+// ExplainSet returns the plan to report. As long as nothing is written and the threshold did not
+// count at every look, that is the plan for the damped standings: a change that waits, and one
+// validator that flaps, would else be reported as two things in turn.
+func (s Shown) ExplainSet(plan SetPlan) SetPlan {
+	damped := planSet(s.Seen, s.Standings)
+	if s.Steady || plan.writes(s.Seen) || damped.writes(s.Seen) {
+		return plan
+	}
+	return damped
+}
+
 // Memory remembers the recent troubles of a network, so that a validator that is well at every
 // other look does not change the status at every look. The zero value remembers nothing.
 type Memory struct {

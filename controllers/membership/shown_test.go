@@ -160,6 +160,49 @@ func TestDecisionsAreMadeOnWhatIsSeen(t *testing.T) {
 	}
 }
 
+// A change that waits is reported as one thing, however a validator flaps that the threshold needs.
+//
+// Promise 64.
+func TestAChangeThatWaitsForAFlappingValidatorIsReportedAsOneThing(t *testing.T) {
+	var memory Memory
+	begin := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	reported := map[SetAction]bool{}
+	for look := range 60 {
+		n := healthy(4, 3, waits(time.Second), wants(5, 3), newcomers(1, waiting("Unschedulable")), of(gone, 0))
+		if look%2 == 0 {
+			of(deaf, 1)(&n)
+		}
+		plan := PlanSet(n)
+		if want := [2]SetAction{WaitForVotes, WaitForNewcomers}[look%2]; plan.Action != want {
+			t.Fatalf("look %d: decided %s, want %s", look, plan.Action, want)
+		}
+		shown := memory.Show(n, begin.Add(time.Duration(2*look)*time.Second)).ExplainSet(plan)
+		reported[shown.Action] = true
+	}
+	if len(reported) != 1 || !reported[WaitForVotes] {
+		t.Errorf("reported %v", reported)
+	}
+	for look := range 40 { // it is well again
+		n := healthy(4, 3, waits(time.Second), wants(5, 3), newcomers(1, waiting("Unschedulable")), of(gone, 0))
+		shown := memory.Show(n, begin.Add(time.Duration(120+2*look)*time.Second)).ExplainSet(PlanSet(n))
+		if last := look == 39; last && shown.Action != WaitForNewcomers {
+			t.Errorf("a minute later %s", shown.Action)
+		}
+	}
+}
+
+// What is carried out is reported.
+func TestAPlanThatWritesIsReportedAsItIs(t *testing.T) {
+	var memory Memory
+	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	memory.Show(healthy(4, 3, waits(time.Second), of(deaf, 0, 1)), now)
+	n := healthy(4, 3, waits(time.Second), wants(5, 3))
+	shown := memory.Show(n, now.Add(2*time.Second))
+	if plan := shown.ExplainSet(PlanSet(n)); plan.Action != WaitForNewcomers || len(plan.Grow) != 1 {
+		t.Errorf("%+v", plan)
+	}
+}
+
 // The planner and the reports take different types: what is shown cannot be acted on by mistake.
 //
 // Promise 64.
