@@ -108,6 +108,7 @@ func (r *Reconciler) drop(network types.NamespacedName) {
 	r.metrics.drop(network)
 	r.memories.drop(network)
 	r.histories.drop(network)
+	r.formerKeys.drop(network)
 }
 
 // act changes the cluster, in the order in which a network is born: addresses, identities, the

@@ -81,7 +81,7 @@ func (p *pass) compareKeys() error {
 		case m.secret == nil && m.inSet && !slices.Contains(p.network.Spec.Retire, m.name):
 			return problemf(status.KeyMissing, "Secret %s with the key %s of the validator set is gone: restore it from a backup, or "+
 				"replace the validator: add %s to spec.retire", m.name, key.PublicKey, m.name)
-		case m.secret != nil && m.spent && m.keys != key:
+		case m.secret != nil && m.spent && (m.inSet || !p.known) && m.keys != key:
 			return problemf(status.KeyMismatch, "Secret %s holds the key %s, but the chain has %s: restore the right Secret from a backup",
 				m.name, m.keys.PublicKey, key.PublicKey)
 		}

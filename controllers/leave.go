@@ -53,6 +53,9 @@ func (p *pass) stopMembers(ctx context.Context) error {
 }
 
 func (p *pass) stop(ctx context.Context, m *member, d membership.Leaver) error {
+	if !m.spent && !p.filed {
+		return nil // its entry is still in the peers file
+	}
 	if m.secret != nil && !m.retired {
 		m.retired, m.retiredAs = true, p.retention(d.KeepVolume)
 		if err := p.record(ctx, m, m.first); err != nil {
@@ -132,34 +135,40 @@ func (p *pass) member(name string) *member {
 	return p.members[i]
 }
 
-// formerKeys remembers, by the UID of a network, the retention policy by which the Secrets of its
-// former members have their owner.
+// formerKeys remembers the retention policy by which the Secrets of former members have their
+// owner.
 type formerKeys struct {
 	mu sync.Mutex
-	by map[types.UID]v1alpha1.RetentionPolicy
+	by map[types.NamespacedName]v1alpha1.RetentionPolicy
 }
 
-func (f *formerKeys) have(network types.UID, policy v1alpha1.RetentionPolicy) bool {
+func (f *formerKeys) have(network types.NamespacedName, policy v1alpha1.RetentionPolicy) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	had, ok := f.by[network]
 	return ok && had == policy
 }
 
-func (f *formerKeys) put(network types.UID, policy v1alpha1.RetentionPolicy) {
+func (f *formerKeys) put(network types.NamespacedName, policy v1alpha1.RetentionPolicy) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.by == nil {
-		f.by = map[types.UID]v1alpha1.RetentionPolicy{}
+		f.by = map[types.NamespacedName]v1alpha1.RetentionPolicy{}
 	}
 	f.by[network] = policy
+}
+
+func (f *formerKeys) drop(network types.NamespacedName) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.by, network)
 }
 
 // applyFormerKeys gives the Secrets of former members that have left nothing else behind the owner
 // of the network's retention policy. Nothing else changes in them, so that once is enough.
 func (p *pass) applyFormerKeys(ctx context.Context) error {
 	policy := p.network.Spec.Storage.Retention.OnDelete
-	if !p.known || len(p.sets.eras) == 1 || p.r.formerKeys.have(p.network.UID, policy) {
+	if !p.known || len(p.sets.eras) == 1 || p.r.formerKeys.have(p.key(), policy) {
 		return nil
 	}
 	for _, e := range p.sets.eras {
@@ -181,6 +190,6 @@ func (p *pass) applyFormerKeys(ctx context.Context) error {
 			}
 		}
 	}
-	p.r.formerKeys.put(p.network.UID, policy)
+	p.r.formerKeys.put(p.key(), policy)
 	return nil
 }

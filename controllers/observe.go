@@ -51,7 +51,9 @@ type pass struct {
 	// wrote to it. Either is nil if it is not there.
 	peersMap *corev1.ConfigMap
 	peers    *resources.PeersFile
-	members  []*member
+	// filed says that the peers file is as this reconcile wants it.
+	filed   bool
+	members []*member
 	// nextSerial is above those of all validators that there ever were.
 	nextSerial int
 	// plan is the planner's decision about the set.

@@ -107,8 +107,13 @@ func (p *pass) applyPeers(ctx context.Context) error {
 			target = p.peers.Target
 		}
 	}
-	if err := p.budgetStands(ctx, target); err != nil {
+	if stands, err := p.budgetStands(ctx, target); err != nil {
 		return err
+	} else if !stands {
+		target = nil // the next look writes it
+		if p.peers != nil {
+			target = p.peers.Target
+		}
 	}
 	var entries []resources.Member
 	for _, m := range p.members {
@@ -139,6 +144,7 @@ func (p *pass) applyPeers(ctx context.Context) error {
 	if err != nil {
 		return nil // the status has it; the nodes keep the file that they have
 	}
+	p.filed = true
 	if written != nil && target != nil && (p.peers == nil || !sameTarget(p.peers.Target, target)) {
 		p.r.metrics.targets.WithLabelValues(p.network.Namespace, p.network.Name).Inc()
 		p.event(nil, corev1.EventTypeNormal, "TargetDeclared", "ChangeSet", "%s", p.plan.Message)
@@ -153,21 +159,18 @@ func sameTarget(a, b *chain.Target) bool {
 	return a.Follows == b.Follows && a.Threshold == b.Threshold && slices.Equal(a.Validators, b.Validators)
 }
 
-// budgetStands makes sure that the disruption budget covers both sets before a target is written.
+// budgetStands says whether the disruption budget covers both sets, before a target is written.
 // The cache may still have the budget of an earlier change.
-func (p *pass) budgetStands(ctx context.Context, target *chain.Target) error {
+func (p *pass) budgetStands(ctx context.Context, target *chain.Target) (bool, error) {
 	if target == nil || p.peers != nil && sameTarget(p.peers.Target, target) {
-		return nil
+		return true, nil
 	}
 	budget := &policyv1.PodDisruptionBudget{}
 	err := p.r.live.Get(ctx, types.NamespacedName{Namespace: p.network.Namespace, Name: resources.BudgetName(p.network.Name)}, budget)
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("get PodDisruptionBudget %s: %w", resources.BudgetName(p.network.Name), err)
+		return false, fmt.Errorf("get PodDisruptionBudget %s: %w", resources.BudgetName(p.network.Name), err)
 	}
-	if err != nil || minAvailable(budget) < p.plan.Budget || p.plan.Strict && !strict(budget) {
-		return fmt.Errorf("%w: the disruption budget does not cover the target yet", errLater)
-	}
-	return nil
+	return err == nil && minAvailable(budget) >= p.plan.Budget, nil
 }
 
 // minAvailable is the number of validators that a budget keeps; 0 if it is not one of ours.
@@ -219,8 +222,11 @@ func (p *pass) applyBudget(ctx context.Context) error {
 	if leave == 0 {
 		leave = int(p.sets.newest().set.Threshold) // the network is born, or its set is not known yet
 	}
-	return p.applyAll(ctx, []step{stepFor(p, &policyv1.PodDisruptionBudget{}, resources.BudgetName(p.network.Name),
-		resources.PodDisruptionBudget(p.network, leave, p.plan.Strict))})
+	budget := stepFor(p, &policyv1.PodDisruptionBudget{}, resources.BudgetName(p.network.Name),
+		resources.PodDisruptionBudget(p.network, leave, p.plan.Strict))
+	// An operator that hung must not lower the budget under the target of another one.
+	budget.guard = asObserved
+	return p.applyAll(ctx, []step{budget})
 }
 
 // retention is what becomes of the volume of a member that is stopped for good.

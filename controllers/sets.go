@@ -139,6 +139,8 @@ func (p *pass) followChanges(ctx context.Context) error {
 	if p.sets == nil {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
 	began := p.sets.newest().set.Generation
 	var problems []error
 	for _, m := range p.members {

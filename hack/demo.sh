@@ -154,6 +154,7 @@ what_next() {
   kubectl scale dsq $name --replicas=7                      # three more validators, by a block of the chain, in about 20 s
   kubectl wait dsq $name --for=condition=MembershipChanging=False --timeout=3m
   kubectl scale dsq $name --replicas=3                      # four of them leave and are stopped; their volumes are kept
+  kubectl patch dsq $name --type=merge --patch '{"spec":{"retire":["$name-v1"]}}'   # another validator takes the place of this one
 
   $down
 END

@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,7 +13,11 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/diseq/diseq/api/v1alpha1"
 )
@@ -250,6 +256,43 @@ func TestAChangeThatIsEditedBackIsTakenBack(t *testing.T) {
 		})
 	}
 	c.checkStatements()
+}
+
+// A newcomer that is not needed any more leaves the peers file first. As long as that is refused it
+// is not stopped: another operator may name it.
+//
+// Promise 62.
+func TestANewcomerInThePeersFileIsNotStopped(t *testing.T) {
+	c := newCluster(t)
+	c.apply("demo", withValidators(1))
+	o := audited(t, c)
+	o.settle("demo")
+	c.unschedulable = func(pod string) bool { return pod == "demo-v1-0" }
+	c.edit("demo", withValidators(2))
+	o.scale("waiting", func(*v1alpha1.DiseqNetwork) bool { return len(c.names(&appsv1.StatefulSetList{})) == 2 })
+	c.edit("demo", withValidators(1))
+	refused := newOperatorReading(t, c, func(inner client.Client) client.Client { return &refusing{Client: inner, name: "demo-peers"} })
+	n := refused.until("demo", "refused", func(n *v1alpha1.DiseqNetwork) bool {
+		return condition(n, v1alpha1.ConditionDegraded).Reason == "WriteRefused"
+	})
+	refused.reconcile("demo")
+	if got := c.names(&appsv1.StatefulSetList{}); len(got) != 2 {
+		t.Errorf("StatefulSets %v, and the peers file still has demo-v1: %s", got, describe(n))
+	}
+	o.scale("as before", func(n *v1alpha1.DiseqNetwork) bool { return changed(n) && len(c.names(&appsv1.StatefulSetList{})) == 1 })
+}
+
+// refusing refuses to apply one object.
+type refusing struct {
+	client.Client
+	name string
+}
+
+func (r *refusing) Apply(ctx context.Context, o runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
+	if object, ok := o.(client.Object); ok && object.GetName() == r.name && object.GetObjectKind().GroupVersionKind().Kind == "ConfigMap" {
+		return apierrors.NewForbidden(schema.GroupResource{Resource: "configmaps"}, r.name, errors.New("by the test"))
+	}
+	return r.Client.Apply(ctx, o, opts...)
 }
 
 // A validator whose machine is gone is replaced by name, and a change of the threshold policy alone
