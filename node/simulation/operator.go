@@ -206,7 +206,7 @@ func (w *world) drawn(e *era, n, t, keep int) *era {
 	}
 	bound := shape.withstands(w)
 	if w.calm || w.rng.IntN(3) != 0 {
-		bound = min(bound, n-t) // the others suffice for heights to go on
+		bound = min(bound, max(0, n-t-w.Wiped)) // the others suffice for heights to go on
 	}
 	here := count(members, func(who *identity) bool { return who.byzantine })
 	out := count(members, func(who *identity) bool { return !who.byzantine && w.out(who) })

@@ -47,7 +47,7 @@ func Promises() []Case {
 	}
 	for _, o := range []Options{
 		{N: 4, T: 3}, {N: 4, T: 3, Byzantine: 1}, {N: 5, T: 4, Byzantine: 1}, {N: 7, T: 5, Byzantine: 2}, {N: 1, T: 1},
-		{N: 4, T: 3, Byzantine: 1, Wiped: 1, Rejoin: rejoinSkip},
+		{N: 4, T: 3, Wiped: 1}, {N: 6, T: 4, Byzantine: 1, Wiped: 1},
 		{N: 3, T: 2, Byzantine: 1, Delta: delta}, {N: 4, T: 3, Byzantine: 2, Delta: delta}, {N: 5, T: 3, Byzantine: 2, Delta: delta},
 		{N: 4, T: 3, Byzantine: 1, Delta: delta, Asynchronous: true},
 		{N: 4, T: 3, Eras: &Eras{Idle: true}}, {N: 1, T: 1, Eras: &Eras{Script: []Turn{{N: 4, T: 3, Absent: 2}}}},

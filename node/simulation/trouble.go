@@ -75,7 +75,10 @@ func (w *world) troubleAcrossEras() {
 		w.after(at, func() { w.lose(w.nodes[w.rng.IntN(len(w.nodes))]) })
 	}
 	for at := w.within(time.Second); w.Wiped > 0 && at < w.weather.Storm; at += w.within(2 * time.Second) {
-		w.after(at, func() { w.wipe(w.nodes[w.rng.IntN(len(w.nodes))]) })
+		w.after(at, func() {
+			open := w.open()
+			w.wipe(w.nodeOf(open.places[w.rng.IntN(open.n())]))
+		})
 	}
 }
 
