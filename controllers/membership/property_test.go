@@ -184,6 +184,91 @@ func TestEveryUpdateConverges(t *testing.T) {
 	})
 }
 
+// anyChange draws a network in any state, with validators outside of the set, and a spec that asks
+// for anything.
+func anyChange(t *rapid.T) Network {
+	net := anyNetwork(t)
+	newcomers(rapid.IntRange(0, 4).Draw(t, "newcomers"))(&net)
+	net.Validators = rapid.IntRange(1, 10).Draw(t, "wanted")
+	net.Threshold = rapid.IntRange(1, 10).Draw(t, "wanted threshold")
+	net.Set.Generation = uint32(rapid.IntRange(0, 2).Draw(t, "generation"))
+	net.Budget, net.Strict = rapid.IntRange(0, 10).Draw(t, "budget"), rapid.Bool().Draw(t, "strict")
+	net.NextSerial = rapid.IntRange(0, 12).Draw(t, "next serial")
+	known := rapid.IntRange(0, 9).Draw(t, "the set is not known") > 0
+	outside := []func(*Member){
+		left, stopped, unlisted, forgotten, mute, func(m *Member) { m.Retired = true }, func(m *Member) { m.Secret = false },
+		func(m *Member) { m.VoteStore = false }, func(m *Member) { m.Steady = false }, func(m *Member) { m.Volume.UID = "another" },
+	}
+	var target []chain.NamedValidator
+	for i := range net.Members {
+		m := &net.Members[i]
+		if !net.Set.Has(m.PublicKey) && m.Answer != nil {
+			anyTrouble(t, m)
+			if k := rapid.IntRange(-len(outside), len(outside)-1).Draw(t, "outside"); k >= 0 && m.Answer != nil {
+				outside[k](m)
+			}
+		}
+		m.NamedFor = max(m.NamedFor, uint32(rapid.IntRange(0, 3).Draw(t, "named for")))
+		if rapid.Bool().Draw(t, "in the target") && !m.Retired && (net.Set.Has(m.PublicKey) || !m.Spent) {
+			target = append(target, chain.NamedValidator{Name: m.Name, Validator: m.Validator})
+		}
+		if rapid.IntRange(0, 5).Draw(t, "to retire") == 0 {
+			net.Retire = append(net.Retire, m.Name)
+		}
+	}
+	if len(target) > 0 && rapid.Bool().Draw(t, "a target stands") {
+		net.File.Target = &chain.Target{Follows: uint32(rapid.IntRange(0, 3).Draw(t, "follows")), Threshold: uint32(len(target)), Validators: target}
+	}
+	if !known {
+		net.Set = Set{}
+	}
+	return net
+}
+
+// Promise 62.
+func TestNoPlanStopsWhoIsNeededOrNamesWhoMayNotBe(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		net := anyChange(t)
+		plan := PlanSet(net)
+		by := map[string]Member{}
+		for _, m := range net.Members {
+			by[m.Name] = m
+		}
+		for _, d := range plan.Drop {
+			switch m := by[d.Member]; {
+			case net.Paused, !net.Set.Known():
+				t.Fatalf("%s, and %s is stopped", plan.Action, d.Member)
+			case net.Set.Has(m.PublicKey), net.named(&m):
+				t.Fatalf("%s is stopped, and the chain may need it", d.Member)
+			case d.StatefulSet != m.StatefulSet.UID, d.Spent != m.Spent:
+				t.Fatalf("%+v is not %+v", d, m)
+			}
+		}
+		for _, serial := range plan.Grow {
+			if _, taken := by[well(serial).Name]; taken || serial < net.NextSerial || net.Paused {
+				t.Fatalf("makes number %d", serial)
+			}
+		}
+		if next := plan.Target; next != nil && next != net.File.Target {
+			for _, v := range next.Validators {
+				m := by[v.Name]
+				if in := net.Set.Has(v.PublicKey); !in && (m.Spent || m.Retired || !m.VoteStore || m.lost() || !m.Steady) || slices.Contains(net.Retire, v.Name) {
+					t.Fatalf("%s: the target names %+v", plan.Action, m)
+				}
+			}
+			if len(next.Validators) != net.Validators || int(next.Threshold) != net.Threshold || next.Follows != net.Set.Generation {
+				t.Fatalf("the target is %+v", next)
+			}
+		}
+		if net.target() != nil && plan.Target == nil {
+			t.Fatalf("%s takes the target out", plan.Action)
+		}
+		if again := PlanSet(reversed(net)); !cmp.Equal(plan, again) {
+			t.Fatalf("the order of the members changes the plan:\n%s", cmp.Diff(plan, again))
+		}
+	})
+}
+
 // A report names no other pods to delete than the decision that was carried out.
 //
 // Promise 64.

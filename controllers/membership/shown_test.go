@@ -191,7 +191,7 @@ func TestAChangeThatWaitsForAFlappingValidatorIsReportedAsOneThing(t *testing.T)
 	}
 }
 
-// What is carried out is reported.
+// A plan that is carried out is reported.
 func TestAPlanThatWritesIsReportedAsItIs(t *testing.T) {
 	var memory Memory
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
