@@ -260,10 +260,22 @@ func (p *change) rolls(next nextSet) (string, bool) {
 	return "", false
 }
 
-// checkpoint is the one that should stand in the peers file. It never goes back.
+// checkpoint is the one that should stand in the peers file. It never goes back. That of a new
+// change waits until the threshold of the new set reports its block. Up to the checkpoint nodes
+// sign nothing. If one node alone had the block, and died with its disk, the others could never
+// decide that height.
 func (p *change) checkpoint() *chain.Checkpoint {
 	want, have := p.Set.checkpoint(), p.File.Checkpoint
-	if have != nil && (want == nil || have.Height > want.Height) {
+	if want == nil || have != nil && have.Height > want.Height {
+		return have
+	}
+	at := 0
+	for i := range p.standings {
+		if s := &p.standings[i]; s.InSet && s.Answer != nil && s.Answer.Height >= want.Height {
+			at++
+		}
+	}
+	if at < p.Set.Threshold {
 		return have
 	}
 	return want
