@@ -38,7 +38,12 @@ func (q *quorum) spares(without ...*member) bool {
 // Promise 70.
 func TestTheSetChangesAmidFaults(t *testing.T) {
 	unlessShort(t)
-	eachSeed(t, "4 and 4 more", spec{validators: 4, threshold: 3, observers: 4}, changesAmidFaults)
+	for seed := *firstSeed; seed < *firstSeed+*seeds && !t.Failed(); seed++ {
+		delta := time.Duration(seed%2) * 50 * time.Millisecond
+		t.Run(fmt.Sprintf("4 and 4 more, Delta %v, seed %d", delta, seed), func(t *testing.T) {
+			bubble(t, seed, spec{validators: 4, threshold: 3, observers: 4, delta: delta}, changesAmidFaults)
+		})
+	}
 }
 
 func changesAmidFaults(w *world) {
