@@ -60,6 +60,9 @@ func TestPromisesHold(t *testing.T) {
 // Promise 2.
 // Promise 12: "votes leave before the disk", "vote stores lost in crashes".
 // Promise 16: "a lost vote store, and votes at the next height".
+// Promise 69: "t-1 endorsements make a change", "a change is ordered although its set is not there".
+// Promise 71: "no checkpoint".
+// Promise 72: "messages checked against another set", "nobody settles at a change".
 func TestControlsAreSeen(t *testing.T) {
 	for _, c := range Controls() {
 		if testing.Short() && c.Seeds > 1000 {
