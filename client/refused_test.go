@@ -591,7 +591,7 @@ func (s *sampler) evidence(w *world) {
 	}
 	slices.SortFunc(s.Refused[len(s.Refused)-2:], func(a, b documenttest.Sample) int { return strings.Compare(a.Why, b.Why) })
 
-	step := w.change(w.genesis.Header(), 1, 4, func(f *chain.FinalBlock, next *chain.NextSet) {
+	step := w.change(w.genesis.Header(), 1, 4, func(_ *chain.FinalBlock, next *chain.NextSet) {
 		next.Validators = next.Validators[1:]
 		next.Threshold = 2
 	})

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -119,8 +120,7 @@ func (d *devnet) look() error {
 		changed = true
 		fmt.Fprintf(d.out, "%s: http://%s, pid %d; if it is killed: %s\n", n.name, n.config.Listen.Public, n.child.cmd.Process.Pid, d.command(n))
 	}
-	for i := len(d.nodes) - 1; i >= 0; i-- {
-		n := d.nodes[i]
+	for i, n := range slices.Backward(d.nodes) {
 		if !exists(filepath.Join(d.nodeDir(n.index), goneFile)) {
 			continue
 		}

@@ -46,7 +46,7 @@ is printed as JSON, for diseq evidence verify.`,
 			if err != nil {
 				return err
 			}
-			return printJSON(cmd.OutOrStdout(), map[string]any{"evidence": found})
+			return printJSON(cmd.OutOrStdout(), map[string]any{evidenceName: found})
 		},
 	}
 	cmd.Flags().StringVar(&genesis, "genesis", "", "the genesis document")

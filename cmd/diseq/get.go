@@ -75,7 +75,7 @@ func newGet() *cobra.Command {
 				return printJSON(cmd.OutOrStdout(), v)
 			},
 		}
-		if sub.Name() == "receipt" || sub.Name() == "evidence" {
+		if sub.Name() == "receipt" || sub.Name() == evidenceName {
 			sub.Flags().Uint32Var(&from, "from", 0,
 				"leave out the changes of the validators up to this generation, for readers with a checkpoint of it")
 		}
@@ -185,7 +185,7 @@ func getEvidence(ctx context.Context, c *client.Client, q query) (any, error) {
 	if held == nil {
 		held = []chain.EvidenceDocument{}
 	}
-	return map[string]any{"evidence": held}, err
+	return map[string]any{evidenceName: held}, err
 }
 
 func parseHeight(arg string) (uint64, error) {

@@ -88,8 +88,8 @@ func newRoot() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.AddCommand(
-		newNode(), newDevnet(), newInit(), newGenesis(), newInitNetwork(), newSubmit(), newGet(), newTail(), newVerify(), newCheckpoint(), newEvidence(),
-		newTarget(), newBench(), newVersion(),
+		newNode(), newDevnet(), newInit(), newGenesis(), newInitNetwork(), newSubmit(), newGet(), newTail(), newVerify(), newCheckpoint(),
+		newEvidence(), newTarget(), newBench(), newVersion(),
 	)
 	return root
 }

@@ -23,8 +23,8 @@ func newTarget() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "target",
 		Short: "Say which validators a chain is to have next, and check it",
-		Long: `The validators of a chain change when a threshold of them declares the same target: the next set, in the peers file of each node. A node
-reads its peers file again without a restart.
+		Long: `The validators of a chain change when a threshold of them declares the same target: the next set, in the peers file of each node. A
+node reads its peers file again without a restart.
 
 - diseq target make makes a target from the present validators and the public.json of newcomers.
 - diseq target check says what a target changes and tolerates, and how far it is.
@@ -157,7 +157,7 @@ The report on the standard error says what the target changes and tolerates, and
 peers file, and the rest of the file stays. Without it the target is printed.
 
 --keep makes a target of the present validators. It takes back a target that was endorsed and is not in force yet.`,
-		Example: "  diseq target make --genesis genesis.json --add v4.json --add v5.json --add v6.json --threshold two-thirds --peers peers.json\n" +
+		Example: "  diseq target make --genesis genesis.json --add v4.json --add v5.json --threshold two-thirds --peers peers.json\n" +
 			"  diseq target make --genesis genesis.json --replace v2=v7.json\n" +
 			"  diseq target make --genesis genesis.json --keep --peers peers.json",
 		Args: cobra.NoArgs,
@@ -191,7 +191,8 @@ peers file, and the rest of the file stays. Without it the target is printed.
 	f := cmd.Flags()
 	f.StringSliceVar(&e.add, "add", nil, "the public.json of a newcomer; may be repeated")
 	f.StringSliceVar(&e.remove, "remove", nil, "the name or public key of a validator that leaves; may be repeated")
-	f.StringSliceVar(&e.replace, "replace", nil, "NAME=FILE: a validator that leaves and the public.json of the one in its place; may be repeated")
+	f.StringSliceVar(&e.replace, "replace", nil,
+		"NAME=FILE: a validator that leaves and the public.json of the one in its place; may be repeated")
 	f.StringVar(&e.threshold, "threshold", "", "a number, majority or two-thirds")
 	f.BoolVar(&e.keep, "keep", false, "keep the present validators")
 	f.StringVar(&peers, "peers", "", "the peers file to write the target into")
@@ -296,8 +297,8 @@ func threshold(asked string, now *chain.NextSet, n int) (uint32, error) {
 			return uint32(rule.of(n)), nil
 		}
 	}
-	return 0, usagef("the present threshold, %d of %d, is neither majority nor two-thirds: say with --threshold which one %d validators are to have",
-		now.Threshold, before, n)
+	return 0, usagef("the present threshold, %d of %d, is neither majority nor two-thirds: "+
+		"say with --threshold which one %d validators are to have", now.Threshold, before, n)
 }
 
 func names(validators []chain.NamedValidator) string {
@@ -314,9 +315,9 @@ func newTargetCheck() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check --genesis FILE --peers FILE",
 		Short: "Say what the target of a peers file changes, and how far it is",
-		Long: `Compare the target of a peers file with the present validators, and say what it changes and tolerates. If a node is asked, the command
-also says who has endorsed this target, and who has endorsed another one. It exits with 1 if there is no target, or if the chain does not
-allow it.`,
+		Long: `Compare the target of a peers file with the present validators, and say what it changes and tolerates. If a node is asked, the
+command also says who has endorsed this target, and who has endorsed another one. It exits with 1 if there is no target, or if the
+chain does not allow it.`,
 		Example: "  diseq target check --genesis genesis.json --peers peers.json\n" +
 			"  diseq target check --genesis genesis.json --changes changes.json --peers peers.json",
 		Args: cobra.NoArgs,
@@ -365,8 +366,8 @@ func newTargetClear() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "clear --genesis FILE --peers FILE",
 		Short: "Remove a target that is in force, and record the checkpoint",
-		Long: `Remove the target of a peers file, and record the last change of the validators as the checkpoint of the file. The change is verified from
-the genesis document.
+		Long: `Remove the target of a peers file, and record the last change of the validators as the checkpoint of the file. The change is
+verified from the genesis document.
 
 The checkpoint protects nodes that are behind or new: the keys of validators that have left could be stolen, and forge blocks below it.
 Record it on every node before a validator that has left is stopped.
@@ -388,7 +389,8 @@ with diseq target make --keep.`,
 				return err
 			}
 			if t := file.Target; t != nil && t.Follows >= h.now.Generation {
-				return fmt.Errorf("%s: the target follows generation %d and is not in force: take it back with diseq target make --keep", peers, t.Follows)
+				return fmt.Errorf("%s: the target follows generation %d and is not in force: take it back with diseq target make --keep",
+					peers, t.Follows)
 			}
 			newest := h.eras.Checkpoint()
 			if c := file.Checkpoint; c != nil && c.Height > newest.Height {

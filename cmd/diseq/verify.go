@@ -322,9 +322,12 @@ func finality(set *chain.ValidatorSet, c *chain.ReceiptCertificate) string {
 	return text
 }
 
+// evidenceName is the name of the command, and of the member of an answer.
+const evidenceName = "evidence"
+
 func newEvidence() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "evidence",
+		Use:     evidenceName,
 		Short:   "Find and judge evidence against validators",
 		Example: "  diseq get evidence > evidence.json\n  diseq evidence verify evidence.json --genesis genesis.json",
 		Args:    cobra.NoArgs,

@@ -41,7 +41,8 @@ func (c *ReaderCheckpoint) Validate() error {
 		return fmt.Errorf("checkpoint: hash is zero, want that of the header at height %d", c.Height)
 	}
 	if g := c.Set.Generation; uint64(g) > c.Height || g == 0 && c.Height > 0 {
-		return fmt.Errorf("checkpoint: set of generation %d at height %d: each change takes a height, and generation 0 is of height 0", g, c.Height)
+		return fmt.Errorf("checkpoint: set of generation %d at height %d: each change takes a height, and generation 0 is of height 0",
+			g, c.Height)
 	}
 	if err := c.Set.Validate(); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -88,9 +89,9 @@ func (e *Eras) SetAt(height uint64, changes ...ValidatorSetChange) (*ValidatorSe
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for i := len(e.eras) - 1; i >= 0; i-- {
-		if e.eras[i].above < height {
-			return e.eras[i].set, nil
+	for _, era := range slices.Backward(e.eras) {
+		if era.above < height {
+			return era.set, nil
 		}
 	}
 	return nil, fmt.Errorf("height %d is %w, height %d: verify it with the genesis document or an older checkpoint",
