@@ -17,8 +17,9 @@ func (s *Sets) CheckTarget(t *chain.Target) (*chain.NextSet, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	open := s.eras[len(s.eras)-1]
+	same := t.Threshold == open.set.Threshold && slices.Equal(t.Validators, open.named.Validators)
 	switch current := open.set.Generation; {
-	case t.Follows < current && t.Follows+1 == current && t.Threshold == open.set.Threshold && slices.Equal(t.Validators, open.named.Validators):
+	case t.Follows < current && t.Follows+1 == current && same:
 		return nil, fmt.Errorf("%w since height %d, as generation %d", ErrInForce, open.first, current)
 	case t.Follows < current:
 		return nil, fmt.Errorf("it follows generation %d, and generation %d is in force: it is an old one", t.Follows, current)
