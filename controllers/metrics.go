@@ -90,7 +90,9 @@ func (m *metrics) set(network types.NamespacedName, s *v1alpha1.DiseqNetworkStat
 // drop removes the metrics of a deleted network.
 func (m *metrics) drop(network types.NamespacedName) {
 	labels := prometheus.Labels{"namespace": network.Namespace, "name": network.Name}
-	for _, g := range []*prometheus.GaugeVec{m.height, m.finalized, m.validators, m.ready, m.threshold, m.disruptions, m.available, m.generation, m.changing} {
+	for _, g := range []*prometheus.GaugeVec{
+		m.height, m.finalized, m.validators, m.ready, m.threshold, m.disruptions, m.available, m.generation, m.changing,
+	} {
 		g.DeletePartialMatch(labels)
 	}
 	for _, c := range []*prometheus.CounterVec{m.restarts, m.replaced, m.targets, m.stopped, m.writes} {

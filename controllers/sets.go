@@ -63,11 +63,13 @@ func (h *history) extend(c *nodeclient.Change, checkpoint *chain.Checkpoint) err
 	set, next := last.set.Set(), &c.Next
 	change := chain.Change{Next: c.Next, Endorsements: c.Endorsements}
 	at, hash := c.Header.Height, c.Header.Hash()
+	here := chain.Checkpoint{Height: at, Hash: hash}
 	switch {
 	case at <= last.height:
 		return fmt.Errorf("the change is in block %d, and the one before in block %d", at, last.height)
-	case checkpoint != nil && last.height < checkpoint.Height && (at > checkpoint.Height || at == checkpoint.Height && hash != checkpoint.Hash):
-		return fmt.Errorf("the change is in block %d, %v: it leads past the checkpoint, block %d, %v", at, hash, checkpoint.Height, checkpoint.Hash)
+	case checkpoint != nil && last.height < checkpoint.Height && at >= checkpoint.Height && *checkpoint != here:
+		return fmt.Errorf("the change is in block %d, %v: it leads past the checkpoint, block %d, %v",
+			at, hash, checkpoint.Height, checkpoint.Hash)
 	case change.Hash() != c.Header.ChangeHash, next.Set().Hash() != c.Header.NextValidatorsHash:
 		return fmt.Errorf("the header of block %d names another change", at)
 	}
@@ -194,18 +196,4 @@ func (p *pass) setKnown() bool {
 	status := p.network.Status
 	return p.sets.reaches(p.checkpoint()) && int64(p.sets.newest().set.Generation) >= status.SetGeneration &&
 		(p.genesis.ChainID == resources.ChainID(p.network) || status.Validators > 0 || p.sets.answered)
-}
-
-// memberOf returns the member of the set in force with that name; nil if there is none, or if the
-// set is not known.
-func (p *pass) memberOf(name string) *chain.NamedValidator {
-	if !p.setKnown() {
-		return nil
-	}
-	for _, v := range p.sets.newest().set.Validators {
-		if v.Name == name {
-			return &v
-		}
-	}
-	return nil
 }

@@ -243,9 +243,9 @@ func TestChanges(t *testing.T) {
 func TestAPageOfTheLargestChangesIsTaken(t *testing.T) {
 	large := changeTo(1)
 	for i := range maxValidators {
-		key := chain.PublicKey{0xff, byte(i)}
+		member := chain.PublicKey{0xff, byte(i)}
 		large.Next.Validators = append(large.Next.Validators, chain.NamedValidator{
-			Name: strings.Repeat("n", 63), Validator: chain.Validator{PublicKey: key, VRFKey: chain.VRFKey{0xff, byte(i)}}})
+			Name: strings.Repeat("n", 63), Validator: chain.Validator{PublicKey: member, VRFKey: chain.VRFKey{0xff, byte(i)}}})
 		large.Certificate.Votes = append(large.Certificate.Votes, chain.VoteSignature{Validator: uint32(i), Signature: chain.Signature{0xff}})
 		large.Endorsements = append(large.Endorsements, chain.Endorsement{Validator: uint32(i), Signature: chain.Signature{0xff}})
 	}

@@ -280,7 +280,7 @@ func TestThePeersFileIsReadBackUnlessSomebodyElseChangedIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	live := &corev1.ConfigMap{}
-	if err := json.Unmarshal(must[[]byte](t)(json.Marshal(wanted)), live); err != nil {
+	if err = json.Unmarshal(must[[]byte](t)(json.Marshal(wanted)), live); err != nil {
 		t.Fatal(err)
 	}
 	file, err := ReadPeers(live)

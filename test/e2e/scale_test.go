@@ -41,7 +41,7 @@ func (n *Network) kubectl(args ...string) string {
 
 // change changes the set with do, and waits with kubectl until it has changed and the validators
 // that left are stopped. It logs how long each part took.
-func (n *Network) change(o *Oracle, what string, do func()) *v1alpha1.DiseqNetwork {
+func (n *Network) change(o *Oracle, what string, within time.Duration, do func()) *v1alpha1.DiseqNetwork {
 	n.tb.Helper()
 	before, err := n.Resource(n.tb.Context())
 	must(n.tb, err)
@@ -83,7 +83,7 @@ func (n *Network) change(o *Oracle, what string, do func()) *v1alpha1.DiseqNetwo
 	n.members, n.Validators = members, len(members)
 	n.tb.Logf("        %s: changed after %.1f s, %.1f s after all newcomers were ready; leavers stopped after %.1f s: %v", what,
 		changed.Sub(begun).Seconds(), changed.Sub(ready).Seconds(), time.Since(begun).Seconds(), members)
-	if took := changed.Sub(ready); took > changeWithin {
+	if took := changed.Sub(ready); took > within {
 		n.tb.Errorf("%s took %v from newcomers ready to the change", what, took)
 	}
 	return d
@@ -92,7 +92,7 @@ func (n *Network) change(o *Oracle, what string, do func()) *v1alpha1.DiseqNetwo
 // scale changes the number of validators with kubectl scale.
 func (n *Network) scale(o *Oracle, replicas int) *v1alpha1.DiseqNetwork {
 	n.tb.Helper()
-	d := n.change(o, fmt.Sprintf("scaled to %d", replicas), func() { n.kubectl("scale", "dsq", n.Name, fmt.Sprintf("--replicas=%d", replicas)) })
+	d := n.change(o, fmt.Sprintf("scaled to %d", replicas), changeWithin, func() { n.kubectl("scale", "dsq", n.Name, fmt.Sprintf("--replicas=%d", replicas)) })
 	if int(d.Status.Validators) != replicas || len(n.members) != replicas {
 		n.tb.Errorf("%d validators, members %v, want %d", d.Status.Validators, n.members, replicas)
 	}
@@ -116,24 +116,32 @@ func TestTheValidatorSetChangesUnderLoad(t *testing.T) {
 		t.Errorf("growing from 4 to 7 took %v", took)
 	}
 	receipts = append(receipts, n.Finalize("by seven"))
-	n.scale(o, 3)
+	kill := n.AimAtOperator(t)
+	n.change(o, "scaled to 3, the operator killed on the way", soon, func() {
+		n.kubectl("scale", "dsq", n.Name, "--replicas=3")
+		n.Seen(t, "the next set is declared", n.Namespace, &corev1.ConfigMapList{}, func(o ctrl.Object) bool {
+			held, ok := o.(*corev1.ConfigMap)
+			return ok && held.Name == n.Name+"-peers" && strings.Contains(held.Data["peers.json"], `"target"`)
+		})
+		kill()
+	})
 	receipts = append(receipts, n.Finalize("by three"))
 	n.gone(3, 4, 5, 6)
 	finish()
 
 	// A policy alone is a change.
-	n.change(o, "threshold policy changed", func() {
+	n.change(o, "threshold policy changed", changeWithin, func() {
 		n.kubectl("patch", "dsq", n.Name, "--type=merge", "--patch", `{"spec":{"threshold":{"policy":"Fixed","value":3}}}`)
 	})
 	if d, err := n.Resource(t.Context()); err != nil || d.Status.Threshold != 3 {
 		t.Errorf("threshold %d, %v", d.Status.Threshold, err)
 	}
-	n.change(o, "threshold policy changed back", func() {
+	n.change(o, "threshold policy changed back", changeWithin, func() {
 		n.kubectl("patch", "dsq", n.Name, "--type=merge", "--patch", `{"spec":{"threshold":{"policy":"Majority","value":null}}}`)
 	})
 
 	// The scaling waits for the update, or the update for the scaling; neither is lost.
-	n.change(o, "scaled during an update", func() {
+	n.change(o, "scaled during an update", changeWithin, func() {
 		n.kubectl("patch", "dsq", n.Name, "--type=merge", "--patch", fmt.Sprintf(`{"spec":{"image":%q}}`, n.NextImage))
 		n.kubectl("scale", "dsq", n.Name, "--replicas=4")
 	})
@@ -209,7 +217,7 @@ func TestAValidatorWhoseWorkerIsGoneIsReplaced(t *testing.T) {
 	cordon(t, worker, true)
 	t.Cleanup(func() { cordon(t, worker, false) })
 	must(t, n.Delete(t.Context(), inside)) // its volume keeps it on that worker, where it cannot come back
-	n.change(o, "a validator is replaced", func() {
+	n.change(o, "a validator is replaced", changeWithin, func() {
 		n.kubectl("patch", "dsq", n.Name, "--type=merge", "--patch", fmt.Sprintf(`{"spec":{"retire":[%q]}}`, n.ValidatorName(lost)))
 	})
 	if slices.Contains(n.members, lost) || len(n.members) != 4 {
@@ -236,14 +244,14 @@ func TestAValidatorWhoseWorkerIsGoneIsReplaced(t *testing.T) {
 		return nil
 	})
 	n.Finalize("while a newcomer has no place")
-	n.change(o, "the newcomer has found a place", func() {
+	n.change(o, "the newcomer has found a place", changeWithin, func() {
 		for _, w := range workers {
 			cordon(t, w, false)
 		}
 	})
 
 	// One pod is evicted while the set changes.
-	n.change(o, "scaled during a drain", func() {
+	n.change(o, "scaled during a drain", changeWithin, func() {
 		if err := n.evict(t.Context(), n.MustPod(n.members[0])); err != nil && !apierrors.IsTooManyRequests(err) {
 			t.Error(err)
 		}

@@ -212,7 +212,7 @@ func TestAChangeThatIsEditedBackIsTakenBack(t *testing.T) {
 		{"newcomers are started", func(*v1alpha1.DiseqNetwork) bool { return len(c.names(&appsv1.StatefulSetList{})) == 7 }, 0},
 		{"the target is written", func(*v1alpha1.DiseqNetwork) bool { return c.file(t.Context(), "demo").Target != nil }, 1},
 	} {
-		t.Run(until.name, func(sub *testing.T) {
+		t.Run(until.name, func(*testing.T) {
 			before := c.network("demo").Status.SetGeneration
 			c.edit("demo", withValidators(7))
 			if until.generations == 0 {
@@ -409,7 +409,7 @@ func TestARetainedNetworkGoesOnWithTheSetOfItsChain(t *testing.T) {
 	c.remove("demo")
 	clear(c.wasUp)
 	c.apply("demo", withValidators(3))
-	n = audited(t, c).scale("resumed again", changed)
+	audited(t, c).scale("resumed again", changed)
 	if got := c.names(&appsv1.StatefulSetList{}); !slices.Equal(got, numbered("demo", 0, 1, 2)) {
 		t.Errorf("StatefulSets %v", got)
 	}
