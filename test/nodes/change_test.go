@@ -167,8 +167,13 @@ func TestLaggardsAndForgetfulNewcomersFindTheirWay(t *testing.T) {
 		w.nodes = all[:3]
 		l := w.newLoad(100 * time.Millisecond)
 		w.declare(0, 3, all...)
-		w.inForce(1, "rejoining", o)
 		w.inForce(1, "validator", o)
+		changes, _, err := all[0].client.Changes(w.ctx, 1, 1)
+		w.must(err)
+		// It was Rejoining at first, maybe for less time than there is between two looks.
+		if s, at := o.status(), changes[0].Header.Height; s.VotesFromHeight == nil || *s.VotesFromHeight < at+3 {
+			w.Errorf("it came into the set above height %d, and its status is %+v", at, s)
+		}
 		if !w.hasVotes(o) {
 			w.Error("a validator has no vote store")
 		}
