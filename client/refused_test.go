@@ -603,8 +603,10 @@ func (s *sampler) evidence(w *world) {
 	}
 	s.accept(kind, "after a change", s.json(guilty.Document([]chain.ValidatorSetChange{entry(step)})))
 	s.refuse(kind, "the change that leads to the set of its height is missing", s.json(guilty.Document(nil)))
-	s.refuse(kind, "a change that is not below its height", s.json(evidence(w.vote(2, chain.Notarize, 1, a), w.vote(2, chain.Notarize, 1, b), entry(step))))
-	s.refuse(kind, "a change without votes", s.json(guilty.Document([]chain.ValidatorSetChange{entry(w.certify(step, chain.Finalize))})))
+	early := evidence(w.vote(2, chain.Notarize, 1, a), w.vote(2, chain.Notarize, 1, b), entry(step))
+	s.refuse(kind, "a change that is not below its height", s.json(early))
+	few := []chain.ValidatorSetChange{entry(w.certify(step, chain.Finalize, 0, 1))}
+	s.refuse(kind, "a change with two votes of four, the threshold is three", s.json(guilty.Document(few)))
 }
 
 func (s *sampler) genesis(w *world) {
