@@ -40,6 +40,7 @@ func (a answering) RoundTrip(r *http.Request) (*http.Response, error) {
 func FuzzAnswers(f *testing.F) {
 	f.Add(200, "", []byte(`{"header":{"height":3},"messages":[]}`))
 	f.Add(200, "", []byte(`{"blocks":[],"next":7}`))
+	f.Add(200, "", []byte(`{"changes":[{"header":{"height":3},"next":{"generation":1},"endorsements":[]}],"next":null}`))
 	f.Add(429, "7", []byte(`{"error":{"code":"pool_full","message":"later"}}`))
 	f.Add(503, "Fri, 31 Dec 9999 23:59:59 GMT", []byte("<html>"))
 	f.Add(404, "99999999999", []byte("null"))
@@ -53,7 +54,7 @@ func FuzzAnswers(f *testing.F) {
 		}
 		c.HTTP = &http.Client{Transport: answering{status, http.Header{"Retry-After": {retryAfter}}, string(body)}}
 		for _, out := range []any{
-			&chain.Genesis{}, &Status{}, &Validators{}, &Block{}, &chain.Receipt{}, &Message{}, &Proof{},
+			&chain.Genesis{}, &Status{}, &Validators{}, &Block{}, &chain.Receipt{}, &Message{}, &Proof{}, &changesPage{},
 		} {
 			err := c.once(t.Context(), c.nodes[0], get("/v1/x", out))
 			fresh := reflect.New(reflect.TypeOf(out).Elem()).Interface()

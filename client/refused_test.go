@@ -880,10 +880,7 @@ func TestRefusedDocumentsAreRefused(t *testing.T) {
 			return b.Verify(g, 0)
 		}
 		if s.Kind == "changes" {
-			var page struct {
-				Changes []chain.FinalChange `json:"changes"`
-				Next    *uint32             `json:"next"`
-			}
+			var page changesPage
 			if err := document.UnmarshalAnswer(s.Bytes(), &page); err != nil {
 				return err
 			}

@@ -180,14 +180,16 @@ func (c *Client) NextValidators(ctx context.Context) (*Validators, error) {
 	return out, nil
 }
 
+type changesPage struct {
+	Changes []chain.FinalChange `json:"changes"`
+	Next    *uint32             `json:"next"`
+}
+
 // Changes returns at most limit changes of the validator set, from the one to generation from on,
 // not verified. next is the generation at which the next page starts, 0 if there is none yet.
 // [Follower] reads and verifies all of them.
 func (c *Client) Changes(ctx context.Context, from uint32, limit int) (changes []chain.FinalChange, next uint32, err error) {
-	var page struct {
-		Changes []chain.FinalChange `json:"changes"`
-		Next    *uint32             `json:"next"`
-	}
+	var page changesPage
 	if err := c.do(ctx, get(fmt.Sprintf("/v1/changes?from=%d&limit=%d", from, limit), &page)); err != nil {
 		return nil, 0, err
 	}
