@@ -2,6 +2,7 @@ package catchup
 
 import (
 	"math"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,14 +65,12 @@ func TestAValidatorRejoinsAtTheThirdHeight(t *testing.T) {
 		n.reach(t, h, 6)
 		result := n.rejoin(t)
 		wantNone(t, "one answer, and one that nobody can show", result)
-		a.connected = append(a.connected, public('c'))
+		a.connect(public('c'))
 		wantNone(t, "one block that is not here", result)
 		n.reach(t, h, 7)
-		a.connected, a.heights[public('e')] = append(a.connected, public('d')), 4
 		wantNone(t, "an answer of a stranger", result)
-		delete(a.heights, public('d'))
-		if a.asked[public('d')] != 1 || a.asked[public('e')] != 0 {
-			t.Errorf("a validator is asked %d times, want once; a stranger %d times", a.asked[public('d')], a.asked[public('e')])
+		if d, e := a.requests(public('d')), a.requests(public('e')); d != 1 || e != 0 {
+			t.Errorf("a validator is asked %d times, want once; a stranger %d times", d, e)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
@@ -126,12 +125,12 @@ func TestAValidatorThatRejoinsAsksEachEraAnew(t *testing.T) {
 		wantNone(t, "its first height is not there", result)
 		n.reach(t, h, 7)
 		wantNone(t, "the era of its first height is another", result)
-		if a.asked[public('b')] != 2 || a.asked[public('d')] != 1 {
-			t.Errorf("a member that stays is asked %d times, want 2; one that left %d times, want 1", a.asked[public('b')], a.asked[public('d')])
+		if b, d := a.requests(public('b')), a.requests(public('d')); b != 2 || d != 1 {
+			t.Errorf("a member that stays is asked %d times, want 2; one that left %d times, want 1", b, d)
 		}
 		n.reach(t, h, 20)
 		wantNone(t, "two answers of the new era, and it needs three", result)
-		a.connected = append(a.connected, public('e'))
+		a.connect(public('e'))
 		wantFirst(t, result, 10) // the third height above its own when it asked
 	})
 }
@@ -147,24 +146,28 @@ func TestAValidatorRejoinsAboveTheCheckpointAndInTheSet(t *testing.T) {
 		h.grow(2)
 		h.change("abcd") // height 3
 		h.grow(20)
-		var checkpoint chain.Checkpoint
+		var checkpoint atomic.Uint64 // the height
 		a := &archive{
 			heights: map[chain.PublicKey]uint64{public('b'): 1, public('c'): 1, public('d'): 1},
 			asked:   map[chain.PublicKey]int{}, connected: []chain.PublicKey{public('b'), public('c'), public('d')},
 		}
-		n := start(t, h, a, false, as('a'), func(c *Config) { c.Checkpoint = func() chain.Checkpoint { return checkpoint } })
+		n := start(t, h, a, false, as('a'), func(c *Config) {
+			c.Checkpoint = func() chain.Checkpoint { return chain.Checkpoint{Height: checkpoint.Load()} }
+		})
 		result := n.rejoin(t)
 		n.reach(t, h, 2)
 		wantNone(t, "before it is a member", result)
-		checkpoint.Height = 10
+		checkpoint.Store(10)
 		n.reach(t, h, 9)
 		wantNone(t, "below the checkpoint", result)
-		if len(a.asked) > 0 {
-			t.Errorf("asked %v", a.asked)
+		for _, peer := range a.Connected() {
+			if a.requests(peer) > 0 {
+				t.Errorf("asked %v", peer)
+			}
 		}
 		n.reach(t, h, 10)
 		wantNone(t, "just asked", result)
-		checkpoint.Height = 14 // the peers file has changed
+		checkpoint.Store(14) // the peers file has changed
 		n.reach(t, h, 12)
 		wantNone(t, "below the new checkpoint", result)
 		n.reach(t, h, 14)

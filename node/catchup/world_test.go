@@ -5,7 +5,9 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -112,16 +114,38 @@ func (h *history) add(f *chain.FinalBlock) {
 
 // archive are peers that serve blocks, and say how far they are.
 type archive struct {
-	blocks    []*chain.FinalBlock
+	blocks []*chain.FinalBlock
+
+	mu        sync.Mutex // of the fields below, once the node runs
 	connected []chain.PublicKey
 	// heights are what peers answer; the last of blocks for the others. asked counts the requests.
 	heights map[chain.PublicKey]uint64
 	asked   map[chain.PublicKey]int
 }
 
-func (a *archive) Connected() []chain.PublicKey { return a.connected }
+func (a *archive) Connected() []chain.PublicKey {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.connected)
+}
+
+// connect opens a link to a peer.
+func (a *archive) connect(peer chain.PublicKey) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.connected = append(a.connected, peer)
+}
+
+// requests returns how often a peer was asked for its height.
+func (a *archive) requests(peer chain.PublicKey) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.asked[peer]
+}
 
 func (a *archive) Status(_ context.Context, from chain.PublicKey, nonce chain.Hash) (*chain.Status, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if a.asked != nil {
 		a.asked[from]++
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,11 +51,27 @@ type room struct {
 	peers  []chain.PublicKey
 	heard  map[chain.PublicKey]uint64
 	asked  []chain.PublicKey
-	sent   []sent
+
+	mu   sync.Mutex
+	sent []sent
 }
 
-func (r *room) Connected() []chain.PublicKey                  { return r.peers }
-func (r *room) Endorse(to chain.PublicKey, e *chain.Endorsed) { r.sent = append(r.sent, sent{to, *e}) }
+func (r *room) Connected() []chain.PublicKey { return r.peers }
+
+func (r *room) Endorse(to chain.PublicKey, e *chain.Endorsed) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sent = append(r.sent, sent{to, *e})
+}
+
+// takeSent returns the endorsements sent since the last call.
+func (r *room) takeSent() []sent {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := r.sent
+	r.sent = nil
+	return out
+}
 
 // newRoom returns a room of a chain of n validators that are linked to one another.
 func newRoom(t *testing.T, n int, threshold uint32) *room {
@@ -264,10 +281,10 @@ func TestAnEndorsementIsSentAgain(t *testing.T) {
 			t.Helper()
 			synctest.Wait()
 			var to []chain.PublicKey
-			for _, e := range r.sent {
+			for _, e := range r.takeSent() {
 				to = append(to, e.to)
 			}
-			if r.sent = nil; !slices.Equal(to, want) {
+			if !slices.Equal(to, want) {
 				t.Errorf("%s: sent to %v, want %v", when, to, want)
 			}
 		}
