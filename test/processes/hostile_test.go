@@ -265,9 +265,9 @@ func TestPeerThatSendsGarbageIsRefusedAndCounted(t *testing.T) {
 // checkEvidence verifies that whatever evidence nodes hold is against one validator.
 func checkEvidence(t *testing.T, n *system.Network, against *system.Node) {
 	t.Helper()
-	set, found := n.Genesis.Set(), 0
+	found := 0
 	for _, node := range n.Nodes {
-		var held struct{ Evidence []chain.Evidence }
+		var held struct{ Evidence []chain.EvidenceDocument }
 		if err := node.Get("/v1/evidence", &held); err != nil {
 			t.Fatal(err)
 		}
@@ -277,7 +277,7 @@ func checkEvidence(t *testing.T, n *system.Network, against *system.Node) {
 		}
 		for _, e := range held.Evidence {
 			found++
-			if err := e.Verify(n.Genesis.ChainID, set); err != nil {
+			if err := e.Verify(n.Genesis); err != nil {
 				t.Errorf("%s: evidence: %v", node.Name, err)
 			}
 			if e.First.Validator != uint32(against.Index) {

@@ -41,12 +41,16 @@ func (n *Network) Audit(h *History, ledgers ...*Ledger) *oracle.Order {
 	order := h.Audit(height, books...)
 	n.checkReceipts(h, order, books)
 	for _, node := range running {
-		var held struct{ Evidence []chain.Evidence }
+		var held struct{ Evidence []chain.EvidenceDocument }
 		if err := node.Get("/v1/evidence", &held); err != nil {
 			h.Fail("%s: evidence: %v", node.Name, err)
 		}
 		if !n.evidence {
-			h.Evidence(node.Name, held.Evidence)
+			var pieces []chain.Evidence
+			for _, e := range held.Evidence {
+				pieces = append(pieces, e.Evidence)
+			}
+			h.Evidence(node.Name, pieces)
 		}
 	}
 	if h.Report(n.tb) > 0 {
