@@ -46,7 +46,7 @@ func (n *Network) Audit(h *History, ledgers ...*Ledger) *oracle.Order {
 			h.Fail("%s: evidence: %v", node.Name, err)
 		}
 		if !n.evidence {
-			var pieces []chain.Evidence
+			pieces := make([]chain.Evidence, 0, len(held.Evidence))
 			for _, e := range held.Evidence {
 				pieces = append(pieces, e.Evidence)
 			}
