@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,7 +98,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	pods := membership.PlanPods(observed)
 	p.plan = membership.PlanSet(observed)
 	p.takePlan()
-	if err == nil && p.problem == nil && !network.Spec.Paused {
+	if err == nil && len(p.problems) == 0 && !network.Spec.Paused {
 		err = p.act(ctx, pods)
 	}
 	return p.finish(ctx, pods, p.plan, err)
@@ -156,10 +157,10 @@ func (p *pass) noted(err error) error {
 	return nil
 }
 
-// note keeps the first problem.
+// note keeps a problem for the status, unless the same one was found before.
 func (p *pass) note(problem *status.Problem) {
-	if p.problem == nil {
-		p.problem = problem
+	if !slices.ContainsFunc(p.problems, func(found *status.Problem) bool { return *found == *problem }) {
+		p.problems = append(p.problems, problem)
 	}
 }
 

@@ -58,8 +58,8 @@ type pass struct {
 	nextSerial int
 	// plan is the planner's decision about the set.
 	plan membership.SetPlan
-	// problem is the first one found. It does not stop the reconcile.
-	problem *status.Problem
+	// problems are those found, in that order and each once; see note.
+	problems []*status.Problem
 }
 
 // member is a validator of the network, with its objects and its node's answer.

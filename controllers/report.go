@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,7 +26,8 @@ import (
 // reconcile early.
 func (p *pass) finish(ctx context.Context, pods membership.Decision, set membership.SetPlan, err error) (ctrl.Result, error) {
 	if problem, ok := errors.AsType[*status.Problem](err); ok {
-		p.problem, err = problem, nil // it ended the reconcile, so it is the one to report
+		p.note(problem)
+		err = nil
 	}
 	if err != nil {
 		// The observation may be incomplete. The status waits for the next reconcile, which comes
@@ -105,7 +107,7 @@ func (p *pass) status(pods membership.Decision, set membership.SetPlan) v1alpha1
 		Network:    shown,
 		Pods:       shown.Explain(pods),
 		Set:        shown.ExplainSet(set),
-		Problem:    p.problem,
+		Problems:   p.problems,
 		Selector:   resources.Selector(p.network.Name),
 		// The status keeps the chain's id and hash when the document is lost.
 		ChainID:     p.network.Status.ChainID,
@@ -119,14 +121,13 @@ func (p *pass) status(pods membership.Decision, set membership.SetPlan) v1alpha1
 
 // adopted says whether the genesis document is the network's: it matches the spec and the keys.
 func (p *pass) adopted() bool {
-	if p.problem == nil {
-		return true
-	}
-	switch p.problem.Reason {
-	case status.RetainedGenesisMismatch, status.KeyMismatch, status.NameConflict:
+	return !slices.ContainsFunc(p.problems, func(problem *status.Problem) bool {
+		switch problem.Reason {
+		case status.RetainedGenesisMismatch, status.KeyMismatch, status.NameConflict:
+			return true
+		}
 		return false
-	}
-	return true
+	})
 }
 
 // writeStatus writes the status if that is due, and makes events of the conditions that changed. If
@@ -171,7 +172,7 @@ func (p *pass) announce(old, now []metav1.Condition) {
 		switch {
 		case announced[c.Reason]:
 			continue
-		case last == nil && p.problem == nil, c.Type == v1alpha1.ConditionMembershipChanging && last != nil && last.Reason == status.NoChainYet:
+		case last == nil && len(p.problems) == 0, c.Type == v1alpha1.ConditionMembershipChanging && last != nil && last.Reason == status.NoChainYet:
 			continue // every network begins like this
 		case bad && c.Type != v1alpha1.ConditionProgressing && c.Type != v1alpha1.ConditionMembershipChanging:
 			kind = corev1.EventTypeWarning
@@ -187,7 +188,7 @@ func (p *pass) next(s v1alpha1.DiseqNetworkStatus, due time.Duration) time.Durat
 	progressing := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionProgressing)
 	available := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionAvailable)
 	switch {
-	case p.problem != nil:
+	case len(p.problems) > 0:
 		wait = refusedAgain
 	case meta.IsStatusConditionTrue(s.Conditions, v1alpha1.ConditionMembershipChanging):
 	case progressing.Status == metav1.ConditionFalse && available.Reason == status.AllValidatorsReady:

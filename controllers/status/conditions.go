@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -123,8 +124,8 @@ func (v view) wanted() int {
 func (v view) quorum() bool { return v.n > 0 && v.caughtUp >= v.t }
 
 // available: at least threshold validators are ready and caught up, and one of them accepts
-// messages. A problem that stops the
-// operator does not stop nodes that run.
+// messages. It follows the nodes alone: a problem of the operator neither makes it False nor takes
+// the place of the reason for which it is.
 func available(v view) verdict {
 	full := v.standings.Full()
 	switch {
@@ -137,8 +138,6 @@ func available(v view) verdict {
 		return yes(AllValidatorsReady, "all %d validators are ready and caught up, threshold %d", v.n, v.t)
 	case v.quorum():
 		return yes(ThresholdReady, "%s", v.count())
-	case v.Problem != nil:
-		return no(v.Problem.Reason, "%s", v.Problem.Message)
 	}
 	return v.lacking()
 }
@@ -217,9 +216,10 @@ func quorumHealthy(v view) verdict {
 
 // progressing: the operator is changing something. False when it is done, and when it cannot go on.
 func progressing(v view) verdict {
+	if reason, message := v.stopping(); reason != "" {
+		return no(reason, "%s", message)
+	}
 	switch {
-	case v.Problem != nil:
-		return no(v.Problem.Reason, "%s", v.Problem.Message)
 	case v.Network.Seen.Paused && v.Pods.Action == membership.Pause:
 		return no(Paused, "%s", v.Pods.Message)
 	case v.Network.Seen.Paused:
@@ -252,6 +252,25 @@ func progressing(v view) verdict {
 	default:
 		return yes(ChangingSet, "%s", changing.message)
 	}
+}
+
+// stopping are the problems that keep the operator from going on: the reason of the most serious
+// one, and the messages of all, in the order of [policies].
+func (v view) stopping() (reason, message string) {
+	var messages []string
+	problems := slices.SortedStableFunc(slices.Values(v.Problems), func(a, b *Problem) int { return cmp.Compare(rank(a), rank(b)) })
+	for _, p := range problems {
+		reason, messages = cmp.Or(reason, p.Reason), append(messages, p.Message)
+	}
+	return reason, firstFew(messages)
+}
+
+// rank is the place of a problem among [problemReasons]: the more serious, the lower.
+func rank(p *Problem) int {
+	if i := slices.Index(problemReasons, p.Reason); i >= 0 {
+		return i
+	}
+	return len(problemReasons)
 }
 
 // made counts the members that have all their objects.

@@ -154,7 +154,13 @@ func before(status metav1.ConditionStatus, reason string) func(*Observation) {
 }
 
 func problem(reason string) func(*Observation) {
-	return func(o *Observation) { o.Problem = &Problem{Reason: reason, Message: "this is wrong"} }
+	return func(o *Observation) {
+		o.Problems = append(o.Problems, &Problem{Reason: reason, Message: "this is wrong"})
+	}
+}
+
+func says(reason, message string) func(*Observation) {
+	return func(o *Observation) { o.Problems = append(o.Problems, &Problem{Reason: reason, Message: message}) }
 }
 
 func paused(o *Observation) { o.Network.Seen.Paused = true }
@@ -384,14 +390,26 @@ var cases = []struct {
 		degraded: "False AsExpected"}},
 	{"several things are wrong: what needs somebody comes first", observed(7, 4, of(rejoins, 0), of(silent, 1),
 		of(stuck("CrashLoopBackOff", "", time.Second), 2)), verdicts{
-		degraded: "True CrashLooping: demo-v2 does not run: CrashLoopBackOff; demo-v0 is rejoining without its earlier votes, and votes again " +
-			"as soon as that is safe; demo-v1 does not answer: no answer in time"}},
+		degraded: "True CrashLooping: demo-v2 does not run: CrashLoopBackOff; demo-v1 does not answer: no answer in time; " +
+			"demo-v0 is rejoining without its earlier votes, and votes again as soon as that is safe"}},
 
 	{"a problem before the start", observed(4, 3, nothing, problem(NameConflict)), verdicts{
-		available: "False NameConflict: this is wrong", progressing: "False NameConflict: this is wrong",
+		available: "False Starting: waiting for the genesis document of 4 validators", progressing: "False NameConflict: this is wrong",
 		degraded: "True NameConflict: this is wrong", quorum: "False Starting"}},
 	{"a problem of a network that runs", observed(4, 3, problem(WriteRefused)), verdicts{
 		available: "True AllValidatorsReady", progressing: "False WriteRefused: this is wrong", degraded: "True WriteRefused: this is wrong"}},
+	{"a problem while the quorum is lost does not hide the cause", observed(4, 3, problem(WriteRefused),
+		of(stuck("CrashLoopBackOff", "OOMKilled, exit code 137", time.Minute), 1, 3), before(metav1.ConditionTrue, ThresholdReady)), verdicts{
+		available:   "False QuorumLost: nothing becomes final until 1 more are ready: 2 of 4 validators are ready and caught up",
+		progressing: "False WriteRefused: this is wrong",
+		degraded: "True CrashLooping: demo-v1 does not run: CrashLoopBackOff (OOMKilled, exit code 137); " +
+			"demo-v3 does not run: CrashLoopBackOff (OOMKilled, exit code 137); this is wrong",
+		quorum: "False QuorumLost"}},
+	{"several problems: the most serious one comes first", observed(4, 3, says(WriteRefused, "a quota"), says(NameConflict, "a name"),
+		says("Unheard", "a riddle"), says(WriteRefused, "a webhook"), of(lags, 1)), verdicts{
+		available:   "True ThresholdReady",
+		progressing: "False NameConflict: a name; a quota; a webhook; a riddle",
+		degraded:    "True NameConflict: a name; a quota; a webhook; a riddle; demo-v1 is 14 blocks behind"}},
 }
 
 func TestConditions(t *testing.T) {
@@ -422,7 +440,7 @@ func TestEveryFalseSaysWhatIsWaitedFor(t *testing.T) {
 	done := []string{UpToDate, AsExpected, Paused, NoEvidence} // these wait for nothing
 	for _, tt := range cases {
 		for _, c := range Conditions(tt.seen) {
-			if c.Status == metav1.ConditionFalse && tt.seen.Problem == nil && !slices.Contains(done, c.Reason) &&
+			if c.Status == metav1.ConditionFalse && tt.seen.Problems == nil && !slices.Contains(done, c.Reason) &&
 				!regexp.MustCompile(`\d`).MatchString(c.Message) {
 				t.Errorf("%s: %s=False/%s: %s", tt.name, c.Type, c.Reason, c.Message)
 			}
@@ -441,7 +459,7 @@ func TestMessagesAreBounded(t *testing.T) {
 			}
 		}
 	})...), func(o *Observation) {
-		o.Problem = &Problem{Reason: WriteRefused, Message: strings.Repeat("ä", 40_000)}
+		o.Problems = []*Problem{{Reason: WriteRefused, Message: strings.Repeat("ä", 40_000)}}
 	})
 	for _, c := range Conditions(o) {
 		if len(c.Message) > longest+3 {
@@ -493,7 +511,7 @@ func TestEveryReasonIsReachable(t *testing.T) {
 	}
 	// The reconcile finds these; here they only have to arrive.
 	for _, reason := range []string{NameConflict, RetainedGenesisMismatch, KeyMismatch, KeyMissing, InvalidSpec, WriteRefused} {
-		for _, c := range Conditions(observed(4, 3, nothing, problem(reason)))[:3] {
+		for _, c := range Conditions(observed(4, 3, nothing, problem(reason)))[1:3] {
 			if c.Reason != reason {
 				t.Errorf("%s is %s, want %s", c.Type, c.Reason, reason)
 			}

@@ -20,8 +20,8 @@ type Observation struct {
 	// Pods and Set are the planner's decisions.
 	Pods membership.Decision
 	Set  membership.SetPlan
-	// Problem is the one that the reconcile found; nil if it found none.
-	Problem *Problem
+	// Problems are those that the reconcile found, in that order and each once.
+	Problems []*Problem
 	// ChainID and GenesisHash are those of the genesis document; empty before there is one.
 	ChainID, GenesisHash string
 	// Selector selects the validators' pods.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,10 +26,12 @@ const scheduleTime = 20 * time.Second
 // reason; the message names every member that violates it.
 type policy func(view) (reason, message string, violated bool)
 
-// policies in the order in which they give Degraded its reason: first those that need a person,
-// then those that heal by themselves.
+// policies in the order in which they give Degraded its reason. First come those by which a
+// validator does not work and that need a person. Then come the problems of the operator, which
+// stop no node that runs; an object that cannot be changed must not hide a container that is
+// killed. Those that heal by themselves come last.
 var policies = []policy{
-	reconcileProblem,
+	problemWith(KeyMismatch),
 	keyMissing,
 	wrongIdentity,
 	wrongSet,
@@ -38,24 +41,56 @@ var policies = []policy{
 	unschedulable,
 	podFailed,
 	storageLow,
-	rejoining,
 	notAnswering,
 	notReady,
+	problemWith(RetainedGenesisMismatch),
+	problemWith(NameConflict),
+	problemWith(InvalidSpec),
+	problemWith(WriteRefused),
+	otherProblem,
+	rejoining,
 	behind,
 	abstaining,
 	notVoting,
 }
 
-// reconcileProblem: the operator met a problem that it cannot solve.
-func reconcileProblem(v view) (reason, message string, violated bool) {
-	if v.Problem == nil {
-		return "", "", false
+// problemReasons are the reasons of problems, the most serious one first. It is the order that they
+// have among the policies.
+var problemReasons = []string{KeyMismatch, KeyMissing, RetainedGenesisMismatch, NameConflict, InvalidSpec, WriteRefused}
+
+// problemWith: the operator met problems with a reason, which it cannot solve.
+func problemWith(reason string) policy {
+	return func(v view) (string, string, bool) {
+		messages := v.problems(reason)
+		return reason, firstFew(messages), len(messages) > 0
 	}
-	return v.Problem.Reason, v.Problem.Message, true
 }
 
-// keyMissing: a validator of the set has no key Secret.
+// otherProblem: the operator met a problem whose reason has no rank.
+func otherProblem(v view) (reason, message string, violated bool) {
+	i := slices.IndexFunc(v.Problems, func(p *Problem) bool { return !slices.Contains(problemReasons, p.Reason) })
+	if i < 0 {
+		return "", "", false
+	}
+	return problemWith(v.Problems[i].Reason)(v)
+}
+
+// problems are the messages of the problems with a reason.
+func (v view) problems(reason string) (messages []string) {
+	for _, p := range v.Problems {
+		if p.Reason == reason {
+			messages = append(messages, p.Message)
+		}
+	}
+	return messages
+}
+
+// keyMissing: a validator of the set has no key Secret. The operator's own problem says more than
+// what is seen of the member.
 func keyMissing(v view) (reason, message string, violated bool) {
+	if messages := v.problems(KeyMissing); len(messages) > 0 {
+		return KeyMissing, firstFew(messages), true
+	}
 	return v.members(KeyMissing, func(s membership.Standing) string {
 		if !s.InSet || s.Secret {
 			return ""

@@ -17,7 +17,7 @@ var policyCases = []struct {
 	seen   Observation
 	want   string
 }{
-	{"a problem stopped the reconcile", reconcileProblem, observed(4, 3, problem(NameConflict)), "NameConflict: this is wrong"},
+	{"a problem stopped the reconcile", problemWith(NameConflict), observed(4, 3, problem(NameConflict)), "NameConflict: this is wrong"},
 	{"a key is lost", keyMissing, observed(4, 3, of(noKeyLeft, 2)),
 		"KeyMissing: demo-v2 has lost its key Secret: restore it from a backup, because no key is made twice"},
 	{"there is no key yet, and no genesis document", keyMissing, observed(4, 3, nothing, of(noKeyLeft, 0)), ""},

@@ -19,8 +19,8 @@ const (
 	Starting = "Starting"
 )
 
-// Problems that the operator cannot solve: reasons of Progressing and Degraded, and of Available
-// unless there is a quorum all the same.
+// Problems that the operator cannot solve: reasons of Progressing and Degraded. Available follows
+// the nodes alone.
 const (
 	// NameConflict: an object with a name that the network needs belongs to somebody else.
 	NameConflict = "NameConflict"

@@ -70,7 +70,7 @@ func TestAnObjectOfSomebodyElseIsToldOfAndLeftAlone(t *testing.T) {
 	}
 	must(t, cluster.Create(t.Context(), theirs))
 	n.Apply(n.Spec())
-	n.awaitReason(v1alpha1.ConditionAvailable, "NameConflict")
+	n.awaitReason(v1alpha1.ConditionProgressing, "NameConflict")
 	var now corev1.Service
 	must(t, cluster.Get(t.Context(), n.key(n.Name), &now))
 	if now.UID != theirs.UID || now.ResourceVersion != theirs.ResourceVersion {

@@ -188,11 +188,11 @@ func TestWhatWasRetainedIsAdoptedOnlyIfItIsWhatTheSpecAsksFor(t *testing.T) {
 			c.apply("demo", changes...)
 			o := newOperator(t, c)
 			n := o.until("demo", "refused", func(n *v1alpha1.DiseqNetwork) bool {
-				a := condition(n, v1alpha1.ConditionAvailable)
+				a := condition(n, v1alpha1.ConditionProgressing)
 				return a.Status == metav1.ConditionFalse && a.Reason == test.reason
 			})
 			for _, part := range test.parts {
-				if message := condition(n, v1alpha1.ConditionAvailable).Message; !strings.Contains(message, part) {
+				if message := condition(n, v1alpha1.ConditionProgressing).Message; !strings.Contains(message, part) {
 					t.Errorf("the message does not have %q: %s", part, message)
 				}
 			}

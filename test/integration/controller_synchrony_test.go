@@ -47,9 +47,9 @@ func TestANetworkWithTheSynchronyWaitIsResumedWithTheSameDeltaOnly(t *testing.T)
 	c.remove("demo")
 	c.apply("demo", waiting(101*time.Millisecond))
 	n := o.until("demo", "refused", func(n *v1alpha1.DiseqNetwork) bool {
-		return condition(n, v1alpha1.ConditionAvailable).Reason == "RetainedGenesisMismatch"
+		return condition(n, v1alpha1.ConditionProgressing).Reason == "RetainedGenesisMismatch"
 	})
-	if m := condition(n, v1alpha1.ConditionAvailable).Message; !strings.Contains(m, "synchrony delta 100 ms") || !strings.Contains(m, "synchrony delta 101 ms") {
+	if m := condition(n, v1alpha1.ConditionProgressing).Message; !strings.Contains(m, "synchrony delta 100 ms") || !strings.Contains(m, "synchrony delta 101 ms") {
 		t.Errorf("the message does not name both: %s", m)
 	}
 	c.remove("demo")
