@@ -78,7 +78,7 @@ await_network() {
 	done
 	k describe "$network" >&2 || true
 	k get pods,persistentvolumeclaims >&2 || true
-	kubectl --namespace "$operator_namespace" logs "deployment/$release" --tail=30 >&2 || true
+	kubectl --namespace "$operator_namespace" logs --selector app.kubernetes.io/name=diseq-operator --prefix --tail=30 >&2 || true
 	fail 'not available within five minutes; the above says what is waited for, docs/operations.md what to do'
 }
 

@@ -28,6 +28,16 @@ const (
 	leaseName       = "diseq-operator"
 )
 
+// Times of the leader election. An operator that is killed keeps its lease for leaseDuration. The
+// others look at the lease every 2 to 4.4 s (retryPeriod and its jitter), so that one of them works
+// within 25 s. An operator that cannot renew its lease exits after renewDeadline, before another one
+// can hold it.
+const (
+	leaseDuration = 15 * time.Second
+	renewDeadline = 10 * time.Second
+	retryPeriod   = 2 * time.Second
+)
+
 // ownLabels are the labels of the operator's own pods, from its Deployment. Network policies admit
 // pods with these labels.
 var ownLabels = map[string]string{"app.kubernetes.io/name": "diseq-operator"}
@@ -74,6 +84,9 @@ func newManager(config *rest.Config, o options) (ctrl.Manager, error) {
 		// Release the lease at the end, so that another operator need not wait until it expires.
 		// The process ends right after.
 		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 new(leaseDuration),
+		RenewDeadline:                 new(renewDeadline),
+		RetryPeriod:                   new(retryPeriod),
 		LeaderElectionNamespace:       o.leaderNamespace,
 		GracefulShutdownTimeout:       &timeout,
 	})

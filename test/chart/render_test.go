@@ -34,7 +34,8 @@ var valueSets = map[string]string{
 	"no metrics":    `{metrics: {enabled: false, serviceMonitor: {enabled: true}}, networkPolicy: {enabled: true}}`,
 	"policy":        `{networkPolicy: {enabled: true}}`,
 	"narrow policy": narrowPolicy,
-	"two":           `{replicas: 2, podDisruptionBudget: {enabled: true}}`,
+	"one":           `{replicas: 1}`,
+	"no budget":     `{podDisruptionBudget: {enabled: false}}`,
 	"long name":     `{fullnameOverride: ` + strings.Repeat("a", 40) + `}`,
 	"as a subchart": `{global: {region: here}}`,
 	"unlimited":     `{resources: {}}`,
@@ -145,7 +146,7 @@ func TestOperatorsPodIsRestricted(t *testing.T) {
 func TestSelectorsMeetTheOperatorsPod(t *testing.T) {
 	t.Parallel()
 	for _, values := range []string{
-		`{replicas: 2, podDisruptionBudget: {enabled: true}, networkPolicy: {enabled: true}, metrics: {serviceMonitor: {enabled: true}}}`,
+		`{networkPolicy: {enabled: true}, metrics: {serviceMonitor: {enabled: true}}}`,
 		`{commonLabels: {app.kubernetes.io/name: other}, podLabels: {app.kubernetes.io/instance: other}}`,
 	} {
 		objects := render(t, values)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
@@ -60,27 +62,67 @@ func (c *Cluster) Process(tb testing.TB, pod *corev1.Pod, name string) string {
 	return out
 }
 
-// AimAtOperator returns a function that ends the operator with SIGKILL, so that it cannot finish
-// anything, or hand over its lease. The slow part, finding the process, is done before the function
-// is returned: a network may be born in less time. The pod is deleted as well, so that the next
-// operator does not wait for the back-off of a container that failed.
+// AimAtOperator returns a function that ends the operator that works with SIGKILL, so that it cannot
+// finish anything, or hand over its lease. The slow part, finding the processes, is done before the
+// function is returned: a network may be born in less time. It finds those of all operators, because
+// another one may hold the lease by then. The pod is deleted as well, so that the next one does not
+// wait for the back-off of a container that failed.
 //
 // If the test cannot reach processes, the function deletes the pod without grace, which is the
 // nearest to it.
 func (c *Cluster) AimAtOperator(tb testing.TB) (kill func()) {
 	tb.Helper()
-	var pod *corev1.Pod
-	Eventually(tb, soon, "the operator runs", func(ctx context.Context) error {
-		pods, err := c.OperatorPods(ctx)
-		if err != nil {
+	var pods []corev1.Pod
+	Eventually(tb, soon, "the operators run", func(ctx context.Context) (err error) {
+		if pods, err = c.OperatorPods(ctx); err != nil {
 			return err
 		}
-		pod = &pods[0]
-		if len(pods) > 1 || !ready0(pod) {
-			return fmt.Errorf("%d pods, %s is not ready", len(pods), pod.Name)
+		var d appsv1.Deployment
+		if err := c.Get(ctx, ctrl.ObjectKey{Namespace: OperatorNamespace, Name: OperatorName}, &d); err != nil {
+			return err
+		}
+		for i := range pods {
+			if !ready0(&pods[i]) {
+				return fmt.Errorf("%s is not ready", pods[i].Name)
+			}
+		}
+		if len(pods) != int(*d.Spec.Replicas) {
+			return fmt.Errorf("%d pods of %d", len(pods), *d.Spec.Replicas)
 		}
 		return nil
 	})
+	triggers := map[string]func(){}
+	for i := range pods {
+		triggers[pods[i].Name] = c.aimAt(tb, &pods[i])
+	}
+	return func() {
+		var leader string
+		Eventually(tb, soon, "one of the operators holds the lease", func(ctx context.Context) (err error) {
+			if leader, err = c.leader(ctx); err == nil && triggers[leader] == nil {
+				err = fmt.Errorf("%q holds it", leader)
+			}
+			return err
+		})
+		triggers[leader]()
+	}
+}
+
+// leader is the name of the operator's pod that holds the lease.
+func (c *Cluster) leader(ctx context.Context) (string, error) {
+	var lease coordinationv1.Lease
+	if err := c.Get(ctx, ctrl.ObjectKey{Namespace: OperatorNamespace, Name: OperatorName}, &lease); err != nil {
+		return "", err
+	}
+	if lease.Spec.HolderIdentity == nil {
+		return "", errors.New("nobody holds the lease")
+	}
+	name, _, _ := strings.Cut(*lease.Spec.HolderIdentity, "_") // and a number of its own
+	return name, nil
+}
+
+// aimAt returns a function that ends the operator of a pod.
+func (c *Cluster) aimAt(tb testing.TB, pod *corev1.Pod) func() {
+	tb.Helper()
 	remove := func() {
 		if err := c.Delete(tb.Context(), pod, ctrl.GracePeriodSeconds(0)); err != nil && !apierrors.IsNotFound(err) {
 			tb.Error(err)

@@ -43,6 +43,24 @@ annotations:
 {{- end }}
 {{- end -}}
 
+{{/* The tolerations of the values, and short ones for a lost worker. Kubernetes takes the shortest that matches, so that ours stay away
+where the values have one of the same key, or one of every key. */}}
+{{- define "diseq-operator.tolerations" -}}
+{{- $tolerations := .Values.tolerations | default list -}}
+{{- range $key := list "node.kubernetes.io/not-ready" "node.kubernetes.io/unreachable" -}}
+{{- $own := true -}}
+{{- range $.Values.tolerations -}}
+{{- if and (eq (.key | default $key) $key) (eq (.effect | default "NoExecute") "NoExecute") -}}
+{{- $own = false -}}
+{{- end -}}
+{{- end -}}
+{{- if $own -}}
+{{- $tolerations = append $tolerations (dict "key" $key "operator" "Exists" "effect" "NoExecute" "tolerationSeconds" $.Values.tolerationSeconds) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $tolerations -}}
+{{- end -}}
+
 {{/* An image from its repository, tag and digest. Argument: a dict of context and image. */}}
 {{- define "diseq-operator.image" -}}
 {{- if .image.digest -}}
