@@ -16,8 +16,10 @@ import (
 
 // probeInterval is how often the operator checks whether the cluster knows PodMonitors by now, and
 // whether the PodMonitor of each network is as it should be. It does not watch the kind: a watch on
-// an unknown kind fails for ever, and removing a watched kind breaks the cache.
-const probeInterval = 5 * time.Minute
+// an unknown kind fails for ever, and removing a watched kind breaks the cache. While the kind is
+// unknown, a check is one request for the whole operator; then it is one for each network. With the
+// longest wait between two reconciles a PodMonitor is there a minute after its kind.
+const probeInterval = 20 * time.Second
 
 // monitors remembers when the API server was last asked about PodMonitors.
 type monitors struct {
