@@ -241,5 +241,6 @@ func (s Set) ObservePod(pod *corev1.Pod, outdated bool, now time.Time) *Pod {
 			p.Message = terminated(last)
 		}
 	}
+	p.Message = printable(p.Message, longestCause)
 	return p
 }

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/diseq/diseq/controllers/nodeclient"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/consensus"
@@ -236,16 +234,4 @@ func (s Standings) Missing(except string) string {
 		texts = append(texts, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(texts, ", ")
-}
-
-// terminated says how a container exited.
-func terminated(t *corev1.ContainerStateTerminated) string {
-	text := fmt.Sprintf("exit code %d", t.ExitCode)
-	if t.Reason != "" {
-		text = t.Reason + ", " + text
-	}
-	if message := strings.TrimSpace(t.Message); message != "" {
-		text += ": " + message
-	}
-	return text
 }

@@ -159,11 +159,18 @@ func TestObservePod(t *testing.T) {
 		{"it ends again and again", pod(func(p *corev1.Pod) {
 			p.Status.ContainerStatuses = container(waits("CrashLoopBackOff", "back-off 5m0s"),
 				&corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"})
-		}), Pod{Waiting: "CrashLoopBackOff", Message: "OOMKilled, exit code 137", Since: created.Time}},
+		}), Pod{Waiting: "CrashLoopBackOff", Message: "OOMKilled, exit code 137: the node needed more than its memory limit", Since: created.Time}},
 		{"it ends and says why", pod(func(p *corev1.Pod) {
 			p.Status.ContainerStatuses = container(waits("CrashLoopBackOff", "back-off 5m0s"),
 				&corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error", Message: "genesis: no such file\n"})
 		}), Pod{Waiting: "CrashLoopBackOff", Message: "Error, exit code 1: genesis: no such file", Since: created.Time}},
+		{"it writes more than a line", pod(func(p *corev1.Pod) {
+			p.Status.ContainerStatuses = container(waits("CrashLoopBackOff", "back-off 5m0s"),
+				&corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error", Message: "{\"msg\":\"node starts\"}\ndiseq node: \x1b[31mpeers: no such file\n"})
+		}), Pod{Waiting: "CrashLoopBackOff", Message: "Error, exit code 1: diseq node: [31mpeers: no such file", Since: created.Time}},
+		{"Kubernetes says it in lines", pod(func(p *corev1.Pod) {
+			p.Status.ContainerStatuses = container(waits("CreateContainerError", "no space\n\tleft\n"), nil)
+		}), Pod{Waiting: "CreateContainerError", Message: "no space left", Since: created.Time}},
 		{"it has just been started once more", pod(func(p *corev1.Pod) {
 			p.Status.ContainerStatuses = container(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}},
 				&corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error"})

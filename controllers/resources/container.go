@@ -35,6 +35,7 @@ func container(
 		WithImage(cmp.Or(network.Spec.Image, operator.NodeImage)).
 		WithImagePullPolicy(cmp.Or(network.Spec.ImagePullPolicy, corev1.PullIfNotPresent)).
 		WithArgs(args...).
+		WithTerminationMessagePolicy(corev1.TerminationMessageFallbackToLogsOnError). // the status shows the last line
 		WithPorts(port(PublicPortName, PublicPort), port(PeerPortName, PeerPort), port(OperationsPortName, OperationsPort)).
 		WithVolumeMounts(
 			corev1ac.VolumeMount().WithName("data").WithMountPath(dataDir),

@@ -62,6 +62,9 @@ func TestPodsKeepToTheRestrictedStandard(t *testing.T) {
 			*pod.SecurityContext.FSGroupChangePolicy != corev1.FSGroupChangeOnRootMismatch || *context.RunAsUser != 65532 || len(pod.Containers) != 1 {
 			t.Errorf("%s: %+v, %+v", name, pod.SecurityContext, context)
 		}
+		if policy := pod.Containers[0].TerminationMessagePolicy; policy != corev1.TerminationMessageFallbackToLogsOnError {
+			t.Errorf("%s: termination message policy %q: the status could not say why a node ended", name, policy)
+		}
 		for _, mount := range pod.Containers[0].VolumeMounts {
 			if mount.SubPath != "" || mount.ReadOnly == (mount.Name == "data" || mount.Name == "scratch") {
 				t.Errorf("%s: mount %+v", name, mount)

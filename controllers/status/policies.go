@@ -185,7 +185,7 @@ func (v view) notRunning(of string, grace time.Duration) (reason, message string
 		}
 		text := "does not run: " + s.Pod.Waiting
 		if s.Pod.Message != "" {
-			text += " (" + shorten(s.Pod.Message, 256) + ")"
+			text += " (" + s.Pod.Message + ")"
 		}
 		return text
 	})
