@@ -98,7 +98,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	pods := membership.PlanPods(observed)
 	p.plan = membership.PlanSet(observed)
 	p.takePlan()
-	if err == nil && len(p.problems) == 0 && !network.Spec.Paused {
+	switch {
+	case err != nil, network.Spec.Paused:
+	case network.Spec.Hibernated:
+		err = p.hibernate(ctx)
+	case len(p.problems) == 0:
 		err = p.act(ctx, pods)
 	}
 	return p.finish(ctx, pods, p.plan, err)
@@ -126,6 +130,7 @@ func (p *pass) act(ctx context.Context, pods membership.Decision) error {
 		p.applyPeers,
 		p.applyAccounts,
 		p.applyMembers,
+		p.forgetRestarts,
 		p.applyKeyMetadata,
 		func(ctx context.Context) error { return p.deletePods(ctx, pods) },
 		p.stopMembers,

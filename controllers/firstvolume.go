@@ -116,7 +116,7 @@ func (p *pass) want(m *member) error {
 	if err != nil {
 		return problemf(status.InvalidSpec, "%v", err)
 	}
-	m.wanted = set
+	m.wanted = resources.WithRequest(set, m.set)
 	return nil
 }
 

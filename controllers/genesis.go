@@ -123,7 +123,7 @@ func (p *pass) compareOrphans() error {
 			"document at /v1/genesis", name, known)
 	}
 	for _, m := range p.members {
-		if m.first != "" {
+		if m.first != "" || m.voteStore {
 			return problemf(status.RetainedGenesisMismatch, "Secret %s belongs to an earlier network whose ConfigMap %s is gone. "+
 				"To resume that chain, restore the ConfigMap. To begin a new chain, delete the retained objects", m.name, name)
 		}

@@ -8,13 +8,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/diseq/diseq/api/v1alpha1"
+	"github.com/diseq/diseq/controllers/status"
 )
 
 // metrics are the operator's view of each network. A deleted network has none: a gauge that is not
 // set any more would look like a network that stands still.
 type metrics struct {
 	height, finalized, validators, ready, threshold, disruptions, available *prometheus.GaugeVec
-	generation, changing                                                    *prometheus.GaugeVec
+	generation, changing, hibernated                                        *prometheus.GaugeVec
 	restarts, replaced, targets, stopped, writes                            *prometheus.CounterVec
 }
 
@@ -29,6 +30,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		available:   gauge("available", "1 if the condition Available is True, else 0."),
 		generation:  gauge("set_generation", "Generation of the validator set in force: 0 at genesis, one more with each change."),
 		changing:    gauge("membership_changing", "1 if the condition MembershipChanging is True, else 0."),
+		hibernated:  gauge("hibernated", "1 if the network is hibernated, so that it is not available on purpose, else 0."),
 		targets:     counter("targets_total", "Targets, which the validators are to endorse, that the operator wrote to the peers file."),
 		stopped:     counter("validators_stopped_total", "StatefulSets of former members and of newcomers that the operator deleted."),
 		restarts:    counter("pod_restarts_total", "Pods of voting validators that the operator deleted for an update."),
@@ -40,7 +42,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	}
 	var errs []error
 	for _, c := range []prometheus.Collector{
-		m.height, m.finalized, m.validators, m.ready, m.threshold, m.disruptions, m.available, m.generation, m.changing,
+		m.height, m.finalized, m.validators, m.ready, m.threshold, m.disruptions, m.available, m.generation, m.changing, m.hibernated,
 		m.restarts, m.replaced, m.targets, m.stopped, m.writes,
 	} {
 		errs = append(errs, registerer.Register(c))
@@ -82,6 +84,11 @@ func (m *metrics) set(network types.NamespacedName, s *v1alpha1.DiseqNetworkStat
 		}
 		gauge.WithLabelValues(values...).Set(is)
 	}
+	asleep := 0.0
+	if a := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionAvailable); a != nil && a.Reason == status.Hibernated {
+		asleep = 1
+	}
+	m.hibernated.WithLabelValues(values...).Set(asleep)
 	for _, c := range []*prometheus.CounterVec{m.restarts, m.replaced, m.targets, m.stopped, m.writes} {
 		c.WithLabelValues(values...)
 	}
@@ -91,7 +98,7 @@ func (m *metrics) set(network types.NamespacedName, s *v1alpha1.DiseqNetworkStat
 func (m *metrics) drop(network types.NamespacedName) {
 	labels := prometheus.Labels{"namespace": network.Namespace, "name": network.Name}
 	for _, g := range []*prometheus.GaugeVec{
-		m.height, m.finalized, m.validators, m.ready, m.threshold, m.disruptions, m.available, m.generation, m.changing,
+		m.height, m.finalized, m.validators, m.ready, m.threshold, m.disruptions, m.available, m.generation, m.changing, m.hibernated,
 	} {
 		g.DeletePartialMatch(labels)
 	}

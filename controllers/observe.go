@@ -346,6 +346,7 @@ func (p *pass) membership() membership.Network {
 		NextSerial:    p.nextSerial,
 		AllowDowntime: p.network.Annotations[membership.AllowDowntime] == "true",
 		Paused:        p.network.Spec.Paused,
+		Hibernated:    p.network.Spec.Hibernated,
 	}
 	if p.peers != nil {
 		n.File = membership.File{Target: p.peers.Target, Checkpoint: p.peers.Checkpoint}
@@ -389,7 +390,9 @@ func (p *pass) observed(m *member, set membership.Set) membership.Member {
 	}
 	if m.pod != nil {
 		outdated := m.wanted != nil && m.pod.Annotations[resources.TemplateAnnotation] != resources.TemplateOf(m.wanted)
-		o.Pod = set.ObservePod(m.pod, outdated, p.now)
+		asked := resources.RestartAsked(m.pod, m.wanted, m.set)
+		o.Pod = set.ObservePod(m.pod, outdated || asked, p.now)
+		o.Pod.Asked = asked
 	}
 	if m.asked {
 		o.Answer, o.Silence = m.answer.Status, m.answer.Err

@@ -2,10 +2,12 @@ package controllers
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/diseq/diseq/controllers/membership"
@@ -40,6 +42,60 @@ func (p *pass) deletePods(ctx context.Context, d membership.Decision) error {
 		} else {
 			p.r.metrics.replaced.WithLabelValues(p.network.Namespace, p.network.Name).Inc()
 			p.event(pod, corev1.EventTypeNormal, "Replacing", "Replace", "%s, image %s", d.Message, image(pod))
+		}
+	}
+	return nil
+}
+
+// restarted is the request for a restart of the network, if the pods of all validators carry it. It
+// stays in the status while a pod that carried it is away.
+func (p *pass) restarted() string {
+	request, asked := resources.RestartOfNetwork(p.network)
+	if !asked || p.network.Status.Restarted == request {
+		return request
+	}
+	validators := 0
+	for _, m := range p.members {
+		if !m.inSet {
+			continue
+		}
+		validators++
+		if m.pod == nil || m.pod.DeletionTimestamp != nil || m.pod.Annotations[resources.NetworkRestartAnnotation] != request {
+			return ""
+		}
+	}
+	if validators == 0 {
+		return ""
+	}
+	return request
+}
+
+// forgetRestarts takes from pods the requests for a restart that nobody makes any more, so that the
+// same request counts when it is made again.
+func (p *pass) forgetRestarts(ctx context.Context) error {
+	for _, m := range p.members {
+		if m.pod == nil || m.pod.DeletionTimestamp != nil || m.wanted == nil {
+			continue
+		}
+		annotations := map[string]any{}
+		for _, key := range resources.TakenBack(m.pod, m.wanted) {
+			annotations[key] = nil
+		}
+		if len(annotations) == 0 {
+			continue
+		}
+		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": m.pod.UID, "annotations": annotations}})
+		if err != nil {
+			return fmt.Errorf("patch Pod %s: %w", m.pod.Name, err)
+		}
+		p.count()
+		err = p.r.client.Patch(ctx, m.pod.DeepCopy(), client.RawPatch(types.MergePatchType, patch), fieldOwner)
+		switch {
+		case err == nil, apierrors.IsNotFound(err), apierrors.IsConflict(err): // another pod has its name by now
+		case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
+			return nil // a new value is a new request all the same
+		default:
+			return fmt.Errorf("patch Pod %s: %w", m.pod.Name, err)
 		}
 	}
 	return nil

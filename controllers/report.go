@@ -109,6 +109,8 @@ func (p *pass) status(pods membership.Decision, set membership.SetPlan) v1alpha1
 		Set:        shown.ExplainSet(set),
 		Problems:   p.problems,
 		Selector:   resources.Selector(p.network.Name),
+		Autoscaler: status.Autoscaler(p.network),
+		Restarted:  p.restarted(),
 		// The status keeps the chain's id and hash when the document is lost.
 		ChainID:     p.network.Status.ChainID,
 		GenesisHash: p.network.Status.GenesisHash,
@@ -174,6 +176,7 @@ func (p *pass) announce(old, now []metav1.Condition) {
 			continue
 		case last == nil && len(p.problems) == 0, c.Type == v1alpha1.ConditionMembershipChanging && last != nil && last.Reason == status.NoChainYet:
 			continue // every network begins like this
+		case c.Reason == status.Hibernated: // a person wants it so
 		case bad && c.Type != v1alpha1.ConditionProgressing && c.Type != v1alpha1.ConditionMembershipChanging:
 			kind = corev1.EventTypeWarning
 		}
@@ -190,6 +193,8 @@ func (p *pass) next(s v1alpha1.DiseqNetworkStatus, due time.Duration) time.Durat
 	switch {
 	case len(p.problems) > 0:
 		wait = refusedAgain
+	case progressing.Reason == status.Hibernated: // no node changes without an event
+		wait = p.r.resync
 	case meta.IsStatusConditionTrue(s.Conditions, v1alpha1.ConditionMembershipChanging):
 	case progressing.Status == metav1.ConditionFalse && available.Reason == status.AllValidatorsReady:
 		wait = p.r.resync

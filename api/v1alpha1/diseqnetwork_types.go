@@ -91,6 +91,12 @@ type DiseqNetworkSpec struct {
 	// out.
 	// +optional
 	Paused bool `json:"paused,omitempty"`
+
+	// Hibernated stops all nodes: no pod runs, nothing is final, and no client is served. Keys,
+	// volumes and chain are kept. With false all nodes start at once, and the chain goes on. While
+	// paused is true, neither happens. False if left out.
+	// +optional
+	Hibernated bool `json:"hibernated,omitempty"`
 }
 
 // ThresholdPolicy says how the threshold follows from the number of validators.
@@ -488,6 +494,12 @@ type DiseqNetworkStatus struct {
 	// genesis document on. It is missing before the first change.
 	// +optional
 	Checkpoint *Checkpoint `json:"checkpoint,omitempty"`
+
+	// Restarted is the value of the annotation diseq.io/restart of this resource once every pod was
+	// started after it. A value that is empty or longer than 63 characters is shown as its hash. It
+	// is missing without the annotation.
+	// +optional
+	Restarted string `json:"restarted,omitempty"`
 
 	// Change says in a few words how far a change of the set is. It is missing if the set is the
 	// one that the spec asks for.

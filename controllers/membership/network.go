@@ -40,6 +40,8 @@ type Network struct {
 	AllowDowntime bool
 	// Paused says that the operator must leave all pods alone.
 	Paused bool
+	// Hibernated says that no node is to run.
+	Hibernated bool
 }
 
 // Set is the set of validators that is in force, as the operator verified it from the genesis
@@ -175,8 +177,9 @@ type Pod struct {
 	Ready bool
 	// Terminating says that it has a deletionTimestamp.
 	Terminating bool
-	// Outdated says that the pod was not made from the template that is wanted now.
-	Outdated bool
+	// Outdated says that the pod is to be replaced: it was not made from the template that is now
+	// wanted, or its restart is asked for. Asked says the latter.
+	Outdated, Asked bool
 	// Scheduled says that it has a Kubernetes node.
 	Scheduled bool
 	// Waiting is the reason of Kubernetes for which the pod does not run: Unschedulable,
@@ -198,8 +201,8 @@ const (
 	crashLoop = 3
 )
 
-// ObservePod takes the parts of a pod of the set that decisions need. outdated says that its
-// template is not the wanted one.
+// ObservePod takes the parts of a pod of the set that decisions need. outdated says that it is to
+// be replaced.
 func (s Set) ObservePod(pod *corev1.Pod, outdated bool, now time.Time) *Pod {
 	p := &Pod{
 		Name:        pod.Name,

@@ -2,6 +2,7 @@ package membership
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -59,7 +60,8 @@ type Victim struct {
 // AllowDowntime is the annotation that allows restarts to stop the chain, with the value "true".
 const AllowDowntime = "diseq.io/allow-downtime"
 
-// PlanPods decides which pods to delete because their template is not the wanted one.
+// PlanPods decides which pods to delete because their template is not the wanted one, or because a
+// person asks for their restart.
 func PlanPods(n Network) Decision { return planPods(n, n.Standings()) }
 
 // planPods is the plan for standings that may be damped.
@@ -78,7 +80,7 @@ func planUpdate(n Network, standings Standings) (Decision, *Standing) {
 		}
 	}
 	switch {
-	case len(p.outdated) == 0, !n.Chain:
+	case len(p.outdated) == 0, !n.Chain, n.asleep(): // all pods are stopped
 		return Decision{Action: None}, nil
 	case n.Paused:
 		return decide(Pause, nil, "paused with %d of %d pods outdated: set spec.paused to false to update them",
@@ -109,7 +111,11 @@ func (p *plan) replace() (Decision, bool) {
 	if len(victims) == 0 {
 		return Decision{}, false
 	}
-	return decide(Replace, victims, "replacing %s: not ready, with an outdated template", names(victims)), true
+	why := "with an outdated template"
+	if !slices.ContainsFunc(victims, func(s *Standing) bool { return !s.Pod.Asked }) {
+		why = "and a restart is asked for"
+	}
+	return decide(Replace, victims, "replacing %s: not ready, %s", names(victims), why), true
 }
 
 // needed says that the pod of a validator outside of the set has to go on running: the next set may
@@ -180,14 +186,23 @@ func (p *plan) restartOf(victim, flight *Standing, lacks string) Decision {
 	case flight != nil:
 		return decide(waitFor(flight), nil, "%s%s", short, p.because(victim))
 	case left >= t:
-		return decide(Restart, []*Standing{victim}, "restarting %s, which leaves %d voting (threshold %d)", victim.Name, left, t)
+		return decide(Restart, []*Standing{victim}, "restarting %s%s, which leaves %d voting (threshold %d)",
+			victim.Name, victim.Pod.cause(), left, t)
 	case p.AllowDowntime:
-		return decide(Restart, []*Standing{victim}, "restarting %s, which leaves %d voting (threshold %d): downtime is allowed",
-			victim.Name, left, t)
+		return decide(Restart, []*Standing{victim}, "restarting %s%s, which leaves %d voting (threshold %d): downtime is allowed",
+			victim.Name, victim.Pod.cause(), left, t)
 	case consensus.Tolerance(len(p.Set.Validators), t).Crash == 0:
 		return decide(WaitForDowntime, nil, "%s: every restart stops this network, allow it with the annotation %s=true", short, AllowDowntime)
 	}
 	return decide(WaitForQuorum, nil, "%s%s", short, p.because(victim))
+}
+
+// cause says that a restart was asked for, if it was.
+func (p *Pod) cause() string {
+	if p.Asked {
+		return " as asked"
+	}
+	return ""
 }
 
 // because names the validators besides the victim that do not count, as the end of a sentence.

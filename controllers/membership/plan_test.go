@@ -60,6 +60,11 @@ func outdated(serials ...int) func(*Network) {
 	return of(func(m *Member) { m.Pod.Outdated = true }, serials...)
 }
 
+// asked are validators whose restart is asked for.
+func asked(serials ...int) func(*Network) {
+	return of(func(m *Member) { m.Pod.Outdated, m.Pod.Asked = true, true }, serials...)
+}
+
 func down(m *Member) { m.Pod.Ready, m.Answer = false, nil }
 
 func waiting(why string) func(*Member) {
@@ -103,6 +108,14 @@ func allowDowntime(n *Network) { n.AllowDowntime = true }
 
 func paused(n *Network) { n.Paused = true }
 
+// hibernates is a network that is to be hibernated, with nodes that have stopped.
+func hibernates(n *Network) {
+	n.Hibernated = true
+	for i := range n.Members {
+		gone(&n.Members[i])
+	}
+}
+
 func TestPlanPods(t *testing.T) {
 	all := []int{0, 1, 2, 3}
 	for _, tt := range []struct {
@@ -117,8 +130,17 @@ func TestPlanPods(t *testing.T) {
 		{name: "there is no chain yet", network: healthy(4, 3, outdated(all...), func(n *Network) { n.Chain, n.Set = false, Set{} }), want: None},
 		{name: "all are outdated: the lowest serial goes first", network: healthy(4, 3, outdated(all...)),
 			want: Restart, victims: []string{"demo-v0"}, message: "restarting demo-v0, which leaves 3 voting (threshold 3)"},
+		{name: "a restart is asked for", network: healthy(4, 3, asked(2)), want: Restart, victims: []string{"demo-v2"},
+			message: "restarting demo-v2 as asked, which leaves 3 voting (threshold 3)"},
+		{name: "a restart of a broken pod is asked for", network: healthy(4, 3, asked(1, 2), of(waiting("CrashLoopBackOff"), 1)),
+			want: Replace, victims: []string{"demo-v1"}, message: "replacing demo-v1: not ready, and a restart is asked for"},
+		{name: "a restart is asked for that the quorum forbids", network: healthy(4, 3, asked(2), of(at(86), 1)),
+			want: WaitForMember, message: "restarting demo-v2 would leave 2 voting (threshold 3): demo-v1 is 14 blocks behind"},
+		{name: "a restart is asked for and every restart stops the network", network: healthy(4, 4, asked(2)), want: WaitForDowntime},
 		{name: "one is left", network: healthy(4, 3, outdated(3)), want: Restart, victims: []string{"demo-v3"}},
 		{name: "paused", network: healthy(4, 3, outdated(1, 2), paused), want: Pause, message: "paused with 2 of 4 pods outdated"},
+
+		{name: "hibernated: all pods are stopping", network: healthy(4, 3, outdated(1, 2), of(down, 1), func(n *Network) { n.Hibernated = true }), want: None},
 
 		// I6: what takes no vote away is replaced at once.
 		{name: "a wrong image is repaired", network: healthy(4, 3, outdated(1), of(waiting("ImagePullBackOff"), 1)),

@@ -41,6 +41,9 @@ const (
 	WaitForLeavers SetAction = "WaitForLeavers"
 	// PauseSet: there is something to do, but the network is paused.
 	PauseSet SetAction = "PauseSet"
+	// HibernateSet: there is something to do, or nobody knows whether there is, but the network is
+	// hibernated: a change needs its nodes.
+	HibernateSet SetAction = "HibernateSet"
 )
 
 // SetPlan is what should stand for the set of validators. Each part is compared with what stands,
@@ -111,24 +114,42 @@ func planSet(n Network, standings Standings) SetPlan {
 	kept := SetPlan{
 		Action: NoChain, Target: n.File.Target, Checkpoint: n.File.Checkpoint, Budget: cmp.Or(n.Budget, n.Threshold), Strict: n.Strict,
 	}
+	unknown := !n.Set.Known() || n.File.Target != nil && n.File.Target.Follows > n.Set.Generation
 	switch {
 	case !n.Chain:
 		return kept
-	case !n.Set.Known(), n.File.Target != nil && n.File.Target.Follows > n.Set.Generation:
+	case unknown && n.asleep():
+		kept.say(HibernateSet, false, "hibernated", "the network is hibernated, and the operator reads the validator set from the nodes when they run again")
+		return kept
+	case unknown:
 		kept.say(SetUnknown, true, "set unknown", "the operator does not know the validator set yet: it reads the changes of the set from the "+
 			"nodes, and %d of %d answer. Make the pods run; until then the operator only repairs", n.answers(), len(n.Members))
 		return kept
 	}
 	p := change{Network: n, standings: standings, standing: n.target()}
 	plan := p.plan()
-	if !n.Paused || plan.Action == SetKept {
+	if !n.Paused && !n.Hibernated {
 		return plan
 	}
 	plan.Target, plan.Checkpoint, plan.Grow, plan.Drop = n.File.Target, n.File.Checkpoint, nil, nil
 	plan.Budget, plan.Strict = cmp.Or(n.Budget, plan.Budget), n.Strict
-	plan.say(PauseSet, true, "paused", "the network is paused: set spec.paused to false to go on. %s", plan.Message)
+	switch {
+	case plan.Action == SetKept:
+	case n.Paused:
+		plan.say(PauseSet, true, "paused", "the network is paused: set spec.paused to false to go on. %s", plan.Message)
+	case plan.Action == WaitForLeavers, plan.Action == RefuseSet:
+		plan.say(HibernateSet, false, "hibernated", "%s. %s", hibernated, plan.Message)
+	default:
+		plan.say(HibernateSet, false, "hibernated", "%s. %s", hibernated, p.summary(p.next()))
+	}
 	return plan
 }
+
+// hibernated says why no change of the set goes on, and what to do.
+const hibernated = "the network is hibernated, and a change of the set needs its nodes: set spec.hibernated to false to go on"
+
+// asleep says that no node is to run, and that the operator may see to it.
+func (n Network) asleep() bool { return n.Hibernated && !n.Paused }
 
 // answers is the number of nodes that answer.
 func (n Network) answers() int {

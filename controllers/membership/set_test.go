@@ -298,6 +298,14 @@ func TestPlanSet(t *testing.T) {
 		{"paused", healthy(4, 3, paused, wants(7, 4)), "PauseSet; budget 3", "the network is paused: set spec.paused to false to go on. threshold 3 of 4 validators becomes 4 of 7"},
 		{"paused with a target", healthy(4, 3, paused, newcomers(1), declared(3, 0, 1, 2, 3, 4)), "PauseSet; target 3 of 0 1 2 3 4 after 0; budget 6 strict", ""},
 		{"paused with nothing to do", healthy(4, 3, paused), "SetKept; budget 3", ""},
+
+		// hibernated: the nodes that would change the set do not run
+		{"hibernated", healthy(4, 3, hibernates, wants(7, 4)), "HibernateSet; budget 3", "the network is hibernated, and a change of the set needs its nodes: set spec.hibernated to false to go on. threshold 3 of 4 validators becomes 4 of 7"},
+		{"hibernated with a target", healthy(4, 3, hibernates, newcomers(1), declared(3, 0, 1, 2, 3, 4)), "HibernateSet; target 3 of 0 1 2 3 4 after 0; budget 6 strict", ""},
+		{"hibernated with nothing to do", healthy(4, 3, hibernates), "SetKept; budget 3", ""},
+		{"hibernated with a newcomer that is not needed", healthy(4, 3, hibernates, newcomers(1)), "HibernateSet; budget 3", "the network is hibernated, and a change of the set needs its nodes: set spec.hibernated to false to go on. the set is threshold 3 of 4 validators, as the spec asks for; stopping demo-v4"},
+		{"hibernated and not known", healthy(4, 3, hibernates, func(n *Network) { n.Set = Set{} }), "HibernateSet; budget 3", "the network is hibernated, and the operator reads the validator set from the nodes when they run again"},
+		{"hibernated and paused", healthy(4, 3, hibernates, paused, wants(7, 4)), "PauseSet; budget 3", ""},
 		{"a set that no chain can have", healthy(4, 3, wants(7, 3)), "RefuseSet; budget 3",
 			"the spec asks for threshold 3 of 7 validators, and no chain can have that: allowed are 4 to 7"},
 

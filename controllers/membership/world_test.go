@@ -24,6 +24,7 @@ type world struct {
 	// the spec
 	n, threshold int
 	retire       []string
+	hibernated   bool
 
 	// the chain
 	set      Set
@@ -53,6 +54,7 @@ type objects struct {
 	up, store, fresh   bool      // pod
 	ready              bool      // as Kubernetes has it
 	outdated, waitsFor bool
+	asleep             bool // its StatefulSet has no replica
 	held               uint64
 }
 
@@ -108,7 +110,7 @@ func (w *world) votes(of []chain.NamedValidator) int {
 // start is a pod that comes up: its node makes its vote store if nothing says that it was made.
 func (w *world) start(name string) {
 	o := w.objects[name]
-	if o.set == "" || o.volume == "" {
+	if o.set == "" || o.volume == "" || o.asleep {
 		return
 	}
 	if !o.recorded && o.volume == o.first {
@@ -145,7 +147,7 @@ func (w *world) any(label string, is func(name string, o *objects) bool) string 
 // lack some; Secrets, the peers file and what a list lacks of a known name come from the API
 // server.
 func (w *world) observe(stale bool) Network {
-	n := Network{Name: "demo", Chain: true, Validators: w.n, Threshold: w.threshold, Retire: w.retire, Set: w.set, File: w.file.File, Budget: w.budget, Strict: w.strict}
+	n := Network{Name: "demo", Chain: true, Validators: w.n, Threshold: w.threshold, Retire: w.retire, Set: w.set, File: w.file.File, Budget: w.budget, Strict: w.strict, Hibernated: w.hibernated}
 	listed := map[string]objects{}
 	for name, o := range w.objects {
 		listed[name] = *o
@@ -262,7 +264,7 @@ func (w *world) reconcile(stale, dies bool) SetPlan {
 			}
 			o.recorded = true
 		}
-		if _, drop := drops[m.Name]; drop || m.Retired || o.volume != "" {
+		if _, drop := drops[m.Name]; drop || m.Retired || o.volume != "" || n.Hibernated {
 			continue
 		}
 		if !alive() {
@@ -284,7 +286,17 @@ func (w *world) reconcile(stale, dies bool) SetPlan {
 		return plan
 	}
 	for _, m := range n.Members {
-		if _, entry := w.file.named[m.Name]; entry && !m.Retired && w.objects[m.Name].set == "" && drops[m.Name].Member == "" {
+		if o := w.objects[m.Name]; o.set != "" && o.asleep != n.Hibernated {
+			if o.asleep = n.Hibernated; o.asleep {
+				w.stop(m.Name)
+			}
+			if !alive() {
+				return plan
+			}
+		}
+	}
+	for _, m := range n.Members {
+		if _, entry := w.file.named[m.Name]; entry && !n.Hibernated && !m.Retired && w.objects[m.Name].set == "" && drops[m.Name].Member == "" {
 			w.objects[m.Name].set = uid()
 			if !alive() {
 				return plan
@@ -304,6 +316,9 @@ func (w *world) reconcile(stale, dies bool) SetPlan {
 
 // judge checks what a plan promises, before it is carried out.
 func (w *world) judge(n Network, plan SetPlan) {
+	if n.Hibernated && plan.writes(n) {
+		w.t.Fatalf("the network is hibernated, and the set is changed: %s", plan.text())
+	}
 	if t := plan.Target; t != nil && t.Follows == w.set.Generation {
 		for _, v := range t.Validators {
 			if o := w.objects[v.Name]; o.keys != v.Validator || !w.inSet(v.Name) && (w.spent[v.Name] || !o.recorded) {
@@ -523,6 +538,8 @@ func (w *world) actions() map[string]func(*rapid.T) {
 			w.stop(name)
 			w.objects[name].store = false
 		})
+		actions["hibernate"] = on(func() { w.hibernated = true })
+		actions["wake"] = on(func() { w.hibernated = false })
 		actions["update"] = on(func() {
 			for _, o := range w.objects {
 				o.outdated = o.set != ""
@@ -535,6 +552,7 @@ func (w *world) actions() map[string]func(*rapid.T) {
 // settle lets all be well, and wants the set that the spec asks for within a few steps.
 func (w *world) settle() {
 	var plan SetPlan
+	w.hibernated = false
 	for range 40 {
 		w.height++
 		for name, o := range w.objects {

@@ -56,6 +56,13 @@ const (
 	VoteStoreAnnotation = "diseq.io/vote-store"
 	// VoteStoreMade is the one value of VoteStoreAnnotation.
 	VoteStoreMade = "made"
+	// RestartAnnotation is on a network, a StatefulSet or a pod: a person asks for a restart. Any
+	// value is a request, and a new value is a new request.
+	RestartAnnotation = "diseq.io/restart"
+	// NetworkRestartAnnotation and ValidatorRestartAnnotation are on templates and pods: the
+	// request on the network, and the one on the StatefulSet, that the pod was made after.
+	NetworkRestartAnnotation   = "diseq.io/restart-of-network"
+	ValidatorRestartAnnotation = "diseq.io/restart-of-validator"
 	// RetiredAnnotation is on the key Secret of a validator that has left for good. Its value is
 	// what becomes of the volume: Retain or Delete.
 	RetiredAnnotation = "diseq.io/retired"

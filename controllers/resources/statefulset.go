@@ -34,9 +34,16 @@ func StatefulSet(
 		return nil, err
 	}
 	template.WithAnnotations(map[string]string{TemplateAnnotation: TemplateHash(template)})
+	if request, asked := RestartOfNetwork(network); asked { // not in the hash
+		template.WithAnnotations(map[string]string{NetworkRestartAnnotation: request})
+	}
+	replicas := int32(1)
+	if network.Spec.Hibernated {
+		replicas = 0
+	}
 	return owned(network, validatorLabels(network.Name, name),
 		appsv1ac.StatefulSet(name, network.Namespace).WithSpec(appsv1ac.StatefulSetSpec().
-			WithReplicas(1).WithServiceName(PeersName(network.Name)).WithRevisionHistoryLimit(2).
+			WithReplicas(replicas).WithServiceName(PeersName(network.Name)).WithRevisionHistoryLimit(2).
 			WithUpdateStrategy(appsv1ac.StatefulSetUpdateStrategy().WithType(appsv1.OnDeleteStatefulSetStrategyType)).
 			WithSelector(labelSelector(ValidatorSelector(network.Name, name))).
 			WithTemplate(template))), nil

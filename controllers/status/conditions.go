@@ -120,6 +120,21 @@ func (v view) wanted() int {
 	return v.Network.Seen.Validators
 }
 
+// hibernated says that no node is to run. A paused network goes on as it is.
+func (v view) hibernated() bool {
+	return v.Network.Seen.Hibernated && (!v.Network.Seen.Paused || len(v.running()) == 0)
+}
+
+// running are the members whose pods are there, stopping ones included.
+func (v view) running() (names []string) {
+	for _, s := range v.standings {
+		if s.Pod != nil {
+			names = append(names, s.Name)
+		}
+	}
+	return names
+}
+
 // quorum says whether messages become final now.
 func (v view) quorum() bool { return v.n > 0 && v.caughtUp >= v.t }
 
@@ -150,6 +165,8 @@ func (v view) lacking() verdict {
 		short = v.t - v.caughtUp
 	}
 	switch {
+	case v.hibernated():
+		return no(Hibernated, "spec.hibernated is true: nothing becomes final until it is false. Keys, volumes and chain are kept")
 	case !v.Network.Seen.Chain:
 		return no(Starting, "waiting for the genesis document of %d validators", v.Network.Seen.Validators)
 	case !v.Network.Seen.Set.Known() && v.wasAvailable():
@@ -204,7 +221,7 @@ func (v view) absent() string {
 // quorumHealthy: one more validator may fail.
 func quorumHealthy(v view) verdict {
 	switch {
-	case !v.quorum():
+	case !v.quorum() || v.hibernated():
 		return v.lacking()
 	case v.caughtUp > v.t:
 		return yes(SpareValidators, "%d more may fail: %s", v.caughtUp-v.t, v.count())
@@ -224,6 +241,12 @@ func progressing(v view) verdict {
 		return no(Paused, "%s", v.Pods.Message)
 	case v.Network.Seen.Paused:
 		return no(Paused, "spec.paused is true: the operator changes nothing until it is false")
+	case v.hibernated() && len(v.running()) > 0:
+		return yes(Hibernating, "spec.hibernated is true: waiting for %d nodes to stop: %s", len(v.running()), firstFew(v.running()))
+	case v.hibernated() && !v.Network.Seen.Chain:
+		return no(Hibernated, "spec.hibernated is true: the network is made when it is false")
+	case v.hibernated():
+		return no(Hibernated, "spec.hibernated is true: no node runs. When it is false, all start at once, and the chain goes on")
 	}
 	switch v.Pods.Action {
 	case membership.Replace, membership.Restart, membership.WaitForMember:
@@ -310,8 +333,17 @@ func membershipChanging(v view) verdict {
 			text += "; spec.retire has names that no validator of this network has: " + firstFew(v.Set.Unknown)
 		}
 		return no(SetAsSpecified, "%s", text)
+	case membership.HibernateSet:
+		if !v.Network.Seen.Set.Known() {
+			return verdict{metav1.ConditionUnknown, Hibernated, v.Set.Message}
+		}
 	}
-	return yes(changes[v.Set.Action], "%s", v.Set.Message)
+	text := v.Set.Message
+	if v.Autoscaler != "" {
+		text += fmt.Sprintf(". The number of validators was set by %s through the scale subresource. Do not let an autoscaler set it: "+
+			"each validator that joins gets a new key and a new volume", v.Autoscaler)
+	}
+	return yes(changes[v.Set.Action], "%s", text)
 }
 
 // changes are the reasons for the actions of a change.
@@ -324,6 +356,7 @@ var changes = map[membership.SetAction]string{
 	membership.WaitForBlock:     WaitingForBlock,
 	membership.WaitForLeavers:   WaitingForLeavers,
 	membership.PauseSet:         Paused,
+	membership.HibernateSet:     Hibernated,
 }
 
 // evidenceFound: nodes hold evidence that a validator broke the voting rules. It is not part of
@@ -357,6 +390,9 @@ func evidenceFound(v view) verdict {
 
 // degraded: a policy is violated. The first one gives the reason; the message has those of all.
 func degraded(v view) verdict {
+	if v.hibernated() {
+		v.standings = nil // nodes that are stopped on purpose lack nothing
+	}
 	var reason string
 	var messages []string
 	for _, violatedBy := range policies {

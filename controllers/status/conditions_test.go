@@ -165,6 +165,8 @@ func says(reason, message string) func(*Observation) {
 
 func paused(o *Observation) { o.Network.Seen.Paused = true }
 
+func hibernates(o *Observation) { o.Network.Seen.Hibernated = true }
+
 func scaled(o *Observation) { o.Network.Seen.Validators, o.Network.Seen.Threshold = 7, 4 }
 
 // wants asks for another set.
@@ -317,6 +319,34 @@ var cases = []struct {
 	{"paused in an update", observed(4, 3, of(outdated, 0), paused), verdicts{
 		progressing: "False Paused: paused with 1 of 4 pods outdated"}},
 
+	{"hibernated", observed(4, 3, hibernates, of(gone, 0, 1, 2, 3), before(metav1.ConditionTrue, AllValidatorsReady)), verdicts{
+		available:   "False Hibernated: spec.hibernated is true: nothing becomes final until it is false",
+		progressing: "False Hibernated: spec.hibernated is true: no node runs",
+		degraded:    "False AsExpected", quorum: "False Hibernated", membership: "False SetAsSpecified: 4 validators, threshold 3"}},
+	{"hibernated before it was born", observed(4, 3, hibernates, nothing), verdicts{
+		available: "False Hibernated", progressing: "False Hibernated: spec.hibernated is true: the network is made when it is false",
+		degraded: "False AsExpected", membership: "False NoChainYet"}},
+	{"nodes stop to hibernate, and there still is a quorum", observed(4, 3, hibernates, of(stopping, 0)), verdicts{
+		available:   "True ThresholdReady",
+		progressing: "True Hibernating: spec.hibernated is true: waiting for 4 nodes to stop: demo-v0; demo-v1; demo-v2; demo-v3"}},
+	{"nodes stop to hibernate", observed(4, 3, hibernates, of(gone, 0, 1), of(stopping, 2, 3)), verdicts{
+		available: "False Hibernated", progressing: "True Hibernating: spec.hibernated is true: waiting for 2 nodes to stop: demo-v2; demo-v3",
+		degraded: "False AsExpected"}},
+	{"hibernated, and the operator does not know the set", observed(4, 3, hibernates, unknown, of(gone, 0, 1, 2, 3)), verdicts{
+		available: "False Hibernated", progressing: "False Hibernated", degraded: "False AsExpected",
+		membership: "Unknown Hibernated: the network is hibernated, and the operator reads the validator set from the nodes when they run again"}},
+	{"hibernated, and another set is asked for", observed(4, 3, hibernates, wants(3, 2), of(gone, 0, 1, 2, 3)), verdicts{
+		progressing: "False Hibernated",
+		membership:  "True Hibernated: the network is hibernated, and a change of the set needs its nodes: set spec.hibernated to false to go on"}},
+	{"hibernated with a problem", observed(4, 3, hibernates, of(gone, 0, 1, 2, 3), problem(WriteRefused)), verdicts{
+		available: "False Hibernated", progressing: "False WriteRefused", degraded: "True WriteRefused: this is wrong"}},
+	{"to be hibernated and paused", observed(4, 3, hibernates, paused, of(gone, 0, 1), before(metav1.ConditionTrue, ThresholdReady)), verdicts{
+		available: "False QuorumLost", progressing: "False Paused"}},
+	{"hibernated and paused", observed(4, 3, hibernates, paused, of(gone, 0, 1, 2, 3)), verdicts{
+		available: "False Hibernated", progressing: "False Paused", degraded: "False AsExpected"}},
+	{"awake again", observed(4, 3, of(gone, 0, 1), before(metav1.ConditionFalse, Hibernated)), verdicts{
+		available: "False Starting: waiting for 1 more to be ready", progressing: "True StartingPods"}},
+
 	{"another set is asked for", observed(4, 3, scaled), verdicts{
 		available:   "True AllValidatorsReady: all 4 validators are ready and caught up, threshold 3",
 		progressing: "True ChangingSet: threshold 3 of 4 validators becomes 4 of 7 (joining demo-v4, demo-v5, demo-v6): 0 of 3 newcomers are ready",
@@ -343,6 +373,9 @@ var cases = []struct {
 		membership:  "True WaitingForUpdate: threshold 3 of 4 validators becomes 2 of 3 (leaving demo-v3): the change waits until the update of the pods is over: restarting demo-v0"}},
 	{"the next set is about to be declared", observed(4, 3, wants(3, 2), func(o *Observation) { o.Network.Seen.Budget = 3 }), verdicts{
 		membership: "True WaitingForBlock: threshold 3 of 4 validators becomes 2 of 3 (leaving demo-v3): declaring the next set"}},
+	{"an autoscaler asks for another set", observed(4, 3, scaled, func(o *Observation) { o.Autoscaler = "kube-controller-manager" }), verdicts{
+		membership: "True WaitingForNewcomers: threshold 3 of 4 validators becomes 4 of 7 (joining demo-v4, demo-v5, demo-v6): 0 of 3 newcomers are ready. " +
+			"The number of validators was set by kube-controller-manager through the scale subresource"}},
 	{"the next set is declared", observed(4, 3, wants(5, 3), newcomers(1), pending), verdicts{
 		progressing: "True ChangingSet",
 		membership: "True WaitingForBlock: threshold 3 of 4 validators becomes 3 of 5 (joining demo-v4): the next set is declared; 0 of 4 validators " +
@@ -437,7 +470,7 @@ func TestConditions(t *testing.T) {
 
 // A message that says what is waited for has a number in it, or the name of who is waited for.
 func TestEveryFalseSaysWhatIsWaitedFor(t *testing.T) {
-	done := []string{UpToDate, AsExpected, Paused, NoEvidence} // these wait for nothing
+	done := []string{UpToDate, AsExpected, Paused, Hibernated, NoEvidence} // these wait for nothing
 	for _, tt := range cases {
 		for _, c := range Conditions(tt.seen) {
 			if c.Status == metav1.ConditionFalse && tt.seen.Problems == nil && !slices.Contains(done, c.Reason) &&

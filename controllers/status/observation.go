@@ -22,6 +22,11 @@ type Observation struct {
 	Set  membership.SetPlan
 	// Problems are those that the reconcile found, in that order and each once.
 	Problems []*Problem
+	// Autoscaler is the program that set the number of validators through the scale subresource;
+	// empty if that was a person.
+	Autoscaler string
+	// Restarted is the request for a restart that all pods carry; empty if there is none.
+	Restarted string
 	// ChainID and GenesisHash are those of the genesis document; empty before there is one.
 	ChainID, GenesisHash string
 	// Selector selects the validators' pods.

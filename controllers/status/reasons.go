@@ -19,6 +19,15 @@ const (
 	Starting = "Starting"
 )
 
+// Hibernation.
+const (
+	// Hibernated: spec.hibernated is true and no node runs. Of Available, Progressing and
+	// QuorumHealthy, and of MembershipChanging if the set is to change.
+	Hibernated = "Hibernated"
+	// Hibernating: spec.hibernated is true, and nodes are stopping. Of Progressing.
+	Hibernating = "Hibernating"
+)
+
 // Problems that the operator cannot solve: reasons of Progressing and Degraded. Available follows
 // the nodes alone.
 const (

@@ -3,6 +3,7 @@ package status
 import (
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -36,6 +37,7 @@ func Of(o Observation) v1alpha1.DiseqNetworkStatus {
 		SetGeneration:      o.Old.SetGeneration,
 		Checkpoint:         o.Old.Checkpoint.DeepCopy(),
 		Change:             o.Set.Brief,
+		Restarted:          o.Restarted,
 	}
 	set := o.Network.Seen.Set
 	if set.Known() {
@@ -108,6 +110,9 @@ func members(v view, old []v1alpha1.Member) []v1alpha1.Member {
 			Ready:     s.CaughtUp,
 			Reason:    s.Why,
 		}
+		if v.hibernated() && s.Pod == nil {
+			m.Reason = "is hibernated"
+		}
 		if s.PublicKey != (chain.PublicKey{}) {
 			m.PublicKey = s.PublicKey.String()
 		}
@@ -156,4 +161,16 @@ func phaseOutside(v view, s membership.Standing) v1alpha1.MemberPhase {
 		return v1alpha1.MemberReady
 	}
 	return v1alpha1.MemberJoining
+}
+
+// Autoscaler is the program that last set the number of validators through the scale subresource,
+// by the API server's own record; empty if it was not set there, or by kubectl.
+func Autoscaler(object metav1.Object) string {
+	for _, f := range object.GetManagedFields() {
+		if f.Subresource == "scale" && !strings.HasPrefix(f.Manager, "kubectl") && f.FieldsV1 != nil &&
+			strings.Contains(string(f.FieldsV1.Raw), `"f:validators"`) {
+			return f.Manager
+		}
+	}
+	return ""
 }

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/diseq/diseq/api/v1alpha1"
 	"github.com/diseq/diseq/controllers/nodeclient"
 	"github.com/diseq/diseq/controllers/resources"
 	"github.com/diseq/diseq/node/chain"
@@ -218,7 +219,11 @@ func (c *cluster) audit(ctx context.Context) {
 				}
 			}
 		}
-		up := 0
+		up, resource := 0, &v1alpha1.DiseqNetwork{}
+		if err := c.client.Get(ctx, types.NamespacedName{Namespace: c.namespace, Name: network}, resource); err == nil && resource.Spec.Hibernated {
+			c.wasUp[network] = false
+			continue
+		}
 		for _, pod := range pods.Items {
 			if p.has(strings.TrimSuffix(pod.Name, "-0")) && pod.DeletionTimestamp == nil && pod.Status.PodIP != "" {
 				up++

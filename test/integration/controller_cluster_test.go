@@ -191,13 +191,17 @@ func (c *cluster) runStatefulSets(ctx context.Context) error {
 		if set.DeletionTimestamp != nil || c.held[set.Name] {
 			continue
 		}
-		if set.Spec.UpdateStrategy.Type != appsv1.OnDeleteStatefulSetStrategyType || *set.Spec.Replicas != 1 {
-			return fmt.Errorf("StatefulSet %s: strategy %s, %d replicas: the test plays OnDelete with 1", set.Name, set.Spec.UpdateStrategy.Type, *set.Spec.Replicas)
+		if set.Spec.UpdateStrategy.Type != appsv1.OnDeleteStatefulSetStrategyType || *set.Spec.Replicas > 1 {
+			return fmt.Errorf("StatefulSet %s: strategy %s, %d replicas: the test plays OnDelete with 0 or 1", set.Name, set.Spec.UpdateStrategy.Type, *set.Spec.Replicas)
 		}
 		pod := &corev1.Pod{ObjectMeta: *set.Spec.Template.ObjectMeta.DeepCopy(), Spec: *set.Spec.Template.Spec.DeepCopy()}
 		pod.Name, pod.Namespace = set.Name+"-0", set.Namespace
 		pod.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(&set, appsv1.SchemeGroupVersion.WithKind("StatefulSet"))}
-		if err := c.client.Create(ctx, pod); err != nil && !apierrors.IsAlreadyExists(err) {
+		if *set.Spec.Replicas == 0 {
+			if err := client.IgnoreNotFound(c.client.Delete(ctx, pod)); err != nil {
+				return err
+			}
+		} else if err := c.client.Create(ctx, pod); err != nil && !apierrors.IsAlreadyExists(err) {
 			return err
 		}
 		if set.Status.ObservedGeneration == set.Generation {
@@ -208,7 +212,7 @@ func (c *cluster) runStatefulSets(ctx context.Context) error {
 			return err
 		}
 		sum := sha256.Sum256(raw)
-		set.Status.ObservedGeneration, set.Status.Replicas = set.Generation, 1
+		set.Status.ObservedGeneration, set.Status.Replicas = set.Generation, *set.Spec.Replicas
 		set.Status.UpdateRevision = set.Name + "-" + hex.EncodeToString(sum[:5])
 		if err := c.client.Status().Update(ctx, &set); err != nil {
 			return err

@@ -116,7 +116,7 @@ func TestANetworkHasMetricsWhileItExists(t *testing.T) {
 		"diseq_network_validators": 4, "diseq_network_ready_validators": 4, "diseq_network_threshold": 3,
 		"diseq_network_disruptions_allowed": 1, "diseq_network_available": 1, "diseq_network_height": 10,
 		"diseq_network_pod_restarts_total": 0, "diseq_network_pod_replacements_total": 0,
-		"diseq_network_set_generation": 0, "diseq_network_membership_changing": 0,
+		"diseq_network_set_generation": 0, "diseq_network_membership_changing": 0, "diseq_network_hibernated": 0,
 		"diseq_network_targets_total": 0, "diseq_network_validators_stopped_total": 0,
 	}
 	got := figures(t, registry, c.namespace, "demo")

@@ -72,6 +72,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.diseq.diseq.api.v1alpha1.Consensus
       default: {}
+    - name: hibernated
+      type:
+        scalar: boolean
     - name: image
       type:
         scalar: string
@@ -174,6 +177,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 0
+    - name: restarted
+      type:
+        scalar: string
     - name: selector
       type:
         scalar: string

@@ -45,6 +45,10 @@ type DiseqNetworkSpecApplyConfiguration struct {
 	// Paused stops the operator from changing anything. It still reports the status. False if left
 	// out.
 	Paused *bool `json:"paused,omitempty"`
+	// Hibernated stops all nodes: no pod runs, nothing is final, and no client is served. Keys,
+	// volumes and chain are kept. With false all nodes start at once, and the chain goes on. While
+	// paused is true, neither happens. False if left out.
+	Hibernated *bool `json:"hibernated,omitempty"`
 }
 
 // DiseqNetworkSpecApplyConfiguration constructs a declarative configuration of the DiseqNetworkSpec type for use with
@@ -158,5 +162,13 @@ func (b *DiseqNetworkSpecApplyConfiguration) WithPodTemplate(value *PodTemplateA
 // If called multiple times, the Paused field is set to the value of the last call.
 func (b *DiseqNetworkSpecApplyConfiguration) WithPaused(value bool) *DiseqNetworkSpecApplyConfiguration {
 	b.Paused = &value
+	return b
+}
+
+// WithHibernated sets the Hibernated field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Hibernated field is set to the value of the last call.
+func (b *DiseqNetworkSpecApplyConfiguration) WithHibernated(value bool) *DiseqNetworkSpecApplyConfiguration {
+	b.Hibernated = &value
 	return b
 }

@@ -36,6 +36,10 @@ type DiseqNetworkStatusApplyConfiguration struct {
 	// Checkpoint is the block of the last change of the set, as the operator verified it from the
 	// genesis document on. It is missing before the first change.
 	Checkpoint *CheckpointApplyConfiguration `json:"checkpoint,omitempty"`
+	// Restarted is the value of the annotation diseq.io/restart of this resource once every pod was
+	// started after it. A value that is empty or longer than 63 characters is shown as its hash. It
+	// is missing without the annotation.
+	Restarted *string `json:"restarted,omitempty"`
 	// Change says in a few words how far a change of the set is. It is missing if the set is the
 	// one that the spec asks for.
 	Change *string `json:"change,omitempty"`
@@ -144,6 +148,14 @@ func (b *DiseqNetworkStatusApplyConfiguration) WithSetGeneration(value int64) *D
 // If called multiple times, the Checkpoint field is set to the value of the last call.
 func (b *DiseqNetworkStatusApplyConfiguration) WithCheckpoint(value *CheckpointApplyConfiguration) *DiseqNetworkStatusApplyConfiguration {
 	b.Checkpoint = value
+	return b
+}
+
+// WithRestarted sets the Restarted field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Restarted field is set to the value of the last call.
+func (b *DiseqNetworkStatusApplyConfiguration) WithRestarted(value string) *DiseqNetworkStatusApplyConfiguration {
+	b.Restarted = &value
 	return b
 }
 
