@@ -112,6 +112,9 @@ func (p *pass) readSet(ctx context.Context, m *member) error {
 
 // want computes the StatefulSet that the member should have with its present volume.
 func (p *pass) want(m *member) error {
+	if err := resources.CheckReferences(p.network, p.neighbours); err != nil {
+		return problemf(status.InvalidSpec, "%v", err)
+	}
 	set, err := resources.StatefulSet(p.network, p.r.operator, m.serial, m.onFirstVolume())
 	if err != nil {
 		return problemf(status.InvalidSpec, "%v", err)

@@ -40,6 +40,9 @@ type pass struct {
 	now     time.Time
 	// objects are those of the network in the cache, by kind and name.
 	objects map[string]client.Object
+	// neighbours are the names of the networks of the namespace, if the pod template names Secrets
+	// or claims: it must not name those of their validators.
+	neighbours []string
 	// genesis is nil before there is one; document is its text.
 	genesis  *chain.Genesis
 	document string
@@ -100,6 +103,9 @@ type member struct {
 // notes that and goes on, because the status always reports the nodes that run.
 func (p *pass) observe(ctx context.Context) error {
 	if err := p.list(ctx); err != nil {
+		return err
+	}
+	if err := p.nameNeighbours(ctx); err != nil {
 		return err
 	}
 	if err := p.noted(p.readGenesis(ctx)); err != nil {
@@ -177,6 +183,21 @@ func (p *pass) list(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("list %T: %w", list, err)
 		}
+	}
+	return nil
+}
+
+// nameNeighbours lists the networks of the namespace, if the pod template could name their objects.
+func (p *pass) nameNeighbours(ctx context.Context) error {
+	if !resources.References(p.network) {
+		return nil
+	}
+	networks := &v1alpha1.DiseqNetworkList{}
+	if err := p.r.client.List(ctx, networks, client.InNamespace(p.network.Namespace)); err != nil {
+		return fmt.Errorf("list networks: %w", err)
+	}
+	for i := range networks.Items {
+		p.neighbours = append(p.neighbours, networks.Items[i].Name)
 	}
 	return nil
 }

@@ -77,6 +77,11 @@ type DiseqNetworkSpec struct {
 	// +kubebuilder:default={}
 	Service Service `json:"service,omitempty"`
 
+	// NetworkPolicy says what the network policies allow besides the traffic of the nodes.
+	// +optional
+	// +kubebuilder:default={}
+	NetworkPolicy NetworkPolicy `json:"networkPolicy,omitempty"`
+
 	// Monitoring lets Prometheus read the nodes' metrics.
 	// +optional
 	// +kubebuilder:default={}
@@ -268,20 +273,26 @@ type Retention struct {
 	OnDelete RetentionPolicy `json:"onDelete,omitempty"`
 }
 
-// Service describes how clients reach the network.
-type Service struct {
-	// Type of the clients' Service: ClusterIP, NodePort or LoadBalancer. ClusterIP if left out.
-	// +optional
-	// +kubebuilder:validation:Enum=ClusterIP;NodePort;LoadBalancer
-	// +kubebuilder:default=ClusterIP
-	Type corev1.ServiceType `json:"type,omitempty"`
+// EgressPolicy says where the pods may connect to.
+type EgressPolicy string
 
-	// Annotations of the clients' Service, for example settings of a load balancer. None if left
-	// out.
+const (
+	// RestrictedEgress is DNS and the pods of the network.
+	RestrictedEgress EgressPolicy = "Restricted"
+	// UnrestrictedEgress is everything.
+	UnrestrictedEgress EgressPolicy = "Unrestricted"
+)
+
+// NetworkPolicy says what the network policies allow besides the traffic of the nodes.
+type NetworkPolicy struct {
+	// Egress says where the pods may connect to: Restricted or Unrestricted. A node connects to DNS
+	// and to the pods of its network alone, which is Restricted; a sidecar, such as that of a mesh,
+	// may need more. Instead of Unrestricted, a NetworkPolicy of your own can add what is needed.
+	// Restricted if left out.
 	// +optional
-	// +kubebuilder:validation:MaxProperties=64
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="an annotation has a name such as team or example.com/team"
-	Annotations map[string]string `json:"annotations,omitempty"`
+	// +kubebuilder:validation:Enum=Restricted;Unrestricted
+	// +kubebuilder:default=Restricted
+	Egress EgressPolicy `json:"egress,omitempty"`
 }
 
 // Monitoring lets Prometheus read the nodes' metrics.
@@ -291,58 +302,6 @@ type Monitoring struct {
 	// +optional
 	// +kubebuilder:default=true
 	Enabled *bool `json:"enabled,omitempty"`
-}
-
-// PodTemplate describes how the nodes' pods run.
-type PodTemplate struct {
-	// Resources of the node's container. Requests of 100m CPU and 256Mi of memory, and no limits,
-	// if left out. If resources are given, their missing parts have no default.
-	// +optional
-	// +kubebuilder:default={requests: {cpu: "100m", memory: "256Mi"}}
-	// +kubebuilder:validation:XValidation:rule="['cpu', 'memory'].all(r, !(r in self.?requests.orValue({})) || !(r in self.?limits.orValue({})) || ![self.requests[r], self.limits[r]].all(q, isQuantity(string(q))) || quantity(string(self.requests[r])).compareTo(quantity(string(self.limits[r]))) <= 0)",message="a request must not be more than its limit"
-	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
-
-	// NodeSelector of the pods: the labels of nodes that they may run on. Any node if left out.
-	// +optional
-	// +kubebuilder:validation:MaxProperties=64
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue() && self[k].size() <= 63)",message="a label has a name such as team or example.com/team and a value of at most 63 characters"
-	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
-
-	// Tolerations of the pods. None if left out.
-	// +optional
-	// +listType=atomic
-	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
-
-	// Affinity of the pods. None if left out.
-	// +optional
-	Affinity *corev1.Affinity `json:"affinity,omitempty"`
-
-	// TopologySpreadConstraints of the pods. The pods are spread over hostnames, as far as
-	// possible, if left out.
-	// +optional
-	// +listType=atomic
-	TopologySpreadConstraints []corev1.TopologySpreadConstraint `json:"topologySpreadConstraints,omitempty"`
-
-	// PriorityClassName of the pods. The cluster's default if left out.
-	// +optional
-	// +kubebuilder:validation:MaxLength=253
-	PriorityClassName string `json:"priorityClassName,omitempty"`
-
-	// Labels are added to the pods. Those under diseq.io/ and app.kubernetes.io/ belong to the
-	// operator. None if left out.
-	// +optional
-	// +kubebuilder:validation:MaxProperties=64
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('diseq.io/') && !k.startsWith('app.kubernetes.io/'))",message="labels under diseq.io/ and app.kubernetes.io/ belong to the operator: choose another prefix"
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue() && self[k].size() <= 63)",message="a label has a name such as team or example.com/team and a value of at most 63 characters"
-	Labels map[string]string `json:"labels,omitempty"`
-
-	// Annotations are added to the pods. Those under diseq.io/ belong to the operator. None if left
-	// out.
-	// +optional
-	// +kubebuilder:validation:MaxProperties=64
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('diseq.io/'))",message="annotations under diseq.io/ belong to the operator: choose another prefix"
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="an annotation has a name such as team or example.com/team"
-	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // Conditions of a DiseqNetwork.
@@ -558,6 +517,8 @@ type DiseqNetworkStatus struct {
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 40",message="metadata.name must have at most 40 characters: the names of pods and volumes are made from it"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must be a DNS-1035 label: lower-case letters, digits and '-', a letter first, no '-' at the end"
 // +kubebuilder:validation:XValidation:rule="!self.metadata.name.endsWith('-peers')",message="metadata.name must not end in -peers: another network's Service could have that name"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.podTemplate) || !has(self.spec.podTemplate.volumes) || self.spec.podTemplate.volumes.all(v, (!has(v.secret) || (!v.secret.secretName.startsWith(self.metadata.name + '-v') || v.secret.secretName.lastIndexOf('-v') != self.metadata.name.size() || !v.secret.secretName.matches('-v[0-9]+$'))) && (!has(v.projected) || v.projected.sources.all(s, !has(s.secret) || (!s.secret.name.startsWith(self.metadata.name + '-v') || s.secret.name.lastIndexOf('-v') != self.metadata.name.size() || !s.secret.name.matches('-v[0-9]+$')))))",fieldPath=".spec.podTemplate.volumes",message="the Secrets of validators hold their keys, which only the node of that validator may read"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.podTemplate) || !has(self.spec.podTemplate.volumes) || self.spec.podTemplate.volumes.all(v, !has(v.persistentVolumeClaim) || (!v.persistentVolumeClaim.claimName.startsWith(self.metadata.name + '-v') || v.persistentVolumeClaim.claimName.lastIndexOf('-v') != self.metadata.name.size() || !v.persistentVolumeClaim.claimName.matches('-v[0-9]+$')))",fieldPath=".spec.podTemplate.volumes",message="the claims of validators hold their votes, which only the node of that validator may change"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.retire) || self.spec.retire.all(v, v.startsWith(self.metadata.name + '-v'))",fieldPath=".spec.retire",message="must name validators of this network, such as those that status.members lists"
 type DiseqNetwork struct {
 	metav1.TypeMeta   `json:",inline"`

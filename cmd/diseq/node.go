@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/diseq/diseq/internal/memory"
 	"github.com/diseq/diseq/node"
 )
 
@@ -23,7 +24,10 @@ set in force is a validator; any other follows the chain as an observer. It beco
 restart. The log goes to the standard error.
 
 The flags --name, --create-vote-store and --log-level override the fields of the file, so that nodes can share one file. While the
-node runs, PUT /log-level on its operations listener changes the level until the node ends.`,
+node runs, PUT /log-level on its operations listener changes the level until the node ends.
+
+Under a memory limit (of the container, of systemd) the garbage collector keeps the node below nine tenths of it. The environment
+variable GOMEMLIMIT overrides that.`,
 		Example: "  diseq node --config node0/node.yaml\n  diseq node --config shared.yaml --name v0",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -50,6 +54,12 @@ node runs, PUT /log-level on its operations listener changes the level until the
 				debug.SetGCPercent(50)
 			}
 			log, level := cfg.Logger(cmd.ErrOrStderr())
+			switch limit, err := memory.Limit(cmd.Context()); {
+			case err != nil:
+				log.Warn("the memory limit cannot be read: the garbage collector works as without one", "error", err)
+			case limit > 0:
+				log.Info("the garbage collector keeps the memory below nine tenths of the limit", "GOMEMLIMIT", limit)
+			}
 			if err := (node.Machine{LogLevel: level}).Run(cmd.Context(), cfg, version, log); err != nil {
 				return err
 			}

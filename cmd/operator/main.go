@@ -20,6 +20,8 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/diseq/diseq/internal/memory"
 )
 
 // version is set by the build.
@@ -47,7 +49,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, start fun
 
 With --leader-elect several operators may run at a time: one of them works, the others wait. The operator serves its metrics over TLS to
 clients that the API server allows to read /metrics (a nonResourceURL). It serves the health probes /healthz and /readyz over plain HTTP
-to everybody. GOMEMLIMIT bounds its memory, as in any Go program.`,
+to everybody. Under a memory limit of its container the garbage collector keeps it below nine tenths of that; the environment variable
+GOMEMLIMIT overrides it.`,
 		Example:       "  diseq-operator --leader-elect --watch-namespace=sequencing --node-image=registry.example/diseq:1.0.0",
 		Version:       version,
 		Args:          cobra.NoArgs,
@@ -67,6 +70,9 @@ to everybody. GOMEMLIMIT bounds its memory, as in any Go program.`,
 		// garbage.
 		if os.Getenv("GOGC") == "" {
 			debug.SetGCPercent(50)
+		}
+		if _, err := memory.Limit(cmd.Context()); err != nil {
+			log.Error(err, "the memory limit cannot be read: the garbage collector works as without one")
 		}
 		log.Info("starting", "version", version, "nodeImage", o.nodeImage, "namespaces", strings.Join(o.namespaces, ","))
 		return start(cmd.Context(), o)

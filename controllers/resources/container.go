@@ -3,7 +3,6 @@ package resources
 import (
 	"cmp"
 	"path"
-	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -42,13 +41,9 @@ func container(
 			readOnly("keys", keysDir), readOnly("genesis", genesisDir), readOnly("config", configDir), readOnly("peers", peersDir),
 			corev1ac.VolumeMount().WithName("scratch").WithMountPath(scratchDir)).
 		WithResources(limits).
-		WithSecurityContext(corev1ac.SecurityContext().
-			WithPrivileged(false).WithAllowPrivilegeEscalation(false).WithReadOnlyRootFilesystem(true).
-			WithRunAsNonRoot(true).WithRunAsUser(nonRoot).WithRunAsGroup(nonRoot).
-			WithCapabilities(corev1ac.Capabilities().WithDrop("ALL")).
-			WithSeccompProfile(runtimeDefault()))
-	if memory := limits.Limits; memory != nil {
-		out.WithEnv(memoryLimit(*memory)...)
+		WithSecurityContext(nodeSecurity(network.Spec.PodTemplate.SecurityContext))
+	if err := addEnvironment(out, network.Spec.PodTemplate); err != nil {
+		return nil, err
 	}
 	probes(out)
 	return out, nil
@@ -84,16 +79,37 @@ func resources(network *v1alpha1.DiseqNetwork) (*corev1ac.ResourceRequirementsAp
 	}), nil
 }
 
-// memoryLimit makes Go's garbage collector work harder from nine tenths of the limit on, before the
-// kernel kills the node.
-func memoryLimit(limits corev1.ResourceList) []*corev1ac.EnvVarApplyConfiguration {
-	limit, ok := limits[corev1.ResourceMemory]
-	if !ok {
-		return nil
+// nodeSecurity is the security context of the node's container.
+func nodeSecurity(given *v1alpha1.PodSecurityContext) *corev1ac.SecurityContextApplyConfiguration {
+	out := restricted().WithPrivileged(false).WithReadOnlyRootFilesystem(true).WithSeccompProfile(runtimeDefault())
+	if given != nil && given.SeccompProfile != nil {
+		out.WithSeccompProfile(seccomp(given.SeccompProfile))
 	}
-	return []*corev1ac.EnvVarApplyConfiguration{
-		corev1ac.EnvVar().WithName("GOMEMLIMIT").WithValue(strconv.FormatInt(limit.Value()/10*9, 10)),
+	if !assigned(given) {
+		user, group := userAndGroup(given)
+		out.WithRunAsUser(user).WithRunAsGroup(group)
 	}
+	return out
+}
+
+// addEnvironment adds the variables and mounts of the spec to the node's container. The operator
+// itself sets no variable: the node finds the memory limit that holds by itself.
+func addEnvironment(c *corev1ac.ContainerApplyConfiguration, t v1alpha1.PodTemplate) error {
+	for _, from := range t.Env {
+		to, err := converted[corev1ac.EnvVarApplyConfiguration]("env", from)
+		if err != nil {
+			return err
+		}
+		c.WithEnv(to)
+	}
+	for _, from := range t.VolumeMounts {
+		to, err := converted[corev1ac.VolumeMountApplyConfiguration]("volumeMounts", from)
+		if err != nil {
+			return err
+		}
+		c.WithVolumeMounts(to)
+	}
+	return nil
 }
 
 func bytesOf(n int64) *resource.Quantity { return resource.NewQuantity(n, resource.BinarySI) }

@@ -46,6 +46,7 @@ func TestTemplateHashChangesWithThePodAndWithNothingElse(t *testing.T) {
 		"validators":         {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Validators = 7 }, false},
 		"volume size":        {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Storage.Size = bytesOf(1 << 40) }, false},
 		"service":            {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Service.Type = corev1.ServiceTypeNodePort }, false},
+		"egress":             {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.NetworkPolicy.Egress = v1alpha1.UnrestrictedEgress }, false},
 		"monitoring":         {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Monitoring.Enabled = new(bool) }, false},
 		"retention":          {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Storage.Retention.OnDelete = v1alpha1.DeletePolicy }, false},
 		"paused":             {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Paused = true }, false},

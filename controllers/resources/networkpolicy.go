@@ -19,13 +19,14 @@ const (
 
 // NetworkPolicies forbid all traffic to and from the pods of a network, with these exceptions: DNS;
 // peers to peers; clients from anywhere to the public port; the operator to the operations port,
-// and with monitoring also namespaces labelled metrics=enabled. There are always the same five, so
-// that none is left over when the spec changes.
+// and with monitoring also namespaces labelled metrics=enabled; with unrestricted egress, all that
+// the pods connect to. There are always the same five, so that none is left over when the spec
+// changes.
 func NetworkPolicies(network *v1alpha1.DiseqNetwork, operator Operator) []*networkingv1ac.NetworkPolicyApplyConfiguration {
 	both := []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}
 	pods := networkingv1ac.NetworkPolicyPeer().WithPodSelector(labelSelector(NetworkSelector(network.Name)))
 	return []*networkingv1ac.NetworkPolicyApplyConfiguration{
-		policy(network, "default-deny", networkingv1ac.NetworkPolicySpec().WithPolicyTypes(both...)),
+		policy(network, "default-deny", everythingElse(network).WithPolicyTypes(both...)),
 		// To anywhere: a DNS cache on the node has no pod address. 5353 is where some clusters' DNS
 		// pods listen behind port 53.
 		policy(network, "dns", networkingv1ac.NetworkPolicySpec().WithPolicyTypes(networkingv1.PolicyTypeEgress).
@@ -39,6 +40,16 @@ func NetworkPolicies(network *v1alpha1.DiseqNetwork, operator Operator) []*netwo
 			WithIngress(networkingv1ac.NetworkPolicyIngressRule().WithPorts(policyPort(corev1.ProtocolTCP, PublicPort)))),
 		policy(network, "operations", operations(network, operator)),
 	}
+}
+
+// everythingElse is what no other policy is about: denied, unless the spec lets the pods connect to
+// anything.
+func everythingElse(network *v1alpha1.DiseqNetwork) *networkingv1ac.NetworkPolicySpecApplyConfiguration {
+	spec := networkingv1ac.NetworkPolicySpec()
+	if network.Spec.NetworkPolicy.Egress == v1alpha1.UnrestrictedEgress {
+		spec.WithEgress(networkingv1ac.NetworkPolicyEgressRule())
+	}
+	return spec
 }
 
 // operations has no rule at all if nobody may connect: a rule without peers would admit everybody.

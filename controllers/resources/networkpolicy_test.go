@@ -91,6 +91,8 @@ func allows(t *testing.T, policies []networkingv1.NetworkPolicy, direction netwo
 func TestNetworkPoliciesLetInWhoIsNamedAndNobodyElse(t *testing.T) {
 	network, quiet := newNetwork("demo"), newNetwork("demo")
 	quiet.Spec.Monitoring.Enabled = new(bool)
+	meshed := newNetwork("demo")
+	meshed.Spec.NetworkPolicy.Egress = v1alpha1.UnrestrictedEgress
 	in := func(namespace string, pod labels.Set, more ...string) end {
 		set := labels.Set{"kubernetes.io/metadata.name": namespace}
 		for i := 0; i+1 < len(more); i += 2 {
@@ -139,6 +141,11 @@ func TestNetworkPoliciesLetInWhoIsNamedAndNobodyElse(t *testing.T) {
 		{"the internet", network, testOperator, egress, internet, 443, false},
 		{"the API server", network, testOperator, egress, dns, 6443, false},
 		{"another network's node is dialled", network, testOperator, egress, foreign, PeerPort, false},
+		{"the internet, unrestricted", meshed, testOperator, egress, internet, 443, true},
+		{"a mesh's control plane, unrestricted", meshed, testOperator, egress, bystander, 15012, true},
+		{"a peer that is dialled, unrestricted", meshed, testOperator, egress, sibling, PeerPort, true},
+		{"a peer port from anywhere, unrestricted egress", meshed, testOperator, ingress, internet, PeerPort, false},
+		{"a port of a sidecar from anywhere, unrestricted egress", meshed, testOperator, ingress, internet, 15008, false},
 	} {
 		if got := allows(t, policiesOf(t, tt.network, tt.operator), tt.direction, pod, tt.other, tt.port); got != tt.want {
 			t.Errorf("%s: allowed %v, want %v", tt.name, got, tt.want)

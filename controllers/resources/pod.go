@@ -11,7 +11,7 @@ import (
 )
 
 // nonRoot is the user and group of the image.
-const nonRoot = 65532
+const nonRoot int64 = 65532
 
 // keyMode lets the pod's group (fsGroup) read, because a Secret's files belong to root. A node
 // refuses a key that others could read.
@@ -28,10 +28,7 @@ func podSpec(network *v1alpha1.DiseqNetwork, validator string) (*corev1ac.PodSpe
 	spec := corev1ac.PodSpec().
 		WithServiceAccountName(validator).WithAutomountServiceAccountToken(false).WithEnableServiceLinks(false).
 		WithTerminationGracePeriodSeconds(stopSeconds).
-		WithSecurityContext(corev1ac.PodSecurityContext().
-			WithRunAsNonRoot(true).WithRunAsUser(nonRoot).WithRunAsGroup(nonRoot).
-			WithFSGroup(nonRoot).WithFSGroupChangePolicy(corev1.FSGroupChangeOnRootMismatch).
-			WithSeccompProfile(runtimeDefault())).
+		WithSecurityContext(podSecurity(t.SecurityContext)).
 		WithVolumes(volumes(network, validator)...)
 	for _, s := range network.Spec.ImagePullSecrets {
 		spec.WithImagePullSecrets(corev1ac.LocalObjectReference().WithName(s.Name))
@@ -71,6 +68,76 @@ func podSpec(network *v1alpha1.DiseqNetwork, validator string) (*corev1ac.PodSpe
 			WithLabelSelector(labelSelector(ValidatorsSelector(network.Name))))
 	}
 	return spec, nil
+}
+
+// podSecurity keeps to the restricted standard, whatever the spec says. The kubelet gives the files
+// of the volume to the group at every start: they are few, and another user than before can read
+// them only then.
+func podSecurity(given *v1alpha1.PodSecurityContext) *corev1ac.PodSecurityContextApplyConfiguration {
+	out := corev1ac.PodSecurityContext().WithRunAsNonRoot(true).WithSeccompProfile(runtimeDefault()).
+		WithFSGroupChangePolicy(corev1.FSGroupChangeAlways)
+	if assigned(given) {
+		given = &v1alpha1.PodSecurityContext{
+			FSGroupChangePolicy: given.FSGroupChangePolicy, SupplementalGroups: given.SupplementalGroups,
+			SELinuxOptions: given.SELinuxOptions, SeccompProfile: given.SeccompProfile,
+		}
+	} else {
+		user, group := userAndGroup(given)
+		out.WithRunAsUser(user).WithRunAsGroup(group).WithFSGroup(nonRoot)
+	}
+	if given == nil {
+		return out
+	}
+	if given.FSGroup != nil {
+		out.WithFSGroup(*given.FSGroup)
+	}
+	if given.FSGroupChangePolicy != nil {
+		out.WithFSGroupChangePolicy(*given.FSGroupChangePolicy)
+	}
+	out.WithSupplementalGroups(given.SupplementalGroups...)
+	if o := given.SELinuxOptions; o != nil {
+		out.WithSELinuxOptions(seLinux(o))
+	}
+	if s := given.SeccompProfile; s != nil {
+		out.WithSeccompProfile(seccomp(s))
+	}
+	return out
+}
+
+// assigned says that the platform assigns user and group ids.
+func assigned(given *v1alpha1.PodSecurityContext) bool {
+	return given != nil && given.IDs == v1alpha1.PlatformIDs
+}
+
+// userAndGroup are the ids of the containers, unless the platform assigns them.
+func userAndGroup(given *v1alpha1.PodSecurityContext) (user, group int64) {
+	user, group = nonRoot, nonRoot
+	if given != nil && given.RunAsUser != nil {
+		user = *given.RunAsUser
+	}
+	if given != nil && given.RunAsGroup != nil {
+		group = *given.RunAsGroup
+	}
+	return user, group
+}
+
+func seLinux(from *v1alpha1.SELinuxOptions) *corev1ac.SELinuxOptionsApplyConfiguration {
+	out := corev1ac.SELinuxOptions()
+	if from.Level != "" {
+		out.WithLevel(from.Level)
+	}
+	if from.Type != "" {
+		out.WithType(from.Type)
+	}
+	return out
+}
+
+func seccomp(from *v1alpha1.SeccompProfile) *corev1ac.SeccompProfileApplyConfiguration {
+	out := corev1ac.SeccompProfile().WithType(from.Type)
+	if from.LocalhostProfile != nil {
+		out.WithLocalhostProfile(*from.LocalhostProfile)
+	}
+	return out
 }
 
 func runtimeDefault() *corev1ac.SeccompProfileApplyConfiguration {

@@ -324,6 +324,40 @@ func TestServicesAreForPeersAndForClients(t *testing.T) {
 	}
 }
 
+// Fields that the spec leaves out belong to others.
+func TestTheServiceHasTheFieldsOfTheSpecAndNoOthers(t *testing.T) {
+	plain := read(t, ClientsService(newNetwork("demo"))).Object["spec"].(map[string]any)
+	for _, field := range []string{"sessionAffinity", "ipFamilies", "ipFamilyPolicy", "externalTrafficPolicy", "loadBalancerClass", "loadBalancerSourceRanges", "allocateLoadBalancerNodePorts"} {
+		if _, ok := plain[field]; ok {
+			t.Errorf("%s is applied and not in the spec", field)
+		}
+	}
+	network := newNetwork("demo")
+	network.Spec.Service = v1alpha1.Service{
+		Type: corev1.ServiceTypeLoadBalancer, Labels: map[string]string{"team": "x", NetworkLabel: "other"}, NodePort: new(int32(30080)),
+		LoadBalancerClass: new("example.com/lb"), LoadBalancerSourceRanges: []string{"192.0.2.0/24"}, AllocateLoadBalancerNodePorts: new(false),
+		ExternalTrafficPolicy: new(corev1.ServiceExternalTrafficPolicyLocal), SessionAffinity: new(corev1.ServiceAffinityClientIP),
+		IPFamilyPolicy: new(corev1.IPFamilyPolicyPreferDualStack), IPFamilies: []corev1.IPFamily{corev1.IPv6Protocol, corev1.IPv4Protocol},
+	}
+	fields := reflect.ValueOf(network.Spec.Service)
+	for i := range fields.NumField() {
+		if name := fields.Type().Field(i).Name; name != "Annotations" && fields.Field(i).IsZero() {
+			t.Errorf("the test has no value for %s", name)
+		}
+	}
+	var got corev1.Service
+	if err := json.Unmarshal(must[[]byte](t)(json.Marshal(ClientsService(network))), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := network.Spec.Service
+	if got.Labels["team"] != "x" || got.Labels[NetworkLabel] != "demo" || got.Spec.Ports[0].NodePort != 30080 || *got.Spec.LoadBalancerClass != "example.com/lb" ||
+		!slices.Equal(got.Spec.LoadBalancerSourceRanges, want.LoadBalancerSourceRanges) || *got.Spec.AllocateLoadBalancerNodePorts ||
+		got.Spec.ExternalTrafficPolicy != *want.ExternalTrafficPolicy || got.Spec.SessionAffinity != *want.SessionAffinity ||
+		*got.Spec.IPFamilyPolicy != *want.IPFamilyPolicy || !slices.Equal(got.Spec.IPFamilies, want.IPFamilies) {
+		t.Errorf("%+v, %+v", got.ObjectMeta, got.Spec)
+	}
+}
+
 func TestVolumesAreAsTheSpecSays(t *testing.T) {
 	network := newNetwork("demo")
 	plain := PersistentVolumeClaim(network, 0).Spec

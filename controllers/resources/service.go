@@ -2,6 +2,7 @@ package resources
 
 import (
 	"cmp"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -20,15 +21,25 @@ func PeersService(network *v1alpha1.DiseqNetwork) *corev1ac.ServiceApplyConfigur
 			WithPorts(servicePort(PeerPortName, PeerPort))))
 }
 
-// ClientsService is the Service for clients: it leads to any node that is ready.
+// ClientsService is the Service for clients: it leads to any node that is ready. A field that the
+// spec leaves out is not applied: the API server, or somebody else, may set it.
 func ClientsService(network *v1alpha1.DiseqNetwork) *corev1ac.ServiceApplyConfiguration {
-	return owned(network, networkLabels(network.Name),
-		corev1ac.Service(ClientsName(network.Name), network.Namespace).
-			WithAnnotations(network.Spec.Service.Annotations).
-			WithSpec(corev1ac.ServiceSpec().
-				WithType(cmp.Or(network.Spec.Service.Type, corev1.ServiceTypeClusterIP)).
-				WithSelector(NetworkSelector(network.Name)).
-				WithPorts(servicePort(PublicPortName, PublicPort).WithAppProtocol("http"))))
+	from := network.Spec.Service
+	port := servicePort(PublicPortName, PublicPort).WithAppProtocol("http")
+	port.NodePort = from.NodePort
+	spec := corev1ac.ServiceSpec().
+		WithType(cmp.Or(from.Type, corev1.ServiceTypeClusterIP)).
+		WithSelector(NetworkSelector(network.Name)).
+		WithPorts(port).
+		WithLoadBalancerSourceRanges(from.LoadBalancerSourceRanges...).
+		WithIPFamilies(from.IPFamilies...)
+	spec.LoadBalancerClass, spec.AllocateLoadBalancerNodePorts = from.LoadBalancerClass, from.AllocateLoadBalancerNodePorts
+	spec.ExternalTrafficPolicy, spec.SessionAffinity, spec.IPFamilyPolicy = from.ExternalTrafficPolicy, from.SessionAffinity, from.IPFamilyPolicy
+	labels := map[string]string{}
+	maps.Copy(labels, from.Labels)
+	maps.Copy(labels, networkLabels(network.Name))
+	return owned(network, labels,
+		corev1ac.Service(ClientsName(network.Name), network.Namespace).WithAnnotations(from.Annotations).WithSpec(spec))
 }
 
 func servicePort(name string, port int32) *corev1ac.ServicePortApplyConfiguration {

@@ -29,6 +29,9 @@ func StatefulSet(
 	network *v1alpha1.DiseqNetwork, operator Operator, serial int, createVoteStore bool,
 ) (*appsv1ac.StatefulSetApplyConfiguration, error) {
 	name := ValidatorName(network.Name, serial)
+	if err := CheckReferences(network, []string{network.Name}); err != nil {
+		return nil, err
+	}
 	template, err := podTemplate(network, operator, name, createVoteStore)
 	if err != nil {
 		return nil, err
@@ -68,7 +71,11 @@ func podTemplate(
 	if err != nil {
 		return nil, err
 	}
+	// The node comes first: kubectl shows the log of the first container, and Services look for
+	// their ports there first.
+	if err := addSidecars(spec.WithContainers(node), network.Spec.PodTemplate); err != nil {
+		return nil, err
+	}
 	return corev1ac.PodTemplateSpec().
-		WithLabels(podLabels(network, validator)).WithAnnotations(annotations).
-		WithSpec(spec.WithContainers(node)), nil
+		WithLabels(podLabels(network, validator)).WithAnnotations(annotations).WithSpec(spec), nil
 }

@@ -75,6 +75,14 @@ func Load(dir string) (*Identity, error) {
 // maxKeyBytes bounds a key file.
 const maxKeyBytes = 4096
 
+// forbidden are the mode bits that a secret file of a user must not have for a process of another.
+func forbidden(owner, process int64) os.FileMode {
+	if owner == process {
+		return 0o077
+	}
+	return 0o037
+}
+
 // readSecret reads a file that no one but its owner may read. One that belongs to another user, as
 // in a mounted Kubernetes Secret, may be readable by its group: that is how the node itself gets to
 // read it.
@@ -88,11 +96,11 @@ func readSecret(path string) (out []byte, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
 	}
-	forbidden := os.FileMode(0o077)
-	if owner, ok := info.Sys().(*syscall.Stat_t); ok && int64(owner.Uid) != int64(os.Geteuid()) {
-		forbidden = 0o037
+	owner := int64(os.Geteuid())
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		owner = int64(stat.Uid)
 	}
-	if mode := info.Mode().Perm(); mode&forbidden != 0 {
+	if mode := info.Mode().Perm(); mode&forbidden(owner, int64(os.Geteuid())) != 0 {
 		return nil, fmt.Errorf("identity: %s has mode %04o: others may read or change it, want 0600", path, mode)
 	}
 	if out, err = io.ReadAll(io.LimitReader(f, maxKeyBytes+1)); err != nil {

@@ -137,6 +137,29 @@ func TestADirectoryIsWrittenOnceAndReadBack(t *testing.T) {
 	}
 }
 
+// In a pod the files belong to root and to the group of the volumes, and the node may be any user:
+// a platform assigns its ids, with 0 as the primary group.
+func TestKeysAreReadByAnyUserOfTheirGroup(t *testing.T) {
+	for _, tt := range []struct {
+		owner, process int64
+		mode           os.FileMode
+		want           bool
+	}{
+		{0, 65532, 0o440, true},
+		{0, 1000650000, 0o440, true},
+		{0, 1000650000, 0o640, true},
+		{0, 1000650000, 0o444, false},
+		{0, 1000650000, 0o460, false},
+		{1000650000, 1000650000, 0o600, true},
+		{1000650000, 1000650000, 0o440, false},
+		{0, 0, 0o440, false},
+	} {
+		if got := tt.mode&forbidden(tt.owner, tt.process) == 0; got != tt.want {
+			t.Errorf("a file of %d with mode %04o is read by %d: %v", tt.owner, tt.mode, tt.process, got)
+		}
+	}
+}
+
 func TestLoadSaysWhichFileIsDamaged(t *testing.T) {
 	for file, damaged := range map[string][]byte{SigningKeyFile: []byte("x"), VRFKeyFile: []byte("1234")} {
 		dir := filepath.Join(t.TempDir(), "keys")

@@ -50,6 +50,7 @@ var anything = []string{"*"}
 
 // rooms is the plan of the house, from the bottom to the top.
 var rooms = []room{
+	{path: "internal/memory", duty: "the memory that the garbage collector lets a process reach"},
 	{path: "internal/document", duty: "JSON documents, read in one way only"},
 	{path: "node/chain", duty: "messages, blocks, votes, certificates, receipts and their encodings",
 		may: []string{"internal/document"}},
@@ -117,7 +118,7 @@ var rooms = []room{
 	{path: "client", duty: "the Go client, linked into foreign programs",
 		may: []string{"internal/document", "node/chain", "node/trie"}, never: []ban{wires}},
 	{path: "cmd/diseq", duty: "the command of node, user and auditor",
-		may: []string{"client", "internal/document", "node", "node/chain", "node/consensus", "node/identity", "node/peersfile", "node/store",
+		may: []string{"client", "internal/document", "internal/memory", "node", "node/chain", "node/consensus", "node/identity", "node/peersfile", "node/store",
 			"node/vrf"},
 		tests: []string{"node/simulation"}},
 	{path: "api", duty: "the resource DiseqNetwork"},
@@ -135,7 +136,7 @@ var rooms = []room{
 			"controllers/status", "node/chain", "node/identity"},
 		never: []ban{nodes}},
 	{path: "cmd/operator", duty: "the operator's process",
-		may: []string{"controllers", "controllers/nodeclient", "controllers/resources"}, never: []ban{nodes}},
+		may: []string{"controllers", "controllers/nodeclient", "controllers/resources", "internal/memory"}, never: []ban{nodes}},
 	{path: "hack/skipped", duty: "reports the tests that a machine cannot run"},
 	{path: "hack", duty: "tools for development", may: anything},
 	{path: "test", duty: "suites of whole nodes, processes and clusters", may: anything},
@@ -146,6 +147,7 @@ var doors = []struct {
 	imported string
 	rooms    []string
 }{
+	{"github.com/KimMachineGun/automemlimit", []string{"internal/memory"}},
 	{"github.com/consensys/gnark", []string{"node/vrf"}},
 	{"github.com/go-json-experiment/json", []string{"internal/document", "node/server"}},
 	{"google.golang.org/grpc", []string{"node/peer"}},

@@ -68,6 +68,17 @@ func TestWhatTheGenesisDocumentHoldsCannotBeChanged(t *testing.T) {
 		{"somebody else to retire", "retire: [demo-v1]", "retire: [demo-v2]", ""},
 		{"another image", "image: diseq:v1", "image: diseq:v2", ""},
 		{"paused", "", "paused: true", ""},
+
+		{"another load balancer", "service: {type: LoadBalancer, loadBalancerClass: a}", "service: {type: LoadBalancer, loadBalancerClass: b}",
+			"spec.service.loadBalancerClass ... cannot be changed while type is LoadBalancer: set another type first"},
+		{"a class for a load balancer", "service: {type: LoadBalancer}", "service: {type: LoadBalancer, loadBalancerClass: b}", "cannot be changed while type is LoadBalancer"},
+		{"a load balancer of a class", "service: {type: NodePort}", "service: {type: LoadBalancer, loadBalancerClass: b}", ""},
+		{"no load balancer any more", "service: {type: LoadBalancer, loadBalancerClass: a}", "{}", ""},
+		{"another first family", "service: {ipFamilies: [IPv4]}", "service: {ipFamilies: [IPv6]}", "spec.service.ipFamilies ... the first family cannot be changed while the Service exists"},
+		{"a second family", "service: {ipFamilies: [IPv4]}", "service: {ipFamilyPolicy: PreferDualStack, ipFamilies: [IPv4, IPv6]}", ""},
+		{"families that the API server chooses", "service: {ipFamilies: [IPv4]}", "{}", ""},
+		{"sidecars", "podTemplate: {containers: [{name: a, image: b}]}", "podTemplate: {initContainers: [{name: a, image: b}]}", ""},
+		{"ids of the platform", "podTemplate: {securityContext: {runAsUser: 5}}", "podTemplate: {securityContext: {ids: Platform}}", ""},
 	} {
 		t.Run(c.change, func(t *testing.T) {
 			u := written(t, harness.Namespace(t), "demo", c.from)

@@ -92,6 +92,9 @@ func TestEveryRuleOfANewNetworkIsHeldWithAMessageThatHelps(t *testing.T) {
 		wholeBytes   = "must be a whole number of bytes from "
 		delta        = "must be a duration of whole milliseconds from 10ms to 1m, such as 100ms, or 0s for no synchrony wait"
 		reserved     = " belong to the operator: choose another prefix"
+		ofTheNode    = "data, keys, genesis, config, peers and scratch are volumes of the node"
+		loadBalancer = " needs type LoadBalancer: set the type, or leave it out"
+		atNodes      = " needs type NodePort or LoadBalancer: set the type, or leave it out"
 	)
 	for _, c := range []struct{ rule, spec, want string }{
 		{"one validator", "validators: 1", ""},
@@ -237,6 +240,81 @@ func TestEveryRuleOfANewNetworkIsHeldWithAMessageThatHelps(t *testing.T) {
 		{"more memory than the limit", "podTemplate: {resources: {requests: {memory: 1Gi}, limits: {memory: 1G}}}", "a request must not be more than its limit"},
 		{"an amount that is none", "podTemplate: {resources: {requests: {cpu: 1x}, limits: {cpu: 1}}}", "spec.podTemplate.resources.requests.cpu"},
 
+		{"variables", "podTemplate: {env: [{name: A}, {name: B_1.c, value: $(A)}, {name: C, valueFrom: {secretKeyRef: {name: s, key: k}}}]}", ""},
+		{"a variable of ours", "podTemplate: {env: [{name: DISEQ_A, value: b}]}", "spec.podTemplate.env ... variables that begin with DISEQ_ belong to the operator: choose another name"},
+		{"a variable twice", "podTemplate: {env: [{name: A}, {name: A}]}", "spec.podTemplate.env[1]: Duplicate value"},
+		{"a variable that cannot be", "podTemplate: {env: [{name: 1A}]}", "spec.podTemplate.env[0].name ... must consist of letters, digits, '_', '-' and '.', and not begin with a digit"},
+		{"a variable with two values", "podTemplate: {env: [{name: A, value: b, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]}", "a variable has a value or valueFrom, not both"},
+		{"a variable from nowhere", "podTemplate: {env: [{name: A, valueFrom: {}}]}", "spec.podTemplate.env[0].valueFrom ... must have exactly one of fieldRef, resourceFieldRef, configMapKeyRef and secretKeyRef"},
+
+		{"ids of a platform", "podTemplate: {securityContext: {ids: Platform, supplementalGroups: [5], seLinuxOptions: {level: 's0:c1'}}}", ""},
+		{"ids of a platform and others", "podTemplate: {securityContext: {ids: Platform, runAsUser: 5}}", "spec.podTemplate.securityContext ... with ids: Platform the platform assigns the ids: leave runAsUser, runAsGroup and fsGroup out, or set ids: Fixed"},
+		{"ids of one's own", "podTemplate: {securityContext: {runAsUser: 1000650000, runAsGroup: 0, fsGroup: 1000650000, runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}}", ""},
+		{"root", "podTemplate: {securityContext: {runAsUser: 0}}", "spec.podTemplate.securityContext.runAsUser ... greater than or equal to 1"},
+		{"root by another name", "podTemplate: {securityContext: {runAsNonRoot: false}}", "must be true: the pods keep to the restricted Pod Security Standard"},
+		{"no seccomp", "podTemplate: {securityContext: {seccompProfile: {type: Unconfined}}}", `supported values: "RuntimeDefault", "Localhost"`},
+		{"seccomp without its profile", "podTemplate: {securityContext: {seccompProfile: {type: Localhost}}}", "type Localhost needs localhostProfile"},
+		{"an SELinux type that is not restricted", "podTemplate: {securityContext: {seLinuxOptions: {type: spc_t}}}", `supported values: "container_t"`},
+
+		{"a sidecar", "podTemplate: {containers: [{name: a, image: b, volumeMounts: [{name: v, mountPath: /v}]}], volumes: [{name: v, emptyDir: {}}]}", ""},
+		{"a native sidecar", "podTemplate: {initContainers: [{name: a, image: b, restartPolicy: Always}]}", ""},
+		{"a container that is restarted", "podTemplate: {containers: [{name: a, image: b, restartPolicy: Always}]}", "spec.podTemplate.containers ... restartPolicy is for initContainers"},
+		{"a sidecar without an image", "podTemplate: {containers: [{name: a}]}", "spec.podTemplate.containers[0].image: Required value"},
+		{"a sidecar with the name of the node", "podTemplate: {containers: [{name: node, image: b}]}", "spec.podTemplate.containers[0].name ... the name node belongs to the operator: choose another"},
+		{"a sidecar twice", "podTemplate: {containers: [{name: a, image: b}, {name: a, image: b}]}", "spec.podTemplate.containers[1]: Duplicate value"},
+		{"two with one name", "podTemplate: {initContainers: [{name: a, image: b}], containers: [{name: a, image: b}]}", "spec.podTemplate.initContainers ... a name is taken by one of spec.podTemplate.containers"},
+		{"too many sidecars", "podTemplate: {containers: [" + strings.Repeat("{name: a, image: b}, ", 9) + "]}", "spec.podTemplate.containers: Too many: 9: must have at most 8 items"},
+		{"a privileged sidecar", "podTemplate: {containers: [{name: a, image: b, securityContext: {privileged: true}}]}", "securityContext.privileged ... must be false: the pods keep to the restricted"},
+		{"a sidecar that escalates", "podTemplate: {initContainers: [{name: a, image: b, securityContext: {allowPrivilegeEscalation: true}}]}", "securityContext.allowPrivilegeEscalation ... must be false"},
+		{"a sidecar as root", "podTemplate: {containers: [{name: a, image: b, securityContext: {runAsUser: 0}}]}", "securityContext.runAsUser ... greater than or equal to 1"},
+		{"a sidecar with the network in its hands", "podTemplate: {containers: [{name: a, image: b, securityContext: {capabilities: {add: [NET_ADMIN]}}}]}", `supported values: "NET_BIND_SERVICE"`},
+		{"a sidecar on the host's network", "podTemplate: {hostNetwork: true}", `unknown field "spec.podTemplate.hostNetwork"`},
+		{"a sidecar with a port of the host", "podTemplate: {containers: [{name: a, image: b, ports: [{containerPort: 1, hostPort: 1}]}]}", "unknown field ... hostPort"},
+		{"a sidecar at the port of the node", "podTemplate: {containers: [{name: a, image: b, ports: [{containerPort: 9090}]}]}", "ports[0].containerPort ... 8080, 7700 and 9090 belong to the node"},
+		{"a sidecar with the port name of the node", "podTemplate: {containers: [{name: a, image: b, ports: [{containerPort: 1, name: http}]}]}", "ports[0].name ... http, peer and operations are the node's ports"},
+		{"a probe of two kinds", "podTemplate: {containers: [{name: a, image: b, livenessProbe: {exec: {command: [a]}, grpc: {port: 1}}}]}", "livenessProbe ... must have exactly one of exec, httpGet, tcpSocket and grpc"},
+		{"a hook of no kind", "podTemplate: {containers: [{name: a, image: b, lifecycle: {preStop: {}}}]}", "preStop ... must have exactly one of exec, httpGet and sleep"},
+		{"the keys in a sidecar", "podTemplate: {containers: [{name: a, image: b, volumeMounts: [{name: keys, mountPath: /k}]}]}", "volumeMounts[0].name ... " + ofTheNode + ", which no other container may mount"},
+		{"the chain in a sidecar", "podTemplate: {initContainers: [{name: a, image: b, volumeMounts: [{name: data, mountPath: /d}]}]}", "volumeMounts[0].name ... " + ofTheNode},
+		{"a volume that is not there", "podTemplate: {containers: [{name: a, image: b, volumeMounts: [{name: v, mountPath: /v}]}]}", "spec.podTemplate.containers ... every volumeMount must name a volume of spec.podTemplate.volumes"},
+		{"a volume of the node that is not there", "podTemplate: {volumes: [{name: v, emptyDir: {}}], volumeMounts: [{name: w, mountPath: /v}]}", "spec.podTemplate.volumeMounts ... every volumeMount must name a volume"},
+		{"a volume in place of the node's", "podTemplate: {volumes: [{name: data, emptyDir: {}}]}", "spec.podTemplate.volumes[0].name ... " + ofTheNode + ": choose another name"},
+		{"a volume of two kinds", "podTemplate: {volumes: [{name: v, emptyDir: {}, configMap: {name: a}}]}", "spec.podTemplate.volumes[0] ... must have exactly one of configMap, secret, emptyDir"},
+		{"a volume of no kind", "podTemplate: {volumes: [{name: v}]}", "must have exactly one of"},
+		{"a volume of the host", "podTemplate: {volumes: [{name: v, hostPath: {path: /}}]}", "unknown field ... hostPath"},
+		{"the keys of a validator", "podTemplate: {volumes: [{name: v, secret: {secretName: demo-v0}}]}", "spec.podTemplate.volumes ... the Secrets of validators hold their keys, which only the node of that validator may read"},
+		{"the keys of a validator among others", "podTemplate: {volumes: [{name: v, projected: {sources: [{configMap: {name: a}}, {secret: {name: demo-v12}}]}}]}", "the Secrets of validators hold their keys"},
+		{"the claim of a validator", "podTemplate: {volumes: [{name: v, persistentVolumeClaim: {claimName: demo-v1}}]}", "spec.podTemplate.volumes ... the claims of validators hold their votes, which only the node of that validator may change"},
+		{"a Secret with a name like that", "podTemplate: {volumes: [{name: v, secret: {secretName: demo-vault}}, {name: w, secret: {secretName: demo-vault-v2}}, {name: x, secret: {secretName: tls-v2}}]}", ""},
+		{"mounts of the node", "podTemplate: {volumes: [{name: v, emptyDir: {}}], volumeMounts: [{name: v, mountPath: /etc/ssl/certs}, {name: v, mountPath: /.a/data, subPath: a/b}]}", ""},
+		{"a mount over the chain", "podTemplate: {volumes: [{name: v, emptyDir: {}}], volumeMounts: [{name: v, mountPath: /data}]}", "spec.podTemplate.volumeMounts ... belong to the node: mount at another path"},
+		{"a mount in the keys", "podTemplate: {volumes: [{name: v, emptyDir: {}}], volumeMounts: [{name: v, mountPath: /etc/diseq/keys/x}]}", "belong to the node: mount at another path"},
+		{"a mount over the program", "podTemplate: {volumes: [{name: v, emptyDir: {}}], volumeMounts: [{name: v, mountPath: /diseq}]}", "belong to the node: mount at another path"},
+		{"a mount over all configuration", "podTemplate: {volumes: [{name: v, emptyDir: {}}], volumeMounts: [{name: v, mountPath: /etc}]}", "belong to the node: mount at another path"},
+		{"a mount over everything", "podTemplate: {volumes: [{name: v, emptyDir: {}}], volumeMounts: [{name: v, mountPath: /}]}", "must be an absolute path such as /etc/proxy"},
+		{"a mount by a detour", "podTemplate: {volumes: [{name: v, emptyDir: {}}], volumeMounts: [{name: v, mountPath: /x/../data}]}", "without . and .. and without / at the end"},
+		{"a mount with two slashes", "podTemplate: {volumes: [{name: v, emptyDir: {}}], volumeMounts: [{name: v, mountPath: //data}]}", "must be an absolute path"},
+		{"a path out of the volume", "podTemplate: {volumes: [{name: v, emptyDir: {}}], volumeMounts: [{name: v, mountPath: /v, subPath: a/../../b}]}", "subPath ... must be a relative path without .."},
+
+		{"a node port of one's own", "service: {type: NodePort, nodePort: 30080, externalTrafficPolicy: Local}", ""},
+		{"a node port of a cluster address", "service: {nodePort: 30080}", "spec.service.nodePort ... a nodePort needs type NodePort or LoadBalancer"},
+		{"a node port that is none", "service: {type: NodePort, nodePort: 65536}", "spec.service.nodePort ... less than or equal to 65535"},
+		{"a policy without traffic from outside", "service: {externalTrafficPolicy: Local}", "spec.service.externalTrafficPolicy ... externalTrafficPolicy" + atNodes},
+		{"everything of a load balancer", "service: {type: LoadBalancer, loadBalancerClass: example.com/lb, loadBalancerSourceRanges: [192.0.2.0/24, '2001:db8::/32'], allocateLoadBalancerNodePorts: false}", ""},
+		{"a class without a load balancer", "service: {type: NodePort, loadBalancerClass: a}", "spec.service.loadBalancerClass ... loadBalancerClass" + loadBalancer},
+		{"a class that cannot be", "service: {type: LoadBalancer, loadBalancerClass: a b}", "spec.service.loadBalancerClass ... must be a name such as internal or example.com/internal"},
+		{"ranges without a load balancer", "service: {loadBalancerSourceRanges: [192.0.2.0/24]}", "spec.service.loadBalancerSourceRanges ... loadBalancerSourceRanges" + loadBalancer},
+		{"a range that is none", "service: {type: LoadBalancer, loadBalancerSourceRanges: [192.0.2.0]}", "spec.service.loadBalancerSourceRanges[0] ... must be a range of addresses such as 192.0.2.0/24"},
+		{"ports of nodes without a load balancer", "service: {allocateLoadBalancerNodePorts: true}", "allocateLoadBalancerNodePorts" + loadBalancer},
+		{"two families", "service: {ipFamilyPolicy: PreferDualStack, ipFamilies: [IPv6, IPv4]}", ""},
+		{"two families, and a policy of one", "service: {ipFamilyPolicy: SingleStack, ipFamilies: [IPv6, IPv4]}", "spec.service.ipFamilies ... two families need ipFamilyPolicy: PreferDualStack or RequireDualStack"},
+		{"one family twice", "service: {ipFamilyPolicy: PreferDualStack, ipFamilies: [IPv6, IPv6]}", "spec.service.ipFamilies ... must name each family once"},
+		{"an affinity that is none", "service: {sessionAffinity: Cookie}", `supported values: "None", "ClientIP"`},
+		{"a service label of ours", "service: {labels: {diseq.io/network: a}}", "spec.service.labels ... labels under diseq.io/ and app.kubernetes.io/" + reserved},
+		{"a service annotation of ours", "service: {annotations: {diseq.io/applied: a}}", "spec.service.annotations ... annotations under diseq.io/" + reserved},
+		{"unrestricted egress", "networkPolicy: {egress: Unrestricted}", ""},
+		{"an egress that is none", "networkPolicy: {egress: All}", `supported values: "Restricted", "Unrestricted"`},
+
 		{"paused", "paused: true", ""},
 		{"a misspelt field", "validator: 7", `unknown field "spec.validator"`},
 		{"a number where there are fields", "threshold: 3", "spec.threshold ... object"},
@@ -281,6 +359,7 @@ consensus: {minBlockInterval: 20ms, beaconInterval: 128}
 messages: {maxBytes: "65536", maxBlockBytes: 4Mi, maxPoolBytes: 256Mi}
 storage: {size: 10Gi, storageClassName: "", accessMode: ReadWriteOnce, retention: {onScaleDown: Retain, onDelete: Retain}}
 service: {type: ClusterIP}
+networkPolicy: {egress: Restricted}
 monitoring: {enabled: true}
 podTemplate: {resources: {requests: {cpu: 100m, memory: 256Mi}}}
 `
@@ -291,7 +370,7 @@ podTemplate: {resources: {requests: {cpu: 100m, memory: 256Mi}}}
 	for name, spec := range map[string]string{
 		"no spec":       "",
 		"an empty spec": "{}",
-		"empty parts": "{threshold: {}, consensus: {}, messages: {}, storage: {retention: {}}, service: {}, monitoring: {}, " +
+		"empty parts": "{threshold: {}, consensus: {}, messages: {}, storage: {retention: {}}, service: {}, networkPolicy: {}, monitoring: {}, " +
 			"podTemplate: {}}",
 		"nulls": "{validators: null, threshold: null, consensus: {minBlockInterval: null}, messages: {maxBytes: null}, storage: {size: null}, " +
 			"podTemplate: {resources: null}}",

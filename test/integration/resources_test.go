@@ -3,6 +3,7 @@ package integration
 import (
 	"encoding/json"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -143,6 +145,50 @@ func everyFieldOfAPod() v1alpha1.PodTemplate {
 		PriorityClassName:         "system-cluster-critical",
 		Labels:                    map[string]string{"team": "x"},
 		Annotations:               map[string]string{"note": ""},
+		Env: []v1alpha1.EnvVar{
+			{Name: "EMPTY"}, {Name: "VALUE", Value: "$(EMPTY) x"}, {Name: "IP", ValueFrom: &v1alpha1.EnvVarSource{FieldRef: &v1alpha1.FieldRef{FieldPath: "status.podIP"}}},
+			{Name: "CPU", ValueFrom: &v1alpha1.EnvVarSource{ResourceFieldRef: &v1alpha1.ResourceFieldRef{Resource: "limits.cpu", Divisor: new(resource.MustParse("1m"))}}},
+			{Name: "SECRET", ValueFrom: &v1alpha1.EnvVarSource{SecretKeyRef: &v1alpha1.KeyRef{Name: "s", Key: "k", Optional: new(true)}}},
+		},
+		SecurityContext: &v1alpha1.PodSecurityContext{
+			RunAsUser: new(int64(1000650000)), RunAsGroup: new(int64(0)), FSGroup: new(int64(1000650000)), SupplementalGroups: []int64{8, 7},
+			SELinuxOptions: &v1alpha1.SELinuxOptions{Level: "s0:c1,c2"}, SeccompProfile: &v1alpha1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		},
+		InitContainers: []v1alpha1.Container{
+			{Name: "first", Image: "first:v1", Command: []string{"a", ""}, Args: []string{"b"}, WorkingDir: "/x", ImagePullPolicy: corev1.PullAlways},
+			{Name: "proxy", Image: "proxy", RestartPolicy: new(corev1.ContainerRestartPolicyAlways),
+				StartupProbe: &v1alpha1.Probe{TCPSocket: &v1alpha1.TCPSocketAction{Port: intstr.FromInt32(15001)}},
+				SecurityContext: &v1alpha1.SecurityContext{RunAsUser: new(int64(7)), RunAsNonRoot: new(true), AllowPrivilegeEscalation: new(false), Privileged: new(false),
+					Capabilities: &v1alpha1.Capabilities{Add: []corev1.Capability{"NET_BIND_SERVICE"}, Drop: []corev1.Capability{"ALL"}}}},
+		},
+		Containers: []v1alpha1.Container{
+			{Name: "logs", Image: "logs:v1", Ports: []v1alpha1.ContainerPort{{ContainerPort: 53}, {ContainerPort: 53, Protocol: corev1.ProtocolUDP, Name: "dns"}},
+				EnvFrom:   []v1alpha1.EnvFromSource{{SecretRef: &v1alpha1.ObjectRef{Name: "s", Optional: new(true)}}, {Prefix: "A_", ConfigMapRef: &v1alpha1.ObjectRef{Name: "c"}}},
+				Resources: &v1alpha1.ContainerResources{Requests: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("0.5Gi")}},
+				VolumeMounts: []v1alpha1.VolumeMount{
+					{Name: "empty", MountPath: "/empty"}, {Name: "all", MountPath: "/all", ReadOnly: true, SubPath: "a/b"}, {Name: "secret", MountPath: "/secret"},
+					{Name: "down", MountPath: "/down"}, {Name: "claim", MountPath: "/claim"}, {Name: "csi", MountPath: "/csi"},
+				},
+				ReadinessProbe: &v1alpha1.Probe{GRPC: &v1alpha1.GRPCAction{Port: 50051}},
+				LivenessProbe:  &v1alpha1.Probe{Action: v1alpha1.Action{HTTPGet: &v1alpha1.HTTPGetAction{Path: "/", Port: intstr.FromString("dns")}}, PeriodSeconds: 3},
+				Lifecycle:      &v1alpha1.Lifecycle{PreStop: &v1alpha1.Hook{Sleep: &v1alpha1.SleepAction{Seconds: 5}}}},
+			{Name: "bare", Image: "bare:v1", LivenessProbe: &v1alpha1.Probe{Action: v1alpha1.Action{Exec: &v1alpha1.ExecAction{Command: []string{"true"}}}}},
+		},
+		Volumes: []v1alpha1.Volume{
+			{Name: "empty", EmptyDir: &v1alpha1.EmptyDirVolume{Medium: corev1.StorageMediumMemory, SizeLimit: new(resource.MustParse("1024Ki"))}},
+			{Name: "ca", ConfigMap: &v1alpha1.ConfigMapVolume{ObjectRef: v1alpha1.ObjectRef{Name: "ca"}, Files: v1alpha1.Files{Items: []v1alpha1.KeyToPath{{Key: "a", Path: "b"}}}}},
+			{Name: "secret", Secret: &v1alpha1.SecretVolume{SecretName: "demo-vault", Files: v1alpha1.Files{DefaultMode: new(int32(0o400))}}},
+			{Name: "all", Projected: &v1alpha1.ProjectedVolume{Sources: []v1alpha1.Projection{
+				{ConfigMap: &v1alpha1.ObjectProjection{ObjectRef: v1alpha1.ObjectRef{Name: "c"}}}, {Secret: &v1alpha1.ObjectProjection{ObjectRef: v1alpha1.ObjectRef{Name: "s"}}},
+				{ServiceAccountToken: &v1alpha1.TokenProjection{Audience: "vault", Path: "token"}},
+				{DownwardAPI: &v1alpha1.DownwardAPIItems{Items: []v1alpha1.DownwardAPIFile{{Path: "labels", FieldRef: &v1alpha1.FieldRef{FieldPath: "metadata.labels"}}}}},
+			}}},
+			{Name: "down", DownwardAPI: &v1alpha1.DownwardAPIVolume{DownwardAPIItems: v1alpha1.DownwardAPIItems{Items: []v1alpha1.DownwardAPIFile{
+				{Path: "memory", ResourceFieldRef: &v1alpha1.ResourceFieldRef{ContainerName: "node", Resource: "limits.memory"}}}}}},
+			{Name: "claim", PersistentVolumeClaim: &v1alpha1.ClaimVolume{ClaimName: "shared", ReadOnly: true}},
+			{Name: "csi", CSI: &v1alpha1.CSIVolume{Driver: "secrets-store.csi.k8s.io", ReadOnly: new(true), VolumeAttributes: map[string]string{"secretProviderClass": "x"}}},
+		},
+		VolumeMounts: []v1alpha1.VolumeMount{{Name: "ca", MountPath: "/etc/ssl/certs", ReadOnly: true}},
 	}
 }
 
@@ -155,13 +201,23 @@ func TestAppliedObjectsAreCurrent(t *testing.T) {
 		"plain": {Validators: 1},
 		"full": {
 			Validators: 1, Image: "example.org/diseq:v1", ImagePullPolicy: corev1.PullAlways, ImagePullSecrets: []corev1.LocalObjectReference{{Name: "p"}},
-			Storage:     v1alpha1.Storage{StorageClassName: "fast", AccessMode: corev1.ReadWriteOncePod, Retention: v1alpha1.Retention{OnDelete: v1alpha1.DeletePolicy}},
-			Service:     v1alpha1.Service{Type: corev1.ServiceTypeLoadBalancer, Annotations: map[string]string{"lb": "x", "empty": ""}},
-			PodTemplate: everyFieldOfAPod(),
+			Storage: v1alpha1.Storage{StorageClassName: "fast", AccessMode: corev1.ReadWriteOncePod, Retention: v1alpha1.Retention{OnDelete: v1alpha1.DeletePolicy}},
+			Service: v1alpha1.Service{
+				Type: corev1.ServiceTypeLoadBalancer, Annotations: map[string]string{"lb": "x", "empty": ""}, Labels: map[string]string{"team": "x"},
+				LoadBalancerClass: new("example.com/lb"), LoadBalancerSourceRanges: []string{"192.0.2.0/24", "198.51.100.0/24"}, AllocateLoadBalancerNodePorts: new(false),
+				ExternalTrafficPolicy: new(corev1.ServiceExternalTrafficPolicyLocal), SessionAffinity: new(corev1.ServiceAffinityClientIP),
+				IPFamilyPolicy: new(corev1.IPFamilyPolicyPreferDualStack), IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol},
+			},
+			NetworkPolicy: v1alpha1.NetworkPolicy{Egress: v1alpha1.UnrestrictedEgress},
+			PodTemplate:   everyFieldOfAPod(),
+		},
+		"node port": {
+			Validators: 1, Service: v1alpha1.Service{Type: corev1.ServiceTypeNodePort, NodePort: new(int32(30987))},
+			PodTemplate: v1alpha1.PodTemplate{SecurityContext: &v1alpha1.PodSecurityContext{IDs: v1alpha1.PlatformIDs}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			network := createNetwork(t, k, name, spec)
+			network := createNetwork(t, k, strings.ReplaceAll(name, " ", "-"), spec)
 			secret, member := createKeys(t, k, network)
 			for _, configuration := range objectsOf(t, network, secret, member) {
 				apply(t, k, configuration)

@@ -16,36 +16,118 @@ import (
 func ForKind(kind schema.GroupVersionKind) interface{} {
 	switch kind {
 	// Group=diseq.io, Version=v1alpha1
+	case v1alpha1.SchemeGroupVersion.WithKind("Action"):
+		return &apiv1alpha1.ActionApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Capabilities"):
+		return &apiv1alpha1.CapabilitiesApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Checkpoint"):
 		return &apiv1alpha1.CheckpointApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ClaimVolume"):
+		return &apiv1alpha1.ClaimVolumeApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ConfigMapVolume"):
+		return &apiv1alpha1.ConfigMapVolumeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Consensus"):
 		return &apiv1alpha1.ConsensusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Container"):
+		return &apiv1alpha1.ContainerApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ContainerPort"):
+		return &apiv1alpha1.ContainerPortApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ContainerResources"):
+		return &apiv1alpha1.ContainerResourcesApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("CSIVolume"):
+		return &apiv1alpha1.CSIVolumeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("DiseqNetwork"):
 		return &apiv1alpha1.DiseqNetworkApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("DiseqNetworkSpec"):
 		return &apiv1alpha1.DiseqNetworkSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("DiseqNetworkStatus"):
 		return &apiv1alpha1.DiseqNetworkStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("DownwardAPIFile"):
+		return &apiv1alpha1.DownwardAPIFileApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("DownwardAPIItems"):
+		return &apiv1alpha1.DownwardAPIItemsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("DownwardAPIVolume"):
+		return &apiv1alpha1.DownwardAPIVolumeApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("EmptyDirVolume"):
+		return &apiv1alpha1.EmptyDirVolumeApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("EnvFromSource"):
+		return &apiv1alpha1.EnvFromSourceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("EnvVar"):
+		return &apiv1alpha1.EnvVarApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("EnvVarSource"):
+		return &apiv1alpha1.EnvVarSourceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ExecAction"):
+		return &apiv1alpha1.ExecActionApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("FieldRef"):
+		return &apiv1alpha1.FieldRefApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Files"):
+		return &apiv1alpha1.FilesApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("GRPCAction"):
+		return &apiv1alpha1.GRPCActionApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Hook"):
+		return &apiv1alpha1.HookApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("HTTPGetAction"):
+		return &apiv1alpha1.HTTPGetActionApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("KeyRef"):
+		return &apiv1alpha1.KeyRefApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("KeyToPath"):
+		return &apiv1alpha1.KeyToPathApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Lifecycle"):
+		return &apiv1alpha1.LifecycleApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Member"):
 		return &apiv1alpha1.MemberApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Messages"):
 		return &apiv1alpha1.MessagesApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Monitoring"):
 		return &apiv1alpha1.MonitoringApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("NetworkPolicy"):
+		return &apiv1alpha1.NetworkPolicyApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ObjectProjection"):
+		return &apiv1alpha1.ObjectProjectionApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ObjectRef"):
+		return &apiv1alpha1.ObjectRefApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PodSecurityContext"):
+		return &apiv1alpha1.PodSecurityContextApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PodTemplate"):
 		return &apiv1alpha1.PodTemplateApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Probe"):
+		return &apiv1alpha1.ProbeApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ProjectedVolume"):
+		return &apiv1alpha1.ProjectedVolumeApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Projection"):
+		return &apiv1alpha1.ProjectionApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ResourceFieldRef"):
+		return &apiv1alpha1.ResourceFieldRefApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Retention"):
 		return &apiv1alpha1.RetentionApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("SeccompProfile"):
+		return &apiv1alpha1.SeccompProfileApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("SecretVolume"):
+		return &apiv1alpha1.SecretVolumeApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("SecurityContext"):
+		return &apiv1alpha1.SecurityContextApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("SELinuxOptions"):
+		return &apiv1alpha1.SELinuxOptionsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Service"):
 		return &apiv1alpha1.ServiceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("SleepAction"):
+		return &apiv1alpha1.SleepActionApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Storage"):
 		return &apiv1alpha1.StorageApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Synchrony"):
 		return &apiv1alpha1.SynchronyApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TCPSocketAction"):
+		return &apiv1alpha1.TCPSocketActionApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Threshold"):
 		return &apiv1alpha1.ThresholdApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TokenProjection"):
+		return &apiv1alpha1.TokenProjectionApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Tolerance"):
 		return &apiv1alpha1.ToleranceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Volume"):
+		return &apiv1alpha1.VolumeApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("VolumeMount"):
+		return &apiv1alpha1.VolumeMountApplyConfiguration{}
 
 	}
 	return nil

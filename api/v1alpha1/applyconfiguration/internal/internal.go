@@ -23,6 +23,38 @@ func Parser() *typed.Parser {
 var parserOnce sync.Once
 var parser *typed.Parser
 var schemaYAML = typed.YAMLObject(`types:
+- name: com.github.diseq.diseq.api.v1alpha1.CSIVolume
+  map:
+    fields:
+    - name: driver
+      type:
+        scalar: string
+    - name: fsType
+      type:
+        scalar: string
+    - name: readOnly
+      type:
+        scalar: boolean
+    - name: volumeAttributes
+      type:
+        map:
+          elementType:
+            scalar: string
+- name: com.github.diseq.diseq.api.v1alpha1.Capabilities
+  map:
+    fields:
+    - name: add
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.api.core.v1.Capability
+          elementRelationship: atomic
+    - name: drop
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.api.core.v1.Capability
+          elementRelationship: atomic
 - name: com.github.diseq.diseq.api.v1alpha1.Checkpoint
   map:
     fields:
@@ -32,6 +64,33 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: height
       type:
         scalar: numeric
+- name: com.github.diseq.diseq.api.v1alpha1.ClaimVolume
+  map:
+    fields:
+    - name: claimName
+      type:
+        scalar: string
+    - name: readOnly
+      type:
+        scalar: boolean
+- name: com.github.diseq.diseq.api.v1alpha1.ConfigMapVolume
+  map:
+    fields:
+    - name: defaultMode
+      type:
+        scalar: numeric
+    - name: items
+      type:
+        list:
+          elementType:
+            namedType: com.github.diseq.diseq.api.v1alpha1.KeyToPath
+          elementRelationship: atomic
+    - name: name
+      type:
+        scalar: string
+    - name: optional
+      type:
+        scalar: boolean
 - name: com.github.diseq.diseq.api.v1alpha1.Consensus
   map:
     fields:
@@ -46,6 +105,107 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: synchrony
       type:
         namedType: com.github.diseq.diseq.api.v1alpha1.Synchrony
+- name: com.github.diseq.diseq.api.v1alpha1.Container
+  map:
+    fields:
+    - name: args
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: command
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: env
+      type:
+        list:
+          elementType:
+            namedType: com.github.diseq.diseq.api.v1alpha1.EnvVar
+          elementRelationship: associative
+          keys:
+          - name
+    - name: envFrom
+      type:
+        list:
+          elementType:
+            namedType: com.github.diseq.diseq.api.v1alpha1.EnvFromSource
+          elementRelationship: atomic
+    - name: image
+      type:
+        scalar: string
+    - name: imagePullPolicy
+      type:
+        namedType: io.k8s.api.core.v1.PullPolicy
+    - name: lifecycle
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.Lifecycle
+    - name: livenessProbe
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.Probe
+    - name: name
+      type:
+        scalar: string
+    - name: ports
+      type:
+        list:
+          elementType:
+            namedType: com.github.diseq.diseq.api.v1alpha1.ContainerPort
+          elementRelationship: associative
+          keys:
+          - containerPort
+          - protocol
+    - name: readinessProbe
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.Probe
+    - name: resources
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.ContainerResources
+    - name: restartPolicy
+      type:
+        namedType: io.k8s.api.core.v1.ContainerRestartPolicy
+    - name: securityContext
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.SecurityContext
+    - name: startupProbe
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.Probe
+    - name: volumeMounts
+      type:
+        list:
+          elementType:
+            namedType: com.github.diseq.diseq.api.v1alpha1.VolumeMount
+          elementRelationship: associative
+          keys:
+          - mountPath
+    - name: workingDir
+      type:
+        scalar: string
+- name: com.github.diseq.diseq.api.v1alpha1.ContainerPort
+  map:
+    fields:
+    - name: containerPort
+      type:
+        scalar: numeric
+    - name: name
+      type:
+        scalar: string
+    - name: protocol
+      type:
+        namedType: io.k8s.api.core.v1.Protocol
+      default: TCP
+- name: com.github.diseq.diseq.api.v1alpha1.ContainerResources
+  map:
+    fields:
+    - name: limits
+      type:
+        namedType: io.k8s.api.core.v1.ResourceList
+    - name: requests
+      type:
+        namedType: io.k8s.api.core.v1.ResourceList
 - name: com.github.diseq.diseq.api.v1alpha1.DiseqNetwork
   map:
     fields:
@@ -97,6 +257,10 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: monitoring
       type:
         namedType: com.github.diseq.diseq.api.v1alpha1.Monitoring
+      default: {}
+    - name: networkPolicy
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.NetworkPolicy
       default: {}
     - name: paused
       type:
@@ -199,6 +363,175 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: validators
       type:
         scalar: numeric
+- name: com.github.diseq.diseq.api.v1alpha1.DownwardAPIFile
+  map:
+    fields:
+    - name: fieldRef
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.FieldRef
+    - name: mode
+      type:
+        scalar: numeric
+    - name: path
+      type:
+        scalar: string
+    - name: resourceFieldRef
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.ResourceFieldRef
+- name: com.github.diseq.diseq.api.v1alpha1.DownwardAPIItems
+  map:
+    fields:
+    - name: items
+      type:
+        list:
+          elementType:
+            namedType: com.github.diseq.diseq.api.v1alpha1.DownwardAPIFile
+          elementRelationship: atomic
+- name: com.github.diseq.diseq.api.v1alpha1.DownwardAPIVolume
+  map:
+    fields:
+    - name: defaultMode
+      type:
+        scalar: numeric
+    - name: items
+      type:
+        list:
+          elementType:
+            namedType: com.github.diseq.diseq.api.v1alpha1.DownwardAPIFile
+          elementRelationship: atomic
+- name: com.github.diseq.diseq.api.v1alpha1.EgressPolicy
+  scalar: string
+- name: com.github.diseq.diseq.api.v1alpha1.EmptyDirVolume
+  map:
+    fields:
+    - name: medium
+      type:
+        namedType: io.k8s.api.core.v1.StorageMedium
+    - name: sizeLimit
+      type:
+        namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
+- name: com.github.diseq.diseq.api.v1alpha1.EnvFromSource
+  map:
+    fields:
+    - name: configMapRef
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.ObjectRef
+    - name: prefix
+      type:
+        scalar: string
+    - name: secretRef
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.ObjectRef
+- name: com.github.diseq.diseq.api.v1alpha1.EnvVar
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
+    - name: value
+      type:
+        scalar: string
+    - name: valueFrom
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.EnvVarSource
+- name: com.github.diseq.diseq.api.v1alpha1.EnvVarSource
+  map:
+    fields:
+    - name: configMapKeyRef
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.KeyRef
+    - name: fieldRef
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.FieldRef
+    - name: resourceFieldRef
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.ResourceFieldRef
+    - name: secretKeyRef
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.KeyRef
+- name: com.github.diseq.diseq.api.v1alpha1.ExecAction
+  map:
+    fields:
+    - name: command
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+- name: com.github.diseq.diseq.api.v1alpha1.FieldRef
+  map:
+    fields:
+    - name: apiVersion
+      type:
+        scalar: string
+    - name: fieldPath
+      type:
+        scalar: string
+- name: com.github.diseq.diseq.api.v1alpha1.GRPCAction
+  map:
+    fields:
+    - name: port
+      type:
+        scalar: numeric
+    - name: service
+      type:
+        scalar: string
+- name: com.github.diseq.diseq.api.v1alpha1.HTTPGetAction
+  map:
+    fields:
+    - name: path
+      type:
+        scalar: string
+    - name: port
+      type:
+        namedType: io.k8s.apimachinery.pkg.util.intstr.IntOrString
+    - name: scheme
+      type:
+        namedType: io.k8s.api.core.v1.URIScheme
+- name: com.github.diseq.diseq.api.v1alpha1.Hook
+  map:
+    fields:
+    - name: exec
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.ExecAction
+    - name: httpGet
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.HTTPGetAction
+    - name: sleep
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.SleepAction
+- name: com.github.diseq.diseq.api.v1alpha1.IDPolicy
+  scalar: string
+- name: com.github.diseq.diseq.api.v1alpha1.KeyRef
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+    - name: optional
+      type:
+        scalar: boolean
+- name: com.github.diseq.diseq.api.v1alpha1.KeyToPath
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+    - name: mode
+      type:
+        scalar: numeric
+    - name: path
+      type:
+        scalar: string
+- name: com.github.diseq.diseq.api.v1alpha1.Lifecycle
+  map:
+    fields:
+    - name: preStop
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.Hook
 - name: com.github.diseq.diseq.api.v1alpha1.Member
   map:
     fields:
@@ -250,6 +583,71 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: boolean
       default: true
+- name: com.github.diseq.diseq.api.v1alpha1.NetworkPolicy
+  map:
+    fields:
+    - name: egress
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.EgressPolicy
+      default: Restricted
+- name: com.github.diseq.diseq.api.v1alpha1.ObjectProjection
+  map:
+    fields:
+    - name: items
+      type:
+        list:
+          elementType:
+            namedType: com.github.diseq.diseq.api.v1alpha1.KeyToPath
+          elementRelationship: atomic
+    - name: name
+      type:
+        scalar: string
+    - name: optional
+      type:
+        scalar: boolean
+- name: com.github.diseq.diseq.api.v1alpha1.ObjectRef
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
+    - name: optional
+      type:
+        scalar: boolean
+- name: com.github.diseq.diseq.api.v1alpha1.PodSecurityContext
+  map:
+    fields:
+    - name: fsGroup
+      type:
+        scalar: numeric
+    - name: fsGroupChangePolicy
+      type:
+        namedType: io.k8s.api.core.v1.PodFSGroupChangePolicy
+    - name: ids
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.IDPolicy
+      default: Fixed
+    - name: runAsGroup
+      type:
+        scalar: numeric
+    - name: runAsNonRoot
+      type:
+        scalar: boolean
+    - name: runAsUser
+      type:
+        scalar: numeric
+    - name: seLinuxOptions
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.SELinuxOptions
+    - name: seccompProfile
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.SeccompProfile
+    - name: supplementalGroups
+      type:
+        list:
+          elementType:
+            scalar: numeric
+          elementRelationship: associative
 - name: com.github.diseq.diseq.api.v1alpha1.PodTemplate
   map:
     fields:
@@ -261,6 +659,30 @@ var schemaYAML = typed.YAMLObject(`types:
         map:
           elementType:
             scalar: string
+    - name: containers
+      type:
+        list:
+          elementType:
+            namedType: com.github.diseq.diseq.api.v1alpha1.Container
+          elementRelationship: associative
+          keys:
+          - name
+    - name: env
+      type:
+        list:
+          elementType:
+            namedType: com.github.diseq.diseq.api.v1alpha1.EnvVar
+          elementRelationship: associative
+          keys:
+          - name
+    - name: initContainers
+      type:
+        list:
+          elementType:
+            namedType: com.github.diseq.diseq.api.v1alpha1.Container
+          elementRelationship: associative
+          keys:
+          - name
     - name: labels
       type:
         map:
@@ -281,6 +703,9 @@ var schemaYAML = typed.YAMLObject(`types:
         requests:
           cpu: 100m
           memory: 256Mi
+    - name: securityContext
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.PodSecurityContext
     - name: tolerations
       type:
         list:
@@ -293,6 +718,91 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: io.k8s.api.core.v1.TopologySpreadConstraint
           elementRelationship: atomic
+    - name: volumeMounts
+      type:
+        list:
+          elementType:
+            namedType: com.github.diseq.diseq.api.v1alpha1.VolumeMount
+          elementRelationship: associative
+          keys:
+          - mountPath
+    - name: volumes
+      type:
+        list:
+          elementType:
+            namedType: com.github.diseq.diseq.api.v1alpha1.Volume
+          elementRelationship: associative
+          keys:
+          - name
+- name: com.github.diseq.diseq.api.v1alpha1.Probe
+  map:
+    fields:
+    - name: exec
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.ExecAction
+    - name: failureThreshold
+      type:
+        scalar: numeric
+    - name: grpc
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.GRPCAction
+    - name: httpGet
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.HTTPGetAction
+    - name: initialDelaySeconds
+      type:
+        scalar: numeric
+    - name: periodSeconds
+      type:
+        scalar: numeric
+    - name: successThreshold
+      type:
+        scalar: numeric
+    - name: tcpSocket
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.TCPSocketAction
+    - name: timeoutSeconds
+      type:
+        scalar: numeric
+- name: com.github.diseq.diseq.api.v1alpha1.ProjectedVolume
+  map:
+    fields:
+    - name: defaultMode
+      type:
+        scalar: numeric
+    - name: sources
+      type:
+        list:
+          elementType:
+            namedType: com.github.diseq.diseq.api.v1alpha1.Projection
+          elementRelationship: atomic
+- name: com.github.diseq.diseq.api.v1alpha1.Projection
+  map:
+    fields:
+    - name: configMap
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.ObjectProjection
+    - name: downwardAPI
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.DownwardAPIItems
+    - name: secret
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.ObjectProjection
+    - name: serviceAccountToken
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.TokenProjection
+- name: com.github.diseq.diseq.api.v1alpha1.ResourceFieldRef
+  map:
+    fields:
+    - name: containerName
+      type:
+        scalar: string
+    - name: divisor
+      type:
+        namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
+    - name: resource
+      type:
+        scalar: string
 - name: com.github.diseq.diseq.api.v1alpha1.Retention
   map:
     fields:
@@ -306,18 +816,122 @@ var schemaYAML = typed.YAMLObject(`types:
       default: Retain
 - name: com.github.diseq.diseq.api.v1alpha1.RetentionPolicy
   scalar: string
+- name: com.github.diseq.diseq.api.v1alpha1.SELinuxOptions
+  map:
+    fields:
+    - name: level
+      type:
+        scalar: string
+    - name: type
+      type:
+        scalar: string
+- name: com.github.diseq.diseq.api.v1alpha1.SeccompProfile
+  map:
+    fields:
+    - name: localhostProfile
+      type:
+        scalar: string
+    - name: type
+      type:
+        namedType: io.k8s.api.core.v1.SeccompProfileType
+- name: com.github.diseq.diseq.api.v1alpha1.SecretVolume
+  map:
+    fields:
+    - name: defaultMode
+      type:
+        scalar: numeric
+    - name: items
+      type:
+        list:
+          elementType:
+            namedType: com.github.diseq.diseq.api.v1alpha1.KeyToPath
+          elementRelationship: atomic
+    - name: optional
+      type:
+        scalar: boolean
+    - name: secretName
+      type:
+        scalar: string
+- name: com.github.diseq.diseq.api.v1alpha1.SecurityContext
+  map:
+    fields:
+    - name: allowPrivilegeEscalation
+      type:
+        scalar: boolean
+    - name: capabilities
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.Capabilities
+    - name: privileged
+      type:
+        scalar: boolean
+    - name: readOnlyRootFilesystem
+      type:
+        scalar: boolean
+    - name: runAsGroup
+      type:
+        scalar: numeric
+    - name: runAsNonRoot
+      type:
+        scalar: boolean
+    - name: runAsUser
+      type:
+        scalar: numeric
+    - name: seccompProfile
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.SeccompProfile
 - name: com.github.diseq.diseq.api.v1alpha1.Service
   map:
     fields:
+    - name: allocateLoadBalancerNodePorts
+      type:
+        scalar: boolean
     - name: annotations
       type:
         map:
           elementType:
             scalar: string
+    - name: externalTrafficPolicy
+      type:
+        namedType: io.k8s.api.core.v1.ServiceExternalTrafficPolicy
+    - name: ipFamilies
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.api.core.v1.IPFamily
+          elementRelationship: atomic
+    - name: ipFamilyPolicy
+      type:
+        namedType: io.k8s.api.core.v1.IPFamilyPolicy
+    - name: labels
+      type:
+        map:
+          elementType:
+            scalar: string
+    - name: loadBalancerClass
+      type:
+        scalar: string
+    - name: loadBalancerSourceRanges
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: nodePort
+      type:
+        scalar: numeric
+    - name: sessionAffinity
+      type:
+        namedType: io.k8s.api.core.v1.ServiceAffinity
     - name: type
       type:
         namedType: io.k8s.api.core.v1.ServiceType
       default: ClusterIP
+- name: com.github.diseq.diseq.api.v1alpha1.SleepAction
+  map:
+    fields:
+    - name: seconds
+      type:
+        scalar: numeric
 - name: com.github.diseq.diseq.api.v1alpha1.Storage
   map:
     fields:
@@ -343,6 +957,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: delta
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+- name: com.github.diseq.diseq.api.v1alpha1.TCPSocketAction
+  map:
+    fields:
+    - name: port
+      type:
+        namedType: io.k8s.apimachinery.pkg.util.intstr.IntOrString
 - name: com.github.diseq.diseq.api.v1alpha1.Threshold
   map:
     fields:
@@ -355,6 +975,18 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: numeric
 - name: com.github.diseq.diseq.api.v1alpha1.ThresholdPolicy
   scalar: string
+- name: com.github.diseq.diseq.api.v1alpha1.TokenProjection
+  map:
+    fields:
+    - name: audience
+      type:
+        scalar: string
+    - name: expirationSeconds
+      type:
+        scalar: numeric
+    - name: path
+      type:
+        scalar: string
 - name: com.github.diseq.diseq.api.v1alpha1.Tolerance
   map:
     fields:
@@ -367,6 +999,48 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: crash
       type:
         scalar: numeric
+- name: com.github.diseq.diseq.api.v1alpha1.Volume
+  map:
+    fields:
+    - name: configMap
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.ConfigMapVolume
+    - name: csi
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.CSIVolume
+    - name: downwardAPI
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.DownwardAPIVolume
+    - name: emptyDir
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.EmptyDirVolume
+    - name: name
+      type:
+        scalar: string
+    - name: persistentVolumeClaim
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.ClaimVolume
+    - name: projected
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.ProjectedVolume
+    - name: secret
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.SecretVolume
+- name: com.github.diseq.diseq.api.v1alpha1.VolumeMount
+  map:
+    fields:
+    - name: mountPath
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+    - name: readOnly
+      type:
+        scalar: boolean
+    - name: subPath
+      type:
+        scalar: string
 - name: io.k8s.api.core.v1.Affinity
   map:
     fields:
@@ -379,6 +1053,14 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: podAntiAffinity
       type:
         namedType: io.k8s.api.core.v1.PodAntiAffinity
+- name: io.k8s.api.core.v1.Capability
+  scalar: string
+- name: io.k8s.api.core.v1.ContainerRestartPolicy
+  scalar: string
+- name: io.k8s.api.core.v1.IPFamily
+  scalar: string
+- name: io.k8s.api.core.v1.IPFamilyPolicy
+  scalar: string
 - name: io.k8s.api.core.v1.LocalObjectReference
   map:
     fields:
@@ -506,6 +1188,8 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: io.k8s.api.core.v1.PodAffinityTerm
           elementRelationship: atomic
+- name: io.k8s.api.core.v1.PodFSGroupChangePolicy
+  scalar: string
 - name: io.k8s.api.core.v1.PreferredSchedulingTerm
   map:
     fields:
@@ -515,6 +1199,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: weight
       type:
         scalar: numeric
+- name: io.k8s.api.core.v1.Protocol
+  scalar: string
 - name: io.k8s.api.core.v1.PullPolicy
   scalar: string
 - name: io.k8s.api.core.v1.ResourceClaim
@@ -547,7 +1233,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: requests
       type:
         namedType: io.k8s.api.core.v1.ResourceList
+- name: io.k8s.api.core.v1.SeccompProfileType
+  scalar: string
+- name: io.k8s.api.core.v1.ServiceAffinity
+  scalar: string
+- name: io.k8s.api.core.v1.ServiceExternalTrafficPolicy
+  scalar: string
 - name: io.k8s.api.core.v1.ServiceType
+  scalar: string
+- name: io.k8s.api.core.v1.StorageMedium
   scalar: string
 - name: io.k8s.api.core.v1.TaintEffect
   scalar: string
@@ -601,6 +1295,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: whenUnsatisfiable
       type:
         namedType: io.k8s.api.core.v1.UnsatisfiableConstraintAction
+- name: io.k8s.api.core.v1.URIScheme
+  scalar: string
 - name: io.k8s.api.core.v1.UnsatisfiableConstraintAction
   scalar: string
 - name: io.k8s.api.core.v1.WeightedPodAffinityTerm
@@ -806,6 +1502,16 @@ var schemaYAML = typed.YAMLObject(`types:
   scalar: untyped
 - name: io.k8s.apimachinery.pkg.types.UID
   scalar: string
+- name: io.k8s.apimachinery.pkg.util.intstr.IntOrString
+  scalar: untyped
+  list:
+    elementType:
+      namedType: __untyped_atomic_
+    elementRelationship: atomic
+  map:
+    elementType:
+      namedType: __untyped_deduced_
+    elementRelationship: separable
 - name: __untyped_atomic_
   scalar: untyped
   list:

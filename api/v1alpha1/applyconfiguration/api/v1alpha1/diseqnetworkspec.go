@@ -38,6 +38,8 @@ type DiseqNetworkSpecApplyConfiguration struct {
 	Storage *StorageApplyConfiguration `json:"storage,omitempty"`
 	// Service describes how clients reach the network.
 	Service *ServiceApplyConfiguration `json:"service,omitempty"`
+	// NetworkPolicy says what the network policies allow besides the traffic of the nodes.
+	NetworkPolicy *NetworkPolicyApplyConfiguration `json:"networkPolicy,omitempty"`
 	// Monitoring lets Prometheus read the nodes' metrics.
 	Monitoring *MonitoringApplyConfiguration `json:"monitoring,omitempty"`
 	// PodTemplate describes how the nodes' pods run.
@@ -138,6 +140,14 @@ func (b *DiseqNetworkSpecApplyConfiguration) WithStorage(value *StorageApplyConf
 // If called multiple times, the Service field is set to the value of the last call.
 func (b *DiseqNetworkSpecApplyConfiguration) WithService(value *ServiceApplyConfiguration) *DiseqNetworkSpecApplyConfiguration {
 	b.Service = value
+	return b
+}
+
+// WithNetworkPolicy sets the NetworkPolicy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the NetworkPolicy field is set to the value of the last call.
+func (b *DiseqNetworkSpecApplyConfiguration) WithNetworkPolicy(value *NetworkPolicyApplyConfiguration) *DiseqNetworkSpecApplyConfiguration {
+	b.NetworkPolicy = value
 	return b
 }
 

@@ -31,6 +31,25 @@ type PodTemplateApplyConfiguration struct {
 	// Annotations are added to the pods. Those under diseq.io/ belong to the operator. None if left
 	// out.
 	Annotations map[string]string `json:"annotations,omitempty"`
+	// Env are environment variables of the node's container. Names that begin with DISEQ_ belong to
+	// the operator. None if left out.
+	Env []EnvVarApplyConfiguration `json:"env,omitempty"`
+	// SecurityContext of the pods. They keep to the restricted Pod Security Standard, whatever it
+	// says. User and group 65532 if left out.
+	SecurityContext *PodSecurityContextApplyConfiguration `json:"securityContext,omitempty"`
+	// InitContainers run before the node, one after the other. One with restartPolicy: Always is a
+	// native sidecar: it runs beside the node, starts before it and stops after it. At most 8. None
+	// if left out.
+	InitContainers []ContainerApplyConfiguration `json:"initContainers,omitempty"`
+	// Containers run beside the node, such as a proxy or a shipper of logs. A validator counts as
+	// ready only while all its containers are. At most 8. None if left out.
+	Containers []ContainerApplyConfiguration `json:"containers,omitempty"`
+	// Volumes are added to the pods, for volumeMounts here and in containers. At most 16. None if
+	// left out.
+	Volumes []VolumeApplyConfiguration `json:"volumes,omitempty"`
+	// VolumeMounts are added to the node's container, such as the certificates of an authority.
+	// They must not hide files of the node. At most 16. None if left out.
+	VolumeMounts []VolumeMountApplyConfiguration `json:"volumeMounts,omitempty"`
 }
 
 // PodTemplateApplyConfiguration constructs a declarative configuration of the PodTemplate type for use with
@@ -121,6 +140,79 @@ func (b *PodTemplateApplyConfiguration) WithAnnotations(entries map[string]strin
 	}
 	for k, v := range entries {
 		b.Annotations[k] = v
+	}
+	return b
+}
+
+// WithEnv adds the given value to the Env field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Env field.
+func (b *PodTemplateApplyConfiguration) WithEnv(values ...*EnvVarApplyConfiguration) *PodTemplateApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithEnv")
+		}
+		b.Env = append(b.Env, *values[i])
+	}
+	return b
+}
+
+// WithSecurityContext sets the SecurityContext field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the SecurityContext field is set to the value of the last call.
+func (b *PodTemplateApplyConfiguration) WithSecurityContext(value *PodSecurityContextApplyConfiguration) *PodTemplateApplyConfiguration {
+	b.SecurityContext = value
+	return b
+}
+
+// WithInitContainers adds the given value to the InitContainers field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the InitContainers field.
+func (b *PodTemplateApplyConfiguration) WithInitContainers(values ...*ContainerApplyConfiguration) *PodTemplateApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithInitContainers")
+		}
+		b.InitContainers = append(b.InitContainers, *values[i])
+	}
+	return b
+}
+
+// WithContainers adds the given value to the Containers field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Containers field.
+func (b *PodTemplateApplyConfiguration) WithContainers(values ...*ContainerApplyConfiguration) *PodTemplateApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithContainers")
+		}
+		b.Containers = append(b.Containers, *values[i])
+	}
+	return b
+}
+
+// WithVolumes adds the given value to the Volumes field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Volumes field.
+func (b *PodTemplateApplyConfiguration) WithVolumes(values ...*VolumeApplyConfiguration) *PodTemplateApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithVolumes")
+		}
+		b.Volumes = append(b.Volumes, *values[i])
+	}
+	return b
+}
+
+// WithVolumeMounts adds the given value to the VolumeMounts field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the VolumeMounts field.
+func (b *PodTemplateApplyConfiguration) WithVolumeMounts(values ...*VolumeMountApplyConfiguration) *PodTemplateApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithVolumeMounts")
+		}
+		b.VolumeMounts = append(b.VolumeMounts, *values[i])
 	}
 	return b
 }

@@ -13,9 +13,39 @@ import (
 type ServiceApplyConfiguration struct {
 	// Type of the clients' Service: ClusterIP, NodePort or LoadBalancer. ClusterIP if left out.
 	Type *v1.ServiceType `json:"type,omitempty"`
-	// Annotations of the clients' Service, for example settings of a load balancer. None if left
-	// out.
+	// Annotations of the clients' Service, for example settings of a load balancer. Those under
+	// diseq.io/ belong to the operator. None if left out.
 	Annotations map[string]string `json:"annotations,omitempty"`
+	// Labels are added to the clients' Service. Those under diseq.io/ and app.kubernetes.io/ belong
+	// to the operator. None if left out.
+	Labels map[string]string `json:"labels,omitempty"`
+	// NodePort is the port of every Kubernetes node that leads to the network, 1 to 65535 and
+	// within the range of the API server. For the types NodePort and LoadBalancer. The API server
+	// chooses one if left out.
+	NodePort *int32 `json:"nodePort,omitempty"`
+	// LoadBalancerClass names the implementation of the load balancer, such as
+	// example.com/internal. For the type LoadBalancer; it cannot change while the type is that. The
+	// cluster's default if left out.
+	LoadBalancerClass *string `json:"loadBalancerClass,omitempty"`
+	// LoadBalancerSourceRanges are the addresses of clients that the load balancer admits, such as
+	// 192.0.2.0/24. For the type LoadBalancer. All clients if left out.
+	LoadBalancerSourceRanges []string `json:"loadBalancerSourceRanges,omitempty"`
+	// AllocateLoadBalancerNodePorts says whether a load balancer gets ports of the Kubernetes
+	// nodes. For the type LoadBalancer. True if left out.
+	AllocateLoadBalancerNodePorts *bool `json:"allocateLoadBalancerNodePorts,omitempty"`
+	// ExternalTrafficPolicy is Cluster or Local. With Local a Kubernetes node leads clients from
+	// outside only to validators that run on it, and their addresses are kept. For the types
+	// NodePort and LoadBalancer. Cluster if left out.
+	ExternalTrafficPolicy *v1.ServiceExternalTrafficPolicy `json:"externalTrafficPolicy,omitempty"`
+	// SessionAffinity is None or ClientIP. With ClientIP the connections of one address lead to one
+	// validator, for three hours after the last one. None if left out.
+	SessionAffinity *v1.ServiceAffinity `json:"sessionAffinity,omitempty"`
+	// IPFamilyPolicy is SingleStack, PreferDualStack or RequireDualStack. The API server chooses it
+	// if left out.
+	IPFamilyPolicy *v1.IPFamilyPolicy `json:"ipFamilyPolicy,omitempty"`
+	// IPFamilies are IPv4 and IPv6, the first one first. The first family cannot change while the
+	// Service exists. The API server chooses them if left out.
+	IPFamilies []v1.IPFamily `json:"ipFamilies,omitempty"`
 }
 
 // ServiceApplyConfiguration constructs a declarative configuration of the Service type for use with
@@ -42,6 +72,88 @@ func (b *ServiceApplyConfiguration) WithAnnotations(entries map[string]string) *
 	}
 	for k, v := range entries {
 		b.Annotations[k] = v
+	}
+	return b
+}
+
+// WithLabels puts the entries into the Labels field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, the entries provided by each call will be put on the Labels field,
+// overwriting an existing map entries in Labels field with the same key.
+func (b *ServiceApplyConfiguration) WithLabels(entries map[string]string) *ServiceApplyConfiguration {
+	if b.Labels == nil && len(entries) > 0 {
+		b.Labels = make(map[string]string, len(entries))
+	}
+	for k, v := range entries {
+		b.Labels[k] = v
+	}
+	return b
+}
+
+// WithNodePort sets the NodePort field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the NodePort field is set to the value of the last call.
+func (b *ServiceApplyConfiguration) WithNodePort(value int32) *ServiceApplyConfiguration {
+	b.NodePort = &value
+	return b
+}
+
+// WithLoadBalancerClass sets the LoadBalancerClass field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LoadBalancerClass field is set to the value of the last call.
+func (b *ServiceApplyConfiguration) WithLoadBalancerClass(value string) *ServiceApplyConfiguration {
+	b.LoadBalancerClass = &value
+	return b
+}
+
+// WithLoadBalancerSourceRanges adds the given value to the LoadBalancerSourceRanges field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the LoadBalancerSourceRanges field.
+func (b *ServiceApplyConfiguration) WithLoadBalancerSourceRanges(values ...string) *ServiceApplyConfiguration {
+	for i := range values {
+		b.LoadBalancerSourceRanges = append(b.LoadBalancerSourceRanges, values[i])
+	}
+	return b
+}
+
+// WithAllocateLoadBalancerNodePorts sets the AllocateLoadBalancerNodePorts field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the AllocateLoadBalancerNodePorts field is set to the value of the last call.
+func (b *ServiceApplyConfiguration) WithAllocateLoadBalancerNodePorts(value bool) *ServiceApplyConfiguration {
+	b.AllocateLoadBalancerNodePorts = &value
+	return b
+}
+
+// WithExternalTrafficPolicy sets the ExternalTrafficPolicy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ExternalTrafficPolicy field is set to the value of the last call.
+func (b *ServiceApplyConfiguration) WithExternalTrafficPolicy(value v1.ServiceExternalTrafficPolicy) *ServiceApplyConfiguration {
+	b.ExternalTrafficPolicy = &value
+	return b
+}
+
+// WithSessionAffinity sets the SessionAffinity field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the SessionAffinity field is set to the value of the last call.
+func (b *ServiceApplyConfiguration) WithSessionAffinity(value v1.ServiceAffinity) *ServiceApplyConfiguration {
+	b.SessionAffinity = &value
+	return b
+}
+
+// WithIPFamilyPolicy sets the IPFamilyPolicy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the IPFamilyPolicy field is set to the value of the last call.
+func (b *ServiceApplyConfiguration) WithIPFamilyPolicy(value v1.IPFamilyPolicy) *ServiceApplyConfiguration {
+	b.IPFamilyPolicy = &value
+	return b
+}
+
+// WithIPFamilies adds the given value to the IPFamilies field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the IPFamilies field.
+func (b *ServiceApplyConfiguration) WithIPFamilies(values ...v1.IPFamily) *ServiceApplyConfiguration {
+	for i := range values {
+		b.IPFamilies = append(b.IPFamilies, values[i])
 	}
 	return b
 }
