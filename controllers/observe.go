@@ -399,11 +399,10 @@ func (p *pass) observed(m *member, set membership.Set) membership.Member {
 	if m.chainKeys.PublicKey != (chain.PublicKey{}) {
 		o.Validator = m.chainKeys
 	}
-	o.Volume.FirstUID = m.first
 	if m.volume != nil {
-		o.Volume.Exists, o.Volume.UID = true, m.volume.UID
-		o.Volume.Terminating = m.volume.DeletionTimestamp != nil
+		o.Volume = membership.ObserveVolume(m.volume)
 	}
+	o.Volume.FirstUID = m.first
 	if m.set != nil {
 		o.StatefulSet.Exists, o.StatefulSet.UID = true, m.set.UID
 		o.StatefulSet.Unobserved = m.set.Status.ObservedGeneration < m.set.Generation ||

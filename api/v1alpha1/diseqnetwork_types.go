@@ -378,6 +378,16 @@ type Member struct {
 	// Reason says why the validator is not ready.
 	// +optional
 	Reason string `json:"reason,omitempty"`
+
+	// VolumeSize is what its volume holds, in bytes. It is missing before the volume is bound.
+	// +optional
+	VolumeSize *resource.Quantity `json:"volumeSize,omitempty"`
+
+	// Resizes say how far a growth of its volume is, and a resize of its pod in place. They are
+	// missing if there is none.
+	// +optional
+	// +listType=atomic
+	Resizes []string `json:"resizes,omitempty"`
 }
 
 // Checkpoint names the block of the last change of the set.

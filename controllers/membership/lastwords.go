@@ -27,7 +27,7 @@ func terminated(t *corev1.ContainerStateTerminated) string {
 	}
 	if t.Reason == oomKilled {
 		// The kernel gave no warning, so that the last line is about something else.
-		return text + ": the node needed more than its memory limit"
+		return text + ": the container needed more than its memory limit"
 	}
 	if words := lastWords(t.Message); words != "" {
 		text += ": " + words

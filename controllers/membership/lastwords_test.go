@@ -25,7 +25,7 @@ func TestACrashIsToldWithTheLastLineOfTheLog(t *testing.T) {
 			"exit code 1: block not written: input/output error"},
 		"JSON that is no log": {corev1.ContainerStateTerminated{ExitCode: 1, Message: `{"a": 1}`}, `exit code 1: {"a": 1}`},
 		"out of memory: the last line is about something else": {corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled", Message: "block final\n"},
-			"OOMKilled, exit code 137: the node needed more than its memory limit"},
+			"OOMKilled, exit code 137: the container needed more than its memory limit"},
 		"killed":             {corev1.ContainerStateTerminated{ExitCode: 137, Reason: "Error", Message: " \n"}, "Error, exit code 137"},
 		"an end without one": {corev1.ContainerStateTerminated{ExitCode: 2}, "exit code 2"},
 		"a panic": {corev1.ContainerStateTerminated{ExitCode: 2, Reason: "Error", Message: "panic: runtime error: index out of range [3]\n\n" + trace + "exit status 2\n"},

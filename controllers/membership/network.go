@@ -2,9 +2,11 @@ package membership
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/diseq/diseq/controllers/nodeclient"
@@ -154,6 +156,10 @@ type Volume struct {
 	// FirstUID is the UID of the first volume that the member ever had, the only one on which its
 	// node may make a vote store. Empty before there was one.
 	FirstUID types.UID
+	// Capacity is what Kubernetes says that it holds; nil before it is bound.
+	Capacity *resource.Quantity
+	// Resize is a growth that is not complete.
+	Resize Resize
 }
 
 // Replaced says that the volume is not the member's first one.
@@ -188,9 +194,14 @@ type Pod struct {
 	// Since is when the pod was last ready, or when it was created if it never was; zero while it
 	// is ready.
 	Since time.Time
+	// Resize is a change of its resources in place that is not complete.
+	Resize Resize
 	// Fresh says that it has been ready for less than [Set.Settling].
 	Fresh bool
 }
+
+// nodeContainer is the container of the node; the others are the user's.
+const nodeContainer = "node"
 
 const (
 	settling = 5 * time.Second
@@ -211,6 +222,7 @@ func (s Set) ObservePod(pod *corev1.Pod, outdated bool, now time.Time) *Pod {
 		Outdated:    outdated,
 		Scheduled:   pod.Spec.NodeName != "",
 		Since:       pod.CreationTimestamp.Time,
+		Resize:      resizeOfPod(pod),
 	}
 	for _, c := range pod.Status.Conditions {
 		switch {
@@ -242,6 +254,9 @@ func (s Set) ObservePod(pod *corev1.Pod, outdated bool, now time.Time) *Pod {
 		p.Waiting, p.Message = why.Reason, why.Message
 		if last := c.LastTerminationState.Terminated; last != nil && why.Reason == crashLooping {
 			p.Message = terminated(last)
+		}
+		if c.Name != nodeContainer && c.Name != "" {
+			p.Message = strings.TrimSuffix("container "+c.Name+": "+p.Message, ": ")
 		}
 	}
 	p.Message = printable(p.Message, longestCause)

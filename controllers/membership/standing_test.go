@@ -159,7 +159,7 @@ func TestObservePod(t *testing.T) {
 		{"it ends again and again", pod(func(p *corev1.Pod) {
 			p.Status.ContainerStatuses = container(waits("CrashLoopBackOff", "back-off 5m0s"),
 				&corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"})
-		}), Pod{Waiting: "CrashLoopBackOff", Message: "OOMKilled, exit code 137: the node needed more than its memory limit", Since: created.Time}},
+		}), Pod{Waiting: "CrashLoopBackOff", Message: "OOMKilled, exit code 137: the container needed more than its memory limit", Since: created.Time}},
 		{"it ends and says why", pod(func(p *corev1.Pod) {
 			p.Status.ContainerStatuses = container(waits("CrashLoopBackOff", "back-off 5m0s"),
 				&corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error", Message: "genesis: no such file\n"})

@@ -268,6 +268,8 @@ func progressing(v view) verdict {
 		return yes(StartingPods, "waiting for %d of %d pods: %s", len(starting), v.wanted(), firstFew(starting))
 	}
 	switch changing := membershipChanging(v); {
+	case changing.status == metav1.ConditionFalse && len(v.resizes(false)) > 0:
+		return yes(Resizing, "waiting for resizes: %s", firstFew(v.resizes(false)))
 	case changing.status == metav1.ConditionFalse:
 		return no(UpToDate, "all %d pods have the wanted template", v.n)
 	case v.Set.Stuck || changing.status == metav1.ConditionUnknown:

@@ -88,6 +88,16 @@ func found(o *Observation) {
 		Type: v1alpha1.ConditionEvidenceFound, Status: metav1.ConditionTrue, Reason: ValidatorsMisbehaved, Message: "as it was found"})
 }
 
+func grows(m *membership.Member) {
+	m.Volume.Resize = membership.Resize{Text: "its volume grows from 1Gi to 2Gi: the storage is growing"}
+}
+
+func cannotGrow(m *membership.Member) {
+	m.Volume.Resize = membership.Resize{Text: "its volume grows from 1Gi to 2Gi and that failed: quota", Failed: true}
+}
+
+func resized(m *membership.Member) { m.Pod.Resize.Text = "its pod is being resized" }
+
 func gone(m *membership.Member) { m.Pod, m.Answer = nil, nil }
 
 // notProbed is a validator whose node votes and whose pod Kubernetes has not found ready yet.
@@ -315,6 +325,15 @@ var cases = []struct {
 		degraded:    "True ImagePullFailed: demo-v0 does not run: ImagePullBackOff (not found)"}},
 	{"a bad image is repaired", observed(4, 3, of(stuck("ErrImagePull", "", time.Second), 0), of(outdated, 0)), verdicts{
 		progressing: "True RollingUpdate: replacing demo-v0: not ready, with an outdated template"}},
+	{"volumes grow", observed(4, 3, of(grows, 0, 2)), verdicts{
+		progressing: "True Resizing: waiting for resizes: demo-v0: its volume grows from 1Gi to 2Gi: the storage is growing; demo-v2: its volume",
+		degraded:    "False AsExpected"}},
+	{"a volume cannot grow", observed(4, 3, of(cannotGrow, 1), of(grows, 2)), verdicts{
+		progressing: "True Resizing: waiting for resizes: demo-v2: its volume grows", available: "True AllValidatorsReady",
+		degraded: "True ResizeFailed: demo-v1: its volume grows from 1Gi to 2Gi and that failed: quota"}},
+	{"a pod is resized in place and a volume grows", observed(4, 3, of(grows, 1), of(resized, 1)), verdicts{
+		progressing: "True Resizing: waiting for resizes: demo-v1: its volume grows from 1Gi to 2Gi: the storage is growing, its pod is being resized"}},
+	{"volumes grow during an update", observed(4, 3, of(grows, 0), of(outdated, 1)), verdicts{progressing: "True RollingUpdate"}},
 	{"paused", observed(4, 3, paused), verdicts{progressing: "False Paused: spec.paused is true: the operator changes nothing"}},
 	{"paused in an update", observed(4, 3, of(outdated, 0), paused), verdicts{
 		progressing: "False Paused: paused with 1 of 4 pods outdated"}},

@@ -43,6 +43,7 @@ var policies = []policy{
 	storageLow,
 	notAnswering,
 	notReady,
+	resizeFailed,
 	problemWith(RetainedGenesisMismatch),
 	problemWith(NameConflict),
 	problemWith(InvalidSpec),
@@ -270,6 +271,28 @@ func notVoting(v view) (reason, message string, violated bool) {
 		}
 		return s.Why
 	})
+}
+
+// resizeFailed: a volume or a pod cannot get the size that somebody asked for.
+func resizeFailed(v view) (reason, message string, violated bool) {
+	texts := v.resizes(true)
+	return ResizeFailed, firstFew(texts), len(texts) > 0
+}
+
+// resizes are the resizes that failed, or those that go on.
+func (v view) resizes(failed bool) (texts []string) {
+	for _, s := range v.standings {
+		var of []string
+		for _, r := range s.Resizes() {
+			if r.Failed == failed {
+				of = append(of, r.Text)
+			}
+		}
+		if len(of) > 0 {
+			texts = append(texts, s.Name+": "+strings.Join(of, ", "))
+		}
+	}
+	return texts
 }
 
 // members applies a policy to each member. wrong says how a member violates it, as the end of a

@@ -67,6 +67,8 @@ const (
 	Paused = "Paused"
 	// ChangingSet: the set of validators is being changed; MembershipChanging says how far.
 	ChangingSet = "ChangingSet"
+	// Resizing: volumes grow, or pods are resized in place.
+	Resizing = "Resizing"
 	// UpToDate: all pods run the wanted template.
 	UpToDate = "UpToDate"
 )
@@ -89,6 +91,8 @@ const (
 	Unschedulable = "Unschedulable"
 	// PodFailed: a pod does not run for another reason that Kubernetes gives.
 	PodFailed = "PodFailed"
+	// ResizeFailed: a volume cannot grow, or a pod cannot be resized in place.
+	ResizeFailed = "ResizeFailed"
 	// StorageLow: a validator has no room on its disk for messages.
 	StorageLow = "StorageLow"
 	// Rejoining: a validator lost its vote store and does not vote until that is safe.

@@ -116,6 +116,12 @@ func members(v view, old []v1alpha1.Member) []v1alpha1.Member {
 		if s.PublicKey != (chain.PublicKey{}) {
 			m.PublicKey = s.PublicKey.String()
 		}
+		for _, r := range s.Resizes() {
+			m.Resizes = append(m.Resizes, r.Text)
+		}
+		if c := s.Volume.Capacity; c != nil {
+			m.VolumeSize = new(c.DeepCopy())
+		}
 		if s.Answer != nil {
 			m.Height = height(s.Answer.Height)
 		}

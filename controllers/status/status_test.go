@@ -2,11 +2,14 @@ package status
 
 import (
 	"math"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/diseq/diseq/api/v1alpha1"
@@ -112,6 +115,19 @@ func TestMemberPhases(t *testing.T) {
 				t.Errorf("a silent node's height became %d", m.Height)
 			}
 		})
+	}
+}
+
+func TestAMemberShowsTheSizeOfItsVolumeAndItsResizes(t *testing.T) {
+	size := resource.MustParse("1Gi")
+	status := Of(observed(4, 3, of(func(m *membership.Member) { m.Volume.Capacity = &size }, 1, 2), of(grows, 1), of(cannotGrow, 2), of(resized, 2)))
+	for i, want := range []v1alpha1.Member{
+		{}, {VolumeSize: &size, Resizes: []string{"its volume grows from 1Gi to 2Gi: the storage is growing"}},
+		{VolumeSize: &size, Resizes: []string{"its volume grows from 1Gi to 2Gi and that failed: quota", "its pod is being resized"}}, {},
+	} {
+		if got := status.Members[i]; !equality.Semantic.DeepEqual(got.VolumeSize, want.VolumeSize) || !slices.Equal(got.Resizes, want.Resizes) {
+			t.Errorf("%s: %v, %q", got.Name, got.VolumeSize, got.Resizes)
+		}
 	}
 }
 

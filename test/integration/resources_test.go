@@ -114,8 +114,15 @@ func live(t *testing.T, k client.Client, configuration runtime.ApplyConfiguratio
 	return o
 }
 
-// apply applies a copy: the client reads its answer into what it was given.
 func apply(t *testing.T, k client.Client, configuration runtime.ApplyConfiguration) {
+	t.Helper()
+	if err := tryApply(t, k, configuration); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tryApply applies a copy: the client reads its answer into what it was given.
+func tryApply(t *testing.T, k client.Client, configuration runtime.ApplyConfiguration) error {
 	t.Helper()
 	raw, err := json.Marshal(configuration)
 	if err != nil {
@@ -125,9 +132,7 @@ func apply(t *testing.T, k client.Client, configuration runtime.ApplyConfigurati
 	if err := json.Unmarshal(raw, again); err != nil {
 		t.Fatal(err)
 	}
-	if err := k.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(again), client.FieldOwner(resources.FieldOwner), client.ForceOwnership); err != nil {
-		t.Fatal(err)
-	}
+	return k.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(again), client.FieldOwner(resources.FieldOwner), client.ForceOwnership)
 }
 
 func everyFieldOfAPod() v1alpha1.PodTemplate {

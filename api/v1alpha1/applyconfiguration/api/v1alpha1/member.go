@@ -4,6 +4,7 @@ package v1alpha1
 
 import (
 	apiv1alpha1 "github.com/diseq/diseq/api/v1alpha1"
+	resource "k8s.io/apimachinery/pkg/api/resource"
 )
 
 // MemberApplyConfiguration represents a declarative configuration of the Member type for use
@@ -31,6 +32,11 @@ type MemberApplyConfiguration struct {
 	Ready *bool `json:"ready,omitempty"`
 	// Reason says why the validator is not ready.
 	Reason *string `json:"reason,omitempty"`
+	// VolumeSize is what its volume holds, in bytes. It is missing before the volume is bound.
+	VolumeSize *resource.Quantity `json:"volumeSize,omitempty"`
+	// Resizes say how far a growth of its volume is, and a resize of its pod in place. They are
+	// missing if there is none.
+	Resizes []string `json:"resizes,omitempty"`
 }
 
 // MemberApplyConfiguration constructs a declarative configuration of the Member type for use with
@@ -100,5 +106,23 @@ func (b *MemberApplyConfiguration) WithReady(value bool) *MemberApplyConfigurati
 // If called multiple times, the Reason field is set to the value of the last call.
 func (b *MemberApplyConfiguration) WithReason(value string) *MemberApplyConfiguration {
 	b.Reason = &value
+	return b
+}
+
+// WithVolumeSize sets the VolumeSize field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the VolumeSize field is set to the value of the last call.
+func (b *MemberApplyConfiguration) WithVolumeSize(value resource.Quantity) *MemberApplyConfiguration {
+	b.VolumeSize = &value
+	return b
+}
+
+// WithResizes adds the given value to the Resizes field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Resizes field.
+func (b *MemberApplyConfiguration) WithResizes(values ...string) *MemberApplyConfiguration {
+	for i := range values {
+		b.Resizes = append(b.Resizes, values[i])
+	}
 	return b
 }
