@@ -47,7 +47,7 @@ func (p *pass) finish(ctx context.Context, pods membership.Decision, set members
 		return ctrl.Result{}, err
 	}
 	p.r.metrics.set(p.key(), &wanted)
-	return ctrl.Result{RequeueAfter: jittered(p.next(wanted, wait))}, nil
+	return ctrl.Result{RequeueAfter: p.next(wanted, wait)}, nil
 }
 
 // memories remember the recent troubles of each network. They are lost with the operator: the next
@@ -136,7 +136,7 @@ func (p *pass) adopted() bool {
 // it is not due, it returns how long to wait until it is; 0 if there is nothing to write.
 func (p *pass) writeStatus(ctx context.Context, wanted v1alpha1.DiseqNetworkStatus) (time.Duration, error) {
 	old := p.network.Status
-	due, wait := status.WriteDue(old, wanted, status.LastWrite(p.network, resources.FieldOwner), p.now)
+	due, wait := status.WriteDue(old, wanted, p.now)
 	if !due {
 		return wait, nil
 	}
@@ -172,8 +172,8 @@ func (p *pass) announce(old, now []metav1.Condition) {
 		kind := corev1.EventTypeNormal
 		bad := (c.Type == v1alpha1.ConditionDegraded || c.Type == v1alpha1.ConditionEvidenceFound) == (c.Status == metav1.ConditionTrue)
 		switch {
-		case announced[c.Reason]:
-			continue
+		case announced[c.Reason], c.Type == v1alpha1.ConditionReady, c.Type == v1alpha1.ConditionReconciling, c.Type == v1alpha1.ConditionStalled:
+			continue // the last three sum up the others
 		case last == nil && len(p.problems) == 0, c.Type == v1alpha1.ConditionMembershipChanging && last != nil && last.Reason == status.NoChainYet:
 			continue // every network begins like this
 		case c.Reason == status.Hibernated: // a person wants it so
@@ -199,6 +199,7 @@ func (p *pass) next(s v1alpha1.DiseqNetworkStatus, due time.Duration) time.Durat
 	case progressing.Status == metav1.ConditionFalse && available.Reason == status.AllValidatorsReady:
 		wait = p.r.resync
 	}
+	wait = jittered(wait)
 	if due > 0 {
 		wait = min(wait, due)
 	}

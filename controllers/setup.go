@@ -71,8 +71,7 @@ func CacheOptions(namespaces []string) cache.Options {
 	utilruntime.Must(err) // a constant
 	options := cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
-		// The managed fields of a network say when its status was last written.
-		ByObject: map[client.Object]cache.ByObject{&v1alpha1.DiseqNetwork{}: {Transform: func(o any) (any, error) { return o, nil }}},
+		ByObject:         map[client.Object]cache.ByObject{},
 	}
 	for _, kind := range watched() {
 		options.ByObject[kind] = cache.ByObject{Label: exists}

@@ -321,6 +321,14 @@ const (
 	// ConditionEvidenceFound: nodes hold evidence that a validator broke the voting rules. It stays
 	// True, because evidence is kept for ever.
 	ConditionEvidenceFound = "EvidenceFound"
+	// ConditionReady: the network is as the spec asks for, and nothing is wrong with it. It sums up
+	// the others, with the most serious reason that any of them has.
+	ConditionReady = "Ready"
+	// ConditionReconciling: the operator is on its way to what the spec asks for. This condition and
+	// the next one follow the convention of kstatus.
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled: a person has to act.
+	ConditionStalled = "Stalled"
 )
 
 // MemberPhase is a phase in the life of a validator.
@@ -414,14 +422,46 @@ type Tolerance struct {
 	ByzantineWithSynchrony int32 `json:"byzantineWithSynchrony"`
 }
 
+// FailureDomains are the machines and zones that carry the validators which count for the quorum.
+type FailureDomains struct {
+	// Machines are the nodes of the cluster.
+	// +optional
+	Machines *FailureDomain `json:"machines,omitempty"`
+
+	// Zones are those that the pods' label topology.kubernetes.io/zone names. It is missing unless
+	// each of the pods has the label; Kubernetes sets it from version 1.35 on.
+	// +optional
+	Zones *FailureDomain `json:"zones,omitempty"`
+}
+
+// FailureDomain is one kind of failure domain.
+type FailureDomain struct {
+	// InUse is how many of them carry a validator that counts.
+	InUse int32 `json:"inUse"`
+
+	// MayFail is how many of them may fail now, whichever they are, while messages still become
+	// final.
+	MayFail int32 `json:"mayFail"`
+
+	// Critical are the names of those whose loss alone would stop the chain.
+	// +optional
+	// +listType=set
+	Critical []string `json:"critical,omitempty"`
+}
+
 // DiseqNetworkStatus is the state of a network that the operator saw last.
 type DiseqNetworkStatus struct {
 	// ObservedGeneration is the metadata.generation that this status describes.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
+	// LastObserved is when the operator observed what this status says. It is renewed with every
+	// other change, and else once a minute.
+	// +optional
+	LastObserved *metav1.Time `json:"lastObserved,omitempty"`
+
 	// Conditions: Available, Progressing, Degraded, QuorumHealthy, MembershipChanging,
-	// EvidenceFound.
+	// EvidenceFound, Ready, Reconciling, Stalled.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -435,8 +475,8 @@ type DiseqNetworkStatus struct {
 	// +optional
 	GenesisHash string `json:"genesisHash,omitempty"`
 
-	// Height is the last final height. The operator writes it at most once a minute while nothing
-	// else changes; the nodes' metrics are exact.
+	// Height is the last final height. It is at most 10 seconds old while it moves; the nodes'
+	// metrics are exact.
 	// +optional
 	// +kubebuilder:default=0
 	Height int64 `json:"height,omitempty"`
@@ -495,6 +535,11 @@ type DiseqNetworkStatus struct {
 	// +kubebuilder:default=0
 	DisruptionsAllowed int32 `json:"disruptionsAllowed,omitempty"`
 
+	// FailureDomains say how many machines and zones may fail now. One that carries several
+	// validators takes all of them with it.
+	// +optional
+	FailureDomains *FailureDomains `json:"failureDomains,omitempty"`
+
 	// Selector selects the validators' pods, for the scale subresource.
 	// +optional
 	Selector string `json:"selector,omitempty"`
@@ -521,7 +566,10 @@ type DiseqNetworkStatus struct {
 // +kubebuilder:printcolumn:name="Tolerates",type=integer,JSONPath=".status.tolerance.crash",description="How many validators may be down while messages still become final"
 // +kubebuilder:printcolumn:name="Available",type=string,JSONPath=`.status.conditions[?(@.type=="Available")].status`
 // +kubebuilder:printcolumn:name="Change",type=string,JSONPath=".status.change",description="How far a change of the set is; empty if there is none"
-// +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Available")].reason`
+// +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="The most serious reason that any condition has"
+// +kubebuilder:printcolumn:name="Degraded",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Degraded")].reason`,description="The most serious trouble of the validators and the operator"
+// +kubebuilder:printcolumn:name="Machines",type=integer,priority=1,JSONPath=".status.failureDomains.machines.mayFail",description="How many machines may fail now, whichever they are, while messages still become final"
+// +kubebuilder:printcolumn:name="Observed",type=date,priority=1,JSONPath=".status.lastObserved",description="When the operator last observed the network"
 // +kubebuilder:printcolumn:name="Synchrony",type=string,priority=1,JSONPath=".status.synchronyDelta",description="Delta of the synchrony wait, if the network has one"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=".metadata.creationTimestamp"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 40",message="metadata.name must have at most 40 characters: the names of pods and volumes are made from it"
@@ -541,6 +589,7 @@ type DiseqNetwork struct {
 
 	// Status is the state of the network that the operator saw last.
 	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
 	Status DiseqNetworkStatus `json:"status,omitempty"`
 }
 

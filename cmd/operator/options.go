@@ -34,7 +34,7 @@ func defaults() options {
 		nodeImage:      "diseq:dev",
 		metricsAddress: ":8443",
 		probeAddress:   ":8081",
-		resync:         10 * time.Second,
+		resync:         8 * time.Second,
 		concurrency:    4,
 		logLevel:       "info",
 		logFormat:      "text",

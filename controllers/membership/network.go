@@ -130,6 +130,9 @@ type Member struct {
 	// set that a target named it for, by that entry; 0 if none did.
 	Listed   bool
 	NamedFor uint32
+	// NoPod says why the member has had no pod for the time of StartTime. It is empty if there is a
+	// pod, or was one a moment ago.
+	NoPod string
 	// VoteStore says that the node was seen with its vote store, at any time: there is a record.
 	VoteStore bool
 	// Volume is its volume claim.
@@ -173,6 +176,8 @@ type StatefulSet struct {
 	// (status.observedGeneration below metadata.generation). A pod that is deleted now could come
 	// back with the old template.
 	Unobserved bool
+	// Ignored says that the controller has not seen the last apply for longer than a start takes.
+	Ignored bool
 }
 
 // Pod is a member's pod.
@@ -186,8 +191,10 @@ type Pod struct {
 	// Outdated says that the pod is to be replaced: it was not made from the template that is now
 	// wanted, or its restart is asked for. Asked says the latter.
 	Outdated, Asked bool
-	// Scheduled says that it has a Kubernetes node.
-	Scheduled bool
+	// Scheduled says that it has a Kubernetes node: Machine. Zone is the zone of that, empty if the
+	// pod has no label that says it.
+	Scheduled     bool
+	Machine, Zone string
 	// Waiting is the reason of Kubernetes for which the pod does not run: Unschedulable,
 	// ImagePullBackOff, CrashLoopBackOff, ... Message is the message of Kubernetes about it.
 	Waiting, Message string
@@ -202,6 +209,10 @@ type Pod struct {
 
 // nodeContainer is the container of the node; the others are the user's.
 const nodeContainer = "node"
+
+// StartTime is how long a pod may take to be made, and how long to become ready after that, before
+// that counts as wrong.
+const StartTime = 2 * time.Minute
 
 const (
 	settling = 5 * time.Second
@@ -221,6 +232,8 @@ func (s Set) ObservePod(pod *corev1.Pod, outdated bool, now time.Time) *Pod {
 		Terminating: pod.DeletionTimestamp != nil,
 		Outdated:    outdated,
 		Scheduled:   pod.Spec.NodeName != "",
+		Machine:     pod.Spec.NodeName,
+		Zone:        pod.Labels[corev1.LabelTopologyZone],
 		Since:       pod.CreationTimestamp.Time,
 		Resize:      resizeOfPod(pod),
 	}

@@ -219,7 +219,7 @@ func (p *plan) because(victim *Standing) string {
 
 // waitFor distinguishes a pod that is on its way from one that needs a person.
 func waitFor(s *Standing) Action {
-	if s.Pod != nil && !s.Pod.Terminating && s.Pod.Waiting != "" {
+	if s.Pod != nil && !s.Pod.Terminating && s.Pod.Waiting != "" || s.Pod == nil && s.NoPod != "" {
 		return Stuck
 	}
 	return WaitForMember

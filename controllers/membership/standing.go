@@ -122,6 +122,8 @@ func (n Network) Height() uint64 {
 // absence says why the member's node is not back, whether it would vote or not; empty if it is.
 func (m *Member) absence(top uint64) string {
 	switch {
+	case m.Pod == nil && m.NoPod != "":
+		return "has no pod: " + m.NoPod
 	case m.Pod == nil:
 		return "has no pod"
 	case m.Pod.Terminating:

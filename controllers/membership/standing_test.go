@@ -134,7 +134,8 @@ func TestObservePod(t *testing.T) {
 		{"ready", pod(func(p *corev1.Pod) {
 			p.Spec.NodeName = "worker"
 			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: later}}
-		}), Pod{Ready: true, Scheduled: true, Fresh: true}},
+			p.Labels = map[string]string{"topology.kubernetes.io/zone": "a"}
+		}), Pod{Ready: true, Scheduled: true, Machine: "worker", Zone: "a", Fresh: true}},
 		{"ready for a while", pod(func(p *corev1.Pod) {
 			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue,
 				LastTransitionTime: metav1.NewTime(later.Add(-4 * time.Second))}}
@@ -142,7 +143,7 @@ func TestObservePod(t *testing.T) {
 		{"no longer ready", pod(func(p *corev1.Pod) {
 			p.Spec.NodeName = "worker"
 			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse, LastTransitionTime: later}}
-		}), Pod{Scheduled: true, Since: later.Time}},
+		}), Pod{Scheduled: true, Machine: "worker", Since: later.Time}},
 		{"stopping", pod(func(p *corev1.Pod) { p.DeletionTimestamp = &later }), Pod{Terminating: true, Since: created.Time}},
 		{"unschedulable", pod(func(p *corev1.Pod) {
 			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable",

@@ -25,6 +25,9 @@ func Conditions(o Observation) []metav1.Condition {
 		v.condition(v1alpha1.ConditionQuorumHealthy, quorumHealthy(v)),
 		v.condition(v1alpha1.ConditionMembershipChanging, membershipChanging(v)),
 		v.condition(v1alpha1.ConditionEvidenceFound, evidenceFound(v)),
+		v.condition(v1alpha1.ConditionReady, ready(v)),
+		v.condition(v1alpha1.ConditionReconciling, reconciling(v)),
+		v.condition(v1alpha1.ConditionStalled, stalled(v)),
 	}
 }
 
@@ -184,11 +187,13 @@ func (v view) lacking() verdict {
 	return no(QuorumLost, "nothing becomes final until %d more are ready: %s", short, v.count())
 }
 
-// wasAvailable says whether the network had a quorum before, by the conditions that it has.
+// wasAvailable says whether the network had a quorum before, by the conditions that it has. Earlier
+// operators put their problems in the place of the reason; the height says more then.
 func (v view) wasAvailable() bool {
 	c := meta.FindStatusCondition(v.Old.Conditions, v1alpha1.ConditionAvailable)
 	return c != nil && (c.Status == metav1.ConditionTrue || c.Reason == Starting && v.Old.SetGeneration > 0 ||
-		slices.Contains([]string{QuorumLost, SynchronyLost, SubmissionsRefused}, c.Reason))
+		slices.Contains([]string{QuorumLost, SynchronyLost, SubmissionsRefused}, c.Reason) ||
+		slices.Contains(problemReasons, c.Reason) && v.Old.Height > 0)
 }
 
 // entered is the number of validators that count, with those of a set that has just changed whose
@@ -218,13 +223,15 @@ func (v view) absent() string {
 	return firstFew(texts)
 }
 
-// quorumHealthy: one more validator may fail.
+// quorumHealthy: one more validator may fail. A machine or a zone may carry several validators, so
+// that the message says how many of these may fail.
 func quorumHealthy(v view) verdict {
 	switch {
 	case !v.quorum() || v.hibernated():
 		return v.lacking()
 	case v.caughtUp > v.t:
-		return yes(SpareValidators, "%d more may fail: %s", v.caughtUp-v.t, v.count())
+		reason, domains := v.spareDomains()
+		return yes(reason, "%d more may fail%s: %s", v.caughtUp-v.t, domains, v.count())
 	case v.t == v.n:
 		return no(NoSpareValidator, "no validator may fail: the threshold equals the number of validators (%d of %d)", v.t, v.n)
 	}
@@ -310,11 +317,11 @@ func (v view) made() int {
 }
 
 // starting are the pods that are missing, stopping or not ready yet. A pod that Kubernetes cannot
-// run, or that takes longer than a start does, is not among them: Degraded names it.
+// make or run, or that takes longer than a start does, is not among them: Degraded names it.
 func (v view) starting() []string {
 	var starting []string
 	for _, s := range v.standings {
-		if v.counted(s) && (s.Pod == nil || s.Pod.Terminating || !s.Pod.Ready && s.Pod.Waiting == "" && v.Now.Sub(s.Pod.Since) < startTime) {
+		if v.counted(s) && s.NoPod == "" && (s.Pod == nil || s.Pod.Terminating || !s.Pod.Ready && s.Pod.Waiting == "" && v.Now.Sub(s.Pod.Since) < startTime) {
 			starting = append(starting, s.Name+" "+s.Why)
 		}
 	}

@@ -445,6 +445,11 @@ var cases = []struct {
 		degraded: "True CrashLooping: demo-v2 does not run: CrashLoopBackOff; demo-v1 does not answer: no answer in time; " +
 			"demo-v0 is rejoining without its earlier votes, and votes again as soon as that is safe"}},
 
+	{"nobody makes a pod", observed(4, 3, of(func(m *membership.Member) { gone(m); m.NoPod = "exceeded quota: pods" }, 1)), verdicts{
+		available:   "True ThresholdReady: 3 of 4 validators are ready and caught up, threshold 3: demo-v1 has no pod: exceeded quota: pods",
+		progressing: "False UpToDate", degraded: "True PodMissing: demo-v1 has had no pod for 2 minutes: exceeded quota: pods"}},
+	{"a machine carries two", observed(4, 3, on("a1 a1 a2 b1", nil)), verdicts{
+		quorum: "True SharedMachine: 1 more may fail, but the loss of the machine a1 (demo-v0, demo-v1) would stop the chain"}},
 	{"a problem before the start", observed(4, 3, nothing, problem(NameConflict)), verdicts{
 		available: "False Starting: waiting for the genesis document of 4 validators", progressing: "False NameConflict: this is wrong",
 		degraded: "True NameConflict: this is wrong", quorum: "False Starting"}},
@@ -563,7 +568,7 @@ func TestEveryReasonIsReachable(t *testing.T) {
 	}
 	// The reconcile finds these; here they only have to arrive.
 	for _, reason := range []string{NameConflict, RetainedGenesisMismatch, KeyMismatch, KeyMissing, InvalidSpec, WriteRefused} {
-		for _, c := range Conditions(observed(4, 3, nothing, problem(reason)))[1:3] {
+		for _, c := range Conditions(observed(4, 3, nothing, problem(reason)))[1:3] { // Progressing, Degraded
 			if c.Reason != reason {
 				t.Errorf("%s is %s, want %s", c.Type, c.Reason, reason)
 			}

@@ -16,7 +16,7 @@ import (
 
 // startTime is how long a pod may take to become ready before that counts as wrong: pulling the
 // image, attaching the volume, starting, asking the peers.
-const startTime = 2 * time.Minute
+const startTime = membership.StartTime
 
 // scheduleTime is how long the scheduler may find no place for a pod before that counts as wrong: a
 // volume may have to be made first.
@@ -39,8 +39,10 @@ var policies = []policy{
 	imagePullFailed,
 	crashLooping,
 	unschedulable,
+	podMissing,
 	podFailed,
 	storageLow,
+	statefulSetIgnored,
 	notAnswering,
 	notReady,
 	resizeFailed,
@@ -160,6 +162,29 @@ func unschedulable(v view) (reason, message string, violated bool) {
 
 func podFailed(v view) (reason, message string, violated bool) {
 	return v.notRunning(PodFailed, 0)
+}
+
+// podMissing: for longer than a start takes nobody has made a validator's pod. A network without
+// this policy looks as if the pod were on its way, for ever.
+func podMissing(v view) (reason, message string, violated bool) {
+	return v.members(PodMissing, func(s membership.Standing) string {
+		if v.outside(s) || s.Pod != nil || s.NoPod == "" {
+			return ""
+		}
+		return "has had no pod for 2 minutes: " + s.NoPod
+	})
+}
+
+// statefulSetIgnored: for longer than a start takes the controller of StatefulSets has not looked
+// at a change of one. Neither updates nor repairs reach the pod before it does.
+func statefulSetIgnored(v view) (reason, message string, violated bool) {
+	return v.members(StatefulSetIgnored, func(s membership.Standing) string {
+		if v.outside(s) || !s.StatefulSet.Ignored {
+			return ""
+		}
+		return "has a StatefulSet whose last change its controller has not looked at for 2 minutes: see whether the cluster's " +
+			"kube-controller-manager runs"
+	})
 }
 
 // causes maps the reasons of Kubernetes for which a pod does not run to those of this package. The

@@ -1,5 +1,7 @@
 package status
 
+// Ready, Reconciling and Stalled have the reasons of the other conditions.
+
 // Reasons of the condition Available.
 const (
 	// AllValidatorsReady: every validator of the set is ready and caught up.
@@ -89,6 +91,11 @@ const (
 	CrashLooping = "CrashLooping"
 	// Unschedulable: no Kubernetes node takes a pod.
 	Unschedulable = "Unschedulable"
+	// PodMissing: nobody has made the pod of a validator for longer than a start takes: a quota, an
+	// admission policy or a webhook refuses it, or the StatefulSet's controller does not run.
+	PodMissing = "PodMissing"
+	// StatefulSetIgnored: the controller of StatefulSets does not look at the change of one.
+	StatefulSetIgnored = "StatefulSetIgnored"
 	// PodFailed: a pod does not run for another reason that Kubernetes gives.
 	PodFailed = "PodFailed"
 	// ResizeFailed: a volume cannot grow, or a pod cannot be resized in place.
@@ -116,6 +123,9 @@ const (
 const (
 	// SpareValidators: more than the threshold are ready and caught up.
 	SpareValidators = "SpareValidators"
+	// SharedMachine: the same, but the loss of one machine or zone would stop the chain, because it
+	// carries several validators.
+	SharedMachine = "SharedMachine"
 	// NoSpareValidator: exactly the threshold are. One more failure stops the chain.
 	NoSpareValidator = "NoSpareValidator"
 )

@@ -38,6 +38,8 @@ func Of(o Observation) v1alpha1.DiseqNetworkStatus {
 		Checkpoint:         o.Old.Checkpoint.DeepCopy(),
 		Change:             o.Set.Brief,
 		Restarted:          o.Restarted,
+		FailureDomains:     v.failureDomains(),
+		LastObserved:       &metav1.Time{Time: o.Now.Truncate(time.Second)}, // as the API server stores it
 	}
 	set := o.Network.Seen.Set
 	if set.Known() {

@@ -58,6 +58,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.EnvVarSourceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ExecAction"):
 		return &apiv1alpha1.ExecActionApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("FailureDomain"):
+		return &apiv1alpha1.FailureDomainApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("FailureDomains"):
+		return &apiv1alpha1.FailureDomainsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("FieldRef"):
 		return &apiv1alpha1.FieldRefApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Files"):

@@ -225,6 +225,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: status
       type:
         namedType: com.github.diseq.diseq.api.v1alpha1.DiseqNetworkStatus
+      default:
+        observedGeneration: -1
 - name: com.github.diseq.diseq.api.v1alpha1.DiseqNetworkSpec
   map:
     fields:
@@ -316,6 +318,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 0
+    - name: failureDomains
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.FailureDomains
     - name: finalizedTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
@@ -326,6 +331,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 0
+    - name: lastObserved
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: members
       type:
         list:
@@ -458,6 +466,30 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: atomic
+- name: com.github.diseq.diseq.api.v1alpha1.FailureDomain
+  map:
+    fields:
+    - name: critical
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: inUse
+      type:
+        scalar: numeric
+    - name: mayFail
+      type:
+        scalar: numeric
+- name: com.github.diseq.diseq.api.v1alpha1.FailureDomains
+  map:
+    fields:
+    - name: machines
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.FailureDomain
+    - name: zones
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.FailureDomain
 - name: com.github.diseq.diseq.api.v1alpha1.FieldRef
   map:
     fields:

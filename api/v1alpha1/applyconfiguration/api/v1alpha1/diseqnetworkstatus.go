@@ -3,8 +3,8 @@
 package v1alpha1
 
 import (
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	v1 "k8s.io/client-go/applyconfigurations/meta/v1"
+	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1 "k8s.io/client-go/applyconfigurations/meta/v1"
 )
 
 // DiseqNetworkStatusApplyConfiguration represents a declarative configuration of the DiseqNetworkStatus type for use
@@ -14,18 +14,21 @@ import (
 type DiseqNetworkStatusApplyConfiguration struct {
 	// ObservedGeneration is the metadata.generation that this status describes.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
+	// LastObserved is when the operator observed what this status says. It is renewed with every
+	// other change, and else once a minute.
+	LastObserved *v1.Time `json:"lastObserved,omitempty"`
 	// Conditions: Available, Progressing, Degraded, QuorumHealthy, MembershipChanging,
-	// EvidenceFound.
-	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
+	// EvidenceFound, Ready, Reconciling, Stalled.
+	Conditions []metav1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// ChainID names the chain. Receipts and signatures contain it.
 	ChainID *string `json:"chainID,omitempty"`
 	// GenesisHash is the hash of the genesis document, in hex.
 	GenesisHash *string `json:"genesisHash,omitempty"`
-	// Height is the last final height. The operator writes it at most once a minute while nothing
-	// else changes; the nodes' metrics are exact.
+	// Height is the last final height. It is at most 10 seconds old while it moves; the nodes'
+	// metrics are exact.
 	Height *int64 `json:"height,omitempty"`
 	// FinalizedTime is when the block at status.height became final.
-	FinalizedTime *metav1.Time `json:"finalizedTime,omitempty"`
+	FinalizedTime *v1.Time `json:"finalizedTime,omitempty"`
 	// Threshold is the number of validators that must sign.
 	Threshold *int32 `json:"threshold,omitempty"`
 	// Validators is the number of validators in the set.
@@ -49,10 +52,13 @@ type DiseqNetworkStatusApplyConfiguration struct {
 	Tolerance *ToleranceApplyConfiguration `json:"tolerance,omitempty"`
 	// SynchronyDelta is the delta of the network's synchrony wait. tolerance.byzantineWithSynchrony
 	// depends on it. It is missing if the network has no wait.
-	SynchronyDelta *metav1.Duration `json:"synchronyDelta,omitempty"`
+	SynchronyDelta *v1.Duration `json:"synchronyDelta,omitempty"`
 	// DisruptionsAllowed is how many more validators may fail now while messages still become
 	// final.
 	DisruptionsAllowed *int32 `json:"disruptionsAllowed,omitempty"`
+	// FailureDomains say how many machines and zones may fail now. One that carries several
+	// validators takes all of them with it.
+	FailureDomains *FailureDomainsApplyConfiguration `json:"failureDomains,omitempty"`
 	// Selector selects the validators' pods, for the scale subresource.
 	Selector *string `json:"selector,omitempty"`
 	// Members are the validators, those that are to join, and those that have left and whose volume
@@ -74,10 +80,18 @@ func (b *DiseqNetworkStatusApplyConfiguration) WithObservedGeneration(value int6
 	return b
 }
 
+// WithLastObserved sets the LastObserved field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LastObserved field is set to the value of the last call.
+func (b *DiseqNetworkStatusApplyConfiguration) WithLastObserved(value v1.Time) *DiseqNetworkStatusApplyConfiguration {
+	b.LastObserved = &value
+	return b
+}
+
 // WithConditions adds the given value to the Conditions field in the declarative configuration
 // and returns the receiver, so that objects can be build by chaining "With" function invocations.
 // If called multiple times, values provided by each call will be appended to the Conditions field.
-func (b *DiseqNetworkStatusApplyConfiguration) WithConditions(values ...*v1.ConditionApplyConfiguration) *DiseqNetworkStatusApplyConfiguration {
+func (b *DiseqNetworkStatusApplyConfiguration) WithConditions(values ...*metav1.ConditionApplyConfiguration) *DiseqNetworkStatusApplyConfiguration {
 	for i := range values {
 		if values[i] == nil {
 			panic("nil value passed to WithConditions")
@@ -114,7 +128,7 @@ func (b *DiseqNetworkStatusApplyConfiguration) WithHeight(value int64) *DiseqNet
 // WithFinalizedTime sets the FinalizedTime field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the FinalizedTime field is set to the value of the last call.
-func (b *DiseqNetworkStatusApplyConfiguration) WithFinalizedTime(value metav1.Time) *DiseqNetworkStatusApplyConfiguration {
+func (b *DiseqNetworkStatusApplyConfiguration) WithFinalizedTime(value v1.Time) *DiseqNetworkStatusApplyConfiguration {
 	b.FinalizedTime = &value
 	return b
 }
@@ -186,7 +200,7 @@ func (b *DiseqNetworkStatusApplyConfiguration) WithTolerance(value *ToleranceApp
 // WithSynchronyDelta sets the SynchronyDelta field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the SynchronyDelta field is set to the value of the last call.
-func (b *DiseqNetworkStatusApplyConfiguration) WithSynchronyDelta(value metav1.Duration) *DiseqNetworkStatusApplyConfiguration {
+func (b *DiseqNetworkStatusApplyConfiguration) WithSynchronyDelta(value v1.Duration) *DiseqNetworkStatusApplyConfiguration {
 	b.SynchronyDelta = &value
 	return b
 }
@@ -196,6 +210,14 @@ func (b *DiseqNetworkStatusApplyConfiguration) WithSynchronyDelta(value metav1.D
 // If called multiple times, the DisruptionsAllowed field is set to the value of the last call.
 func (b *DiseqNetworkStatusApplyConfiguration) WithDisruptionsAllowed(value int32) *DiseqNetworkStatusApplyConfiguration {
 	b.DisruptionsAllowed = &value
+	return b
+}
+
+// WithFailureDomains sets the FailureDomains field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the FailureDomains field is set to the value of the last call.
+func (b *DiseqNetworkStatusApplyConfiguration) WithFailureDomains(value *FailureDomainsApplyConfiguration) *DiseqNetworkStatusApplyConfiguration {
+	b.FailureDomains = value
 	return b
 }
 
