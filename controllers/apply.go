@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -136,11 +137,20 @@ func refused(err error, verb, kind, name string) error {
 		return nil
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err):
 		return fmt.Errorf("%s %s %s: %w: %w", verb, kind, name, errLater, err)
-	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), meta.IsNoMatchError(err):
-		return problemf(status.WriteRefused, "%s %s %s: %v", verb, kind, name, err)
+	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), meta.IsNoMatchError(err), webhookFailed(err):
+		return &status.Problem{Reason: status.WriteRefused, Message: oneLine(fmt.Sprintf("%s %s %s: %v", verb, kind, name, err)), About: kind + " " + name}
 	}
 	return fmt.Errorf("%s %s %s: %w", verb, kind, name, err)
 }
+
+// webhookFailed says that an admission webhook could not be asked. That lasts until somebody starts
+// it or removes its configuration.
+func webhookFailed(err error) bool {
+	return apierrors.IsInternalError(err) && strings.Contains(err.Error(), "failed calling webhook")
+}
+
+// oneLine is a text of somebody else in one line.
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 // laterIfConflict marks a conflict as an observation that is out of date.
 func laterIfConflict(err error) error {

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
@@ -48,6 +46,7 @@ type Reconciler struct {
 	keys     publicKeys
 	monitors monitors
 	memories memories
+	reports  reports
 	// histories are the validator sets that were verified.
 	histories  histories
 	formerKeys formerKeys
@@ -81,18 +80,27 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	network := &v1alpha1.DiseqNetwork{}
 	if err := r.client.Get(ctx, request.NamespacedName, network); err != nil {
 		if apierrors.IsNotFound(err) {
-			r.drop(request.NamespacedName)
+			r.drop(ctx, request.NamespacedName)
 			return ctrl.Result{}, nil
 		}
-		return ctrl.Result{}, fmt.Errorf("get network: %w", err)
+		err = fmt.Errorf("get network: %w", err)
+		r.outcome(ctx, request.NamespacedName, nil, err)
+		return ctrl.Result{}, err
 	}
 	if network.DeletionTimestamp != nil {
 		// The garbage collector deletes the objects that the network owns. The operator has nothing
 		// to wait for.
-		r.drop(request.NamespacedName)
+		r.drop(ctx, request.NamespacedName)
 		return ctrl.Result{}, nil
 	}
-	p := &pass{r: r, network: network, now: r.clock()}
+	result, err := r.look(ctx, network)
+	r.outcome(ctx, request.NamespacedName, network, err)
+	return result, err
+}
+
+// look observes a network, and changes what has to be changed.
+func (r *Reconciler) look(ctx context.Context, network *v1alpha1.DiseqNetwork) (ctrl.Result, error) {
+	p := &pass{r: r, network: network, now: r.clock(), log: logOf(ctx)}
 	err := p.observe(ctx)
 	observed := p.look()
 	pods := membership.PlanPods(observed)
@@ -109,7 +117,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 }
 
 // drop removes the metrics and the memory of a deleted network.
-func (r *Reconciler) drop(network types.NamespacedName) {
+func (r *Reconciler) drop(ctx context.Context, network types.NamespacedName) {
+	if r.reports.drop(network) {
+		logOf(ctx).Info("the network is deleted")
+	}
 	r.metrics.drop(network)
 	r.memories.drop(network)
 	r.histories.drop(network)
@@ -176,15 +187,3 @@ func (p *pass) key() types.NamespacedName { return client.ObjectKeyFromObject(p.
 
 // jittered spreads networks that were made at the same time.
 func jittered(d time.Duration) time.Duration { return d + time.Duration(rand.Int64N(int64(d)/5+1)) }
-
-// event records an event of the network, about one of its pods if related is not nil.
-func (p *pass) event(related *corev1.Pod, kind, reason, action, format string, args ...any) {
-	const most = 1000 // the API server takes 1024 bytes
-	note := []byte(fmt.Sprintf(format, args...))
-	note = note[:min(len(note), most)]
-	if related == nil { // not a nil pointer in an interface
-		p.r.events.Eventf(p.network, nil, kind, reason, action, "%s", strings.ToValidUTF8(string(note), ""))
-		return
-	}
-	p.r.events.Eventf(p.network, related, kind, reason, action, "%s", strings.ToValidUTF8(string(note), ""))
-}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,7 @@ import (
 	"github.com/diseq/diseq/controllers/membership"
 	"github.com/diseq/diseq/controllers/nodeclient"
 	"github.com/diseq/diseq/controllers/resources"
+	"github.com/diseq/diseq/controllers/status"
 	"github.com/diseq/diseq/node/chain"
 )
 
@@ -41,6 +43,10 @@ type watchedNetwork struct {
 	// writes are those that say something new; beats renew the time of the observation alone.
 	writes, beats int
 	events        []string
+	// log is what the operator logs.
+	log recordedLog
+	// problems are those that every reconcile finds.
+	problems []*status.Problem
 }
 
 func (w *watchedNetwork) Eventf(_, _ runtime.Object, kind, reason, action, note string, args ...any) {
@@ -132,7 +138,8 @@ func (w *watchedNetwork) look(ill map[int]func(*nodeclient.Answer)) *v1alpha1.Di
 	if err := w.client.Get(w.t.Context(), types.NamespacedName{Namespace: "ns", Name: "demo"}, network); err != nil {
 		w.t.Fatal(err)
 	}
-	p := &pass{r: w.operator, network: network, now: w.now, genesis: w.genesis, sets: newHistory(w.genesis), known: true, members: w.members}
+	p := &pass{r: w.operator, network: network, now: w.now, genesis: w.genesis, sets: newHistory(w.genesis), known: true, members: w.members,
+		problems: w.problems, log: slog.New(&w.log)}
 	seen := p.look()
 	if _, err := p.finish(w.t.Context(), membership.PlanPods(seen), membership.PlanSet(seen), nil); err != nil {
 		w.t.Fatal(err)
@@ -153,7 +160,7 @@ func (w *watchedNetwork) looks(d time.Duration, ill func(look int) map[int]func(
 
 func nothing(int) map[int]func(*nodeclient.Answer) { return nil }
 
-func (w *watchedNetwork) forgetAll() { w.writes, w.beats, w.events = 0, 0, nil }
+func (w *watchedNetwork) forgetAll() { w.writes, w.beats, w.events, w.log.lines = 0, 0, nil, nil }
 
 func says(n *v1alpha1.DiseqNetwork, kind string) string {
 	c := meta.FindStatusCondition(n.Status.Conditions, kind)

@@ -143,8 +143,13 @@ func (p *pass) createGenesis(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if _, err := p.apply(ctx, resources.GenesisConfigMap(p.network, string(text)), nil, asObserved); err != nil {
+		made, err := p.apply(ctx, resources.GenesisConfigMap(p.network, string(text)), nil, asObserved)
+		if err != nil {
 			return err
+		}
+		if made != nil {
+			p.event(nil, corev1.EventTypeNormal, status.GenesisMade, "Create", "the genesis document of chain %s is made: %d validators, threshold %d, "+
+				"genesis hash %s", genesis.ChainID, len(genesis.Validators), genesis.Threshold, genesis.Hash())
 		}
 		p.genesis, p.document = genesis, string(text)
 		p.sets, p.known = p.r.histories.of(p.key(), genesis), true

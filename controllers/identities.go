@@ -187,6 +187,7 @@ func (p *pass) createKey(ctx context.Context, m *member) error {
 	m.secret = &metav1.PartialObjectMetadata{TypeMeta: secret.TypeMeta, ObjectMeta: secret.ObjectMeta}
 	m.keys = id.Public()
 	p.r.keys.put(secret.UID, m.keys)
+	p.logger().Info("the key of a validator is made", "validator", m.name, "publicKey", m.keys.PublicKey.String())
 	return nil
 }
 

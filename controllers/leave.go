@@ -13,6 +13,7 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 	"github.com/diseq/diseq/controllers/membership"
 	"github.com/diseq/diseq/controllers/resources"
+	"github.com/diseq/diseq/controllers/status"
 )
 
 // A validator that has left the set is stopped in this order, so that the next operator goes on
@@ -75,9 +76,9 @@ func (p *pass) stop(ctx context.Context, m *member, d membership.Leaver) error {
 	}
 	p.r.metrics.stopped.WithLabelValues(p.network.Namespace, p.network.Name).Inc()
 	if m.spent {
-		p.event(m.pod, corev1.EventTypeNormal, "ValidatorLeft", "Stop", "%s has left the validator set and is stopped", m.name)
+		p.event(m.pod, corev1.EventTypeNormal, status.ValidatorLeft, "Stop", "%s has left the validator set and is stopped", m.name)
 	} else {
-		p.event(m.pod, corev1.EventTypeNormal, "NewcomerStopped", "Stop", "%s is not needed any more and is stopped", m.name)
+		p.event(m.pod, corev1.EventTypeNormal, status.NewcomerStopped, "Stop", "%s is not needed any more and is stopped", m.name)
 	}
 	return nil
 }
@@ -100,8 +101,13 @@ func (p *pass) tidy(ctx context.Context) error {
 		switch {
 		case m.volume == nil || m.volume.DeletionTimestamp != nil:
 		case m.retiredAs == v1alpha1.DeletePolicy:
-			if err := p.tolerate(p.remove(ctx, "PersistentVolumeClaim", m.volume)); err != nil {
+			err := p.remove(ctx, "PersistentVolumeClaim", m.volume)
+			if p.tolerate(err) != nil {
 				return err
+			}
+			if err == nil {
+				p.event(nil, corev1.EventTypeNormal, status.VolumeDeleted, "Delete",
+					"the volume of %s is deleted, because it has left and spec.storage.retention.onScaleDown was Delete", m.name)
 			}
 		default:
 			if err := p.keepVolume(ctx, m); err != nil {

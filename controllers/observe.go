@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	"slices"
@@ -20,7 +21,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/diseq/diseq/api/v1alpha1"
 	"github.com/diseq/diseq/controllers/membership"
@@ -61,6 +61,8 @@ type pass struct {
 	nextSerial int
 	// plan is the planner's decision about the set.
 	plan membership.SetPlan
+	// log is that of the reconcile.
+	log *slog.Logger
 	// problems are those found, in that order and each once; see note.
 	problems []*status.Problem
 }
@@ -300,7 +302,7 @@ func (p *pass) findUnstarted(ctx context.Context) error {
 		err := p.readKey(ctx, m)
 		if problem, ok := errors.AsType[*status.Problem](err); ok {
 			// The name is taken, and the next one is as good.
-			log.FromContext(ctx).Info("the name of a newcomer is taken", "name", m.name, "problem", problem.Message)
+			p.remark("name "+m.name, "the name of a newcomer is taken, and it gets the next one", "validator", m.name, "err", problem.Message)
 			continue
 		}
 		if err != nil {

@@ -11,7 +11,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/diseq/diseq/api/v1alpha1"
 	"github.com/diseq/diseq/controllers/resources"
@@ -45,7 +44,7 @@ func (p *pass) readPeers(ctx context.Context) error {
 	}
 	file, err := resources.ReadPeers(configMap)
 	if err != nil {
-		log.FromContext(ctx).Info("the peers file is written anew", "err", err.Error())
+		p.remark("peers file", "the peers file cannot be read, and is written anew", "err", err.Error())
 		return nil
 	}
 	p.peers = file
@@ -147,7 +146,7 @@ func (p *pass) applyPeers(ctx context.Context) error {
 	p.filed = true
 	if written != nil && target != nil && (p.peers == nil || !sameTarget(p.peers.Target, target)) {
 		p.r.metrics.targets.WithLabelValues(p.network.Namespace, p.network.Name).Inc()
-		p.event(nil, corev1.EventTypeNormal, "TargetDeclared", "ChangeSet", "%s", p.plan.Message)
+		p.event(nil, corev1.EventTypeNormal, status.TargetDeclared, "ChangeSet", "%s", p.plan.Message)
 	}
 	return p.touchPods(ctx, hash)
 }
@@ -206,7 +205,7 @@ func (p *pass) touchPods(ctx context.Context, hash string) error {
 		switch {
 		case err == nil, apierrors.IsNotFound(err), apierrors.IsConflict(err): // another pod has its name by now
 		case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
-			log.FromContext(ctx).Info("cannot annotate pods: their kubelets look at the new peers file within two minutes", "err", err.Error())
+			p.remark("annotations", "cannot annotate pods: their kubelets look at the new peers file within two minutes", "err", err.Error())
 			return nil
 		default:
 			return fmt.Errorf("patch Pod %s: %w", m.pod.Name, err)

@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
@@ -67,8 +66,10 @@ func (p *pass) applyMonitor(ctx context.Context) error {
 	if _, err := p.r.mapper.RESTMapping(kind.GroupKind(), kind.Version); meta.IsNoMatchError(err) {
 		p.r.monitors.missing(p.now)
 		return nil
-	} else if err != nil {
-		return fmt.Errorf("look up kind %s: %w", kind.Kind, err)
+	} else if err != nil { // no network depends on it
+		p.remark("kind "+kind.Kind, "cannot look up a kind, and the network has no PodMonitor until that works", "kind", kind.Kind, "err", err.Error())
+		p.r.monitors.missing(p.now)
+		return nil
 	}
 	wanted := resources.PodMonitor(p.network)
 	live, err := p.getLive(ctx, wanted)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/diseq/diseq/controllers/membership"
 	"github.com/diseq/diseq/controllers/resources"
+	"github.com/diseq/diseq/controllers/status"
 )
 
 // deletePods deletes the pods that the planner chose. Their StatefulSets make new ones with the
@@ -38,10 +39,10 @@ func (p *pass) deletePods(ctx context.Context, d membership.Decision) error {
 		}
 		if d.Action == membership.Restart {
 			p.r.metrics.restarts.WithLabelValues(p.network.Namespace, p.network.Name).Inc()
-			p.event(pod, corev1.EventTypeNormal, "Restarting", "Restart", "%s", d.Message)
+			p.event(pod, corev1.EventTypeNormal, status.Restarting, "Restart", "%s", d.Message)
 		} else {
 			p.r.metrics.replaced.WithLabelValues(p.network.Namespace, p.network.Name).Inc()
-			p.event(pod, corev1.EventTypeNormal, "Replacing", "Replace", "%s, image %s", d.Message, image(pod))
+			p.event(pod, corev1.EventTypeNormal, status.Replacing, "Replace", "%s, image %s", d.Message, image(pod))
 		}
 	}
 	return nil

@@ -8,13 +8,11 @@ import (
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/diseq/diseq/api/v1alpha1"
 	"github.com/diseq/diseq/controllers/membership"
@@ -33,12 +31,13 @@ func (p *pass) finish(ctx context.Context, pods membership.Decision, set members
 		// The observation may be incomplete. The status waits for the next reconcile, which comes
 		// at once.
 		if errors.Is(err, errLater) {
-			log.FromContext(ctx).V(1).Info("the observation is out of date, reconciling again", "err", err.Error())
+			p.logger().Debug("the observation is out of date, reconciling again", "err", err.Error())
 			return ctrl.Result{RequeueAfter: jittered(changing / 10)}, nil
 		}
 		return ctrl.Result{}, err
 	}
-	wanted := p.status(pods, set)
+	o := p.observation(pods, set)
+	old, wanted := p.network.Status, status.Of(o)
 	wait, err := p.writeStatus(ctx, wanted)
 	if err != nil {
 		if errors.Is(err, errLater) {
@@ -46,6 +45,7 @@ func (p *pass) finish(ctx context.Context, pods membership.Decision, set members
 		}
 		return ctrl.Result{}, err
 	}
+	p.reportNews(old, wanted, status.Troubles(o))
 	p.r.metrics.set(p.key(), &wanted)
 	return ctrl.Result{RequeueAfter: p.next(wanted, wait)}, nil
 }
@@ -97,8 +97,8 @@ func (p *pass) look() membership.Network {
 	return n
 }
 
-// status makes the status of the network as it is to be shown.
-func (p *pass) status(pods membership.Decision, set membership.SetPlan) v1alpha1.DiseqNetworkStatus {
+// observation is what the status of the network is made from, as it is to be shown.
+func (p *pass) observation(pods membership.Decision, set membership.SetPlan) status.Observation {
 	shown := p.r.show(p.key(), p.look(), p.now)
 	o := status.Observation{
 		Generation: p.network.Generation,
@@ -118,7 +118,7 @@ func (p *pass) status(pods membership.Decision, set membership.SetPlan) v1alpha1
 	if p.genesis != nil && o.GenesisHash == "" && p.adopted() {
 		o.ChainID, o.GenesisHash = p.genesis.ChainID, p.genesis.Hash().String()
 	}
-	return status.Of(o)
+	return o
 }
 
 // adopted says whether the genesis document is the network's: it matches the spec and the keys.
@@ -132,19 +132,15 @@ func (p *pass) adopted() bool {
 	})
 }
 
-// writeStatus writes the status if that is due, and makes events of the conditions that changed. If
-// it is not due, it returns how long to wait until it is; 0 if there is nothing to write.
+// writeStatus writes the status if that is due. If it is not due, it returns how long to wait until
+// it is; 0 if there is nothing to write.
 func (p *pass) writeStatus(ctx context.Context, wanted v1alpha1.DiseqNetworkStatus) (time.Duration, error) {
 	old := p.network.Status
 	due, wait := status.WriteDue(old, wanted, p.now)
 	if !due {
 		return wait, nil
 	}
-	if err := p.patchStatus(ctx, wanted); err != nil {
-		return 0, err
-	}
-	p.announce(old.Conditions, wanted.Conditions)
-	return 0, nil
+	return 0, p.patchStatus(ctx, wanted)
 }
 
 // patchStatus writes a status, if the resource is still the version that was observed.
@@ -158,31 +154,6 @@ func (p *pass) patchStatus(ctx context.Context, wanted v1alpha1.DiseqNetworkStat
 	}
 	p.network = written
 	return nil
-}
-
-// announce makes an event of each condition whose status or reason changed. If several conditions
-// have one reason, the first makes the event.
-func (p *pass) announce(old, now []metav1.Condition) {
-	announced := map[string]bool{}
-	for _, c := range now {
-		last := meta.FindStatusCondition(old, c.Type)
-		if last != nil && last.Status == c.Status && last.Reason == c.Reason {
-			continue
-		}
-		kind := corev1.EventTypeNormal
-		bad := (c.Type == v1alpha1.ConditionDegraded || c.Type == v1alpha1.ConditionEvidenceFound) == (c.Status == metav1.ConditionTrue)
-		switch {
-		case announced[c.Reason], c.Type == v1alpha1.ConditionReady, c.Type == v1alpha1.ConditionReconciling, c.Type == v1alpha1.ConditionStalled:
-			continue // the last three sum up the others
-		case last == nil && len(p.problems) == 0, c.Type == v1alpha1.ConditionMembershipChanging && last != nil && last.Reason == status.NoChainYet:
-			continue // every network begins like this
-		case c.Reason == status.Hibernated: // a person wants it so
-		case bad && c.Type != v1alpha1.ConditionProgressing && c.Type != v1alpha1.ConditionMembershipChanging:
-			kind = corev1.EventTypeWarning
-		}
-		announced[c.Reason] = true
-		p.event(nil, kind, c.Reason, c.Type, "%s is %s: %s", c.Type, c.Status, c.Message)
-	}
 }
 
 // next is how long to wait until the next reconcile.

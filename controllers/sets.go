@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/diseq/diseq/api/v1alpha1"
 	"github.com/diseq/diseq/controllers/nodeclient"
@@ -43,6 +43,37 @@ func newHistory(g *chain.Genesis) *history {
 
 // newest is the era in force.
 func (h *history) newest() era { return h.eras[len(h.eras)-1] }
+
+// changesSince names the validators that joined and left since the set of a generation, as the end
+// of a sentence; empty if that set is not known.
+func (h *history) changesSince(generation int64) string {
+	if h == nil {
+		return ""
+	}
+	i := slices.IndexFunc(h.eras, func(e era) bool { return int64(e.set.Generation) == generation })
+	if i < 0 {
+		return ""
+	}
+	before, now := h.eras[i].set, h.newest().set
+	text := ""
+	if joined := missing(now, before); len(joined) > 0 {
+		text += "; joined: " + strings.Join(joined, ", ")
+	}
+	if left := missing(before, now); len(left) > 0 {
+		text += "; left: " + strings.Join(left, ", ")
+	}
+	return text
+}
+
+// missing are the names of the validators of a set that are not in another one.
+func missing(of, in *chain.NextSet) (names []string) {
+	for _, v := range of.Validators {
+		if !slices.ContainsFunc(in.Validators, func(w chain.NamedValidator) bool { return w.PublicKey == v.PublicKey }) {
+			names = append(names, v.Name)
+		}
+	}
+	return names
+}
 
 // reaches says whether the history has the block of a checkpoint.
 func (h *history) reaches(c *chain.Checkpoint) bool {
@@ -164,7 +195,7 @@ func (p *pass) followChanges(ctx context.Context) error {
 		return fmt.Errorf("%w: a node of the chain has answered", errLater)
 	}
 	if err := errors.Join(problems...); err != nil {
-		log.FromContext(ctx).Info("a node knows a newer validator set and cannot show how it came about", "err", err.Error())
+		p.remark("newer set", "a node knows a newer validator set and cannot show how it came about", "err", err.Error())
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -107,6 +108,7 @@ func Setup(mgr ctrl.Manager, o Options) error {
 			MaxConcurrentReconciles: o.Concurrency,
 			// Tests run several managers in one process, each with its own registry of metrics.
 			SkipNameValidation: new(true),
+			LogConstructor:     func(request *reconcile.Request) logr.Logger { return logFor(mgr.GetLogger(), request) },
 		})
 	for _, kind := range watched() {
 		// By label, not by owner: retained objects have no owner, and the owner of a pod is its

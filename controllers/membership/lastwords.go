@@ -76,8 +76,8 @@ func fromJSON(line string) string {
 	return record.Msg
 }
 
-// printable is a text in one line of at most so many bytes, without characters that a terminal would
-// obey.
+// printable is a text in one line of at most so many bytes, without characters that a terminal
+// would obey.
 func printable(text string, most int) string {
 	text = strings.Map(func(r rune) rune {
 		switch {

@@ -8,8 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// What Kubernetes keeps of a container's log says why it ended, in one short line that a terminal
-// may print.
+// A crash is reported with the line of the container's log that says why it ended. The line is
+// short, and safe for a terminal.
 func TestACrashIsToldWithTheLastLineOfTheLog(t *testing.T) {
 	const trace = "goroutine 1 [running]:\nmain.main()\n\t/src/cmd/diseq/main.go:34 +0x1d\n"
 	for name, tt := range map[string]struct {

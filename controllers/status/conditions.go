@@ -39,6 +39,8 @@ type view struct {
 	// caughtUp are those that count for the quorum; up are those that would if the synchrony wait
 	// let them.
 	caughtUp, up int
+	// found gets each member that violates a policy; nil if nobody wants to know.
+	found func(reason string, s membership.Standing, text string)
 }
 
 // view counts. A steady quorum counts as the threshold, although more validators may be shown as

@@ -38,6 +38,9 @@ type Observation struct {
 type Problem struct {
 	Reason  string
 	Message string
+	// About is the object that it is about, as in "Secret demo-v0"; empty if it is about the
+	// network.
+	About string
 }
 
 // Error makes a Problem an error, so that the function that finds it can return it.

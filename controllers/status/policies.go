@@ -327,6 +327,9 @@ func (v view) members(of string, wrong func(membership.Standing) string) (reason
 	for _, s := range v.standings {
 		if text := wrong(s); text != "" {
 			texts = append(texts, s.Name+" "+text)
+			if v.found != nil {
+				v.found(of, s, s.Name+" "+text)
+			}
 		}
 	}
 	return of, firstFew(texts), len(texts) > 0
