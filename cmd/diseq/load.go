@@ -106,14 +106,16 @@ func (l *load) run(ctx context.Context) (*result, error) {
 		return nil, err
 	}
 	l.begin()
+	// The end of ctx ends submitting; what was submitted is still waited for.
+	submitting, cancel := context.WithTimeout(ctx, l.duration)
+	defer cancel()
+	ctx = context.WithoutCancel(ctx)
 	following, stopFollowing := context.WithCancel(ctx)
 	followed := make(chan error, 1)
 	go func() { followed <- l.clients[0].Lines(following, status.Height+1, l.block) }()
 	defer stopFollowing()
 
 	begun := time.Now()
-	submitting, cancel := context.WithTimeout(ctx, l.duration)
-	defer cancel()
 	var workers sync.WaitGroup
 	total := l.connections * len(l.clients)
 	for i := range total {

@@ -29,6 +29,7 @@ type fakeNode struct {
 	changed  *sync.Cond
 	blocks   [][]chain.ReceiptMessage
 	requests int
+	closing  int // of the requests those that end their connection
 	answer   func(request int) (status int, lose bool)
 	// pending is a message that never becomes final.
 	pending string
@@ -56,6 +57,9 @@ func (n *fakeNode) submit(w http.ResponseWriter, r *http.Request) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.requests++
+	if r.Close {
+		n.closing++
+	}
 	status, lose := n.answer(n.requests)
 	if status == noAnswer {
 		panic(http.ErrAbortHandler)
@@ -143,6 +147,28 @@ func TestBenchCountsWhatBecameFinal(t *testing.T) {
 			}
 			seen[m.ID] = true
 		}
+	}
+}
+
+// Ctrl-C ends submitting, not the report. A connection for each request is a request of the user.
+func TestBenchReportsWhenItIsInterrupted(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	n, url := startFake(t, func(request int) (int, bool) {
+		if request == 5 {
+			interrupt()
+		}
+		return http.StatusAccepted, false
+	})
+	var out, errs bytes.Buffer
+	code := run(ctx, []string{
+		"bench", "-u", url, "--json", "--batch", "1", "--connections", "1", "--rate", "0", "--duration", "1h", "--new-connections",
+	}, strings.NewReader(""), &out, &errs)
+	var r result
+	must(t, json.Unmarshal(out.Bytes(), &r))
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if code != 0 || r.Accepted != n.requests || r.Final != n.requests || r.Refused+r.Failed+r.Lost != 0 || n.closing != n.requests {
+		t.Errorf("exit code %d, %s; %+v after %d requests, %d of which closed", code, &errs, r, n.requests, n.closing)
 	}
 }
 
