@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -22,7 +23,8 @@ import (
 //   - Its Secret is marked Retired. The mark has what becomes of the volume. It is never changed,
 //     whatever a node answers later.
 //   - Its StatefulSet is deleted, if it still is the one that the planner saw. The pod goes, too.
-//   - Its entry leaves the peers file, once the API server says that the StatefulSet is gone.
+//   - Its entry leaves the peers file, once the StatefulSet and the pod are gone: messages that
+//     clients still bring to the node reach the members.
 //   - Its ServiceAccount is deleted, and its volume if the mark says so.
 //
 // A newcomer that no target named leaves the peers file first. That write fails if another operator
@@ -81,6 +83,19 @@ func (p *pass) stop(ctx context.Context, m *member, d membership.Leaver) error {
 		p.event(m.pod, corev1.EventTypeNormal, status.NewcomerStopped, "Stop", "%s is not needed any more and is stopped", m.name)
 	}
 	return nil
+}
+
+// ending says that the pod of a StatefulSet that is gone may still run. The garbage collector
+// deletes the pod in a moment, and the node then has its time to end. A pod on a worker that is
+// dead stays for longer, and is not waited for.
+func (p *pass) ending(pod *corev1.Pod) bool {
+	switch {
+	case pod == nil:
+		return false
+	case pod.DeletionTimestamp != nil:
+		return p.now.Before(pod.DeletionTimestamp.Time)
+	}
+	return metav1.GetControllerOf(pod) != nil
 }
 
 // tidy deletes what is left of members that were stopped: their accounts, and the volumes that are

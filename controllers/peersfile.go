@@ -89,8 +89,8 @@ func (p *pass) stays(m *member) bool {
 		return m.listed
 	case m.inSet:
 		return true
-	case m.spent: // it follows the chain until it is stopped
-		return m.set != nil || m.secret != nil && !m.retired
+	case m.spent: // it follows the chain until it is stopped, and serves clients until its node ends
+		return m.set != nil || p.ending(m.pod) || m.secret != nil && !m.retired
 	}
 	// A newcomer, or one that is to become one: the planner drops whatever it does not need.
 	return m.secret != nil && !m.retired && !m.dropped

@@ -50,10 +50,10 @@ var _ server.Backend = (*backend)(nil)
 // Genesis returns the genesis document.
 func (b *backend) Genesis() *chain.Genesis { return b.genesis }
 
-// Submit accepts all of messages or none. Only a validator takes them: one that leaves does so
-// until it has left.
+// Submit accepts all of messages or none. Only a validator takes them, and for a while one that has
+// left.
 func (b *backend) Submit(ctx context.Context, messages []chain.Message) ([]server.SubmitResult, error) {
-	if b.role() == roleObserver {
+	if b.role() == roleObserver && !b.pool.Leaving() {
 		return nil, poolError(mempool.ErrAuthor)
 	}
 	results, err := b.pool.Submit(ctx, messages)
@@ -85,6 +85,9 @@ func poolError(err error) error {
 		return fmt.Errorf("%w: %s", server.ErrStorageLow, strings.TrimPrefix(err.Error(), mempool.ErrStorageLow.Error()+": "))
 	case errors.Is(err, mempool.ErrAuthor):
 		return fmt.Errorf("%w: this node is an observer; submit to a validator", server.ErrUnavailable)
+	case errors.Is(err, mempool.ErrLeft):
+		return fmt.Errorf("%w: this node has left the validator set, and the messages are not final yet; submit them again, to a validator",
+			server.ErrUnavailable)
 	case errors.Is(err, mempool.ErrClosed):
 		return fmt.Errorf("%w: the node is stopping", server.ErrUnavailable)
 	case errors.Is(err, mempool.ErrEquivocation), errors.Is(err, mempool.ErrHeight), errors.Is(err, mempool.ErrBody):

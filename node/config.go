@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/internal/yamlfile"
@@ -30,6 +31,10 @@ type Config struct {
 	Peers   string `json:"peers"`
 	Listen  Listen `json:"listen"`
 	Limits  Limits `json:"limits"`
+	// Drain is for how long a node that is asked to stop goes on serving clients, not ready: as
+	// long as whatever leads clients to nodes takes to notice. 0 to 10 min; 0 for a node that its
+	// clients know by its address.
+	Drain yamlfile.Duration `json:"drain"`
 	// LogLevel is debug, info, warn or error; LogFormat is text or json.
 	LogLevel  string `json:"logLevel"`
 	LogFormat string `json:"logFormat"`
@@ -70,8 +75,11 @@ func DefaultConfig() Config {
 	}
 }
 
-// maxHistoryHeights is the trie's limit.
-const maxHistoryHeights = 1 << 16
+const (
+	// maxHistoryHeights is the trie's limit.
+	maxHistoryHeights = 1 << 16
+	maxDrain          = 10 * time.Minute
+)
 
 // LoadConfig reads a configuration file. Unknown fields are refused, and the error names the field
 // that is wrong. Paths in the result are absolute. The overrides change what the file says before
@@ -131,6 +139,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Limits.HistoryHeights < chain.MaxStateLag || c.Limits.HistoryHeights > maxHistoryHeights {
 		return fmt.Errorf("limits.historyHeights: %d, allowed are %d to %d", c.Limits.HistoryHeights, chain.MaxStateLag, maxHistoryHeights)
+	}
+	if d := time.Duration(c.Drain); d < 0 || d > maxDrain {
+		return fmt.Errorf("drain: %v, allowed are 0s to %v", d, maxDrain)
 	}
 	if _, ok := server.ParseLogLevel(c.LogLevel); !ok {
 		return fmt.Errorf("logLevel %q: want debug, info, warn or error", c.LogLevel)

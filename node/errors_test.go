@@ -81,6 +81,7 @@ func TestNoErrorOfThePoolIsAnInternalError(t *testing.T) {
 		"ErrShare":        {mempool.ErrShare, http.StatusTooManyRequests, "pool_full"},
 		"ErrStorageLow":   {mempool.ErrStorageLow, http.StatusServiceUnavailable, "storage_low"},
 		"ErrAuthor":       {mempool.ErrAuthor, http.StatusServiceUnavailable, "unavailable"},
+		"ErrLeft":         {mempool.ErrLeft, http.StatusServiceUnavailable, "unavailable"},
 		"ErrClosed":       {mempool.ErrClosed, http.StatusServiceUnavailable, "unavailable"},
 		"ErrEquivocation": {mempool.ErrEquivocation, http.StatusServiceUnavailable, "unavailable"},
 		"ErrHeight":       {mempool.ErrHeight, http.StatusServiceUnavailable, "unavailable"},

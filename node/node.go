@@ -85,14 +85,18 @@ type Machine struct {
 	LogLevel *slog.LevelVar
 }
 
-// Run runs a node until ctx ends; then it returns nil when everything is closed. It returns early
-// with an error if a part of it cannot continue: a database that takes no writes any more, a write
-// that failed for another reason than a full disk, a state that differs from the network's.
+// Run runs a node until ctx ends; then it returns nil when everything is closed. The node is not
+// ready from then on. It serves clients for Config.Drain more, ends their requests, and only then
+// ceases to vote. Run returns early with an error if a part of the node cannot continue: a database
+// that takes no writes any more, a write that failed for another reason than a full disk, a state
+// that differs from the network's.
 func (m Machine) Run(ctx context.Context, cfg Config, version string, logger *slog.Logger) (err error) {
-	ctx, stop := context.WithCancel(ctx)
+	working, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	group, ctx := errgroup.WithContext(ctx)
-	n, err := open(ctx, m, cfg, version, logger)
+	group, working := errgroup.WithContext(working)
+	opened := context.AfterFunc(ctx, stop) // to read the files may take long
+	n, err := open(working, m, cfg, version, logger)
+	opened()
 	if err != nil {
 		return err
 	}
@@ -100,10 +104,12 @@ func (m Machine) Run(ctx context.Context, cfg Config, version string, logger *sl
 		stop()
 		err = errors.Join(err, n.close())
 	}()
-	return n.run(ctx, group)
+	return n.run(ctx, working, stop, group)
 }
 
-func (n *Node) run(ctx context.Context, group *errgroup.Group) error {
+// run runs the rooms in ctx. When asked ends, clients are led away and served to the end, and then
+// stop ends ctx.
+func (n *Node) run(asked, ctx context.Context, stop context.CancelFunc, group *errgroup.Group) error {
 	listeners, err := n.listen(ctx)
 	defer func() {
 		for _, l := range listeners {
@@ -139,7 +145,19 @@ func (n *Node) run(ctx context.Context, group *errgroup.Group) error {
 	}
 	n.commitments.Advance()
 	n.state.Poke()
-	group.Go(func() error { return http.Serve(ctx, listeners[1], listeners[2]) })
+	group.Go(func() error {
+		// The rooms work on until the last request is answered: a client may wait for its message
+		// to become final, and the others for this node's vote.
+		defer stop()
+		serving, end := context.WithCancel(ctx)
+		defer end()
+		defer context.AfterFunc(asked, func() {
+			n.log.Info("stopping: not ready any more", "serves_clients_for", time.Duration(n.cfg.Drain))
+			http.Drain(ctx, time.Duration(n.cfg.Drain))
+			end()
+		})()
+		return http.Serve(serving, listeners[1], listeners[2])
+	})
 	err = group.Wait()
 	n.network.Close() // before its listener closes
 	return err

@@ -1,6 +1,9 @@
 package v1alpha1
 
-import corev1 "k8s.io/api/core/v1"
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
 
 // Service describes how clients reach the network.
 //
@@ -92,4 +95,15 @@ type Service struct {
 	// +kubebuilder:validation:items:Enum=IPv4;IPv6
 	// +kubebuilder:validation:XValidation:rule="self.size() < 2 || self[0] != self[1]",message="must name each family once"
 	IPFamilies []corev1.IPFamily `json:"ipFamilies,omitempty"`
+
+	// Drain is for how long a node that is stopped goes on serving clients. It is not ready
+	// meanwhile, so that the Service, load balancers and proxies lead clients elsewhere: choose a
+	// time in which all of them notice. It is a duration of whole seconds from 0s to 10m, such as
+	// 10s or 1m30s. 10s if left out.
+	// +optional
+	// +kubebuilder:default="10s"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(0|([0-9]+m)?([0-9]+s)?)$') && self.size() > 0 && duration(self) <= duration('10m')",message="must be a duration of whole seconds from 0s to 10m, such as 10s or 1m30s"
+	Drain *metav1.Duration `json:"drain,omitempty"`
 }

@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -30,10 +31,31 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := context.WithCancel(context.Background())
+	go endOnSignals(stop)
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
+}
+
+// echo is how long after a signal another one is taken for the same: timeout(1) sends it to the
+// process and to its group.
+const echo = 200 * time.Millisecond
+
+// endOnSignals calls stop at the first SIGTERM or Ctrl-C, and ends the process at the next one: a
+// node that drains is in nobody's way. That is safe at any moment, as a crash is.
+func endOnSignals(stop func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	<-signals
+	first := time.Now()
+	stop()
+	for range signals {
+		if time.Since(first) > echo {
+			fmt.Fprintln(os.Stderr, "diseq: ended at once by a second signal")
+			os.Exit(exitFailure)
+		}
+	}
 }
 
 // run is main with everything that it uses given to it.

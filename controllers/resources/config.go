@@ -35,6 +35,7 @@ type nodeConfig struct {
 	Peers     string      `json:"peers"`
 	Listen    nodeListen  `json:"listen"`
 	Limits    *nodeLimits `json:"limits,omitempty"`
+	Drain     string      `json:"drain"`
 	LogFormat string      `json:"logFormat"`
 }
 
@@ -54,6 +55,7 @@ func NodeConfig(network *v1alpha1.DiseqNetwork) (string, error) {
 	c := nodeConfig{
 		Genesis: path.Join(genesisDir, GenesisKey), Keys: keysDir, Data: dataDir, Peers: path.Join(peersDir, PeersKey),
 		Listen:    nodeListen{Public: all(PublicPort), Peer: all(PeerPort), Operations: all(OperationsPort)},
+		Drain:     drain(network).String(),
 		LogFormat: "json",
 	}
 	if q := network.Spec.Messages.MaxPoolBytes; q != nil {

@@ -3,10 +3,12 @@ package resources
 import (
 	"slices"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -40,11 +42,14 @@ func TestTemplateHashChangesWithThePodAndWithNothingElse(t *testing.T) {
 		change  func(*v1alpha1.DiseqNetwork, *Operator)
 		changes bool
 	}{
-		"image":              {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Image = "other" }, true},
-		"operator's image":   {func(_ *v1alpha1.DiseqNetwork, o *Operator) { o.NodeImage = "other" }, false},
-		"pool size":          {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Messages.MaxPoolBytes = bytesOf(1 << 30) }, true},
-		"validators":         {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Validators = 7 }, false},
-		"volume size":        {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Storage.Size = bytesOf(1 << 40) }, false},
+		"image":            {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Image = "other" }, true},
+		"operator's image": {func(_ *v1alpha1.DiseqNetwork, o *Operator) { o.NodeImage = "other" }, false},
+		"pool size":        {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Messages.MaxPoolBytes = bytesOf(1 << 30) }, true},
+		"validators":       {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Validators = 7 }, false},
+		"volume size":      {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Storage.Size = bytesOf(1 << 40) }, false},
+		"drain": {func(n *v1alpha1.DiseqNetwork, _ *Operator) {
+			n.Spec.Service.Drain = &metav1.Duration{Duration: time.Minute}
+		}, true},
 		"service":            {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Service.Type = corev1.ServiceTypeNodePort }, false},
 		"egress":             {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.NetworkPolicy.Egress = v1alpha1.UnrestrictedEgress }, false},
 		"monitoring":         {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Monitoring.Enabled = new(bool) }, false},

@@ -3,6 +3,7 @@ package resources
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
@@ -17,9 +18,20 @@ const nonRoot int64 = 65532
 // refuses a key that others could read.
 const keyMode = 0o440
 
-// stopSeconds is how long a node may take to finish its writes. It takes a fraction of a second; a
-// slow disk may need more.
+// stopSeconds is how long a node may take after the drain: 10 s for requests that are still open,
+// and the rest to finish its writes. These take a fraction of a second; a slow disk may need more.
 const stopSeconds = 60
+
+// defaultDrain is spec.service.drain if the spec has none.
+const defaultDrain = 10 * time.Second
+
+// drain is how long a node that is stopped goes on serving clients.
+func drain(network *v1alpha1.DiseqNetwork) time.Duration {
+	if d := network.Spec.Service.Drain; d != nil {
+		return d.Duration
+	}
+	return defaultDrain
+}
 
 // podSpec is a pod of one validator without its container. It keeps to the restricted Pod Security
 // Standard.
@@ -27,7 +39,7 @@ func podSpec(network *v1alpha1.DiseqNetwork, validator string) (*corev1ac.PodSpe
 	t := network.Spec.PodTemplate
 	spec := corev1ac.PodSpec().
 		WithServiceAccountName(validator).WithAutomountServiceAccountToken(false).WithEnableServiceLinks(false).
-		WithTerminationGracePeriodSeconds(stopSeconds).
+		WithTerminationGracePeriodSeconds(stopSeconds + int64(drain(network).Seconds())).
 		WithSecurityContext(podSecurity(t.SecurityContext)).
 		WithVolumes(volumes(network, validator)...)
 	for _, s := range network.Spec.ImagePullSecrets {

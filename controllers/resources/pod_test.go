@@ -306,6 +306,28 @@ func TestAPodIsNotKilledWhileItStartsOrCatchesUp(t *testing.T) {
 	}
 }
 
+// The kubelet waits for the drain, for requests that are open then, and for the last writes.
+//
+// Promise 78.
+func TestAPodHasTheTimeToDrain(t *testing.T) {
+	for name, tt := range map[string]struct {
+		drain *metav1.Duration
+		text  string
+		grace int64
+	}{
+		"by default": {nil, "drain: 10s\n", 70}, "none": {new(metav1.Duration), "drain: 0s\n", 60},
+		"long": {&metav1.Duration{Duration: 90 * time.Second}, "drain: 1m30s\n", 150},
+	} {
+		network := newNetwork("demo")
+		network.Spec.Service.Drain = tt.drain
+		text, err := NodeConfig(network)
+		grace := statefulSet(t, network).Spec.Template.Spec.TerminationGracePeriodSeconds
+		if err != nil || !strings.Contains(text, tt.text) || *grace != tt.grace {
+			t.Errorf("%s: %d s to stop, node.yaml\n%s%v", name, *grace, text, err)
+		}
+	}
+}
+
 func TestUserLabelsAreNotChanged(t *testing.T) {
 	network := variants()["full"]
 	before := maps.Clone(network.Spec.PodTemplate.Labels)

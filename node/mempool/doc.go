@@ -26,8 +26,9 @@
 //
 // The authors are the validators, who come and go ([Pool.SetMembers]). Peers that left hold nothing
 // any more as far as acknowledgements count. The batches of authors that left stay valid and are
-// ordered by those that are there. A node that left accepts nothing and keeps its batches until
-// they are final ([Stats.Held]).
+// ordered by those that are there. A node that left keeps its batches until they are final
+// ([Stats.Held]). For a minute it still accepts messages of clients that do not know yet, and
+// answers once they are final.
 //
 // The package deliberately has no transport, no database and no rules of voting: its user provides
 // [Storage], [Index] and [Replicator]. It promises an order for messages submitted one after the

@@ -34,6 +34,9 @@ var (
 	// as this node has come, and not one of the peers that left it. The peer may try again later.
 	// It also says that this node is not in the set and accepts no messages.
 	ErrAuthor = errors.New("mempool: unknown author")
+	// ErrLeft says that this node left the set, and that the messages did not become final in time.
+	// They may still become final.
+	ErrLeft = errors.New("mempool: this node left the validator set, and the messages did not become final in time")
 	// ErrEquivocation says that the pool holds two other batches of the same author and number.
 	ErrEquivocation = errors.New("mempool: too many batches of one number")
 	// ErrHeight says that a call is about another height than the one after the pool's last

@@ -3,6 +3,7 @@ package mempool
 import (
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/diseq/diseq/node/chain"
 )
@@ -20,8 +21,10 @@ type members struct {
 	// seat has a place in entry.holders for each member, free are the places that nobody has.
 	seat map[chain.PublicKey]int
 	free []int
-	// member says that this node is one.
+	// member says that this node is one. leftAt is when it ceased to be one; zero if it did so
+	// before the pool was opened, or never was one.
 	member          bool
+	leftAt          time.Time
 	size, threshold int
 	// peers are in the peers file, leavers those of them that were members and are none any more.
 	peers   []chain.PublicKey
@@ -39,8 +42,19 @@ type members struct {
 // limits are those of this node's submissions.
 type limits struct {
 	member        bool
+	leftAt        time.Time
 	shareBytes    int64
 	shareMessages int
+}
+
+// leaverAccepts is for how long a node that left the set goes on accepting messages: clients come
+// to it until whatever leads them there has noticed that it is not ready any more.
+const leaverAccepts = time.Minute
+
+// accepts reports whether this node accepts messages: it is a member, or ceased to be one a moment
+// ago.
+func (l *limits) accepts() bool {
+	return l.member || !l.leftAt.IsZero() && time.Since(l.leftAt) < leaverAccepts
 }
 
 // init names the nodes that were in a set, and are not in the first that SetMembers is called with.
@@ -113,7 +127,11 @@ func (p *Pool) SetMembers(set *chain.ValidatorSet) {
 			p.acknowledge(e)
 		}
 	}
-	if was && !p.member {
+	switch {
+	case p.member:
+		p.leftAt = time.Time{}
+	case was:
+		p.leftAt = time.Now()
 		p.hold()
 	}
 	p.divide()
@@ -150,7 +168,7 @@ func (p *Pool) divide() {
 	authors := len(p.seat) + len(p.leavers)
 	p.shareBytes = max(p.cfg.MaxPoolBytes/int64(authors), int64(p.cfg.MaxMessageBytes)+minShareRoom)
 	p.shareMessages = max(p.cfg.MaxPoolMessages/authors, 1)
-	p.limits.Store(&limits{p.member, p.shareBytes, p.shareMessages})
+	p.limits.Store(&limits{p.member, p.leftAt, p.shareBytes, p.shareMessages})
 	p.capacity = max(p.cfg.MaxPoolBytes, p.shareBytes*int64(authors))
 	for key := range p.seat {
 		p.queue(key)

@@ -179,9 +179,8 @@ func TestBatchesOfAuthorsThatLeftStayValid(t *testing.T) {
 	}
 }
 
-// A node that left takes no submissions. Its pool keeps the batches of all authors that it held.
-// Held says how many of their messages are not final, also after a restart, and later batches do
-// not count.
+// The pool of a node that left keeps the batches of all authors that it held. Held says how many of
+// their messages are not final, also after a restart, and later batches do not count.
 //
 // Promise 73.
 func TestANodeThatLeftHoldsItsMessagesUntilTheyAreFinal(t *testing.T) {
@@ -195,8 +194,6 @@ func TestANodeThatLeftHoldsItsMessagesUntilTheyAreFinal(t *testing.T) {
 	next := setOf(1, 2, 3)
 	n.SetMembers(next)
 	n.receive(t, 2, 1, 1, message("later"))
-	_, err := n.Submit(t.Context(), []chain.Message{message("refused")})
-	wantError(t, err, ErrAuthor)
 	wantError(t, n.Accepting(), ErrAuthor)
 	if s := n.Stats(); !s.Left || s.Held != 2 || s.Messages != 3 {
 		t.Fatalf("%+v, want 2 held of 3 messages", s)
@@ -217,6 +214,107 @@ func TestANodeThatLeftHoldsItsMessagesUntilTheyAreFinal(t *testing.T) {
 	if s := n.Stats(); !s.Left || s.Held != 0 {
 		t.Fatalf("%+v, want nothing held", s)
 	}
+}
+
+// Clients come to a node that left until they notice. For a minute it takes their messages, and
+// answers once these are final: whatever acknowledges them may leave next. Messages that are not
+// final in time are answered with an error. A restart ends this, and so does the minute.
+//
+// Promise 73.
+func TestANodeThatLeftAnswersWhenMessagesAreFinal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		storage, index := &memoryStorage{}, &memoryIndex{ids: map[chain.Hash]standing{}}
+		n := openNode(t, 0, 4, storage, index)
+		next := setOf(1, 2, 3)
+		n.SetMembers(next)
+		type answer struct {
+			results []Result
+			err     error
+		}
+		answers := make(chan answer, 1)
+		submit := func(text string) {
+			go func() {
+				results, err := n.Submit(t.Context(), []chain.Message{message("%s", text)})
+				answers <- answer{results, err}
+			}()
+			synctest.Wait()
+		}
+		submit("a")
+		if len(n.pushedBatches()) != 1 {
+			t.Fatalf("%d batches are pushed, want 1", len(n.pushedBatches()))
+		}
+		for i := 1; i < 4; i++ {
+			n.Acknowledge(author(i), storage.batches[0].Hash)
+		}
+		synctest.Wait()
+		if s := n.Stats(); len(answers) != 0 || s.Held != 0 || !n.Leaving() {
+			t.Fatalf("%d answers, and all members only acknowledged; %+v", len(answers), s)
+		}
+		n.commit(t, n.selected(t))
+		got := <-answers
+		if got.err != nil || got.results[0] != (Result{message("a").ID(), Final, 1, 0}) {
+			t.Fatalf("%+v", got)
+		}
+		submit("a") // once more
+		if got = <-answers; got.err != nil || got.results[0].State != Final {
+			t.Fatalf("%+v", got)
+		}
+		begun := time.Now()
+		submit("never final")
+		if got = <-answers; !errors.Is(got.err, ErrLeft) || time.Since(begun) != leaverWait {
+			t.Fatalf("%+v after %v", got, time.Since(begun))
+		}
+		sleep(leaverAccepts)
+		submit("too late")
+		if got = <-answers; !errors.Is(got.err, ErrAuthor) || n.Leaving() {
+			t.Fatalf("%+v after a minute", got)
+		}
+		n.Close()
+
+		n = openNode(t, 0, 3, storage, index, func(c *Config) { c.Set, c.Former, c.Height = next, keys(0), 1 })
+		submit("after a restart")
+		if got = <-answers; !errors.Is(got.err, ErrAuthor) || n.Leaving() {
+			t.Fatalf("%+v after a restart", got)
+		}
+	})
+}
+
+// A message that comes after its node left may gather in a batch that was begun before: it is held
+// like the others of the batch.
+//
+// Promise 73.
+func TestAMessageInABatchBegunBeforeItsNodeLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, 0, 4)
+		gate := make(chan struct{})
+		n.storage.set(func([]chain.StoredBatch) error { <-gate; return nil })
+		errs := make(chan error, 3)
+		submit := func(text string) {
+			go func() {
+				_, err := n.Submit(t.Context(), []chain.Message{message("%s", text)})
+				errs <- err
+			}()
+			synctest.Wait()
+		}
+		submit("being written")
+		submit("gathers")
+		n.SetMembers(setOf(1, 2, 3))
+		submit("after it left")
+		if held := n.Stats().Held; held != 3 {
+			t.Fatalf("%d messages held, want 3", held)
+		}
+		close(gate)
+		synctest.Wait()
+		n.commit(t, n.selected(t))
+		for range 3 {
+			if err := <-errs; err != nil {
+				t.Fatal(err)
+			}
+		}
+		if s := n.Stats(); s.Held != 0 || s.Messages != 0 {
+			t.Fatalf("%+v, want nothing held", s)
+		}
+	})
 }
 
 // A submission that waits for acknowledgements while its node leaves needs one holder more: the

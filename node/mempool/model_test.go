@@ -1,6 +1,7 @@
 package mempool
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -69,8 +70,7 @@ func (n *network) member(label string) int {
 func (n *network) submit(*rapid.T) {
 	i := n.node("to")
 	if !n.memberAt(i, n.nodes[i].height) {
-		_, err := n.nodes[i].Submit(n.t.Context(), []chain.Message{message("refused")})
-		wantError(n.t, err, ErrAuthor)
+		n.submitToNoMember(i)
 		return
 	}
 	var messages []chain.Message
@@ -92,6 +92,34 @@ func (n *network) submit(*rapid.T) {
 		case r.State != Final && final && uint64(height) <= n.nodes[i].height:
 			n.t.Fatalf("%q is final at %d and was taken for new at %d", text, height, n.nodes[i].height)
 		}
+	}
+}
+
+// submitToNoMember is accepted by a node that has just left, and answered without an error only if
+// it is final.
+func (n *network) submitToNoMember(i int) {
+	m := message("common %d", rapid.IntRange(0, 12).Draw(n.t, "text"))
+	leaving := n.nodes[i].Leaving()
+	var results []Result
+	var err error
+	// No time passes: leaders would pass over what was not delivered yet.
+	ctx, giveUp := context.WithCancel(n.t.Context())
+	defer giveUp()
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		results, err = n.nodes[i].Submit(ctx, []chain.Message{m})
+	}()
+	synctest.Wait()
+	giveUp()
+	<-answered
+	switch {
+	case !leaving:
+		wantError(n.t, err, ErrAuthor)
+	case err != nil:
+		wantError(n.t, err, context.Canceled)
+	case results[0].State != Final || n.final[string(m.Data)] != int(results[0].Height):
+		n.t.Fatalf("%q is accepted as %+v, it is final at %d", m.Data, results[0], n.final[string(m.Data)])
 	}
 }
 

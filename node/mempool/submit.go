@@ -22,9 +22,12 @@ const (
 // answer in time (see Config.AckWait). The pool keeps the messages: their data must not be changed
 // any more.
 //
+// A node that left the set a moment ago still accepts messages, and returns only once they are
+// final: its disk may be deleted, and members that acknowledge may be about to leave, too.
+//
 // Errors: [ErrEmpty], [EmptyError], [TooLargeError], [ErrTooMany], [FullError], [ErrStorageLow],
-// [ErrAuthor], [ErrClosed], those of Storage and Index. When ctx ends first its error is returned,
-// and the messages may or may not have been accepted.
+// [ErrAuthor], [ErrLeft], [ErrClosed], those of Storage and Index. When ctx ends first its error is
+// returned. After that and after [ErrLeft], the messages may or may not have been accepted.
 func (p *Pool) Submit(ctx context.Context, messages []chain.Message) ([]Result, error) {
 	err := p.validate(messages)
 	if err != nil {
@@ -35,7 +38,7 @@ func (p *Pool) Submit(ctx context.Context, messages []chain.Message) ([]Result, 
 	for i, m := range messages {
 		ids[i] = m.ID()
 	}
-	results, awaited, err := p.accept(messages, ids)
+	results, awaited, member, err := p.accept(messages, ids)
 	if err != nil {
 		p.metrics.reject(err)
 		return nil, err
@@ -51,13 +54,34 @@ func (p *Pool) Submit(ctx context.Context, messages []chain.Message) ([]Result, 
 			return nil, ctx.Err()
 		}
 	}
+	if !member {
+		return p.awaitFinal(ctx, ids)
+	}
 	return results, p.awaitPeers(ctx, awaited)
+}
+
+// leaverWait bounds the wait of a node that left until messages are final.
+const leaverWait = 10 * time.Second
+
+// awaitFinal returns once all messages are final.
+func (p *Pool) awaitFinal(ctx context.Context, ids []chain.Hash) ([]Result, error) {
+	waiting, cancel := context.WithTimeout(ctx, leaverWait)
+	defer cancel()
+	results, err := p.Wait(waiting, ids)
+	if err != nil && waiting.Err() != nil && ctx.Err() == nil {
+		err = ErrLeft
+		p.metrics.reject(err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return results, nil
 }
 
 // validate checks messages as far as the limits go, without looking at the pool.
 func (p *Pool) validate(messages []chain.Message) error {
 	now := p.limits.Load()
-	if !now.member {
+	if !now.accepts() {
 		return errObserver
 	}
 	if len(messages) == 0 {
@@ -83,8 +107,14 @@ func (p *Pool) validate(messages []chain.Message) error {
 	return p.space.check()
 }
 
-// Accepting returns nil if this node accepts messages while there is room in the pool, else why it
-// does not: [ErrAuthor] on an observer, [ErrStorageLow].
+// Leaving reports whether this node left the set a moment ago and still accepts messages.
+func (p *Pool) Leaving() bool {
+	now := p.limits.Load()
+	return !now.member && now.accepts()
+}
+
+// Accepting returns nil if clients should submit to this node while there is room in the pool, else
+// why they should not: [ErrAuthor] on an observer, [ErrStorageLow].
 func (p *Pool) Accepting() error {
 	if !p.limits.Load().member {
 		return ErrAuthor
@@ -93,27 +123,26 @@ func (p *Pool) Accepting() error {
 }
 
 // accept puts the new ones of messages into the batches being formed. It returns the batches that
-// have to be durable before the submission may be answered.
-func (p *Pool) accept(messages []chain.Message, ids []chain.Hash) ([]Result, []*entry, error) {
+// have to be durable before the submission may be answered, and whether this node is a member.
+func (p *Pool) accept(messages []chain.Message, ids []chain.Hash) (results []Result, awaited []*entry, member bool, err error) {
 	p.finality.RLock()
 	defer p.finality.RUnlock()
 	known, err := p.lookup(ids)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, false, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return nil, nil, ErrClosed
+		return nil, nil, false, ErrClosed
 	}
-	if !p.member { // it has left since validate
-		return nil, nil, errObserver
+	if !p.limits.Load().accepts() { // it has left since validate
+		return nil, nil, false, errObserver
 	}
 	if !p.fits(messages, ids, known) {
-		return nil, nil, &FullError{RetryAfter: p.retryAfter()}
+		return nil, nil, false, &FullError{RetryAfter: p.retryAfter()}
 	}
-	results := make([]Result, len(messages))
-	var awaited []*entry
+	results = make([]Result, len(messages))
 	accepted := 0
 	for i, id := range ids {
 		if s, ok := p.final(id, i, known); ok {
@@ -139,7 +168,7 @@ func (p *Pool) accept(messages []chain.Message, ids []chain.Hash) ([]Result, []*
 		default:
 		}
 	}
-	return results, awaited, nil
+	return results, awaited, p.member, nil
 }
 
 // fits reports whether this node's share has room for the new ones of messages.
@@ -236,6 +265,9 @@ func (p *Pool) form(m chain.Message, id chain.Hash, expected int) *entry {
 	e.liveBytes += size
 	e.live++
 	p.live++
+	if e.held {
+		p.held++
+	}
 	p.charge(p.own, 1, int64(size), 0)
 	return e
 }

@@ -7,7 +7,8 @@
 // gap; a slow reader is slowed down, never skipped. A stream that breaks off ends with its error.
 // The input of a client is bounded before it is read: header sizes and times, bodies, batches,
 // query values, waiting times, connections and streams. A body that stalls ends its request. A
-// header that changes the meaning of a body is understood or refused.
+// header that changes the meaning of a body is understood or refused. While a node drains, it is
+// not ready, and nobody is refused ([Server.Drain]).
 //
 // The routes and their answers are described by openapi.yaml, which is embedded, served at
 // /openapi.yaml and compared with the handlers by a test.

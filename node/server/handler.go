@@ -24,6 +24,10 @@ func (s *Server) handler(routes []route) http.Handler {
 			// request, and a client that stalls there would hold the connection for ever.
 			rw.readDeadline(start.Add(s.limits.BodyTimeout))
 		}
+		if s.leaves() {
+			// The client opens another connection for its next request, and finds another node.
+			rw.Header().Set("Connection", "close")
+		}
 		mux.ServeHTTP(rw, r)
 		s.metrics.request(routeLabel(r.Pattern), rw.status, time.Since(start))
 	})

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"time"
 
 	"golang.org/x/net/netutil"
 )
@@ -14,8 +15,22 @@ import (
 // maxHeaderBytes bounds a request's line and header; net/http adds 4 KiB to it.
 const maxHeaderBytes = 16 << 10
 
+// Drain says that the node is not ready, and sends clients elsewhere while the server goes on
+// answering them: each answer closes its connection. It returns after d, or when ctx ends. Nobody
+// is refused who connects until then. Streams go on: a reader that connects again too early would
+// come back here.
+func (s *Server) Drain(ctx context.Context, d time.Duration) {
+	s.draining.Store(true)
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
 // Serve answers on both listeners (operations may be nil) until ctx ends or one of them fails, then
-// stops accepting, ends streams and waits, lets open requests finish for at most Limits.Drain, and
+// stops accepting, ends streams and waits, lets open requests finish for at most Limits.Finish, and
 // closes the listeners. It returns nil if ctx ended it. It can be called once.
 func (s *Server) Serve(ctx context.Context, public, operations net.Listener) error {
 	servers := []*http.Server{s.httpServer(s.public)}
@@ -37,7 +52,7 @@ func (s *Server) Serve(ctx context.Context, public, operations net.Listener) err
 		left--
 	}
 	close(s.stopping)
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.limits.Drain)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.limits.Finish)
 	defer cancel()
 	for _, srv := range servers {
 		if err := srv.Shutdown(drain); err != nil {

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/pprof"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,9 +47,9 @@ type Limits struct {
 	WriteTimeout time.Duration
 	// Heartbeat is the time between two comments on a silent event stream (default 15 s).
 	Heartbeat time.Duration
-	// Drain is how long open requests may take once the server stops (default 10 s). Streams end at
-	// once.
-	Drain time.Duration
+	// Finish is how long open requests may take once the server stops (default 10 s). Streams end
+	// at once.
+	Finish time.Duration
 }
 
 func (l Limits) withDefaults() Limits {
@@ -65,7 +66,7 @@ func (l Limits) withDefaults() Limits {
 		fallback time.Duration
 	}{
 		{&l.HeaderTimeout, 10 * time.Second}, {&l.BodyTimeout, time.Minute}, {&l.IdleTimeout, 2 * time.Minute},
-		{&l.WriteTimeout, 30 * time.Second}, {&l.Heartbeat, 15 * time.Second}, {&l.Drain, 10 * time.Second},
+		{&l.WriteTimeout, 30 * time.Second}, {&l.Heartbeat, 15 * time.Second}, {&l.Finish, 10 * time.Second},
 	} {
 		if *f.value <= 0 {
 			*f.value = f.fallback
@@ -85,6 +86,8 @@ type Server struct {
 	blocks *blockCache
 	// streams and large are semaphores of Limits.Streams and Limits.LargeBodies.
 	streams, large chan struct{}
+	// draining is set from Drain on: the server goes on answering, and sends clients away.
+	draining atomic.Bool
 	// stopping is closed when the server begins to stop: streams and waiting requests end then.
 	stopping chan struct{}
 

@@ -21,8 +21,14 @@ func (s *Server) openAPI(w http.ResponseWriter, _ *http.Request) error {
 	return nil
 }
 
+// stoppingReason is why a node that stops is not ready.
+const stoppingReason = "stopping"
+
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) error {
 	status := s.backend.Status()
+	if s.leaves() {
+		status.Ready, status.Reason = false, stoppingReason
+	}
 	if status.Peers == nil {
 		status.Peers = []PeerStatus{}
 	}
@@ -91,8 +97,8 @@ func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) error {
 }
 
 func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) error {
-	if s.isStopping() {
-		writeText(w, http.StatusServiceUnavailable, "stopping")
+	if s.leaves() {
+		writeText(w, http.StatusServiceUnavailable, stoppingReason)
 		return nil
 	}
 	if err := s.backend.Ready(); err != nil {

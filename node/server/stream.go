@@ -81,6 +81,9 @@ func (s *Server) copyBlocks(r *http.Request, out *streamWriter, next uint64, wit
 	}
 }
 
+// leaves reports whether the node is about to stop: Drain was called, or the server stops.
+func (s *Server) leaves() bool { return s.draining.Load() || s.isStopping() }
+
 func (s *Server) isStopping() bool {
 	select {
 	case <-s.stopping:

@@ -468,7 +468,7 @@ func TestAPageWithABlockThatCannotBeReadIsAnError(t *testing.T) {
 
 func TestStoppingEndsStreamsAndWaits(t *testing.T) {
 	f := newFake(t)
-	url, stop := listen(t, New(Options{Backend: f, Limits: Limits{Drain: time.Minute}}))
+	url, stop := listen(t, New(Options{Backend: f, Limits: Limits{Finish: time.Minute}}))
 	stream := open(t, url+"/v1/stream", nil)
 	type result struct {
 		status int

@@ -135,6 +135,11 @@ func TestEveryRuleOfANewNetworkIsHeldWithAMessageThatHelps(t *testing.T) {
 		{"a value without a policy", "threshold: {value: 3}", "spec.threshold.value: Forbidden: a value needs policy Fixed: set policy: Fixed"},
 		{"a value with another policy", "threshold: {policy: TwoThirds, value: 3}", "spec.threshold.value: Forbidden"},
 
+		{"no drain", "service: {drain: 0s}", ""},
+		{"the longest drain", "service: {drain: 10m}", ""},
+		{"a drain of more than ten minutes", "service: {drain: 10m1s}", "spec.service.drain ... 0s to 10m"},
+		{"a drain without a unit", "service: {drain: '10'}", "spec.service.drain ... 0s to 10m"},
+		{"a drain of half a second", "service: {drain: 500ms}", "spec.service.drain ... 0s to 10m"},
 		{"no interval", "consensus: {minBlockInterval: 0s}", ""},
 		{"no interval, without a unit", `consensus: {minBlockInterval: "0"}`, ""},
 		{"the longest interval", "consensus: {minBlockInterval: 60s}", ""},

@@ -222,7 +222,7 @@ func TestOneHandsOverToFourOthersAndFourToOne(t *testing.T) {
 
 // An idle network of four grows to five without a restart. The newcomer's vote counts: with one of
 // the old ones dead, it takes all others. Then the dead one leaves, and another one that goes on as
-// an observer.
+// an observer. Clients that come to it for another minute are told once their messages are final.
 //
 // Promise 69.
 // Promise 70.
@@ -256,8 +256,14 @@ func TestAnIdleNetworkGrowsAndShrinks(t *testing.T) {
 		w.inForce(2, "validator", old[2], old[3], o)
 		w.inForce(2, "observer", old[1])
 		say(o, "of three")
-		if _, err := old[1].client.Submit(w.ctx, []byte("to one that has left")); err == nil {
-			w.Error("a node that has left takes messages")
+		results, err := old[1].client.Submit(w.ctx, []byte("to one that has just left"))
+		w.must(err)
+		if results[0].Status != "final" {
+			w.Errorf("it answers %q", results[0].Status)
+		}
+		time.Sleep(time.Minute)
+		if _, err := old[1].client.Submit(w.ctx, []byte("to one that left a minute ago")); err == nil {
+			w.Error("a node that left a minute ago takes messages")
 		}
 	})
 }

@@ -3,6 +3,7 @@ package processes
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -82,8 +83,14 @@ func events(ctx context.Context, node *system.Node, last string, each func(id st
 			return nil
 		}
 	}
-	return fmt.Errorf("the stream ended: %w", lines.Err())
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("the stream broke off: %w", err)
+	}
+	return errEnded
 }
+
+// errEnded says that a node ended a stream in order.
+var errEnded = errors.New("the stream ended")
 
 // Promise 45.
 func TestStreamResumesAcrossARestartWithoutGapOrRepeat(t *testing.T) {

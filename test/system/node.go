@@ -92,6 +92,13 @@ func (n *Node) Thaw() {
 	n.network.must(n.process.signal(unix.SIGCONT))
 }
 
+// AskToStop sends SIGTERM to a node that this test started itself, and does not wait; see Ended. It
+// does nothing to one that has ended.
+func (n *Node) AskToStop() {
+	n.network.tb.Helper()
+	n.network.must(n.process.signal(unix.SIGTERM))
+}
+
 // Terminate ends a node that this test started itself as an orderly stop does.
 func (n *Node) Terminate() {
 	tb := n.network.tb

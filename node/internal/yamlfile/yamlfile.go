@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	goyaml "go.yaml.in/yaml/v3"
@@ -131,3 +132,23 @@ func (b Bytes) MarshalJSON() ([]byte, error) {
 	}
 	return json.Marshal(int64(b))
 }
+
+// Duration is a time: in YAML a string such as 10s or 1m30s.
+type Duration time.Duration
+
+// UnmarshalJSON reads a string as time.ParseDuration does.
+func (d *Duration) UnmarshalJSON(in []byte) error {
+	var text string
+	if err := json.Unmarshal(in, &text); err != nil {
+		return fmt.Errorf("%s is not a time: want one such as 10s or 1m30s", in)
+	}
+	parsed, err := time.ParseDuration(text)
+	if err != nil {
+		return fmt.Errorf("%q is not a time: want one such as 10s or 1m30s", text)
+	}
+	*d = Duration(parsed)
+	return nil
+}
+
+// MarshalJSON writes the string.
+func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).String()) }

@@ -931,6 +931,10 @@ var schemaYAML = typed.YAMLObject(`types:
         map:
           elementType:
             scalar: string
+    - name: drain
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+      default: 10s
     - name: externalTrafficPolicy
       type:
         namedType: io.k8s.api.core.v1.ServiceExternalTrafficPolicy

@@ -4,6 +4,7 @@ package v1alpha1
 
 import (
 	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // ServiceApplyConfiguration represents a declarative configuration of the Service type for use
@@ -46,6 +47,11 @@ type ServiceApplyConfiguration struct {
 	// IPFamilies are IPv4 and IPv6, the first one first. The first family cannot change while the
 	// Service exists. The API server chooses them if left out.
 	IPFamilies []v1.IPFamily `json:"ipFamilies,omitempty"`
+	// Drain is for how long a node that is stopped goes on serving clients. It is not ready
+	// meanwhile, so that the Service, load balancers and proxies lead clients elsewhere: choose a
+	// time in which all of them notice. It is a duration of whole seconds from 0s to 10m, such as
+	// 10s or 1m30s. 10s if left out.
+	Drain *metav1.Duration `json:"drain,omitempty"`
 }
 
 // ServiceApplyConfiguration constructs a declarative configuration of the Service type for use with
@@ -155,5 +161,13 @@ func (b *ServiceApplyConfiguration) WithIPFamilies(values ...v1.IPFamily) *Servi
 	for i := range values {
 		b.IPFamilies = append(b.IPFamilies, values[i])
 	}
+	return b
+}
+
+// WithDrain sets the Drain field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Drain field is set to the value of the last call.
+func (b *ServiceApplyConfiguration) WithDrain(value metav1.Duration) *ServiceApplyConfiguration {
+	b.Drain = &value
 	return b
 }
