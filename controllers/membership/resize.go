@@ -10,8 +10,7 @@ import (
 // Resize is a change of the size of a volume, or of the resources of a pod in place, that is not
 // complete.
 type Resize struct {
-	// Text says how far it is, as the end of a sentence that begins with the validator's name. Empty
-	// if there is none.
+	// Text says how far it is, after the validator's name and a colon. Empty if there is none.
 	Text string
 	// Failed says that it will not complete by itself.
 	Failed bool

@@ -20,30 +20,31 @@ import (
 
 // valueSets turn every switch of the chart at least once.
 var valueSets = map[string]string{
-	"defaults":      `{}`,
-	"namespaced":    `{watchNamespaces: [team-a, team-b]}`,
-	"confined":      confined,
-	"no rbac":       `{rbac: {create: false, userRoles: false}}`,
-	"crds removed":  `{crds: {keep: false}}`,
-	"no crds":       `{crds: {install: false}}`,
-	"own account":   `{serviceAccount: {create: false, name: mine}}`,
-	"named account": `{serviceAccount: {name: mine, annotations: {example.com/role: "1"}}}`,
-	"digests":       `{image: {digest: "` + digest + `"}, nodeImage: {digest: "` + digest + `"}}`,
-	"registry":      `{image: {repository: "localhost:5000/a/diseq-operator", tag: v1.2.3, pullPolicy: Always}, imagePullSecrets: [{name: registry}]}`,
-	"monitored":     `{metrics: {serviceMonitor: {enabled: true, interval: 1m, labels: {prometheus: main}}}}`,
-	"no metrics":    `{metrics: {enabled: false, serviceMonitor: {enabled: true}}, networkPolicy: {enabled: true}}`,
-	"policy":        `{networkPolicy: {enabled: true}}`,
-	"narrow policy": narrowPolicy,
-	"one":           `{replicas: 1}`,
-	"no budget":     `{podDisruptionBudget: {enabled: false}}`,
-	"long name":     `{fullnameOverride: ` + strings.Repeat("a", 40) + `}`,
-	"as a subchart": `{global: {region: here}}`,
-	"unlimited":     `{resources: {}}`,
-	"where it runs": whereItRuns,
-	"own labels":    `{commonLabels: {team: a}, commonAnnotations: {note: b}, podLabels: {pod: c}, podAnnotations: {pod-note: "d: e"}}`,
-	"rival labels":  `{commonLabels: {app.kubernetes.io/name: other}, podLabels: {app.kubernetes.io/instance: other}}`,
-	"text, debug":   `{log: {level: debug, format: text}}`,
-	"certificate":   certificate,
+	"defaults":       `{}`,
+	"namespaced":     `{watchNamespaces: [team-a, team-b]}`,
+	"confined":       confined,
+	"no rbac":        `{rbac: {create: false, userRoles: false}}`,
+	"crds removed":   `{crds: {keep: false}}`,
+	"no crds":        `{crds: {install: false}}`,
+	"own account":    `{serviceAccount: {create: false, name: mine}}`,
+	"named account":  `{serviceAccount: {name: mine, annotations: {example.com/role: "1"}}}`,
+	"digests":        `{image: {digest: "` + digest + `"}, nodeImage: {digest: "` + digest + `"}}`,
+	"registry":       `{image: {repository: "localhost:5000/a/diseq-operator", tag: v1.2.3, pullPolicy: Always}, imagePullSecrets: [{name: registry}]}`,
+	"monitored":      `{metrics: {serviceMonitor: {enabled: true, interval: 1m, labels: {prometheus: main}}}}`,
+	"no metrics":     `{metrics: {enabled: false, serviceMonitor: {enabled: true}}, networkPolicy: {enabled: true}}`,
+	"policy":         `{networkPolicy: {enabled: true}}`,
+	"narrow policy":  narrowPolicy,
+	"one":            `{replicas: 1}`,
+	"no budget":      `{podDisruptionBudget: {enabled: false}}`,
+	"long name":      `{fullnameOverride: ` + strings.Repeat("a", 40) + `}`,
+	"as a subchart":  `{global: {region: here}}`,
+	"unlimited":      `{resources: {}}`,
+	"where it runs":  whereItRuns,
+	"own labels":     `{commonLabels: {team: a}, commonAnnotations: {note: b}, podLabels: {pod: c}, podAnnotations: {pod-note: "d: e"}}`,
+	"rival labels":   `{commonLabels: {app.kubernetes.io/name: other}, podLabels: {app.kubernetes.io/instance: other}}`,
+	"text, debug":    `{log: {level: debug, format: text}}`,
+	"certificate":    certificate,
+	"platform's ids": `{ids: Platform}`,
 }
 
 const (
@@ -143,6 +144,18 @@ func TestOperatorsPodIsRestricted(t *testing.T) {
 
 // TestSelectorsMeetTheOperatorsPod holds everything that selects the operator's pods to selecting
 // them, also when labels are added that the chart has itself.
+// A platform that assigns ids refuses others.
+func TestTheOperatorsPodHasNoIdsIfThePlatformAssignsThem(t *testing.T) {
+	t.Parallel()
+	for values, ids := range map[string]bool{`{}`: true, `{ids: Fixed}`: true, `{ids: Platform}`: false} {
+		pod := only[*appsv1.Deployment](t, render(t, values)).Spec.Template.Spec
+		of, container := pod.SecurityContext, pod.Containers[0].SecurityContext
+		if (of.RunAsUser != nil) != ids || (of.RunAsGroup != nil) != ids || (of.FSGroup != nil) != ids || container.RunAsUser != nil {
+			t.Errorf("%s: %+v, %+v", values, of, container)
+		}
+	}
+}
+
 func TestSelectorsMeetTheOperatorsPod(t *testing.T) {
 	t.Parallel()
 	for _, values := range []string{

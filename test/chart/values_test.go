@@ -41,6 +41,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		`{crds: {install: "yes"}}`:                       {"/crds/install", "boolean"},
 		`{serviceAccount: {create: false}}`:              {"/serviceAccount/name", "minLength"},
 		`{podDisruptionBudget: {enabled: 1}}`:            {"/podDisruptionBudget/enabled", "boolean"},
+		`{ids: Mine}`:                                    {"/ids", "Platform"},
 		`{tolerationSeconds: -1}`:                        {"/tolerationSeconds", "minimum"},
 		`{networkPolicy: {apiServerPorts: []}}`:          {"/networkPolicy/apiServerPorts", "minItems"},
 		`{networkPolicy: {metricsFrom: []}}`:             {"/networkPolicy/metricsFrom", "minItems"},

@@ -146,13 +146,13 @@ func (c *Cluster) logs(ctx context.Context, namespace string) map[string]string 
 	return out
 }
 
-// log returns what a pod's container printed in this run, or in the one before.
+// log returns what a pod's first container printed in this run, or in the one before.
 func (c *Cluster) log(ctx context.Context, pod *corev1.Pod, before bool) string {
 	set, err := kubernetes.NewForConfig(c.Config)
 	if err != nil {
 		return err.Error()
 	}
-	text, err := set.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{Previous: before}).DoRaw(ctx)
+	text, err := set.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{Container: pod.Spec.Containers[0].Name, Previous: before}).DoRaw(ctx)
 	if err != nil {
 		return err.Error()
 	}

@@ -99,8 +99,8 @@ func TestResizesAreShown(t *testing.T) {
 	}
 }
 
-// Each change of the spec that the rules admit is one that the API server takes, whatever the Service
-// was before.
+// Each change of the spec that the rules admit is one that the API server takes, whatever the
+// Service was before.
 func TestTheServiceFollowsTheSpec(t *testing.T) {
 	k := harness.Client(t)
 	network := createNetwork(t, k, "demo", v1alpha1.DiseqNetworkSpec{Validators: 1})
