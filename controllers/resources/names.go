@@ -79,7 +79,7 @@ const (
 	OperationsPortName = "operations"
 )
 
-// Container is the name of the one container of a pod.
+// Container is the name of the node's container; the others of a pod are the user's.
 const Container = "node"
 
 // Keys of the ConfigMaps' data.
