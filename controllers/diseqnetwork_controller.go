@@ -47,6 +47,7 @@ type Reconciler struct {
 	monitors monitors
 	memories memories
 	reports  reports
+	absences absences
 	// histories are the validator sets that were verified.
 	histories  histories
 	formerKeys formerKeys
@@ -124,6 +125,7 @@ func (r *Reconciler) drop(ctx context.Context, network types.NamespacedName) {
 	r.metrics.drop(network)
 	r.memories.drop(network)
 	r.histories.drop(network)
+	r.absences.drop(network)
 	r.formerKeys.drop(network)
 }
 

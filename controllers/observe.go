@@ -97,8 +97,12 @@ type member struct {
 	// there is a genesis document.
 	wanted *appsv1ac.StatefulSetApplyConfiguration
 	pod    *corev1.Pod
-	answer nodeclient.Answer
-	asked  bool
+	// noPod says why it has had no pod for longer than a start takes; empty if it has one. ignored
+	// says that the controller of StatefulSets has not looked at its one for so long.
+	noPod   string
+	ignored bool
+	answer  nodeclient.Answer
+	asked   bool
 }
 
 // observe makes the observation of the reconcile. If it finds a problem that needs a person, it
@@ -132,6 +136,7 @@ func (p *pass) observe(ctx context.Context) error {
 			return err
 		}
 	}
+	p.readAbsences(ctx)
 	p.ask(ctx)
 	if err := p.followChanges(ctx); err != nil {
 		return err
@@ -409,6 +414,7 @@ func (p *pass) observed(m *member, set membership.Set) membership.Member {
 		o.StatefulSet.Exists, o.StatefulSet.UID = true, m.set.UID
 		o.StatefulSet.Unobserved = m.set.Status.ObservedGeneration < m.set.Generation ||
 			m.wanted == nil || !resources.Current(m.set, m.wanted)
+		o.StatefulSet.Ignored, o.NoPod = m.ignored, m.noPod
 	}
 	if m.pod != nil {
 		outdated := m.wanted != nil && m.pod.Annotations[resources.TemplateAnnotation] != resources.TemplateOf(m.wanted)

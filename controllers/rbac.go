@@ -38,3 +38,8 @@ package controllers
 // +kubebuilder:rbac:groups=monitoring.coreos.com,resources=podmonitors,verbs=get;create;patch;delete
 //
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+//
+// Only the events of a StatefulSet say why it has no pod. The operator lists those of a StatefulSet
+// that has had none for two minutes.
+//
+// +kubebuilder:rbac:groups="",resources=events,verbs=list

@@ -48,7 +48,7 @@ type view struct {
 func (o Observation) view() view {
 	set := o.Network.Seen.Set
 	v := view{Observation: o, standings: o.Network.Standings, n: len(set.Validators), t: set.Threshold}
-	if o.Network.Seen.Chain && !set.Known() {
+	if (o.Network.Seen.Chain || v.lost()) && !set.Known() {
 		v.n, v.t = int(o.Old.Validators), int(o.Old.Threshold)
 	}
 	v.caughtUp, v.up = v.standings.CaughtUp(), v.standings.Up()
@@ -58,6 +58,9 @@ func (o Observation) view() view {
 	v.up = max(v.up, v.caughtUp)
 	return v
 }
+
+// lost says that the network had its genesis document, and that nobody has it now.
+func (v view) lost() bool { return !v.Network.Seen.Chain && v.GenesisHash != "" }
 
 // verdict is what a condition says.
 type verdict struct {
@@ -119,7 +122,7 @@ func (v view) wanted() int {
 	switch {
 	case v.Network.Seen.Set.Known():
 		return v.n
-	case v.Network.Seen.Chain:
+	case v.Network.Seen.Chain, v.lost():
 		return len(v.standings)
 	}
 	return v.Network.Seen.Validators
@@ -172,6 +175,8 @@ func (v view) lacking() verdict {
 	switch {
 	case v.hibernated():
 		return no(Hibernated, "spec.hibernated is true: nothing becomes final until it is false. Keys, volumes and chain are kept")
+	case v.lost() && v.wasAvailable():
+		return no(QuorumLost, "the genesis document is not there, so that the operator cannot ask the nodes; those that run go on without it")
 	case !v.Network.Seen.Chain:
 		return no(Starting, "waiting for the genesis document of %d validators", v.Network.Seen.Validators)
 	case !v.Network.Seen.Set.Known() && v.wasAvailable():
@@ -241,9 +246,14 @@ func quorumHealthy(v view) verdict {
 }
 
 // progressing: the operator is changing something. False when it is done, and when it cannot go on.
+// A problem with one object does not stop an update of the pods.
 func progressing(v view) verdict {
-	if reason, message := v.stopping(); reason != "" {
-		return no(reason, "%s", message)
+	reason, problems := v.stopping()
+	if rolls := v.Pods.Action == membership.Replace || v.Pods.Action == membership.Restart || v.Pods.Action == membership.WaitForMember; reason != "" {
+		if rolls && !v.Network.Seen.Paused && !v.hibernated() {
+			return yes(RollingUpdate, "%s. Besides: %s", v.Pods.Message, problems)
+		}
+		return no(reason, "%s", problems)
 	}
 	switch {
 	case v.Network.Seen.Paused && v.Pods.Action == membership.Pause:
@@ -335,6 +345,9 @@ func (v view) starting() []string {
 func membershipChanging(v view) verdict {
 	switch v.Set.Action {
 	case membership.NoChain:
+		if v.lost() {
+			return verdict{metav1.ConditionUnknown, SetUnknown, "the genesis document is not there, and the validator set follows from it"}
+		}
 		return no(NoChainYet, "waiting for the genesis document of %d validators", v.Network.Seen.Validators)
 	case membership.SetUnknown:
 		return verdict{metav1.ConditionUnknown, SetUnknown, v.Set.Message}

@@ -173,6 +173,11 @@ func says(reason, message string) func(*Observation) {
 	return func(o *Observation) { o.Problems = append(o.Problems, &Problem{Reason: reason, Message: message}) }
 }
 
+// lost is a network that had a genesis document.
+func lost(o *Observation) {
+	o.GenesisHash, o.Old.GenesisHash, o.Old.Validators, o.Old.Threshold = "ab", "ab", 4, 3
+}
+
 func paused(o *Observation) { o.Network.Seen.Paused = true }
 
 func hibernates(o *Observation) { o.Network.Seen.Hibernated = true }
@@ -445,6 +450,17 @@ var cases = []struct {
 		degraded: "True CrashLooping: demo-v2 does not run: CrashLoopBackOff; demo-v1 does not answer: no answer in time; " +
 			"demo-v0 is rejoining without its earlier votes, and votes again as soon as that is safe"}},
 
+	{"the genesis document of a network that ran is nowhere", observed(4, 3, nothing, lost, problem(RetainedGenesisMismatch),
+		before(metav1.ConditionTrue, AllValidatorsReady)), verdicts{
+		available:   "False QuorumLost: the genesis document is not there, so that the operator cannot ask the nodes",
+		progressing: "False RetainedGenesisMismatch: this is wrong", degraded: "True RetainedGenesisMismatch: this is wrong",
+		quorum: "False QuorumLost", membership: "Unknown SetUnknown: the genesis document is not there"}},
+	{"a problem of an earlier operator stood in the place of the reason", observed(4, 3, of(gone, 0, 1, 2, 3), problem(WriteRefused),
+		before(metav1.ConditionFalse, WriteRefused), func(o *Observation) { o.Old.Height = 7 }), verdicts{
+		available: "False QuorumLost: nothing becomes final until 3 more are ready"}},
+	{"an update while a write is refused", observed(4, 3, of(outdated, 0), problem(WriteRefused)), verdicts{
+		progressing: "True RollingUpdate: restarting demo-v0, which leaves 3 voting (threshold 3). Besides: this is wrong",
+		degraded:    "True WriteRefused: this is wrong"}},
 	{"nobody makes a pod", observed(4, 3, of(func(m *membership.Member) { gone(m); m.NoPod = "exceeded quota: pods" }, 1)), verdicts{
 		available:   "True ThresholdReady: 3 of 4 validators are ready and caught up, threshold 3: demo-v1 has no pod: exceeded quota: pods",
 		progressing: "False UpToDate", degraded: "True PodMissing: demo-v1 has had no pod for 2 minutes: exceeded quota: pods"}},

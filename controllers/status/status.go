@@ -138,7 +138,7 @@ func members(v view, old []v1alpha1.Member) []v1alpha1.Member {
 func phase(v view, s membership.Standing, last v1alpha1.MemberPhase) v1alpha1.MemberPhase {
 	set := v.Network.Seen.Set
 	switch {
-	case v.Network.Seen.Chain && !set.Known() && last != "":
+	case (v.Network.Seen.Chain || v.lost()) && !set.Known() && last != "":
 		return last
 	case !s.InSet && set.Known():
 		return phaseOutside(v, s)

@@ -14,6 +14,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -23,6 +24,7 @@ import (
 // One network goes through all of it, each time another validator, with a client that never stops:
 // what was accepted before, during and after is final in the end, once, on every node.
 func TestWhatIsTakenFromANetworkComesBackAndNothingIsLost(t *testing.T) {
+	refused := podRefused(t)
 	n := cluster.Network(t, cluster.Namespace(t, "failures"), "sturdy", 4)
 	n.Apply(n.Spec())
 	n.AwaitAvailable()
@@ -48,6 +50,36 @@ func TestWhatIsTakenFromANetworkComesBackAndNothingIsLost(t *testing.T) {
 	t.Logf("        %v", l)
 	o.Check(t, l)
 	n.CheckSecrets(keys)
+	t.Run("a quota forbids a pod", func(t *testing.T) { quotaRaised(t, refused.For(t)) })
+}
+
+// podRefused makes a network whose pod a quota forbids. Meanwhile the test does other things: the
+// operator waits for two minutes before it calls that wrong.
+func podRefused(t *testing.T) *Network {
+	n := cluster.Network(t, cluster.Namespace(t, "quota"), "tight", 1)
+	must(t, cluster.Create(t.Context(), &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Name: "few", Namespace: n.Namespace},
+		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("0")}},
+	}))
+	n.Apply(n.Spec())
+	return n
+}
+
+// quotaRaised takes the way out that docs/operations.md describes.
+func quotaRaised(t *testing.T, n *Network) {
+	n.awaitReason(v1alpha1.ConditionReady, "PodMissing")
+	now, err := n.Resource(t.Context())
+	must(t, err)
+	for _, condition := range []string{v1alpha1.ConditionDegraded, v1alpha1.ConditionReady, v1alpha1.ConditionStalled} {
+		c := meta.FindStatusCondition(now.Status.Conditions, condition)
+		if c == nil || c.Reason != "PodMissing" || !strings.Contains(c.Message, "exceeded quota: few") || !strings.Contains(c.Message, "raise the ResourceQuota") {
+			t.Errorf("%s does not say what the API server said: %+v", condition, c)
+		}
+	}
+	must(t, cluster.Delete(t.Context(), &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "few", Namespace: n.Namespace}}))
+	n.kubectl("annotate", "statefulset", n.ValidatorName(0), "retried=1")
+	n.AwaitAvailable()
+	n.Await(soon, v1alpha1.ConditionReady, metav1.ConditionTrue)
 }
 
 func podDeleted(t *testing.T, n *Network) {

@@ -46,6 +46,8 @@ func TestTheOperatorsAccountMayNotDoMoreThanItNeeds(t *testing.T) {
 		{"patch", "diseq.io", "diseqnetworks", "", namespace, false},
 		{"delete", "diseq.io", "diseqnetworks", "", namespace, false},
 		{"create", "events.k8s.io", "events", "", namespace, true},
+		{"list", "", "events", "", namespace, true},
+		{"watch", "", "events", "", namespace, false},
 		{"patch", "apiextensions.k8s.io", "customresourcedefinitions", "", "", false},
 	} {
 		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{

@@ -196,7 +196,7 @@ func TestTheOperatorMayDoWhatItNeedsAndNoMore(t *testing.T) {
 		{core, "pods/proxy", "", "create get"},
 		{core, "nodes", "", "get list watch"},
 		{core, "namespaces", "", "get list watch"},
-		{core, "events", "", "create patch"},
+		{core, "events", "list", "get watch create patch delete"},
 		{"apps", "statefulsets", "get list watch create patch delete", "update deletecollection"},
 		{"apps", "deployments", "", "get list create patch"},
 		{"policy", "poddisruptionbudgets", "get list watch create patch", "deletecollection"},

@@ -1,0 +1,196 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/diseq/diseq/controllers/membership"
+	"github.com/diseq/diseq/controllers/resources"
+)
+
+// A pod that the API server refuses leaves no trace in the StatefulSet: its controller tells only
+// by events. So if a validator has had no pod for longer than a start takes, the operator reads the
+// events of that StatefulSet, and of nothing else. It lists them seldom and never watches them.
+
+// wordsAgain is how long the words of an event are kept before they are read again.
+const wordsAgain = 20 * time.Second
+
+// absences remember since when validators have had no pod, or a StatefulSet that nobody looks at.
+// They are lost with the operator: the next one counts from its first look.
+type absences struct {
+	mu sync.Mutex
+	by map[types.NamespacedName]map[string]*absence
+}
+
+// absence is what is remembered of one validator.
+type absence struct {
+	// podless is when it was first seen without a pod; zero while it has one.
+	podless time.Time
+	// unseen is when the controller was first seen to lag behind the StatefulSet, at the generation
+	// that it had observed; zero while it does not.
+	unseen   time.Time
+	observed int64
+	// words are those of the last event, read at that time.
+	words string
+	read  time.Time
+}
+
+// of is what is remembered of a validator. A network is reconciled once at a time, so that the
+// caller may change it.
+func (a *absences) of(network types.NamespacedName, validator string) *absence {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.by == nil {
+		a.by = map[types.NamespacedName]map[string]*absence{}
+	}
+	if a.by[network] == nil {
+		a.by[network] = map[string]*absence{}
+	}
+	if a.by[network][validator] == nil {
+		a.by[network][validator] = &absence{}
+	}
+	return a.by[network][validator]
+}
+
+// drop removes what is remembered of a deleted network.
+func (a *absences) drop(network types.NamespacedName) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.by, network)
+}
+
+// take takes note of a member as it is seen now.
+func (a *absence) take(m *member, now time.Time) {
+	switch podless := m.set != nil && m.pod == nil && (m.set.Spec.Replicas == nil || *m.set.Spec.Replicas > 0); {
+	case !podless:
+		a.podless, a.words, a.read = time.Time{}, "", time.Time{}
+	case a.podless.IsZero():
+		a.podless = now
+	}
+	switch unseen := m.set != nil && m.set.Status.ObservedGeneration < m.set.Generation; {
+	case !unseen:
+		a.unseen = time.Time{}
+	case a.unseen.IsZero(), a.observed != m.set.Status.ObservedGeneration:
+		a.unseen, a.observed = now, m.set.Status.ObservedGeneration
+	}
+}
+
+func long(since, now time.Time) bool {
+	return !since.IsZero() && now.Sub(since) >= membership.StartTime
+}
+
+// readAbsences finds out why members have had no pod for longer than a start takes.
+func (p *pass) readAbsences(ctx context.Context) {
+	for _, m := range p.members {
+		a := p.r.absences.of(p.key(), m.name)
+		a.take(m, p.now)
+		m.ignored = long(a.unseen, p.now)
+		if !long(a.podless, p.now) {
+			continue
+		}
+		if a.read.IsZero() || p.now.Sub(a.read) >= wordsAgain {
+			a.words, a.read = p.refusal(ctx, m), p.now
+		}
+		m.noPod = a.words
+	}
+}
+
+// refusal says why a member has no pod, and what to do.
+func (p *pass) refusal(ctx context.Context, m *member) string {
+	pod := resources.PodName(m.name)
+	_, taken := cached[*corev1.Pod](p, pod)
+	switch {
+	case taken:
+		return fmt.Sprintf("pod %s was not made by its StatefulSet and takes the name: delete it if nobody needs it", pod)
+	case m.set.DeletionTimestamp != nil:
+		return fmt.Sprintf("its StatefulSet is being deleted and stays: see who has to remove its finalizers %v", m.set.Finalizers)
+	case m.ignored:
+		return "the controller of StatefulSets does not look at it: see whether the cluster's kube-controller-manager runs"
+	}
+	look := fmt.Sprintf("kubectl -n %s describe statefulset %s", p.network.Namespace, m.name)
+	words, err := p.refusedWords(ctx, m)
+	switch {
+	case apierrors.IsForbidden(err):
+		return "the operator may not list events, so ask for the cause: " + look
+	case err != nil:
+		log.FromContext(ctx).V(1).Info("events of a StatefulSet without a pod", "name", m.name, "err", err.Error())
+		return "the events that say why cannot be read now: " + look
+	case words == "":
+		return "no event says why. See whether the cluster's kube-controller-manager runs, and " + look
+	}
+	return words + advice(words)
+}
+
+// refusedWords are the API server's words in the last event of a member's StatefulSet, if that is
+// about a pod that could not be made.
+func (p *pass) refusedWords(ctx context.Context, m *member) (string, error) {
+	list := &corev1.EventList{}
+	err := p.r.live.List(ctx, list, client.InNamespace(p.network.Namespace), client.MatchingFieldsSelector{Selector: fields.SelectorFromSet(
+		fields.Set{"involvedObject.kind": "StatefulSet", "involvedObject.name": m.name, "involvedObject.uid": string(m.set.UID)})})
+	if err != nil {
+		return "", err
+	}
+	var last *corev1.Event
+	for i := range list.Items {
+		e := &list.Items[i]
+		made := e.Reason == "SuccessfulCreate" && strings.Contains(e.Message, resources.PodName(m.name))
+		if (e.Reason == "FailedCreate" || made) && (last == nil || !happened(e).Before(happened(last))) {
+			last = e
+		}
+	}
+	if last == nil || last.Reason != "FailedCreate" {
+		return "", nil
+	}
+	words := last.Message
+	if _, after, ok := strings.Cut(words, "failed error: "); ok {
+		words = after
+	}
+	const most = 400
+	words = strings.Join(strings.Fields(words), " ")
+	if len(words) > most {
+		words = strings.ToValidUTF8(words[:most], "") + "..."
+	}
+	return words, nil
+}
+
+// happened is when an event happened last.
+func happened(e *corev1.Event) time.Time {
+	switch {
+	case e.Series != nil:
+		return e.Series.LastObservedTime.Time
+	case !e.LastTimestamp.IsZero():
+		return e.LastTimestamp.Time
+	case !e.EventTime.IsZero():
+		return e.EventTime.Time
+	}
+	return e.CreationTimestamp.Time
+}
+
+// advice says what to do about the API server's words, as the end of a sentence.
+func advice(words string) string {
+	for _, a := range []struct{ contains, do string }{
+		{"exceeded quota", "raise the ResourceQuota, or lower spec.podTemplate.resources"},
+		{"failed quota", "set what it asks for in spec.podTemplate.resources"},
+		{"usage per Container", "change the LimitRange or spec.podTemplate.resources"},
+		{"usage per Pod", "change the LimitRange or spec.podTemplate.resources"},
+		{"violates PodSecurity", "correct what adds to the pods, or spec.podTemplate"},
+		{"failed calling webhook", "repair the webhook, or exempt the namespace from it"},
+		{"denied the request", "change the policy, or the pods by spec.podTemplate"},
+		{"no PriorityClass", "make it, or correct spec.podTemplate.priorityClassName"},
+	} {
+		if strings.Contains(words, a.contains) {
+			return ". What to do: " + a.do
+		}
+	}
+	return ""
+}
