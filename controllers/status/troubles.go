@@ -1,6 +1,8 @@
 package status
 
 import (
+	"cmp"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/diseq/diseq/controllers/membership"
@@ -22,7 +24,7 @@ type Trouble struct {
 func Troubles(o Observation) []Trouble {
 	var found []Trouble
 	for _, p := range o.Problems {
-		found = append(found, Trouble{Reason: p.Reason, About: p.About, Message: p.Message})
+		found = append(found, Trouble{Reason: p.Reason, About: cmp.Or(p.About, p.Message), Message: p.Message})
 	}
 	v := o.view()
 	v.found = func(reason string, s membership.Standing, text string) {

@@ -81,6 +81,26 @@ func (n *Network) checkColumns(t *testing.T) {
 
 func TestABadImageIsToldAndThenMended(t *testing.T) {
 	n := cluster.Network(t, cluster.Namespace(t, "image"), "mended", 3)
+	// An image with another program, which ends at once. Its last words say why.
+	pods, err := cluster.OperatorPods(t.Context())
+	must(t, err)
+	n.Apply(n.Spec(func(s *v1alpha1.DiseqNetworkSpec) { s.Image = pods[0].Spec.Containers[0].Image }))
+	const words = "diseq-operator: unknown "
+	Eventually(t, soon, "the resource and an event have the last words of the program", func(ctx context.Context) error {
+		d, err := n.Resource(ctx)
+		if err != nil {
+			return err
+		}
+		if told := conditions(d); !strings.Contains(told, "CrashLooping") || !strings.Contains(told, words) {
+			return fmt.Errorf("it says %s", told)
+		}
+		if events := cluster.events(ctx, n.Namespace); !strings.Contains(events, "Warning CrashLooping DiseqNetwork/"+n.Name+": ") ||
+			!strings.Contains(events, words) {
+			return fmt.Errorf("the events are %s", events)
+		}
+		return nil
+	})
+
 	const bad = "diseq:no-such-version"
 	n.Apply(n.Spec(func(s *v1alpha1.DiseqNetworkSpec) { s.Image, s.ImagePullPolicy = bad, corev1.PullIfNotPresent }))
 	Eventually(t, soon, "the resource names the image that cannot be pulled", func(ctx context.Context) error {
