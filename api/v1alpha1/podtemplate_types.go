@@ -63,6 +63,15 @@ type PodTemplate struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="an annotation has a name such as team or example.com/team"
 	Annotations map[string]string `json:"annotations,omitempty"`
 
+	// ServiceAccountAnnotations are added to the account of each validator, such as the role that a
+	// cloud gives to its pods. The account has no rights in the cluster. Those under diseq.io/
+	// belong to the operator. None if left out.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('diseq.io/'))",message="annotations under diseq.io/ belong to the operator: choose another prefix"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="an annotation has a name such as team or example.com/team"
+	ServiceAccountAnnotations map[string]string `json:"serviceAccountAnnotations,omitempty"`
+
 	// Env are environment variables of the node's container. Names that begin with DISEQ_ belong to
 	// the operator. None if left out.
 	// +optional

@@ -7,9 +7,10 @@ import (
 )
 
 // ServiceAccount is the account of a validator's pod in the cluster, without rights and without a
-// token.
+// token. Its annotations may give the pod an identity elsewhere.
 func ServiceAccount(network *v1alpha1.DiseqNetwork, serial int) *corev1ac.ServiceAccountApplyConfiguration {
 	name := ValidatorName(network.Name, serial)
 	return owned(network, validatorLabels(network.Name, name),
-		corev1ac.ServiceAccount(name, network.Namespace).WithAutomountServiceAccountToken(false))
+		corev1ac.ServiceAccount(name, network.Namespace).WithAnnotations(network.Spec.PodTemplate.ServiceAccountAnnotations).
+			WithAutomountServiceAccountToken(false))
 }

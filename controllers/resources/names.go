@@ -45,6 +45,9 @@ const (
 	TemplateAnnotation = "diseq.io/template"
 	// ConfigAnnotation is on pods: the hash of node.yaml, which a node reads at its start only.
 	ConfigAnnotation = "diseq.io/config"
+	// AccountAnnotation is on pods if their account has annotations of the spec: the hash of those.
+	// They take effect when a pod is made.
+	AccountAnnotation = "diseq.io/account"
 	// PeersAnnotation is on the ConfigMap of the peers file and on pods: the hash of the file. When
 	// it changes on a pod, its kubelet looks at the file at once.
 	PeersAnnotation = "diseq.io/peers"

@@ -37,6 +37,7 @@ func variants() map[string]*v1alpha1.DiseqNetwork {
 		PriorityClassName:         "high",
 		Labels:                    map[string]string{"team": "x", NetworkLabel: "other", "a": "1", "b": "2"},
 		Annotations:               map[string]string{"note": "y", ConfigAnnotation: "other", TemplateAnnotation: "other"},
+		ServiceAccountAnnotations: map[string]string{"cloud.example/role": "writer", AppliedAnnotation: "other"},
 		Env: []v1alpha1.EnvVar{
 			{Name: "GODEBUG", Value: "x"},
 			{Name: "IP", ValueFrom: &v1alpha1.EnvVarSource{FieldRef: &v1alpha1.FieldRef{FieldPath: "status.podIP"}}},
@@ -281,6 +282,13 @@ func TestEveryFieldOfThePodTemplateChangesThePods(t *testing.T) {
 		if after := statefulSet(t, network).Spec.Template.Annotations[TemplateAnnotation]; after == before {
 			t.Errorf("%s changes nothing", fields.Field(i).Name)
 		}
+	}
+}
+
+func TestTheAccountOfAPodHasTheAnnotationsOfTheSpec(t *testing.T) {
+	account := ServiceAccount(variants()["full"], 0)
+	if account.Annotations["cloud.example/role"] != "writer" || account.Annotations[AppliedAnnotation] != Hash(account) || *account.AutomountServiceAccountToken {
+		t.Errorf("%+v", account)
 	}
 }
 

@@ -63,6 +63,9 @@ func podTemplate(
 	annotations := map[string]string{}
 	maps.Copy(annotations, network.Spec.PodTemplate.Annotations)
 	annotations[ConfigAnnotation] = textHash(config)
+	if account := network.Spec.PodTemplate.ServiceAccountAnnotations; len(account) > 0 {
+		annotations[AccountAnnotation] = digest(account)
+	}
 	spec, err := podSpec(network, validator)
 	if err != nil {
 		return nil, err

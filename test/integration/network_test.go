@@ -236,6 +236,8 @@ func TestEveryRuleOfANewNetworkIsHeldWithAMessageThatHelps(t *testing.T) {
 		{"a label too long", "podTemplate: {labels: {a: " + strings.Repeat("a", 64) + "}}", "a value of at most 63 characters"},
 		{"an annotation of ours", "podTemplate: {annotations: {diseq.io/config: a}}", "spec.podTemplate.annotations ... annotations under diseq.io/" + reserved},
 		{"an annotation that cannot be", "podTemplate: {annotations: {'/a': b}}", "spec.podTemplate.annotations ... an annotation has a name"},
+		{"a role in a cloud", "podTemplate: {serviceAccountAnnotations: {eks.amazonaws.com/role-arn: 'arn:aws:iam::1:role/a'}}", ""},
+		{"an annotation of ours on the account", "podTemplate: {serviceAccountAnnotations: {diseq.io/applied: a}}", "spec.podTemplate.serviceAccountAnnotations ... annotations under diseq.io/" + reserved},
 		{"a node selector", "podTemplate: {nodeSelector: {kubernetes.io/arch: arm64}}", ""},
 		{"a node selector that cannot be", "podTemplate: {nodeSelector: {'a b': c}}", "spec.podTemplate.nodeSelector ... a label has a name"},
 		{"resources", `podTemplate: {resources: {requests: {cpu: 500m, memory: 1Gi}, limits: {cpu: "0.5", memory: 1Gi}}}`, ""},

@@ -150,6 +150,7 @@ func everyFieldOfAPod() v1alpha1.PodTemplate {
 		PriorityClassName:         "system-cluster-critical",
 		Labels:                    map[string]string{"team": "x"},
 		Annotations:               map[string]string{"note": ""},
+		ServiceAccountAnnotations: map[string]string{"cloud.example/role": "writer", "empty": ""},
 		Env: []v1alpha1.EnvVar{
 			{Name: "EMPTY"}, {Name: "VALUE", Value: "$(EMPTY) x"}, {Name: "IP", ValueFrom: &v1alpha1.EnvVarSource{FieldRef: &v1alpha1.FieldRef{FieldPath: "status.podIP"}}},
 			{Name: "CPU", ValueFrom: &v1alpha1.EnvVarSource{ResourceFieldRef: &v1alpha1.ResourceFieldRef{Resource: "limits.cpu", Divisor: new(resource.MustParse("1m"))}}},

@@ -747,6 +747,11 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: securityContext
       type:
         namedType: com.github.diseq.diseq.api.v1alpha1.PodSecurityContext
+    - name: serviceAccountAnnotations
+      type:
+        map:
+          elementType:
+            scalar: string
     - name: tolerations
       type:
         list:

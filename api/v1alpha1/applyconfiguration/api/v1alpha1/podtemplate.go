@@ -31,6 +31,10 @@ type PodTemplateApplyConfiguration struct {
 	// Annotations are added to the pods. Those under diseq.io/ belong to the operator. None if left
 	// out.
 	Annotations map[string]string `json:"annotations,omitempty"`
+	// ServiceAccountAnnotations are added to the account of each validator, such as the role that a
+	// cloud gives to its pods. The account has no rights in the cluster. Those under diseq.io/
+	// belong to the operator. None if left out.
+	ServiceAccountAnnotations map[string]string `json:"serviceAccountAnnotations,omitempty"`
 	// Env are environment variables of the node's container. Names that begin with DISEQ_ belong to
 	// the operator. None if left out.
 	Env []EnvVarApplyConfiguration `json:"env,omitempty"`
@@ -140,6 +144,20 @@ func (b *PodTemplateApplyConfiguration) WithAnnotations(entries map[string]strin
 	}
 	for k, v := range entries {
 		b.Annotations[k] = v
+	}
+	return b
+}
+
+// WithServiceAccountAnnotations puts the entries into the ServiceAccountAnnotations field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, the entries provided by each call will be put on the ServiceAccountAnnotations field,
+// overwriting an existing map entries in ServiceAccountAnnotations field with the same key.
+func (b *PodTemplateApplyConfiguration) WithServiceAccountAnnotations(entries map[string]string) *PodTemplateApplyConfiguration {
+	if b.ServiceAccountAnnotations == nil && len(entries) > 0 {
+		b.ServiceAccountAnnotations = make(map[string]string, len(entries))
+	}
+	for k, v := range entries {
+		b.ServiceAccountAnnotations[k] = v
 	}
 	return b
 }
