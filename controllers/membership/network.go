@@ -219,9 +219,21 @@ const (
 	// crashLooping is the reason of Kubernetes while it waits before it starts a container again.
 	crashLooping = "CrashLoopBackOff"
 	// crashLoop is the number of restarts from which a container is crash-looping also between the
-	// waits. Else it would look well for a moment after each restart.
-	crashLoop = 3
+	// waits. Else it would look well for a moment after each restart. It is shortCrashLoop if the
+	// last run was shorter than backOffForgotten: Kubernetes waits from the second restart on, and
+	// forgets the restarts before a longer run.
+	crashLoop, shortCrashLoop = 3, 2
+	backOffForgotten          = 10 * time.Minute
 )
+
+// loops says whether a container that runs, or has just ended, ends again and again.
+func loops(c corev1.ContainerStatus) bool {
+	if last := c.LastTerminationState.Terminated; last != nil && last.ExitCode != 0 && !last.StartedAt.IsZero() &&
+		last.FinishedAt.Sub(last.StartedAt.Time) < backOffForgotten {
+		return c.RestartCount >= shortCrashLoop
+	}
+	return c.RestartCount >= crashLoop
+}
 
 // ObservePod takes the parts of a pod of the set that decisions need. outdated says that it is to
 // be replaced.
@@ -257,7 +269,7 @@ func (s Set) ObservePod(pod *corev1.Pod, outdated bool, now time.Time) *Pod {
 		switch {
 		case why != nil && (why.Reason == "ContainerCreating" || why.Reason == "PodInitializing"):
 			why = nil // on its way
-		case why == nil && !p.Ready && c.RestartCount >= crashLoop:
+		case why == nil && !p.Ready && loops(c):
 			// started once more, and will exit once more
 			why = &corev1.ContainerStateWaiting{Reason: crashLooping}
 		}

@@ -177,6 +177,16 @@ func TestObservePod(t *testing.T) {
 				&corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error"})
 			p.Status.ContainerStatuses[0].RestartCount = 3
 		}), Pod{Waiting: "CrashLoopBackOff", Message: "Error, exit code 1", Since: created.Time}},
+		{"it ends at once, and has been started for the third time", pod(func(p *corev1.Pod) {
+			p.Status.ContainerStatuses = container(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}},
+				&corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error", StartedAt: metav1.NewTime(later.Add(-time.Minute)), FinishedAt: later})
+			p.Status.ContainerStatuses[0].RestartCount = 2
+		}), Pod{Waiting: "CrashLoopBackOff", Message: "Error, exit code 1", Since: created.Time}},
+		{"it ran for long, and has been started for the third time", pod(func(p *corev1.Pod) {
+			p.Status.ContainerStatuses = container(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}},
+				&corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error", StartedAt: created, FinishedAt: later})
+			p.Status.ContainerStatuses[0].RestartCount = 2
+		}), Pod{Since: created.Time}},
 		{"it was killed once", pod(func(p *corev1.Pod) {
 			p.Status.ContainerStatuses = container(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}},
 				&corev1.ContainerStateTerminated{ExitCode: 137, Reason: "Error"})
