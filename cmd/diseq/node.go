@@ -56,7 +56,7 @@ variable GOMEMLIMIT overrides that.`,
 			log, level := cfg.Logger(cmd.ErrOrStderr())
 			switch limit, err := memory.Limit(cmd.Context()); {
 			case err != nil:
-				log.Warn("the memory limit cannot be read: the garbage collector works as without one", "error", err)
+				log.Warn("the memory limit cannot be read: the garbage collector works as without one", "err", err)
 			case limit > 0:
 				log.Info("the garbage collector keeps the memory below nine tenths of the limit", "GOMEMLIMIT", limit)
 			}

@@ -17,7 +17,7 @@ import (
 func KeySecret(network *v1alpha1.DiseqNetwork, serial int, files map[string][]byte) *corev1.Secret {
 	name, immutable := ValidatorName(network.Name, serial), true
 	return &corev1.Secret{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: secretKind},
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: network.Namespace, Labels: validatorLabels(network.Name, name)},
 		Type:       corev1.SecretTypeOpaque,
 		Immutable:  &immutable,

@@ -34,7 +34,8 @@ func ClientsService(network *v1alpha1.DiseqNetwork) *corev1ac.ServiceApplyConfig
 		WithLoadBalancerSourceRanges(from.LoadBalancerSourceRanges...).
 		WithIPFamilies(from.IPFamilies...)
 	spec.LoadBalancerClass, spec.AllocateLoadBalancerNodePorts = from.LoadBalancerClass, from.AllocateLoadBalancerNodePorts
-	spec.ExternalTrafficPolicy, spec.SessionAffinity, spec.IPFamilyPolicy = from.ExternalTrafficPolicy, from.SessionAffinity, from.IPFamilyPolicy
+	spec.ExternalTrafficPolicy, spec.SessionAffinity = from.ExternalTrafficPolicy, from.SessionAffinity
+	spec.IPFamilyPolicy = from.IPFamilyPolicy
 	labels := map[string]string{}
 	maps.Copy(labels, from.Labels)
 	maps.Copy(labels, networkLabels(network.Name))

@@ -64,6 +64,12 @@ func restricted() *corev1ac.SecurityContextApplyConfiguration {
 		WithCapabilities(corev1ac.Capabilities().WithDrop("ALL"))
 }
 
+// Kinds of objects that a pod template may name.
+const (
+	secretKind = "Secret"
+	claimKind  = "PersistentVolumeClaim"
+)
+
 // reference is an object that the pod template of the spec names.
 type reference struct{ field, kind, name string }
 
@@ -82,7 +88,7 @@ func CheckReferences(network *v1alpha1.DiseqNetwork, networks []string) error {
 				continue
 			}
 			holds := "the keys"
-			if r.kind == "PersistentVolumeClaim" {
+			if r.kind == claimKind {
 				holds = "the votes"
 			}
 			return fmt.Errorf("spec.podTemplate.%s names the %s %s, which holds %s of a validator of network %s: "+
@@ -99,13 +105,13 @@ func references(t v1alpha1.PodTemplate) (out []reference) {
 		field := "volumes." + v.Name
 		switch {
 		case v.Secret != nil:
-			out = append(out, reference{field, "Secret", v.Secret.SecretName})
+			out = append(out, reference{field, secretKind, v.Secret.SecretName})
 		case v.PersistentVolumeClaim != nil:
-			out = append(out, reference{field, "PersistentVolumeClaim", v.PersistentVolumeClaim.ClaimName})
+			out = append(out, reference{field, claimKind, v.PersistentVolumeClaim.ClaimName})
 		case v.Projected != nil:
 			for _, s := range v.Projected.Sources {
 				if s.Secret != nil {
-					out = append(out, reference{field, "Secret", s.Secret.Name})
+					out = append(out, reference{field, secretKind, s.Secret.Name})
 				}
 			}
 		}
@@ -120,12 +126,12 @@ func references(t v1alpha1.PodTemplate) (out []reference) {
 func secretsOf(field string, variables []v1alpha1.EnvVar, from []v1alpha1.EnvFromSource) (out []reference) {
 	for _, e := range variables {
 		if e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil {
-			out = append(out, reference{field, "Secret", e.ValueFrom.SecretKeyRef.Name})
+			out = append(out, reference{field, secretKind, e.ValueFrom.SecretKeyRef.Name})
 		}
 	}
 	for _, e := range from {
 		if e.SecretRef != nil {
-			out = append(out, reference{field, "Secret", e.SecretRef.Name})
+			out = append(out, reference{field, secretKind, e.SecretRef.Name})
 		}
 	}
 	return out

@@ -287,15 +287,21 @@ func progressing(v view) verdict {
 		return yes(StartingPods, "waiting for %d of %d pods: %s", len(starting), v.wanted(), firstFew(starting))
 	}
 	switch changing := membershipChanging(v); {
-	case changing.status == metav1.ConditionFalse && len(v.resizes(false)) > 0:
-		return yes(Resizing, "waiting for resizes: %s", firstFew(v.resizes(false)))
 	case changing.status == metav1.ConditionFalse:
-		return no(UpToDate, "all %d pods have the wanted template", v.n)
+		return v.upToDate()
 	case v.Set.Stuck || changing.status == metav1.ConditionUnknown:
 		return no(changing.reason, "%s", changing.message)
 	default:
 		return yes(ChangingSet, "%s", changing.message)
 	}
+}
+
+// upToDate: all pods run what is wanted. Their volumes may still grow.
+func (v view) upToDate() verdict {
+	if resizes := v.resizes(false); len(resizes) > 0 {
+		return yes(Resizing, "waiting for resizes: %s", firstFew(resizes))
+	}
+	return no(UpToDate, "all %d pods have the wanted template", v.n)
 }
 
 // stopping are the problems that keep the operator from going on: the reason of the most serious

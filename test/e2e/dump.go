@@ -152,7 +152,8 @@ func (c *Cluster) log(ctx context.Context, pod *corev1.Pod, before bool) string 
 	if err != nil {
 		return err.Error()
 	}
-	text, err := set.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{Container: pod.Spec.Containers[0].Name, Previous: before}).DoRaw(ctx)
+	options := &corev1.PodLogOptions{Container: pod.Spec.Containers[0].Name, Previous: before}
+	text, err := set.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, options).DoRaw(ctx)
 	if err != nil {
 		return err.Error()
 	}
