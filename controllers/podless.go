@@ -176,20 +176,20 @@ func happened(e *corev1.Event) time.Time {
 	return e.CreationTimestamp.Time
 }
 
-// advice says what to do about the API server's words, as the end of a sentence.
+// advice says what to do about the API server's words, as the sentence after them.
 func advice(words string) string {
 	for _, a := range []struct{ contains, do string }{
-		{"exceeded quota", "raise the ResourceQuota, or lower spec.podTemplate.resources"},
-		{"failed quota", "set what it asks for in spec.podTemplate.resources"},
-		{"usage per Container", "change the LimitRange or spec.podTemplate.resources"},
-		{"usage per Pod", "change the LimitRange or spec.podTemplate.resources"},
-		{"violates PodSecurity", "correct what adds to the pods, or spec.podTemplate"},
-		{"failed calling webhook", "repair the webhook, or exempt the namespace from it"},
-		{"denied the request", "change the policy, or the pods by spec.podTemplate"},
-		{"no PriorityClass", "make it, or correct spec.podTemplate.priorityClassName"},
+		{"exceeded quota", "Raise the ResourceQuota, or lower spec.podTemplate.resources"},
+		{"failed quota", "Set what it asks for in spec.podTemplate.resources"},
+		{"usage per Container", "Change the LimitRange or spec.podTemplate.resources"},
+		{"usage per Pod", "Change the LimitRange or spec.podTemplate.resources"},
+		{"violates PodSecurity", "Correct what adds to the pods, or spec.podTemplate"},
+		{"failed calling webhook", "Repair the webhook, or exempt the namespace from it"},
+		{"denied the request", "Change the policy, or the pods by spec.podTemplate"},
+		{"no PriorityClass", "Make it, or correct spec.podTemplate.priorityClassName"},
 	} {
 		if strings.Contains(words, a.contains) {
-			return ". What to do: " + a.do
+			return ". " + a.do
 		}
 	}
 	return ""

@@ -56,12 +56,12 @@ func TestAValidatorWithoutAPodIsDegradedWithTheWordsOfTheAPIServer(t *testing.T)
 	}{
 		"a quota": {events: []corev1.Event{event("FailedCreate", failed+"exceeded quota: few, requested: pods=1, used: pods=3, limited: pods=3", start)},
 			want: `PodMissing: demo-v1 has had no pod for 2 minutes: pods "demo-v1-0" is forbidden: exceeded quota: few, requested: pods=1, ` +
-				"used: pods=3, limited: pods=3. What to do: raise the ResourceQuota, or lower spec.podTemplate.resources"},
+				"used: pods=3, limited: pods=3. Raise the ResourceQuota, or lower spec.podTemplate.resources"},
 		"a security level": {events: []corev1.Event{event("FailedCreate", failed+`violates PodSecurity "restricted:latest": privileged`, start)},
 			want: `PodMissing: demo-v1 has had no pod for 2 minutes: pods "demo-v1-0" is forbidden: violates PodSecurity`},
 		"a webhook that is down": {events: []corev1.Event{event("FailedCreate",
 			"create Pod demo-v1-0 in StatefulSet demo-v1 failed error: Internal error occurred: failed calling webhook \"w\": connection refused", start)},
-			want: "connection refused. What to do: repair the webhook"},
+			want: "connection refused. Repair the webhook"},
 		"the last one counts": {events: []corev1.Event{event("FailedCreate", failed+"new", start.Add(time.Minute)), event("FailedCreate", failed+"old", start)},
 			want: `is forbidden: new`},
 		"it was made in between": {events: []corev1.Event{event("FailedCreate", failed+"old", start),

@@ -324,8 +324,8 @@ const (
 	// ConditionReady: the network is as the spec asks for, and nothing is wrong with it. It sums up
 	// the others, with the most serious reason that any of them has.
 	ConditionReady = "Ready"
-	// ConditionReconciling: the operator is on its way to what the spec asks for. This condition and
-	// the next one follow the convention of kstatus.
+	// ConditionReconciling: the operator is on its way to what the spec asks for. It and the next
+	// one follow the convention of kstatus.
 	ConditionReconciling = "Reconciling"
 	// ConditionStalled: a person has to act.
 	ConditionStalled = "Stalled"

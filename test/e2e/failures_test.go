@@ -72,7 +72,7 @@ func quotaRaised(t *testing.T, n *Network) {
 	must(t, err)
 	for _, condition := range []string{v1alpha1.ConditionDegraded, v1alpha1.ConditionReady, v1alpha1.ConditionStalled} {
 		c := meta.FindStatusCondition(now.Status.Conditions, condition)
-		if c == nil || c.Reason != "PodMissing" || !strings.Contains(c.Message, "exceeded quota: few") || !strings.Contains(c.Message, "raise the ResourceQuota") {
+		if c == nil || c.Reason != "PodMissing" || !strings.Contains(c.Message, "exceeded quota: few") || !strings.Contains(c.Message, "Raise the ResourceQuota") {
 			t.Errorf("%s does not say what the API server said: %+v", condition, c)
 		}
 	}

@@ -64,11 +64,11 @@ func TestAValidatorWithoutAPodIsDegradedWithTheWordsOfTheAPIServer(t *testing.T)
 		return condition(n, v1alpha1.ConditionDegraded).Reason == "PodMissing"
 	})
 	d := condition(n, v1alpha1.ConditionDegraded)
-	if !strings.Contains(d.Message, words) || !strings.Contains(d.Message, "raise the ResourceQuota") || strings.Contains(d.Message, "long ago") {
+	if !strings.Contains(d.Message, words) || !strings.Contains(d.Message, "Raise the ResourceQuota") || strings.Contains(d.Message, "long ago") {
 		t.Errorf("Degraded: %s", d.Message)
 	}
 	for _, m := range n.Status.Members {
-		if m.Name == "demo-v1" && m.Reason != "has no pod: "+words+". What to do: raise the ResourceQuota, or lower spec.podTemplate.resources" {
+		if m.Name == "demo-v1" && m.Reason != "has no pod: "+words+". Raise the ResourceQuota, or lower spec.podTemplate.resources" {
 			t.Errorf("its reason is %q", m.Reason)
 		}
 	}
