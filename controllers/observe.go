@@ -101,8 +101,11 @@ type member struct {
 	// says that the controller of StatefulSets has not looked at its one for so long.
 	noPod   string
 	ignored bool
-	answer  nodeclient.Answer
-	asked   bool
+	// noStart and noStartWords are the reason and the words of Kubernetes for which the containers
+	// of its pod have not been started for longer than a start takes.
+	noStart, noStartWords string
+	answer                nodeclient.Answer
+	asked                 bool
 }
 
 // observe makes the observation of the reconcile. If it finds a problem that needs a person, it
@@ -421,6 +424,9 @@ func (p *pass) observed(m *member, set membership.Set) membership.Member {
 		asked := resources.RestartAsked(m.pod, m.wanted, m.set)
 		o.Pod = set.ObservePod(m.pod, outdated || asked, p.now)
 		o.Pod.Asked = asked
+		if o.Pod.Waiting == "" {
+			o.Pod.Waiting, o.Pod.Message = m.noStart, m.noStartWords
+		}
 	}
 	if m.asked {
 		o.Answer, o.Silence = m.answer.Status, m.answer.Err

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,8 +20,10 @@ import (
 )
 
 // A pod that the API server refuses leaves no trace in the StatefulSet: its controller tells only
-// by events. So if a validator has had no pod for longer than a start takes, the operator reads the
-// events of that StatefulSet, and of nothing else. It lists them seldom and never watches them.
+// by events. A volume that cannot be attached or mounted leaves none in the pod. So if a validator
+// has had no pod for longer than a start takes, or one that did not start, the operator reads the
+// events of that StatefulSet or pod, and of nothing else. It lists them seldom and never watches
+// them.
 
 // wordsAgain is how long the words of an event are kept before they are read again.
 const wordsAgain = 20 * time.Second
@@ -40,9 +43,12 @@ type absence struct {
 	// that it had observed; zero while it does not.
 	unseen   time.Time
 	observed int64
-	// words are those of the last event, read at that time.
-	words string
-	read  time.Time
+	// words are those of the last event, read at that time. unmade are those of the last event of a
+	// pod whose containers were never started, and its reason.
+	words          string
+	unmade, reason string
+	pod            types.UID
+	read           time.Time
 }
 
 // of is what is remembered of a validator. A network is reconciled once at a time, so that the
@@ -73,7 +79,10 @@ func (a *absences) drop(network types.NamespacedName) {
 func (a *absence) take(m *member, now time.Time) {
 	switch podless := m.set != nil && m.pod == nil && (m.set.Spec.Replicas == nil || *m.set.Spec.Replicas > 0); {
 	case !podless:
-		a.podless, a.words, a.read = time.Time{}, "", time.Time{}
+		a.podless, a.words = time.Time{}, ""
+		if m.pod == nil || m.pod.UID != a.pod {
+			a.unmade, a.reason, a.read = "", "", time.Time{}
+		}
 	case a.podless.IsZero():
 		a.podless = now
 	}
@@ -95,6 +104,13 @@ func (p *pass) readAbsences(ctx context.Context) {
 		a := p.r.absences.of(p.key(), m.name)
 		a.take(m, p.now)
 		m.ignored = long(a.unseen, p.now)
+		if m.pod != nil && neverStarted(m.pod) && long(m.pod.CreationTimestamp.Time, p.now) {
+			if a.pod != m.pod.UID || p.now.Sub(a.read) >= wordsAgain {
+				a.reason, a.unmade = p.startRefusal(ctx, m)
+				a.pod, a.read = m.pod.UID, p.now
+			}
+			m.noStart, m.noStartWords = a.reason, a.unmade
+		}
 		if !long(a.podless, p.now) {
 			continue
 		}
@@ -103,6 +119,67 @@ func (p *pass) readAbsences(ctx context.Context) {
 		}
 		m.noPod = a.words
 	}
+}
+
+// neverStarted says whether a pod has a machine, and the kubelet has started none of its containers
+// and says of none why.
+func neverStarted(pod *corev1.Pod) bool {
+	if pod.Spec.NodeName == "" || pod.DeletionTimestamp != nil || pod.Status.Phase != corev1.PodPending {
+		return false
+	}
+	for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		w := c.State.Waiting
+		if w == nil || w.Reason != "" && w.Reason != "ContainerCreating" && w.Reason != "PodInitializing" {
+			return false
+		}
+	}
+	return true
+}
+
+// startRefusal says why the kubelet does not start a member's pod: reason and words of the last
+// warning about it. Both are empty if there is none, or if it cannot be read.
+func (p *pass) startRefusal(ctx context.Context, m *member) (reason, words string) {
+	events, err := p.eventsOf(ctx, "Pod", m.pod.Name, m.pod.UID)
+	if err != nil {
+		log.FromContext(ctx).V(1).Info("events of a pod that does not start", "name", m.pod.Name, "err", err.Error())
+		return "", ""
+	}
+	last := lastEvent(events, func(e *corev1.Event) bool {
+		return e.Type == corev1.EventTypeWarning && e.Reason != "FailedScheduling" && e.Reason != "Unhealthy"
+	})
+	if last == nil {
+		return "", ""
+	}
+	return last.Reason, shortWords(last.Message)
+}
+
+// eventsOf lists the events of one object.
+func (p *pass) eventsOf(ctx context.Context, kind, name string, uid types.UID) ([]corev1.Event, error) {
+	list := &corev1.EventList{}
+	err := p.r.live.List(ctx, list, client.InNamespace(p.network.Namespace), client.MatchingFieldsSelector{Selector: fields.SelectorFromSet(
+		fields.Set{"involvedObject.kind": kind, "involvedObject.name": name, "involvedObject.uid": string(uid)})})
+	return list.Items, err
+}
+
+// lastEvent is the last event of those that count; nil if there is none.
+func lastEvent(events []corev1.Event, counts func(*corev1.Event) bool) *corev1.Event {
+	var last *corev1.Event
+	for i := range events {
+		if e := &events[i]; counts(e) && (last == nil || !happened(e).Before(happened(last))) {
+			last = e
+		}
+	}
+	return last
+}
+
+// shortWords are words in one line that fit a condition.
+func shortWords(words string) string {
+	const most = 400
+	words = strings.Join(strings.Fields(words), " ")
+	if len(words) > most {
+		words = strings.ToValidUTF8(words[:most], "") + "..."
+	}
+	return words
 }
 
 // refusal says why a member has no pod, and what to do.
@@ -134,20 +211,13 @@ func (p *pass) refusal(ctx context.Context, m *member) string {
 // refusedWords are the API server's words in the last event of a member's StatefulSet, if that is
 // about a pod that could not be made.
 func (p *pass) refusedWords(ctx context.Context, m *member) (string, error) {
-	list := &corev1.EventList{}
-	err := p.r.live.List(ctx, list, client.InNamespace(p.network.Namespace), client.MatchingFieldsSelector{Selector: fields.SelectorFromSet(
-		fields.Set{"involvedObject.kind": "StatefulSet", "involvedObject.name": m.name, "involvedObject.uid": string(m.set.UID)})})
+	events, err := p.eventsOf(ctx, "StatefulSet", m.name, m.set.UID)
 	if err != nil {
 		return "", err
 	}
-	var last *corev1.Event
-	for i := range list.Items {
-		e := &list.Items[i]
-		made := e.Reason == "SuccessfulCreate" && strings.Contains(e.Message, resources.PodName(m.name))
-		if (e.Reason == "FailedCreate" || made) && (last == nil || !happened(e).Before(happened(last))) {
-			last = e
-		}
-	}
+	last := lastEvent(events, func(e *corev1.Event) bool {
+		return e.Reason == "FailedCreate" || e.Reason == "SuccessfulCreate" && strings.Contains(e.Message, resources.PodName(m.name))
+	})
 	if last == nil || last.Reason != "FailedCreate" {
 		return "", nil
 	}
@@ -155,12 +225,7 @@ func (p *pass) refusedWords(ctx context.Context, m *member) (string, error) {
 	if _, after, ok := strings.Cut(words, "failed error: "); ok {
 		words = after
 	}
-	const most = 400
-	words = strings.Join(strings.Fields(words), " ")
-	if len(words) > most {
-		words = strings.ToValidUTF8(words[:most], "") + "..."
-	}
-	return words, nil
+	return shortWords(words), nil
 }
 
 // happened is when an event happened last.

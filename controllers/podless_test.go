@@ -17,6 +17,7 @@ import (
 
 	"github.com/diseq/diseq/api/v1alpha1"
 	"github.com/diseq/diseq/controllers/membership"
+	"github.com/diseq/diseq/controllers/nodeclient"
 )
 
 // eventsOnly is a live reader that has events and nothing else.
@@ -95,8 +96,7 @@ func TestAValidatorWithoutAPodIsDegradedWithTheWordsOfTheAPIServer(t *testing.T)
 				tt.change(w.members[1])
 			}
 			look := func() *v1alpha1.DiseqNetwork {
-				p := &pass{r: w.operator, network: &v1alpha1.DiseqNetwork{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "demo"}}, now: w.now, members: w.members}
-				p.readAbsences(t.Context())
+				w.absences()
 				return w.look(nil)
 			}
 			n := look()
@@ -130,6 +130,67 @@ func TestAValidatorWithoutAPodIsDegradedWithTheWordsOfTheAPIServer(t *testing.T)
 			}
 		})
 	}
+}
+
+// A volume that cannot be mounted leaves a pod that says nothing but ContainerCreating. After two
+// minutes its validator is degraded, with the words of the last warning about the pod.
+func TestAPodThatDoesNotStartIsToldWithTheWordsOfKubernetes(t *testing.T) {
+	start := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	creating := func(reason string) []corev1.ContainerStatus {
+		return []corev1.ContainerStatus{{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason}}}}
+	}
+	warning := func(reason, message string, at time.Time) corev1.Event {
+		e := event(reason, message, at)
+		e.Type = corev1.EventTypeWarning
+		return e
+	}
+	mount := warning("FailedMount", `MountVolume.SetUp failed for volume "genesis" : configmap "demo-genesis" not found`, start.Add(time.Minute))
+	for name, tt := range map[string]struct {
+		events []corev1.Event
+		change func(*corev1.Pod)
+		want   string
+	}{
+		"a volume": {events: []corev1.Event{mount, warning("FailedAttachVolume", "of before", start), warning("FailedScheduling", "of before", start)},
+			want: `PodFailed: demo-v1 does not run: FailedMount (MountVolume.SetUp failed for volume "genesis" : configmap "demo-genesis" not found)`},
+		"no event": {want: "NotReady: demo-v1 is not ready"},
+		"it has been started": {events: []corev1.Event{mount}, want: "NotReady: demo-v1 is not ready", change: func(p *corev1.Pod) {
+			p.Status.Phase = corev1.PodRunning
+			p.Status.ContainerStatuses[0].State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
+		}},
+		"it says why itself": {events: []corev1.Event{mount}, want: "ImagePullFailed: demo-v1 does not run: ErrImagePull", change: func(p *corev1.Pod) {
+			p.Status.ContainerStatuses = creating("ErrImagePull")
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := watchNetwork(t, 4, 3)
+			live := &eventsOnly{events: tt.events}
+			w.operator.live = live
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "demo-v1-0", UID: "u", CreationTimestamp: metav1.NewTime(start)},
+				Spec:   corev1.PodSpec{NodeName: "worker"},
+				Status: corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: creating("ContainerCreating")}}
+			if tt.change != nil {
+				tt.change(pod)
+			}
+			w.members[1].pod = pod
+			for range 62 {
+				w.now = w.now.Add(2 * time.Second)
+				w.absences()
+				w.look(map[int]func(*nodeclient.Answer){1: silent})
+			}
+			if got := says(w.look(map[int]func(*nodeclient.Answer){1: silent}), v1alpha1.ConditionDegraded); !strings.HasPrefix(got, "True "+tt.want) {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+			if len(live.asked) > 1 {
+				t.Errorf("within some seconds it listed events %d times", len(live.asked))
+			}
+		})
+	}
+}
+
+// absences is the part of a reconcile that finds out why pods are not there or do not start.
+func (w *watchedNetwork) absences() {
+	p := &pass{r: w.operator, network: &v1alpha1.DiseqNetwork{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "demo"}}, now: w.now, members: w.members}
+	p.readAbsences(w.t.Context())
 }
 
 func TestADeletedNetworkIsForgotten(t *testing.T) {

@@ -39,7 +39,7 @@ package controllers
 //
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 //
-// Only the events of a StatefulSet say why it has no pod. The operator lists those of a StatefulSet
-// that has had none for two minutes.
+// Only the events of a StatefulSet say why it has no pod, and only those of a pod why its volume is
+// not mounted. The operator lists those of a validator that has waited for two minutes.
 //
 // +kubebuilder:rbac:groups="",resources=events,verbs=list
