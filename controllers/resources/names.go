@@ -96,12 +96,16 @@ const (
 // StatefulSet. A serial number is never used again.
 func ValidatorName(network string, serial int) string { return fmt.Sprintf("%s-v%d", network, serial) }
 
+// maxSerial has as many digits as spec.retire takes: the names of the longest network and the labels
+// that Kubernetes makes of them have room for no more.
+const maxSerial = 999_999_999
+
 // SerialOf is the inverse of ValidatorName; ok is false for any other name.
 func SerialOf(network, validator string) (serial int, ok bool) {
 	digits, found := strings.CutPrefix(validator, network+"-v")
 	serial, err := strconv.Atoi(digits)
 	// "+1" and "01" are numbers too, but not in names.
-	if !found || err != nil || serial < 0 || validator != ValidatorName(network, serial) {
+	if !found || err != nil || serial < 0 || serial > maxSerial || validator != ValidatorName(network, serial) {
 		return 0, false
 	}
 	return serial, true

@@ -1,17 +1,34 @@
 package resources
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/diseq/diseq/api/v1alpha1"
 )
 
-func TestNamesAndLabelsAreValidForTheLongestName(t *testing.T) {
+// longest is a network with the longest name in the namespace with the longest one, and highest the
+// serial number with the most digits: the API server takes no more of each.
+func longest() *v1alpha1.DiseqNetwork {
 	network := newNetwork(strings.Repeat("n", 40))
-	objects := allObjects(t, network, []Member{{Serial: 9999, Validator: newMembers(1)[0].Validator}})
+	network.Namespace = strings.Repeat("s", 63)
+	return network
+}
+
+const highest = 999_999_999
+
+func TestNamesAndLabelsAreValidForTheLongestName(t *testing.T) {
+	network := longest()
+	objects := allObjects(t, network, []Member{{Serial: highest, Validator: newMembers(1)[0].Validator}})
 	if len(objects) != 16 {
 		t.Errorf("%d objects", len(objects))
 	}
@@ -31,11 +48,11 @@ func TestNamesAndLabelsAreValidForTheLongestName(t *testing.T) {
 		for _, value := range o.GetLabels() {
 			problems = append(problems, validation.IsValidLabelValue(value)...)
 		}
-		if o.GetNamespace() != "ns" || o.GetLabels()[NetworkLabel] != network.Name || len(problems) > 0 {
+		if o.GetNamespace() != network.Namespace || o.GetLabels()[NetworkLabel] != network.Name || len(problems) > 0 {
 			t.Errorf("%v in %s with labels %v: %v", o, o.GetNamespace(), o.GetLabels(), problems)
 		}
 	}
-	validator := ValidatorName(network.Name, 9999)
+	validator := ValidatorName(network.Name, highest)
 	// The pod's name, and the label that its StatefulSet gives it: a hash of ten digits behind its
 	// own name.
 	for _, value := range []string{PodName(validator), validator + "-0123456789"} {
@@ -50,13 +67,72 @@ func TestNamesAndLabelsAreValidForTheLongestName(t *testing.T) {
 	}
 }
 
+// Every function of names.go that makes a name is here, so that none is forgotten.
+func TestEveryNameOfTheLongestNetworkIsAName(t *testing.T) {
+	network := longest()
+	validator := ValidatorName(network.Name, highest)
+	made := map[string]string{
+		"ValidatorName": validator, "PodName": PodName(validator), "GenesisName": GenesisName(network.Name),
+		"ConfigName": ConfigName(network.Name), "PeersName": PeersName(network.Name), "ClientsName": ClientsName(network.Name),
+		"BudgetName": BudgetName(network.Name), "MonitorName": MonitorName(network.Name),
+		"PeerAddress": PeerAddress(network.Name, network.Namespace, validator), "ChainID": ChainID(network), "Selector": Selector(network.Name),
+	}
+	file, err := parser.ParseFile(token.NewFileSet(), "names.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range file.Decls {
+		f, ok := d.(*ast.FuncDecl)
+		if !ok || !f.Name.IsExported() || len(f.Type.Results.List) != 1 {
+			continue
+		}
+		if result, ok := f.Type.Results.List[0].Type.(*ast.Ident); ok && result.Name == "string" && made[f.Name.Name] == "" {
+			t.Errorf("%s makes a name that is not tried here", f.Name.Name)
+		}
+	}
+	for function, name := range made {
+		switch function {
+		case "PeerAddress":
+			host, _, err := net.SplitHostPort(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// A resolver also tries the name with the search domains of the pod behind it, and the
+			// longest of those begins with the namespace.
+			for _, tried := range []string{host, host + ".cluster.local", host + "." + network.Namespace + ".svc.cluster.local"} {
+				if problems := validation.IsDNS1123Subdomain(tried); len(problems) > 0 || len(tried) > 253 {
+					t.Errorf("%s of %d characters: %v", tried, len(tried), problems)
+				}
+			}
+			for label := range strings.SplitSeq(host, ".") {
+				if problems := validation.IsDNS1123Label(label); len(problems) > 0 {
+					t.Errorf("%s in %s: %v", label, host, problems)
+				}
+			}
+		case "ChainID":
+			members := []Member{{Serial: highest, Validator: newMembers(1)[0].Validator}}
+			if _, err := Genesis(network, name, time.UnixMilli(1), members); err != nil {
+				t.Errorf("no chain has the id %s and the validator %s: %v", name, validator, err)
+			}
+		case "Selector":
+			if _, err := labels.Parse(name); err != nil {
+				t.Error(err)
+			}
+		default:
+			if problems := validation.IsDNS1123Label(name); len(problems) > 0 {
+				t.Errorf("%s: %s: %v", function, name, problems)
+			}
+		}
+	}
+}
+
 func TestSerialNumbersAreReadBackFromNames(t *testing.T) {
-	for _, serial := range []int{0, 1, 10, 9999} {
+	for _, serial := range []int{0, 1, 10, 9999, highest} {
 		if got, ok := SerialOf("a-v1", ValidatorName("a-v1", serial)); !ok || got != serial {
 			t.Errorf("%d reads back as %d, %v", serial, got, ok)
 		}
 	}
-	for _, name := range []string{"", "a", "a-v", "a-v01", "a-v+1", "a-v-1", "a-v1x", "b-v1", "a-b-v1", "a-v1-v0", "a-v99999999999999999999"} {
+	for _, name := range []string{"", "a", "a-v", "a-v01", "a-v+1", "a-v-1", "a-v1x", "b-v1", "a-b-v1", "a-v1-v0", "a-v1000000000", "a-v99999999999999999999"} {
 		if serial, ok := SerialOf("a", name); ok {
 			t.Errorf("%q has serial number %d of a", name, serial)
 		}
