@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/diseq/diseq/controllers/membership"
 	"github.com/diseq/diseq/controllers/resources"
@@ -141,7 +140,7 @@ func neverStarted(pod *corev1.Pod) bool {
 func (p *pass) startRefusal(ctx context.Context, m *member) (reason, words string) {
 	events, err := p.eventsOf(ctx, "Pod", m.pod.Name, m.pod.UID)
 	if err != nil {
-		log.FromContext(ctx).V(1).Info("events of a pod that does not start", "name", m.pod.Name, "err", err.Error())
+		p.logger().Debug("events of a pod that does not start", "name", m.pod.Name, "err", err)
 		return "", ""
 	}
 	last := lastEvent(events, func(e *corev1.Event) bool {
@@ -200,7 +199,7 @@ func (p *pass) refusal(ctx context.Context, m *member) string {
 	case apierrors.IsForbidden(err):
 		return "the operator may not list events, so ask for the cause: " + look
 	case err != nil:
-		log.FromContext(ctx).V(1).Info("events of a StatefulSet without a pod", "name", m.name, "err", err.Error())
+		p.logger().Debug("events of a StatefulSet without a pod", "name", m.name, "err", err)
 		return "the events that say why cannot be read now: " + look
 	case words == "":
 		return "no event says why. See whether the cluster's kube-controller-manager runs, and " + look

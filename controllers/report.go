@@ -163,7 +163,7 @@ func (p *pass) next(s v1alpha1.DiseqNetworkStatus, due time.Duration) time.Durat
 	available := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionAvailable)
 	switch {
 	case len(p.problems) > 0:
-		wait = refusedAgain
+		wait = min(refusedAgain, p.r.resync) // the nodes are looked at as often as without the problem
 	case progressing.Reason == status.Hibernated: // no node changes without an event
 		wait = p.r.resync
 	case meta.IsStatusConditionTrue(s.Conditions, v1alpha1.ConditionMembershipChanging):
