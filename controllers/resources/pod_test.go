@@ -187,6 +187,8 @@ func TestContainersOfTheUserRunBesideTheNode(t *testing.T) {
 }
 
 // Keys and votes of a validator are for its own node, whichever way the spec names them.
+//
+// Promise 80.
 func TestAPodTemplateCannotNameTheKeysOrTheClaimOfAValidator(t *testing.T) {
 	secret := func(name string) []v1alpha1.EnvVar {
 		return []v1alpha1.EnvVar{{Name: "A", ValueFrom: &v1alpha1.EnvVarSource{SecretKeyRef: &v1alpha1.KeyRef{Name: name, Key: "k"}}}}

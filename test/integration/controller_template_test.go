@@ -16,6 +16,8 @@ import (
 
 // The Secrets of another network's validators are as closed as those of one's own, and a mistake in
 // the template costs no pod.
+//
+// Promise 80.
 func TestATemplateWithTheKeysOfAnotherNetworkIsRefusedAndThePodsRunOn(t *testing.T) {
 	c := newCluster(t)
 	c.apply("demo", withValidators(1))
