@@ -28,6 +28,9 @@ const (
 	changing = 2 * time.Second
 	// refusedAgain is the wait while the API server refuses a write, or a person has to help.
 	refusedAgain = 30 * time.Second
+	// failedAgain is the wait after a reconcile that failed. It doubles with each one that fails
+	// after that, up to refusedAgain.
+	failedAgain = 100 * time.Millisecond
 )
 
 // Reconciler brings networks to the state that their resources ask for.

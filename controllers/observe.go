@@ -63,6 +63,8 @@ type pass struct {
 	plan membership.SetPlan
 	// log is that of the reconcile.
 	log *slog.Logger
+	// whole says that the observation is complete.
+	whole bool
 	// problems are those found, in that order and each once; see note.
 	problems []*status.Problem
 }
@@ -144,6 +146,7 @@ func (p *pass) observe(ctx context.Context) error {
 	if err := p.followChanges(ctx); err != nil {
 		return err
 	}
+	p.whole = true
 	return p.noted(p.compareGenesis())
 }
 

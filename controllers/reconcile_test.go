@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"testing"
 	"time"
 
@@ -40,6 +41,44 @@ func applyLikeAnAPIServer(ctx context.Context, c client.WithWatch, wanted runtim
 	object.SetResourceVersion("")
 	object.SetUID(types.UID(object.GetKind() + "/" + object.GetName()))
 	return c.Create(ctx, object)
+}
+
+// Something that the API server does not explain keeps the operator from a write, again and again.
+// The status follows the nodes all the same, with no write more than without the failure.
+func TestAWriteThatFailsDoesNotStopTheStatus(t *testing.T) {
+	broken := errors.New("etcdserver: request timed out")
+	writes := 0
+	c := fake.NewClientBuilder().WithScheme(Scheme()).WithStatusSubresource(&v1alpha1.DiseqNetwork{}).
+		WithObjects(&v1alpha1.DiseqNetwork{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "demo", UID: "0a1b2c3d-network", Generation: 1},
+			Spec:       v1alpha1.DiseqNetworkSpec{Validators: 2, Image: "diseq:v1"},
+		}).
+		WithInterceptorFuncs(interceptor.Funcs{
+			Apply: func(context.Context, client.WithWatch, runtime.ApplyConfiguration, ...client.ApplyOption) error {
+				return broken
+			},
+			SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+				writes++
+				return c.SubResource(sub).Patch(ctx, o, p, opts...)
+			},
+		}).Build()
+	r, err := New(Options{Resync: time.Minute}, c, c, nil, events.NewFakeRecorder(1000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := types.NamespacedName{Namespace: "ns", Name: "demo"}
+	for range 3 {
+		if _, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: at}); !errors.Is(err, broken) {
+			t.Errorf("the reconcile ends with %v", err)
+		}
+	}
+	n := &v1alpha1.DiseqNetwork{}
+	if err := c.Get(t.Context(), at, n); err != nil {
+		t.Fatal(err)
+	}
+	if n.Status.ObservedGeneration != 1 || n.Status.LastObserved == nil || writes != 1 {
+		t.Errorf("%d writes of the status: %+v", writes, n.Status)
+	}
 }
 
 // A network is born, and every reconcile on the way shows it once. The first volumes are recorded

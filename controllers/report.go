@@ -21,21 +21,28 @@ import (
 )
 
 // finish writes the status, and returns when to reconcile again. err is the error that ended the
-// reconcile early.
+// reconcile early. An error of a write ends what the reconcile does, not what it saw: the status
+// follows the nodes all the same.
 func (p *pass) finish(ctx context.Context, pods membership.Decision, set membership.SetPlan, err error) (ctrl.Result, error) {
 	if problem, ok := errors.AsType[*status.Problem](err); ok {
 		p.note(problem)
 		err = nil
 	}
-	if err != nil {
-		// The observation may be incomplete. The status waits for the next reconcile, which comes
-		// at once.
-		if errors.Is(err, errLater) {
-			p.logger().Debug("the observation is out of date, reconciling again", "err", err.Error())
-			return ctrl.Result{RequeueAfter: jittered(changing / 10)}, nil
-		}
-		return ctrl.Result{}, err
+	switch failed := err; {
+	case errors.Is(failed, errLater):
+		p.logger().Debug("the observation is out of date, reconciling again", "err", failed.Error())
+		return ctrl.Result{RequeueAfter: jittered(changing / 10)}, nil
+	case failed != nil && !p.whole:
+		return ctrl.Result{}, failed
+	case failed != nil:
+		_, err = p.show(ctx, pods, set)
+		return ctrl.Result{}, errors.Join(failed, err)
 	}
+	return p.show(ctx, pods, set)
+}
+
+// show writes the status of what was observed, and returns when to reconcile again.
+func (p *pass) show(ctx context.Context, pods membership.Decision, set membership.SetPlan) (ctrl.Result, error) {
 	o := p.observation(pods, set)
 	old, wanted := p.network.Status, status.Of(o)
 	wait, err := p.writeStatus(ctx, wanted)
