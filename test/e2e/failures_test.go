@@ -23,10 +23,12 @@ import (
 
 // One network goes through all of it, each time another validator, with a client that never stops:
 // what was accepted before, during and after is final in the end, once, on every node.
+//
+// Promise 78.
 func TestWhatIsTakenFromANetworkComesBackAndNothingIsLost(t *testing.T) {
 	refused := podRefused(t)
 	n := cluster.Network(t, cluster.Namespace(t, "failures"), "sturdy", 4)
-	n.Apply(n.Spec())
+	n.Apply(n.Spec(func(s *v1alpha1.DiseqNetworkSpec) { s.Service.Drain = &metav1.Duration{Duration: 5 * time.Second} }))
 	n.AwaitAvailable()
 	n.AwaitConverged()
 	keys, o, l := n.Secrets(), n.Watch(), n.Write("failures")
@@ -119,7 +121,7 @@ func (n *Network) awaitRestartInPlace(t *testing.T, k int, pod *corev1.Pod) {
 }
 
 // A volume of the cluster's own disks keeps its pod on its worker, so that the pod comes back when
-// the worker does.
+// the worker does. No client of the Service is refused meanwhile.
 func workerDrained(t *testing.T, n *Network) {
 	worker, inside, outside := n.loneWorker(t)
 	cordon(t, worker, true)
@@ -136,6 +138,7 @@ func workerDrained(t *testing.T, n *Network) {
 		}
 		return nil
 	})
+	finish := n.load("drain")
 	must(t, n.evict(t.Context(), inside))
 	if err := n.evict(t.Context(), outside); !apierrors.IsTooManyRequests(err) {
 		t.Errorf("a second eviction while the first pod is away: %v, want a refusal", err)
@@ -157,6 +160,7 @@ func workerDrained(t *testing.T, n *Network) {
 	})
 	cordon(t, worker, false)
 	n.AwaitConverged()
+	finish()
 }
 
 // loneWorker returns a worker with exactly one pod of the network, that pod, and a pod of another

@@ -58,7 +58,8 @@ func (n *Network) For(tb testing.TB) *Network {
 }
 
 // Spec is a network of small nodes, so that several fit on a small machine, with these changes.
-// Half of the usual number of blocks a second suffices to find a fork, and is quick to read again.
+// Half of the usual number of blocks a second suffices to find a fork, and is quick to read again. A
+// test that counts requests wants a longer drain.
 func (n *Network) Spec(changes ...func(*v1alpha1.DiseqNetworkSpec)) v1alpha1.DiseqNetworkSpec {
 	size := resource.MustParse("1Gi")
 	out := v1alpha1.DiseqNetworkSpec{
@@ -67,6 +68,7 @@ func (n *Network) Spec(changes ...func(*v1alpha1.DiseqNetworkSpec)) v1alpha1.Dis
 		PodTemplate: v1alpha1.PodTemplate{Resources: &corev1.ResourceRequirements{Requests: corev1.ResourceList{
 			corev1.ResourceCPU: resource.MustParse("20m"), corev1.ResourceMemory: resource.MustParse("64Mi"),
 		}}},
+		Service: v1alpha1.Service{Drain: &metav1.Duration{Duration: time.Second}},
 	}
 	for _, change := range changes {
 		change(&out)

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -99,17 +100,20 @@ func (n *Network) scale(o *Oracle, replicas int) *v1alpha1.DiseqNetwork {
 	return d
 }
 
-// One network changes its set in all ways, under load: nothing that was accepted is lost, the nodes
-// agree, and receipts verify from the genesis document on, through every change.
+// One network changes its set in all ways, and is updated, under load: no client of the Service is
+// refused, nothing that was accepted is lost, the nodes agree, and receipts verify from the genesis
+// document on, through every change.
+//
+// Promise 78.
 func TestTheValidatorSetChangesUnderLoad(t *testing.T) {
 	n := cluster.Network(t, cluster.Namespace(t, "scale"), "supple", 4)
-	n.Apply(n.Spec())
+	n.Apply(n.Spec(func(s *v1alpha1.DiseqNetworkSpec) { s.Service.Drain = nil }))
 	n.AwaitAvailable()
 	n.AwaitConverged()
 	receipts := []*chain.Receipt{n.Finalize("in the first set")}
 	o, l := n.Watch(), n.Write("scale")
 
-	finish := n.load()
+	finish := n.load("changes")
 	begun := time.Now()
 	n.scale(o, 7)
 	if took := time.Since(begun); took > growWithin {
@@ -141,11 +145,13 @@ func TestTheValidatorSetChangesUnderLoad(t *testing.T) {
 	})
 
 	// The scaling waits for the update, or the update for the scaling; neither is lost.
+	finish = n.load("update")
 	n.change(o, "scaled during an update", changeWithin, func() {
 		n.kubectl("patch", "dsq", n.Name, "--type=merge", "--patch", fmt.Sprintf(`{"spec":{"image":%q}}`, n.NextImage))
 		n.kubectl("scale", "dsq", n.Name, "--replicas=4")
 	})
 	n.AwaitConverged()
+	finish()
 
 	l.Stop()
 	t.Logf("        %v", l)
@@ -157,27 +163,62 @@ func TestTheValidatorSetChangesUnderLoad(t *testing.T) {
 	}
 }
 
-// load puts 500 messages a second on the network, from a pod. finish waits for the end of it, logs
-// the times from submit to final, and fails the test if a message that was accepted is lost.
-func (n *Network) load() (finish func()) {
+// clients are the loads that a network is put under: 100 requests a second with five messages each
+// over connections that are kept, and 100 over a new connection each. They repeat nothing.
+var clients = map[string][]string{
+	"kept": {"--rate", "500", "--batch", "5"},
+	"new":  {"--rate", "100", "--batch", "1", "--new-connections"},
+}
+
+// load puts a network under load, from pods, by the address of its Service. finish ends that and
+// logs the times from submit to final. The test fails if one of a thousand requests of each kind or
+// more was refused or not answered, or if a message that was accepted is lost.
+func (n *Network) load(label string) (finish func()) {
 	n.tb.Helper()
-	pod := n.clientPod(n.Namespace, n.Name+"-load", "bench", "--url", fmt.Sprintf("http://%s:%d", n.Name, publicPort),
-		"--rate", "500", "--batch", "10", "--duration", "40s")
-	must(n.tb, n.Create(n.tb.Context(), pod))
+	const atLeast = 1000
+	pods := map[string]*corev1.Pod{}
+	for kind, args := range clients {
+		pod := n.clientPod(n.Namespace, fmt.Sprintf("%s-%s-%s", n.Name, label, kind), append([]string{
+			"bench", "--json", "--url", fmt.Sprintf("http://%s:%d", n.Name, publicPort), "--duration", "1h",
+		}, args...)...)
+		pod.Spec.TerminationGracePeriodSeconds = new(int64(60)) // it waits for its last messages
+		must(n.tb, n.Create(n.tb.Context(), pod))
+		pods[kind] = pod
+	}
 	return func() {
-		Eventually(n.tb, soon, pod.Name+" has ended", func(ctx context.Context) error {
-			if err := n.Get(ctx, ctrl.ObjectKeyFromObject(pod), pod); err != nil {
-				return err
-			}
-			if pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
-				return fmt.Errorf("it is %s", pod.Status.Phase)
-			}
-			return nil
-		})
-		n.tb.Logf("        %s", strings.ReplaceAll(strings.TrimSpace(n.log(n.tb.Context(), pod, false)), "\n", "\n        "))
-		if pod.Status.Phase != corev1.PodSucceeded {
-			n.tb.Errorf("the load on %s ended with an error", n.Name)
+		for kind, pod := range pods {
+			n.endOfLoad(kind, pod, atLeast)
 		}
+	}
+}
+
+// endOfLoad has the kubelet end a pod that puts load on the network, and judges its report.
+func (n *Network) endOfLoad(kind string, pod *corev1.Pod, atLeast int) {
+	n.tb.Helper()
+	must(n.tb, n.Patch(n.tb.Context(), pod, ctrl.RawPatch("application/merge-patch+json", []byte(`{"spec":{"activeDeadlineSeconds":1}}`))))
+	Eventually(n.tb, soon, pod.Name+" has ended", func(ctx context.Context) error {
+		if err := n.Get(ctx, ctrl.ObjectKeyFromObject(pod), pod); err != nil {
+			return err
+		}
+		if s := pod.Status.ContainerStatuses; len(s) != 1 || s[0].State.Terminated == nil {
+			return fmt.Errorf("it is %s", pod.Status.Phase)
+		}
+		return nil
+	})
+	printed := n.log(n.tb.Context(), pod, false)
+	var report struct {
+		Sent, Batch, Accepted, Refused, Failed, Lost int
+		Latency                                      json.RawMessage `json:"latency_ms"`
+	}
+	if err := json.Unmarshal([]byte(printed), &report); err != nil {
+		n.tb.Errorf("%s: %v: %s", pod.Name, err, printed)
+		return
+	}
+	n.tb.Logf("        %s, connections %s: %d requests, %d messages accepted, %d refused, %d not answered; from submit to final in ms: %s",
+		pod.Name, kind, report.Sent/report.Batch, report.Accepted, report.Refused, report.Failed, report.Latency)
+	if code := pod.Status.ContainerStatuses[0].State.Terminated.ExitCode; code != 0 || report.Sent/report.Batch < atLeast ||
+		report.Accepted != report.Sent || report.Refused+report.Failed+report.Lost > 0 {
+		n.tb.Errorf("%s: exit code %d: %s", pod.Name, code, printed)
 	}
 }
 
