@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"sigs.k8s.io/yaml"
 
@@ -24,6 +25,7 @@ func TestAConfigurationReadsBackAsItWasWritten(t *testing.T) {
 	path := filepath.Join(dir, "node.yaml")
 	want := DefaultConfig()
 	want.Name, want.LogFormat, want.Limits.MaxPoolBytes, want.PProf = "v0", "json", 1234567, true
+	want.Drain = yamlfile.Duration(90 * time.Second)
 	raw, err := yaml.Marshal(want)
 	if err != nil {
 		t.Fatal(err)
@@ -56,6 +58,10 @@ func TestAConfigurationIsReadInOneWayOnly(t *testing.T) {
 		"name: a\nlimits: {historyHeights: 128.5}\n":  "line 2: 128.5: write an integer",
 		"name: a\nlimits: {historyHeights: '128'}\n":  "at /limits/historyHeights: want an integer",
 		"name: a\nlimits:\n":                          "at /limits: null in the place of a value",
+		"name: a\ndrain: 10\n":                        "10 is not a time: want one such as 10s",
+		"name: a\ndrain: ten\n":                       `"ten" is not a time`,
+		"name: a\ndrain: -1s\n":                       "drain: -1s, allowed are 0s to 10m0s",
+		"name: a\ndrain: 601s\n":                      "drain: 10m1s, allowed are 0s to 10m0s",
 		"name: 7\n":                                   "at /name: want a string",
 		"name: a\n---\nname: b\n":                     "a second document follows the first",
 		"{\"name\":\"a\"}\n{\"name\":\"b\"}\n":        "a second document follows the first",

@@ -65,7 +65,8 @@ var reasons = []struct {
 	name string
 }{
 	{ErrEmpty, "empty"}, {ErrTooMany, "too_many"}, {ErrStorageLow, "storage_low"}, {ErrShare, "share"}, {ErrAuthor, "author"},
-	{ErrLeft, "left"}, {ErrEquivocation, "equivocation"}, {ErrClosed, "closed"}, {chain.ErrMalformed, "malformed"}, {chain.ErrSignature, "signature"},
+	{ErrLeft, "left"}, {ErrEquivocation, "equivocation"}, {ErrClosed, "closed"}, {chain.ErrMalformed, "malformed"},
+	{chain.ErrSignature, "signature"},
 }
 
 const (

@@ -80,7 +80,7 @@ func TestADrainingNodeServesAndSendsItsClientsAway(t *testing.T) {
 			}
 		}
 	}
-	if got := do(t, s.Operations(), request{path: "/readyz"}); got.status != http.StatusServiceUnavailable || string(got.body) != stoppingReason {
+	if got := do(t, s.Operations(), request{path: "/readyz"}); got.status != http.StatusServiceUnavailable || got.body != stoppingReason {
 		t.Errorf("the operations listener answers %+v", got)
 	}
 	end()
