@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -59,7 +59,7 @@ func (p *pass) apply(ctx context.Context, wanted any, live client.Object, g guar
 	case live == nil:
 		object.SetResourceVersion(neverVersion)
 	case p.foreign(live) != "":
-		return nil, p.conflict(kind, live)
+		return nil, p.conflict(kind, live, p.foreign(live))
 	case live.GetDeletionTimestamp() != nil:
 		return nil, nil // once it is gone, a later reconcile makes a new one
 	case resources.Current(live, wanted):
@@ -101,33 +101,12 @@ func (p *pass) getLive(ctx context.Context, object *unstructured.Unstructured) (
 	return live, nil
 }
 
-// foreign says why an object does not belong to the network: it lacks the label, or something else
-// controls it. It is empty for the network's own objects, and for those with the label and without
-// a controller: an earlier network of the name left these behind.
-func (p *pass) foreign(object metav1.Object) string {
-	if object.GetLabels()[resources.NetworkLabel] != p.network.Name {
-		return fmt.Sprintf("it has no label %s=%s", resources.NetworkLabel, p.network.Name)
-	}
-	owner := metav1.GetControllerOf(object)
-	switch {
-	case owner == nil || owner.UID == p.network.UID:
-		return ""
-	case owner.Kind == networkKind && owner.Name == p.network.Name:
-		return fmt.Sprintf("it belongs to an earlier network of this name (UID %s) and is still being deleted", owner.UID)
-	}
-	return fmt.Sprintf("it is controlled by %s %s", owner.Kind, owner.Name)
-}
-
-const networkKind = "DiseqNetwork"
-
-func (p *pass) conflict(kind string, object metav1.Object) error {
-	return problemf(status.NameConflict, "%s %s exists and does not belong to this network: %s. The operator leaves it alone: delete it, "+
-		"or give the network another name", kind, object.GetName(), p.foreign(object))
-}
-
 func problemf(reason, format string, args ...any) *status.Problem {
 	return &status.Problem{Reason: reason, Message: fmt.Sprintf(format, args...)}
 }
+
+// errEnding ends a reconcile whose namespace is being deleted: nothing can be made in it any more.
+var errEnding = errors.New("the namespace is being deleted")
 
 // refused classifies the error of a write. A conflict means that the observation is out of date. A
 // write that the API server will refuse again is a problem to report. Any other error is retried.
@@ -135,6 +114,8 @@ func refused(err error, verb, kind, name string) error {
 	switch {
 	case err == nil:
 		return nil
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return fmt.Errorf("%s %s %s: %w", verb, kind, name, errEnding)
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err):
 		return fmt.Errorf("%s %s %s: %w: %w", verb, kind, name, errLater, err)
 	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), meta.IsNoMatchError(err), webhookFailed(err):

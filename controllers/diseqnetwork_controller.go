@@ -52,8 +52,10 @@ type Reconciler struct {
 	reports  reports
 	absences absences
 	// histories are the validator sets that were verified.
-	histories  histories
-	formerKeys formerKeys
+	histories histories
+	former    formers
+	// endings are networks whose namespaces are being deleted.
+	endings endings
 	// show is memories.show; a test counts its calls.
 	show func(types.NamespacedName, membership.Network, time.Time) membership.Shown
 }
@@ -97,6 +99,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		r.drop(ctx, request.NamespacedName)
 		return ctrl.Result{}, nil
 	}
+	if r.endings.has(request.NamespacedName, network.UID) {
+		return ctrl.Result{}, nil
+	}
 	result, err := r.look(ctx, network)
 	r.outcome(ctx, request.NamespacedName, network, err)
 	return result, err
@@ -110,11 +115,12 @@ func (r *Reconciler) look(ctx context.Context, network *v1alpha1.DiseqNetwork) (
 	pods := membership.PlanPods(observed)
 	p.plan = membership.PlanSet(observed)
 	p.takePlan()
+	p.moving = pods.Action == membership.Restart || pods.Action == membership.Replace || pods.Action == membership.WaitForMember
 	switch {
 	case err != nil, network.Spec.Paused:
 	case network.Spec.Hibernated:
 		err = p.hibernate(ctx)
-	case len(p.problems) == 0:
+	default:
 		err = p.act(ctx, pods)
 	}
 	return p.finish(ctx, pods, p.plan, err)
@@ -129,15 +135,23 @@ func (r *Reconciler) drop(ctx context.Context, network types.NamespacedName) {
 	r.memories.drop(network)
 	r.histories.drop(network)
 	r.absences.drop(network)
-	r.formerKeys.drop(network)
+	r.former.drop(network)
+	r.endings.drop(network)
 }
 
 // act changes the cluster, in the order in which a network is born: addresses, identities, the
 // genesis document of all of them, and only then the pods. A change of the set takes the same way:
 // the keys of newcomers, the disruption budget for both sets, the peers file with the target, the
 // pods of newcomers. Members that have left are stopped at the end.
+//
+// A problem with one object stops nothing that does not concern it. Only the birth of a network
+// waits for all names to be free: a network that has to be renamed then leaves no keys behind.
 func (p *pass) act(ctx context.Context, pods membership.Decision) error {
-	for _, do := range []func(context.Context) error{
+	ran := p.network.Status.GenesisHash != ""
+	if !ran && (p.blocked || p.genesis == nil && len(p.problems) > 0) {
+		return nil
+	}
+	steps := []func(context.Context) error{
 		p.applyAddresses,
 		p.createKeys,
 		p.createGenesis,
@@ -148,24 +162,33 @@ func (p *pass) act(ctx context.Context, pods membership.Decision) error {
 		p.applyMembers,
 		p.forgetRestarts,
 		p.applyKeyMetadata,
+		p.labelPods,
 		func(ctx context.Context) error { return p.deletePods(ctx, pods) },
 		p.stopMembers,
 		p.tidy,
 		p.applyMonitor,
-	} {
-		if err := do(ctx); err != nil {
+	}
+	if p.blocked {
+		steps = []func(context.Context) error{p.applyAddresses, p.applyMonitor}
+	}
+	for _, do := range steps {
+		err := do(ctx)
+		if p.noted(err) != nil {
 			return err
+		}
+		if p.genesis == nil && !p.blocked && (err != nil || slices.ContainsFunc(p.problems, isConflict)) {
+			return nil
 		}
 	}
 	return nil
 }
 
-// tolerate keeps a problem for the status, so that the reconcile goes on; any other error ends it.
-func (p *pass) tolerate(err error) error {
-	if problem, ok := errors.AsType[*status.Problem](err); ok && problem.Reason == status.NameConflict {
-		return err // build nothing around an object that belongs to somebody else
-	}
-	return p.noted(err)
+func isConflict(problem *status.Problem) bool { return problem.Reason == status.NameConflict }
+
+// conflicts says whether an error is the conflict about a name.
+func conflicts(err error) bool {
+	problem, ok := errors.AsType[*status.Problem](err)
+	return ok && isConflict(problem)
 }
 
 // noted keeps a problem for the status; it returns any other error.

@@ -57,17 +57,23 @@ func (m *member) onFirstVolume() bool {
 // a cache that lags, a member would look as if it had lost its volume.
 func (p *pass) readVolume(ctx context.Context, m *member) error {
 	var ok bool
-	if m.volume, ok = cached[*corev1.PersistentVolumeClaim](p, m.name); !ok && p.genesis != nil {
+	if m.volume, ok = cached[*corev1.PersistentVolumeClaim](p, m.name); !ok {
 		claim, err := p.liveVolume(ctx, m)
 		if err != nil {
 			return err
 		}
 		m.volume = claim
 	}
-	if m.volume != nil && p.foreign(m.volume) != "" {
+	if m.volume == nil {
+		return nil
+	}
+	if m.first != "" && m.volume.UID == m.first {
+		p.vouch(m.volume.UID) // its labels do not matter
+	}
+	if why := p.foreign(m.volume); why != "" {
 		stranger := m.volume
 		m.volume = nil
-		return p.conflict("PersistentVolumeClaim", stranger)
+		return p.conflict(claimKind, stranger, why)
 	}
 	return nil
 }
@@ -102,10 +108,12 @@ func (p *pass) readSet(ctx context.Context, m *member) error {
 			return fmt.Errorf("get StatefulSet %s: %w", m.name, err)
 		}
 	}
-	if m.set != nil && p.foreign(m.set) != "" {
-		stranger := m.set
-		m.set = nil
-		return p.conflict("StatefulSet", stranger)
+	if m.set != nil {
+		if why := p.foreign(m.set); why != "" {
+			stranger := m.set
+			m.set = nil
+			return p.conflict("StatefulSet", stranger, why)
+		}
 	}
 	return p.want(m)
 }
@@ -132,7 +140,7 @@ func (p *pass) applyMembers(ctx context.Context) error {
 			continue
 		}
 		ok, err := p.applyVolume(ctx, m)
-		if p.tolerate(err) != nil {
+		if p.noted(err) != nil {
 			return err
 		}
 		if ok {
@@ -143,7 +151,7 @@ func (p *pass) applyMembers(ctx context.Context) error {
 		return err
 	}
 	for _, m := range ready {
-		if _, err := p.applySet(ctx, m); p.tolerate(err) != nil {
+		if _, err := p.applySet(ctx, m); p.noted(err) != nil {
 			return err
 		}
 	}
@@ -197,7 +205,7 @@ func (p *pass) keepVolume(ctx context.Context, m *member) error {
 		network.Spec.Storage.Size = &have
 	}
 	_, err := p.apply(ctx, resources.PersistentVolumeClaim(network, m.serial), m.volume, asObserved)
-	return p.tolerate(err)
+	return p.noted(err)
 }
 
 // recordFirstVolumes writes the UIDs of first volumes to the status, and no other part of it,

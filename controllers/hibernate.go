@@ -16,11 +16,11 @@ func (p *pass) hibernate(ctx context.Context) error {
 		if m.set == nil || m.wanted == nil {
 			continue
 		}
-		if _, err := p.applySet(ctx, m); p.tolerate(err) != nil {
+		if _, err := p.applySet(ctx, m); p.noted(err) != nil {
 			return err
 		}
 	}
-	if len(p.problems) > 0 {
+	if p.blocked || p.network.Status.GenesisHash == "" && len(p.problems) > 0 {
 		return nil
 	}
 	steps := []func(context.Context) error{p.keepVolumes, p.forgetRestarts, p.applyKeyMetadata}
@@ -30,7 +30,7 @@ func (p *pass) hibernate(ctx context.Context) error {
 		}, append(steps, p.tidy, p.applyMonitor)...)
 	}
 	for _, do := range steps {
-		if err := do(ctx); err != nil {
+		if err := p.noted(do(ctx)); err != nil {
 			return err
 		}
 	}
@@ -43,7 +43,7 @@ func (p *pass) keepVolumes(ctx context.Context) error {
 		if m.volume == nil || m.volume.DeletionTimestamp != nil || !p.runs(m) {
 			continue
 		}
-		if err := p.keepVolume(ctx, m); err != nil {
+		if err := p.noted(p.keepVolume(ctx, m)); err != nil {
 			return err
 		}
 	}

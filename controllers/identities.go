@@ -3,6 +3,7 @@ package controllers
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"sync"
 
@@ -11,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/diseq/diseq/controllers/nodeclient"
 	"github.com/diseq/diseq/controllers/resources"
@@ -59,14 +61,18 @@ func (p *pass) readKeys(ctx context.Context) error {
 	_ = group.Wait() // the errors are in errs: one of each member
 	for i, m := range p.members {
 		p.recall(m)
-		if err := p.noted(errs[i]); err != nil {
+		if err := p.hold(m, errs[i]); err != nil {
 			return err
+		}
+		if m.secret != nil {
+			p.vouch(m.secret.UID)
 		}
 	}
 	return nil
 }
 
-// readKey gets the metadata of one key Secret, and its content only if that was not seen before.
+// readKey gets the metadata of one key Secret, and its content only if that was not seen before. A
+// Secret without the label is the validator's if it has the validator's key.
 func (p *pass) readKey(ctx context.Context, m *member) error {
 	at := types.NamespacedName{Namespace: p.network.Namespace, Name: m.name}
 	meta := &metav1.PartialObjectMetadata{}
@@ -77,8 +83,10 @@ func (p *pass) readKey(ctx context.Context, m *member) error {
 		return nil
 	case err != nil:
 		return fmt.Errorf("get key Secret %s: %w", m.name, err)
-	case p.foreign(meta) != "":
-		return p.conflict("Secret", meta)
+	}
+	why := p.unlabelled(meta)
+	if why != "" && metav1.GetControllerOf(meta) != nil {
+		return p.conflict(secretKind, meta, why)
 	}
 	keys, known := p.r.keys.get(meta.UID)
 	if !known {
@@ -90,11 +98,22 @@ func (p *pass) readKey(ctx context.Context, m *member) error {
 			return fmt.Errorf("get key Secret %s: %w: another Secret has its name by now", m.name, errLater)
 		}
 		id, err := identity.Parse(secret.Data)
+		if err != nil && why != "" {
+			return p.conflict(secretKind, meta, fmt.Sprintf("%s, and no key of a validator: %v", why, err))
+		}
 		if err != nil {
 			return problemf(status.KeyMismatch, "Secret %s does not contain a validator's identity: %v", m.name, err)
 		}
 		keys = id.Public()
 		p.r.keys.put(meta.UID, keys)
+	}
+	if why != "" {
+		switch wanted := p.knownKey(m); {
+		case wanted == (chain.PublicKey{}):
+			return p.conflict(secretKind, meta, why)
+		case wanted != keys.PublicKey:
+			return p.conflict(secretKind, meta, fmt.Sprintf("%s, and its key is %s, but %s has the key %s", why, keys.PublicKey, m.name, wanted))
+		}
 	}
 	m.secret, m.keys = meta, keys
 	return nil
@@ -126,7 +145,7 @@ func (p *pass) recordVoteStores(ctx context.Context) error {
 			continue
 		}
 		m.voteStore = true
-		if err := p.tolerate(p.record(ctx, m, m.first)); err != nil {
+		if err := p.noted(p.record(ctx, m, m.first)); err != nil {
 			return err
 		}
 	}
@@ -145,6 +164,9 @@ func (p *pass) createKeys(ctx context.Context) error {
 		}
 		return nil
 	}
+	if p.lost {
+		return nil // the pod of a newcomer would not start
+	}
 	for _, serial := range p.plan.Grow {
 		m := p.member(resources.ValidatorName(p.network.Name, serial))
 		if m == nil {
@@ -157,7 +179,7 @@ func (p *pass) createKeys(ctx context.Context) error {
 		if m.spent {
 			continue // the planner has never said so
 		}
-		if err := p.createKey(ctx, m); err != nil {
+		if err := p.noted(p.createKey(ctx, m)); err != nil {
 			return err
 		}
 	}
@@ -195,17 +217,20 @@ func (p *pass) createKey(ctx context.Context, m *member) error {
 func (p *pass) applyKeyMetadata(ctx context.Context) error {
 	for _, m := range p.members {
 		if m.secret != nil {
-			if err := p.record(ctx, m, m.first); err != nil {
+			if err := p.noted(p.record(ctx, m, m.first)); err != nil {
 				return err
 			}
 		}
 	}
-	return p.applyFormerKeys(ctx)
+	return p.applyFormer(ctx)
 }
 
 // record writes to the member's key Secret the UID of its first volume, whether its vote store was
 // made, and whether it has left for good.
 func (p *pass) record(ctx context.Context, m *member, first types.UID) error {
+	if m.wrongKey {
+		return nil // it is not the Secret of this validator
+	}
 	records := resources.Records{FirstVolume: first, VoteStore: m.voteStore}
 	if m.retired {
 		records.Retired = m.retiredAs
@@ -225,5 +250,28 @@ func (p *pass) record(ctx context.Context, m *member, first types.UID) error {
 		m.secret.SetOwnerReferences(written.GetOwnerReferences())
 	}
 	m.first = first
+	return p.unlabelInstance(ctx, m)
+}
+
+// unlabelInstance removes the label that earlier versions gave to key Secrets, see
+// [resources.RetiredLabel]. An apply cannot, because the Secret was created with it. A label that
+// somebody else has put there stays.
+func (p *pass) unlabelInstance(ctx context.Context, m *member) error {
+	label := resources.RetiredLabel
+	if m.secret.Labels[label] != p.network.Name || !resources.LabelledByOperator(m.secret, label) {
+		return nil
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"uid": m.secret.UID, "resourceVersion": m.secret.ResourceVersion, "labels": map[string]any{label: nil},
+	}})
+	if err != nil {
+		return fmt.Errorf("patch %s %s: %w", secretKind, m.name, err)
+	}
+	p.count()
+	written := m.secret.DeepCopy()
+	if err := p.r.client.Patch(ctx, written, client.RawPatch(types.MergePatchType, patch), fieldOwner); err != nil {
+		return refused(err, "patch", secretKind, m.name)
+	}
+	m.secret = written
 	return nil
 }

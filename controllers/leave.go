@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -48,7 +49,7 @@ func (p *pass) stopMembers(ctx context.Context) error {
 		if m == nil || m.inSet || !p.known {
 			continue
 		}
-		if err := p.tolerate(p.stop(ctx, m, d)); err != nil {
+		if err := p.noted(p.stop(ctx, m, d)); err != nil {
 			return err
 		}
 	}
@@ -109,7 +110,7 @@ func (p *pass) tidy(ctx context.Context) error {
 			continue
 		}
 		if account, ok := cached[*corev1.ServiceAccount](p, m.name); ok {
-			if err := p.tolerate(p.remove(ctx, "ServiceAccount", account)); err != nil {
+			if err := p.noted(p.remove(ctx, "ServiceAccount", account)); err != nil {
 				return err
 			}
 		}
@@ -117,7 +118,7 @@ func (p *pass) tidy(ctx context.Context) error {
 		case m.volume == nil || m.volume.DeletionTimestamp != nil:
 		case m.retiredAs == v1alpha1.DeletePolicy:
 			err := p.remove(ctx, "PersistentVolumeClaim", m.volume)
-			if p.tolerate(err) != nil {
+			if p.noted(err) != nil {
 				return err
 			}
 			if err == nil {
@@ -125,7 +126,7 @@ func (p *pass) tidy(ctx context.Context) error {
 					"the volume of %s is deleted, because it has left and spec.storage.retention.onScaleDown was Delete", m.name)
 			}
 		default:
-			if err := p.keepVolume(ctx, m); err != nil {
+			if err := p.noted(p.keepVolume(ctx, m)); err != nil {
 				return err
 			}
 		}
@@ -156,61 +157,76 @@ func (p *pass) member(name string) *member {
 	return p.members[i]
 }
 
-// formerKeys remembers the retention policy by which the Secrets of former members have their
-// owner.
-type formerKeys struct {
+// formers remembers when the objects of former members were last looked at, and the retention
+// policy by which they have their owner.
+type formers struct {
 	mu sync.Mutex
-	by map[types.NamespacedName]v1alpha1.RetentionPolicy
+	by map[types.NamespacedName]formerLook
 }
 
-func (f *formerKeys) have(network types.NamespacedName, policy v1alpha1.RetentionPolicy) bool {
+type formerLook struct {
+	policy v1alpha1.RetentionPolicy
+	at     time.Time
+}
+
+// formerInterval is how often the operator looks whether somebody took a label off what former
+// members left behind. Objects without the label and Secrets are not in the cache.
+const formerInterval = time.Hour
+
+func (f *formers) due(network types.NamespacedName, policy v1alpha1.RetentionPolicy, now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	had, ok := f.by[network]
-	return ok && had == policy
+	last, ok := f.by[network]
+	return !ok || last.policy != policy || now.Sub(last.at) >= formerInterval
 }
 
-func (f *formerKeys) put(network types.NamespacedName, policy v1alpha1.RetentionPolicy) {
+func (f *formers) done(network types.NamespacedName, policy v1alpha1.RetentionPolicy, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.by == nil {
-		f.by = map[types.NamespacedName]v1alpha1.RetentionPolicy{}
+		f.by = map[types.NamespacedName]formerLook{}
 	}
-	f.by[network] = policy
+	f.by[network] = formerLook{policy, now}
 }
 
-func (f *formerKeys) drop(network types.NamespacedName) {
+func (f *formers) drop(network types.NamespacedName) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.by, network)
 }
 
-// applyFormerKeys gives the Secrets of former members that have left nothing else behind the owner
-// of the network's retention policy. Nothing else changes in them, so that once is enough.
-func (p *pass) applyFormerKeys(ctx context.Context) error {
+// applyFormer gives the Secrets and claims of former members their labels, and the owner of the
+// network's retention policy. The members of this reconcile are not among them.
+func (p *pass) applyFormer(ctx context.Context) error {
 	policy := p.network.Spec.Storage.Retention.OnDelete
-	if !p.known || len(p.sets.eras) == 1 || p.r.formerKeys.have(p.key(), policy) {
+	if !p.known || len(p.sets.eras) == 1 || !p.r.former.due(p.key(), policy, p.now) {
 		return nil
 	}
 	for _, e := range p.sets.eras {
 		for _, v := range e.set.Validators {
-			serial, ok := resources.SerialOf(p.network.Name, v.Name)
-			if !ok || p.member(v.Name) != nil {
-				continue
-			}
-			m := &member{name: v.Name, serial: serial}
-			if err := p.noted(p.readKey(ctx, m)); err != nil {
-				return err
-			}
-			if m.secret == nil {
-				continue
-			}
-			p.recall(m)
-			if err := p.tolerate(p.record(ctx, m, m.first)); err != nil {
-				return err
+			if serial, ok := resources.SerialOf(p.network.Name, v.Name); ok && p.member(v.Name) == nil {
+				if err := p.noted(p.applyLeftover(ctx, p.newMember(serial))); err != nil {
+					return err
+				}
 			}
 		}
 	}
-	p.r.formerKeys.put(p.key(), policy)
+	p.r.former.done(p.key(), policy, p.now)
 	return nil
+}
+
+// applyLeftover applies what a former member left behind, which the cache does not show.
+func (p *pass) applyLeftover(ctx context.Context, m *member) error {
+	if err := p.readKey(ctx, m); err != nil || m.secret == nil {
+		return err
+	}
+	p.vouch(m.secret.UID)
+	p.recall(m)
+	if err := p.noted(p.record(ctx, m, m.first)); err != nil {
+		return err
+	}
+	if err := p.noted(p.readVolume(ctx, m)); err != nil || m.volume == nil || m.volume.DeletionTimestamp != nil {
+		return err
+	}
+	return p.keepVolume(ctx, m)
 }

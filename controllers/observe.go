@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -67,6 +69,18 @@ type pass struct {
 	whole bool
 	// problems are those found, in that order and each once; see note.
 	problems []*status.Problem
+	// blocked says that the operator must not act on the chain: it does not have the genesis
+	// document, or the document does not fit.
+	blocked bool
+	// lost says that the ConfigMap with the genesis document is gone or unusable; genesis may come
+	// from elsewhere. A pod that is stopped does not start again.
+	lost bool
+	// grounded says that a pod would start with a file of somebody else.
+	grounded bool
+	// moving says that an update of the pods goes on, problems or not.
+	moving bool
+	// vouched are objects that are the network's whatever their labels say.
+	vouched map[types.UID]bool
 }
 
 // member is a validator of the network, with its objects and its node's answer.
@@ -94,7 +108,10 @@ type member struct {
 	namedFor uint32
 	// dropped says that the planner stops it.
 	dropped bool
-	set     *appsv1.StatefulSet
+	// held says that a person has to help: the operator makes nothing of it and stops nothing.
+	// wrongKey says that the Secret of its name holds the key of somebody else.
+	held, wrongKey bool
+	set            *appsv1.StatefulSet
 	// wanted is the StatefulSet that the member should have with its present volume; nil before
 	// there is a genesis document.
 	wanted *appsv1ac.StatefulSetApplyConfiguration
@@ -152,13 +169,63 @@ func (p *pass) observe(ctx context.Context) error {
 
 // readObjects finds the objects of a member, and its entry in the peers file.
 func (p *pass) readObjects(ctx context.Context, m *member) error {
-	m.pod = p.podOf(m)
-	for _, read := range []func(context.Context, *member) error{p.readVolume, p.readSet} {
-		if err := p.noted(read(ctx, m)); err != nil {
+	for _, read := range []func(context.Context, *member) error{p.readVolume, p.readSet, p.readAccount, p.readPod} {
+		if err := p.hold(m, read(ctx, m)); err != nil {
 			return err
 		}
 	}
 	p.recallEntry(m)
+	return nil
+}
+
+// hold keeps a problem of a member for the status: the operator leaves the member alone, and goes
+// on with the others. It returns any other error.
+func (p *pass) hold(m *member, err error) error {
+	if _, ok := errors.AsType[*status.Problem](err); ok {
+		m.held = true
+	}
+	return p.noted(err)
+}
+
+// readAccount looks for somebody else's ServiceAccount with the member's name, whose rights its pod
+// would have.
+func (p *pass) readAccount(ctx context.Context, m *member) error {
+	if _, ok := cached[*corev1.ServiceAccount](p, m.name); ok || m.set == nil {
+		return nil
+	}
+	account := &corev1.ServiceAccount{}
+	err := p.r.live.Get(ctx, types.NamespacedName{Namespace: p.network.Namespace, Name: m.name}, account)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("get ServiceAccount %s: %w", m.name, err)
+	}
+	if why := p.foreign(account); why != "" {
+		return p.conflict("ServiceAccount", account, why)
+	}
+	return nil
+}
+
+// readPod finds the pod of a member. A pod without its labels is not in the cache, and is read from
+// the API server.
+func (p *pass) readPod(ctx context.Context, m *member) error {
+	name := resources.PodName(m.name)
+	if m.pod = p.podOf(m); m.pod != nil || m.set == nil {
+		return nil
+	}
+	if _, ok := cached[*corev1.Pod](p, name); !ok {
+		pod := &corev1.Pod{}
+		err := p.r.live.Get(ctx, types.NamespacedName{Namespace: p.network.Namespace, Name: name}, pod)
+		switch {
+		case apierrors.IsNotFound(err):
+			return nil
+		case err != nil:
+			return fmt.Errorf("get Pod %s: %w", name, err)
+		}
+		p.objects[objectKey(pod, name)] = pod
+		m.pod = p.podOf(m)
+	}
 	return nil
 }
 
@@ -310,7 +377,7 @@ func (p *pass) findUnstarted(ctx context.Context) error {
 	}
 	for ; ; p.nextSerial++ {
 		m := p.newMember(p.nextSerial)
-		err := p.readKey(ctx, m)
+		err := p.readName(ctx, m)
 		if problem, ok := errors.AsType[*status.Problem](err); ok {
 			// The name is taken, and the next one is as good.
 			p.remark("name "+m.name, "the name of a newcomer is taken, and it gets the next one", "validator", m.name, "err", problem.Message)
@@ -326,6 +393,16 @@ func (p *pass) findUnstarted(ctx context.Context) error {
 			p.members = append(p.members, m)
 		}
 	}
+}
+
+// readName reads the key Secret of a newcomer. If there is none, it looks whether the names of its
+// other objects are free.
+func (p *pass) readName(ctx context.Context, m *member) error {
+	if err := p.readKey(ctx, m); err != nil || m.secret != nil {
+		return err
+	}
+	free := *m
+	return cmp.Or(p.readVolume(ctx, &free), p.readSet(ctx, &free))
 }
 
 // ask asks the nodes for their status. That is the last part of the observation, so that answers
@@ -425,7 +502,7 @@ func (p *pass) observed(m *member, set membership.Set) membership.Member {
 	if m.pod != nil {
 		outdated := m.wanted != nil && m.pod.Annotations[resources.TemplateAnnotation] != resources.TemplateOf(m.wanted)
 		asked := resources.RestartAsked(m.pod, m.wanted, m.set)
-		o.Pod = set.ObservePod(m.pod, outdated || asked, p.now)
+		o.Pod = set.ObservePod(m.pod, (outdated || asked) && !m.held, p.now)
 		o.Pod.Asked = asked
 		if o.Pod.Waiting == "" {
 			o.Pod.Waiting, o.Pod.Message = m.noStart, m.noStartWords

@@ -40,6 +40,7 @@ func (p *pass) readPeers(ctx context.Context) error {
 	}
 	p.peersMap = configMap
 	if p.foreign(configMap) != "" {
+		p.grounded = true
 		return nil // writing it will be refused
 	}
 	file, err := resources.ReadPeers(configMap)
@@ -137,7 +138,7 @@ func (p *pass) applyPeers(ctx context.Context) error {
 		live = p.peersMap
 	}
 	written, err := p.apply(ctx, wanted, live, asObserved)
-	if p.tolerate(err) != nil {
+	if p.noted(err) != nil {
 		return err
 	}
 	if err != nil {

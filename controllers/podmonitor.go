@@ -94,5 +94,5 @@ func (p *pass) applyMonitor(ctx context.Context) error {
 	if err == nil {
 		p.r.monitors.done(p.network.UID, p.network.Generation, p.now)
 	}
-	return p.tolerate(err)
+	return p.noted(err)
 }

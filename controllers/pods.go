@@ -4,9 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -24,7 +27,13 @@ func (p *pass) deletePods(ctx context.Context, d membership.Decision) error {
 	if d.Action != membership.Restart && d.Action != membership.Replace {
 		return nil
 	}
+	if d.Action == membership.Restart && (p.lost || p.grounded) {
+		return nil // the pod would not start again, or with a file of somebody else
+	}
 	for _, victim := range d.Victims {
+		if m := p.member(victim.Member); m != nil && m.held {
+			continue
+		}
 		pod, ok := cached[*corev1.Pod](p, victim.Pod)
 		if !ok || pod.UID != victim.UID {
 			return fmt.Errorf("pod %s: %w: another pod has its name by now", victim.Pod, errLater)
@@ -35,7 +44,10 @@ func (p *pass) deletePods(ctx context.Context, d membership.Decision) error {
 			continue // it is gone already
 		}
 		if err != nil {
-			return refused(err, "delete", "Pod", victim.Pod)
+			if err := p.noted(refused(err, "delete", "Pod", victim.Pod)); err != nil {
+				return err
+			}
+			continue
 		}
 		if d.Action == membership.Restart {
 			p.r.metrics.restarts.WithLabelValues(p.network.Namespace, p.network.Name).Inc()
@@ -100,6 +112,56 @@ func (p *pass) forgetRestarts(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// labelPods puts back labels of pods that somebody has changed. By its labels a pod belongs to its
+// StatefulSet, gets clients, and counts for the disruption budget. A StatefulSet lets a pod go that
+// has lost them, makes no other one of its name, and takes it back when it has them again.
+func (p *pass) labelPods(ctx context.Context) error {
+	for _, m := range p.members {
+		pod, ok := cached[*corev1.Pod](p, resources.PodName(m.name))
+		if !ok || m.set == nil || pod.DeletionTimestamp != nil || !madePod(m, pod) {
+			continue
+		}
+		missing := map[string]string{}
+		want := resources.PodLabels(p.network.Name, m.name)
+		if template := m.set.Spec.Template; template.Annotations[resources.TemplateAnnotation] == pod.Annotations[resources.TemplateAnnotation] {
+			maps.Copy(want, template.Labels)
+		}
+		for label, value := range want {
+			if had, ok := pod.Labels[label]; !ok || had != value {
+				missing[label] = value
+			}
+		}
+		if len(missing) == 0 {
+			continue
+		}
+		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": pod.UID, "labels": missing}})
+		if err != nil {
+			return fmt.Errorf("patch Pod %s: %w", pod.Name, err)
+		}
+		p.count()
+		err = p.r.client.Patch(ctx, pod.DeepCopy(), client.RawPatch(types.MergePatchType, patch), fieldOwner)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err := p.noted(refused(err, "patch", "Pod", pod.Name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// madePod says whether the member's StatefulSet made a pod. One that was let go has no controller
+// any more, and still mounts the claim and has the name and the template of its StatefulSet.
+func madePod(m *member, pod *corev1.Pod) bool {
+	if owner := metav1.GetControllerOf(pod); owner != nil {
+		return owner.UID == m.set.UID
+	}
+	return pod.GenerateName == m.name+"-" && pod.Annotations[resources.TemplateAnnotation] != "" &&
+		slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool {
+			return v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ClaimName == m.name
+		})
 }
 
 func image(pod *corev1.Pod) string {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -29,6 +28,12 @@ func (p *pass) finish(ctx context.Context, pods membership.Decision, set members
 		err = nil
 	}
 	switch failed := err; {
+	case errors.Is(failed, errEnding):
+		// Nothing can be made in the namespace any more, no event either, and it does not come
+		// back.
+		p.logger().Info("the namespace is being deleted: the operator leaves the network alone", "refused", failed.Error())
+		p.r.endings.put(p.key(), p.network.UID)
+		return ctrl.Result{}, nil
 	case errors.Is(failed, errLater):
 		p.logger().Debug("the observation is out of date, reconciling again", "err", failed.Error())
 		return ctrl.Result{RequeueAfter: jittered(changing / 10)}, nil
@@ -55,6 +60,35 @@ func (p *pass) show(ctx context.Context, pods membership.Decision, set membershi
 	p.reportNews(old, wanted, status.Troubles(o))
 	p.r.metrics.set(p.key(), &wanted)
 	return ctrl.Result{RequeueAfter: p.next(wanted, wait)}, nil
+}
+
+// endings are the networks whose namespaces are being deleted, by UID: a later namespace of the
+// name has other networks.
+type endings struct {
+	mu sync.Mutex
+	by map[types.NamespacedName]types.UID
+}
+
+func (e *endings) has(network types.NamespacedName, uid types.UID) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	known, ok := e.by[network]
+	return ok && known == uid
+}
+
+func (e *endings) put(network types.NamespacedName, uid types.UID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.by == nil {
+		e.by = map[types.NamespacedName]types.UID{}
+	}
+	e.by[network] = uid
+}
+
+func (e *endings) drop(network types.NamespacedName) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.by, network)
 }
 
 // memories remember the recent troubles of each network. They are lost with the operator: the next
@@ -122,21 +156,10 @@ func (p *pass) observation(pods membership.Decision, set membership.SetPlan) sta
 		ChainID:     p.network.Status.ChainID,
 		GenesisHash: p.network.Status.GenesisHash,
 	}
-	if p.genesis != nil && o.GenesisHash == "" && p.adopted() {
+	if p.genesis != nil && o.GenesisHash == "" && !p.blocked {
 		o.ChainID, o.GenesisHash = p.genesis.ChainID, p.genesis.Hash().String()
 	}
 	return o
-}
-
-// adopted says whether the genesis document is the network's: it matches the spec and the keys.
-func (p *pass) adopted() bool {
-	return !slices.ContainsFunc(p.problems, func(problem *status.Problem) bool {
-		switch problem.Reason {
-		case status.RetainedGenesisMismatch, status.KeyMismatch, status.NameConflict:
-			return true
-		}
-		return false
-	})
 }
 
 // writeStatus writes the status if that is due. If it is not due, it returns how long to wait until
@@ -169,11 +192,11 @@ func (p *pass) next(s v1alpha1.DiseqNetworkStatus, due time.Duration) time.Durat
 	progressing := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionProgressing)
 	available := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionAvailable)
 	switch {
+	case !p.network.Spec.Hibernated && !p.blocked && (p.moving || meta.IsStatusConditionTrue(s.Conditions, v1alpha1.ConditionMembershipChanging)):
 	case len(p.problems) > 0:
 		wait = min(refusedAgain, p.r.resync) // the nodes are looked at as often as without the problem
 	case progressing.Reason == status.Hibernated: // no node changes without an event
 		wait = p.r.resync
-	case meta.IsStatusConditionTrue(s.Conditions, v1alpha1.ConditionMembershipChanging):
 	case progressing.Status == metav1.ConditionFalse && available.Reason == status.AllValidatorsReady:
 		wait = p.r.resync
 	}

@@ -21,7 +21,9 @@ import (
 // key spent.
 type history struct {
 	genesis chain.Hash
-	chainID string
+	// document is the genesis document itself.
+	document *chain.Genesis
+	chainID  string
 	// eras begin with the set of the genesis document; the last one is in force.
 	eras       []era
 	identities *chain.Identities
@@ -38,7 +40,7 @@ type era struct {
 
 func newHistory(g *chain.Genesis) *history {
 	first := g.First()
-	return &history{genesis: g.Hash(), chainID: g.ChainID, eras: []era{{set: first}}, identities: chain.NewIdentities(first)}
+	return &history{genesis: g.Hash(), document: g, chainID: g.ChainID, eras: []era{{set: first}}, identities: chain.NewIdentities(first)}
 }
 
 // newest is the era in force.
@@ -136,6 +138,16 @@ func (h *histories) of(network types.NamespacedName, g *chain.Genesis) *history 
 		h.by[network] = newHistory(g)
 	}
 	return h.by[network]
+}
+
+// genesis is the genesis document of a network, if it has that hash; else nil.
+func (h *histories) genesis(network types.NamespacedName, hash string) *chain.Genesis {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if known := h.by[network]; known != nil && known.genesis.String() == hash {
+		return known.document
+	}
+	return nil
 }
 
 // drop removes the history of a deleted network.

@@ -5,6 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/diseq/diseq/controllers/resources"
@@ -14,36 +15,45 @@ import (
 // applyAddresses makes the objects that need no identity: Services, network policies, the nodes'
 // configuration. They come first, so that a name conflict shows before there is a key.
 func (p *pass) applyAddresses(ctx context.Context) error {
-	config, err := resources.ConfigMap(p.network)
-	if err != nil {
-		return problemf(status.InvalidSpec, "%v", err)
-	}
 	steps := []step{
 		stepFor(p, &corev1.Service{}, resources.PeersName(p.network.Name), resources.PeersService(p.network)),
 		stepFor(p, &corev1.Service{}, resources.ClientsName(p.network.Name), resources.ClientsService(p.network)),
-		stepFor(p, &corev1.ConfigMap{}, resources.ConfigName(p.network.Name), config),
+	}
+	config, invalid := resources.ConfigMap(p.network)
+	if invalid == nil {
+		steps = append(steps, stepFor(p, &corev1.ConfigMap{}, resources.ConfigName(p.network.Name), config))
 	}
 	for _, policy := range resources.NetworkPolicies(p.network, p.r.operator) {
 		steps = append(steps, stepFor(p, &networkingv1.NetworkPolicy{}, *policy.GetName(), policy))
 	}
-	return p.applyAll(ctx, steps)
+	if err := p.applyAll(ctx, steps); err != nil || invalid == nil {
+		return err
+	}
+	return problemf(status.InvalidSpec, "%v", invalid)
 }
 
 // applyAccounts makes the accounts of the validators that run.
 func (p *pass) applyAccounts(ctx context.Context) error {
-	var steps []step
 	for _, m := range p.members {
-		if p.runs(m) {
-			steps = append(steps, stepFor(p, &corev1.ServiceAccount{}, m.name, resources.ServiceAccount(p.network, m.serial)))
+		if !p.runs(m) {
+			continue
+		}
+		account := stepFor(p, &corev1.ServiceAccount{}, m.name, resources.ServiceAccount(p.network, m.serial))
+		_, err := p.apply(ctx, account.wanted, account.live, account.guard)
+		if conflicts(err) {
+			m.held = true // its pod would have the rights of somebody else
+		}
+		if p.noted(err) != nil {
+			return err
 		}
 	}
-	return p.applyAll(ctx, steps)
+	return nil
 }
 
 // runs says whether the member should have a volume and a StatefulSet.
 func (p *pass) runs(m *member) bool {
 	switch {
-	case m.secret == nil:
+	case m.secret == nil || m.held:
 		return false // its pod could not start; one that runs goes on
 	case !p.known:
 		return !m.retired
@@ -67,8 +77,12 @@ func stepFor(p *pass, kind client.Object, name string, wanted any) step {
 
 func (p *pass) applyAll(ctx context.Context, steps []step) error {
 	for _, s := range steps {
-		if _, err := p.apply(ctx, s.wanted, s.live, s.guard); p.tolerate(err) != nil {
+		_, err := p.apply(ctx, s.wanted, s.live, s.guard)
+		if p.noted(err) != nil {
 			return err
+		}
+		if _, file := s.wanted.(*corev1ac.ConfigMapApplyConfiguration); file && conflicts(err) {
+			p.grounded = true
 		}
 	}
 	return nil

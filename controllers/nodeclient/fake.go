@@ -1,9 +1,12 @@
 package nodeclient
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
+
+	"github.com/diseq/diseq/node/chain"
 )
 
 // Fake is a Client for tests: it gives prepared answers, by the name of the node, with the identity
@@ -14,6 +17,7 @@ type Fake struct {
 	statuses map[string]Status
 	sets     map[string]Set
 	changes  map[string][]Change
+	genesis  map[string]*chain.Genesis
 	errs     map[string]error
 	asked    map[string]int
 }
@@ -39,6 +43,13 @@ func (f *Fake) AnswerChanges(name string, changes ...Change) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	put(&f.changes, name, changes)
+}
+
+// AnswerGenesis makes a node serve the genesis document.
+func (f *Fake) AnswerGenesis(name string, g *chain.Genesis) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	put(&f.genesis, name, g)
 }
 
 // Fail makes every request to a node fail, until Answer is called for it again.
@@ -122,6 +133,20 @@ func (f *Fake) Changes(ctx context.Context, node Node, from uint32) ([]Change, e
 		return nil, fmt.Errorf("fake %s: %w", node.Name, err)
 	}
 	return page.Changes, nil
+}
+
+// Genesis implements Client.
+func (f *Fake) Genesis(ctx context.Context, node Node) (*chain.Genesis, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := cmp.Or(ctx.Err(), f.errs[node.Name]); err != nil {
+		return nil, fmt.Errorf("fake %s: %w", node.Name, err)
+	}
+	g := f.genesis[node.Name]
+	if g == nil {
+		return nil, fmt.Errorf("fake %s: there is no genesis document", node.Name)
+	}
+	return g, nil
 }
 
 func put[V any](m *map[string]V, name string, v V) {

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/diseq/diseq/node/chain"
 )
 
 const (
@@ -94,6 +96,21 @@ func (h *HTTP) Changes(ctx context.Context, node Node, from uint32) ([]Change, e
 	}
 	return page.Changes, nil
 }
+
+// Genesis implements Client. The answer does not name the node: a caller knows the hash of the
+// document.
+func (h *HTTP) Genesis(ctx context.Context, node Node) (*chain.Genesis, error) {
+	document := &genesis{}
+	if err := h.get(ctx, node, "/v1/genesis", document); err != nil {
+		return nil, err
+	}
+	return &document.Genesis, nil
+}
+
+// genesis is a genesis document, which reads itself.
+type genesis struct{ chain.Genesis }
+
+func (g *genesis) check() error { return g.Validate() }
 
 // changes is a page of changes, asked for from a generation on.
 type changes struct {

@@ -240,6 +240,26 @@ func TestChanges(t *testing.T) {
 }
 
 // The largest page fits into an answer.
+func TestGenesis(t *testing.T) {
+	want := &chain.Genesis{Version: 1, ChainID: "demo-0123abcd", Parameters: chain.DefaultParameters(), Threshold: 1,
+		Validators: []chain.NamedValidator{{Name: "demo-v0", Validator: chain.Validator{PublicKey: key, VRFKey: chain.VRFKey{1}}}}}
+	node := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v1/genesis" {
+			t.Errorf("%s %s", r.Method, r.URL)
+		}
+		body(want)(w, r)
+	})
+	got, err := NewHTTP(0).Genesis(t.Context(), node)
+	if err != nil || got.Hash() != want.Hash() {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for name, answer := range map[string]any{"null": nil, "an empty object": map[string]any{}, "a status": good()} {
+		if got, err := NewHTTP(0).Genesis(t.Context(), serve(t, body(answer))); err == nil {
+			t.Errorf("%s is taken: %+v", name, got)
+		}
+	}
+}
+
 func TestAPageOfTheLargestChangesIsTaken(t *testing.T) {
 	large := changeTo(1)
 	for i := range maxValidators {

@@ -198,6 +198,9 @@ type Client interface {
 	// Changes returns the changes of the set from a generation on, in rising order: at most
 	// MaxChanges of them. They have consecutive generations and are otherwise not verified.
 	Changes(ctx context.Context, node Node, from uint32) ([]Change, error)
+	// Genesis returns the genesis document that the node serves to clients: the address is that of
+	// its public listener. The document is valid, and may be of any chain.
+	Genesis(ctx context.Context, node Node) (*chain.Genesis, error)
 }
 
 // IdentityError says that the answer came from another node than the one that was asked.

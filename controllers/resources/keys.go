@@ -1,6 +1,7 @@
 package resources
 
 import (
+	"encoding/json"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,7 +19,7 @@ func KeySecret(network *v1alpha1.DiseqNetwork, serial int, files map[string][]by
 	name, immutable := ValidatorName(network.Name, serial), true
 	return &corev1.Secret{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: secretKind},
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: network.Namespace, Labels: validatorLabels(network.Name, name)},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: network.Namespace, Labels: withoutInstance(validatorLabels(network.Name, name))},
 		Type:       corev1.SecretTypeOpaque,
 		Immutable:  &immutable,
 		Data:       files,
@@ -64,6 +65,28 @@ func KeySecretMetadata(
 		out.WithAnnotations(map[string]string{RetiredAnnotation: string(records.Retired)})
 	}
 	return retained(network, validatorLabels(network.Name, secret.Name), out), nil
+}
+
+// LabelledByOperator says whether the operator, and nobody else, has set a label of an object.
+func LabelledByOperator(object metav1.Object, label string) bool {
+	ours := false
+	for _, entry := range object.GetManagedFields() {
+		var fields struct {
+			Metadata struct {
+				Labels map[string]any `json:"f:labels"`
+			} `json:"f:metadata"`
+		}
+		if entry.FieldsV1 == nil || json.Unmarshal(entry.FieldsV1.Raw, &fields) != nil {
+			continue
+		}
+		if _, has := fields.Metadata.Labels["f:"+label]; has {
+			if entry.Manager != FieldOwner {
+				return false
+			}
+			ours = true
+		}
+	}
+	return ours
 }
 
 // MadeVoteStore says whether a key Secret records that its validator's vote store was made. Any

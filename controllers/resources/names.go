@@ -30,6 +30,11 @@ const (
 	componentLabel = "app.kubernetes.io/component"
 )
 
+// RetiredLabel is on no object that a deleted network may leave behind. These have no owner. An
+// Argo CD that tracks objects by this label deletes those without an owner whose label has the name
+// of an application, if the application's sources do not have them.
+const RetiredLabel = instanceLabel
+
 // Values of the label app.kubernetes.io/component: the purpose of the object.
 const (
 	networkComponent   = "network"
@@ -180,13 +185,25 @@ func validatorLabels(network, validator string) map[string]string {
 	return out
 }
 
+// withoutInstance are the labels of an object without an owner, see RetiredLabel.
+func withoutInstance(labels map[string]string) map[string]string {
+	delete(labels, RetiredLabel)
+	return labels
+}
+
+// PodLabels are the operator's own labels of a validator's pod.
+func PodLabels(network, validator string) map[string]string {
+	out := validatorLabels(network, validator)
+	out[RoleLabel] = RoleValidator
+	return out
+}
+
 // podLabels are the labels of a validator's pod; the operator's override the user's.
 func podLabels(network *v1alpha1.DiseqNetwork, validator string) map[string]string {
 	out := maps.Clone(network.Spec.PodTemplate.Labels)
 	if out == nil {
 		out = map[string]string{}
 	}
-	maps.Copy(out, validatorLabels(network.Name, validator))
-	out[RoleLabel] = RoleValidator
+	maps.Copy(out, PodLabels(network.Name, validator))
 	return out
 }

@@ -21,7 +21,7 @@ func owned[T object[T]](network *v1alpha1.DiseqNetwork, labels map[string]string
 // retained completes an object that a deleted network leaves behind if its spec says so. Then the
 // object has no owner, because the garbage collector deletes every object whose owner is gone.
 func retained[T object[T]](network *v1alpha1.DiseqNetwork, labels map[string]string, o T) T {
-	o = o.WithLabels(labels)
+	o = o.WithLabels(withoutInstance(labels))
 	if network.Spec.Storage.Retention.OnDelete == v1alpha1.DeletePolicy {
 		o = o.WithOwnerReferences(owner(network))
 	}

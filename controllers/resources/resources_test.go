@@ -156,6 +156,26 @@ func TestOnlyWhatIsRetainedHasNoOwner(t *testing.T) {
 	}
 }
 
+// An Argo CD that tracks objects by this label deletes those that have it and no owner.
+//
+// Promise 65.
+func TestWhatMayBeRetainedHasNoInstanceLabel(t *testing.T) {
+	for _, policy := range []v1alpha1.RetentionPolicy{v1alpha1.RetainPolicy, v1alpha1.DeletePolicy} {
+		network := newNetwork("demo")
+		network.Spec.Storage.Retention.OnDelete = policy
+		for _, o := range allObjects(t, network, newMembers(1)) {
+			_, has := o.GetLabels()[RetiredLabel]
+			kept := o.GetKind() == "Secret" || o.GetKind() == "PersistentVolumeClaim" || o.GetName() == GenesisName("demo")
+			if has == kept {
+				t.Errorf("with %s, %v has the labels %v", policy, o, o.GetLabels())
+			}
+		}
+		if secret := KeySecret(network, 0, nil); secret.Labels[RetiredLabel] != "" || secret.Labels[NetworkLabel] != "demo" {
+			t.Errorf("a new key Secret has the labels %v", secret.Labels)
+		}
+	}
+}
+
 func TestKeySecretsAreMadeOnceAndOnlyTheirMetadataChanges(t *testing.T) {
 	network := newNetwork("demo")
 	network.Spec.Storage.Retention.OnDelete = v1alpha1.DeletePolicy

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -41,6 +43,7 @@ func TestWhatIsTakenFromANetworkComesBackAndNothingIsLost(t *testing.T) {
 		{"a worker is drained", workerDrained},
 		{"a volume is deleted with its pod", volumeDeleted},
 		{"a volume is emptied under its claim", volumeEmptied},
+		{"a key Secret and a pod lose their labels, and the genesis document is deleted", labelAndGenesisLost},
 	} {
 		begun := time.Now()
 		if !t.Run(step.name, func(t *testing.T) { step.run(t, n.For(t)) }) {
@@ -89,6 +92,52 @@ func podDeleted(t *testing.T, n *Network) {
 	must(t, n.Delete(t.Context(), old))
 	n.AwaitNewPod(0, old)
 	n.AwaitConverged()
+}
+
+// The status says what is gone and how to restore it; the commands are those of the documentation.
+// Meanwhile a pod is deleted, and its successor waits for the document. A StatefulSet lets the pod
+// go that lost its labels, and takes it back when it has them again.
+func labelAndGenesisLost(t *testing.T, n *Network) {
+	genesis := n.MustGenesis()
+	n.kubectl("label", "secret", n.ValidatorName(1), "diseq.io/network-", "diseq.io/validator-")
+	unlabelled := n.MustPod(3)
+	n.kubectl("label", "pod", unlabelled.Name, "diseq.io/network-", "diseq.io/validator-", "diseq.io/role-")
+	n.kubectl("delete", "configmap", n.Name+"-genesis")
+	n.awaitReason(v1alpha1.ConditionProgressing, "RetainedGenesisMismatch")
+	old := n.MustPod(0)
+	must(t, n.Delete(t.Context(), old))
+	Eventually(t, soon, "the labels are put back, and the others go on", func(ctx context.Context) error {
+		var secret corev1.Secret
+		if err := n.Get(ctx, n.key(n.ValidatorName(1)), &secret); err != nil {
+			return err
+		}
+		d, err := n.Resource(ctx)
+		if err != nil {
+			return err
+		}
+		pod, err := n.Pod(ctx, 3)
+		if err != nil {
+			return err
+		}
+		if pod.UID != unlabelled.UID {
+			t.Fatal("the pod that lost its labels was replaced")
+		}
+		if secret.Labels["diseq.io/network"] != n.Name || pod.Labels["diseq.io/role"] != "validator" || len(pod.OwnerReferences) != 1 ||
+			!meta.IsStatusConditionTrue(d.Status.Conditions, v1alpha1.ConditionAvailable) {
+			return fmt.Errorf("labels %v and %v, owners %v, %s", secret.Labels, pod.Labels, pod.OwnerReferences, conditions(d))
+		}
+		return nil
+	})
+
+	file := filepath.Join(t.TempDir(), "genesis.json")
+	document := n.kubectl("get", "--raw", fmt.Sprintf("/api/v1/namespaces/%s/pods/%s:%d/proxy/v1/genesis", n.Namespace, n.PodName(2), publicPort))
+	must(t, os.WriteFile(file, []byte(document), 0o600))
+	n.kubectl("create", "configmap", n.Name+"-genesis", "--from-file="+file)
+	n.AwaitNewPod(0, old)
+	n.AwaitConverged()
+	if restored := n.MustGenesis(); restored.Hash() != genesis.Hash() {
+		t.Errorf("the genesis hash was %v, it is %v", genesis.Hash(), restored.Hash())
+	}
 }
 
 // SIGKILL to the first process of a pod's namespace is ignored if it comes from inside; the worker

@@ -398,6 +398,7 @@ func (c *cluster) runNodes(ctx context.Context) error {
 		for _, n := range nodes {
 			c.nodes.Answer(n.name, c.answer(p, file, n))
 			c.nodes.AnswerChanges(n.name, p.changes...)
+			c.nodes.AnswerGenesis(n.name, p.genesis)
 		}
 	}
 	for _, pod := range pods.Items {
