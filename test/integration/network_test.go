@@ -365,7 +365,7 @@ threshold: {policy: Majority}
 consensus: {minBlockInterval: 20ms, beaconInterval: 128}
 messages: {maxBytes: "65536", maxBlockBytes: 4Mi, maxPoolBytes: 256Mi}
 storage: {size: 10Gi, storageClassName: "", accessMode: ReadWriteOnce, retention: {onScaleDown: Retain, onDelete: Retain}}
-service: {type: ClusterIP}
+service: {drain: 10s, type: ClusterIP}
 networkPolicy: {egress: Restricted}
 monitoring: {enabled: true}
 podTemplate: {resources: {requests: {cpu: 100m, memory: 256Mi}}}
