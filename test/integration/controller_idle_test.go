@@ -31,7 +31,7 @@ func TestAConvergedNetworkCostsNoWrite(t *testing.T) {
 		for range 3 {
 			o.reconcile("demo")
 		}
-		if wrote := o.journal.writes[before:]; len(wrote) != i+1 || wrote[i] != "patch status DiseqNetwork demo" {
+		if wrote := o.journal.writes[before:]; len(wrote) != i+1 || wrote[i] != "patch status *v1alpha1.DiseqNetwork demo" {
 			t.Errorf("after %d minutes: %v", i+1, wrote)
 		}
 	}
