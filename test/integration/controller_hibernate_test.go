@@ -144,10 +144,8 @@ func (c *cluster) claims() map[string]types.UID {
 // Promise 77.
 func TestTheOperatorMayDieAfterAnyWriteOfAHibernation(t *testing.T) {
 	for name, until := range map[string]func(*cluster) bool{
-		"newcomers are started":  func(c *cluster) bool { return len(c.names(&appsv1.StatefulSetList{})) > 4 },
-		"the target is written":  func(c *cluster) bool { return c.file(c.t.Context(), "demo").Target != nil },
-		"the set has changed":    func(c *cluster) bool { return len(c.chains["demo"].sets) > 1 },
-		"before anything is new": func(*cluster) bool { return true },
+		"newcomers are started": func(c *cluster) bool { return len(c.names(&appsv1.StatefulSetList{})) > 4 },
+		"the target is written": func(c *cluster) bool { return c.file(c.t.Context(), "demo").Target != nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster(t)
@@ -270,11 +268,9 @@ func TestAProblemKeepsNoNodeAwake(t *testing.T) {
 	c.delete(&corev1.Secret{}, "demo-v2")
 	c.edit("demo", func(n *v1alpha1.DiseqNetwork) { n.Spec.Paused = false })
 	o.until("demo", "without pods", func(n *v1alpha1.DiseqNetwork) bool {
-		return len(c.pods()) == 0 && condition(n, v1alpha1.ConditionDegraded).Reason == "KeyMissing"
+		return len(c.pods()) == 0 && condition(n, v1alpha1.ConditionDegraded).Reason == "KeyMissing" &&
+			condition(n, v1alpha1.ConditionAvailable).Reason == "Hibernated"
 	})
-	if a := condition(c.network("demo"), v1alpha1.ConditionAvailable); a.Reason != "Hibernated" {
-		t.Errorf("Available %+v", a)
-	}
 }
 
 // With Delete the claims of a hibernated network get their owner, so that they go with it.

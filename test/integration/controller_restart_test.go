@@ -59,7 +59,6 @@ func TestARestartIsAskedForAndHappensOnce(t *testing.T) {
 			[]string{"annotate", "statefulset", "demo-v2", "diseq.io/restart-"}, []string{"demo-v2-0"}},
 		{"of a pod", []string{"annotate", "pod", "demo-v1-0", "diseq.io/restart=true"}, nil, []string{"demo-v1-0"}},
 		{"by kubectl", []string{"rollout", "restart", "statefulset", "demo-v3"}, nil, []string{"demo-v3-0"}},
-		{"of all by kubectl", []string{"rollout", "restart", "statefulset", "--selector=diseq.io/network=demo"}, nil, all},
 	} {
 		before := c.pods()
 		c.kubectl(way.ask...)
