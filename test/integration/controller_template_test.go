@@ -1,10 +1,14 @@
 package integration
 
 import (
+	"context"
+	"encoding/json"
 	"strings"
 	"testing"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -142,5 +146,63 @@ func TestTheServiceFollowsTheSpec(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+}
+
+// A platform that assigns ids from a range of the namespace refuses those of the image, as an SCC
+// of OpenShift does. It takes the pods without ids.
+func TestAPlatformThatAssignsIdsTakesThePodsWithoutThem(t *testing.T) {
+	k := harness.Client(t)
+	network := createNetwork(t, k, "demo", v1alpha1.DiseqNetworkSpec{Validators: 1})
+	apply(t, k, resources.ServiceAccount(network, 0))
+	const inRange = "[object.spec.?securityContext.?runAsUser, object.spec.?securityContext.?runAsGroup, object.spec.?securityContext.?fsGroup]" +
+		".all(id, !id.hasValue() || id.value() >= 1000650000) && " +
+		"object.spec.containers.all(c, [c.?securityContext.?runAsUser, c.?securityContext.?runAsGroup].all(id, !id.hasValue() || id.value() >= 1000650000))"
+	metadata := metav1.ObjectMeta{Name: network.Namespace + "-ids"}
+	policy := &admissionv1.ValidatingAdmissionPolicy{ObjectMeta: metadata, Spec: admissionv1.ValidatingAdmissionPolicySpec{
+		MatchConstraints: &admissionv1.MatchResources{ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: admissionv1.RuleWithOperations{
+			Operations: []admissionv1.OperationType{admissionv1.Create},
+			Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}},
+		}}}},
+		Validations: []admissionv1.Validation{{Expression: inRange, Message: "must be in the ranges: [1000650000, 1000659999]"}},
+	}}
+	binding := &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metadata, Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{
+		PolicyName: policy.Name, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny},
+		MatchResources: &admissionv1.MatchResources{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: network.Namespace}}},
+	}}
+	for _, o := range []client.Object{policy, binding} {
+		if err := k.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = k.Delete(context.Background(), o) })
+	}
+	try := func(security *v1alpha1.PodSecurityContext) error {
+		network.Spec.PodTemplate.SecurityContext = security
+		set, err := resources.StatefulSet(network, builtFor, 0, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := json.Marshal(set.Spec.Template)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var template corev1.PodTemplateSpec
+		if err := json.Unmarshal(raw, &template); err != nil {
+			t.Fatal(err)
+		}
+		pod := &corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}
+		pod.Name, pod.Namespace = "demo-v0-0", network.Namespace
+		return k.Create(t.Context(), pod, client.DryRunAll)
+	}
+	// The API server takes a moment until the policy is in force.
+	eventually(t, "a platform that refuses the ids of the image", func() bool {
+		err := try(nil)
+		return apierrors.IsInvalid(err) || apierrors.IsForbidden(err)
+	})
+	if err := try(&v1alpha1.PodSecurityContext{IDs: v1alpha1.PlatformIDs}); err != nil {
+		t.Errorf("pods without ids are refused: %v", err)
+	}
+	if err := try(&v1alpha1.PodSecurityContext{RunAsUser: new(int64(1000650000)), RunAsGroup: new(int64(1000650000)), FSGroup: new(int64(1000650000))}); err != nil {
+		t.Errorf("pods with ids of the range are refused: %v", err)
 	}
 }
