@@ -71,6 +71,7 @@ func (n *Network) checkColumns(t *testing.T) {
 	for column, want := range map[string]string{
 		"Validators": fmt.Sprint(n.Validators), "Threshold": fmt.Sprint(threshold), "Ready": fmt.Sprint(n.Validators),
 		"Tolerates": fmt.Sprint(int32(n.Validators) - threshold), "Available": "True",
+		"Reason": "AllValidatorsReady", "Degraded": "AsExpected",
 	} {
 		if got[column] != want {
 			t.Errorf("kubectl get dsq shows %s %q, want %q", column, got[column], want)
