@@ -58,20 +58,25 @@ func (p *pass) apply(ctx context.Context, wanted any, live client.Object, g guar
 	switch {
 	case live == nil:
 		object.SetResourceVersion(neverVersion)
+		p.count()
+		if err := p.r.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), fieldOwner, client.ForceOwnership); err != nil {
+			return nil, refused(err, "apply", kind, name)
+		}
+		return object, nil
 	case p.foreign(live) != "":
 		return nil, p.conflict(kind, live, p.foreign(live))
 	case live.GetDeletionTimestamp() != nil:
 		return nil, nil // once it is gone, a later reconcile makes a new one
-	case resources.Current(live, wanted):
+	}
+	drift := resources.Compare(live, wanted)
+	if drift.Current() {
+		p.noteRewritten(kind, drift)
+		if c := p.r.contests.of(p.key(), kind+" "+name, p.now); c.repairs > atOnceRepairs {
+			p.note(p.contested(kind, name, c.fields))
+		}
 		return nil, nil
-	case g == asObserved:
-		object.SetResourceVersion(live.GetResourceVersion())
 	}
-	p.count()
-	if err := p.r.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), fieldOwner, client.ForceOwnership); err != nil {
-		return nil, refused(err, "apply", kind, name)
-	}
-	return object, nil
+	return p.write(ctx, object, wanted, live, drift, bool(g))
 }
 
 // untyped converts an apply configuration of any type, so that a resource version can be added.

@@ -55,7 +55,8 @@ type Reconciler struct {
 	histories histories
 	former    formers
 	// endings are networks whose namespaces are being deleted.
-	endings endings
+	endings  endings
+	contests contests
 	// show is memories.show; a test counts its calls.
 	show func(types.NamespacedName, membership.Network, time.Time) membership.Shown
 }
@@ -137,6 +138,7 @@ func (r *Reconciler) drop(ctx context.Context, network types.NamespacedName) {
 	r.absences.drop(network)
 	r.former.drop(network)
 	r.endings.drop(network)
+	r.contests.drop(network)
 }
 
 // act changes the cluster, in the order in which a network is born: addresses, identities, the

@@ -240,7 +240,8 @@ func (p *pass) withoutStatement(ctx context.Context, m *member) (bool, error) {
 		if wrote, err := p.applySet(ctx, m); wrote || err != nil {
 			return false, err // the StatefulSet's controller has not seen it yet
 		}
-		if m.set.Status.ObservedGeneration < m.set.Generation {
+		// Admission may have put the statement back.
+		if m.set.Status.ObservedGeneration < m.set.Generation || statesFirst(corev1.Pod{Spec: m.set.Spec.Template.Spec}) {
 			return false, nil
 		}
 	}
@@ -268,11 +269,10 @@ func (p *pass) applySet(ctx context.Context, m *member) (bool, error) {
 		made, err := p.apply(ctx, m.wanted, nil, asObserved)
 		return made != nil, err
 	}
-	if resources.Current(m.set, m.wanted) {
-		return false, nil
-	}
-	if err := p.stateOnlyOfFirst(ctx, m); err != nil {
-		return false, err
+	if !resources.Current(m.set, m.wanted) {
+		if err := p.stateOnlyOfFirst(ctx, m); err != nil {
+			return false, err
+		}
 	}
 	written, err := p.apply(ctx, m.wanted, m.set, asObserved)
 	return written != nil, err

@@ -81,6 +81,8 @@ type pass struct {
 	moving bool
 	// vouched are objects that are the network's whatever their labels say.
 	vouched map[types.UID]bool
+	// rewritten are the fields that admission rewrites whenever the operator writes them.
+	rewritten []string
 }
 
 // member is a validator of the network, with its objects and its node's answer.
@@ -478,9 +480,7 @@ func (p *pass) membership() membership.Network {
 	return n
 }
 
-// observed is what the planner sees of a member. Its pod is outdated if it was not made from the
-// template that is wanted now. The StatefulSet's revisions would not tell: for a moment after every
-// change they are those of before.
+// observed is what the planner sees of a member.
 func (p *pass) observed(m *member, set membership.Set) membership.Member {
 	o := membership.Member{
 		Name: m.name, Serial: m.serial, Validator: m.keys, Secret: m.secret != nil, VoteStore: m.voteStore,
@@ -500,9 +500,8 @@ func (p *pass) observed(m *member, set membership.Set) membership.Member {
 		o.StatefulSet.Ignored, o.NoPod = m.ignored, m.noPod
 	}
 	if m.pod != nil {
-		outdated := m.wanted != nil && m.pod.Annotations[resources.TemplateAnnotation] != resources.TemplateOf(m.wanted)
 		asked := resources.RestartAsked(m.pod, m.wanted, m.set)
-		o.Pod = set.ObservePod(m.pod, (outdated || asked) && !m.held, p.now)
+		o.Pod = set.ObservePod(m.pod, (p.outdatedPod(m) || asked) && !m.held, p.now)
 		o.Pod.Asked = asked
 		if o.Pod.Waiting == "" {
 			o.Pod.Waiting, o.Pod.Message = m.noStart, m.noStartWords

@@ -72,8 +72,8 @@ func (p *pass) vouch(uid types.UID) {
 	p.vouched[uid] = true
 }
 
-// byOperator says whether the operator has applied an object. Objects in the cache do not show
-// that, and have the label.
+// byOperator says whether the operator has applied an object. Pods in the cache do not show that,
+// and have the label.
 func byOperator(object metav1.Object) bool {
 	return slices.ContainsFunc(object.GetManagedFields(), func(f metav1.ManagedFieldsEntry) bool {
 		return f.Manager == resources.FieldOwner && f.Operation == metav1.ManagedFieldsOperationApply && f.Subresource == ""

@@ -149,6 +149,7 @@ func (p *pass) observation(pods membership.Decision, set membership.SetPlan) sta
 		Pods:       shown.Explain(pods),
 		Set:        shown.ExplainSet(set),
 		Problems:   p.problems,
+		Rewritten:  p.rewritten,
 		Selector:   resources.Selector(p.network.Name),
 		Autoscaler: status.Autoscaler(p.network),
 		Restarted:  p.restarted(),

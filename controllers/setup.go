@@ -72,7 +72,8 @@ func CacheOptions(namespaces []string) cache.Options {
 	exists, err := labels.Parse(resources.NetworkLabel)
 	utilruntime.Must(err) // a constant
 	options := cache.Options{
-		DefaultTransform: cache.TransformStripManagedFields(),
+		// The managed fields of an object say who changed it.
+		DefaultTransform: thin,
 		ByObject:         map[client.Object]cache.ByObject{},
 	}
 	for _, kind := range watched() {

@@ -16,7 +16,7 @@ import (
 func PeersService(network *v1alpha1.DiseqNetwork) *corev1ac.ServiceApplyConfiguration {
 	return owned(network, networkLabels(network.Name),
 		corev1ac.Service(PeersName(network.Name), network.Namespace).WithSpec(corev1ac.ServiceSpec().
-			WithClusterIP(corev1.ClusterIPNone).WithPublishNotReadyAddresses(true).
+			WithType(corev1.ServiceTypeClusterIP).WithClusterIP(corev1.ClusterIPNone).WithPublishNotReadyAddresses(true).
 			WithSelector(NetworkSelector(network.Name)).
 			WithPorts(servicePort(PeerPortName, PeerPort))))
 }

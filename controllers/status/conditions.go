@@ -301,7 +301,7 @@ func (v view) upToDate() verdict {
 	if resizes := v.resizes(false); len(resizes) > 0 {
 		return yes(Resizing, "waiting for resizes: %s", firstFew(resizes))
 	}
-	return no(UpToDate, "all %d pods have the wanted template", v.n)
+	return no(UpToDate, "all %d pods have the wanted template%s", v.n, v.rewritten())
 }
 
 // stopping are the problems that keep the operator from going on: the reason of the most serious
@@ -321,6 +321,15 @@ func rank(p *Problem) int {
 		return i
 	}
 	return len(problemReasons)
+}
+
+// rewritten names the fields that admission rewrites, as the end of a sentence. Nothing is wrong
+// with that: admission may inject a sidecar, or pull the image from another registry.
+func (v view) rewritten() string {
+	if len(v.Rewritten) == 0 {
+		return ""
+	}
+	return "; the cluster's admission rewrites " + firstFew(v.Rewritten)
 }
 
 // made counts the members that have all their objects.

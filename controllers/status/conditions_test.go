@@ -478,6 +478,10 @@ var cases = []struct {
 		degraded: "True CrashLooping: demo-v1 does not run: CrashLoopBackOff (OOMKilled, exit code 137); " +
 			"demo-v3 does not run: CrashLoopBackOff (OOMKilled, exit code 137); this is wrong",
 		quorum: "False QuorumLost"}},
+	{"admission rewrites what the operator writes", observed(4, 3, func(o *Observation) { o.Rewritten = []string{"StatefulSet spec.a", "Service spec.b"} }), verdicts{
+		available:   "True AllValidatorsReady",
+		progressing: "False UpToDate: all 4 pods have the wanted template; the cluster's admission rewrites StatefulSet spec.a; Service spec.b",
+		degraded:    "False AsExpected", quorum: "True SpareValidators"}},
 	{"several problems: the most serious one comes first", observed(4, 3, says(WriteRefused, "a quota"), says(NameConflict, "a name"),
 		says("Unheard", "a riddle"), says(WriteRefused, "a webhook"), of(lags, 1)), verdicts{
 		available:   "True ThresholdReady",
@@ -583,7 +587,7 @@ func TestEveryReasonIsReachable(t *testing.T) {
 		}
 	}
 	// The reconcile finds these; here they only have to arrive.
-	for _, reason := range []string{NameConflict, RetainedGenesisMismatch, KeyMismatch, KeyMissing, InvalidSpec, WriteRefused} {
+	for _, reason := range []string{NameConflict, RetainedGenesisMismatch, KeyMismatch, KeyMissing, InvalidSpec, WriteRefused, ChangeContested} {
 		for _, c := range Conditions(observed(4, 3, nothing, problem(reason)))[1:3] { // Progressing, Degraded
 			if c.Reason != reason {
 				t.Errorf("%s is %s, want %s", c.Type, c.Reason, reason)

@@ -32,6 +32,8 @@ const (
 	VolumeDeleted = "VolumeDeleted"
 	// ReconcileFailed: the operator has not been able to look at the network for a minute.
 	ReconcileFailed = "ReconcileFailed"
+	// Reverted: the operator has put back a change of an object by somebody else.
+	Reverted = "Reverted"
 	// Resolved: a problem is over, and others are not.
 	Resolved = "Resolved"
 )
@@ -62,6 +64,7 @@ var eventTypes = map[string]string{
 	KeyMissing:              warning,
 	InvalidSpec:             warning,
 	WriteRefused:            warning,
+	ChangeContested:         warning,
 	// Progressing
 	Creating:             normal,
 	StartingPods:         normal,
@@ -114,6 +117,7 @@ var eventTypes = map[string]string{
 	Restarting:      normal,
 	Replacing:       normal,
 	TargetDeclared:  normal,
+	Reverted:        normal,
 	SetChanged:      normal,
 	NewcomerStopped: normal,
 	ValidatorLeft:   normal,

@@ -27,6 +27,8 @@ type Observation struct {
 	Autoscaler string
 	// Restarted is the request for a restart that all pods carry; empty if there is none.
 	Restarted string
+	// Rewritten are the fields that admission rewrites whenever the operator writes them.
+	Rewritten []string
 	// ChainID and GenesisHash are those of the genesis document; empty before there is one.
 	ChainID, GenesisHash string
 	// Selector selects the validators' pods.

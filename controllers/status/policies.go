@@ -50,6 +50,7 @@ var policies = []policy{
 	problemWith(NameConflict),
 	problemWith(InvalidSpec),
 	problemWith(WriteRefused),
+	problemWith(ChangeContested),
 	otherProblem,
 	rejoining,
 	behind,
@@ -59,7 +60,7 @@ var policies = []policy{
 
 // problemReasons are the reasons of problems, the most serious one first. It is the order that they
 // have among the policies.
-var problemReasons = []string{KeyMismatch, KeyMissing, RetainedGenesisMismatch, NameConflict, InvalidSpec, WriteRefused}
+var problemReasons = []string{KeyMismatch, KeyMissing, RetainedGenesisMismatch, NameConflict, InvalidSpec, WriteRefused, ChangeContested}
 
 // problemWith: the operator met problems with a reason, which it cannot solve.
 func problemWith(reason string) policy {

@@ -47,6 +47,8 @@ const (
 	// WriteRefused: the API server refuses a write of the operator, and would refuse it again: a
 	// quota, an admission policy, a missing right.
 	WriteRefused = "WriteRefused"
+	// ChangeContested: something else changes an object again whenever the operator puts it back.
+	ChangeContested = "ChangeContested"
 )
 
 // Reasons of the condition Progressing.

@@ -227,8 +227,16 @@ func TestAppliedObjectsAreCurrent(t *testing.T) {
 			secret, member := createKeys(t, k, network)
 			for _, configuration := range objectsOf(t, network, secret, member) {
 				apply(t, k, configuration)
-				if o := live(t, k, configuration); !resources.Current(o, configuration) {
-					t.Errorf("%T %s is not current as it was applied: %+v", o, o.GetName(), o)
+				o := live(t, k, configuration)
+				if d := resources.Compare(o, configuration); !d.Current() {
+					t.Errorf("%T %s is not current as it was applied: %v: %+v", o, o.GetName(), d, o)
+				} else if len(d.Rewritten) > 0 {
+					t.Errorf("%T %s: these look as if admission rewrote them: %v", o, o.GetName(), d.Rewritten)
+				}
+				// Even if somebody else owned all of it, defaults included.
+				o.SetManagedFields(nil)
+				if d := resources.Compare(o, configuration); !d.Current() {
+					t.Errorf("%T %s is not current without managed fields: %v", o, o.GetName(), d)
 				}
 			}
 		})
