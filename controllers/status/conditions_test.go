@@ -356,6 +356,8 @@ var cases = []struct {
 	{"nodes stop to hibernate", observed(4, 3, hibernates, of(gone, 0, 1), of(stopping, 2, 3)), verdicts{
 		available: "False Hibernated", progressing: "True Hibernating: spec.hibernated is true: waiting for 2 nodes to stop: demo-v2; demo-v3",
 		degraded: "False AsExpected"}},
+	{"a node that did not run stops to hibernate", observed(4, 3, hibernates, of(stuck("CrashLoopBackOff", "", time.Hour), 1), of(gone, 0, 2, 3)), verdicts{
+		progressing: "True Hibernating: spec.hibernated is true: waiting for 1 nodes to stop: demo-v1", degraded: "False AsExpected"}},
 	{"hibernated, and the operator does not know the set", observed(4, 3, hibernates, unknown, of(gone, 0, 1, 2, 3)), verdicts{
 		available: "False Hibernated", progressing: "False Hibernated", degraded: "False AsExpected",
 		membership: "Unknown Hibernated: the network is hibernated, and the operator reads the validator set from the nodes when they run again"}},
