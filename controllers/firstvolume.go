@@ -161,6 +161,19 @@ func (p *pass) applyMembers(ctx context.Context) error {
 // applyVolume makes sure that the member has a volume claim, and that its first one is recorded in
 // the key Secret. It returns false as long as there is no claim; nothing may start on it then.
 func (p *pass) applyVolume(ctx context.Context, m *member) (bool, error) {
+	if p.renews(m) {
+		return p.renewVolume(ctx, m)
+	}
+	if m.volume != nil && m.volume.UID != m.first && unbound(m.volume) && p.mismatched(m.volume) {
+		// It is not the first one and held nothing either.
+		return false, p.deleteUnbound(ctx, m, m.volume)
+	}
+	if m.unused != "" { // its claim was bound after all
+		m.unused = ""
+		if err := p.record(ctx, m, m.first); err != nil {
+			return false, err
+		}
+	}
 	if m.volume == nil {
 		if m.first != "" || m.set != nil {
 			if ready, err := p.withoutStatement(ctx, m); !ready || err != nil {
@@ -192,20 +205,6 @@ func (p *pass) applyVolume(ctx context.Context, m *member) (bool, error) {
 	}
 	m.volume = claim
 	return true, p.record(ctx, m, claim.UID)
-}
-
-// keepVolume applies the parts of a claim that may change: its owner and its size.
-func (p *pass) keepVolume(ctx context.Context, m *member) error {
-	network := p.network
-	have := m.volume.Spec.Resources.Requests[corev1.ResourceStorage]
-	if wanted := network.Spec.Storage.Size; wanted != nil && wanted.Cmp(have) < 0 {
-		p.note(problemf(status.InvalidSpec, "spec.storage.size is %s, but the volume of %s has %s: a volume cannot shrink",
-			wanted, m.name, &have))
-		network = network.DeepCopy()
-		network.Spec.Storage.Size = &have
-	}
-	_, err := p.apply(ctx, resources.PersistentVolumeClaim(network, m.serial), m.volume, asObserved)
-	return p.noted(err)
 }
 
 // recordFirstVolumes writes the UIDs of first volumes to the status, and no other part of it,

@@ -193,7 +193,7 @@ func (p *pass) compareChain() error {
 			}
 		}
 	}
-	if p.network.Status.GenesisHash == "" && p.genesis.ChainID != resources.ChainID(p.network) {
+	if p.network.Status.GenesisHash == "" { // the spec may have changed since the document was made
 		if err := p.compareRetained(name); err != nil {
 			return err
 		}
@@ -238,9 +238,9 @@ func (p *pass) compareRetained(name string) error {
 		return problemf(status.InvalidSpec, "%v", err)
 	}
 	if had, asked := constants(p.genesis), constants(wanted); had != asked {
-		return problemf(status.RetainedGenesisMismatch, "ConfigMap %s of an earlier network has the constants %s, but the spec has %s. "+
-			"To resume chain %s, set the spec to the values of the ConfigMap. To begin a new chain, give the network another name: the "+
-			"retained Secrets, claims and ConfigMap are the only keys of chain %s, and its messages",
+		return problemf(status.RetainedGenesisMismatch, "ConfigMap %s has the constants %s, but the spec has %s. "+
+			"To go on with chain %s, set spec.consensus and spec.messages to the values of the ConfigMap. To begin a new chain, give the "+
+			"network another name: the Secrets, claims and ConfigMap of this one are the only keys of chain %s, and its messages",
 			name, had, asked, p.genesis.ChainID, p.genesis.ChainID)
 	}
 	return nil
@@ -259,7 +259,8 @@ func (p *pass) compareOrphans() error {
 	}
 	name := resources.GenesisName(p.network.Name)
 	for _, m := range p.members {
-		if m.first != "" || m.voteStore {
+		unborn := p.unborn(m) && (m.volume == nil || unbound(m.volume)) // the key has signed nothing yet
+		if (m.first != "" || m.voteStore) && !unborn {
 			return problemf(status.RetainedGenesisMismatch, "Secret %s belongs to an earlier network whose ConfigMap %s is gone. "+
 				"To resume that chain, restore the ConfigMap from a backup or from a reader of receipts. To begin a new chain, give the "+
 				"network another name: the retained Secrets and claims are the only keys of that chain, and its messages", m.name, name)

@@ -124,6 +124,7 @@ func (p *pass) readKey(ctx context.Context, m *member) error {
 func (p *pass) recall(m *member) {
 	if m.secret != nil {
 		m.first = types.UID(m.secret.Annotations[resources.FirstVolumeAnnotation])
+		m.unused = resources.UnusedVolume(m.secret)
 		m.voteStore = resources.MadeVoteStore(m.secret)
 		m.retiredAs, m.retired = resources.Retired(m.secret)
 	}
@@ -140,12 +141,16 @@ func (p *pass) recall(m *member) {
 // if one is lost later, another one has it.
 func (p *pass) recordVoteStores(ctx context.Context) error {
 	for _, m := range p.members {
-		if m.voteStore || m.secret == nil || m.answer.Status == nil ||
+		if m.voteStore || m.secret == nil || m.wrongKey || m.answer.Status == nil ||
 			!m.answer.Status.VoteStore && m.answer.Status.Role != nodeclient.RoleValidator {
 			continue
 		}
 		m.voteStore = true
-		if err := p.noted(p.record(ctx, m, m.first)); err != nil {
+		err := p.record(ctx, m, m.first)
+		if err != nil {
+			m.voteStore = false // without the record in the Secret the node must not vote
+		}
+		if err := p.noted(err); err != nil {
 			return err
 		}
 	}
@@ -232,6 +237,9 @@ func (p *pass) record(ctx context.Context, m *member, first types.UID) error {
 		return nil // it is not the Secret of this validator
 	}
 	records := resources.Records{FirstVolume: first, VoteStore: m.voteStore}
+	if m.unused == first {
+		records.Unused = m.unused
+	}
 	if m.retired {
 		records.Retired = m.retiredAs
 	}

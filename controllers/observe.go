@@ -95,6 +95,8 @@ type member struct {
 	volume *corev1.PersistentVolumeClaim
 	// first is the UID of the first volume that the validator ever had.
 	first types.UID
+	// unused is the UID of a first claim that is recorded as never used.
+	unused types.UID
 	// voteStore says that the node was seen with its vote store, at any time.
 	voteStore bool
 	// chainKeys are its keys in the set in force, or in the genesis document; inSet says that it is

@@ -43,7 +43,12 @@ type backend struct {
 	disk    *patient.Writer
 	// checkpoint returns that of the peers file, zero without one.
 	checkpoint func() chain.Checkpoint
+	// unrecorded says that the node was started with a vote store that waits for its record.
+	unrecorded bool
 }
+
+// awaitsRecord says that the node may vote as soon as the peers file records its vote store.
+func (b *backend) awaitsRecord() bool { return b.unrecorded && b.voter.VotesFrom() == voter.Never }
 
 var _ server.Backend = (*backend)(nil)
 
@@ -55,6 +60,10 @@ func (b *backend) Genesis() *chain.Genesis { return b.genesis }
 func (b *backend) Submit(ctx context.Context, messages []chain.Message) ([]server.SubmitResult, error) {
 	if b.role() == roleObserver && !b.pool.Leaving() {
 		return nil, poolError(mempool.ErrAuthor)
+	}
+	if b.ended() {
+		return nil, fmt.Errorf("%w: this validator has lost its vote store, and every block needs the votes of all validators: nothing "+
+			"becomes final any more", server.ErrUnavailable)
 	}
 	results, err := b.pool.Submit(ctx, messages)
 	if err != nil {
@@ -281,6 +290,8 @@ func (b *backend) Status() server.Status {
 	}
 	if from := b.voter.VotesFrom(); from != voter.Never {
 		out.VoteStore, out.VotesFromHeight = true, &from
+	} else {
+		out.VoteStore = b.awaitsRecord()
 	}
 	declared := b.target.Status()
 	out.Target = (*server.TargetStatus)(declared.Target)
@@ -362,8 +373,12 @@ func (b *backend) Ready() error {
 	if err := b.caughtUp(); err != nil {
 		return err
 	}
-	if b.role() == roleObserver && b.voter.VotesFrom() != voter.Never {
+	waits := b.awaitsRecord()
+	switch observes := b.role() == roleObserver; {
+	case observes && (waits || b.voter.VotesFrom() != voter.Never):
 		return errors.New("has a vote store, but is not in the validator set in force: takes no messages")
+	case waits:
+		return errors.New("its vote store is new: the first vote waits until the peers file records the store")
 	}
 	return b.storageLow()
 }
@@ -407,6 +422,14 @@ const (
 	roleRejoining = "rejoining"
 )
 
+// ended says that no block can become final any more, as far as this node can tell by itself: it
+// lost its vote store, and without its vote the others are too few. They cannot be enough again,
+// because to rejoin it needs the blocks that they decide.
+func (b *backend) ended() bool {
+	set, _ := b.ledger.Sets().At(b.ledger.Height() + 1)
+	return b.role() == roleRejoining && len(set.Validators)-1 < int(set.Threshold)
+}
+
 // role is what the node is at the next height.
 func (b *backend) role() string {
 	next := b.ledger.Height() + 1
@@ -414,7 +437,7 @@ func (b *backend) role() string {
 	switch {
 	case set.Index(b.self) < 0:
 		return roleObserver
-	case next < b.voter.VotesFrom():
+	case next < b.voter.VotesFrom() && !b.awaitsRecord():
 		return roleRejoining
 	default:
 		return roleValidator

@@ -46,6 +46,10 @@ type Config struct {
 	// can break agreement (consensus.md). `diseq init` makes the store by itself. It has no effect
 	// once the node's entry of the peers file says that the store was made.
 	CreateVoteStore bool `json:"createVoteStore"`
+	// VoteWhenRecorded makes a node whose vote store is empty wait before its first vote, until its
+	// entry of the peers file says that the store was made. The writer of the file then knows of
+	// every validator without that record that it has never voted.
+	VoteWhenRecorded bool `json:"voteWhenRecorded"`
 }
 
 // Listen are the addresses of the three listeners, host:port. Port 0 takes a free one.

@@ -63,7 +63,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(storageLowDesc, low)
 	voting := 0.0
-	if c.role() == roleValidator {
+	if c.role() == roleValidator && !c.awaitsRecord() {
 		voting = 1
 	}
 	gauge(votesFromDesc, voting)

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -54,10 +55,15 @@ type Node struct {
 	metrics *metrics.Metrics
 	disk    *patient.Writer
 
-	network     *network
-	guests      *guests.List
-	store       *store.Store
-	votes       *store.Votes // nil while a validator is rejoining, and for an observer without one
+	network *network
+	guests  *guests.List
+	store   *store.Store
+	votes   *store.Votes // nil while a validator is rejoining, and for an observer without one
+	// unrecorded says that the node was started with an empty vote store which the peers file did
+	// not record, so that it waits for the record. recorded is closed when the file has it.
+	unrecorded  bool
+	recorded    chan struct{}
+	recordSeen  sync.Once
 	blocks      *repair.Blocks
 	ledger      *ledger.Ledger
 	state       *state.Follower
@@ -143,6 +149,10 @@ func (n *Node) run(asked, ctx context.Context, stop context.CancelFunc, group *e
 	if n.votes == nil {
 		group.Go(func() error { return n.rejoin(ctx) })
 	}
+	if n.unrecorded {
+		n.log.Info("the vote store is new: the first vote waits until the peers file records the store")
+		group.Go(func() error { n.voteWhenRecorded(ctx); return nil })
+	}
 	n.commitments.Advance()
 	n.state.Poke()
 	group.Go(func() error {
@@ -182,14 +192,28 @@ func (n *Node) listen(ctx context.Context) (listeners []net.Listener, err error)
 // startVoter starts the voter with what there is to vote with. Whether this node is a validator is
 // another question: it may become one, and cease to be one, at any height.
 func (n *Node) startVoter() error {
-	if n.votes == nil {
+	if n.votes == nil || n.unrecorded {
 		return n.voter.Start(nil, voter.Never)
 	}
 	return n.voter.Start(patient.Votes{Votes: n.votes, Disk: n.disk}, n.votes.FirstHeight())
 }
 
+// voteWhenRecorded lets a node vote that waits for the record of its vote store.
+func (n *Node) voteWhenRecorded(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-n.recorded:
+	}
+	n.log.Info("the peers file records the vote store: this node may vote")
+	n.voter.VoteAgain(ctx, patient.Votes{Votes: n.votes, Disk: n.disk}, n.votes.FirstHeight())
+}
+
 // readPeers takes over a peers file that has changed.
 func (n *Node) readPeers(file *peersfile.File) {
+	if n.unrecorded && file.MadeVoteStore(n.self) {
+		n.recordSeen.Do(func() { close(n.recorded) })
+	}
 	n.guests.Read(file)
 	n.pool.SetPeers(file.Keys())
 	n.voter.CheckpointMoved()

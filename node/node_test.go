@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/identity"
+	"github.com/diseq/diseq/node/server"
 	"github.com/diseq/diseq/node/store"
 )
 
@@ -108,6 +110,12 @@ func writeJSON(t *testing.T, path string, v any) {
 
 func (n *testNetwork) start(i int) {
 	n.t.Helper()
+	n.begin(i, http.StatusOK)
+}
+
+// begin starts node i and waits until /readyz answers with that code.
+func (n *testNetwork) begin(i, code int) {
+	n.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	logger := slog.New(slog.DiscardHandler)
@@ -125,7 +133,7 @@ func (n *testNetwork) start(i int) {
 		}
 		n.stops[i] = nil
 	}
-	n.eventually(fmt.Sprintf("node %d is ready", i), func() bool {
+	n.eventually(fmt.Sprintf("node %d answers /readyz with %d", i, code), func() bool {
 		select {
 		case err := <-done:
 			n.t.Fatalf("node %d: %v", i, err)
@@ -135,7 +143,7 @@ func (n *testNetwork) start(i int) {
 		if err != nil {
 			return false
 		}
-		return r.Body.Close() == nil && r.StatusCode == http.StatusOK
+		return r.Body.Close() == nil && r.StatusCode == code
 	})
 }
 
@@ -325,6 +333,79 @@ func TestAVoteStoreIsNotMadeAgainInAnEmptiedDirectory(t *testing.T) {
 	if exists, _ := store.VotesExist(cfg.Data); err == nil || exists {
 		t.Errorf("without a peers file: %v, a vote store is there: %v", err, exists)
 	}
+}
+
+// With t = n a lost vote store ends the chain, and its node knows that. It promises nothing more;
+// the others cannot know.
+func TestAValidatorThatKnowsThatTheChainHasEndedAcceptsNothing(t *testing.T) {
+	for _, c := range []struct {
+		threshold uint32
+		accepts   bool
+	}{{3, false}, {2, true}} {
+		n := newTestNetwork(t, 3, c.threshold)
+		n.configs[0].Data = t.TempDir()
+		opened := n.open(0)
+		if err := opened.startVoter(); err != nil {
+			t.Fatal(err)
+		}
+		if opened.backend.role() != roleRejoining || opened.backend.ended() == c.accepts {
+			t.Errorf("threshold %d of 3: the role is %s, ended is %v", c.threshold, opened.backend.role(), opened.backend.ended())
+		}
+		if c.accepts {
+			continue // its answer takes as long as the others are away
+		}
+		_, err := opened.backend.Submit(t.Context(), []chain.Message{{Data: []byte("never final")}})
+		if !errors.Is(err, server.ErrUnavailable) || !strings.Contains(err.Error(), "lost its vote store") {
+			t.Errorf("threshold %d of 3: submitting is answered %v", c.threshold, err)
+		}
+	}
+}
+
+// The writer of the peers file can rely on it: a validator whose vote store the file does not
+// record has never voted. Before the record the node has the store, says so, and takes no part.
+//
+// Promise 58.
+func TestANodeVotesOnlyWhenThePeersFileRecordsItsVoteStore(t *testing.T) {
+	n := newTestNetwork(t, 1, 1)
+	cfg := &n.configs[0]
+	cfg.Data, cfg.CreateVoteStore, cfg.VoteWhenRecorded = t.TempDir(), true, true
+	waits := func() {
+		t.Helper()
+		n.begin(0, http.StatusServiceUnavailable)
+		n.eventually("the node shows its vote store", func() bool {
+			r, err := http.Get(n.urls[0] + "/v1/status")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = r.Body.Close() }()
+			var s server.Status
+			if err := json.NewDecoder(r.Body).Decode(&s); err != nil {
+				t.Fatal(err)
+			}
+			return s.VoteStore && !s.Ready && s.CaughtUp && s.Role == roleValidator && s.VotesFromHeight == nil && s.Height == 0
+		})
+	}
+	waits()
+	r, err := http.Post(n.urls[0]+"/v1/messages", "application/octet-stream", strings.NewReader("waits"))
+	if err != nil || r.Body.Close() != nil || r.StatusCode != http.StatusAccepted {
+		t.Fatalf("%v, %v", r, err)
+	}
+	n.stop(0)
+	opened, err := open(t.Context(), Machine{}, *cfg, "test", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	records, err := opened.votes.Load()
+	if err := errors.Join(err, opened.close()); err != nil || len(records) > 0 || opened.ledger.Height() > 0 {
+		t.Fatalf("%d votes before the record, height %d, %v", len(records), opened.ledger.Height(), err)
+	}
+	waits() // also after a restart
+	v := n.genesis.Validators[0]
+	writeJSON(t, cfg.Peers, PeersFile{Peers: []PeerEntry{{Name: v.Name, PublicKey: v.PublicKey, Address: cfg.Listen.Peer, VoteStore: true}}})
+	n.submit(0, "waits")
+	n.stop(0)
+	n.start(0)
+	n.submit(0, "goes on")
 }
 
 // TestAnIdleNetworkMakesNoBlocks submits one message and sees the blocks that certify its state,

@@ -45,7 +45,7 @@ func open(ctx context.Context, machine Machine, cfg Config, version string, logg
 	}
 	n := &Node{
 		cfg: cfg, machine: machine, log: logger, genesis: genesis, identity: own, self: own.Public().PublicKey,
-		version: version, tasks: tasks.New(ctx), metrics: metrics.New(),
+		version: version, tasks: tasks.New(ctx), metrics: metrics.New(), recorded: make(chan struct{}),
 	}
 	n.disk = &patient.Writer{Ctx: ctx, Full: n.metrics.DiskFull, Logger: logger}
 	if err := n.checkKeys(); err != nil {
@@ -104,7 +104,7 @@ func (n *Node) openFiles(ctx context.Context, transport *peer.Transport, file *p
 	if n.store, err = store.Open(n.cfg.Data, n.genesis, options); err != nil {
 		return err
 	}
-	if err := n.openVotes(); err != nil {
+	if err := n.openVotes(file); err != nil {
 		return err
 	}
 	n.blocks = repair.New(repair.Config{
@@ -171,7 +171,7 @@ func (n *Node) connect(incoming *handler) {
 	n.backend = &backend{
 		name: n.cfg.Name, version: n.version, self: n.self, genesis: n.genesis, log: n.log,
 		network: n.network, store: n.store, blocks: n.blocks, ledger: n.ledger, state: n.state, pool: n.pool, catchup: n.catchup,
-		voter: n.voter, target: n.target, checkpoint: n.guests.Checkpoint, disk: n.disk,
+		voter: n.voter, target: n.target, checkpoint: n.guests.Checkpoint, disk: n.disk, unrecorded: n.unrecorded,
 	}
 	n.metrics.Registry.MustRegister(&collector{n.backend})
 	n.blocks.Start(n.catchup.Block)
@@ -199,12 +199,21 @@ func (n *Node) createVotes(file *peersfile.File) error {
 
 // openVotes opens the vote store. A validator without one has lost it: it is Rejoining and may not
 // vote. An observer needs none.
-func (n *Node) openVotes() error {
+func (n *Node) openVotes(file *peersfile.File) error {
 	votes, err := n.store.OpenVotes(n.self)
 	if errors.Is(err, store.ErrNoVoteStore) {
 		return nil
 	}
+	if err != nil {
+		return err
+	}
 	n.votes = votes
+	if !n.cfg.VoteWhenRecorded || file.MadeVoteStore(n.self) {
+		return nil
+	}
+	// A record of a vote in the store means that it has voted already.
+	records, err := votes.Load()
+	n.unrecorded = err == nil && len(records) == 0
 	return err
 }
 

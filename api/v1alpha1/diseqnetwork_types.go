@@ -57,7 +57,8 @@ type DiseqNetworkSpec struct {
 	// +kubebuilder:default={policy: Majority}
 	Threshold Threshold `json:"threshold,omitempty"`
 
-	// Consensus holds constants of the chain. They are part of its genesis document and immutable.
+	// Consensus holds constants of the chain. They are part of its genesis document: once that
+	// exists (status.genesisHash), they are immutable.
 	// +optional
 	// +kubebuilder:default={}
 	Consensus Consensus `json:"consensus,omitempty"`
@@ -138,14 +139,10 @@ type Threshold struct {
 }
 
 // Consensus holds constants of the chain.
-//
-// +kubebuilder:validation:XValidation:rule="!has(self.beaconInterval) || self.beaconInterval == oldSelf.beaconInterval",fieldPath=".beaconInterval",message="cannot be changed: it is part of the genesis document"
-// +kubebuilder:validation:XValidation:rule="!has(self.minBlockInterval) || !self.minBlockInterval.matches('^0$|^([0-9]+([.][0-9]+)?(m|s|ms))+$') || duration(self.minBlockInterval) == duration(oldSelf.minBlockInterval)",fieldPath=".minBlockInterval",message="cannot be changed: it is part of the genesis document"
-// +kubebuilder:validation:XValidation:rule="[self, oldSelf].exists(c, has(c.synchrony) && !c.synchrony.delta.matches('^0$|^([0-9]+([.][0-9]+)?(m|s|ms))+$')) || (has(self.synchrony) ? duration(self.synchrony.delta) : duration('0s')) == (has(oldSelf.synchrony) ? duration(oldSelf.synchrony.delta) : duration('0s'))",fieldPath=".synchrony",message="cannot be changed: it is part of the genesis document"
 type Consensus struct {
 	// MinBlockInterval is how long a leader waits for a block to fill: the shortest time between
 	// two blocks that are not full. It is a duration of whole milliseconds from 0s to 1m, such as
-	// 20ms or 1.5s. 20ms if left out. Immutable.
+	// 20ms or 1.5s. 20ms if left out. Immutable once there is a genesis document.
 	// +optional
 	// +kubebuilder:default="20ms"
 	// +kubebuilder:validation:Type=string
@@ -155,7 +152,7 @@ type Consensus struct {
 
 	// BeaconInterval is the length of a beacon epoch in heights, 1 to 1048576. The validators'
 	// random numbers change the order of leaders once an epoch; with 1 they do so at every block.
-	// 128 if left out. Immutable.
+	// 128 if left out. Immutable once there is a genesis document.
 	// +optional
 	// +kubebuilder:default=128
 	// +kubebuilder:validation:Minimum=1
@@ -164,7 +161,8 @@ type Consensus struct {
 
 	// Synchrony turns the synchrony wait on. Then no two blocks become final at a height with up to
 	// threshold - 1 Byzantine validators, as long as messages between the others arrive within
-	// delta. Every block takes more than twice delta longer. Off if left out. Immutable.
+	// delta. Every block takes more than twice delta longer. Off if left out. Immutable once there
+	// is a genesis document.
 	// +optional
 	Synchrony *Synchrony `json:"synchrony,omitempty"`
 }
@@ -173,7 +171,7 @@ type Consensus struct {
 type Synchrony struct {
 	// Delta is the longest time that a message between two validators takes, with the fsync before
 	// it is sent. It is a duration of whole milliseconds from 10ms to 1m, such as 100ms, or 0s for
-	// no wait. No default. Immutable.
+	// no wait. No default. Immutable once there is a genesis document.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(0|([0-9]+m)?([0-9]+([.][0-9]{1,3})?s)?([0-9]+ms)?)$') && self.size() > 0 && (duration(self) == duration('0s') || duration(self) >= duration('10ms') && duration(self) <= duration('1m'))",message="must be a duration of whole milliseconds from 10ms to 1m, such as 100ms, or 0s for no synchrony wait"
@@ -182,19 +180,17 @@ type Synchrony struct {
 
 // Messages bounds the messages of clients.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.maxBytes) || ![self.maxBytes, oldSelf.maxBytes].all(q, isQuantity(string(q))) || quantity(string(self.maxBytes)).compareTo(quantity(string(oldSelf.maxBytes))) == 0",fieldPath=".maxBytes",message="cannot be changed: it is part of the genesis document"
-// +kubebuilder:validation:XValidation:rule="!has(self.maxBlockBytes) || ![self.maxBlockBytes, oldSelf.maxBlockBytes].all(q, isQuantity(string(q))) || quantity(string(self.maxBlockBytes)).compareTo(quantity(string(oldSelf.maxBlockBytes))) == 0",fieldPath=".maxBlockBytes",message="cannot be changed: it is part of the genesis document"
 // +kubebuilder:validation:XValidation:rule="!has(self.maxBytes) || ![self.maxBytes, self.maxBlockBytes].all(q, isQuantity(string(q))) || quantity(string(self.maxBlockBytes)).compareTo(quantity(string(self.maxBytes)).add(8)) >= 0",fieldPath=".maxBlockBytes",message="a block must hold the largest message and the 8 bytes beside it: allowed is maxBytes + 8 or more"
 type Messages struct {
-	// MaxBytes is the largest message in bytes, 1 to 4Mi. 65536 if left out. Part of the genesis
-	// document, immutable.
+	// MaxBytes is the largest message in bytes, 1 to 4Mi. 65536 if left out. Immutable once there
+	// is a genesis document.
 	// +optional
 	// +kubebuilder:default="65536"
 	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() >= 1 && quantity(string(self)).asInteger() <= 4194304",message="must be a whole number of bytes from 1 to 4Mi, such as 65536 or 64Ki"
 	MaxBytes *resource.Quantity `json:"maxBytes,omitempty"`
 
 	// MaxBlockBytes is the largest block in bytes of encoded messages: at least maxBytes + 8, at
-	// most 16Mi. 4Mi if left out. Part of the genesis document, immutable.
+	// most 16Mi. 4Mi if left out. Immutable once there is a genesis document.
 	// +optional
 	// +kubebuilder:default="4Mi"
 	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() >= 9 && quantity(string(self)).asInteger() <= 16777216",message="must be a whole number of bytes from 9 to 16Mi, such as 4Mi"
@@ -220,20 +216,20 @@ const (
 	DeletePolicy RetentionPolicy = "Delete"
 )
 
-// Storage describes the volume on which each validator keeps the chain.
-//
-// +kubebuilder:validation:XValidation:rule="!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName",fieldPath=".storageClassName",message="cannot be changed: volumes of this class may exist; make a new network"
-// +kubebuilder:validation:XValidation:rule="!has(self.accessMode) || self.accessMode == oldSelf.accessMode",fieldPath=".accessMode",message="cannot be changed: volumes with this mode may exist; make a new network"
-// +kubebuilder:validation:XValidation:rule="!has(self.size) || ![self.size, oldSelf.size].all(q, isQuantity(string(q))) || quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",fieldPath=".size",message="can only grow: volumes do not shrink",messageExpression="'can only grow, volumes do not shrink: allowed is ' + string(oldSelf.size) + ' or more'"
+// Storage describes the volume on which each validator keeps the chain. A change is for volumes
+// that are made from then on, and for claims that were never bound to a volume. A volume that is
+// there keeps its class and its access mode.
 type Storage struct {
 	// Size of each validator's volume in bytes, 1Gi or more. It can grow if the storage class
-	// allows that, and never shrinks. Nodes keep all blocks for ever. 10Gi if left out.
+	// allows that. A volume never shrinks: the operator reports a size below that of a volume.
+	// Nodes keep all blocks for ever. 10Gi if left out.
 	// +optional
 	// +kubebuilder:default="10Gi"
 	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() >= 1073741824",message="must be a whole number of bytes from 1Gi on, such as 10Gi"
 	Size *resource.Quantity `json:"size,omitempty"`
 
-	// StorageClassName of the volumes. The cluster's default class if left out or empty. Immutable.
+	// StorageClassName of the volumes. The cluster's default class if left out or empty. A claim
+	// that was never bound is made anew with another class; a volume that is there keeps its own.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:default=""
@@ -242,7 +238,7 @@ type Storage struct {
 
 	// AccessMode of the volumes: ReadWriteOnce or ReadWriteOncePod. If the storage offers
 	// ReadWriteOncePod, no second pod can use a volume. The nodes lock their directories in any
-	// case. ReadWriteOnce if left out. Immutable.
+	// case. ReadWriteOnce if left out. A change is for the same volumes as one of the class.
 	// +optional
 	// +kubebuilder:validation:Enum=ReadWriteOnce;ReadWriteOncePod
 	// +kubebuilder:default=ReadWriteOnce
@@ -578,6 +574,11 @@ type DiseqNetworkStatus struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.podTemplate) || !has(self.spec.podTemplate.volumes) || self.spec.podTemplate.volumes.all(v, (!has(v.secret) || (!v.secret.secretName.startsWith(self.metadata.name + '-v') || v.secret.secretName.lastIndexOf('-v') != self.metadata.name.size() || !v.secret.secretName.matches('-v[0-9]+$'))) && (!has(v.projected) || v.projected.sources.all(s, !has(s.secret) || (!s.secret.name.startsWith(self.metadata.name + '-v') || s.secret.name.lastIndexOf('-v') != self.metadata.name.size() || !s.secret.name.matches('-v[0-9]+$')))))",fieldPath=".spec.podTemplate.volumes",message="the Secrets of validators hold their keys, which only the node of that validator may read"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.podTemplate) || !has(self.spec.podTemplate.volumes) || self.spec.podTemplate.volumes.all(v, !has(v.persistentVolumeClaim) || (!v.persistentVolumeClaim.claimName.startsWith(self.metadata.name + '-v') || v.persistentVolumeClaim.claimName.lastIndexOf('-v') != self.metadata.name.size() || !v.persistentVolumeClaim.claimName.matches('-v[0-9]+$')))",fieldPath=".spec.podTemplate.volumes",message="the claims of validators hold their votes, which only the node of that validator may change"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.retire) || self.spec.retire.all(v, v.startsWith(self.metadata.name + '-v'))",fieldPath=".spec.retire",message="must name validators of this network, such as those that status.members lists"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.genesisHash) || [self, oldSelf].exists(o, !has(o.spec) || !has(o.spec.consensus)) || [self, oldSelf].exists(o, !has(o.spec.consensus.beaconInterval)) || self.spec.consensus.beaconInterval == oldSelf.spec.consensus.beaconInterval",fieldPath=".spec.consensus.beaconInterval",message="cannot be changed: it is part of the genesis document. Other constants make another chain, see docs/operations.md"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.genesisHash) || [self, oldSelf].exists(o, !has(o.spec) || !has(o.spec.consensus)) || [self, oldSelf].exists(o, !has(o.spec.consensus.minBlockInterval) || !o.spec.consensus.minBlockInterval.matches('^0$|^([0-9]+([.][0-9]+)?(m|s|ms))+$')) || duration(self.spec.consensus.minBlockInterval) == duration(oldSelf.spec.consensus.minBlockInterval)",fieldPath=".spec.consensus.minBlockInterval",message="cannot be changed: it is part of the genesis document. Other constants make another chain, see docs/operations.md"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.genesisHash) || [self, oldSelf].exists(o, !has(o.spec) || !has(o.spec.consensus)) || [self, oldSelf].exists(o, has(o.spec.consensus.synchrony) && !o.spec.consensus.synchrony.delta.matches('^0$|^([0-9]+([.][0-9]+)?(m|s|ms))+$')) || (has(self.spec.consensus.synchrony) ? duration(self.spec.consensus.synchrony.delta) : duration('0s')) == (has(oldSelf.spec.consensus.synchrony) ? duration(oldSelf.spec.consensus.synchrony.delta) : duration('0s'))",fieldPath=".spec.consensus.synchrony",message="cannot be changed: it is part of the genesis document. Other constants make another chain, see docs/operations.md"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.genesisHash) || [self, oldSelf].exists(o, !has(o.spec) || !has(o.spec.messages)) || [self, oldSelf].exists(o, !has(o.spec.messages.maxBytes) || !isQuantity(string(o.spec.messages.maxBytes))) || quantity(string(self.spec.messages.maxBytes)).compareTo(quantity(string(oldSelf.spec.messages.maxBytes))) == 0",fieldPath=".spec.messages.maxBytes",message="cannot be changed: it is part of the genesis document. Other constants make another chain, see docs/operations.md"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.genesisHash) || [self, oldSelf].exists(o, !has(o.spec) || !has(o.spec.messages)) || [self, oldSelf].exists(o, !has(o.spec.messages.maxBlockBytes) || !isQuantity(string(o.spec.messages.maxBlockBytes))) || quantity(string(self.spec.messages.maxBlockBytes)).compareTo(quantity(string(oldSelf.spec.messages.maxBlockBytes))) == 0",fieldPath=".spec.messages.maxBlockBytes",message="cannot be changed: it is part of the genesis document. Other constants make another chain, see docs/operations.md"
 type DiseqNetwork struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`

@@ -37,6 +37,8 @@ type nodeConfig struct {
 	Limits    *nodeLimits `json:"limits,omitempty"`
 	Drain     string      `json:"drain"`
 	LogFormat string      `json:"logFormat"`
+	// VoteWhenRecorded makes a node wait before its first vote for the record of its vote store.
+	VoteWhenRecorded bool `json:"voteWhenRecorded"`
 }
 
 type nodeListen struct {
@@ -56,7 +58,7 @@ func NodeConfig(network *v1alpha1.DiseqNetwork) (string, error) {
 		Genesis: path.Join(genesisDir, GenesisKey), Keys: keysDir, Data: dataDir, Peers: path.Join(peersDir, PeersKey),
 		Listen:    nodeListen{Public: all(PublicPort), Peer: all(PeerPort), Operations: all(OperationsPort)},
 		Drain:     drain(network).String(),
-		LogFormat: "json",
+		LogFormat: "json", VoteWhenRecorded: true,
 	}
 	if q := network.Spec.Messages.MaxPoolBytes; q != nil {
 		c.Limits = &nodeLimits{MaxPoolBytes: q.Value()}

@@ -18,11 +18,14 @@ import (
 func KeySecret(network *v1alpha1.DiseqNetwork, serial int, files map[string][]byte) *corev1.Secret {
 	name, immutable := ValidatorName(network.Name, serial), true
 	return &corev1.Secret{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: secretKind},
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: network.Namespace, Labels: withoutInstance(validatorLabels(network.Name, name))},
-		Type:       corev1.SecretTypeOpaque,
-		Immutable:  &immutable,
-		Data:       files,
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: secretKind},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: name, Namespace: network.Namespace, Labels: withoutInstance(validatorLabels(network.Name, name)),
+			Annotations: map[string]string{VotesWhenRecordedAnnotation: "true"},
+		},
+		Type:      corev1.SecretTypeOpaque,
+		Immutable: &immutable,
+		Data:      files,
 	}
 }
 
@@ -30,6 +33,8 @@ func KeySecret(network *v1alpha1.DiseqNetwork, serial int, files map[string][]by
 type Records struct {
 	// FirstVolume is the UID of its first volume claim; empty if there was none yet.
 	FirstVolume types.UID
+	// Unused is the UID of a first claim that was never bound, and that another one replaces.
+	Unused types.UID
 	// VoteStore says that its vote store was made.
 	VoteStore bool
 	// Retired is what becomes of the volume of a validator that has left for good; empty for one
@@ -39,14 +44,15 @@ type Records struct {
 
 // KeySecretMetadata is the configuration that the operator applies to a key Secret that exists:
 // labels, owner, and the records. It names the Secret by its UID, so that an apply never makes a
-// Secret without keys. It fails if the Secret has another first volume already, and it removes no
-// record.
+// Secret without keys. It fails if the Secret has another first volume already, except in place of
+// one that is recorded as never used. It removes no other record.
 func KeySecretMetadata(
 	network *v1alpha1.DiseqNetwork, secret *corev1.Secret, records Records,
 ) (*corev1ac.SecretApplyConfiguration, error) {
 	firstVolume := records.FirstVolume
 	known := types.UID(secret.Annotations[FirstVolumeAnnotation])
-	if known != "" && firstVolume != "" && known != firstVolume {
+	unused := known != "" && UnusedVolume(secret) == known && !records.VoteStore && !MadeVoteStore(secret)
+	if known != "" && firstVolume != "" && known != firstVolume && !unused {
 		return nil, fmt.Errorf("secret %s: the first volume is %s and cannot change to %s", secret.Name, known, firstVolume)
 	}
 	if firstVolume == "" {
@@ -55,6 +61,9 @@ func KeySecretMetadata(
 	out := corev1ac.Secret(secret.Name, network.Namespace).WithUID(secret.UID)
 	if firstVolume != "" {
 		out.WithAnnotations(map[string]string{FirstVolumeAnnotation: string(firstVolume)})
+	}
+	if records.Unused != "" {
+		out.WithAnnotations(map[string]string{UnusedVolumeAnnotation: string(records.Unused)})
 	}
 	if records.VoteStore || MadeVoteStore(secret) {
 		out.WithAnnotations(map[string]string{VoteStoreAnnotation: VoteStoreMade})
@@ -95,6 +104,17 @@ func LabelledByOperator(object metav1.Object, label string) bool {
 func MadeVoteStore(secret metav1.Object) bool {
 	_, ok := secret.GetAnnotations()[VoteStoreAnnotation]
 	return ok
+}
+
+// UnusedVolume is the UID of the first claim that a key Secret records as never used.
+func UnusedVolume(secret metav1.Object) types.UID {
+	return types.UID(secret.GetAnnotations()[UnusedVolumeAnnotation])
+}
+
+// VotesWhenRecorded says that the validator has never voted if its Secret does not record its vote
+// store. The Secrets of earlier operators do not say so.
+func VotesWhenRecorded(secret metav1.Object) bool {
+	return secret.GetAnnotations()[VotesWhenRecordedAnnotation] == "true"
 }
 
 // Retired says whether a key Secret records that its validator has left for good, and what becomes

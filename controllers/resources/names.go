@@ -71,6 +71,12 @@ const (
 	// request on the network, and the one on the StatefulSet, that the pod was made after.
 	NetworkRestartAnnotation   = "diseq.io/restart-of-network"
 	ValidatorRestartAnnotation = "diseq.io/restart-of-validator"
+	// UnusedVolumeAnnotation is on the key Secret of a validator whose first claim was not bound
+	// when the operator decided to replace it: the UID of that claim. No node ever ran on it.
+	UnusedVolumeAnnotation = "diseq.io/unused-volume"
+	// VotesWhenRecordedAnnotation is on key Secrets that were made by an operator whose nodes wait
+	// with their first vote until VoteStoreAnnotation is there.
+	VotesWhenRecordedAnnotation = "diseq.io/votes-when-recorded"
 	// RetiredAnnotation is on the key Secret of a validator that has left for good. Its value is
 	// what becomes of the volume: Retain or Delete.
 	RetiredAnnotation = "diseq.io/retired"

@@ -212,6 +212,42 @@ func TestKeySecretsAreMadeOnceAndOnlyTheirMetadataChanges(t *testing.T) {
 	}
 }
 
+// Only the first claim that is recorded as never used gives way to another one, and only before a
+// vote store was made.
+func TestAnUnusedFirstVolumeIsReplacedOnce(t *testing.T) {
+	for _, tt := range []struct {
+		name, unused string
+		given        Records
+		made         bool
+		want         string // first volume and unused one; empty if it is refused
+	}{
+		{"marked", "", Records{FirstVolume: "u", Unused: "u"}, false, "u u"},
+		{"still marked", "u", Records{FirstVolume: "u", Unused: "u"}, false, "u u"},
+		{"bound after all", "u", Records{FirstVolume: "u"}, false, "u "},
+		{"replaced", "u", Records{FirstVolume: "w"}, false, "w "},
+		{"another one was unused", "x", Records{FirstVolume: "w"}, false, ""},
+		{"a vote store is recorded", "u", Records{FirstVolume: "w"}, true, ""},
+		{"a vote store is recorded now", "u", Records{FirstVolume: "w", VoteStore: true}, false, ""},
+	} {
+		secret := KeySecret(newNetwork("demo"), 0, nil)
+		if !VotesWhenRecorded(secret) {
+			t.Error("the Secret does not say that its validator waits for the record")
+		}
+		secret.Annotations = map[string]string{FirstVolumeAnnotation: "u", UnusedVolumeAnnotation: tt.unused}
+		if tt.made {
+			secret.Annotations[VoteStoreAnnotation] = VoteStoreMade
+		}
+		configuration, err := KeySecretMetadata(newNetwork("demo"), secret, tt.given)
+		got := ""
+		if err == nil {
+			got = configuration.Annotations[FirstVolumeAnnotation] + " " + configuration.Annotations[UnusedVolumeAnnotation]
+		}
+		if got != tt.want {
+			t.Errorf("%s: got %q, want %q (%v)", tt.name, got, tt.want, err)
+		}
+	}
+}
+
 func TestThatAVoteStoreWasMadeIsNeverTakenBack(t *testing.T) {
 	network := newNetwork("demo")
 	for _, tt := range []struct {

@@ -183,6 +183,8 @@ func (v view) lacking() verdict {
 		return no(QuorumLost, "%s: %s", v.Set.Message, v.absent())
 	case !v.Network.Seen.Set.Known():
 		return no(Starting, "%s: %s", v.Set.Message, v.absent())
+	case v.storesLost() != "":
+		return no(VoteStoresLost, "%s", v.storesLost())
 	case v.entered() >= v.t:
 		return no(Starting, "the set has just changed, and Kubernetes has to find the pods of its new validators ready: %s", v.count())
 	case !v.wasAvailable():
@@ -199,7 +201,7 @@ func (v view) lacking() verdict {
 func (v view) wasAvailable() bool {
 	c := meta.FindStatusCondition(v.Old.Conditions, v1alpha1.ConditionAvailable)
 	return c != nil && (c.Status == metav1.ConditionTrue || c.Reason == Starting && v.Old.SetGeneration > 0 ||
-		slices.Contains([]string{QuorumLost, SynchronyLost, SubmissionsRefused}, c.Reason) ||
+		slices.Contains([]string{QuorumLost, VoteStoresLost, SynchronyLost, SubmissionsRefused}, c.Reason) ||
 		slices.Contains(problemReasons, c.Reason) && v.Old.Height > 0)
 }
 

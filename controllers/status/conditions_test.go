@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -263,6 +264,9 @@ var cases = []struct {
 		available: "False QuorumLost: nothing becomes final until 1 more are ready: 2 of 4 validators are ready and caught up, threshold 3: " +
 			"demo-v1 has no pod, demo-v3 has no pod",
 		quorum: "False QuorumLost: nothing becomes final until 1 more are ready"}},
+	{"more vote stores are lost than the chain can do without", observed(4, 3, of(rejoins, 1, 3)), verdicts{
+		available: "False VoteStoresLost: 2 of 4 validators have lost their vote stores (demo-v1; demo-v3), and with threshold 3 at most 1 may",
+		quorum:    "False VoteStoresLost", degraded: "True VoteStoresLost"}},
 	{"the quorum is still lost", observed(4, 3, of(gone, 1, 3), before(metav1.ConditionFalse, QuorumLost)), verdicts{
 		available: "False QuorumLost"}},
 
@@ -589,7 +593,7 @@ func TestEveryReasonIsReachable(t *testing.T) {
 		}
 	}
 	// The reconcile finds these; here they only have to arrive.
-	for _, reason := range []string{NameConflict, RetainedGenesisMismatch, KeyMismatch, KeyMissing, InvalidSpec, WriteRefused, ChangeContested} {
+	for _, reason := range []string{NameConflict, RetainedGenesisMismatch, KeyMismatch, KeyMissing, InvalidSpec, WriteRefused, ChangeContested, VolumeCannotGrow} {
 		for _, c := range Conditions(observed(4, 3, nothing, problem(reason)))[1:3] { // Progressing, Degraded
 			if c.Reason != reason {
 				t.Errorf("%s is %s, want %s", c.Type, c.Reason, reason)
@@ -636,6 +640,36 @@ func TestEveryReasonIsDocumented(t *testing.T) {
 		}
 		if slices.Contains(documented[:i], reason) {
 			t.Errorf("the table has two rows for %s", reason)
+		}
+	}
+}
+
+// A validator that lost its vote store votes again only if enough others decide heights. With more
+// of them than n - t nobody waits for anything any more, and the status says so.
+func TestMoreLostVoteStoresThanTheChainCanDoWithoutAreTold(t *testing.T) {
+	for _, tt := range []struct {
+		n, t, lost int
+		over       bool
+	}{
+		{4, 3, 1, false}, {4, 3, 2, true}, {4, 3, 4, true}, {4, 4, 1, true}, {7, 5, 2, false}, {7, 5, 3, true}, {1, 1, 1, true},
+	} {
+		serials := make([]int, tt.lost)
+		for i := range serials {
+			serials[i] = i
+		}
+		conditions := Conditions(observed(tt.n, tt.t, of(rejoins, serials...)))
+		degraded := meta.FindStatusCondition(conditions, v1alpha1.ConditionDegraded)
+		available := meta.FindStatusCondition(conditions, v1alpha1.ConditionAvailable)
+		want, is := Rejoining, available.Reason
+		if tt.over {
+			want = VoteStoresLost
+		}
+		if degraded.Reason != want || (is == VoteStoresLost) != tt.over {
+			t.Errorf("%d of %d, threshold %d: Degraded %s, Available %s", tt.lost, tt.n, tt.t, degraded.Reason, is)
+		}
+		if tt.over && (!strings.Contains(degraded.Message, "demo-v0") || !strings.Contains(degraded.Message, "height 100") ||
+			strings.Contains(degraded.Message, "votes again as soon as")) {
+			t.Errorf("the message is %s", degraded.Message)
 		}
 	}
 }

@@ -30,6 +30,8 @@ const (
 	ValidatorLeft = "ValidatorLeft"
 	// VolumeDeleted: the volume claim of a validator that has left is deleted.
 	VolumeDeleted = "VolumeDeleted"
+	// ClaimReplaced: a claim that was never bound is made anew.
+	ClaimReplaced = "ClaimReplaced"
 	// ReconcileFailed: the operator has not been able to look at the network for a minute.
 	ReconcileFailed = "ReconcileFailed"
 	// Reverted: the operator has put back a change of an object by somebody else.
@@ -51,6 +53,7 @@ var eventTypes = map[string]string{
 	AllValidatorsReady: normal,
 	ThresholdReady:     normal, // Degraded says what is wrong with the others
 	QuorumLost:         warning,
+	VoteStoresLost:     warning,
 	SynchronyLost:      warning,
 	SubmissionsRefused: warning,
 	Starting:           normal,
@@ -65,6 +68,7 @@ var eventTypes = map[string]string{
 	InvalidSpec:             warning,
 	WriteRefused:            warning,
 	ChangeContested:         warning,
+	VolumeCannotGrow:        warning,
 	// Progressing
 	Creating:             normal,
 	StartingPods:         normal,
@@ -122,6 +126,7 @@ var eventTypes = map[string]string{
 	NewcomerStopped: normal,
 	ValidatorLeft:   normal,
 	VolumeDeleted:   normal,
+	ClaimReplaced:   normal,
 	ReconcileFailed: warning,
 	Resolved:        normal,
 }

@@ -33,6 +33,7 @@ type policy func(view) (reason, message string, violated bool)
 var policies = []policy{
 	problemWith(KeyMismatch),
 	keyMissing,
+	voteStoresLost,
 	wrongIdentity,
 	wrongSet,
 	volumeBeingDeleted,
@@ -51,6 +52,7 @@ var policies = []policy{
 	problemWith(InvalidSpec),
 	problemWith(WriteRefused),
 	problemWith(ChangeContested),
+	problemWith(VolumeCannotGrow),
 	otherProblem,
 	rejoining,
 	behind,
@@ -60,7 +62,7 @@ var policies = []policy{
 
 // problemReasons are the reasons of problems, the most serious one first. It is the order that they
 // have among the policies.
-var problemReasons = []string{KeyMismatch, KeyMissing, RetainedGenesisMismatch, NameConflict, InvalidSpec, WriteRefused, ChangeContested}
+var problemReasons = []string{KeyMismatch, KeyMissing, RetainedGenesisMismatch, NameConflict, InvalidSpec, WriteRefused, ChangeContested, VolumeCannotGrow}
 
 // problemWith: the operator met problems with a reason, which it cannot solve.
 func problemWith(reason string) policy {
@@ -237,12 +239,40 @@ func storageLow(v view) (reason, message string, violated bool) {
 
 // rejoining: a validator lost its vote store and does not vote until that is safe.
 func rejoining(v view) (reason, message string, violated bool) {
+	if v.storesLost() != "" {
+		return "", "", false
+	}
 	return v.members(Rejoining, func(s membership.Standing) string {
 		if s.InSet && s.Answer != nil && s.Answer.Role == nodeclient.RoleRejoining {
 			return "is rejoining without its earlier votes, and votes again as soon as that is safe"
 		}
 		return ""
 	})
+}
+
+// voteStoresLost: none of the validators that are rejoining can vote again.
+func voteStoresLost(v view) (reason, message string, violated bool) {
+	message = v.storesLost()
+	return VoteStoresLost, message, message != ""
+}
+
+// storesLost says what the loss of more vote stores than n - t means; empty while fewer are lost.
+// Those who are left are fewer than the threshold, and rejoining needs new blocks.
+func (v view) storesLost() string {
+	var lost []string
+	for _, s := range v.standings {
+		if s.InSet && s.Answer != nil && s.Answer.Role == nodeclient.RoleRejoining {
+			lost = append(lost, s.Name)
+		}
+	}
+	if v.n == 0 || len(lost) <= v.n-v.t || v.hibernated() {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d validators have lost their vote stores (%s), and with threshold %d at most %d may: no block becomes "+
+		"final, so that none of them can vote again. Submit nothing: a 202 of this network promises nothing any more. If volumes of these "+
+		"validators still exist, bring them back. Otherwise the chain has ended at height %d. Its blocks and receipts stay valid, and a new "+
+		"network under another name goes on: keep the volumes and keys of this one", len(lost), v.n, firstFew(lost), v.t, v.n-v.t,
+		v.Network.Seen.Height())
 }
 
 // notAnswering: the node of a ready pod does not answer the operator.

@@ -11,6 +11,9 @@ const (
 	// QuorumLost: fewer than the threshold are ready and caught up; nothing becomes final. Also of
 	// QuorumHealthy.
 	QuorumLost = "QuorumLost"
+	// VoteStoresLost: so many validators of the set lost their vote stores that no block can become
+	// final any more, so that none of them can rejoin. Also of QuorumHealthy and Degraded.
+	VoteStoresLost = "VoteStoresLost"
 	// SynchronyLost: enough are, but fewer than the threshold of them hear the others within the
 	// Delta of the synchrony wait; nothing becomes final. Also of QuorumHealthy.
 	SynchronyLost = "SynchronyLost"
@@ -104,6 +107,9 @@ const (
 	ResizeFailed = "ResizeFailed"
 	// StorageLow: a validator has no room on its disk for messages.
 	StorageLow = "StorageLow"
+	// VolumeCannotGrow: spec.storage.size is larger than a volume whose class cannot grow. It is a
+	// problem.
+	VolumeCannotGrow = "VolumeCannotGrow"
 	// Rejoining: a validator lost its vote store and does not vote until that is safe.
 	Rejoining = "Rejoining"
 	// NotAnswering: the pod of a validator is ready, and the operator gets no answer from its node.

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"strings"
 	"testing"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -15,10 +16,7 @@ import (
 
 // Promise 55.
 func TestWhatTheGenesisDocumentHoldsCannotBeChanged(t *testing.T) {
-	const (
-		genesis = ": cannot be changed: it is part of the genesis document"
-		volumes = "volumes"
-	)
+	const genesis = ": cannot be changed: it is part of the genesis document"
 	for _, c := range []struct{ change, from, to, want string }{
 		{"a longer interval", "", "consensus: {minBlockInterval: 21ms}", "spec.consensus.minBlockInterval: Invalid value ... " + genesis},
 		{"the same interval otherwise written", "consensus: {minBlockInterval: 60s}", "consensus: {minBlockInterval: 1m0s}", ""},
@@ -45,17 +43,14 @@ func TestWhatTheGenesisDocumentHoldsCannotBeChanged(t *testing.T) {
 		{"the same blocks otherwise written", "", "messages: {maxBlockBytes: 4194304}", ""},
 		{"another pool", "", "messages: {maxPoolBytes: 512Mi}", ""},
 
-		{"another storage class", "storage: {storageClassName: a}", "storage: {storageClassName: b}", "spec.storage.storageClassName: Invalid value ... cannot be changed: volumes"},
-		{"a storage class instead of the default", "", "storage: {storageClassName: b}", "spec.storage.storageClassName"},
-		{"back to the default storage class", "storage: {storageClassName: b}", "{}", "spec.storage.storageClassName"},
-		{"the default storage class spelt out", "", `storage: {storageClassName: ""}`, ""},
-		{"another access mode", "", "storage: {accessMode: ReadWriteOncePod}", "spec.storage.accessMode: Invalid value ... cannot be changed: " + volumes},
-		{"the same access mode", "", "storage: {accessMode: ReadWriteOnce}", ""},
+		{"another storage class", "storage: {storageClassName: a}", "storage: {storageClassName: b}", ""},
+		{"a storage class instead of the default", "", "storage: {storageClassName: b}", ""},
+		{"back to the default storage class", "storage: {storageClassName: b}", "{}", ""},
+		{"a storage class that is no name", "", "storage: {storageClassName: A_b}", "spec.storage.storageClassName ... must be the name of a StorageClass"},
+		{"another access mode", "", "storage: {accessMode: ReadWriteOncePod}", ""},
 		{"larger volumes", "", "storage: {size: 11Gi}", ""},
-		{"the same volumes otherwise written", "", "storage: {size: 10240Mi}", ""},
-		{"smaller volumes", "", "storage: {size: 9Gi}", "spec.storage.size: Invalid value ... can only grow, volumes do not shrink: allowed is 10Gi or more"},
-		{"volumes smaller than a number", "storage: {size: 2000000000}", "storage: {size: 1999999999}", "allowed is 2000000000 or more"},
-		{"back to the default volumes", "storage: {size: 20Gi}", "{}", "spec.storage.size ... allowed is 20Gi or more"},
+		{"smaller volumes", "", "storage: {size: 9Gi}", ""},
+		{"volumes that are too small", "", "storage: {size: 1Mi}", "spec.storage.size ... 1Gi on"},
 		{"retention", "", "storage: {retention: {onDelete: Delete}}", ""},
 
 		{"more validators", "", "validators: 7", ""},
@@ -86,6 +81,18 @@ func TestWhatTheGenesisDocumentHoldsCannotBeChanged(t *testing.T) {
 			if err := k.Create(t.Context(), u, strictly); err != nil {
 				t.Fatal(err)
 			}
+			if strings.Contains(c.want, genesis) {
+				// Without a genesis document there is nothing yet that the value is part of.
+				free := u.DeepCopy()
+				set(t, free, c.to)
+				expect(t, k.Update(t.Context(), free, strictly, client.DryRunAll), "")
+			}
+			n := typed(t, u)
+			n.Status.GenesisHash = "00"
+			if err := k.Status().Update(t.Context(), n); err != nil {
+				t.Fatal(err)
+			}
+			u.SetResourceVersion(n.ResourceVersion)
 			set(t, u, c.to)
 			expect(t, k.Update(t.Context(), u, strictly), c.want)
 		})

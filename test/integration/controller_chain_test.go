@@ -110,7 +110,7 @@ func (c *cluster) order(p *playedChain, file resources.PeersFile, nodes []played
 	}
 	votes := map[string]bool{}
 	for _, n := range nodes {
-		votes[n.name] = n.disk.votes && c.behind[n.name] == 0
+		votes[n.name] = n.disk.votes && c.behind[n.name] == 0 && (n.disk.voted || isRecorded(file, n.name))
 	}
 	var endorsers []uint32
 	for i, v := range set.Validators {
@@ -157,6 +157,9 @@ func (c *cluster) order(p *playedChain, file resources.PeersFile, nodes []played
 // answer is what a node of a network reports.
 func (c *cluster) answer(p *playedChain, file resources.PeersFile, n playedNode) nodeclient.Status {
 	set := p.set()
+	// A node waits with its first vote until its vote store is recorded.
+	waits := n.disk.votes && !n.disk.voted && !isRecorded(file, n.name)
+	n.disk.voted = n.disk.votes && !waits
 	answer := nodeclient.Status{
 		Node: n.name, Role: nodeclient.RoleObserver, CaughtUp: true, Height: c.height - min(c.height, c.behind[n.name]),
 		Evidence: c.evidence[n.name], Threshold: int(set.Threshold), Validators: len(set.Validators), Generation: set.Generation,
@@ -167,13 +170,15 @@ func (c *cluster) answer(p *playedChain, file resources.PeersFile, n playedNode)
 		if p.was(n.name) {
 			answer.Pool.HeldMessages = new(c.heldMessages[n.name])
 		}
+	case waits:
+		answer.Role, answer.Reason = nodeclient.RoleValidator, "its vote store is new"
 	case n.disk.votes:
 		answer.Role, answer.Ready, answer.Reason = nodeclient.RoleValidator, true, ""
 	default:
 		answer.Role, answer.Ready, answer.Reason = nodeclient.RoleRejoining, true, ""
 		n.disk.votes = c.rejoins // from the next step on
 	}
-	if answer.VoteStore {
+	if answer.VoteStore && !waits {
 		answer.VotesFromHeight = new(uint64(1))
 	}
 	if d := set.SynchronyDeltaMS; d > 0 {

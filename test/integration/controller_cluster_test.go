@@ -22,6 +22,7 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 	"github.com/diseq/diseq/controllers/membership"
 	"github.com/diseq/diseq/controllers/nodeclient"
+	"github.com/diseq/diseq/controllers/resources"
 	"github.com/diseq/diseq/test/integration/harness"
 )
 
@@ -62,6 +63,8 @@ type cluster struct {
 	// pool held when it left the set, and that are not final.
 	undecided    bool
 	heldMessages map[string]uint64
+	// unbound says of a claim that no volume is made for it.
+	unbound func(*corev1.PersistentVolumeClaim) bool
 	// unschedulable says of a pod that no machine takes it.
 	unschedulable func(string) bool
 
@@ -86,6 +89,28 @@ type cluster struct {
 type disk struct {
 	votes bool
 	used  bool
+	// made says that the vote store on it was made by statement, voted that it has voted since.
+	made, voted bool
+}
+
+func classOf(claim *corev1.PersistentVolumeClaim) string {
+	if claim.Spec.StorageClassName == nil {
+		return ""
+	}
+	return *claim.Spec.StorageClassName
+}
+
+// bind gives a claim a volume, if it has none.
+func (c *cluster) bind(ctx context.Context, claim *corev1.PersistentVolumeClaim) error {
+	if claim.Spec.VolumeName != "" {
+		return nil
+	}
+	claim.Spec.VolumeName = "pv-" + string(claim.UID)
+	if err := c.client.Update(ctx, claim); err != nil {
+		return err
+	}
+	claim.Status.Phase, claim.Status.Capacity = corev1.ClaimBound, claim.Spec.Resources.Requests
+	return c.client.Status().Update(ctx, claim)
 }
 
 func newCluster(t testing.TB) *cluster {
@@ -96,6 +121,7 @@ func newCluster(t testing.TB) *cluster {
 		height: 10, disks: map[types.UID]*disk{}, age: map[types.UID]int{}, statements: map[string][]types.UID{}, made: map[string]int{},
 		rejoins: true, chains: map[string]*playedChain{}, heldMessages: map[string]uint64{}, wasUp: map[string]bool{},
 		unschedulable: func(string) bool { return false },
+		unbound:       func(claim *corev1.PersistentVolumeClaim) bool { return strings.Contains(classOf(claim), "typo") },
 	}
 }
 
@@ -257,7 +283,12 @@ func (c *cluster) runPod(ctx context.Context, pod *corev1.Pod) error {
 	case pod.Spec.NodeName == "" && (err != nil || claim.DeletionTimestamp != nil):
 		setPodCondition(pod, corev1.PodScheduled, corev1.ConditionFalse, corev1.PodReasonUnschedulable,
 			fmt.Sprintf("persistentvolumeclaim %q not found", claimOf(pod)))
+	case pod.Spec.NodeName == "" && claim.Spec.VolumeName == "" && c.unbound(claim):
+		setPodCondition(pod, corev1.PodScheduled, corev1.ConditionFalse, corev1.PodReasonUnschedulable, "pod has unbound immediate PersistentVolumeClaims")
 	case pod.Spec.NodeName == "":
+		if err := c.bind(ctx, claim); err != nil {
+			return err
+		}
 		binding := &corev1.Binding{Target: corev1.ObjectReference{Kind: "Node", Name: "machine"}}
 		if err := c.client.SubResource("binding").Create(ctx, pod, binding); err != nil {
 			return err
@@ -272,7 +303,8 @@ func (c *cluster) runPod(ctx context.Context, pod *corev1.Pod) error {
 		pod.Status.Phase = corev1.PodRunning
 		ready := corev1.ConditionFalse
 		// A node outside of the set is not ready, so that no Service sends it submissions.
-		if p := c.chains[pod.Labels["diseq.io/network"]]; c.age[pod.UID] >= c.slow && p != nil && p.has(strings.TrimSuffix(pod.Name, "-0")) {
+		if p := c.chains[pod.Labels["diseq.io/network"]]; c.age[pod.UID] >= c.slow && p != nil && p.has(strings.TrimSuffix(pod.Name, "-0")) &&
+			c.mayVote(claim, c.file(ctx, pod.Labels["diseq.io/network"])) {
 			ready = corev1.ConditionTrue
 		}
 		c.age[pod.UID]++
@@ -307,11 +339,21 @@ func (c *cluster) start(ctx context.Context, pod *corev1.Pod, claim *corev1.Pers
 		c.disks[claim.UID] = d
 	}
 	if states(pod.Spec.Containers) && !d.used && !c.peersFile(ctx, pod.Labels["diseq.io/network"])[claim.Name] {
-		d.votes = true
+		d.votes, d.made = true, true
 		c.made[claim.Name]++
 	}
 	d.used = true
 	return nil
+}
+
+// mayVote says that the node on a claim need not wait for the record of its vote store.
+func (c *cluster) mayVote(claim *corev1.PersistentVolumeClaim, file resources.PeersFile) bool {
+	d := c.disks[claim.UID]
+	return d == nil || !d.votes || d.voted || isRecorded(file, claim.Name)
+}
+
+func isRecorded(file resources.PeersFile, name string) bool {
+	return slices.ContainsFunc(file.Peers, func(e resources.PeerEntry) bool { return e.Name == name && e.VoteStore })
 }
 
 // peersFile says of each validator whether the peers file has it that its vote store was made.

@@ -112,9 +112,26 @@ func (c *cluster) checkStatements() {
 			c.t.Errorf("%s was told to make a vote store on the volumes %v, its first one is %s", name, volumes, first)
 		}
 	}
+	c.checkVotes()
 	for name, n := range c.made {
 		if n != 1 {
 			c.t.Errorf("%s made %d vote stores", name, n)
+		}
+	}
+}
+
+// checkVotes holds that no validator has voted from two vote stores that it was told to make.
+func (c *cluster) checkVotes() {
+	c.t.Helper()
+	for name, volumes := range c.statements {
+		voted := 0
+		for _, uid := range volumes {
+			if d := c.disks[uid]; d != nil && d.made && d.voted {
+				voted++
+			}
+		}
+		if voted > 1 {
+			c.t.Errorf("%s voted from %d vote stores that it was told to make, on %v", name, voted, volumes)
 		}
 	}
 }

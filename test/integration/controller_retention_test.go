@@ -356,27 +356,47 @@ func sized(size string) func(*v1alpha1.DiseqNetwork) {
 	return func(n *v1alpha1.DiseqNetwork) { n.Spec.Storage.Size = new(resource.MustParse(size)) }
 }
 
-// A size that the volumes cannot have is reported; it stops nothing.
+// A size that the volumes cannot have is reported; it stops nothing, and every size that they can
+// have ends the report.
 func TestVolumesThatCannotHaveTheSizeAreReported(t *testing.T) {
-	for _, test := range []struct{ name, reason, message string }{
-		// The retained volume is larger than the spec asks for.
-		{"5Gi", "InvalidSpec", "cannot shrink"},
-		// Claims that no storage class made cannot grow; the API server says so.
-		{"20Gi", "WriteRefused", "PersistentVolumeClaim demo-v0"},
+	for _, test := range []struct {
+		name, reason string
+		parts        []string
+	}{
+		{"5Gi", "InvalidSpec", []string{"cannot shrink", "10Gi"}},
+		// The API server lets no claim grow whose class does not allow it.
+		{"20Gi", "VolumeCannotGrow", []string{"demo-v0", "10Gi", "20Gi", `StorageClass "slow"`, "allowVolumeExpansion"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := newCluster(t)
-			c.apply("demo", sized("10Gi"))
-			newOperator(t, c).settle("demo")
-			c.remove("demo")
-			c.apply("demo", sized(test.name))
-			n := newOperator(t, c).until("demo", "running, with a complaint", func(n *v1alpha1.DiseqNetwork) bool {
+			c.apply("demo", sized("10Gi"), ofClass("slow"))
+			o := newOperator(t, c)
+			o.settle("demo")
+			c.edit("demo", sized(test.name))
+			n := o.until("demo", "running, with a complaint", func(n *v1alpha1.DiseqNetwork) bool {
 				return condition(n, v1alpha1.ConditionDegraded).Reason == test.reason &&
 					condition(n, v1alpha1.ConditionAvailable).Reason == "AllValidatorsReady"
 			})
-			if message := condition(n, v1alpha1.ConditionDegraded).Message; !strings.Contains(message, test.message) {
-				t.Errorf("the message does not have %q: %s", test.message, message)
+			for _, part := range test.parts {
+				if message := condition(n, v1alpha1.ConditionDegraded).Message; !strings.Contains(message, part) {
+					t.Errorf("the message does not have %q: %s", part, message)
+				}
 			}
+			// What does not concern the size goes on.
+			c.edit("demo", deleting(v1alpha1.DeletePolicy))
+			o.until("demo", "owned", func(n *v1alpha1.DiseqNetwork) bool {
+				claim := &corev1.PersistentVolumeClaim{}
+				c.get("demo-v0", claim)
+				return len(claim.OwnerReferences) == 1
+			})
+			c.edit("demo", sized("10Gi"))
+			o.until("demo", "as expected", func(n *v1alpha1.DiseqNetwork) bool {
+				return condition(n, v1alpha1.ConditionDegraded).Reason == "AsExpected"
+			})
 		})
 	}
+}
+
+func ofClass(class string) func(*v1alpha1.DiseqNetwork) {
+	return func(n *v1alpha1.DiseqNetwork) { n.Spec.Storage.StorageClassName = class }
 }

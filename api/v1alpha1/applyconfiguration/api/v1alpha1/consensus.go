@@ -13,15 +13,16 @@ import (
 type ConsensusApplyConfiguration struct {
 	// MinBlockInterval is how long a leader waits for a block to fill: the shortest time between
 	// two blocks that are not full. It is a duration of whole milliseconds from 0s to 1m, such as
-	// 20ms or 1.5s. 20ms if left out. Immutable.
+	// 20ms or 1.5s. 20ms if left out. Immutable once there is a genesis document.
 	MinBlockInterval *v1.Duration `json:"minBlockInterval,omitempty"`
 	// BeaconInterval is the length of a beacon epoch in heights, 1 to 1048576. The validators'
 	// random numbers change the order of leaders once an epoch; with 1 they do so at every block.
-	// 128 if left out. Immutable.
+	// 128 if left out. Immutable once there is a genesis document.
 	BeaconInterval *int64 `json:"beaconInterval,omitempty"`
 	// Synchrony turns the synchrony wait on. Then no two blocks become final at a height with up to
 	// threshold - 1 Byzantine validators, as long as messages between the others arrive within
-	// delta. Every block takes more than twice delta longer. Off if left out. Immutable.
+	// delta. Every block takes more than twice delta longer. Off if left out. Immutable once there
+	// is a genesis document.
 	Synchrony *SynchronyApplyConfiguration `json:"synchrony,omitempty"`
 }
 

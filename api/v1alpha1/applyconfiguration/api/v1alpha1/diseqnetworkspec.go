@@ -30,7 +30,8 @@ type DiseqNetworkSpecApplyConfiguration struct {
 	// Threshold is the number of validators that must sign before a block is final. More than half
 	// of them if left out. It can change at any time, as validators can.
 	Threshold *ThresholdApplyConfiguration `json:"threshold,omitempty"`
-	// Consensus holds constants of the chain. They are part of its genesis document and immutable.
+	// Consensus holds constants of the chain. They are part of its genesis document: once that
+	// exists (status.genesisHash), they are immutable.
 	Consensus *ConsensusApplyConfiguration `json:"consensus,omitempty"`
 	// Messages bounds the messages of clients.
 	Messages *MessagesApplyConfiguration `json:"messages,omitempty"`

@@ -11,11 +11,11 @@ import (
 //
 // Messages bounds the messages of clients.
 type MessagesApplyConfiguration struct {
-	// MaxBytes is the largest message in bytes, 1 to 4Mi. 65536 if left out. Part of the genesis
-	// document, immutable.
+	// MaxBytes is the largest message in bytes, 1 to 4Mi. 65536 if left out. Immutable once there
+	// is a genesis document.
 	MaxBytes *resource.Quantity `json:"maxBytes,omitempty"`
 	// MaxBlockBytes is the largest block in bytes of encoded messages: at least maxBytes + 8, at
-	// most 16Mi. 4Mi if left out. Part of the genesis document, immutable.
+	// most 16Mi. 4Mi if left out. Immutable once there is a genesis document.
 	MaxBlockBytes *resource.Quantity `json:"maxBlockBytes,omitempty"`
 	// MaxPoolBytes is the size of each node's pool, in bytes of messages that wait to be ordered.
 	// It is 1Mi to 64Gi, and at least spec.validators x (maxBytes + 4Ki). While the pool is full,

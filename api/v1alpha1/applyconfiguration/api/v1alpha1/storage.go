@@ -10,16 +10,20 @@ import (
 // StorageApplyConfiguration represents a declarative configuration of the Storage type for use
 // with apply.
 //
-// Storage describes the volume on which each validator keeps the chain.
+// Storage describes the volume on which each validator keeps the chain. A change is for volumes
+// that are made from then on, and for claims that were never bound to a volume. A volume that is
+// there keeps its class and its access mode.
 type StorageApplyConfiguration struct {
 	// Size of each validator's volume in bytes, 1Gi or more. It can grow if the storage class
-	// allows that, and never shrinks. Nodes keep all blocks for ever. 10Gi if left out.
+	// allows that. A volume never shrinks: the operator reports a size below that of a volume.
+	// Nodes keep all blocks for ever. 10Gi if left out.
 	Size *resource.Quantity `json:"size,omitempty"`
-	// StorageClassName of the volumes. The cluster's default class if left out or empty. Immutable.
+	// StorageClassName of the volumes. The cluster's default class if left out or empty. A claim
+	// that was never bound is made anew with another class; a volume that is there keeps its own.
 	StorageClassName *string `json:"storageClassName,omitempty"`
 	// AccessMode of the volumes: ReadWriteOnce or ReadWriteOncePod. If the storage offers
 	// ReadWriteOncePod, no second pod can use a volume. The nodes lock their directories in any
-	// case. ReadWriteOnce if left out. Immutable.
+	// case. ReadWriteOnce if left out. A change is for the same volumes as one of the class.
 	AccessMode *v1.PersistentVolumeAccessMode `json:"accessMode,omitempty"`
 	// Retention says whether volumes and keys are kept when the network no longer uses them. They
 	// are kept if left out.

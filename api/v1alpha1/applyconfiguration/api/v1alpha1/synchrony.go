@@ -13,7 +13,7 @@ import (
 type SynchronyApplyConfiguration struct {
 	// Delta is the longest time that a message between two validators takes, with the fsync before
 	// it is sent. It is a duration of whole milliseconds from 10ms to 1m, such as 100ms, or 0s for
-	// no wait. No default. Immutable.
+	// no wait. No default. Immutable once there is a genesis document.
 	Delta *v1.Duration `json:"delta,omitempty"`
 }
 
