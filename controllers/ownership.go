@@ -120,7 +120,8 @@ func (p *pass) conflict(kind string, object metav1.Object, why string) error {
 		advice = fmt.Sprintf("If it holds the genesis document of this network, put the label back: "+relabel+". Otherwise save its content "+
 			"under another name before you delete it: without its genesis document no chain can be resumed or verified", "configmap")
 	}
-	return problemf(status.NameConflict, "%s %s does not belong to this network: %s. The operator leaves it alone. %s", kind, name, why, advice)
+	return problemf(status.NameConflict, "%s %s does not belong to this network: %s. The operator leaves it alone. %s",
+		kind, name, why, advice)
 }
 
 // Kinds whose objects a deleted network may leave behind.

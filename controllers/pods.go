@@ -44,7 +44,7 @@ func (p *pass) deletePods(ctx context.Context, d membership.Decision) error {
 			continue // it is gone already
 		}
 		if err != nil {
-			if err := p.noted(refused(err, "delete", "Pod", victim.Pod)); err != nil {
+			if err = p.noted(refused(err, "delete", "Pod", victim.Pod)); err != nil {
 				return err
 			}
 			continue
@@ -145,7 +145,7 @@ func (p *pass) labelPods(ctx context.Context) error {
 		if apierrors.IsNotFound(err) {
 			continue
 		}
-		if err := p.noted(refused(err, "patch", "Pod", pod.Name)); err != nil {
+		if err = p.noted(refused(err, "patch", "Pod", pod.Name)); err != nil {
 			return err
 		}
 	}

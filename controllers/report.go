@@ -193,7 +193,8 @@ func (p *pass) next(s v1alpha1.DiseqNetworkStatus, due time.Duration) time.Durat
 	progressing := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionProgressing)
 	available := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionAvailable)
 	switch {
-	case !p.network.Spec.Hibernated && !p.blocked && (p.moving && !p.lost && !p.grounded || meta.IsStatusConditionTrue(s.Conditions, v1alpha1.ConditionMembershipChanging)):
+	case !p.network.Spec.Hibernated && !p.blocked &&
+		(p.moving && !p.lost && !p.grounded || meta.IsStatusConditionTrue(s.Conditions, v1alpha1.ConditionMembershipChanging)):
 	case len(p.problems) > 0:
 		wait = min(refusedAgain, p.r.resync) // the nodes are looked at as often as without the problem
 	case progressing.Reason == status.Hibernated: // no node changes without an event

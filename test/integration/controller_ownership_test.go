@@ -18,7 +18,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/diseq/diseq/api/v1alpha1"
@@ -542,7 +541,7 @@ func TestRetainedObjectsLoseTheLabelByWhichTheyArePruned(t *testing.T) {
 	claim := resources.PersistentVolumeClaim(n, 0).WithLabels(old).WithAnnotations(stale)
 	genesis := resources.GenesisConfigMap(n, c.genesisText("demo")).WithLabels(old).WithAnnotations(stale)
 	for _, err := range []error{
-		c.client.Apply(t.Context(), (*corev1ac.PersistentVolumeClaimApplyConfiguration)(claim), owner, client.ForceOwnership),
+		c.client.Apply(t.Context(), claim, owner, client.ForceOwnership),
 		c.client.Apply(t.Context(), genesis, owner, client.ForceOwnership),
 	} {
 		if err != nil {
