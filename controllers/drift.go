@@ -79,8 +79,8 @@ func (c *contests) drop(network types.NamespacedName) {
 // contested says that the objects of a network are changed again and again. It says so until
 // they were left alone for a while.
 func (p *pass) contested(kind, name, fields string) *status.Problem {
-	return problemAbout(kind+" "+name, status.ChangeContested, "%s %s is changed again whenever the operator puts it back: %s. The operator puts it back once "+
-		"a minute. Stop whatever changes it, or make the change in the spec of the network", kind, name, fields)
+	return problemAbout(kind+" "+name, status.ChangeContested, "%s %s is changed again whenever the operator puts it back: %s. "+
+		"The operator puts it back once a minute. Stop whatever changes it, or make the change in the spec of the network", kind, name, fields)
 }
 
 // problemAbout is a problem about one object.
@@ -140,7 +140,8 @@ func (p *pass) write(
 		if contested {
 			return answer, nil // a condition says so
 		}
-		p.event(nil, corev1.EventTypeNormal, status.Reverted, "Revert", "%s %s: others changed %s, and the operator put it back", kind, name, drift)
+		p.event(nil, corev1.EventTypeNormal, status.Reverted, "Revert", "%s %s: others changed %s, and the operator put it back",
+			kind, name, drift)
 	}
 	return answer, nil
 }
@@ -157,14 +158,16 @@ func changeable(wanted *unstructured.Unstructured, live client.Object) error {
 	}
 	meant, _, _ := unstructured.NestedBool(wanted.Object, "immutable")
 	if immutable, _, _ := unstructured.NestedBool(whole.Object, "immutable"); immutable && !meant {
-		return problemAbout("ConfigMap "+live.GetName(), status.WriteRefused, "ConfigMap %s was made immutable, so that the operator cannot change it any more, and nobody can "+
-			"undo that. Delete it: the operator makes another one at once, and the nodes that run do not notice", live.GetName())
+		return problemAbout("ConfigMap "+live.GetName(), status.WriteRefused, "ConfigMap %s was made immutable, so that the operator cannot "+
+			"change it any more, and nobody can undo that. Delete it: the operator makes another one at once, and the nodes that run do not notice", live.GetName())
 	}
 	return nil
 }
 
 // repair patches the live object so that it is as wanted.
-func (p *pass) repair(ctx context.Context, object *unstructured.Unstructured, wanted any, live client.Object) (*unstructured.Unstructured, error) {
+func (p *pass) repair(
+	ctx context.Context, object *unstructured.Unstructured, wanted any, live client.Object,
+) (*unstructured.Unstructured, error) {
 	kind, name := object.GetKind(), object.GetName()
 	// Read it without types: the patch must keep fields that this version of the operator does not
 	// know.

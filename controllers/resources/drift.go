@@ -156,11 +156,11 @@ func (c *comparison) restore(wanted, live any, at place) any {
 			return c.restoreMap(wanted, parts, at)
 		}
 	case []any:
-		live, ok := live.([]any)
-		if keys := keysOf(at.last(), wanted, live); keys != nil && (ok || live == nil) {
-			return c.restoreList(keys, wanted, live, at)
+		elements, ok := live.([]any)
+		if keys := keysOf(at.last(), wanted, elements); keys != nil && (ok || live == nil) {
+			return c.restoreList(keys, wanted, elements, at)
 		}
-		if ok && len(wanted) == len(live) && c.sameElements(wanted, live, at) {
+		if ok && len(wanted) == len(elements) && c.sameElements(wanted, elements, at) {
 			return live
 		}
 	default:

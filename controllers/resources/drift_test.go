@@ -206,8 +206,7 @@ func samples(of reflect.Type, rule string) []sample {
 		return out
 	case reflect.Struct:
 		var out []sample
-		for i := range of.NumField() {
-			f := of.Field(i)
+		for f := range of.Fields() {
 			name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 			at := strings.TrimPrefix(rule+"."+name, ".")
 			if f.Anonymous && (name == "" || strings.Contains(options, "inline")) {
@@ -381,7 +380,7 @@ func TestEveryFieldOfEveryKindIsDecidedOn(t *testing.T) {
 				if !ok {
 					t.Fatal("no tree")
 				}
-				live := &unstructured.Unstructured{Object: raw}
+				live = &unstructured.Unstructured{Object: raw}
 				live.SetResourceVersion("17")
 				live.SetManagedFields(entries)
 				drift := Compare(live, o.configuration)
