@@ -150,7 +150,7 @@ func (p *pass) recordVoteStores(ctx context.Context) error {
 		if err != nil {
 			m.voteStore = false // without the record in the Secret the node must not vote
 		}
-		if err := p.noted(err); err != nil {
+		if p.noted(err) != nil {
 			return err
 		}
 	}

@@ -114,7 +114,7 @@ func className(claim *corev1.PersistentVolumeClaim) string {
 func asksForClass(claim *corev1.PersistentVolumeClaim) bool {
 	for _, f := range claim.ManagedFields {
 		if f.Manager == resources.FieldOwner && f.Operation == "Apply" && f.FieldsV1 != nil &&
-			strings.Contains(string(f.FieldsV1.Raw), `"f:storageClassName"`) {
+			strings.Contains(f.FieldsV1.GetRawString(), `"f:storageClassName"`) {
 			return true
 		}
 	}
@@ -151,7 +151,7 @@ func (p *pass) renewVolume(ctx context.Context, m *member) (bool, error) {
 	case claim != nil && claim.DeletionTimestamp != nil:
 		return false, nil
 	case claim == nil:
-		if _, err := p.apply(ctx, resources.PersistentVolumeClaim(p.network, m.serial), nil, asObserved); err != nil {
+		if _, err = p.apply(ctx, resources.PersistentVolumeClaim(p.network, m.serial), nil, asObserved); err != nil {
 			return false, err
 		}
 		if claim, err = p.liveVolume(ctx, m); err != nil || claim == nil {
@@ -234,7 +234,8 @@ func (p *pass) keepVolume(ctx context.Context, m *member) error {
 		p.note(&status.Problem{Reason: status.VolumeCannotGrow, About: "PersistentVolumeClaim " + m.name, Message: fmt.Sprintf(
 			"the volume of %s has %s and cannot grow to %s: its StorageClass %q does not allow it (allowVolumeExpansion), says the API server. "+
 				"Set spec.storage.size back to %s, or allow it in the class. Or set spec.storage.storageClassName to a class that can grow, "+
-				"and replace the validators one after the other with spec.retire", m.name, &have, network.Spec.Storage.Size, className(m.volume), &have)})
+				"and replace the validators one after the other with spec.retire",
+			m.name, &have, network.Spec.Storage.Size, className(m.volume), &have)})
 		network.Spec.Storage.Size = &have
 		_, err = p.apply(ctx, resources.PersistentVolumeClaim(network, m.serial), m.volume, asObserved)
 	}

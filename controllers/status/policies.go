@@ -62,7 +62,9 @@ var policies = []policy{
 
 // problemReasons are the reasons of problems, the most serious one first. It is the order that they
 // have among the policies.
-var problemReasons = []string{KeyMismatch, KeyMissing, RetainedGenesisMismatch, NameConflict, InvalidSpec, WriteRefused, ChangeContested, VolumeCannotGrow}
+var problemReasons = []string{
+	KeyMismatch, KeyMissing, RetainedGenesisMismatch, NameConflict, InvalidSpec, WriteRefused, ChangeContested, VolumeCannotGrow,
+}
 
 // problemWith: the operator met problems with a reason, which it cannot solve.
 func problemWith(reason string) policy {

@@ -382,9 +382,9 @@ func TestVolumesThatCannotHaveTheSizeAreReported(t *testing.T) {
 					t.Errorf("the message does not have %q: %s", part, message)
 				}
 			}
-			// What does not concern the size goes on.
+			// The size holds up nothing else.
 			c.edit("demo", deleting(v1alpha1.DeletePolicy))
-			o.until("demo", "owned", func(n *v1alpha1.DiseqNetwork) bool {
+			o.until("demo", "owned", func(*v1alpha1.DiseqNetwork) bool {
 				claim := &corev1.PersistentVolumeClaim{}
 				c.get("demo-v0", claim)
 				return len(claim.OwnerReferences) == 1
