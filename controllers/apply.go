@@ -124,7 +124,9 @@ func refused(err error, verb, kind, name string) error {
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err):
 		return fmt.Errorf("%s %s %s: %w: %w", verb, kind, name, errLater, err)
 	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), meta.IsNoMatchError(err), webhookFailed(err):
-		return &status.Problem{Reason: status.WriteRefused, Message: oneLine(fmt.Sprintf("%s %s %s: %v", verb, kind, name, err)), About: kind + " " + name}
+		return &status.Problem{
+			Reason: status.WriteRefused, Message: oneLine(fmt.Sprintf("%s %s %s: %v", verb, kind, name, err)), About: kind + " " + name,
+		}
 	}
 	return fmt.Errorf("%s %s %s: %w", verb, kind, name, err)
 }

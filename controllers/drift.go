@@ -159,7 +159,8 @@ func changeable(wanted *unstructured.Unstructured, live client.Object) error {
 	meant, _, _ := unstructured.NestedBool(wanted.Object, "immutable")
 	if immutable, _, _ := unstructured.NestedBool(whole.Object, "immutable"); immutable && !meant {
 		return problemAbout("ConfigMap "+live.GetName(), status.WriteRefused, "ConfigMap %s was made immutable, so that the operator cannot "+
-			"change it any more, and nobody can undo that. Delete it: the operator makes another one at once, and the nodes that run do not notice", live.GetName())
+			"change it any more, and nobody can undo that. Delete it: the operator makes another one at once, and the nodes that run do not "+
+			"notice", live.GetName())
 	}
 	return nil
 }

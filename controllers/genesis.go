@@ -286,7 +286,8 @@ func (p *pass) createGenesis(ctx context.Context) error {
 			return err
 		}
 		if made != nil {
-			p.event(nil, corev1.EventTypeNormal, status.GenesisMade, "Create", "the genesis document of chain %s is made: %d validators, threshold %d, "+
+			p.event(nil, corev1.EventTypeNormal, status.GenesisMade, "Create", "the genesis document of chain %s is made: "+
+				"%d validators, threshold %d, "+
 				"genesis hash %s", genesis.ChainID, len(genesis.Validators), genesis.Threshold, genesis.Hash())
 		}
 		p.genesis, p.document = genesis, string(text)

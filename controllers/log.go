@@ -30,6 +30,7 @@ func logFor(base logr.Logger, request *reconcile.Request) logr.Logger {
 // reconcile.
 type reconcileLog struct{ slog.Handler }
 
+// Handle leaves out the line for each error.
 func (l reconcileLog) Handle(ctx context.Context, record slog.Record) error {
 	if record.Message == "Reconciler error" {
 		return nil
@@ -37,6 +38,7 @@ func (l reconcileLog) Handle(ctx context.Context, record slog.Record) error {
 	return l.Handler.Handle(ctx, record)
 }
 
+// WithAttrs leaves out the number of the reconcile.
 func (l reconcileLog) WithAttrs(attrs []slog.Attr) slog.Handler {
 	var kept []slog.Attr
 	for _, a := range attrs {
@@ -47,6 +49,7 @@ func (l reconcileLog) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return reconcileLog{l.Handler.WithAttrs(kept)}
 }
 
+// WithGroup opens a group.
 func (l reconcileLog) WithGroup(name string) slog.Handler {
 	return reconcileLog{l.Handler.WithGroup(name)}
 }

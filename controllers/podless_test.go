@@ -99,9 +99,10 @@ func TestAValidatorWithoutAPodIsDegradedWithTheWordsOfTheAPIServer(t *testing.T)
 				w.absences()
 				return w.look(nil)
 			}
-			n := look()
+			look()
 			w.now = start.Add(membership.StartTime - time.Second)
-			if n = look(); strings.Contains(says(n, v1alpha1.ConditionDegraded), "True") || len(live.asked) > 0 {
+			n := look()
+			if strings.Contains(says(n, v1alpha1.ConditionDegraded), "True") || len(live.asked) > 0 {
 				t.Errorf("within two minutes: %s, asked for %v", says(n, v1alpha1.ConditionDegraded), live.asked)
 			}
 			for range 3 {

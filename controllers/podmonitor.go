@@ -67,7 +67,8 @@ func (p *pass) applyMonitor(ctx context.Context) error {
 		p.r.monitors.missing(p.now)
 		return nil
 	} else if err != nil { // no network depends on it
-		p.remark("kind "+kind.Kind, "cannot look up a kind, and the network has no PodMonitor until that works", "kind", kind.Kind, "err", err.Error())
+		p.remark("kind "+kind.Kind, "cannot look up a kind, and the network has no PodMonitor until that works",
+			"kind", kind.Kind, "err", err.Error())
 		p.r.monitors.missing(p.now)
 		return nil
 	}

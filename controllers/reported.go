@@ -188,9 +188,11 @@ func (p *pass) reportChain(old, now v1alpha1.DiseqNetworkStatus) {
 	case now.GenesisHash == "":
 	case old.GenesisHash == "" && now.ChainID != resources.ChainID(p.network):
 		p.event(nil, corev1.EventTypeNormal, status.ChainAdopted, "Adopt",
-			"the network goes on with chain %s of an earlier network: genesis hash %s, set generation %d", now.ChainID, now.GenesisHash, now.SetGeneration)
+			"the network goes on with chain %s of an earlier network: genesis hash %s, set generation %d",
+			now.ChainID, now.GenesisHash, now.SetGeneration)
 	case old.GenesisHash != "" && now.SetGeneration > old.SetGeneration:
-		p.event(nil, corev1.EventTypeNormal, status.SetChanged, "ChangeSet", "the validator set has changed: %d validators, threshold %d, generation %d%s",
+		p.event(nil, corev1.EventTypeNormal, status.SetChanged, "ChangeSet",
+			"the validator set has changed: %d validators, threshold %d, generation %d%s",
 			now.Validators, now.Threshold, now.SetGeneration, p.sets.changesSince(old.SetGeneration))
 	}
 }

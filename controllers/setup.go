@@ -108,8 +108,8 @@ func Setup(mgr ctrl.Manager, o Options) error {
 			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, predicate.LabelChangedPredicate{}))).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: o.Concurrency,
-			// The usual limit of a quarter of an hour would be the age of a status after an outage of
-			// the API server.
+			// The usual limit of a quarter of an hour would be the age of a status after an outage
+			// of the API server.
 			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](failedAgain, refusedAgain),
 			// Tests run several managers in one process, each with its own registry of metrics.
 			SkipNameValidation: new(true),

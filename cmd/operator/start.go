@@ -30,8 +30,8 @@ const (
 
 // Times of the leader election. An operator that is killed keeps its lease for leaseDuration. The
 // others look at the lease every 2 to 4.4 s (retryPeriod and its jitter), so that one of them works
-// within 25 s. An operator that cannot renew its lease exits after renewDeadline, before another one
-// can hold it.
+// within 25 s. An operator that cannot renew its lease exits after renewDeadline, before another
+// one can hold it.
 const (
 	leaseDuration = 15 * time.Second
 	renewDeadline = 10 * time.Second

@@ -119,7 +119,8 @@ func planSet(n Network, standings Standings) SetPlan {
 	case !n.Chain:
 		return kept
 	case unknown && n.asleep():
-		kept.say(HibernateSet, false, "hibernated", "the network is hibernated, and the operator reads the validator set from the nodes when they run again")
+		kept.say(HibernateSet, false, "hibernated",
+			"the network is hibernated, and the operator reads the validator set from the nodes when they run again")
 		return kept
 	case unknown:
 		kept.say(SetUnknown, true, "set unknown", "the operator does not know the validator set yet: it reads the changes of the set from the "+

@@ -330,11 +330,15 @@ func isEmpty(value any) bool {
 	return false
 }
 
+// nameField is the field by which most lists are merged.
+const nameField = "name"
+
 // listKeys are the keys of the lists that the API server merges by key, by the name of the field.
 // All other lists are one value each.
 var listKeys = map[string][][]string{
-	"containers": {{"name"}}, "initContainers": {{"name"}}, "ephemeralContainers": {{"name"}},
-	"env": {{"name"}}, "volumes": {{"name"}}, "imagePullSecrets": {{"name"}}, "resourceClaims": {{"name"}}, "secrets": {{"name"}},
+	"containers": {{nameField}}, "initContainers": {{nameField}}, "ephemeralContainers": {{nameField}},
+	"env": {{nameField}}, "volumes": {{nameField}}, "imagePullSecrets": {{nameField}},
+	"resourceClaims": {{nameField}}, "secrets": {{nameField}},
 	"volumeMounts": {{"mountPath"}}, "volumeDevices": {{"devicePath"}}, "hostAliases": {{"ip"}},
 	"topologySpreadConstraints": {{"topologyKey", "whenUnsatisfiable"}},
 	"ports":                     {{"containerPort", "protocol"}, {"port", "protocol"}},
@@ -372,7 +376,7 @@ func keyOf(keys []string, element any) (shown, step string) {
 		key[name] = value
 	}
 	shown = fmt.Sprint(key[keys[0]])
-	if name, ok := object["name"].(string); ok {
+	if name, ok := object[nameField].(string); ok {
 		shown = name
 	}
 	raw, err := json.Marshal(key) // sorted, as the API server writes it

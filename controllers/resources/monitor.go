@@ -23,7 +23,7 @@ func PodMonitor(network *v1alpha1.DiseqNetwork) *unstructured.Unstructured {
 	out := &unstructured.Unstructured{Object: map[string]any{
 		"metadata": map[string]any{
 			"ownerReferences": []any{map[string]any{
-				"apiVersion": v1alpha1.GroupVersion.String(), "kind": "DiseqNetwork", "name": network.Name, "uid": string(network.UID),
+				"apiVersion": v1alpha1.GroupVersion.String(), "kind": "DiseqNetwork", nameField: network.Name, "uid": string(network.UID),
 				"controller": true, "blockOwnerDeletion": true,
 			}},
 		},

@@ -107,8 +107,8 @@ const (
 // StatefulSet. A serial number is never used again.
 func ValidatorName(network string, serial int) string { return fmt.Sprintf("%s-v%d", network, serial) }
 
-// maxSerial has as many digits as spec.retire takes: the names of the longest network and the labels
-// that Kubernetes makes of them have room for no more.
+// maxSerial has as many digits as spec.retire takes: the names of the longest network and the
+// labels that Kubernetes makes of them have room for no more.
 const maxSerial = 999_999_999
 
 // SerialOf is the inverse of ValidatorName; ok is false for any other name.

@@ -251,7 +251,8 @@ func quorumHealthy(v view) verdict {
 // A problem with one object does not stop an update of the pods.
 func progressing(v view) verdict {
 	reason, problems := v.stopping()
-	if rolls := v.Pods.Action == membership.Replace || v.Pods.Action == membership.Restart || v.Pods.Action == membership.WaitForMember; reason != "" {
+	rolls := v.Pods.Action == membership.Replace || v.Pods.Action == membership.Restart || v.Pods.Action == membership.WaitForMember
+	if reason != "" {
 		if rolls && !v.Network.Seen.Paused && !v.hibernated() {
 			return yes(RollingUpdate, "%s. Besides: %s", v.Pods.Message, problems)
 		}
@@ -309,8 +310,8 @@ func (v view) upToDate() verdict {
 // stopping are the problems that keep the operator from going on: the reason of the most serious
 // one, and the messages of all, in the order of [policies].
 func (v view) stopping() (reason, message string) {
-	var messages []string
 	problems := slices.SortedStableFunc(slices.Values(v.Problems), func(a, b *Problem) int { return cmp.Compare(rank(a), rank(b)) })
+	messages := make([]string, 0, len(problems))
 	for _, p := range problems {
 		reason, messages = cmp.Or(reason, p.Reason), append(messages, p.Message)
 	}
@@ -350,7 +351,8 @@ func (v view) made() int {
 func (v view) starting() []string {
 	var starting []string
 	for _, s := range v.standings {
-		if v.counted(s) && s.NoPod == "" && (s.Pod == nil || s.Pod.Terminating || !s.Pod.Ready && s.Pod.Waiting == "" && v.Now.Sub(s.Pod.Since) < startTime) {
+		if v.counted(s) && s.NoPod == "" &&
+			(s.Pod == nil || s.Pod.Terminating || !s.Pod.Ready && s.Pod.Waiting == "" && v.Now.Sub(s.Pod.Since) < startTime) {
 			starting = append(starting, s.Name+" "+s.Why)
 		}
 	}

@@ -26,7 +26,7 @@ func judged(t *testing.T, generation int64, s v1alpha1.DiseqNetworkStatus) *ksta
 		t.Fatal(err)
 	}
 	u := &unstructured.Unstructured{}
-	if err := json.Unmarshal(raw, u); err != nil {
+	if err = json.Unmarshal(raw, u); err != nil {
 		t.Fatal(err)
 	}
 	result, err := kstatus.Compute(u)

@@ -176,7 +176,7 @@ func phaseOutside(v view, s membership.Standing) v1alpha1.MemberPhase {
 func Autoscaler(object metav1.Object) string {
 	for _, f := range object.GetManagedFields() {
 		if f.Subresource == "scale" && !strings.HasPrefix(f.Manager, "kubectl") && f.FieldsV1 != nil &&
-			strings.Contains(string(f.FieldsV1.Raw), `"f:validators"`) {
+			strings.Contains(f.FieldsV1.GetRawString(), `"f:validators"`) {
 			return f.Manager
 		}
 	}

@@ -13,8 +13,8 @@ import (
 )
 
 // TestAnOperatorOnALostWorkerIsReplacedQuickly holds the defaults, of the chart and of config, to
-// two operators on different workers. A drain evicts one at a time, and Kubernetes replaces one on a
-// lost worker within half a minute after it has noticed.
+// two operators on different workers. A drain evicts one at a time, and Kubernetes replaces one on
+// a lost worker within half a minute after it has noticed.
 func TestAnOperatorOnALostWorkerIsReplacedQuickly(t *testing.T) {
 	t.Parallel()
 	objects := render(t, `{}`)
@@ -58,8 +58,8 @@ func TestAnOperatorOnALostWorkerIsReplacedQuickly(t *testing.T) {
 // forever stands for a toleration without an end.
 const forever = time.Duration(1<<63 - 1)
 
-// evictedAfter says how long a pod stays on a worker with each taint of a lost one. Kubernetes takes
-// the shortest toleration that matches.
+// evictedAfter says how long a pod stays on a worker with each taint of a lost one. Kubernetes
+// takes the shortest toleration that matches.
 func evictedAfter(tolerations []corev1.Toleration) map[string]time.Duration {
 	after := map[string]time.Duration{}
 	for _, key := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
@@ -87,8 +87,8 @@ func tolerates(t corev1.Toleration, taint *corev1.Taint) bool {
 		(t.Operator == corev1.TolerationOpExists || t.Value == taint.Value)
 }
 
-// TestTolerationsOfTheValuesComeFirst holds the chart to leaving its own short tolerations out where
-// the user has one for the taint.
+// TestTolerationsOfTheValuesComeFirst holds the chart to leaving its own short tolerations out
+// where the user has one for the taint.
 func TestTolerationsOfTheValuesComeFirst(t *testing.T) {
 	t.Parallel()
 	const notReady, unreachable = corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable

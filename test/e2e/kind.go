@@ -62,11 +62,11 @@ func (c *Cluster) Process(tb testing.TB, pod *corev1.Pod, name string) string {
 	return out
 }
 
-// AimAtOperator returns a function that ends the operator that works with SIGKILL, so that it cannot
-// finish anything, or hand over its lease. The slow part, finding the processes, is done before the
-// function is returned: a network may be born in less time. It finds those of all operators, because
-// another one may hold the lease by then. The pod is deleted as well, so that the next one does not
-// wait for the back-off of a container that failed.
+// AimAtOperator returns a function that ends the operator that works with SIGKILL, so that it
+// cannot finish anything, or hand over its lease. The slow part, finding the processes, is done
+// before the function is returned: a network may be born in less time. It finds those of all
+// operators, because another one may hold the lease by then. The pod is deleted as well, so that
+// the next one does not wait for the back-off of a container that failed.
 //
 // If the test cannot reach processes, the function deletes the pod without grace, which is the
 // nearest to it.

@@ -58,8 +58,8 @@ func (n *Network) For(tb testing.TB) *Network {
 }
 
 // Spec is a network of small nodes, so that several fit on a small machine, with these changes.
-// Half of the usual number of blocks a second suffices to find a fork, and is quick to read again. A
-// test that counts requests wants a longer drain.
+// Half of the usual number of blocks a second suffices to find a fork, and is quick to read again.
+// A test that counts requests wants a longer drain.
 func (n *Network) Spec(changes ...func(*v1alpha1.DiseqNetworkSpec)) v1alpha1.DiseqNetworkSpec {
 	size := resource.MustParse("1Gi")
 	out := v1alpha1.DiseqNetworkSpec{

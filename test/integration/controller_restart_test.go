@@ -93,7 +93,6 @@ func TestARestartIsAskedForAndHappensOnce(t *testing.T) {
 		if again := changedPods(after, c.pods()); len(again) > 0 {
 			t.Errorf("%s: %v were made anew once more", way.name, again)
 		}
-		before = after
 	}
 	count := newOperator(t, c)
 	count.reconcile("demo")

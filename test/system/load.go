@@ -173,8 +173,9 @@ func (c *submitter) request(ctx context.Context, h *http.Client) {
 		c.lastNode, c.lane, c.place = i, c.lane+1, 0
 	}
 	messages := c.messages()
-	// Messages keep their order over one connection. A node that was killed and started again between
-	// two requests breaks the connection, and the second request makes another one without an error.
+	// Messages keep their order over one connection. A node that was killed and started again
+	// between two requests breaks the connection, and the second request makes another one without
+	// an error.
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
 		if !got.Reused && c.place > 0 {
 			c.lane, c.place = c.lane+1, 0
