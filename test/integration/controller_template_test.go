@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/diseq/diseq/api/v1alpha1"
+	"github.com/diseq/diseq/controllers/membership"
 	"github.com/diseq/diseq/controllers/resources"
 	"github.com/diseq/diseq/test/integration/harness"
 )
@@ -50,10 +51,13 @@ func TestATemplateWithTheKeysOfAnotherNetworkIsRefusedAndThePodsRunOn(t *testing
 	if c.get("demo-v0-0", after); after.UID != pod.UID {
 		t.Error("the pod was replaced")
 	}
-	c.edit("demo", func(n *v1alpha1.DiseqNetwork) { n.Spec.PodTemplate.Containers[0].EnvFrom[0].SecretRef.Name = "logs" })
+	c.edit("demo", func(n *v1alpha1.DiseqNetwork) {
+		n.Spec.PodTemplate.Containers[0].EnvFrom[0].SecretRef.Name = "logs"
+		n.Annotations = map[string]string{membership.AllowDowntime: "true"} // the network has one validator
+	})
 	o.settle("demo")
 	if c.get("demo-v0-0", after); after.UID == pod.UID || len(after.Spec.Containers) != 2 || after.Spec.Containers[1].Name != "thief" {
-		t.Errorf("the pod has %d containers after the correction", len(after.Spec.Containers))
+		t.Errorf("the pod has %d containers after the correction:\n%s", len(after.Spec.Containers), describe(c.network("demo")))
 	}
 }
 

@@ -72,6 +72,8 @@ func start() (stop func() error, err error) {
 		BinaryAssetsDirectory: assets,
 		CRDInstallOptions:     envtest.CRDInstallOptions{Paths: []string{filepath.Join(root, "config/crd/bases")}, ErrorIfPathMissing: true},
 	}
+	// The Services of all tests together are more than the usual 254 addresses.
+	e.ControlPlane.GetAPIServer().Configure().Set("service-cluster-ip-range", "10.0.0.0/16")
 	directory, err := os.MkdirTemp("", "diseq-integration-")
 	if err != nil {
 		return nil, err
