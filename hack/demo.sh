@@ -66,6 +66,15 @@ complete() {
 }
 
 # await_network shows what changes until the network is complete.
+# await_height waits until the status of the network has a height: the operator looks every few seconds.
+await_height() {
+	for _ in {1..60}; do
+		[[ $(k get dsq "$name" -o jsonpath='{.status.height}') == 0 ]] || return 0
+		sleep 0.5
+	done
+	fail "the status of $name still has height 0 after 30 s"
+}
+
 await_network() {
 	local deadline=$(($(date +%s) + 300)) line shown=''
 	while true; do
@@ -145,7 +154,7 @@ what_next() {
 	cat <<END
 
   kubectl config set-context --current --namespace=$namespace
-  kubectl get dsq --watch                                  # its height follows about once a minute
+  kubectl get dsq --watch                                  # its height is at most 10 s old
   kubectl describe dsq $name                                # conditions, members, events
   kubectl port-forward service/$name 18080:8080 &
   echo hello \$(date) | bin/diseq submit --wait --url http://127.0.0.1:18080 -
@@ -180,7 +189,8 @@ demonstrate() {
 
 	sequence
 
-	step 'kubectl get dsq'
+	step 'kubectl get dsq, once the operator has seen the new height'
+	await_height
 	k get "$network"
 	echo
 	k get pods
