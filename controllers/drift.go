@@ -140,8 +140,8 @@ func (p *pass) write(
 		if contested {
 			return answer, nil // a condition says so
 		}
-		p.event(nil, corev1.EventTypeNormal, status.Reverted, "Revert", "%s %s: others changed %s, and the operator put it back",
-			kind, name, drift)
+		p.eventAbout(at, corev1.EventTypeNormal, status.Reverted, "Revert",
+			fmt.Sprintf("%s: others changed %s, and the operator put it back", at, drift))
 	}
 	return answer, nil
 }

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/diseq/diseq/api/v1alpha1"
@@ -98,22 +99,34 @@ func (p *pass) logger() *slog.Logger {
 
 // event records an event of the network, about one of its pods if related is not nil, and logs it.
 func (p *pass) event(related *corev1.Pod, kind, reason, action, format string, args ...any) {
-	const most = 1000 // the API server takes 1024 bytes
 	note := fmt.Sprintf(format, args...)
-	level, about := slog.LevelInfo, []any{"reason", reason}
+	if related == nil { // not a nil pointer in an interface
+		p.emit(nil, kind, reason, action, note)
+		return
+	}
+	p.emit(related, kind, reason, action, note, "pod", related.Name)
+}
+
+// eventAbout is event about an object, named as in "Secret demo-v0". Events of a network that have
+// the same reason and another object must name it: the recorder takes events that differ in their
+// words alone for one that is repeated, and drops the later words.
+func (p *pass) eventAbout(object, kind, reason, action, note string) {
+	if of, name, ok := strings.Cut(object, " "); ok && !strings.Contains(name, " ") {
+		p.emit(&corev1.ObjectReference{Kind: of, Namespace: p.network.Namespace, Name: name}, kind, reason, action, note)
+		return
+	}
+	p.emit(nil, kind, reason, action, note)
+}
+
+// emit sends an event to the API server, and logs it.
+func (p *pass) emit(related runtime.Object, kind, reason, action, note string, about ...any) {
+	const most = 1000 // the API server takes 1024 bytes
+	level := slog.LevelInfo
 	if kind == corev1.EventTypeWarning {
 		level = slog.LevelWarn
 	}
-	if related != nil {
-		about = append(about, "pod", related.Name)
-	}
-	p.logger().Log(context.Background(), level, note, about...)
-	note = strings.ToValidUTF8(note[:min(len(note), most)], "")
-	if related == nil { // not a nil pointer in an interface
-		p.r.events.Eventf(p.network, nil, kind, reason, action, "%s", note)
-		return
-	}
-	p.r.events.Eventf(p.network, related, kind, reason, action, "%s", note)
+	p.logger().Log(context.Background(), level, note, append([]any{"reason", reason}, about...)...)
+	p.r.events.Eventf(p.network, related, kind, reason, action, "%s", strings.ToValidUTF8(note[:min(len(note), most)], ""))
 }
 
 // remarkAgain is how long the same remark is not logged again.
@@ -222,12 +235,12 @@ func (p *pass) reportTroubles(memory *reported, now v1alpha1.DiseqNetworkStatus,
 		begun := fresh[reason]
 		own := slices.ContainsFunc(p.problems, func(problem *status.Problem) bool { return problem.Reason == reason })
 		if len(begun) > 0 && !own && !lasted.lasts(reason) {
-			p.event(nil, status.EventTypeOf(reason), reason, v1alpha1.ConditionDegraded, "%s", messages(begun))
+			p.eventAbout("Pod "+resources.PodName(begun[0].About), status.EventTypeOf(reason), reason, v1alpha1.ConditionDegraded, messages(begun))
 			continue
 		}
 		for _, t := range begun {
 			if own {
-				p.event(nil, status.EventTypeOf(reason), reason, v1alpha1.ConditionDegraded, "%s", t.Message)
+				p.eventAbout(t.About, status.EventTypeOf(reason), reason, v1alpha1.ConditionDegraded, t.Message)
 			} else {
 				p.logger().Warn(t.Message, "reason", reason)
 			}
