@@ -75,5 +75,5 @@ func stalled(v view) verdict {
 // needPerson are the reasons of Degraded that do not end by themselves, besides problems.
 var needPerson = []string{
 	KeyMismatch, KeyMissing, WrongIdentity, WrongSet, VolumeBeingDeleted, ImagePullFailed, CrashLooping, Unschedulable, PodMissing,
-	PodFailed, StorageLow,
+	PodFailed, StorageLow, VoteStoresLost, StatefulSetIgnored, ResizeFailed,
 }

@@ -60,6 +60,8 @@ func TestKstatusJudgesANetworkRightly(t *testing.T) {
 			kstatus.FailedStatus, PodMissing, "exceeded quota: pods"},
 		{"refused at birth", observed(4, 3, nothing, problem(NameConflict)), kstatus.FailedStatus, NameConflict, "this is wrong"},
 		{"a spec that cannot be made", observed(4, 3, problem(InvalidSpec)), kstatus.FailedStatus, InvalidSpec, "this is wrong"},
+		{"more vote stores lost than the chain can do without", observed(4, 3, of(rejoins, 1, 3)),
+			kstatus.FailedStatus, VoteStoresLost, "2 of 4 validators have lost their vote stores"},
 		{"an update", observed(4, 3, of(outdated, 0, 1)), kstatus.InProgressStatus, RollingUpdate, "restarting demo-v0"},
 		{"an update with one away", observed(4, 3, of(outdated, 1), of(gone, 0)), kstatus.InProgressStatus, RollingUpdate, "restarting demo-v1"},
 		{"an update that waits for validators", observed(4, 3, of(outdated, 0, 1, 2, 3), of(silent, 0, 1), wasUp),

@@ -46,7 +46,7 @@ func TestANodeReadsTheFilesThatTheOperatorWrites(t *testing.T) {
 	want := node.DefaultConfig()
 	want.Name, want.LogFormat, want.Limits.MaxPoolBytes = "demo-v0", "json", 3<<20
 	want.Genesis, want.Keys, want.Data, want.Peers = "/etc/diseq/genesis/genesis.json", "/etc/diseq/keys", "/data", "/etc/diseq/peers/peers.json"
-	want.Drain = 10e9 // 10 s
+	want.Drain, want.VoteWhenRecorded = 10e9, true // 10 s
 	want.Listen = node.Listen{Public: ":8080", Peer: ":7700", Operations: ":9090"}
 	if got != want {
 		t.Errorf("the configuration reads as %+v, want %+v", got, want)
