@@ -103,7 +103,10 @@ func (m Machine) Run(ctx context.Context, cfg Config, version string, logger *sl
 	opened := context.AfterFunc(ctx, stop) // to read the files may take long
 	n, err := open(working, m, cfg, version, logger)
 	opened()
-	if err != nil {
+	switch {
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return nil // stopped while it read the files
+	case err != nil:
 		return err
 	}
 	defer func() {

@@ -271,6 +271,28 @@ func TestVotesAheadOfTheBlocksAreRefused(t *testing.T) {
 	}
 }
 
+// A node may be asked to stop while it still opens its files: that is no failure.
+func TestANodeMayBeStoppedWhileItStarts(t *testing.T) {
+	n := newTestNetwork(t, 1, 1)
+	n.start(0)
+	for i := range 5 {
+		n.submit(0, fmt.Sprintf("message %d", i))
+	}
+	n.stop(0)
+	for i := range 40 {
+		ctx, stop := context.WithCancel(t.Context())
+		timer := time.AfterFunc(time.Duration(i/2)*time.Millisecond, stop)
+		if i == 0 {
+			stop() // before it starts
+		}
+		if err := (Machine{}).Run(ctx, n.configs[0], "test", slog.New(slog.DiscardHandler)); err != nil {
+			t.Errorf("stopped %d ms after its start, the node ended with: %v", i/2, err)
+		}
+		timer.Stop()
+		stop()
+	}
+}
+
 // Promise 15.
 func TestAVoteStoreIsMadeOnlyOnAFirstVolume(t *testing.T) {
 	for _, c := range []struct {
