@@ -427,8 +427,19 @@ func (p *pass) ask(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	for i, answer := range nodeclient.Ask(ctx, p.r.nodes, nodes, membership.Slack) {
+	for i, answer := range nodeclient.Ask(ctx, p.r.nodes, nodes, membership.Slack, p.credible(asked)) {
 		asked[i].answer = answer
+	}
+}
+
+// credible returns the height that answers of members are measured by: that of the newest set.
+func (p *pass) credible(asked []*member) func([]nodeclient.Answer) uint64 {
+	return func(answers []nodeclient.Answer) uint64 {
+		n := membership.Network{Set: p.sets.newest().membership()}
+		for i, a := range answers {
+			n.Members = append(n.Members, membership.Member{Validator: chain.Validator{PublicKey: asked[i].publicKey()}, Answer: a.Status})
+		}
+		return n.Height()
 	}
 }
 
@@ -470,11 +481,7 @@ func (p *pass) membership() membership.Network {
 		n.Budget, n.Strict = minAvailable(budget), strict(budget)
 	}
 	if p.known {
-		e := p.sets.newest()
-		n.Set = membership.Set{
-			Generation: e.set.Generation, Height: e.height, Hash: e.hash, Threshold: int(e.set.Threshold), Validators: e.set.Validators,
-			Delta: time.Duration(e.set.SynchronyDeltaMS) * time.Millisecond,
-		}
+		n.Set = p.sets.newest().membership()
 	}
 	for _, m := range p.members {
 		n.Members = append(n.Members, p.observed(m, n.Set))

@@ -7,10 +7,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/diseq/diseq/api/v1alpha1"
+	"github.com/diseq/diseq/controllers/membership"
 	"github.com/diseq/diseq/controllers/nodeclient"
 	"github.com/diseq/diseq/controllers/resources"
 	"github.com/diseq/diseq/node/chain"
@@ -41,6 +43,14 @@ type era struct {
 func newHistory(g *chain.Genesis) *history {
 	first := g.First()
 	return &history{genesis: g.Hash(), document: g, chainID: g.ChainID, eras: []era{{set: first}}, identities: chain.NewIdentities(first)}
+}
+
+// membership is the set of the era as planners see it.
+func (e era) membership() membership.Set {
+	return membership.Set{
+		Generation: e.set.Generation, Height: e.height, Hash: e.hash, Threshold: int(e.set.Threshold), Validators: e.set.Validators,
+		Delta: time.Duration(e.set.SynchronyDeltaMS) * time.Millisecond,
+	}
 }
 
 // newest is the era in force.

@@ -98,25 +98,59 @@ func (n Network) Standings() Standings {
 	return standings
 }
 
-// Height is the highest credible height of an answer; members are measured by it. 0 without
-// answers.
-//
-// If b validators may lie while the chain is safe and live, the b highest answers do not count: the
-// next one is from an honest node, or below one. Else a single broken or stolen validator could
-// claim an absurd height, and all others would look behind.
+// Height is the height that members are measured by: the highest one that more validators of the
+// set claim than may lie. 0 without answers. With fewer answers than that it is the lowest of them.
 func (n Network) Height() uint64 {
+	height, _ := n.Reached()
+	return height
+}
+
+// Reached is Height if more validators of the set answer than may lie, so that an honest node has
+// reached it.
+func (n Network) Reached() (height uint64, ok bool) { return n.Set.credible(n.heights()) }
+
+// AllAnswer says that every validator of the set answers.
+func (n Network) AllAnswer() bool {
+	return n.Set.Known() && len(n.heights()) == len(n.Set.Validators)
+}
+
+// heights are those that validators of the set claim.
+func (n Network) heights() []uint64 {
 	var heights []uint64
+	counted := map[chain.PublicKey]bool{}
 	for _, m := range n.Members {
-		if m.Answer != nil && n.Set.Has(m.PublicKey) {
+		if m.Answer != nil && n.Set.Has(m.PublicKey) && !counted[m.PublicKey] {
+			counted[m.PublicKey] = true
 			heights = append(heights, m.Answer.Height)
 		}
 	}
-	if len(heights) == 0 {
-		return 0
+	return heights
+}
+
+// credible is the highest height that more validators claim than may lie, of those that they claim.
+// Otherwise a single broken or stolen validator could claim an absurd height, and all others would
+// look behind. With no more claims than liars it is the lowest claim, and ok is false.
+//
+// The nodes believe the same claims (package catchup): as many validators may lie as the chain
+// withstands while it is safe and live, and one in any case.
+func (s Set) credible(claims []uint64) (height uint64, ok bool) {
+	if len(claims) == 0 {
+		return 0, false
 	}
-	slices.SortFunc(heights, func(a, b uint64) int { return cmp.Compare(b, a) })
-	tolerance := consensus.Tolerance(len(n.Set.Validators), n.Set.Threshold)
-	return heights[min(tolerance.Byzantine, tolerance.Crash, len(heights)-1)]
+	falling := slices.SortedFunc(slices.Values(claims), func(a, b uint64) int { return cmp.Compare(b, a) })
+	liars := s.liars()
+	return falling[min(liars, len(falling)-1)], len(falling) > liars
+}
+
+// liars is how many validators of the set may lie about their height. The word of a single
+// validator counts if there is no other one.
+func (s Set) liars() int {
+	tolerance := consensus.Tolerance(len(s.Validators), s.Threshold)
+	byzantine := tolerance.Byzantine
+	if s.Delta > 0 {
+		byzantine = tolerance.ByzantineWithSynchrony
+	}
+	return min(max(1, min(byzantine, tolerance.Crash)), max(0, len(s.Validators)-1))
 }
 
 // absence says why the member's node is not back, whether it would vote or not; empty if it is.

@@ -61,21 +61,25 @@ func TestWhoCountsForAQuorum(t *testing.T) {
 	}
 }
 
-// As many validators as may lie, with the chain safe and live, cannot make others look behind; nor
-// can observers.
+// As many validators as may lie, with the chain safe and live, cannot make others look behind, nor
+// can a single one where none may lie; nor can observers.
 func TestTheHeightThatMembersAreMeasuredBy(t *testing.T) {
 	const absurd = 1<<64 - 1
 	for _, tt := range []struct {
 		n, t, liars int
+		delta       time.Duration
 		want        uint64
 	}{
-		{4, 3, 0, 100}, {4, 3, 1, 100}, {4, 3, 2, absurd}, // tolerates 1
-		{3, 2, 0, 100}, {3, 2, 1, absurd}, // tolerates none: a majority of 3
-		{7, 5, 2, 100}, {7, 5, 3, absurd},
-		{4, 4, 1, absurd}, // with t = n a single one stops the chain anyway
+		{4, 3, 0, 0, 100}, {4, 3, 1, 0, 100}, {4, 3, 2, 0, absurd}, // tolerates 1
+		{3, 2, 0, 0, 100}, {3, 2, 1, 0, 100}, {3, 2, 2, 0, absurd}, // tolerates none: a majority of 3
+		{5, 3, 1, 0, 100}, {5, 3, 2, 0, absurd},
+		{5, 3, 2, time.Second, 100}, {5, 3, 3, time.Second, absurd}, // the synchrony wait tolerates t - 1, and 2 may be down
+		{7, 5, 2, 0, 100}, {7, 5, 3, 0, absurd},
+		{4, 4, 1, 0, 100}, {2, 2, 1, 0, 100},
+		{1, 1, 1, 0, absurd}, // there is nobody else
 	} {
-		t.Run(fmt.Sprintf("%d liars in %d of %d", tt.liars, tt.t, tt.n), func(t *testing.T) {
-			net := healthy(tt.n, tt.t)
+		t.Run(fmt.Sprintf("%d liars in %d of %d, Delta %v", tt.liars, tt.t, tt.n, tt.delta), func(t *testing.T) {
+			net := healthy(tt.n, tt.t, waits(tt.delta))
 			for i := range tt.liars {
 				net.Members[i].Answer.Height = absurd
 			}
@@ -89,6 +93,40 @@ func TestTheHeightThatMembersAreMeasuredBy(t *testing.T) {
 	}
 	if h := (Network{}).Height(); h != 0 {
 		t.Errorf("height %d of nothing", h)
+	}
+}
+
+// A height counts as reached if more validators claim it than may lie.
+func TestAHeightIsReachedByTheWordOfMoreThanMayLie(t *testing.T) {
+	for _, tt := range []struct {
+		n, t, silent int
+		height       uint64
+		reached, all bool
+	}{
+		{4, 3, 0, 100, true, true}, {4, 3, 2, 100, true, false}, {4, 3, 3, 100, false, false},
+		{3, 2, 1, 100, true, false}, {3, 2, 2, 100, false, false},
+		{1, 1, 0, 100, true, true}, {1, 1, 1, 0, false, false},
+	} {
+		net := healthy(tt.n, tt.t)
+		for i := range tt.silent {
+			silent(&net.Members[i])
+		}
+		if h, reached := net.Reached(); h != tt.height || reached != tt.reached || net.AllAnswer() != tt.all {
+			t.Errorf("%d of %d are silent: height %d, reached %v, all answer %v, want %+v", tt.silent, tt.n, h, reached, net.AllAnswer(), tt)
+		}
+	}
+}
+
+// Where the chain withstands no liar, one does not stop the updates of the others either.
+//
+// Promise 60.
+func TestALiarWhereNoneIsToleratedHoldsNobodyUp(t *testing.T) {
+	net := healthy(3, 2)
+	net.Members[0].Answer.Height = 1 << 62
+	for _, s := range net.Standings() {
+		if !s.CaughtUp {
+			t.Errorf("%s %s", s.Name, s.Why)
+		}
 	}
 }
 

@@ -21,9 +21,10 @@ type Answer struct {
 //
 // The answers are of different moments, and a busy chain makes dozens of blocks a second, so that
 // the first node to answer would look behind. So Ask asks each node that is more than slack heights
-// behind the highest answer once more. If the second answer has reached the highest height of the
-// first round, the node was not behind, and counts as being at that height.
-func Ask(ctx context.Context, c Client, nodes []Node, slack uint64) []Answer {
+// behind the mark once more. The mark is a height of the first answers that the caller believes: a
+// node may claim any. If the second answer has reached the mark, the node was not behind, and counts
+// as being at that height.
+func Ask(ctx context.Context, c Client, nodes []Node, slack uint64, mark func([]Answer) uint64) []Answer {
 	answers := make([]Answer, len(nodes))
 	all := make([]int, len(nodes))
 	for i := range nodes {
@@ -31,15 +32,10 @@ func Ask(ctx context.Context, c Client, nodes []Node, slack uint64) []Answer {
 	}
 	forEach(all, func(i int) { answers[i].Status, answers[i].Err = c.Status(ctx, nodes[i]) })
 
-	var highest uint64
-	for _, a := range answers {
-		if a.Err == nil {
-			highest = max(highest, a.Status.Height)
-		}
-	}
+	highest := mark(answers)
 	var late []int
 	for i, a := range answers {
-		if a.Err == nil && highest-a.Status.Height > slack {
+		if a.Err == nil && a.Status.Height < highest && highest-a.Status.Height > slack {
 			late = append(late, i)
 		}
 	}

@@ -20,13 +20,23 @@ func nodes(n int) []Node {
 	return nodes
 }
 
+// highest believes everybody.
+func highest(answers []Answer) (height uint64) {
+	for _, a := range answers {
+		if a.Err == nil {
+			height = max(height, a.Status.Height)
+		}
+	}
+	return height
+}
+
 func TestAskTellsEveryAnswerAndError(t *testing.T) {
 	fake := &Fake{}
 	down := errors.New("connection refused")
 	fake.Answer("demo-v0", Status{Role: RoleValidator, Height: 5})
 	fake.Fail("demo-v1", down)
 	fake.Answer("demo-v2", Status{Role: RoleValidator, PublicKey: chain.PublicKey{9}})
-	answers := Ask(t.Context(), fake, nodes(4), 10)
+	answers := Ask(t.Context(), fake, nodes(4), 10, highest)
 	if s := answers[0].Status; answers[0].Err != nil || s.Height != 5 || s.PublicKey != (chain.PublicKey{0}) || s.ChainID != "demo" {
 		t.Errorf("%+v", answers[0])
 	}
@@ -40,7 +50,7 @@ func TestAskTellsEveryAnswerAndError(t *testing.T) {
 		t.Errorf("%+v", answers[3])
 	}
 	fake.Answer("demo-v1", Status{Role: RoleValidator})
-	if answers = Ask(t.Context(), fake, nodes(2), 10); answers[1].Err != nil {
+	if answers = Ask(t.Context(), fake, nodes(2), 10, highest); answers[1].Err != nil {
 		t.Error(answers[1].Err)
 	}
 }
@@ -75,11 +85,21 @@ func TestWhoAnsweredEarlyIsNotBehind(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := &script{heights: map[string][]uint64{"demo-v0": tt.heights, "demo-v1": {130}}, asked: map[string]int{}}
-			first := Ask(t.Context(), locked{s, make(chan struct{}, 1)}, nodes(2), 10)[0]
+			first := Ask(t.Context(), locked{s, make(chan struct{}, 1)}, nodes(2), 10, highest)[0]
 			if first.Err != nil || first.Status.Height != tt.want || s.asked["demo-v0"] != tt.questions || s.asked["demo-v1"] != 1 {
 				t.Errorf("%+v %v after %v questions, want height %d", first.Status, first.Err, s.asked, tt.want)
 			}
 		})
+	}
+}
+
+// A node that claims an absurd height does not make the others look behind each other: those that
+// answered early are measured by the height that the caller believes.
+func TestAnAbsurdClaimDoesNotHideWhoAnsweredEarly(t *testing.T) {
+	s := &script{heights: map[string][]uint64{"demo-v0": {100, 160}, "demo-v1": {130}, "demo-v2": {1 << 62}}, asked: map[string]int{}}
+	answers := Ask(t.Context(), locked{s, make(chan struct{}, 1)}, nodes(3), 10, func([]Answer) uint64 { return 130 })
+	if h := answers[0].Status.Height; h != 130 || s.asked["demo-v1"] != 1 || s.asked["demo-v2"] != 1 {
+		t.Errorf("height %d after %v questions, want 130", h, s.asked)
 	}
 }
 
@@ -111,7 +131,7 @@ func (s *slow) Status(context.Context, Node) (*Status, error) {
 func TestAskIsConcurrentAndBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, start := &slow{}, time.Now()
-		Ask(t.Context(), client, nodes(100), 10)
+		Ask(t.Context(), client, nodes(100), 10, highest)
 		if took := time.Since(start); took != 4*time.Second {
 			t.Errorf("a hundred nodes took %s, want 4s at %d at once", took, atOnce)
 		}
@@ -122,7 +142,7 @@ func TestAskIsConcurrentAndBounded(t *testing.T) {
 }
 
 func TestAskNobody(t *testing.T) {
-	if answers := Ask(t.Context(), &Fake{}, nil, 10); len(answers) != 0 {
+	if answers := Ask(t.Context(), &Fake{}, nil, 10, highest); len(answers) != 0 {
 		t.Errorf("%+v", answers)
 	}
 }

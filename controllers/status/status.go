@@ -31,7 +31,7 @@ func Of(o Observation) v1alpha1.DiseqNetworkStatus {
 		ReadyValidators:    int32(v.caughtUp),
 		DisruptionsAllowed: int32(max(0, v.caughtUp-t)),
 		Selector:           o.Selector,
-		Height:             max(o.Old.Height, height(o.Network.Seen.Height())),
+		Height:             reached(o.Network.Seen, o.Old.Height),
 		FinalizedTime:      o.Old.FinalizedTime,
 		Members:            members(v, o.Old.Members),
 		SetGeneration:      o.Old.SetGeneration,
@@ -72,6 +72,21 @@ func Of(o Observation) v1alpha1.DiseqNetworkStatus {
 		meta.SetStatusCondition(&status.Conditions, c)
 	}
 	return status
+}
+
+// reached is the height of the chain: the highest that was ever shown, so that it does not fall while
+// nodes restart. A height that more validators have reached than may lie takes its place. So does a
+// lower one, if every validator answers and they show that the old one was false.
+func reached(n membership.Network, old int64) int64 {
+	at, credible := n.Reached()
+	now := height(at)
+	switch {
+	case !credible:
+		return old
+	case now < old && n.AllAnswer() && old-now > membership.Slack:
+		return now
+	}
+	return max(old, now)
 }
 
 // height converts a height of the chain for the API, which has no unsigned numbers.

@@ -149,6 +149,9 @@ func TestHeightAndTimeOfTheLastBlock(t *testing.T) {
 		{"all clocks are ahead", observed(4, 3, of(tomorrow, 0, 1, 2, 3)), 100, now},
 		{"absurd times are none", observed(4, 3, of(future, 0, 1, 2, 3)), 100, old.Time},
 		{"a liar", observed(4, 3, of(func(m *membership.Member) { m.Answer.Height = math.MaxUint64 }, 0)), 100, now.Add(-time.Minute)},
+		{"a liar where none is tolerated", observed(3, 2, of(func(m *membership.Member) { m.Answer.Height = math.MaxUint64 }, 0)), 100,
+			now.Add(-time.Minute)},
+		{"the only one that answers", observed(4, 3, of(silent, 1, 2, 3)), 42, now.Add(-time.Minute)},
 		{"all lie", observed(4, 3, of(func(m *membership.Member) { m.Answer.Height = math.MaxUint64 }, 0, 1, 2, 3)), math.MaxInt64,
 			now.Add(-time.Minute)},
 	} {
@@ -157,6 +160,29 @@ func TestHeightAndTimeOfTheLastBlock(t *testing.T) {
 			s := Of(tt.seen)
 			if s.Height != tt.height || !s.FinalizedTime.Time.Equal(tt.time) {
 				t.Errorf("height %d at %s, want %d at %s", s.Height, s.FinalizedTime, tt.height, tt.time)
+			}
+		})
+	}
+}
+
+// A false height that is in the status ends when all validators answer. Otherwise the height does
+// not fall: the nodes that have reached it may be away.
+func TestAFalseHeightDoesNotStayForEver(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		seen Observation
+		old  int64
+		want int64
+	}{
+		{"all answer", observed(3, 2), math.MaxInt64, 100},
+		{"all answer, and one lies still", observed(3, 2, of(func(m *membership.Member) { m.Answer.Height = math.MaxUint64 }, 0)), math.MaxInt64, 100},
+		{"one is silent", observed(3, 2, of(silent, 0)), 1000, 1000},
+		{"a little lower", observed(3, 2), 100 + membership.Slack, 100 + membership.Slack},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.seen.Old.Height = tt.old
+			if h := Of(tt.seen).Height; h != tt.want {
+				t.Errorf("height %d, want %d", h, tt.want)
 			}
 		})
 	}
