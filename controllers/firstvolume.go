@@ -120,6 +120,9 @@ func (p *pass) readSet(ctx context.Context, m *member) error {
 
 // want computes the StatefulSet that the member should have with its present volume.
 func (p *pass) want(m *member) error {
+	if p.refused != nil {
+		return problemf(status.InvalidSpec, "%v", p.refused)
+	}
 	if err := resources.CheckReferences(p.network, p.neighbours); err != nil {
 		return problemf(status.InvalidSpec, "%v", err)
 	}

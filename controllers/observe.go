@@ -45,6 +45,9 @@ type pass struct {
 	// neighbours are the names of the networks of the namespace, if the pod template names Secrets
 	// or claims: it must not name those of their validators.
 	neighbours []string
+	// refused is what the spec asks for and the operator's administrator does not allow; nil if
+	// there is nothing. Pods, accounts and the Service for clients then stay as they are.
+	refused error
 	// genesis is nil before there is one; document is its text.
 	genesis  *chain.Genesis
 	document string
@@ -139,6 +142,9 @@ func (p *pass) observe(ctx context.Context) error {
 	}
 	if err := p.nameNeighbours(ctx); err != nil {
 		return err
+	}
+	if p.refused = p.r.operator.Allowed.Check(p.network); p.refused != nil {
+		p.note(problemf(status.InvalidSpec, "%v", p.refused))
 	}
 	if err := p.noted(p.readGenesis(ctx)); err != nil {
 		return err

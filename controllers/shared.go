@@ -17,7 +17,9 @@ import (
 func (p *pass) applyAddresses(ctx context.Context) error {
 	steps := []step{
 		stepFor(p, &corev1.Service{}, resources.PeersName(p.network.Name), resources.PeersService(p.network)),
-		stepFor(p, &corev1.Service{}, resources.ClientsName(p.network.Name), resources.ClientsService(p.network)),
+	}
+	if p.refused == nil {
+		steps = append(steps, stepFor(p, &corev1.Service{}, resources.ClientsName(p.network.Name), resources.ClientsService(p.network)))
 	}
 	config, invalid := resources.ConfigMap(p.network)
 	if invalid == nil {
@@ -34,6 +36,9 @@ func (p *pass) applyAddresses(ctx context.Context) error {
 
 // applyAccounts makes the accounts of the validators that run.
 func (p *pass) applyAccounts(ctx context.Context) error {
+	if p.refused != nil {
+		return nil
+	}
 	for _, m := range p.members {
 		if !p.runs(m) {
 			continue

@@ -12,7 +12,7 @@ import (
 // +kubebuilder:validation:XValidation:rule="!has(self.messages) || self.validators < 1 || ![self.messages.maxBytes, self.messages.maxPoolBytes].all(q, isQuantity(string(q)) && quantity(string(q)).isInteger()) || quantity(string(self.messages.maxPoolBytes)).asInteger() / self.validators >= quantity(string(self.messages.maxBytes)).asInteger() + 4096",fieldPath=".messages.maxPoolBytes",message="each validator's share of the pool must hold a message of spec.messages.maxBytes: allowed is spec.validators x (maxBytes + 4Ki) or more",messageExpression="'each of the %d validators has an equal share of the pool, which must hold a message of spec.messages.maxBytes and 4Ki beside it: allowed are %d bytes or more'.format([self.validators, self.validators * (quantity(string(self.messages.maxBytes)).asInteger() + 4096)])"
 type DiseqNetworkSpec struct {
 	// Image of the nodes, such as registry.example.com/diseq:v1. The value of the operator's flag
-	// --node-image if left out.
+	// --node-image if left out. The flag --allowed-node-images says which other images it takes.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="self.size() == 0 || self.matches('^[a-zA-Z0-9][^ \\t\\r\\n]*$') && !self.contains('://')",message="must be an image reference such as registry.example.com/diseq:v1, without spaces and without a scheme"

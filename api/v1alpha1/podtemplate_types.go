@@ -42,21 +42,23 @@ type PodTemplate struct {
 	// +listType=atomic
 	TopologySpreadConstraints []corev1.TopologySpreadConstraint `json:"topologySpreadConstraints,omitempty"`
 
-	// PriorityClassName of the pods. The cluster's default if left out.
+	// PriorityClassName of the pods. The classes that begin with system- are for the cluster's own
+	// pods. The cluster's default if left out.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('system-')",message="classes that begin with system- are for the cluster's own pods: choose another PriorityClass"
 	PriorityClassName string `json:"priorityClassName,omitempty"`
 
 	// Labels are added to the pods. Those under diseq.io/ and app.kubernetes.io/ belong to the
-	// operator. None if left out.
+	// operator, and its flag --allowed-pod-labels says which others it takes. None if left out.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('diseq.io/') && !k.startsWith('app.kubernetes.io/'))",message="labels under diseq.io/ and app.kubernetes.io/ belong to the operator: choose another prefix"
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue() && self[k].size() <= 63)",message="a label has a name such as team or example.com/team and a value of at most 63 characters"
 	Labels map[string]string `json:"labels,omitempty"`
 
-	// Annotations are added to the pods. Those under diseq.io/ belong to the operator. None if left
-	// out.
+	// Annotations are added to the pods. Those under diseq.io/ belong to the operator, and its flag
+	// --allowed-annotations says which others with a prefix it takes. None if left out.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('diseq.io/'))",message="annotations under diseq.io/ belong to the operator: choose another prefix"
@@ -65,7 +67,8 @@ type PodTemplate struct {
 
 	// ServiceAccountAnnotations are added to the account of each validator, such as the role that a
 	// cloud gives to its pods. The account has no rights in the cluster. Those under diseq.io/
-	// belong to the operator. None if left out.
+	// belong to the operator, and its flag --allowed-annotations says which others with a prefix it
+	// takes. None if left out.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('diseq.io/'))",message="annotations under diseq.io/ belong to the operator: choose another prefix"
@@ -87,8 +90,8 @@ type PodTemplate struct {
 	SecurityContext *PodSecurityContext `json:"securityContext,omitempty"`
 
 	// InitContainers run before the node, one after the other. One with restartPolicy: Always is a
-	// native sidecar: it runs beside the node, starts before it and stops after it. At most 8. None
-	// if left out.
+	// native sidecar: it runs beside the node, starts before it and stops after it. The operator's
+	// flag --allowed-sidecar-images says which images it takes. At most 8. None if left out.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -96,7 +99,8 @@ type PodTemplate struct {
 	InitContainers []Container `json:"initContainers,omitempty"`
 
 	// Containers run beside the node, such as a proxy or a shipper of logs. A validator counts as
-	// ready only while all its containers are. At most 8. None if left out.
+	// ready only while all its containers are. The operator's flag --allowed-sidecar-images says
+	// which images it takes. At most 8. None if left out.
 	// +optional
 	// +listType=map
 	// +listMapKey=name

@@ -23,7 +23,8 @@ type Service struct {
 	Type corev1.ServiceType `json:"type,omitempty"`
 
 	// Annotations of the clients' Service, for example settings of a load balancer. Those under
-	// diseq.io/ belong to the operator. None if left out.
+	// diseq.io/ belong to the operator, and its flag --allowed-annotations says which others with a
+	// prefix it takes. None if left out.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('diseq.io/'))",message="annotations under diseq.io/ belong to the operator: choose another prefix"

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spf13/pflag"
 )
 
 func TestWrongFlagsAreRefusedWithTheValueAndWhatIsAllowed(t *testing.T) {
@@ -17,6 +19,10 @@ func TestWrongFlagsAreRefusedWithTheValueAndWhatIsAllowed(t *testing.T) {
 	}{
 		{[]string{"--watch-namespace=a,B"}, []string{"--watch-namespace", `"B"`, "a-z"}},
 		{[]string{"--node-image="}, []string{"--node-image", "name of an image"}},
+		{[]string{"--allowed-node-images=(a"}, []string{"--allowed-node-images", `"(a"`, "regular expression"}},
+		{[]string{"--allowed-sidecar-images=a)|(b"}, []string{"--allowed-sidecar-images", "regular expression"}},
+		{[]string{"--allowed-annotations=team,example.com*"}, []string{"--allowed-annotations", `"example.com*"`, "example.com/*"}},
+		{[]string{"--allowed-pod-labels=a b"}, []string{"--allowed-pod-labels", `"a b"`}},
 		{[]string{"--leader-election-namespace=a/b"}, []string{"--leader-election-namespace", `"a/b"`}},
 		{[]string{"--metrics-bind-address=8443"}, []string{"--metrics-bind-address", `"8443"`, "host:port"}},
 		{[]string{"--health-probe-bind-address=:http!"}, []string{"--health-probe-bind-address", `":http!"`}},
@@ -65,6 +71,41 @@ func TestFlagsReachTheOperator(t *testing.T) {
 	if !slices.Equal(got.namespaces, []string{"a", "b", "c"}) || got.nodeImage != "x/y:1" || !got.leaderElect ||
 		got.metricsAddress != "0" || got.resync != time.Minute || got.concurrency != 7 {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// An operator without a word about it runs no image but its own.
+func TestByDefaultNoOtherImageIsAllowed(t *testing.T) {
+	for _, c := range []struct {
+		args           []string
+		image, sidecar string
+		allowed        bool
+	}{
+		{nil, "diseq:other", "diseq:dev", true},
+		{nil, "evil:dev", "diseq:dev", false},
+		{nil, "diseq:dev", "evil:dev", false},
+		{[]string{"--node-image=registry.example/a/diseq:v1"}, "registry.example/a/diseq:v2", "registry.example/a/diseq:v1", true},
+		{[]string{"--node-image=registry.example/a/diseq:v1"}, "diseq:v2", "registry.example/a/diseq:v1", false},
+		{[]string{"--allowed-node-images=mirror/.*"}, "mirror/diseq:v2", "diseq:v2", true},
+		{[]string{"--allowed-node-images=mirror/.*"}, "mirror/diseq:v2", "mirror/proxy:v2", false},
+		{[]string{"--allowed-sidecar-images=.*"}, "diseq:v2", "mirror/proxy:v2", true},
+	} {
+		o := defaults()
+		flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+		o.register(flags)
+		if err := errors.Join(flags.Parse(c.args), o.validate()); err != nil {
+			t.Fatal(err)
+		}
+		allowed, err := o.allowed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := allowed.NodeImages.MatchString(c.image) && allowed.SidecarImages.MatchString(c.sidecar); got != c.allowed {
+			t.Errorf("%q: %s beside %s: allowed is %t, want %t", c.args, c.image, c.sidecar, got, c.allowed)
+		}
+		if len(allowed.Annotations)+len(allowed.PodLabels) > 0 {
+			t.Errorf("%q: annotations %q, labels %q", c.args, allowed.Annotations, allowed.PodLabels)
+		}
 	}
 }
 

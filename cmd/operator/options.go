@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -12,12 +13,18 @@ import (
 
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/diseq/diseq/controllers/resources"
 )
 
 // options are the flags.
 type options struct {
 	namespaces          []string
 	nodeImage           string
+	allowedImages       string
+	allowedSidecars     string
+	allowedAnnotations  []string
+	allowedPodLabels    []string
 	leaderElect         bool
 	leaderNamespace     string
 	metricsAddress      string
@@ -45,6 +52,16 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.namespaces, "watch-namespace", o.namespaces,
 		"namespaces whose networks the operator runs, separated by commas or in several flags; all namespaces if left out")
 	f.StringVar(&o.nodeImage, "node-image", o.nodeImage, "image of the nodes of networks without spec.image")
+	f.StringVar(&o.allowedImages, "allowed-node-images", o.allowedImages,
+		"regular expression (RE2) that spec.image of a network has to match as a whole; .* for every image. "+
+			"If left out, the repository of --node-image, with any tag or digest")
+	f.StringVar(&o.allowedSidecars, "allowed-sidecar-images", o.allowedSidecars,
+		"the same for the images of spec.podTemplate.containers and initContainers. If left out, as --allowed-node-images is by default")
+	f.StringSliceVar(&o.allowedAnnotations, "allowed-annotations", o.allowedAnnotations,
+		"annotations that a network may put on its pods, accounts and Service: keys, prefixes such as example.com/*, or * for all. "+
+			"If left out, those without a prefix alone, which are always allowed")
+	f.StringSliceVar(&o.allowedPodLabels, "allowed-pod-labels", o.allowedPodLabels,
+		"labels that a network may put on its pods: keys, prefixes such as example.com/*, or * for all. None if left out")
 	f.BoolVar(&o.leaderElect, "leader-elect", o.leaderElect,
 		"work only as the holder of the lease diseq-operator, so that one of several operators works at a time")
 	f.StringVar(&o.leaderNamespace, "leader-election-namespace", o.leaderNamespace,
@@ -73,6 +90,18 @@ func (o *options) validate() error {
 	}
 	if o.nodeImage == "" || strings.ContainsAny(o.nodeImage, " \t\n") {
 		wrong("node-image", o.nodeImage, "the name of an image")
+	}
+	for flag, expression := range map[string]string{"allowed-node-images": o.allowedImages, "allowed-sidecar-images": o.allowedSidecars} {
+		if _, err := resources.Images(expression); err != nil {
+			wrong(flag, expression, "a regular expression (RE2): "+err.Error())
+		}
+	}
+	for flag, keys := range map[string][]string{"allowed-annotations": o.allowedAnnotations, "allowed-pod-labels": o.allowedPodLabels} {
+		for _, key := range keys {
+			if !resources.ValidKey(key) {
+				wrong(flag, key, "a key such as team or example.com/team, a prefix such as example.com/*, or *")
+			}
+		}
 	}
 	if o.leaderNamespace != "" && len(validation.IsDNS1123Label(o.leaderNamespace)) > 0 {
 		wrong("leader-election-namespace", o.leaderNamespace, "a namespace")
@@ -113,6 +142,22 @@ func (o *options) validate() error {
 		wrong("log-format", o.logFormat, "text or json")
 	}
 	return errors.Join(errs...)
+}
+
+// allowed is what specs may ask for. The options are valid.
+func (o *options) allowed() (*resources.Allowed, error) {
+	byDefault := resources.ImagesOf(o.nodeImage)
+	nodes, err := resources.Images(cmp.Or(o.allowedImages, byDefault))
+	if err != nil {
+		return nil, fmt.Errorf("--allowed-node-images: %w", err)
+	}
+	sidecars, err := resources.Images(cmp.Or(o.allowedSidecars, byDefault))
+	if err != nil {
+		return nil, fmt.Errorf("--allowed-sidecar-images: %w", err)
+	}
+	return &resources.Allowed{
+		NodeImages: nodes, SidecarImages: sidecars, Annotations: o.allowedAnnotations, PodLabels: o.allowedPodLabels,
+	}, nil
 }
 
 // handler writes the log.

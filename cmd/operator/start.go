@@ -55,8 +55,12 @@ func start(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
+	allowed, err := o.allowed()
+	if err != nil {
+		return err
+	}
 	err = controllers.Setup(mgr, controllers.Options{
-		Operator:    resources.Operator{NodeImage: o.nodeImage, Namespace: ownNamespace(), PodLabels: ownLabels},
+		Operator:    resources.Operator{NodeImage: o.nodeImage, Namespace: ownNamespace(), PodLabels: ownLabels, Allowed: allowed},
 		Concurrency: o.concurrency,
 		Resync:      o.resync,
 		Nodes:       nodeclient.NewHTTP(0),

@@ -18,6 +18,8 @@ type Operator struct {
 	// Namespace is empty if the operator runs outside the cluster.
 	Namespace string
 	PodLabels map[string]string
+	// Allowed is what specs may ask for; nil if they may ask for everything.
+	Allowed *Allowed
 }
 
 // StatefulSet runs the pod of one validator. Each validator has its own, so that any validator can

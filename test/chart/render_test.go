@@ -45,6 +45,7 @@ var valueSets = map[string]string{
 	"text, debug":    `{log: {level: debug, format: text}}`,
 	"certificate":    certificate,
 	"platform's ids": `{ids: Platform}`,
+	"wide open":      `{allowed: {nodeImages: ".*", sidecarImages: 'a\.b/"c":.*', annotations: ["*"], podLabels: [team, example.com/*]}}`,
 }
 
 const (

@@ -190,14 +190,32 @@ func newOperatorOf(
 	if reads != nil {
 		writing = reads(writing)
 	}
-	o.Reconciler, err = controllers.New(controllers.Options{
-		Operator: resources.Operator{NodeImage: testImage, Namespace: "diseq-system"}, Concurrency: 1, Resync: 10 * time.Second,
-		Nodes: c.nodes, Registerer: registry, Now: func() time.Time { return time.Now().Add(o.late) },
-	}, writing, base, base.RESTMapper(), o.events)
+	o.build(resources.Operator{NodeImage: testImage, Namespace: "diseq-system"}, registry, writing, base)
+	return o
+}
+
+// newOperatorFor makes one of another description.
+func newOperatorFor(t testing.TB, c *cluster, as resources.Operator) *operator {
+	t.Helper()
+	base, err := client.NewWithWatch(harness.Config(), client.Options{Scheme: harness.Scheme()})
 	if err != nil {
 		t.Fatal(err)
 	}
+	o := &operator{t: t, cluster: c, journal: &journal{}, events: &recorded{}}
+	o.build(as, prometheus.NewRegistry(), interceptor.NewClient(base, o.journal.funcs()), base)
 	return o
+}
+
+func (o *operator) build(as resources.Operator, registry *prometheus.Registry, writing client.Client, base client.WithWatch) {
+	o.t.Helper()
+	var err error
+	o.Reconciler, err = controllers.New(controllers.Options{
+		Operator: as, Concurrency: 1, Resync: 10 * time.Second,
+		Nodes: o.cluster.nodes, Registerer: registry, Now: func() time.Time { return time.Now().Add(o.late) },
+	}, writing, base, base.RESTMapper(), o.events)
+	if err != nil {
+		o.t.Fatal(err)
+	}
 }
 
 // reconcile runs one reconcile and says whether the operator was killed in it.

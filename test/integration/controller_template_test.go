@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -58,6 +59,71 @@ func TestATemplateWithTheKeysOfAnotherNetworkIsRefusedAndThePodsRunOn(t *testing
 	o.settle("demo")
 	if c.get("demo-v0-0", after); after.UID == pod.UID || len(after.Spec.Containers) != 2 || after.Spec.Containers[1].Name != "thief" {
 		t.Errorf("the pod has %d containers after the correction:\n%s", len(after.Spec.Containers), describe(c.network("demo")))
+	}
+}
+
+// An editor of a network cannot roll an image over the validators, whose keys are mounted there,
+// unless the administrator allows the image. Nothing of such a spec is carried out.
+func TestAnImageThatTheAdministratorDoesNotAllowRunsNowhere(t *testing.T) {
+	c := newCluster(t)
+	images, err := resources.Images("diseq:.*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := newOperatorFor(t, c, resources.Operator{
+		NodeImage: testImage, Namespace: "diseq-system",
+		Allowed: &resources.Allowed{NodeImages: images, SidecarImages: images},
+	})
+	refused := func(n *v1alpha1.DiseqNetwork) bool {
+		return condition(n, v1alpha1.ConditionDegraded).Reason == "InvalidSpec"
+	}
+	c.apply("stillborn", withValidators(1), func(n *v1alpha1.DiseqNetwork) { n.Spec.Image = "evil:v1" })
+	n := o.until("stillborn", "refused", refused)
+	if d := condition(n, v1alpha1.ConditionDegraded); !strings.Contains(d.Message, "spec.image is evil:v1") {
+		t.Errorf("Degraded: %s", d.Message)
+	}
+	secret := &corev1.Secret{}
+	if err := c.client.Get(t.Context(), client.ObjectKey{Namespace: c.namespace, Name: "stillborn-v0"}, secret); !apierrors.IsNotFound(err) {
+		t.Errorf("it has a key: %v", err)
+	}
+
+	c.apply("demo", withValidators(1))
+	o.settle("demo")
+	pod, service, set := &corev1.Pod{}, &corev1.Service{}, &appsv1.StatefulSet{}
+	c.get("demo-v0-0", pod)
+	c.get("demo", service)
+	c.get("demo-v0", set)
+	c.edit("demo", func(n *v1alpha1.DiseqNetwork) {
+		n.Spec.Image = "evil:v1"
+		n.Spec.Service.Annotations = map[string]string{"external-dns.alpha.kubernetes.io/hostname": "bank.example"}
+		n.Spec.PodTemplate.ServiceAccountAnnotations = map[string]string{"iam.amazonaws.com/role": "admin"}
+	})
+	n = o.until("demo", "refused", refused)
+	for range 3 {
+		o.reconcile("demo")
+		c.step(t.Context())
+	}
+	if a := condition(n, v1alpha1.ConditionAvailable); a.Status != metav1.ConditionTrue {
+		t.Errorf("Available %+v", a)
+	}
+	podNow, serviceNow, setNow, account := &corev1.Pod{}, &corev1.Service{}, &appsv1.StatefulSet{}, &corev1.ServiceAccount{}
+	c.get("demo-v0-0", podNow)
+	c.get("demo", serviceNow)
+	c.get("demo-v0", setNow)
+	c.get("demo-v0", account)
+	if podNow.UID != pod.UID || setNow.Generation != set.Generation || serviceNow.ResourceVersion != service.ResourceVersion {
+		t.Error("the pod, its StatefulSet or the Service was changed")
+	}
+	if _, has := account.Annotations["iam.amazonaws.com/role"]; has {
+		t.Errorf("the account has the annotations %v", account.Annotations)
+	}
+	c.edit("demo", func(n *v1alpha1.DiseqNetwork) {
+		n.Spec.Image, n.Spec.Service.Annotations, n.Spec.PodTemplate.ServiceAccountAnnotations = "diseq:v2", nil, nil
+		n.Annotations = map[string]string{membership.AllowDowntime: "true"} // the network has one validator
+	})
+	o.settle("demo")
+	if c.get("demo-v0-0", podNow); podNow.Spec.Containers[0].Image != "diseq:v2" {
+		t.Errorf("the pod runs %s after the correction", podNow.Spec.Containers[0].Image)
 	}
 }
 

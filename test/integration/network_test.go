@@ -230,6 +230,7 @@ func TestEveryRuleOfANewNetworkIsHeldWithAMessageThatHelps(t *testing.T) {
 		{"no monitoring", "monitoring: {enabled: false}", ""},
 
 		{"labels and annotations", "podTemplate: {labels: {team: a, example.com/team: ''}, annotations: {example.com/why: a b c}}", ""},
+		{"a class of the cluster's own pods", "podTemplate: {priorityClassName: system-node-critical}", "spec.podTemplate.priorityClassName ... classes that begin with system- are for the cluster's own pods"},
 		{"a label of ours", "podTemplate: {labels: {diseq.io/network: a}}", "spec.podTemplate.labels ... labels under diseq.io/ and app.kubernetes.io/" + reserved},
 		{"a well-known label", "podTemplate: {labels: {app.kubernetes.io/name: a}}", "spec.podTemplate.labels ..." + reserved},
 		{"a label that cannot be", "podTemplate: {labels: {'a b': c}}", "spec.podTemplate.labels ... a label has a name such as team or example.com/team"},

@@ -147,7 +147,7 @@ func everyFieldOfAPod() v1alpha1.PodTemplate {
 			{Weight: 1, PodAffinityTerm: corev1.PodAffinityTerm{TopologyKey: "zone", LabelSelector: &metav1.LabelSelector{}}},
 		}}},
 		TopologySpreadConstraints: []corev1.TopologySpreadConstraint{{MaxSkew: 2, TopologyKey: "zone", WhenUnsatisfiable: corev1.DoNotSchedule}},
-		PriorityClassName:         "system-cluster-critical",
+		PriorityClassName:         "high",
 		Labels:                    map[string]string{"team": "x"},
 		Annotations:               map[string]string{"note": ""},
 		ServiceAccountAnnotations: map[string]string{"cloud.example/role": "writer", "empty": ""},

@@ -12,7 +12,7 @@ import (
 // DiseqNetworkSpec is the wanted state of a network.
 type DiseqNetworkSpecApplyConfiguration struct {
 	// Image of the nodes, such as registry.example.com/diseq:v1. The value of the operator's flag
-	// --node-image if left out.
+	// --node-image if left out. The flag --allowed-node-images says which other images it takes.
 	Image *string `json:"image,omitempty"`
 	// ImagePullPolicy of the nodes: Always, IfNotPresent or Never. IfNotPresent if left out.
 	ImagePullPolicy *v1.PullPolicy `json:"imagePullPolicy,omitempty"`

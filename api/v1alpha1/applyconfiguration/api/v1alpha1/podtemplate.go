@@ -23,17 +23,19 @@ type PodTemplateApplyConfiguration struct {
 	// TopologySpreadConstraints of the pods. The pods are spread over hostnames, as far as
 	// possible, if left out.
 	TopologySpreadConstraints []v1.TopologySpreadConstraint `json:"topologySpreadConstraints,omitempty"`
-	// PriorityClassName of the pods. The cluster's default if left out.
+	// PriorityClassName of the pods. The classes that begin with system- are for the cluster's own
+	// pods. The cluster's default if left out.
 	PriorityClassName *string `json:"priorityClassName,omitempty"`
 	// Labels are added to the pods. Those under diseq.io/ and app.kubernetes.io/ belong to the
-	// operator. None if left out.
+	// operator, and its flag --allowed-pod-labels says which others it takes. None if left out.
 	Labels map[string]string `json:"labels,omitempty"`
-	// Annotations are added to the pods. Those under diseq.io/ belong to the operator. None if left
-	// out.
+	// Annotations are added to the pods. Those under diseq.io/ belong to the operator, and its flag
+	// --allowed-annotations says which others with a prefix it takes. None if left out.
 	Annotations map[string]string `json:"annotations,omitempty"`
 	// ServiceAccountAnnotations are added to the account of each validator, such as the role that a
 	// cloud gives to its pods. The account has no rights in the cluster. Those under diseq.io/
-	// belong to the operator. None if left out.
+	// belong to the operator, and its flag --allowed-annotations says which others with a prefix it
+	// takes. None if left out.
 	ServiceAccountAnnotations map[string]string `json:"serviceAccountAnnotations,omitempty"`
 	// Env are environment variables of the node's container. Names that begin with DISEQ_ belong to
 	// the operator. None if left out.
@@ -42,11 +44,12 @@ type PodTemplateApplyConfiguration struct {
 	// says. User and group 65532 if left out.
 	SecurityContext *PodSecurityContextApplyConfiguration `json:"securityContext,omitempty"`
 	// InitContainers run before the node, one after the other. One with restartPolicy: Always is a
-	// native sidecar: it runs beside the node, starts before it and stops after it. At most 8. None
-	// if left out.
+	// native sidecar: it runs beside the node, starts before it and stops after it. The operator's
+	// flag --allowed-sidecar-images says which images it takes. At most 8. None if left out.
 	InitContainers []ContainerApplyConfiguration `json:"initContainers,omitempty"`
 	// Containers run beside the node, such as a proxy or a shipper of logs. A validator counts as
-	// ready only while all its containers are. At most 8. None if left out.
+	// ready only while all its containers are. The operator's flag --allowed-sidecar-images says
+	// which images it takes. At most 8. None if left out.
 	Containers []ContainerApplyConfiguration `json:"containers,omitempty"`
 	// Volumes are added to the pods, for volumeMounts here and in containers. At most 16. None if
 	// left out.

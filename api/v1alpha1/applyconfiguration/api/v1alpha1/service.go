@@ -15,7 +15,8 @@ type ServiceApplyConfiguration struct {
 	// Type of the clients' Service: ClusterIP, NodePort or LoadBalancer. ClusterIP if left out.
 	Type *v1.ServiceType `json:"type,omitempty"`
 	// Annotations of the clients' Service, for example settings of a load balancer. Those under
-	// diseq.io/ belong to the operator. None if left out.
+	// diseq.io/ belong to the operator, and its flag --allowed-annotations says which others with a
+	// prefix it takes. None if left out.
 	Annotations map[string]string `json:"annotations,omitempty"`
 	// Labels are added to the clients' Service. Those under diseq.io/ and app.kubernetes.io/ belong
 	// to the operator. None if left out.
