@@ -94,12 +94,12 @@ func TestPeersAreCheckedAndTheNodeItselfIsLeftOut(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	a, b := strings.Repeat("0a", 32), strings.Repeat("0b", 32)
+	a, b := strings.Repeat("1a", 32), strings.Repeat("1d", 32)
 	write("peers:\n- {name: a, public_key: " + a + ", address: 'a.example:1'}\n- {name: b, public_key: " + b + "}\n")
 	var self chain.PublicKey
 	self[0] = 1
 	for i := range self {
-		self[i] = 0x0a
+		self[i] = 0x1a
 	}
 	peers, err := LoadPeers(path, self)
 	if err != nil || len(peers) != 1 || peers[0].Name != "b" || peers[0].Address != "" {
@@ -129,7 +129,7 @@ func TestPeersAreCheckedAndTheNodeItselfIsLeftOut(t *testing.T) {
 //
 // Promise 37.
 func FuzzLoadPeersTakesOnlyWhatItChecked(f *testing.F) {
-	a, b := strings.Repeat("0a", 32), strings.Repeat("0b", 32)
+	a, b := strings.Repeat("1a", 32), strings.Repeat("1d", 32)
 	f.Add([]byte(`{"peers":[{"name":"a","public_key":"` + a + `","address":"127.0.0.1:1"}]}`))
 	f.Add([]byte("peers:\n- {name: a, public_key: " + a + ", address: 'a.example:1', vote_store: true}\n- {name: b, public_key: " + b + "}\n"))
 	f.Add([]byte("peers: [{name: a, public_key: " + a + "}, {name: b, public_key: " + a + "}]"))

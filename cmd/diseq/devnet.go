@@ -291,9 +291,11 @@ func (d *devnet) create() error {
 	}
 	// placeholder keys, so that wrong flags leave no file behind
 	for i := range g.Validators {
-		g.Validators[i] = chain.NamedValidator{
-			Name: nodeName(i), Validator: chain.Validator{PublicKey: chain.PublicKey{byte(i), 1}, VRFKey: chain.VRFKey{byte(i), 2}},
+		id, err := identity.New()
+		if err != nil {
+			return err
 		}
+		g.Validators[i] = chain.NamedValidator{Name: nodeName(i), Validator: id.Public()}
 	}
 	if err := g.Validate(); err != nil {
 		return usageError{err}

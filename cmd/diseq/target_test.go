@@ -239,7 +239,7 @@ func TestATargetSaysWhoHasAgreed(t *testing.T) {
 func TestThePeersFileIsEditedWholeOrNotAtAll(t *testing.T) {
 	dir := t.TempDir()
 	path, link := filepath.Join(dir, "peers.json"), filepath.Join(dir, "link.json")
-	key := chain.PublicKey{7}
+	key := chain.PublicKey{26}
 	must(t, os.WriteFile(path, []byte(`{"peers":[{"name":"a","public_key":"`+key.String()+`","address":"a:1","vote_store":true}]}`), 0o640))
 	must(t, os.Symlink(path, link))
 	must(t, editPeers(link, func(f *peersfile.File) { f.Checkpoint = &chain.Checkpoint{Height: 3, Hash: chain.Hash{1}} }))

@@ -21,7 +21,7 @@ import (
 	"github.com/diseq/diseq/node/chain"
 )
 
-var key = chain.PublicKey{7}
+var key = chain.PublicKey{26}
 
 // good is what a node answers that is well.
 func good() map[string]any {

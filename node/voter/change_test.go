@@ -36,7 +36,7 @@ func carry(b *chain.Block, c *chain.Change) {
 func TestAChangeIsValidIfAThresholdEndorsedIt(t *testing.T) {
 	r := newRoomOf(t, 0, 2, 2, 0)
 	reversed := []chain.NamedValidator{r.members[1], r.members[0]}
-	stolen := []chain.NamedValidator{r.members[0], {Name: "v1", Validator: chain.Validator{PublicKey: chain.PublicKey{9}, VRFKey: chain.VRFKey{31: 9}}}}
+	stolen := []chain.NamedValidator{r.members[0], {Name: "v1", Validator: chain.Validator{PublicKey: chain.PublicKey{26}, VRFKey: chain.VRFKey{31: 9}}}}
 	later := r.endorse(2, reversed)
 	later.Next.Generation = 2
 	for _, c := range []struct {
@@ -163,7 +163,7 @@ func TestAMemberThatLeavesSignsNothingAbove(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 1, 1, 0)
 		r.linked.Store(true)
-		other := chain.NamedValidator{Name: "w", Validator: chain.Validator{PublicKey: chain.PublicKey{9}, VRFKey: chain.VRFKey{31: 9}}}
+		other := chain.NamedValidator{Name: "w", Validator: chain.Validator{PublicKey: chain.PublicKey{26}, VRFKey: chain.VRFKey{31: 9}}}
 		r.change.Store(r.endorse(1, []chain.NamedValidator{other}, 0))
 		r.start(t, r.votes, 0)
 		if err := r.cfg.Ledger.Wait(t.Context(), 1); err != nil {
