@@ -10,6 +10,8 @@
 // of several nodes tries the next one first. Reads are repeated after such a refusal only: a node
 // that cannot be reached is an error at once.
 //
+// Where nodes ask who a client is, [Client.Use] gives it a certificate or a token.
+//
 // A [Client] believes the node: it checks the form of answers only. A receipt, a block or a proof
 // is proof against anyone, the node included, once it is verified with a genesis document or a
 // checkpoint that did not come from that node. A [Follower] does that while the validator set of
@@ -53,6 +55,8 @@ type Client struct {
 	Retrying func(reason error, pause time.Duration)
 
 	nodes []string
+	// token is that of Use; nil for none.
+	token TokenSource
 	// current is the index in nodes of the one that is asked first.
 	current atomic.Uint32
 }
@@ -110,6 +114,9 @@ func (e *Error) Error() string {
 	if e.Code == "" {
 		return fmt.Sprintf("the node answered %d: %s", e.Status, e.Message)
 	}
+	if e.Code == codeQuota && e.RetryAfter > 0 {
+		return fmt.Sprintf("the node answered %d %s: %s; there is room again in %v", e.Status, e.Code, e.Message, e.RetryAfter)
+	}
 	return fmt.Sprintf("the node answered %d %s: %s", e.Status, e.Code, e.Message)
 }
 
@@ -121,6 +128,29 @@ func (e *Error) Temporary() bool {
 	}
 	return e.Status == 0 && e.Code == "unavailable"
 }
+
+// Quota reports whether err says that a quota of the client is used up at the node. RetryAfter of
+// the [Error] says when there is room again.
+func Quota(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Status == http.StatusTooManyRequests && e.Code == codeQuota
+}
+
+// Unauthenticated reports whether err says that the node does not accept what the request proves
+// the client's identity with, or that it asks for a proof.
+func Unauthenticated(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Status == http.StatusUnauthorized
+}
+
+// Forbidden reports whether err says that the node knows the client, and that it lacks the right.
+func Forbidden(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Status == http.StatusForbidden
+}
+
+// codeQuota is the code of a request that a quota refuses.
+const codeQuota = "quota"
 
 // NotFound reports whether err says that the node does not know the thing that was asked for.
 func NotFound(err error) bool {
@@ -250,8 +280,26 @@ func (c *Client) once(ctx context.Context, node string, q request) (err error) {
 	return nil
 }
 
-// send returns the response if it is a success. Its body is still to be read.
+// send returns the response if it is a success. Its body is still to be read. A token that the node
+// refuses is replaced once, if its source has another.
 func (c *Client) send(ctx context.Context, node string, q request, accept string) (*http.Response, error) {
+	if c.token == nil {
+		return c.sendAs(ctx, node, q, accept, "")
+	}
+	token, err := c.token(ctx, "")
+	if err != nil {
+		return nil, fmt.Errorf("token: %w", err)
+	}
+	response, err := c.sendAs(ctx, node, q, accept, token)
+	if refused, ok := errors.AsType[*Error](err); ok && refused.Status == http.StatusUnauthorized {
+		if next, failed := c.token(ctx, token); failed == nil && next != token {
+			return c.sendAs(ctx, node, q, accept, next)
+		}
+	}
+	return response, err
+}
+
+func (c *Client) sendAs(ctx context.Context, node string, q request, accept, token string) (*http.Response, error) {
 	var body io.Reader
 	if q.body != nil {
 		body = bytes.NewReader(q.body)
@@ -268,9 +316,12 @@ func (c *Client) send(ctx context.Context, node string, q request, accept string
 		r.Header.Set("Content-Type", q.contentType)
 	}
 	r.Header.Set("Accept", accept)
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
 	response, err := c.HTTP.Do(r)
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return nil, err // another attempt would end alike
+	if lasting(err) {
+		return nil, err
 	}
 	if err != nil {
 		return nil, &connectionError{err} // it names method and URL
@@ -279,6 +330,16 @@ func (c *Client) send(ctx context.Context, node string, q request, accept string
 		return response, nil
 	}
 	return nil, errors.Join(readError(response), response.Body.Close())
+}
+
+// lasting reports an error of TLS that another attempt would end with, too: one of the sides does
+// not accept the certificate of the other, or one of them does not speak TLS.
+func lasting(err error) bool {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	alert, ok := errors.AsType[*net.OpError](err)
+	return ok && alert.Op == "remote error" && strings.Contains(alert.Err.Error(), "certificate") || errors.Is(err, http.ErrSchemeMismatch)
 }
 
 // readError makes an Error of an answer, be it of the node or of a proxy before it.

@@ -468,7 +468,9 @@ func (s *sampler) checkpoints(w *world) {
 		{"a key twice", checkpoint.Set.Validators[1].PublicKey.String(), checkpoint.Set.Validators[0].PublicKey.String()},
 		{"no set", `"set":{`, `"x":{`},
 		{"a hash of zeros", checkpoint.Hash.String(), strings.Repeat("0", 64)},
+		{"a VRF key outside the field", checkpoint.Set.Validators[1].VRFKey.String(), fieldOrder},
 	})
+	s.keys(kind, text, checkpoint.Set.Validators[1].PublicKey)
 
 	again := w.change(w.after(step).Header, 2, 3, nil)
 	again = w.certify(again, chain.Finalize, 0, 1, 2, 3)
@@ -524,6 +526,8 @@ func (s *sampler) changes(w *world) {
 	refuse := func(why string, changes ...*chain.FinalChange) { s.refuse(kind, why, s.json(page{Changes: changes})) }
 	refuse("the first change is missing", second)
 	refuse("in falling order", second, first)
+	refuse("to a set with a public key of small order, signed", final(w.change(w.genesis.Header(), 1, 4,
+		func(_ *chain.FinalBlock, next *chain.NextSet) { next.Validators[3].PublicKey = chain.PublicKey{1} })))
 	refuse("a change twice", first, first)
 	altered := func(alter func(*chain.Change)) *chain.FinalChange {
 		f := w.change(w.genesis.Header(), 1, 4, nil)
@@ -637,8 +641,25 @@ func (s *sampler) genesis(w *world) {
 		{"a Delta of 9 ms", `"synchrony_delta_ms":0`, `"synchrony_delta_ms":9`},
 		{"no validators", `"validators":[`, `"validators":[],"x":[`},
 		{"null for the validators", `"validators":[`, `"validators":null,"x":[`},
+		{"a VRF key outside the field", w.genesis.Validators[1].VRFKey.String(), fieldOrder},
+	})
+	s.keys(kind, text, w.genesis.Validators[1].PublicKey)
+}
+
+// keys refuses public keys that show nothing about who signed, or under which nothing verifies.
+func (s *sampler) keys(kind string, text []byte, key chain.PublicKey) {
+	s.change(kind, text, [][3]string{
+		{"a public key of small order", key.String(), "01" + strings.Repeat("00", 31)},
+		{"a public key of order 8", key.String(), "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"},
+		{"a public key with y not reduced", key.String(), "ee" + strings.Repeat("ff", 30) + "7f"},
+		{"a public key with x = 0 and the sign bit", key.String(), "01" + strings.Repeat("00", 30) + "80"},
+		{"a public key that encodes no point", key.String(), "02" + strings.Repeat("00", 31)},
+		{"a public key of a point that is not of prime order", key.String(), strings.Repeat("0a", 32)},
 	})
 }
+
+// fieldOrder is what VRF keys are below.
+const fieldOrder = "73eda753299d7d483339d80809a1d80553bda402fffe5bfeffffffff00000001"
 
 func (s *sampler) identities(w *world) {
 	const kind = "identity"
@@ -783,6 +804,7 @@ func (s *sampler) files(w *world) {
 	s.members(peers, text, "peers", "public_key")
 	s.twice(peers, text, "name", `"v0"`)
 	s.hex(peers, text, "public_key", key)
+	s.keys(peers, text, w.genesis.Validators[0].PublicKey)
 	s.change(peers, text, [][3]string{
 		{"a byte order mark", `{"peers"`, "\ufeff" + `{"peers"`},
 		{"a second document behind the first", `]}`, "]}\n---\n{}"},
