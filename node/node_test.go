@@ -271,7 +271,7 @@ func TestVotesAheadOfTheBlocksAreRefused(t *testing.T) {
 	}
 }
 
-// A node may be asked to stop while it still opens its files: that is no failure.
+// A node that is asked to stop while it still opens its files ends without an error.
 func TestANodeMayBeStoppedWhileItStarts(t *testing.T) {
 	n := newTestNetwork(t, 1, 1)
 	n.start(0)
