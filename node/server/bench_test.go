@@ -124,7 +124,7 @@ func BenchmarkEncodeMessages(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		encodeMessages(messages)
+		encoded(messages)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1000, "ns/message")
 }

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -15,7 +14,7 @@ const (
 	defaultPage = 20
 	maxPage     = 100
 	// maxPageBytes ends a page early: it is filled until it is longer than this.
-	maxPageBytes = 8 << 20
+	maxPageBytes = 2 << 20
 	// latest stands for the last final height.
 	latest = "latest"
 )
@@ -24,24 +23,45 @@ const (
 // shared by all readers.
 type blockJSON struct {
 	head     []byte
-	messages []byte // nil: left out
+	messages *reading // nil: left out
 }
 
-func (b *blockJSON) size() int { return len(b.head) + len(b.messages) + 16 }
-
-// appendTo writes the block as one JSON object.
-func (b *blockJSON) appendTo(out []byte) []byte {
-	out = append(out, b.head...)
-	if b.messages != nil {
-		out = append(append(out, `,"messages":`...), b.messages...)
+func (b *blockJSON) size() int {
+	if b.messages == nil {
+		return len(b.head)
 	}
-	return append(out, '}')
+	return len(b.head) + b.messages.entry.size
+}
+
+// writeTo writes the block as one JSON object, between two texts.
+func (b *blockJSON) writeTo(w http.ResponseWriter, before, after []byte) error {
+	head := append(before, b.head...)
+	if b.messages == nil {
+		_, err := w.Write(append(append(head, '}'), after...))
+		return err
+	}
+	if _, err := w.Write(append(head, `,"messages":`...)); err != nil {
+		return err
+	}
+	if err := b.messages.writeTo(w); err != nil {
+		return err
+	}
+	_, err := w.Write(append([]byte{'}'}, after...))
+	return err
+}
+
+// close ends the use of the block.
+func (b *blockJSON) close() {
+	if b.messages != nil {
+		b.messages.close()
+	}
 }
 
 // encodeBlock reads the block at height. The block without its messages and the certificate are
 // read anew each time: finalize votes are collected on after the first threshold of them, and
-// readers shall see all of them.
-func (s *Server) encodeBlock(ctx context.Context, height uint64, withMessages bool) (*blockJSON, error) {
+// readers shall see all of them. The caller closes the block once its client has taken it.
+func (s *Server) encodeBlock(w http.ResponseWriter, r *http.Request, height uint64, withMessages bool) (*blockJSON, error) {
+	ctx := r.Context()
 	block, certificate, err := s.backend.Head(ctx, height)
 	if err != nil {
 		return nil, err
@@ -66,7 +86,7 @@ func (s *Server) encodeBlock(ctx context.Context, height uint64, withMessages bo
 	}
 	out := &blockJSON{head: b[:len(b)-1]}
 	if withMessages {
-		if out.messages, err = s.blocks.messages(ctx, s.backend, height); err != nil {
+		if out.messages, err = s.blocks.read(ctx, w, clientKey(r), height); err != nil {
 			return nil, err
 		}
 	}
@@ -93,16 +113,19 @@ func (s *Server) block(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	block, err := s.encodeBlock(r.Context(), height, withMessages)
+	block, err := s.encodeBlock(w, r, height, withMessages)
 	if err != nil {
 		return err
 	}
-	writeJSONBytes(w, http.StatusOK, block.appendTo(make([]byte, 0, block.size())))
+	defer block.close()
+	w.Header().Set("Content-Type", "application/json")
+	_ = block.writeTo(w, nil, nil) // it fails if the client is gone
 	return nil
 }
 
 // page answers {"blocks":[...],"next":H}: next is the first height that is not in it, where the
-// next page starts.
+// next page starts. It is written block by block. So it ends before a block that cannot be read,
+// and the next page begins with the error.
 func (s *Server) page(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	from, limit := uint64(0), uint64(defaultPage)
@@ -123,19 +146,29 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	last, _ := s.backend.FinalHeight()
-	out, next := []byte(`{"blocks":[`), from
-	for next <= last && next-from < limit && len(out) < maxPageBytes {
-		block, err := s.encodeBlock(r.Context(), next, withMessages)
-		if err != nil {
+	w.Header().Set("Content-Type", "application/json")
+	next, length := from, 0
+	for before := `{"blocks":[`; next <= last && next-from < limit && length < maxPageBytes; before = "," {
+		block, err := s.encodeBlock(w, r, next, withMessages)
+		if err != nil && next == from {
 			return err
 		}
-		if next > from {
-			out = append(out, ',')
+		if err != nil {
+			break
 		}
-		out = block.appendTo(out)
+		length += block.size()
+		err = block.writeTo(w, []byte(before), nil)
+		block.close()
+		if err != nil {
+			return nil // the client is gone
+		}
 		next++
 	}
-	writeJSONBytes(w, http.StatusOK, fmt.Appendf(out, `],"next":%d}`, next))
+	if next == from {
+		writeJSONBytes(w, http.StatusOK, fmt.Appendf(nil, `{"blocks":[],"next":%d}`, next))
+		return nil
+	}
+	_, _ = fmt.Fprintf(w, `],"next":%d}`, next) // it fails if the client is gone
 	return nil
 }
 

@@ -31,7 +31,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit int64) (
 		case <-r.Context().Done():
 			return nil, release, fmt.Errorf("read body: %w", r.Context().Err())
 		case <-time.After(s.limits.BodyTimeout):
-			return nil, release, &apiError{http.StatusServiceUnavailable, "busy", "too many large requests at the same time: try again", time.Second}
+			return nil, release, &apiError{http.StatusServiceUnavailable, busyCode, "too many large requests at the same time: try again", time.Second}
 		}
 		if r.ContentLength > 0 {
 			buffer.Grow(int(r.ContentLength) - buffer.Len() + bytes.MinRead)

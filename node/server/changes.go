@@ -22,6 +22,11 @@ func (s *Server) changes(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	// One more than asked for tells whether there is a next page.
+	turn, err := s.load(r.Context(), clientKey(r))
+	defer turn()
+	if err != nil {
+		return err
+	}
 	found, err := s.backend.Changes(r.Context(), uint32(from), int(limit)+1)
 	if err != nil {
 		return fmt.Errorf("changes from generation %d: %w", from, err)
@@ -41,8 +46,7 @@ func (s *Server) changes(w http.ResponseWriter, r *http.Request) error {
 		}
 		out = append(out, encoded...)
 	}
-	writeJSONBytes(w, http.StatusOK, fmt.Appendf(out, `],"next":%s}`, next))
-	return nil
+	return s.send(w, r, http.StatusOK, jsonText, fmt.Appendf(out, `],"next":%s}`, next))
 }
 
 // fromGeneration reads ?from= of receipts and evidence: the generation of the set that the reader

@@ -123,7 +123,7 @@ func writeTextError(w http.ResponseWriter, e *apiError) {
 }
 
 func writeText(w http.ResponseWriter, status int, text string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Content-Type", textPlain)
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(text)) // it fails if the client is gone
 }
@@ -143,17 +143,44 @@ func errorJSON(e *apiError) []byte {
 }
 
 func writeJSONBytes(w http.ResponseWriter, status int, b []byte) {
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", jsonText)
 	w.WriteHeader(status)
 	_, _ = w.Write(b) // it fails if the client is gone
 }
 
-// writeJSON answers 200 with v.
+// writeJSON answers 200 with v, which is never longer than some 40 KiB.
 func writeJSON(w http.ResponseWriter, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("encode answer: %w", err)
 	}
 	writeJSONBytes(w, http.StatusOK, b)
+	return nil
+}
+
+// sendJSON answers 200 with v.
+func (s *Server) sendJSON(w http.ResponseWriter, r *http.Request, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode answer: %w", err)
+	}
+	return s.send(w, r, http.StatusOK, jsonText, b)
+}
+
+const (
+	jsonText  = "application/json"
+	textPlain = "text/plain; charset=utf-8"
+)
+
+// send answers with b, once there is room for it to wait until the client has taken it.
+func (s *Server) send(w http.ResponseWriter, r *http.Request, status int, contentType string, b []byte) error {
+	release, err := s.hold(w, r, len(b))
+	defer release()
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", contentType)
+	w.WriteHeader(status)
+	_, _ = w.Write(b) // it fails if the client is gone
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -19,6 +20,7 @@ func (s *Server) handler(routes []route) http.Handler {
 		start := time.Now()
 		rw := &response{ResponseWriter: w, control: http.NewResponseController(w), timeout: s.limits.WriteTimeout}
 		rw.writeDeadline() // the connection may still have the last request's, long past
+		defer rw.finish()
 		if r.Body != nil && r.Body != http.NoBody {
 			// Also for handlers that never read the body: net/http drains it before the next
 			// request, and a client that stalls there would hold the connection for ever.
@@ -73,6 +75,11 @@ type response struct {
 	control *http.ResponseController
 	timeout time.Duration
 	status  int
+	pins    pins
+
+	ends sync.Mutex
+	// ended says that the answer was broken off, done that its handler has returned.
+	ended, done bool
 }
 
 const chunkBytes = 16 << 10
@@ -98,6 +105,7 @@ func (w *response) Write(b []byte) (int, error) {
 		w.writeDeadline()
 		n, err := w.ResponseWriter.Write(b[written:min(len(b), written+chunkBytes)])
 		written += n
+		w.took(n)
 		if err != nil || written >= len(b) {
 			return written, err
 		}
@@ -112,6 +120,12 @@ func (w *response) FlushError() error {
 
 // writeDeadline and readDeadline ignore writers without deadlines: those are the recorders of
 // tests.
-func (w *response) writeDeadline() { _ = w.control.SetWriteDeadline(time.Now().Add(w.timeout)) }
+func (w *response) writeDeadline() {
+	w.ends.Lock()
+	defer w.ends.Unlock()
+	if !w.ended {
+		_ = w.control.SetWriteDeadline(time.Now().Add(w.timeout))
+	}
+}
 
 func (w *response) readDeadline(t time.Time) { _ = w.control.SetReadDeadline(t) }

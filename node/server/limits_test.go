@@ -227,22 +227,33 @@ func TestCacheIsBoundedByBytes(t *testing.T) {
 	for range 20 {
 		f.finalize(chain.Message{Data: make([]byte, 3000)})
 	}
-	c := newBlockCache(20_000) // room for four
+	s := New(Options{Backend: f})
+	c := newBlockCache(20_000, s) // room for four
+	read := func(height uint64) error {
+		r, err := c.read(t.Context(), nil, "reader", height)
+		if err == nil {
+			if s.answers.Taken() != int64(r.entry.size) {
+				t.Errorf("%d bytes are counted for a block of %d", s.answers.Taken(), r.entry.size)
+			}
+			r.close()
+		}
+		return err
+	}
 	for height := uint64(1); height <= 20; height++ {
-		if _, err := c.messages(t.Context(), f, height); err != nil {
+		if err := read(height); err != nil {
 			t.Fatal(err)
 		}
 		if c.size > 20_000 || len(c.entries) != c.recent.Len() {
 			t.Fatalf("%d bytes, %d entries, %d in the list", c.size, len(c.entries), c.recent.Len())
 		}
 	}
-	if len(c.entries) != 4 {
-		t.Errorf("%d blocks are kept, want 4", len(c.entries))
+	if len(c.entries) != 4 || s.answers.Taken() != 0 {
+		t.Errorf("%d blocks are kept, want 4; %d bytes are being read", len(c.entries), s.answers.Taken())
 	}
-	if _, err := c.messages(t.Context(), f, 20); err != nil || f.reads[20] != 1 {
+	if err := read(20); err != nil || f.reads[20] != 1 {
 		t.Errorf("the last block was read %d times: %v", f.reads[20], err)
 	}
-	if _, err := c.messages(t.Context(), f, 99); !errors.Is(err, ErrNotFound) {
+	if err := read(99); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a block that is not there: %v", err)
 	}
 	if _, ok := c.entries[99]; ok {

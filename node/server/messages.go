@@ -64,8 +64,9 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
 		}
 		out = append(appendResult(out, result), '}')
 	}
-	writeJSONBytes(w, http.StatusAccepted, append(out, "]}"...))
-	return nil
+	// If there is no room for the answer, the messages are accepted all the same: to submit them
+	// again is harmless.
+	return s.send(w, r, http.StatusAccepted, jsonText, append(out, "]}"...))
 }
 
 // appendResult writes a result without its closing brace.
@@ -353,7 +354,13 @@ func (s *Server) message(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	turn, err := s.load(r.Context(), clientKey(r))
+	defer turn()
+	if err != nil {
+		return err
+	}
 	m, err := s.backend.Message(r.Context(), id)
+	turn()
 	if err != nil {
 		return err
 	}
@@ -368,7 +375,7 @@ func (s *Server) message(w http.ResponseWriter, r *http.Request) error {
 	if m.Final {
 		answer.Status, answer.Height, answer.Index = "final", &m.Height, &m.Index
 	}
-	return writeJSON(w, answer)
+	return s.sendJSON(w, r, answer)
 }
 
 func (s *Server) receipt(w http.ResponseWriter, r *http.Request) error {
@@ -385,7 +392,7 @@ func (s *Server) receipt(w http.ResponseWriter, r *http.Request) error {
 		return fmt.Errorf("receipt of %v: %w", id, err)
 	}
 	if len(receipts) == 1 && receipts[0] != nil {
-		return writeJSON(w, receipts[0])
+		return s.sendJSON(w, r, receipts[0])
 	}
 	if _, err := s.backend.Message(r.Context(), id); err != nil {
 		return err

@@ -14,7 +14,9 @@ type metrics struct {
 	rejected *prometheus.CounterVec
 	// brokenOff counts answers that could not be finished after they had begun.
 	brokenOff *prometheus.CounterVec
-	streams   prometheus.Gauge
+	// gaveWay counts what clients lost because others needed the room.
+	gaveWay *prometheus.CounterVec
+	streams prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -32,16 +34,23 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		brokenOff: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "diseq_http_broken_answers_total", Help: "Answers and streams that broke off with an error after they had begun, by route.",
 		}, []string{"route"}),
+		gaveWay: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "diseq_http_gave_way_total",
+			Help: "Answers, bodies, connections and streams that idle or slow clients lost because others needed the room.",
+		}, []string{"what"}),
 		streams: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "diseq_http_streams", Help: "Open block streams.",
 		}),
 	}
 	if r != nil {
-		r.MustRegister(m.requests, m.duration, m.rejected, m.brokenOff, m.streams)
+		r.MustRegister(m.requests, m.duration, m.rejected, m.brokenOff, m.gaveWay, m.streams)
 	}
 	// A series that begins at 1 has no increase: alerts would miss the first.
 	for _, pattern := range []string{"GET /v1/stream", "POST /v1/messages"} {
 		m.brokenOff.WithLabelValues(pattern)
+	}
+	for _, what := range []string{"answer", "body", "connection", "stream"} {
+		m.gaveWay.WithLabelValues(what)
 	}
 	return m
 }

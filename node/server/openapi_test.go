@@ -358,6 +358,7 @@ func openAPICases(tb testing.TB) []openAPICase {
 		{operation: "POST /schedule", status: 503, request: json("/schedule", legacy), prepare: low},
 		{operation: "GET /get/pool", status: 200, request: request{path: "/get/pool"},
 			prepare: func(f *fake) { f.pending = []chain.Message{known} }},
+		{operation: "GET /get/pool", status: 503, request: request{path: "/get/pool"}, prepare: damaged},
 		{operation: "GET /get/commitments", status: 200, request: request{path: "/get/commitments"},
 			prepare: func(f *fake) { f.commitments = []chain.Commitment{{Epoch: 1, Proof: []byte{1}}} }},
 		{operation: "GET /get/block/{height}", status: 200, request: request{path: "/get/block/1"}, prepare: final},
@@ -468,13 +469,22 @@ func TestStreamedBlocksAreAsOpenAPIDescribesThem(t *testing.T) {
 	f := newFake(t)
 	f.finalize(chain.Message{Data: []byte("a")})
 	s := New(Options{Backend: f})
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/stream", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for height := range uint64(2) {
-		b, err := s.encodeBlock(t.Context(), height, true)
+		w := httptest.NewRecorder()
+		b, err := s.encodeBlock(w, r, height, true)
 		if err != nil {
 			t.Fatal(err)
 		}
+		if err := b.writeTo(w, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		b.close()
 		var v any
-		if err := json.Unmarshal(b.appendTo(nil), &v); err != nil {
+		if err := json.Unmarshal(w.Body.Bytes(), &v); err != nil {
 			t.Fatal(err)
 		}
 		if err := d.check(map[string]any{"$ref": "#/components/schemas/Block"}, v); err != nil {

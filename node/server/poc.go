@@ -164,14 +164,23 @@ func (s *Server) getPool(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("pending messages: %w", err)
 	}
-	out := []byte{'['}
+	// The messages may be final and gone from the pool before the client has taken them.
+	release, err := s.hold(w, r, memoryOf(pending))
+	defer release()
+	if err != nil {
+		return err
+	}
+	out := pieces{w: w, status: http.StatusOK, contentType: textPlain}
+	out.text("[")
 	for i, m := range pending {
 		if i > 0 {
-			out = append(out, ", "...)
+			out.text(", ")
 		}
-		out = appendDebug(out, m)
+		out.out = appendDebug(out.out, m)
+		out.flushLong()
 	}
-	writeText(w, http.StatusOK, string(append(out, ']')))
+	out.text("]")
+	out.flush()
 	return nil
 }
 
@@ -204,6 +213,11 @@ func (s *Server) getBlock(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return badRequest("Invalid URL: Cannot parse `%q` to a `u32`", asked)
 	}
+	turn, err := s.load(r.Context(), clientKey(r))
+	defer turn()
+	if err != nil {
+		return err
+	}
 	block, err := s.backend.Block(r.Context(), height)
 	if errors.Is(err, ErrNotFound) {
 		writeText(w, http.StatusOK, "[Warning] Requested Block that does not exist")
@@ -218,7 +232,13 @@ func (s *Server) getBlock(w http.ResponseWriter, r *http.Request) error {
 			return fmt.Errorf("validators of block %d: %w", height, err)
 		}
 	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	release, err := s.hold(w, r, memoryOf(block.Messages))
+	defer release()
+	if err != nil {
+		return err
+	}
+	turn()
+	w.Header().Set("Content-Type", textPlain)
 	writeLegacyBlock(w, block, set)
 	return nil
 }
@@ -300,7 +320,13 @@ func (s *Server) merkleProof(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	turn, err := s.load(r.Context(), clientKey(r))
+	defer turn()
+	if err != nil {
+		return err
+	}
 	proof, err := s.backend.Prove(r.Context(), key, nil)
+	turn()
 	if err != nil {
 		return fmt.Errorf("prove %v: %w", key, err)
 	}
@@ -311,8 +337,7 @@ func (s *Server) merkleProof(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("encode proof of %v: %w", key, err)
 	}
-	writeText(w, http.StatusOK, string(b))
-	return nil
+	return s.send(w, r, http.StatusOK, textPlain, b)
 }
 
 func (s *Server) internalOnly(http.ResponseWriter, *http.Request) error {

@@ -4,11 +4,14 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/pprof"
+	"runtime"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/diseq/diseq/node/internal/seats"
 )
 
 // Options are the parts of a Server.
@@ -38,6 +41,9 @@ type Limits struct {
 	// LargeBodies is how many requests may hold a body above 64 KiB at the same time (default 16);
 	// more wait their turn.
 	LargeBodies int
+	// AnswerBytes is how much memory answers may take that their clients have not taken yet
+	// (default 32 MiB).
+	AnswerBytes int
 	// HeaderTimeout is how long a request's header may take (default 10 s), BodyTimeout its body
 	// (default 60 s), IdleTimeout how long a connection may wait for its next request (default 2
 	// min).
@@ -56,7 +62,7 @@ func (l Limits) withDefaults() Limits {
 	for _, f := range []struct {
 		value    *int
 		fallback int
-	}{{&l.Connections, 1024}, {&l.Streams, 256}, {&l.LargeBodies, 16}} {
+	}{{&l.Connections, 1024}, {&l.Streams, 256}, {&l.LargeBodies, 16}, {&l.AnswerBytes, 32 << 20}} {
 		if *f.value <= 0 {
 			*f.value = f.fallback
 		}
@@ -84,6 +90,9 @@ type Server struct {
 	metrics *metrics
 	// blocks holds encoded messages of final blocks, shared by all readers.
 	blocks *blockCache
+	// answers bounds the bytes of answers that clients have not taken yet, loads how many answers
+	// are made at a time.
+	answers, loads *seats.Limiter
 	// streams and large are semaphores of Limits.Streams and Limits.LargeBodies.
 	streams, large chan struct{}
 	// draining is set from Drain on: the server goes on answering, and sends clients away.
@@ -105,12 +114,14 @@ func New(o Options) *Server {
 	limits := o.Limits.withDefaults()
 	s := &Server{
 		backend: o.Backend, log: o.Logger, level: o.LogLevel, limits: limits,
-		metrics: newMetrics(o.Registerer), blocks: newBlockCache(cacheBytes),
+		metrics: newMetrics(o.Registerer), answers: seats.New(int64(limits.AnswerBytes), answerPatience),
+		loads:   seats.New(int64(max(4, runtime.GOMAXPROCS(0))), answerPatience),
 		streams: make(chan struct{}, limits.Streams), large: make(chan struct{}, limits.LargeBodies), stopping: make(chan struct{}),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	s.blocks = newBlockCache(cacheBytes, s)
 	s.public = s.handler(s.publicRoutes())
 	s.operations = s.handler(s.operationsRoutes(o))
 	return s

@@ -65,26 +65,55 @@ func (s *Server) evidence(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	turn, err := s.load(r.Context(), clientKey(r))
+	defer turn()
+	if err != nil {
+		return err
+	}
 	held, err := s.backend.Evidence(r.Context(), maxEvidence, from)
 	if err != nil {
 		return fmt.Errorf("evidence: %w", err)
 	}
-	out := []byte(`{"evidence":[`)
+	release, err := s.hold(w, r, evidenceSize(held))
+	defer release()
+	if err != nil {
+		return err
+	}
+	turn()
+	out := pieces{w: w, status: http.StatusOK, contentType: jsonText}
+	out.text(`{"evidence":[`)
 	for i, e := range held {
 		if i > 0 {
-			if len(out) > maxEvidenceBytes {
+			if out.length > maxEvidenceBytes {
 				break
 			}
-			out = append(out, ',')
+			out.text(",")
 		}
 		encoded, err := json.Marshal(e)
 		if err != nil {
-			return fmt.Errorf("encode evidence: %w", err)
+			return out.fail(s, r, fmt.Errorf("encode evidence: %w", err))
 		}
-		out = append(out, encoded...)
+		out.text(string(encoded))
 	}
-	writeJSONBytes(w, http.StatusOK, append(out, "]}"...))
+	out.text("]}")
+	out.flush()
 	return nil
+}
+
+// evidenceSize is about what pieces of evidence take in memory until they are written. Those of one
+// era have the same changes.
+func evidenceSize(pieces []*chain.EvidenceDocument) (size int) {
+	seen := map[*chain.ValidatorSetChange]bool{}
+	for _, e := range pieces {
+		size += 1 << 10
+		for i := range e.ValidatorChanges {
+			if c := &e.ValidatorChanges[i]; !seen[c] {
+				seen[c] = true
+				size += 1<<10 + 256*(len(c.Next.Validators)+len(c.Certificate.Votes))
+			}
+		}
+	}
+	return size
 }
 
 func (s *Server) genesis(w http.ResponseWriter, _ *http.Request) error {
@@ -124,7 +153,13 @@ func (s *Server) proof(w http.ResponseWriter, r *http.Request) error {
 		}
 		height = &h
 	}
+	turn, err := s.load(r.Context(), clientKey(r))
+	defer turn()
+	if err != nil {
+		return err
+	}
 	p, err := s.backend.Prove(r.Context(), id, height)
+	turn()
 	if err != nil {
 		return fmt.Errorf("prove %v: %w", id, err)
 	}
@@ -141,5 +176,5 @@ func (s *Server) proof(w http.ResponseWriter, r *http.Request) error {
 	if p.Header != nil && p.Certificate != nil {
 		answer.Certified, answer.Header, answer.Certificate = true, p.Header, receiptCertificate(p.Header, p.Certificate)
 	}
-	return writeJSON(w, answer)
+	return s.sendJSON(w, r, answer)
 }

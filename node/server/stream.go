@@ -38,7 +38,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if err := out.start(next, r.Method == http.MethodHead); err != nil || r.Method == http.MethodHead {
 		return nil
 	}
-	if err := s.copyBlocks(r, out, next, withMessages); err != nil && r.Context().Err() == nil {
+	if err := s.copyBlocks(w, r, out, next, withMessages); err != nil && r.Context().Err() == nil {
 		s.log.Debug("stream ended", "err", err)
 	}
 	return nil
@@ -46,7 +46,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 
 // copyBlocks returns when the client or the server goes away, or when reading a block fails. The
 // client is sent the reason of such a failure, and resumes where it was.
-func (s *Server) copyBlocks(r *http.Request, out *streamWriter, next uint64, withMessages bool) error {
+func (s *Server) copyBlocks(w http.ResponseWriter, r *http.Request, out *streamWriter, next uint64, withMessages bool) error {
 	ctx := r.Context()
 	heartbeat := time.NewTicker(s.limits.Heartbeat)
 	defer heartbeat.Stop()
@@ -56,14 +56,19 @@ func (s *Server) copyBlocks(r *http.Request, out *streamWriter, next uint64, wit
 			if s.isStopping() {
 				return nil
 			}
-			block, err := s.encodeBlock(ctx, next, withMessages)
+			block, err := s.encodeBlock(w, r, next, withMessages)
+			for isBusy(err) && ctx.Err() == nil && !s.isStopping() {
+				block, err = s.encodeBlock(w, r, next, withMessages) // it has waited for room, and waits on
+			}
 			if err != nil {
-				if ctx.Err() != nil {
+				if ctx.Err() != nil || isBusy(err) {
 					return err
 				}
 				return out.failure(s.brokenOff(r, err))
 			}
-			if err := out.block(next, block); err != nil {
+			err = out.block(next, block)
+			block.close()
+			if err != nil {
 				return err
 			}
 		}
@@ -184,22 +189,14 @@ func (s *streamWriter) failure(e *apiError) error {
 // block writes the pieces one by one: the messages are shared with all readers and not copied for
 // any.
 func (s *streamWriter) block(height uint64, b *blockJSON) error {
-	var before, between []byte
-	after := []byte("}\n")
+	var before []byte
+	after := []byte("\n")
 	if s.events {
 		before = fmt.Appendf(nil, "id: %d\nevent: block\ndata: ", height)
-		after = []byte("}\n\n")
+		after = []byte("\n\n")
 	}
-	if b.messages != nil {
-		between = []byte(`,"messages":`)
-	}
-	for _, piece := range [][]byte{before, b.head, between, b.messages, after} {
-		if len(piece) == 0 {
-			continue
-		}
-		if _, err := s.w.Write(piece); err != nil {
-			return fmt.Errorf("write block %d: %w", height, err)
-		}
+	if err := b.writeTo(s.w, before, after); err != nil {
+		return fmt.Errorf("write block %d: %w", height, err)
 	}
 	return s.control.Flush()
 }

@@ -464,7 +464,7 @@ func TestPagesFollowEachOther(t *testing.T) {
 func TestPageOfLargeBlocksEndsEarly(t *testing.T) {
 	f := newFake(t)
 	for range 4 {
-		data := make([]byte, 3<<20) // 4 MiB in base64
+		data := make([]byte, 3<<18) // 1 MiB in base64
 		if _, err := rand.Read(data); err != nil {
 			t.Fatal(err)
 		}

@@ -56,8 +56,8 @@ type Claim struct {
 	Most int64
 	// Wait is how long to wait for a seat; 0 is for not at all, and then nobody gives way.
 	Wait time.Duration
-	// GiveWay makes the holder release the seat soon. It is called at most once, must not block,
-	// and may be called before Take has returned. A seat without it is never taken away.
+	// GiveWay makes the holder release the seat soon. It is called at most once, on a goroutine of
+	// its own, and maybe after the release. A seat without it is never taken away.
 	GiveWay func()
 }
 
@@ -77,9 +77,14 @@ type Seat struct {
 
 type waiter struct {
 	claim Claim
+	since time.Time
 	seat  *Seat // once it has one
 	ready chan struct{}
 }
+
+// stale is how long somebody waits at most before newer ones go first. In a queue that does not get
+// shorter everybody would wait until it is too late.
+const stale = time.Second
 
 // New returns a limiter of so much. A seat gives way to a newcomer of a key that holds as much as
 // its own once it has been idle for patience, and to one of a key that holds less at once.
@@ -88,13 +93,14 @@ func New(capacity int64, patience time.Duration) *Limiter {
 }
 
 // Take returns a seat, which the caller releases. Those who wait get seats in the order of what
-// their keys hold, least first. Errors: ErrFull, ErrMost, ctx's.
+// their keys hold, least first. Of equals the oldest goes first, except that those who have waited
+// for a second go last, and the newest of them first. Errors: ErrFull, ErrMost, ctx's.
 func (l *Limiter) Take(ctx context.Context, c Claim) (*Seat, error) {
 	c.Weight = min(max(c.Weight, 1), l.capacity)
 	if c.Most > 0 {
 		c.Weight = min(c.Weight, c.Most)
 	}
-	w := &waiter{claim: c, ready: make(chan struct{})}
+	w := &waiter{claim: c, since: time.Now(), ready: make(chan struct{})}
 	l.mu.Lock()
 	l.waiting = append(l.waiting, w)
 	l.mu.Unlock()
@@ -203,14 +209,14 @@ func (l *Limiter) arrange() {
 	leave := l.arrangeLocked(time.Now())
 	l.mu.Unlock()
 	for _, s := range leave {
-		s.giveWay()
+		go s.giveWay() // the caller may hold locks that it takes
 	}
 }
 
 func (l *Limiter) arrangeLocked(now time.Time) (leave []*Seat) {
 	atMost := map[*waiter]bool{}
 	for {
-		w := l.first(atMost)
+		w := l.first(atMost, now)
 		if w == nil {
 			break
 		}
@@ -232,14 +238,15 @@ func (l *Limiter) arrangeLocked(now time.Time) (leave []*Seat) {
 	return leave
 }
 
-// first returns the waiter whose key holds least, the oldest of equals.
-func (l *Limiter) first(except map[*waiter]bool) (first *waiter) {
+// first returns the waiter who is next.
+func (l *Limiter) first(except map[*waiter]bool, now time.Time) (first *waiter) {
 	var least int64
 	for _, w := range l.waiting {
 		if except[w] {
 			continue
 		}
-		if holds := l.of(w.claim.Key).taken; first == nil || holds < least {
+		holds := l.of(w.claim.Key).taken
+		if first == nil || holds < least || holds == least && now.Sub(first.since) >= stale {
 			first, least = w, holds
 		}
 	}
