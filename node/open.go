@@ -149,7 +149,7 @@ func (n *Node) connect(incoming *handler) {
 	n.catchup = catchup.New(catchup.Config{
 		Self: n.self, Ledger: n.ledger, Verifier: verifier, Network: n.network, WaitState: n.state.Wait,
 		Finals: finals, Contradictions: contradictions, Checkpoint: n.guests.Checkpoint,
-		Tasks: n.tasks, Fetched: n.metrics.CaughtUp, Name: n.ledger.Sets().NameOf, Logger: n.log,
+		Tasks: n.tasks, Fetched: n.metrics.CaughtUp, Faults: n.metrics.SyncFaults, Name: n.ledger.Sets().NameOf, Logger: n.log,
 	})
 	n.target = target.New(target.Config{
 		ChainID: n.genesis.ChainID, Self: n.identity.Public(), Key: n.identity.Signing, Ledger: n.ledger, Network: n.network,

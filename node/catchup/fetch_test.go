@@ -39,7 +39,7 @@ func TestOnlyBlocksThatVerifyAndFollowAreHandedOver(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := start(t, h, &archive{blocks: c.blocks}, true)
 				peer := chain.PublicKey{9}
-				n.Hint(5, peer)
+				n.Hint(2, peer)
 				synctest.Wait()
 				if n.ledger.Height() != c.height {
 					t.Errorf("caught up to height %d, want %d", n.ledger.Height(), c.height)
@@ -101,7 +101,7 @@ func TestANodeThatIsErasBehindIsNotReadyOnTheWay(t *testing.T) {
 		calls := 0
 		n := start(t, h, &archive{blocks: h.blocks[1:]}, true, func(c *Config) {
 			c.WaitState = func(context.Context, uint64) error {
-				if calls++; calls == 20 || calls == rangeBlocks+1 {
+				if calls++; calls == 20 || calls == 257 {
 					stop <- struct{}{}
 					<-goOn
 				}

@@ -189,6 +189,7 @@ func start(t *testing.T, h *history, network Network, follows bool, configure ..
 		Self: public('z'), Ledger: n.ledger, Verifier: verify.New(h.genesis.ChainID, n.ledger.Height, n.ledger.Sets().At), Network: network,
 		WaitState: func(context.Context, uint64) error { return nil }, Finals: finals, Contradictions: n.contradictions,
 		Tasks: tasks.New(ctx), Fetched: prometheus.NewCounter(prometheus.CounterOpts{}),
+		Faults: prometheus.NewCounterVec(prometheus.CounterOpts{}, []string{"reason"}),
 		Name:   func(k chain.PublicKey) string { return fmt.Sprintf("%.4x", k[:]) },
 		Logger: slog.New(slog.NewTextHandler(n.log, nil)),
 	}

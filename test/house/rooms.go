@@ -110,7 +110,7 @@ var rooms = []room{
 	{path: "node/internal/repair", duty: "replaces damaged blocks by copies from peers",
 		may: []string{"node/chain", "node/internal/tasks", "node/internal/wait", "node/store"}},
 	{path: "node/internal/metrics", duty: "the chain's progress as one node sees it",
-		may: []string{"node/chain", "node/internal/repair", "node/verify", "node/voter"}},
+		may: []string{"node/catchup", "node/chain", "node/internal/repair", "node/verify", "node/voter"}},
 	{path: "node", duty: "configuration, assembly of the rooms, adapters between them",
 		may: []string{"node/access", "node/catchup", "node/chain", "node/consensus", "node/gossip", "node/guests", "node/identity", "node/internal/disk",
 			"node/internal/metrics", "node/internal/patient", "node/internal/repair", "node/internal/tasks",

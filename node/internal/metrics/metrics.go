@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"github.com/diseq/diseq/node/catchup"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/internal/repair"
 	"github.com/diseq/diseq/node/verify"
@@ -41,6 +42,7 @@ type Metrics struct {
 	Withheld     *prometheus.CounterVec
 	Evidence     *prometheus.CounterVec
 	Damage       *prometheus.CounterVec
+	SyncFaults   *prometheus.CounterVec
 }
 
 // New returns metrics with a registry of their own.
@@ -84,6 +86,9 @@ func New() *Metrics {
 		Damage: counters("diseq_damage_total",
 			"Damage found on disk while the node runs: to final blocks, to the state, to anything else in a database.", "what",
 			repair.WhatBlock, DamagedState, repair.WhatDatabase),
+		SyncFaults: counters("diseq_catchup_faults_total",
+			"Answers of peers with final blocks that were given up, by reason: slow, nothing where the peer claimed blocks, wrong.", "reason",
+			catchup.FaultSlow, catchup.FaultEmpty, catchup.FaultWrong),
 	}
 }
 

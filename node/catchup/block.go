@@ -1,0 +1,54 @@
+package catchup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/diseq/diseq/node/chain"
+)
+
+// ErrNoCopy is wrapped by Block when no peer that this node reaches has shown a block that could be
+// used.
+var ErrNoCopy = errors.New("no peer has shown the block")
+
+// Block fetches the final block of a height, at most that of the last final one, from one peer
+// after the other until use takes a copy. Each copy is verified by its certificate; whether it fits
+// this node's chain is for use to judge.
+func (c *Catchup) Block(ctx context.Context, height uint64, use func(*chain.FinalBlock) error) error {
+	failed := fmt.Errorf("block %d: %w", height, ErrNoCopy)
+	for _, from := range c.cfg.Network.Connected() {
+		f, err := c.one(ctx, from, height)
+		if err == nil {
+			err = use(f)
+		}
+		if err == nil {
+			return nil
+		}
+		failed = fmt.Errorf("%w; %s: %w", failed, c.cfg.Name(from), err)
+	}
+	return failed
+}
+
+func (c *Catchup) one(ctx context.Context, from chain.PublicKey, height uint64) (found *chain.FinalBlock, err error) {
+	ctx, cancel := context.WithTimeout(ctx, blockTimeout)
+	defer cancel()
+	set, ok := c.cfg.Ledger.Sets().At(height)
+	if !ok {
+		return nil, fmt.Errorf("the validator set of height %d is not known", height)
+	}
+	err = c.cfg.Network.Blocks(ctx, from, height, 1, func(f *chain.FinalBlock) error {
+		if f.Header.Height != height {
+			return fmt.Errorf("block at height %d, want height %d", f.Header.Height, height)
+		}
+		if err := c.cfg.Verifier.Final(f, set); err != nil {
+			return err
+		}
+		found = f
+		return nil
+	})
+	if err == nil && found == nil {
+		err = errors.New("it has no such block")
+	}
+	return found, err
+}
