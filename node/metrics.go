@@ -15,6 +15,8 @@ var (
 	stateDesc  = prometheus.NewDesc("diseq_state_height", "Newest height whose state root this node has computed.", nil, nil)
 	sinceDesc  = prometheus.NewDesc("diseq_last_final_block_seconds",
 		"Time since the timestamp of the last final block, by this node's clock. An idle network makes no blocks.", nil, nil)
+	timestampDesc = prometheus.NewDesc("diseq_block_timestamp_seconds",
+		"Timestamp of the last final block, in seconds since 1970. Compare it with a clock that is not this node's.", nil, nil)
 	headroomDesc   = prometheus.NewDesc("diseq_headroom", "Validators heard from recently, this node included, minus the threshold.", nil, nil)
 	storageLowDesc = prometheus.NewDesc("diseq_storage_low",
 		"1 while this node has no room on its disk for messages and refuses submissions.", nil, nil)
@@ -33,8 +35,8 @@ var (
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		heightDesc, roundDesc, stateDesc, sinceDesc, generationDesc, validatorsDesc, thresholdDesc, headroomDesc, storageLowDesc, madeDesc,
-		votesFromDesc, synchronyDesc,
+		heightDesc, roundDesc, stateDesc, sinceDesc, timestampDesc, generationDesc, validatorsDesc, thresholdDesc, headroomDesc, storageLowDesc,
+		madeDesc, votesFromDesc, synchronyDesc,
 	} {
 		ch <- d
 	}
@@ -51,6 +53,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	state, _ := c.state.Newest()
 	gauge(stateDesc, float64(state))
 	gauge(sinceDesc, time.Since(tip.Block.Header.Time()).Seconds())
+	gauge(timestampDesc, float64(tip.Block.Header.Time().UnixMilli())/1000)
 	set := c.ledger.Sets().Open()
 	named, _, _ := c.ledger.Sets().ByGeneration(set.Generation)
 	gauge(generationDesc, float64(set.Generation))

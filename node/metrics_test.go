@@ -3,6 +3,7 @@ package node
 import (
 	"testing"
 
+	"github.com/diseq/diseq/node/catchup"
 	"github.com/diseq/diseq/node/verify"
 	"github.com/diseq/diseq/node/voter"
 )
@@ -16,7 +17,7 @@ func TestSeriesAreThereBeforeTheirFirstEvent(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"diseq_evidence_total": "E2", "diseq_votes_withheld_total": voter.ReasonClock, "diseq_rejected_total": verify.KindVote,
-		"diseq_peer_rejected_total": "malformed", "diseq_mempool_refused_batches_total": "signature",
+		"diseq_peer_rejected_total": "malformed", "diseq_catchup_faults_total": catchup.FaultSlow, "diseq_mempool_refused_batches_total": "signature",
 		"diseq_mempool_rejected_requests_total": "full", "diseq_vrf_commitments_total": "missed",
 	} {
 		found := false
@@ -31,4 +32,23 @@ func TestSeriesAreThereBeforeTheirFirstEvent(t *testing.T) {
 			t.Errorf("no series %s of %s", name, want)
 		}
 	}
+}
+
+// The time of the chain is shown as the chain has it: the node's own clock may be the one that is
+// wrong.
+func TestTheTimeOfTheLastBlockIsShown(t *testing.T) {
+	n := newTestNetwork(t, 4, 3).open(0)
+	families, err := n.metrics.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "diseq_block_timestamp_seconds" {
+			if got, want := f.GetMetric()[0].GetGauge().GetValue(), float64(n.genesis.TimeMS)/1000; got != want {
+				t.Errorf("the last block is of %v, want %v", got, want)
+			}
+			return
+		}
+	}
+	t.Error("no such metric")
 }

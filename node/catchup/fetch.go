@@ -119,7 +119,8 @@ var errEnough = errors.New("enough")
 func (c *Catchup) catchUp(ctx context.Context) {
 	r := &run{
 		Catchup: c, arrivals: make(chan arrival), ends: make(chan ended), ahead: map[uint64]arrived{},
-		failed: map[chain.PublicKey]bool{}, none: map[chain.PublicKey]uint64{}, shown: map[chain.PublicKey]int{}, patience: firstPatience, changed: true,
+		failed: map[chain.PublicKey]bool{}, none: map[chain.PublicKey]uint64{}, shown: map[chain.PublicKey]int{},
+		patience: firstPatience, changed: true,
 	}
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	defer r.close()
@@ -215,7 +216,7 @@ func (r *run) ask() {
 // this run is asked again after its rest, or in the next run.
 func (r *run) may(s *source, height uint64, now time.Time) bool {
 	none, ok := r.none[s.key]
-	return !(r.failed[s.key] && s.resting(now) > 0) && !(ok && none <= height && s.claim <= none)
+	return (!r.failed[s.key] || s.resting(now) == 0) && (!ok || height < none || s.claim > none)
 }
 
 // best returns the best peer that claims a height and is not asked for it yet, nil if there is

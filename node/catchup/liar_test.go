@@ -193,7 +193,7 @@ func TestBlocksThatComeEarlyAreBounded(t *testing.T) {
 		goOn := make(chan struct{})
 		c := &crowd{archive: archive{blocks: h.blocks[1:]}, takes: map[chain.PublicKey]func(uint64) time.Duration{}}
 		n := start(t, h, c, true, func(cfg *Config) {
-			cfg.WaitState = func(ctx context.Context, height uint64) error {
+			cfg.WaitState = func(ctx context.Context, _ uint64) error {
 				select {
 				case <-goOn:
 				case <-ctx.Done():

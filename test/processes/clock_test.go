@@ -61,6 +61,10 @@ func TestNetworkGoesOnWhenItsClocksAreBehindItsChain(t *testing.T) {
 	if err != nil || since > -(30*time.Minute).Seconds() {
 		t.Errorf("diseq_last_final_block_seconds is %v: %v; the last final block is an hour ahead", since, err)
 	}
+	at, err := n.Nodes[0].Metric("diseq_block_timestamp_seconds ")
+	if by := at - float64(time.Now().Unix()); err != nil || by < (30*time.Minute).Seconds() {
+		t.Errorf("diseq_block_timestamp_seconds is %v s ahead of the time: %v; the last final block is an hour ahead", by, err)
+	}
 	n.Kill(n.Nodes[1])
 	n.Nodes[1].Start()
 	h.Await(t, soon, h.Highest()+5, n.Nodes...)
