@@ -173,7 +173,7 @@ func (n *Node) connect(incoming *handler) {
 		network: n.network, store: n.store, blocks: n.blocks, ledger: n.ledger, state: n.state, pool: n.pool, catchup: n.catchup,
 		voter: n.voter, target: n.target, checkpoint: n.guests.Checkpoint, disk: n.disk, unrecorded: n.unrecorded,
 	}
-	n.metrics.Registry.MustRegister(&collector{n.backend})
+	n.metrics.Collect(n.backend.gauges)
 	n.blocks.Start(n.catchup.Block)
 }
 
