@@ -57,12 +57,14 @@ type Reconciler struct {
 	// endings are networks whose namespaces are being deleted.
 	endings  endings
 	contests contests
+	files    accessFiles
+	issuer   clusterIssuer
 	// show is memories.show; a test counts its calls.
 	show func(types.NamespacedName, membership.Network, time.Time) membership.Shown
 }
 
 // New makes a Reconciler. c reads from a cache and live from the API server; live may be asked for
-// Secrets, by name.
+// Secrets, by name. o.Issuer must be there if networks want the cluster as an issuer.
 func New(
 	o Options, c client.Client, live client.Reader, mapper meta.RESTMapper, recorder events.EventRecorder,
 ) (*Reconciler, error) {
@@ -76,7 +78,7 @@ func New(
 	}
 	r := &Reconciler{
 		client: c, live: live, mapper: mapper, events: recorder, nodes: o.Nodes, operator: o.Operator, resync: o.Resync, metrics: metrics,
-		clock: clock,
+		clock: clock, issuer: clusterIssuer{ask: o.Issuer},
 	}
 	r.show = r.memories.show
 	return r, nil
@@ -139,6 +141,7 @@ func (r *Reconciler) drop(ctx context.Context, network types.NamespacedName) {
 	r.former.drop(network)
 	r.endings.drop(network)
 	r.contests.drop(network)
+	r.files.drop(network)
 }
 
 // act changes the cluster, in the order in which a network is born: addresses, identities, the
@@ -160,6 +163,7 @@ func (p *pass) act(ctx context.Context, pods membership.Decision) error {
 		p.recordVoteStores,
 		p.applyBudget,
 		p.applyPeers,
+		p.applyAccess,
 		p.applyAccounts,
 		p.applyMembers,
 		p.forgetRestarts,

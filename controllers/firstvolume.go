@@ -126,6 +126,9 @@ func (p *pass) want(m *member) error {
 	if err := resources.CheckReferences(p.network, p.neighbours); err != nil {
 		return problemf(status.InvalidSpec, "%v", err)
 	}
+	if p.accessProblem != nil {
+		return p.accessProblem
+	}
 	set, err := resources.StatefulSet(p.network, p.r.operator, m.serial, m.onFirstVolume())
 	if err != nil {
 		return problemf(status.InvalidSpec, "%v", err)

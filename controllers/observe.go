@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/diseq/diseq/api/v1alpha1"
@@ -42,8 +43,8 @@ type pass struct {
 	now     time.Time
 	// objects are those of the network in the cache, by kind and name.
 	objects map[string]client.Object
-	// neighbours are the names of the networks of the namespace, if the pod template names Secrets
-	// or claims: it must not name those of their validators.
+	// neighbours are the names of the networks of the namespace, if the spec names Secrets or
+	// claims: it must not name those of their validators.
 	neighbours []string
 	// refused is what the spec asks for and the operator's administrator does not allow; nil if
 	// there is nothing. Pods, accounts and the Service for clients then stay as they are.
@@ -84,6 +85,16 @@ type pass struct {
 	moving bool
 	// vouched are objects that are the network's whatever their labels say.
 	vouched map[types.UID]bool
+	// access is the ConfigMap with the access file; nil if the network needs none. accessProblem
+	// says why no pod can start with what spec.access names; nil if it can.
+	access        *corev1ac.ConfigMapApplyConfiguration
+	accessProblem *status.Problem
+	// cluster is the cluster as an issuer of tokens; nil if the network does not want it, or its
+	// keys are not known. clusterAt is when the API server had these keys, and clusterErr why it
+	// could not be asked again.
+	cluster    *resources.ClusterIssuer
+	clusterAt  time.Time
+	clusterErr error
 	// rewritten are the fields that admission rewrites whenever the operator writes them.
 	rewritten []string
 }
@@ -150,6 +161,9 @@ func (p *pass) observe(ctx context.Context) error {
 		return err
 	}
 	if err := p.readPeers(ctx); err != nil {
+		return err
+	}
+	if err := p.readAccess(ctx); err != nil {
 		return err
 	}
 	if p.genesis != nil {
@@ -277,7 +291,7 @@ func (p *pass) list(ctx context.Context) error {
 	return nil
 }
 
-// nameNeighbours lists the networks of the namespace, if the pod template could name their objects.
+// nameNeighbours lists the networks of the namespace, if the spec could name their objects.
 func (p *pass) nameNeighbours(ctx context.Context) error {
 	if !resources.References(p.network) {
 		return nil

@@ -149,7 +149,7 @@ func (p *pass) applyPeers(ctx context.Context) error {
 		p.r.metrics.targets.WithLabelValues(p.network.Namespace, p.network.Name).Inc()
 		p.event(nil, corev1.EventTypeNormal, status.TargetDeclared, "ChangeSet", "%s", p.plan.Message)
 	}
-	return p.touchPods(ctx, hash)
+	return p.touchPods(ctx, resources.PeersAnnotation, hash)
 }
 
 func sameTarget(a, b *chain.Target) bool {
@@ -187,16 +187,16 @@ func strict(b *policyv1.PodDisruptionBudget) bool {
 	return policy != nil && *policy == policyv1.IfHealthyBudget
 }
 
-// touchPods writes the hash of the peers file to each pod that has another one. A kubelet that sees
-// its pod change looks at the ConfigMap at once; else it may take two minutes. If the API server
-// refuses, the nodes see the file later: no safety depends on when.
-func (p *pass) touchPods(ctx context.Context, hash string) error {
+// touchPods writes the hash of a file to each pod that has another one. A kubelet that sees its pod
+// change looks at the ConfigMap at once; else it may take two minutes. If the API server refuses,
+// the nodes see the file later: no safety depends on when.
+func (p *pass) touchPods(ctx context.Context, annotation, hash string) error {
 	for _, m := range p.members {
-		if m.pod == nil || m.pod.DeletionTimestamp != nil || m.pod.Spec.NodeName == "" || m.pod.Annotations[resources.PeersAnnotation] == hash {
+		if m.pod == nil || m.pod.DeletionTimestamp != nil || m.pod.Spec.NodeName == "" || m.pod.Annotations[annotation] == hash {
 			continue
 		}
 		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-			"uid": m.pod.UID, "annotations": map[string]string{resources.PeersAnnotation: hash},
+			"uid": m.pod.UID, "annotations": map[string]string{annotation: hash},
 		}})
 		if err != nil {
 			return fmt.Errorf("patch Pod %s: %w", m.pod.Name, err)
@@ -206,7 +206,7 @@ func (p *pass) touchPods(ctx context.Context, hash string) error {
 		switch {
 		case err == nil, apierrors.IsNotFound(err), apierrors.IsConflict(err): // another pod has its name by now
 		case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
-			p.remark("annotations", "cannot annotate pods: their kubelets look at the new peers file within two minutes", "err", err.Error())
+			p.remark("annotations", "cannot annotate pods: their kubelets look at changed files within two minutes", "err", err.Error())
 			return nil
 		default:
 			return fmt.Errorf("patch Pod %s: %w", m.pod.Name, err)

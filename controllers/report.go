@@ -150,6 +150,7 @@ func (p *pass) observation(pods membership.Decision, set membership.SetPlan) sta
 		Set:        shown.ExplainSet(set),
 		Problems:   p.problems,
 		Rewritten:  p.rewritten,
+		Access:     p.accessSeen(),
 		Selector:   resources.Selector(p.network.Name),
 		Autoscaler: status.Autoscaler(p.network),
 		Restarted:  p.restarted(),
@@ -195,6 +196,8 @@ func (p *pass) next(s v1alpha1.DiseqNetworkStatus, due time.Duration) time.Durat
 	switch {
 	case !p.network.Spec.Hibernated && !p.blocked &&
 		(p.moving && !p.lost && !p.grounded || meta.IsStatusConditionTrue(s.Conditions, v1alpha1.ConditionMembershipChanging)):
+	case p.accessProblem != nil && p.accessProblem.Reason == status.AccessFilesMissing:
+		wait = min(filesAgain, p.r.resync)
 	case len(p.problems) > 0:
 		wait = min(refusedAgain, p.r.resync) // the nodes are looked at as often as without the problem
 	case progressing.Reason == status.Hibernated: // no node changes without an event

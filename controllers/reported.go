@@ -288,7 +288,7 @@ func messages(troubles []status.Trouble) string {
 // words.
 var reportedConditions = []string{
 	v1alpha1.ConditionAvailable, v1alpha1.ConditionProgressing, v1alpha1.ConditionDegraded, v1alpha1.ConditionQuorumHealthy,
-	v1alpha1.ConditionMembershipChanging, v1alpha1.ConditionEvidenceFound,
+	v1alpha1.ConditionMembershipChanging, v1alpha1.ConditionEvidenceFound, v1alpha1.ConditionAccessReady,
 }
 
 // reportConditions makes an event of each condition whose status or reason changed. If several

@@ -42,6 +42,8 @@ type Options struct {
 	Resync time.Duration
 	// Nodes asks the nodes for their status.
 	Nodes nodeclient.Client
+	// Issuer asks for the issuer of the cluster's tokens. The API server of the manager if nil.
+	Issuer AskIssuer
 	// Now is the clock of observations; time.Now if nil. Requests, and waits between reconciles,
 	// use package time.
 	Now func() time.Time
@@ -97,6 +99,13 @@ func ClientOptions() client.Options {
 // Setup adds the controller to a manager whose cache and client were made with [CacheOptions] and
 // [ClientOptions].
 func Setup(mgr ctrl.Manager, o Options) error {
+	if o.Issuer == nil {
+		ask, err := askIssuer(mgr.GetConfig())
+		if err != nil {
+			return err
+		}
+		o.Issuer = ask
+	}
 	r, err := New(o, mgr.GetClient(), mgr.GetAPIReader(), mgr.GetRESTMapper(), mgr.GetEventRecorder("diseq-operator"))
 	if err != nil {
 		return err

@@ -22,7 +22,7 @@ func (p *pass) applyAddresses(ctx context.Context) error {
 		steps = append(steps, stepFor(p, &corev1.Service{}, resources.ClientsName(p.network.Name), resources.ClientsService(p.network)))
 	}
 	config, invalid := resources.ConfigMap(p.network)
-	if invalid == nil {
+	if invalid == nil && p.accessProblem == nil { // a node that starts again must find its files
 		steps = append(steps, stepFor(p, &corev1.ConfigMap{}, resources.ConfigName(p.network.Name), config))
 	}
 	for _, policy := range resources.NetworkPolicies(p.network, p.r.operator) {

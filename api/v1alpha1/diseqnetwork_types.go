@@ -10,6 +10,7 @@ import (
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.threshold) || self.threshold.policy != 'Fixed' || !has(self.threshold.value) || (2 * self.threshold.value > self.validators && self.threshold.value <= self.validators)",fieldPath=".threshold.value",message="the threshold must be more than half of spec.validators and at most all of them",messageExpression="'threshold %d with %d validators: it must be more than half of them, or two blocks could become final at one height, and at most all of them; allowed are %d to %d'.format([self.threshold.value, self.validators, self.validators / 2 + 1, self.validators])"
 // +kubebuilder:validation:XValidation:rule="!has(self.messages) || self.validators < 1 || ![self.messages.maxBytes, self.messages.maxPoolBytes].all(q, isQuantity(string(q)) && quantity(string(q)).isInteger()) || quantity(string(self.messages.maxPoolBytes)).asInteger() / self.validators >= quantity(string(self.messages.maxBytes)).asInteger() + 4096",fieldPath=".messages.maxPoolBytes",message="each validator's share of the pool must hold a message of spec.messages.maxBytes: allowed is spec.validators x (maxBytes + 4Ki) or more",messageExpression="'each of the %d validators has an equal share of the pool, which must hold a message of spec.messages.maxBytes and 4Ki beside it: allowed are %d bytes or more'.format([self.validators, self.validators * (quantity(string(self.messages.maxBytes)).asInteger() + 4096)])"
+// +kubebuilder:validation:XValidation:rule="!has(self.access) || !has(self.service) || self.service.type != 'LoadBalancer' || has(self.access.anonymous) && (!('Submit' in self.access.anonymous.allow) || has(self.access.anonymous.limits))",fieldPath=".access.anonymous",message="with service.type LoadBalancer, anonymous clients need limits before they may submit: set anonymous.limits, or leave Submit out of anonymous.allow"
 type DiseqNetworkSpec struct {
 	// Image of the nodes, such as registry.example.com/diseq:v1. The value of the operator's flag
 	// --node-image if left out. The flag --allowed-node-images says which other images it takes.
@@ -82,6 +83,11 @@ type DiseqNetworkSpec struct {
 	// +optional
 	// +kubebuilder:default={}
 	NetworkPolicy NetworkPolicy `json:"networkPolicy,omitempty"`
+
+	// Access says from where clients may connect, how they prove who they are, and what they may
+	// do. Everybody who reaches the clients' port may do everything if left out.
+	// +optional
+	Access *Access `json:"access,omitempty"`
 
 	// Monitoring lets Prometheus read the nodes' metrics.
 	// +optional
@@ -317,6 +323,8 @@ const (
 	// ConditionEvidenceFound: nodes hold evidence that a validator broke the voting rules. It stays
 	// True, because evidence is kept for ever.
 	ConditionEvidenceFound = "EvidenceFound"
+	// ConditionAccessReady: clients are admitted as spec.access has it.
+	ConditionAccessReady = "AccessReady"
 	// ConditionReady: the network is as the spec asks for, and nothing is wrong with it. It sums up
 	// the others, with the most serious reason that any of them has.
 	ConditionReady = "Ready"
@@ -457,7 +465,7 @@ type DiseqNetworkStatus struct {
 	LastObserved *metav1.Time `json:"lastObserved,omitempty"`
 
 	// Conditions: Available, Progressing, Degraded, QuorumHealthy, MembershipChanging,
-	// EvidenceFound, Ready, Reconciling, Stalled.
+	// EvidenceFound, AccessReady, Ready, Reconciling, Stalled.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

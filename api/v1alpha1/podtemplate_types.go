@@ -667,7 +667,7 @@ type SleepAction struct {
 type VolumeMount struct {
 	// Name of the volume. No default.
 	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:XValidation:rule="!(self in ['data', 'keys', 'genesis', 'config', 'peers', 'scratch'])",message="data, keys, genesis, config, peers and scratch are volumes of the node, which no other container may mount"
+	// +kubebuilder:validation:XValidation:rule="!(self in ['data', 'keys', 'genesis', 'config', 'peers', 'scratch']) && !self.startsWith('diseq-')",message="data, keys, genesis, config, peers, scratch and names that begin with diseq- are volumes of the node, which no other container may mount"
 	Name string `json:"name"`
 
 	// MountPath is the path in the container, such as /etc/proxy. No default.
@@ -693,7 +693,7 @@ type VolumeMount struct {
 type Volume struct {
 	// Name of the volume. No default.
 	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:XValidation:rule="!(self in ['data', 'keys', 'genesis', 'config', 'peers', 'scratch'])",message="data, keys, genesis, config, peers and scratch are volumes of the node: choose another name"
+	// +kubebuilder:validation:XValidation:rule="!(self in ['data', 'keys', 'genesis', 'config', 'peers', 'scratch']) && !self.startsWith('diseq-')",message="data, keys, genesis, config, peers, scratch and names that begin with diseq- are volumes of the node: choose another name"
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Label().validate(self).hasValue()",message="must be a DNS label: lower-case letters, digits and '-'"
 	Name string `json:"name"`
 

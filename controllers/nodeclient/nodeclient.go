@@ -84,8 +84,31 @@ type Status struct {
 	Checkpoint *chain.Checkpoint `json:"checkpoint"`
 	// Pool is the node's pool of messages that are not final.
 	Pool Pool `json:"pool"`
+	// Access is how the node admits clients; nil if it admits everybody, without TLS.
+	Access *Access `json:"access"`
 	// Versions are the versions of the node's program and protocol.
 	Versions Versions `json:"versions"`
+}
+
+// Access is how a node admits clients.
+type Access struct {
+	// SHA256 is the hash of the access file in force, in hex; empty if the node has none. Problem
+	// says why a newer file is not in force; empty if there is none.
+	SHA256  string `json:"sha256"`
+	Problem string `json:"problem"`
+	// Problems are the clients and issuers that the node refuses for now, and why.
+	Problems []string `json:"problems"`
+	// Certificate is that of the clients' listener; nil without TLS.
+	Certificate *Certificate `json:"certificate"`
+}
+
+// Certificate is the certificate of a node, for clients.
+type Certificate struct {
+	// NotBefore and NotAfter are in Unix milliseconds.
+	NotBefore int64 `json:"not_before"`
+	NotAfter  int64 `json:"not_after"`
+	// Problem says why a newer certificate is not in use; empty if there is none.
+	Problem string `json:"problem"`
 }
 
 // Target is what a node reports of the target of its peers file.

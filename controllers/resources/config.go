@@ -1,6 +1,7 @@
 package resources
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -35,6 +36,8 @@ type nodeConfig struct {
 	Peers     string      `json:"peers"`
 	Listen    nodeListen  `json:"listen"`
 	Limits    *nodeLimits `json:"limits,omitempty"`
+	TLS       *nodeTLS    `json:"tls,omitempty"`
+	Access    string      `json:"access,omitempty"`
 	Drain     string      `json:"drain"`
 	LogFormat string      `json:"logFormat"`
 	// VoteWhenRecorded makes a node wait before its first vote for the record of its vote store.
@@ -45,6 +48,14 @@ type nodeListen struct {
 	Public     string `json:"public"`
 	Peer       string `json:"peer"`
 	Operations string `json:"operations"`
+}
+
+// nodeTLS is about the public listener.
+type nodeTLS struct {
+	Certificate string `json:"certificate"`
+	Key         string `json:"key"`
+	ClientCA    string `json:"clientCA,omitempty"`
+	MinVersion  string `json:"minVersion"`
 }
 
 type nodeLimits struct {
@@ -62,6 +73,17 @@ func NodeConfig(network *v1alpha1.DiseqNetwork) (string, error) {
 	}
 	if q := network.Spec.Messages.MaxPoolBytes; q != nil {
 		c.Limits = &nodeLimits{MaxPoolBytes: q.Value()}
+	}
+	if HasAccessFile(network) {
+		c.Access = path.Join(accessDir, AccessKey)
+	}
+	if t := tlsOf(network); t != nil {
+		c.TLS = &nodeTLS{
+			Certificate: path.Join(tlsDir, certificateFile), Key: path.Join(tlsDir, keyFile), MinVersion: cmp.Or(t.MinVersion, "1.3"),
+		}
+		if t.ClientCA != nil {
+			c.TLS.ClientCA = path.Join(clientCADir, clientCAFile)
+		}
 	}
 	out, err := yaml.Marshal(c)
 	if err != nil {

@@ -40,6 +40,7 @@ func container(
 			corev1ac.VolumeMount().WithName("data").WithMountPath(dataDir),
 			readOnly("keys", keysDir), readOnly("genesis", genesisDir), readOnly("config", configDir), readOnly("peers", peersDir),
 			corev1ac.VolumeMount().WithName("scratch").WithMountPath(scratchDir)).
+		WithVolumeMounts(accessMounts(network)...).
 		WithResources(limits).
 		WithSecurityContext(nodeSecurity(network.Spec.PodTemplate.SecurityContext))
 	if err := addEnvironment(out, network.Spec.PodTemplate); err != nil {

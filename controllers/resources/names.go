@@ -56,6 +56,8 @@ const (
 	// PeersAnnotation is on the ConfigMap of the peers file and on pods: the hash of the file. When
 	// it changes on a pod, its kubelet looks at the file at once.
 	PeersAnnotation = "diseq.io/peers"
+	// AccessAnnotation is on the ConfigMap of the access file and on pods, as PeersAnnotation is.
+	AccessAnnotation = "diseq.io/access"
 	// FirstVolumeAnnotation is on key Secrets: the UID of the validator's first volume claim, the
 	// only one on which its node may make a vote store. Once set it never changes.
 	FirstVolumeAnnotation = "diseq.io/first-volume"
@@ -101,6 +103,9 @@ const (
 	GenesisKey = "genesis.json"
 	ConfigKey  = "node.yaml"
 	PeersKey   = "peers.json"
+	AccessKey  = "access.json"
+	// ClusterKeysKey has the keys of the tokens of the cluster's ServiceAccounts.
+	ClusterKeysKey = "cluster.jwks.json"
 )
 
 // ValidatorName is the name of a validator: of its key Secret, ServiceAccount, volume claim and
@@ -130,6 +135,9 @@ func GenesisName(network string) string { return network + "-genesis" }
 
 // ConfigName is the name of the ConfigMap with node.yaml.
 func ConfigName(network string) string { return network + "-config" }
+
+// AccessName is the name of the ConfigMap with the access file.
+func AccessName(network string) string { return network + "-access" }
 
 // PeersName is the name of the ConfigMap with the peers file, and of the headless Service by which
 // pods find each other.

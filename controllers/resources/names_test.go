@@ -74,7 +74,7 @@ func TestEveryNameOfTheLongestNetworkIsAName(t *testing.T) {
 	made := map[string]string{
 		"ValidatorName": validator, "PodName": PodName(validator), "GenesisName": GenesisName(network.Name),
 		"ConfigName": ConfigName(network.Name), "PeersName": PeersName(network.Name), "ClientsName": ClientsName(network.Name),
-		"BudgetName": BudgetName(network.Name), "MonitorName": MonitorName(network.Name),
+		"AccessName": AccessName(network.Name), "BudgetName": BudgetName(network.Name), "MonitorName": MonitorName(network.Name),
 		"PeerAddress": PeerAddress(network.Name, network.Namespace, validator), "ChainID": ChainID(network), "Selector": Selector(network.Name),
 	}
 	file, err := parser.ParseFile(token.NewFileSet(), "names.go", nil, 0)

@@ -3,6 +3,7 @@ package resources
 import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 	networkingv1ac "k8s.io/client-go/applyconfigurations/networking/v1"
@@ -18,10 +19,10 @@ const (
 )
 
 // NetworkPolicies forbid all traffic to and from the pods of a network, with these exceptions: DNS;
-// peers to peers; clients from anywhere to the public port; the operator to the operations port,
-// and with monitoring also namespaces labelled metrics=enabled; with unrestricted egress, all that
-// the pods connect to. There are always the same five, so that none is left over when the spec
-// changes.
+// peers to peers; clients, from the networks of the spec or from anywhere, to the public port; the
+// operator to the operations port, and with monitoring also namespaces labelled metrics=enabled;
+// with unrestricted egress, all that the pods connect to. There are always the same five, so that
+// none is left over when the spec changes.
 func NetworkPolicies(network *v1alpha1.DiseqNetwork, operator Operator) []*networkingv1ac.NetworkPolicyApplyConfiguration {
 	both := []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}
 	pods := networkingv1ac.NetworkPolicyPeer().WithPodSelector(labelSelector(NetworkSelector(network.Name)))
@@ -37,9 +38,38 @@ func NetworkPolicies(network *v1alpha1.DiseqNetwork, operator Operator) []*netwo
 			WithIngress(networkingv1ac.NetworkPolicyIngressRule().WithFrom(pods).WithPorts(policyPort(corev1.ProtocolTCP, PeerPort))).
 			WithEgress(networkingv1ac.NetworkPolicyEgressRule().WithTo(pods).WithPorts(policyPort(corev1.ProtocolTCP, PeerPort)))),
 		policy(network, "clients", networkingv1ac.NetworkPolicySpec().WithPolicyTypes(networkingv1.PolicyTypeIngress).
-			WithIngress(networkingv1ac.NetworkPolicyIngressRule().WithPorts(policyPort(corev1.ProtocolTCP, PublicPort)))),
+			WithIngress(clients(network).WithPorts(policyPort(corev1.ProtocolTCP, PublicPort)))),
 		policy(network, "operations", operations(network, operator)),
 	}
+}
+
+// clients is where clients may connect from. A rule without peers admits everybody.
+func clients(network *v1alpha1.DiseqNetwork) *networkingv1ac.NetworkPolicyIngressRuleApplyConfiguration {
+	rule := networkingv1ac.NetworkPolicyIngressRule()
+	if network.Spec.Access == nil {
+		return rule
+	}
+	for _, from := range network.Spec.Access.Networks {
+		to := networkingv1ac.NetworkPolicyPeer()
+		to.NamespaceSelector, to.PodSelector = selectorOf(from.NamespaceSelector), selectorOf(from.PodSelector)
+		if b := from.IPBlock; b != nil {
+			to.WithIPBlock(networkingv1ac.IPBlock().WithCIDR(b.CIDR).WithExcept(b.Except...))
+		}
+		rule.WithFrom(to)
+	}
+	return rule
+}
+
+// selectorOf converts a selector. An empty one selects everything, and nil is none.
+func selectorOf(from *metav1.LabelSelector) *metav1ac.LabelSelectorApplyConfiguration {
+	if from == nil {
+		return nil
+	}
+	to := labelSelector(from.MatchLabels)
+	for _, e := range from.MatchExpressions {
+		to.WithMatchExpressions(metav1ac.LabelSelectorRequirement().WithKey(e.Key).WithOperator(e.Operator).WithValues(e.Values...))
+	}
+	return to
 }
 
 // everythingElse is what no other policy is about: denied, unless the spec lets the pods connect to

@@ -2,6 +2,7 @@ package resources
 
 import (
 	"encoding/json"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -12,11 +13,13 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 )
 
-// end is one end of a connection. Outside the cluster there are no labels.
+// end is one end of a connection. Outside of the cluster there are no labels.
 type end struct {
 	namespace       string
 	namespaceLabels labels.Set
 	pod             labels.Set
+	// address of an end outside of the cluster.
+	address string
 }
 
 // policiesOf returns the policies as the API server would read them.
@@ -52,12 +55,20 @@ func matches(t *testing.T, peers []networkingv1.NetworkPolicyPeer, ports []netwo
 		return false
 	}
 	return len(peers) == 0 || slices.ContainsFunc(peers, func(p networkingv1.NetworkPolicyPeer) bool {
+		if p.IPBlock != nil {
+			return inRange(other.address, p.IPBlock.CIDR) && !slices.ContainsFunc(p.IPBlock.Except, func(e string) bool { return inRange(other.address, e) })
+		}
 		namespace := other.namespace == home
 		if p.NamespaceSelector != nil {
 			namespace = other.namespace != "" && selects(t, p.NamespaceSelector, other.namespaceLabels)
 		}
 		return namespace && (p.PodSelector == nil || selects(t, p.PodSelector, other.pod))
 	})
+}
+
+func inRange(address, cidr string) bool {
+	at, err := netip.ParseAddr(address)
+	return err == nil && netip.MustParsePrefix(cidr).Contains(at)
 }
 
 // allows is what a network that enforces policies does with a connection of a pod, as the API's
@@ -93,12 +104,20 @@ func TestNetworkPoliciesLetInWhoIsNamedAndNobodyElse(t *testing.T) {
 	quiet.Spec.Monitoring.Enabled = new(bool)
 	meshed := newNetwork("demo")
 	meshed.Spec.NetworkPolicy.Egress = v1alpha1.UnrestrictedEgress
+	walled := newNetwork("demo")
+	walled.Spec.Access = &v1alpha1.Access{Networks: []v1alpha1.NetworkPeer{
+		{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"team": "pay"}}, PodSelector: &metav1.LabelSelector{
+			MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "app", Operator: metav1.LabelSelectorOpIn, Values: []string{"api", "web"}}},
+		}},
+		{PodSelector: &metav1.LabelSelector{}},
+		{IPBlock: &v1alpha1.IPBlock{CIDR: "192.0.2.0/24", Except: []string{"192.0.2.128/25"}}},
+	}}
 	in := func(namespace string, pod labels.Set, more ...string) end {
 		set := labels.Set{"kubernetes.io/metadata.name": namespace}
 		for i := 0; i+1 < len(more); i += 2 {
 			set[more[i]] = more[i+1]
 		}
-		return end{namespace, set, pod}
+		return end{namespace: namespace, namespaceLabels: set, pod: pod}
 	}
 	pod := in("ns", podLabels(network, "demo-v0"))
 	sibling := in("ns", podLabels(network, "demo-v1"))
@@ -110,6 +129,9 @@ func TestNetworkPoliciesLetInWhoIsNamedAndNobodyElse(t *testing.T) {
 	prometheus := in("monitoring", labels.Set{"app": "prometheus"}, "metrics", "enabled")
 	dns := in("kube-system", labels.Set{"k8s-app": "kube-dns"})
 	internet := end{}
+	payer, pretendsToPay := in("pay", labels.Set{"app": "api"}, "team", "pay"), in("elsewhere", labels.Set{"app": "api"})
+	besidePayer, neighbour := in("pay", labels.Set{"app": "batch"}, "team", "pay"), in("ns", labels.Set{"app": "anything"})
+	branch, vault := end{address: "192.0.2.7"}, end{address: "192.0.2.200"}
 	const ingress, egress = networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress
 	for _, tt := range []struct {
 		name      string
@@ -122,6 +144,17 @@ func TestNetworkPoliciesLetInWhoIsNamedAndNobodyElse(t *testing.T) {
 	}{
 		{"a client from anywhere", network, testOperator, ingress, internet, PublicPort, true},
 		{"a client in the cluster", network, testOperator, ingress, bystander, PublicPort, true},
+		{"a client of a network that is listed", walled, testOperator, ingress, payer, PublicPort, true},
+		{"a client of its namespace that is not", walled, testOperator, ingress, besidePayer, PublicPort, false},
+		{"a client with its labels elsewhere", walled, testOperator, ingress, pretendsToPay, PublicPort, false},
+		{"a pod of the namespace, which is listed", walled, testOperator, ingress, neighbour, PublicPort, true},
+		{"an address that is listed", walled, testOperator, ingress, branch, PublicPort, true},
+		{"an address that is excepted", walled, testOperator, ingress, vault, PublicPort, false},
+		{"a client that is not listed", walled, testOperator, ingress, bystander, PublicPort, false},
+		{"a client from anywhere, not listed", walled, testOperator, ingress, internet, PublicPort, false},
+		{"the operator, clients listed", walled, testOperator, ingress, operator, OperationsPort, true},
+		{"a listed client at the operations port", walled, testOperator, ingress, payer, OperationsPort, false},
+		{"a listed client at the peer port", walled, testOperator, ingress, payer, PeerPort, false},
 		{"a peer", network, testOperator, ingress, sibling, PeerPort, true},
 		{"a peer that is dialled", network, testOperator, egress, sibling, PeerPort, true},
 		{"a node of another network", network, testOperator, ingress, foreign, PeerPort, false},

@@ -163,7 +163,7 @@ func volumes(network *v1alpha1.DiseqNetwork, validator string) []*corev1ac.Volum
 	document := func(volume, name string) *corev1ac.VolumeApplyConfiguration {
 		return corev1ac.Volume().WithName(volume).WithConfigMap(corev1ac.ConfigMapVolumeSource().WithName(name))
 	}
-	return []*corev1ac.VolumeApplyConfiguration{
+	return append([]*corev1ac.VolumeApplyConfiguration{
 		corev1ac.Volume().WithName("data").
 			WithPersistentVolumeClaim(corev1ac.PersistentVolumeClaimVolumeSource().WithClaimName(validator)),
 		corev1ac.Volume().WithName("keys").
@@ -173,7 +173,7 @@ func volumes(network *v1alpha1.DiseqNetwork, validator string) []*corev1ac.Volum
 		document("peers", PeersName(network.Name)),
 		corev1ac.Volume().WithName("scratch").
 			WithEmptyDir(corev1ac.EmptyDirVolumeSource().WithSizeLimit(*bytesOf(scratchBytes))),
-	}
+	}, accessVolumes(network)...)
 }
 
 // converted converts a value of the API to an apply configuration, which has the same JSON.

@@ -70,7 +70,7 @@ func variants() map[string]*v1alpha1.DiseqNetwork {
 	}
 	assigned := newNetwork("demo")
 	assigned.Spec.PodTemplate.SecurityContext = &v1alpha1.PodSecurityContext{IDs: v1alpha1.PlatformIDs, SupplementalGroups: []int64{7}}
-	return map[string]*v1alpha1.DiseqNetwork{"plain": plain, "full": full, "assigned": assigned}
+	return map[string]*v1alpha1.DiseqNetwork{"plain": plain, "full": full, "assigned": assigned, "closed": withAccess(closed())}
 }
 
 func TestPodsKeepToTheRestrictedStandard(t *testing.T) {

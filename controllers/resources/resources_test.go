@@ -88,6 +88,13 @@ func allObjects(t *testing.T, network *v1alpha1.DiseqNetwork, members []Member) 
 		read(t, GenesisConfigMap(network, "{}\n")), read(t, config), read(t, peers), read(t, PeersService(network)),
 		read(t, ClientsService(network)), read(t, PodDisruptionBudget(network, 3, false)), read(t, PodMonitor(network)),
 	}
+	if HasAccessFile(network) {
+		file, err := AccessConfigMap(network, testCluster)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, read(t, file))
+	}
 	for _, p := range NetworkPolicies(network, testOperator) {
 		out = append(out, read(t, p))
 	}

@@ -26,6 +26,9 @@ func PeersService(network *v1alpha1.DiseqNetwork) *corev1ac.ServiceApplyConfigur
 func ClientsService(network *v1alpha1.DiseqNetwork) *corev1ac.ServiceApplyConfiguration {
 	from := network.Spec.Service
 	port := servicePort(PublicPortName, PublicPort).WithAppProtocol("http")
+	if tlsOf(network) != nil {
+		port.WithAppProtocol("https")
+	}
 	port.NodePort = from.NodePort
 	spec := corev1ac.ServiceSpec().
 		WithType(cmp.Or(from.Type, corev1.ServiceTypeClusterIP)).

@@ -70,19 +70,17 @@ const (
 	claimKind  = "PersistentVolumeClaim"
 )
 
-// reference is an object that the pod template of the spec names.
+// reference is an object that the spec names, in a field.
 type reference struct{ field, kind, name string }
 
-// References says whether the pod template of the spec names Secrets or claims.
-func References(network *v1alpha1.DiseqNetwork) bool {
-	return len(references(network.Spec.PodTemplate)) > 0
-}
+// References says whether the spec names Secrets or claims.
+func References(network *v1alpha1.DiseqNetwork) bool { return len(allReferences(network)) > 0 }
 
-// CheckReferences refuses a pod template that names the key Secret or the claim of a validator of
-// one of the networks: a container that reads a key can vote, and one that changes a volume can
-// make its validator vote twice.
+// CheckReferences refuses a spec that names the key Secret or the claim of a validator of one of
+// the networks: a container that reads a key can vote, and one that changes a volume can make its
+// validator vote twice.
 func CheckReferences(network *v1alpha1.DiseqNetwork, networks []string) error {
-	for _, r := range references(network.Spec.PodTemplate) {
+	for _, r := range allReferences(network) {
 		for _, other := range networks {
 			if _, ok := SerialOf(other, r.name); !ok {
 				continue
@@ -91,11 +89,21 @@ func CheckReferences(network *v1alpha1.DiseqNetwork, networks []string) error {
 			if r.kind == claimKind {
 				holds = "the votes"
 			}
-			return fmt.Errorf("spec.podTemplate.%s names the %s %s, which holds %s of a validator of network %s: "+
+			return fmt.Errorf("spec.%s names the %s %s, which holds %s of a validator of network %s: "+
 				"only that validator's node may have it. Name another one, or leave it out", r.field, r.kind, r.name, holds, other)
 		}
 	}
 	return nil
+}
+
+// allReferences are the Secrets and claims that the spec names.
+func allReferences(network *v1alpha1.DiseqNetwork) []reference {
+	out := accessSecrets(network)
+	for _, r := range references(network.Spec.PodTemplate) {
+		r.field = "podTemplate." + r.field
+		out = append(out, r)
+	}
+	return out
 }
 
 // references are the Secrets and claims that the pod template names.

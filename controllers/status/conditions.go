@@ -25,6 +25,7 @@ func Conditions(o Observation) []metav1.Condition {
 		v.condition(v1alpha1.ConditionQuorumHealthy, quorumHealthy(v)),
 		v.condition(v1alpha1.ConditionMembershipChanging, membershipChanging(v)),
 		v.condition(v1alpha1.ConditionEvidenceFound, evidenceFound(v)),
+		v.condition(v1alpha1.ConditionAccessReady, accessReady(v)),
 		v.condition(v1alpha1.ConditionReady, ready(v)),
 		v.condition(v1alpha1.ConditionReconciling, reconciling(v)),
 		v.condition(v1alpha1.ConditionStalled, stalled(v)),

@@ -592,8 +592,13 @@ func TestEveryReasonIsReachable(t *testing.T) {
 			reached[c.Reason] = true
 		}
 	}
+	for _, tt := range accessCases {
+		for _, c := range Conditions(tt.seen) {
+			reached[c.Reason] = true
+		}
+	}
 	// The reconcile finds these; here they only have to arrive.
-	for _, reason := range []string{NameConflict, RetainedGenesisMismatch, KeyMismatch, KeyMissing, InvalidSpec, WriteRefused, ChangeContested, VolumeCannotGrow} {
+	for _, reason := range []string{NameConflict, RetainedGenesisMismatch, KeyMismatch, KeyMissing, InvalidSpec, AccessFilesMissing, WriteRefused, ChangeContested, VolumeCannotGrow} {
 		for _, c := range Conditions(observed(4, 3, nothing, problem(reason)))[1:3] { // Progressing, Degraded
 			if c.Reason != reason {
 				t.Errorf("%s is %s, want %s", c.Type, c.Reason, reason)

@@ -67,6 +67,7 @@ var eventTypes = map[string]string{
 	KeyMissing:              warning,
 	InvalidSpec:             warning,
 	WriteRefused:            warning,
+	AccessFilesMissing:      warning,
 	ChangeContested:         warning,
 	VolumeCannotGrow:        warning,
 	// Progressing
@@ -115,6 +116,15 @@ var eventTypes = map[string]string{
 	// EvidenceFound
 	ValidatorsMisbehaved: warning,
 	NoEvidence:           normal,
+	// AccessReady
+	AccessOpen:          normal,
+	AccessAsSpecified:   normal,
+	AccessStarting:      normal,
+	AccessRefused:       warning,
+	CertificateExpiring: warning,
+	ClientsRefused:      warning,
+	ClusterKeysMissing:  warning,
+	ClusterKeysOld:      warning,
 	// of no condition
 	GenesisMade:     normal,
 	ChainAdopted:    normal,

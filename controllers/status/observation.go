@@ -29,6 +29,8 @@ type Observation struct {
 	Restarted string
 	// Rewritten are the fields that admission rewrites whenever the operator writes them.
 	Rewritten []string
+	// Access is how the nodes admit clients.
+	Access Access
 	// ChainID and GenesisHash are those of the genesis document; empty before there is one.
 	ChainID, GenesisHash string
 	// Selector selects the validators' pods.

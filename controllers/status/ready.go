@@ -20,7 +20,7 @@ import (
 // ready: the network is as the spec asks for, and nothing is wrong with it. The reason is the most
 // serious one that any condition has.
 func ready(v view) verdict {
-	available, wrong, going, stopped := available(v), degraded(v), progressing(v), stalled(v)
+	available, wrong, going, stopped, admits := available(v), degraded(v), progressing(v), stalled(v), accessReady(v)
 	switch {
 	case going.reason == Hibernated && wrong.status == metav1.ConditionFalse && membershipChanging(v).status != metav1.ConditionTrue:
 		return yes(Hibernated, "%s", going.message) // as the spec asks for, like a Deployment of no replicas
@@ -35,6 +35,8 @@ func ready(v view) verdict {
 		return no(wrong.reason, "%s", wrong.message)
 	case going.status == metav1.ConditionTrue || going.reason != UpToDate:
 		return no(going.reason, "%s", going.message)
+	case admits.status != metav1.ConditionTrue && admits.reason != CertificateExpiring: // clients notice when it has ended
+		return no(admits.reason, "%s", admits.message)
 	case v.caughtUp < v.n: // for a moment: a pod that is not ready yet, a node that falls behind
 		return no(available.reason, "%s", available.message)
 	}

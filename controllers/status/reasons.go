@@ -50,6 +50,9 @@ const (
 	// WriteRefused: the API server refuses a write of the operator, and would refuse it again: a
 	// quota, an admission policy, a missing right.
 	WriteRefused = "WriteRefused"
+	// AccessFilesMissing: the Secret or the ConfigMap that the nodes need to serve clients over TLS
+	// is not there. Also of AccessReady.
+	AccessFilesMissing = "AccessFilesMissing"
 	// ChangeContested: something else changes an object again whenever the operator puts it back.
 	ChangeContested = "ChangeContested"
 )
@@ -165,4 +168,26 @@ const (
 	ValidatorsMisbehaved = "ValidatorsMisbehaved"
 	// NoEvidence: no node that answers holds evidence.
 	NoEvidence = "NoEvidence"
+)
+
+// Reasons of the condition AccessReady, besides AccessFilesMissing, InvalidSpec and Hibernated.
+const (
+	// AccessOpen: the spec has no access, and everybody is admitted.
+	AccessOpen = "AccessOpen"
+	// AccessAsSpecified: all nodes admit clients as the spec has it.
+	AccessAsSpecified = "AccessAsSpecified"
+	// AccessStarting: nodes have not read the access file yet.
+	AccessStarting = "AccessStarting"
+	// AccessRefused: nodes cannot use the new access file or certificate, and go on with the old
+	// one.
+	AccessRefused = "AccessRefused"
+	// CertificateExpiring: the certificate of nodes has ended, or will soon.
+	CertificateExpiring = "CertificateExpiring"
+	// ClientsRefused: nodes cannot use the token of a client or the keys of an issuer.
+	ClientsRefused = "ClientsRefused"
+	// ClusterKeysMissing: the API server does not show the keys of the cluster's tokens, and the
+	// nodes have none.
+	ClusterKeysMissing = "ClusterKeysMissing"
+	// ClusterKeysOld: the API server has not shown these keys for long.
+	ClusterKeysOld = "ClusterKeysOld"
 )

@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/diseq/diseq/node/chain"
 )
 
@@ -34,17 +32,10 @@ type guest struct {
 	peer        Peer
 	connections []*inbound // oldest first
 	fetches     chan struct{}
-	// useless is what may still come that is of no use, uselessCount what has come.
-	useless      *rate.Limiter
-	uselessCount atomic.Uint64
-	strikes      int
-	struckAt     time.Time
-	lastHeard    atomic.Int64 // Unix nanoseconds
-	version      atomic.Pointer[string]
-}
-
-func newGuest(s settings) *guest {
-	return &guest{fetches: make(chan struct{}, s.maxFetches), useless: rate.NewLimiter(s.uselessRate, s.uselessBurst)}
+	strikes     int
+	struckAt    time.Time
+	lastHeard   atomic.Int64 // Unix nanoseconds
+	version     atomic.Pointer[string]
 }
 
 // inbound is an accepted connection. It is also what gRPC hands to every call on it.
@@ -185,7 +176,7 @@ func (g *gate) setPeers(peers []Peer) {
 	for _, p := range peers {
 		entry, ok := g.guests[p.Key]
 		if !ok {
-			entry = newGuest(g.settings)
+			entry = &guest{fetches: make(chan struct{}, g.settings.maxFetches)}
 		}
 		entry.peer = p
 		guests[p.Key] = entry
@@ -221,23 +212,23 @@ func (g *gate) close() {
 	g.closed = true
 }
 
-// heard fills in the state of a peer as its own connections show it.
-func (g *gate) heard(info *PeerInfo) {
+// heard returns the state of a peer as its own connections show it.
+func (g *gate) heard(key chain.PublicKey) (connected bool, last time.Time, version string) {
 	g.mu.Lock()
-	p := g.guests[info.Key]
+	p := g.guests[key]
 	if p == nil {
 		g.mu.Unlock()
-		return
+		return false, time.Time{}, ""
 	}
-	info.Inbound = slices.ContainsFunc(p.connections, func(c *inbound) bool { return c.admitted.Load() })
+	connected = slices.ContainsFunc(p.connections, func(c *inbound) bool { return c.admitted.Load() })
 	g.mu.Unlock()
 	if ns := p.lastHeard.Load(); ns != 0 {
-		info.LastHeard = time.Unix(0, ns)
+		last = time.Unix(0, ns)
 	}
 	if v := p.version.Load(); v != nil {
-		info.Version = *v
+		version = *v
 	}
-	info.Useless = p.uselessCount.Load()
+	return connected, last, version
 }
 
 // gatedListener passes every accepted connection by the gate.

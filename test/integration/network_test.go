@@ -92,7 +92,7 @@ func TestEveryRuleOfANewNetworkIsHeldWithAMessageThatHelps(t *testing.T) {
 		wholeBytes   = "must be a whole number of bytes from "
 		delta        = "must be a duration of whole milliseconds from 10ms to 1m, such as 100ms, or 0s for no synchrony wait"
 		reserved     = " belong to the operator: choose another prefix"
-		ofTheNode    = "data, keys, genesis, config, peers and scratch are volumes of the node"
+		ofTheNode    = "data, keys, genesis, config, peers, scratch and names that begin with diseq- are volumes of the node"
 		loadBalancer = " needs type LoadBalancer: set the type, or leave it out"
 		atNodes      = " needs type NodePort or LoadBalancer: set the type, or leave it out"
 	)

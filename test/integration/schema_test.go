@@ -54,7 +54,8 @@ func walk(path string, schema apiextensionsv1.JSONSchemaProps, visit func(path s
 // ofKubernetes are the fields whose insides are types of Kubernetes.
 var ofKubernetes = []string{
 	".spec.imagePullSecrets[]", ".spec.podTemplate.affinity", ".spec.podTemplate.tolerations", ".spec.podTemplate.resources.",
-	".spec.podTemplate.topologySpreadConstraints", ".status.conditions[]",
+	".spec.podTemplate.topologySpreadConstraints", ".status.conditions[]", ".spec.access.networks[].namespaceSelector.",
+	".spec.access.networks[].podSelector.",
 }
 
 func ours(path string) bool {

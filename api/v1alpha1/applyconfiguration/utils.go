@@ -16,14 +16,38 @@ import (
 func ForKind(kind schema.GroupVersionKind) interface{} {
 	switch kind {
 	// Group=diseq.io, Version=v1alpha1
+	case v1alpha1.SchemeGroupVersion.WithKind("Access"):
+		return &apiv1alpha1.AccessApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("AccessClient"):
+		return &apiv1alpha1.AccessClientApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("AccessTLS"):
+		return &apiv1alpha1.AccessTLSApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Action"):
 		return &apiv1alpha1.ActionApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("AnonymousClients"):
+		return &apiv1alpha1.AnonymousClientsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Audit"):
+		return &apiv1alpha1.AuditApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Capabilities"):
 		return &apiv1alpha1.CapabilitiesApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Checkpoint"):
 		return &apiv1alpha1.CheckpointApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ClaimVolume"):
 		return &apiv1alpha1.ClaimVolumeApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ClientCA"):
+		return &apiv1alpha1.ClientCAApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ClientCertificate"):
+		return &apiv1alpha1.ClientCertificateApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ClientJWT"):
+		return &apiv1alpha1.ClientJWTApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ClientLimits"):
+		return &apiv1alpha1.ClientLimitsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ClientServiceAccount"):
+		return &apiv1alpha1.ClientServiceAccountApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ClientToken"):
+		return &apiv1alpha1.ClientTokenApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ConfigMapFile"):
+		return &apiv1alpha1.ConfigMapFileApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ConfigMapVolume"):
 		return &apiv1alpha1.ConfigMapVolumeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Consensus"):
@@ -72,6 +96,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.HookApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("HTTPGetAction"):
 		return &apiv1alpha1.HTTPGetActionApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("IPBlock"):
+		return &apiv1alpha1.IPBlockApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("KeyRef"):
 		return &apiv1alpha1.KeyRefApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("KeyToPath"):
@@ -84,6 +110,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.MessagesApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Monitoring"):
 		return &apiv1alpha1.MonitoringApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("NetworkPeer"):
+		return &apiv1alpha1.NetworkPeerApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NetworkPolicy"):
 		return &apiv1alpha1.NetworkPolicyApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ObjectProjection"):
@@ -100,6 +128,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ProjectedVolumeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Projection"):
 		return &apiv1alpha1.ProjectionApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Reserve"):
+		return &apiv1alpha1.ReserveApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ResourceFieldRef"):
 		return &apiv1alpha1.ResourceFieldRefApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Retention"):
@@ -124,6 +154,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.TCPSocketActionApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Threshold"):
 		return &apiv1alpha1.ThresholdApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TokenIssuer"):
+		return &apiv1alpha1.TokenIssuerApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TokenProjection"):
 		return &apiv1alpha1.TokenProjectionApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Tolerance"):

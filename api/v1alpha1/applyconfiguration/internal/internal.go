@@ -23,6 +23,105 @@ func Parser() *typed.Parser {
 var parserOnce sync.Once
 var parser *typed.Parser
 var schemaYAML = typed.YAMLObject(`types:
+- name: com.github.diseq.diseq.api.v1alpha1.Access
+  map:
+    fields:
+    - name: anonymous
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.AnonymousClients
+    - name: audit
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.Audit
+    - name: clients
+      type:
+        list:
+          elementType:
+            namedType: com.github.diseq.diseq.api.v1alpha1.AccessClient
+          elementRelationship: associative
+          keys:
+          - name
+    - name: issuers
+      type:
+        list:
+          elementType:
+            namedType: com.github.diseq.diseq.api.v1alpha1.TokenIssuer
+          elementRelationship: associative
+          keys:
+          - name
+    - name: networks
+      type:
+        list:
+          elementType:
+            namedType: com.github.diseq.diseq.api.v1alpha1.NetworkPeer
+          elementRelationship: atomic
+    - name: reserve
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.Reserve
+      default: {}
+    - name: tls
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.AccessTLS
+- name: com.github.diseq.diseq.api.v1alpha1.AccessClient
+  map:
+    fields:
+    - name: allow
+      type:
+        list:
+          elementType:
+            namedType: com.github.diseq.diseq.api.v1alpha1.ClientRight
+          elementRelationship: associative
+    - name: certificate
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.ClientCertificate
+    - name: jwt
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.ClientJWT
+    - name: limits
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.ClientLimits
+    - name: name
+      type:
+        scalar: string
+    - name: serviceAccount
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.ClientServiceAccount
+    - name: token
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.ClientToken
+- name: com.github.diseq.diseq.api.v1alpha1.AccessTLS
+  map:
+    fields:
+    - name: clientCA
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.ClientCA
+    - name: minVersion
+      type:
+        scalar: string
+      default: "1.3"
+    - name: secretName
+      type:
+        scalar: string
+- name: com.github.diseq.diseq.api.v1alpha1.AnonymousClients
+  map:
+    fields:
+    - name: allow
+      type:
+        list:
+          elementType:
+            namedType: com.github.diseq.diseq.api.v1alpha1.ClientRight
+          elementRelationship: associative
+    - name: limits
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.ClientLimits
+    - name: total
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.ClientLimits
+- name: com.github.diseq.diseq.api.v1alpha1.Audit
+  map:
+    fields:
+    - name: stderr
+      type:
+        scalar: boolean
 - name: com.github.diseq.diseq.api.v1alpha1.CSIVolume
   map:
     fields:
@@ -73,6 +172,89 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: readOnly
       type:
         scalar: boolean
+- name: com.github.diseq.diseq.api.v1alpha1.ClientCA
+  map:
+    fields:
+    - name: configMap
+      type:
+        scalar: string
+    - name: key
+      type:
+        scalar: string
+      default: ca.crt
+    - name: secretName
+      type:
+        scalar: string
+- name: com.github.diseq.diseq.api.v1alpha1.ClientCertificate
+  map:
+    fields:
+    - name: commonName
+      type:
+        scalar: string
+    - name: dns
+      type:
+        scalar: string
+    - name: uri
+      type:
+        scalar: string
+- name: com.github.diseq.diseq.api.v1alpha1.ClientJWT
+  map:
+    fields:
+    - name: issuer
+      type:
+        scalar: string
+    - name: subject
+      type:
+        scalar: string
+- name: com.github.diseq.diseq.api.v1alpha1.ClientLimits
+  map:
+    fields:
+    - name: bytesPerDay
+      type:
+        scalar: string
+    - name: bytesPerSecond
+      type:
+        scalar: string
+    - name: connections
+      type:
+        scalar: numeric
+    - name: messagesPerSecond
+      type:
+        scalar: numeric
+    - name: streams
+      type:
+        scalar: numeric
+- name: com.github.diseq.diseq.api.v1alpha1.ClientRight
+  scalar: string
+- name: com.github.diseq.diseq.api.v1alpha1.ClientServiceAccount
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
+    - name: namespace
+      type:
+        scalar: string
+- name: com.github.diseq.diseq.api.v1alpha1.ClientToken
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+      default: token
+    - name: secretName
+      type:
+        scalar: string
+- name: com.github.diseq.diseq.api.v1alpha1.ConfigMapFile
+  map:
+    fields:
+    - name: configMap
+      type:
+        scalar: string
+    - name: key
+      type:
+        scalar: string
+      default: jwks.json
 - name: com.github.diseq.diseq.api.v1alpha1.ConfigMapVolume
   map:
     fields:
@@ -230,6 +412,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.diseq.diseq.api.v1alpha1.DiseqNetworkSpec
   map:
     fields:
+    - name: access
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.Access
     - name: consensus
       type:
         namedType: com.github.diseq.diseq.api.v1alpha1.Consensus
@@ -534,6 +719,18 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.diseq.diseq.api.v1alpha1.SleepAction
 - name: com.github.diseq.diseq.api.v1alpha1.IDPolicy
   scalar: string
+- name: com.github.diseq.diseq.api.v1alpha1.IPBlock
+  map:
+    fields:
+    - name: cidr
+      type:
+        scalar: string
+    - name: except
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
 - name: com.github.diseq.diseq.api.v1alpha1.KeyRef
   map:
     fields:
@@ -558,6 +755,18 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: path
       type:
         scalar: string
+- name: com.github.diseq.diseq.api.v1alpha1.KubernetesIssuer
+  map:
+    elementType:
+      scalar: untyped
+      list:
+        elementType:
+          namedType: __untyped_atomic_
+        elementRelationship: atomic
+      map:
+        elementType:
+          namedType: __untyped_deduced_
+        elementRelationship: separable
 - name: com.github.diseq.diseq.api.v1alpha1.Lifecycle
   map:
     fields:
@@ -624,6 +833,18 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: boolean
       default: true
+- name: com.github.diseq.diseq.api.v1alpha1.NetworkPeer
+  map:
+    fields:
+    - name: ipBlock
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.IPBlock
+    - name: namespaceSelector
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector
+    - name: podSelector
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector
 - name: com.github.diseq.diseq.api.v1alpha1.NetworkPolicy
   map:
     fields:
@@ -837,6 +1058,17 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: serviceAccountToken
       type:
         namedType: com.github.diseq.diseq.api.v1alpha1.TokenProjection
+- name: com.github.diseq.diseq.api.v1alpha1.Reserve
+  map:
+    fields:
+    - name: disk
+      type:
+        namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
+      default: 2Gi
+    - name: share
+      type:
+        scalar: numeric
+      default: 25
 - name: com.github.diseq.diseq.api.v1alpha1.ResourceFieldRef
   map:
     fields:
@@ -1025,6 +1257,31 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: numeric
 - name: com.github.diseq.diseq.api.v1alpha1.ThresholdPolicy
   scalar: string
+- name: com.github.diseq.diseq.api.v1alpha1.TokenIssuer
+  map:
+    fields:
+    - name: audiences
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: claim
+      type:
+        scalar: string
+      default: sub
+    - name: issuer
+      type:
+        scalar: string
+    - name: jwks
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.ConfigMapFile
+    - name: kubernetes
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.KubernetesIssuer
+    - name: name
+      type:
+        scalar: string
 - name: com.github.diseq.diseq.api.v1alpha1.TokenProjection
   map:
     fields:

@@ -41,6 +41,9 @@ type DiseqNetworkSpecApplyConfiguration struct {
 	Service *ServiceApplyConfiguration `json:"service,omitempty"`
 	// NetworkPolicy says what the network policies allow besides the traffic of the nodes.
 	NetworkPolicy *NetworkPolicyApplyConfiguration `json:"networkPolicy,omitempty"`
+	// Access says from where clients may connect, how they prove who they are, and what they may
+	// do. Everybody who reaches the clients' port may do everything if left out.
+	Access *AccessApplyConfiguration `json:"access,omitempty"`
 	// Monitoring lets Prometheus read the nodes' metrics.
 	Monitoring *MonitoringApplyConfiguration `json:"monitoring,omitempty"`
 	// PodTemplate describes how the nodes' pods run.
@@ -149,6 +152,14 @@ func (b *DiseqNetworkSpecApplyConfiguration) WithService(value *ServiceApplyConf
 // If called multiple times, the NetworkPolicy field is set to the value of the last call.
 func (b *DiseqNetworkSpecApplyConfiguration) WithNetworkPolicy(value *NetworkPolicyApplyConfiguration) *DiseqNetworkSpecApplyConfiguration {
 	b.NetworkPolicy = value
+	return b
+}
+
+// WithAccess sets the Access field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Access field is set to the value of the last call.
+func (b *DiseqNetworkSpecApplyConfiguration) WithAccess(value *AccessApplyConfiguration) *DiseqNetworkSpecApplyConfiguration {
+	b.Access = value
 	return b
 }
 

@@ -18,7 +18,7 @@ type DiseqNetworkStatusApplyConfiguration struct {
 	// other change, and else once a minute.
 	LastObserved *v1.Time `json:"lastObserved,omitempty"`
 	// Conditions: Available, Progressing, Degraded, QuorumHealthy, MembershipChanging,
-	// EvidenceFound, Ready, Reconciling, Stalled.
+	// EvidenceFound, AccessReady, Ready, Reconciling, Stalled.
 	Conditions []metav1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// ChainID names the chain. Receipts and signatures contain it.
 	ChainID *string `json:"chainID,omitempty"`
