@@ -14,7 +14,8 @@ var ErrNoCopy = errors.New("no peer has shown the block")
 
 // Block fetches the final block of a height, at most that of the last final one, from one peer
 // after the other until use takes a copy. Each copy is verified by its certificate; whether it fits
-// this node's chain is for use to judge.
+// this node's chain is for use to judge. It has no references to batches: nothing binds them, and
+// the pool has done with a height that was final already.
 func (c *Catchup) Block(ctx context.Context, height uint64, use func(*chain.FinalBlock) error) error {
 	failed := fmt.Errorf("block %d: %w", height, ErrNoCopy)
 	for _, from := range c.cfg.Network.Connected() {
@@ -44,7 +45,9 @@ func (c *Catchup) one(ctx context.Context, from chain.PublicKey, height uint64) 
 		if err := c.cfg.Verifier.Final(f, set); err != nil {
 			return err
 		}
-		found = f
+		copied := *f
+		copied.Body = nil
+		found = &copied
 		return nil
 	})
 	if err == nil && found == nil {

@@ -34,6 +34,7 @@ func TestABlockIsFetchedFromWhicheverPeerShowsIt(t *testing.T) {
 	h.change("b")
 	h.grow(1)
 	good := h.blocks[7]
+	good.Body = make([]chain.BatchRef, 9) // that nothing binds
 	unsigned, altered := *good, *good
 	unsigned.Certificate.Votes = slices.Clone(good.Certificate.Votes)
 	unsigned.Certificate.Votes[0].Signature[3] ^= 1
@@ -54,7 +55,7 @@ func TestABlockIsFetchedFromWhicheverPeerShowsIt(t *testing.T) {
 		}
 	}
 	peers.order = append(peers.order, chain.PublicKey{5})
-	if err := c.Block(t.Context(), 7, use); err != nil || got != good {
+	if err := c.Block(t.Context(), 7, use); err != nil || got.Hash() != good.Hash() || len(got.Body) > 0 {
 		t.Errorf("fetched %v, %v", got, err)
 	}
 	if err := c.Block(t.Context(), 10, use); err == nil {

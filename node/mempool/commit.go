@@ -44,6 +44,36 @@ func (p *Pool) Removable(ids []chain.Hash) []chain.Hash {
 	return removable
 }
 
+// BorneOut returns a final block without the references to batches that its messages do not bear
+// out: to all but those that [Pool.Removable] returned for it. The header does not bind the
+// references. A peer that this node catches up from may attach 1 MiB of false ones to each block,
+// which would stay on the disk, in memory, and in what this node serves. A block that was decided
+// here keeps all of its references, because its messages were compared with them.
+func BorneOut(f *chain.FinalBlock, removable []chain.Hash) *chain.FinalBlock {
+	known := make(map[chain.Hash]bool, len(removable))
+	for _, hash := range removable {
+		known[hash] = true
+	}
+	unknown := func(r chain.BatchRef) bool { return !known[r.Hash] }
+	if !slices.ContainsFunc(f.Body, unknown) {
+		return f
+	}
+	kept := *f
+	kept.Body = slices.Clip(slices.DeleteFunc(slices.Clone(f.Body), unknown))
+	// The messages are parts of the bytes that the references came in, and would keep those alive.
+	size := 0
+	for _, m := range f.Messages {
+		size += len(m.Data)
+	}
+	data := make([]byte, 0, size)
+	kept.Messages = slices.Clone(f.Messages)
+	for i, m := range f.Messages {
+		data = append(data, m.Data...)
+		kept.Messages[i].Data = data[len(data)-len(m.Data) : len(data) : len(data)]
+	}
+	return &kept
+}
+
 // Committed takes note of the next final block, whose body is refs and whose messages have these
 // ids, in their order. The messages are pending no more, callers that wait for them are woken, and
 // batches without a message left are dropped. It is called when the block is durable, with each

@@ -258,7 +258,7 @@ func (j judge) certificate(c *chain.Certificate) error {
 // Final checks a final block from a peer against the set of its height: its header as far as that
 // is possible without the block below, its first proposer's signature and its certificate. It
 // cannot check the references to batches. Only the order in which the pool expects batches rests on
-// them, and the pool looks at none that the messages do not bear out.
+// them, and no node keeps those that the messages do not bear out.
 func (v *Verifier) Final(f *chain.FinalBlock, set *chain.ValidatorSet) error {
 	if err := f.VerifySignature(set); err != nil {
 		return err
