@@ -77,8 +77,8 @@ func New(
 		clock = time.Now
 	}
 	r := &Reconciler{
-		client: c, live: live, mapper: mapper, events: recorder, nodes: o.Nodes, operator: o.Operator, resync: o.Resync, metrics: metrics,
-		clock: clock, issuer: clusterIssuer{ask: o.Issuer},
+		client: c, live: newLive(live), mapper: mapper, events: recorder, nodes: o.Nodes, operator: o.Operator, resync: o.Resync,
+		metrics: metrics, clock: clock, issuer: clusterIssuer{ask: o.Issuer},
 	}
 	r.show = r.memories.show
 	return r, nil
@@ -87,7 +87,12 @@ func New(
 // Reconcile brings one network a step nearer to the state that its resource asks for.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	network := &v1alpha1.DiseqNetwork{}
-	if err := r.client.Get(ctx, request.NamespacedName, network); err != nil {
+	err := r.client.Get(ctx, request.NamespacedName, network)
+	if err == nil && isPart(network) {
+		network = &v1alpha1.DiseqNetwork{}
+		err = r.live.Get(ctx, request.NamespacedName, network)
+	}
+	if err != nil {
 		if apierrors.IsNotFound(err) {
 			r.drop(ctx, request.NamespacedName)
 			return ctrl.Result{}, nil

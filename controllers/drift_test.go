@@ -182,9 +182,9 @@ func TestAPodThatRunsAnythingElseIsOutdated(t *testing.T) {
 	} {
 		w := world{set: set.DeepCopy(), pod: &corev1.Pod{ObjectMeta: *set.Spec.Template.ObjectMeta.DeepCopy(), Spec: *set.Spec.Template.Spec.DeepCopy()}}
 		w.pod.Labels[appsv1.ControllerRevisionHashLabelKey] = "demo-v0-new"
-		w.pod.ManagedFields = []metav1.ManagedFieldsEntry{maker}
+		w.pod.Name, w.pod.ManagedFields = "demo-v0-0", []metav1.ManagedFieldsEntry{maker}
 		tt.change(w)
-		kept, err := thin(w.pod)
+		kept, err := keep(w.pod)
 		if err != nil {
 			t.Fatal(err)
 		}

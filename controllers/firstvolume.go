@@ -250,13 +250,22 @@ func (p *pass) withoutStatement(ctx context.Context, m *member) (bool, error) {
 			return false, nil
 		}
 	}
-	pods := &corev1.PodList{}
-	err := p.r.live.List(ctx, pods, client.InNamespace(p.network.Namespace),
-		client.MatchingLabels(resources.ValidatorSelector(p.network.Name, m.name)))
+	stated := false
+	err := p.eachPod(ctx, m, func(pods *corev1.PodList) bool {
+		stated = stated || slices.ContainsFunc(pods.Items, statesFirst)
+		return stated
+	})
+	return err == nil && !stated, err
+}
+
+// eachPod lists the pods with the labels of a member from the API server, until look returns true.
+func (p *pass) eachPod(ctx context.Context, m *member, look func(*corev1.PodList) (done bool)) error {
+	err := eachPage(ctx, p.r.live, func() *corev1.PodList { return &corev1.PodList{} }, look,
+		client.InNamespace(p.network.Namespace), client.MatchingLabels(resources.ValidatorSelector(p.network.Name, m.name)))
 	if err != nil {
-		return false, fmt.Errorf("list pods of %s: %w", m.name, err)
+		return fmt.Errorf("list pods of %s: %w", m.name, err)
 	}
-	return !slices.ContainsFunc(pods.Items, statesFirst), nil
+	return nil
 }
 
 // applySet applies the StatefulSet that the member should have with its present volume, and returns

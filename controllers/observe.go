@@ -279,9 +279,18 @@ func (p *pass) list(ctx context.Context) error {
 			return fmt.Errorf("list %T: %w", list, err)
 		}
 		err = meta.EachListItem(list, func(o runtime.Object) error {
-			if object, ok := o.(client.Object); ok {
-				p.objects[objectKey(object, object.GetName())] = object
+			object, ok := o.(client.Object)
+			if !ok || !resources.Named(p.network.Name, object.GetName()) {
+				return nil
 			}
+			if isPart(object) {
+				whole, failed := p.r.whole(ctx, object)
+				if whole == nil {
+					return failed
+				}
+				object = whole
+			}
+			p.objects[objectKey(object, object.GetName())] = object
 			return nil
 		})
 		if err != nil {

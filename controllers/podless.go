@@ -138,37 +138,32 @@ func neverStarted(pod *corev1.Pod) bool {
 // startRefusal says why the kubelet does not start a member's pod: reason and words of the last
 // warning about it. Both are empty if there is none, or if it cannot be read.
 func (p *pass) startRefusal(ctx context.Context, m *member) (reason, words string) {
-	events, err := p.eventsOf(ctx, "Pod", m.pod.Name, m.pod.UID)
+	last, err := p.lastEvent(ctx, "Pod", m.pod.Name, m.pod.UID, func(e *corev1.Event) bool {
+		return e.Type == corev1.EventTypeWarning && e.Reason != "FailedScheduling" && e.Reason != "Unhealthy"
+	})
 	if err != nil {
 		p.logger().Debug("events of a pod that does not start", "name", m.pod.Name, "err", err)
 		return "", ""
 	}
-	last := lastEvent(events, func(e *corev1.Event) bool {
-		return e.Type == corev1.EventTypeWarning && e.Reason != "FailedScheduling" && e.Reason != "Unhealthy"
-	})
 	if last == nil {
 		return "", ""
 	}
 	return last.Reason, shortWords(last.Message)
 }
 
-// eventsOf lists the events of one object.
-func (p *pass) eventsOf(ctx context.Context, kind, name string, uid types.UID) ([]corev1.Event, error) {
-	list := &corev1.EventList{}
-	err := p.r.live.List(ctx, list, client.InNamespace(p.network.Namespace), client.MatchingFieldsSelector{Selector: fields.SelectorFromSet(
-		fields.Set{"involvedObject.kind": kind, "involvedObject.name": name, "involvedObject.uid": string(uid)})})
-	return list.Items, err
-}
-
-// lastEvent is the last event of those that count; nil if there is none.
-func lastEvent(events []corev1.Event, counts func(*corev1.Event) bool) *corev1.Event {
+// lastEvent is the last event of one object, of those that count; nil if there is none.
+func (p *pass) lastEvent(ctx context.Context, kind, name string, uid types.UID, counts func(*corev1.Event) bool) (*corev1.Event, error) {
 	var last *corev1.Event
-	for i := range events {
-		if e := &events[i]; counts(e) && (last == nil || !happened(e).Before(happened(last))) {
-			last = e
+	err := eachPage(ctx, p.r.live, func() *corev1.EventList { return &corev1.EventList{} }, func(list *corev1.EventList) bool {
+		for i := range list.Items {
+			if e := &list.Items[i]; counts(e) && (last == nil || !happened(e).Before(happened(last))) {
+				last = e.DeepCopy() // it must not hold the page
+			}
 		}
-	}
-	return last
+		return false
+	}, client.InNamespace(p.network.Namespace), client.MatchingFieldsSelector{Selector: fields.SelectorFromSet(
+		fields.Set{"involvedObject.kind": kind, "involvedObject.name": name, "involvedObject.uid": string(uid)})})
+	return last, err
 }
 
 // shortWords are words in one line that fit a condition.
@@ -210,13 +205,12 @@ func (p *pass) refusal(ctx context.Context, m *member) string {
 // refusedWords are the API server's words in the last event of a member's StatefulSet, if that is
 // about a pod that could not be made.
 func (p *pass) refusedWords(ctx context.Context, m *member) (string, error) {
-	events, err := p.eventsOf(ctx, "StatefulSet", m.name, m.set.UID)
+	last, err := p.lastEvent(ctx, "StatefulSet", m.name, m.set.UID, func(e *corev1.Event) bool {
+		return e.Reason == "FailedCreate" || e.Reason == "SuccessfulCreate" && strings.Contains(e.Message, resources.PodName(m.name))
+	})
 	if err != nil {
 		return "", err
 	}
-	last := lastEvent(events, func(e *corev1.Event) bool {
-		return e.Reason == "FailedCreate" || e.Reason == "SuccessfulCreate" && strings.Contains(e.Message, resources.PodName(m.name))
-	})
 	if last == nil || last.Reason != "FailedCreate" {
 		return "", nil
 	}

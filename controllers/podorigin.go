@@ -81,12 +81,3 @@ func replacedImage(entries []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEn
 	}
 	return replaced
 }
-
-// thin drops the managed fields of pods from the cache but for those that matter: there are many,
-// and they are large. Those of the other kinds say who changed what.
-func thin(o any) (any, error) {
-	if pod, ok := o.(*corev1.Pod); ok {
-		pod.ManagedFields = replacedImage(pod.ManagedFields)
-	}
-	return o, nil
-}

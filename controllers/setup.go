@@ -74,8 +74,8 @@ func CacheOptions(namespaces []string) cache.Options {
 	exists, err := labels.Parse(resources.NetworkLabel)
 	utilruntime.Must(err) // a constant
 	options := cache.Options{
-		// The managed fields of an object say who changed it.
-		DefaultTransform: thin,
+		DefaultTransform: keep,
+		NewInformer:      newPages().informer,
 		ByObject:         map[client.Object]cache.ByObject{},
 	}
 	for _, kind := range watched() {
@@ -117,6 +117,7 @@ func Setup(mgr ctrl.Manager, o Options) error {
 			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, predicate.LabelChangedPredicate{}))).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: o.Concurrency,
+			NewQueue:                newFairQueue(o.Concurrency),
 			// The usual limit of a quarter of an hour would be the age of a status after an outage
 			// of the API server.
 			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](failedAgain, refusedAgain),

@@ -176,13 +176,12 @@ func (p *pass) stopUnborn(ctx context.Context, m *member) (bool, error) {
 		}
 		return false, refused(err, "delete", "StatefulSet", m.name)
 	}
-	pods := &corev1.PodList{}
-	err := p.r.live.List(ctx, pods, client.InNamespace(p.network.Namespace),
-		client.MatchingLabels(resources.ValidatorSelector(p.network.Name, m.name)))
-	if err != nil {
-		return false, fmt.Errorf("list pods of %s: %w", m.name, err)
-	}
-	return len(pods.Items) == 0, nil
+	gone := true
+	err := p.eachPod(ctx, m, func(pods *corev1.PodList) bool {
+		gone = len(pods.Items) == 0
+		return !gone
+	})
+	return err == nil && gone, err
 }
 
 // deleteUnbound deletes a claim that was never bound, in the version that shows this.

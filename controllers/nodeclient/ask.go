@@ -22,8 +22,8 @@ type Answer struct {
 // The answers are of different moments, and a busy chain makes dozens of blocks a second, so that
 // the first node to answer would look behind. So Ask asks each node that is more than slack heights
 // behind the mark once more. The mark is a height of the first answers that the caller believes: a
-// node may claim any. If the second answer has reached the mark, the node was not behind, and counts
-// as being at that height.
+// node may claim any. If the second answer has reached the mark, the node was not behind, and
+// counts as being at that height.
 func Ask(ctx context.Context, c Client, nodes []Node, slack uint64, mark func([]Answer) uint64) []Answer {
 	answers := make([]Answer, len(nodes))
 	all := make([]int, len(nodes))

@@ -1,6 +1,7 @@
 package nodeclient
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,8 +21,17 @@ const (
 	// DefaultTimeout of one request: far more than a node needs, and so little that a dead node
 	// does not delay the others.
 	DefaultTimeout = 2 * time.Second
-	// maxAnswer is the largest answer in bytes. The set of 100 validators has about 40 KiB.
-	maxAnswer = 1 << 20
+	// maxAnswer and maxPage are the largest answers in bytes: the operator has up to atOnce answers
+	// of each network in memory, and one page of changes. The status and the set of 100 validators
+	// with the longest names have about 45 KiB, see MaxChanges for the page.
+	maxAnswer = 64 << 10
+	maxPage   = 1 << 20
+	// maxValues and maxPageValues bound the values of an answer: an empty value of three bytes may
+	// take hundreds of bytes in memory.
+	maxValues     = 2 << 10
+	maxPageValues = 16 << 10
+	// decodedAtOnce is the number of answers of all networks that are decoded at the same time.
+	decodedAtOnce = 2
 	// maxValidators of a set is the chain's own limit.
 	maxValidators = 100
 	// maxText bounds the texts of an answer, in bytes: they end up in the status of the resource.
@@ -35,6 +45,8 @@ const (
 // HTTP is the Client over HTTP. Its methods may be called from any goroutine.
 type HTTP struct {
 	client *http.Client
+	// decoding is held by answers that are decoded.
+	decoding chan struct{}
 }
 
 // NewHTTP returns a client that gives every request the timeout, DefaultTimeout if it is 0.
@@ -42,7 +54,7 @@ func NewHTTP(timeout time.Duration) *HTTP {
 	if timeout == 0 {
 		timeout = DefaultTimeout
 	}
-	return &HTTP{client: &http.Client{
+	return &HTTP{decoding: make(chan struct{}, decodedAtOnce), client: &http.Client{
 		Timeout: timeout,
 		// A node does not redirect. A server that does must not choose the operator's next request.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -118,8 +130,11 @@ type changes struct {
 	Changes []Change `json:"changes"`
 }
 
-// answer is an answer that can check itself.
-type answer interface{ check() error }
+// answer is an answer that can check itself, and says how large it may be.
+type answer interface {
+	check() error
+	most() (bytes, values int)
+}
 
 func (h *HTTP) get(ctx context.Context, node Node, path string, out answer) error {
 	err := h.ask(ctx, node, path, out)
@@ -145,7 +160,15 @@ func (h *HTTP) ask(ctx context.Context, node Node, path string, out answer) erro
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("HTTP status %d, want 200", resp.StatusCode)
 	}
-	return decode(resp.Body, out)
+	size, values := out.most()
+	body, err := read(resp.Body, size)
+	if err != nil {
+		return err
+	}
+	// The body is here, so that nobody else decides how long this takes.
+	h.decoding <- struct{}{}
+	defer func() { <-h.decoding }()
+	return decode(body, values, out)
 }
 
 // plain makes errors of the same cause equal. The operator's own addresses and ports change with
@@ -163,21 +186,34 @@ func plain(err error) error {
 	return err
 }
 
-// decode reads one JSON value of at most maxAnswer bytes. It ignores unknown fields: a newer node
-// reports more.
-func decode(r io.Reader, out answer) error {
-	body, err := io.ReadAll(io.LimitReader(r, maxAnswer+1))
+// read reads an answer of at most so many bytes.
+func read(r io.Reader, most int) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(r, int64(most)+1))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if len(body) > maxAnswer {
-		return fmt.Errorf("the answer has more than %d bytes", maxAnswer)
+	if len(body) > most {
+		return nil, fmt.Errorf("the answer has more than %d bytes", most)
+	}
+	return body, nil
+}
+
+// decode decodes one JSON value of at most so many values. It ignores unknown fields: a newer node
+// reports more.
+func decode(body []byte, most int, out answer) error {
+	if n := bytes.Count(body, []byte{','}) + 1; n > most {
+		return fmt.Errorf("the answer has %d values, want at most %d", n, most)
 	}
 	if err := json.Unmarshal(body, out); err != nil {
 		return err
 	}
 	return out.check()
 }
+
+func (s *Status) most() (bytes, values int)  { return maxAnswer, maxValues }
+func (s *Set) most() (bytes, values int)     { return maxAnswer, maxValues }
+func (g *genesis) most() (bytes, values int) { return maxAnswer, maxValues }
+func (c *changes) most() (bytes, values int) { return maxPage, maxPageValues }
 
 func (s *Status) check() error {
 	switch s.Role {

@@ -1,6 +1,7 @@
 package nodeclient
 
 import (
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -103,11 +105,12 @@ func TestAnswersThatAreNotTaken(t *testing.T) {
 			for range 100 {
 				_, _ = w.Write(make([]byte, 1<<20))
 			}
-		}, "more than 1048576 bytes"},
+		}, "more than 65536 bytes"},
 		{"huge headers", func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("X", strings.Repeat("x", 1<<20))
 			body(good())(w, r)
 		}, "server response headers exceeded"},
+		{"many empty values", body(with("peers", make([]struct{}, 2<<10))), "values, want at most 2048"},
 		{"404", http.NotFound, "HTTP status 404, want 200"},
 		{"a redirect to a good answer", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://"+redirected.Address+"/v1/status", http.StatusFound)
@@ -239,7 +242,6 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// The largest page fits into an answer.
 func TestGenesis(t *testing.T) {
 	want := &chain.Genesis{Version: 1, ChainID: "demo-0123abcd", Parameters: chain.DefaultParameters(), Threshold: 1,
 		Validators: []chain.NamedValidator{{Name: "demo-v0", Validator: chain.Validator{PublicKey: key, VRFKey: chain.VRFKey{1}}}}}
@@ -256,6 +258,63 @@ func TestGenesis(t *testing.T) {
 	for name, answer := range map[string]any{"null": nil, "an empty object": map[string]any{}, "a status": good()} {
 		if got, err := NewHTTP(0).Genesis(t.Context(), serve(t, body(answer))); err == nil {
 			t.Errorf("%s is taken: %+v", name, got)
+		}
+	}
+}
+
+// The status, the set and the genesis document of a hundred validators with the longest names are
+// taken, although answers are small.
+func TestTheAnswersOfTheLargestNetworkAreTaken(t *testing.T) {
+	name := func(i int) string { return fmt.Sprintf("%s-v%d", strings.Repeat("n", 58), 100+i) }
+	var peers, endorsements, set []any
+	document := &chain.Genesis{Version: 1, ChainID: "demo-0123abcd", Parameters: chain.DefaultParameters(), Threshold: 67}
+	for i := range maxValidators {
+		vrf, seed := chain.VRFKey{1}, make([]byte, ed25519.SeedSize)
+		vrf[31], seed[0] = byte(i), byte(i)
+		peer := chain.PublicKey(ed25519.NewKeyFromSeed(seed)[ed25519.SeedSize:])
+		peers = append(peers, map[string]any{"name": name(i), "public_key": peer, "connected": true, "height": uint64(1 << 62)})
+		endorsements = append(endorsements, map[string]any{"name": name(i), "public_key": peer, "generation": 1 << 31, "hash": chain.Hash{3}})
+		set = append(set, map[string]any{"index": i, "name": name(i), "public_key": peer, "vrf_key": vrf})
+		document.Validators = append(document.Validators, chain.NamedValidator{Name: name(i), Validator: chain.Validator{PublicKey: peer, VRFKey: vrf}})
+	}
+	large := with("peers", peers)
+	large["endorsements"], large["validators"], large["threshold"] = endorsements, 100, 67
+	large["reason"] = strings.Repeat("r", 4<<10)
+	node := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		answers := map[string]any{"/v1/status": large, "/v1/genesis": document,
+			"/v1/validators": map[string]any{"height": 1235, "threshold": 67, "synchrony_delta_ms": 0, "validators": set}}
+		encoder := json.NewEncoder(w)
+		encoder.SetIndent("", "  ") // more than a node writes
+		_ = encoder.Encode(answers[r.URL.Path])
+	})
+	client := NewHTTP(0)
+	if _, err := client.Status(t.Context(), node); err != nil {
+		t.Error(err)
+	}
+	if _, err := client.Validators(t.Context(), node); err != nil {
+		t.Error(err)
+	}
+	if _, err := client.Genesis(t.Context(), node); err != nil {
+		t.Error(err)
+	}
+}
+
+// An answer that is as large as it may be, and of values as small as they can be, takes little
+// memory. A page of changes of 1 MiB could be 180 MB otherwise.
+//
+// Promise 81.
+func TestNoAnswerTakesMuchMoreMemoryThanItHasBytes(t *testing.T) {
+	for field, out := range map[string]answer{"endorsements": &Status{}, "validators": &Set{}, "changes": &changes{}} {
+		size, values := out.most()
+		for _, value := range []string{"{}", "0", "[]", "null"} {
+			body := []byte(`{"` + field + `":[` + strings.TrimSuffix(strings.Repeat(value+",", size/(len(value)+1)-len(field)), ",") + `]}`)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			err := decode(body, values, out)
+			runtime.ReadMemStats(&after)
+			if took := after.TotalAlloc - before.TotalAlloc; err == nil || took > 1<<20 {
+				t.Errorf("%s of %s: %d bytes of an answer took %d bytes, error %v", field, value, len(body), took, err)
+			}
 		}
 	}
 }
@@ -431,7 +490,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(encoded)
 	f.Fuzz(func(t *testing.T, in []byte) {
 		s := &Status{}
-		if err := decode(strings.NewReader(string(in)), s); err == nil {
+		if err := decode(in, maxValues, s); err == nil {
 			if s.Validators < 1 || s.Validators > maxValidators || 2*s.Threshold <= s.Validators || s.Threshold > s.Validators {
 				t.Errorf("threshold %d of %d", s.Threshold, s.Validators)
 			}
@@ -443,11 +502,11 @@ func FuzzDecode(f *testing.F) {
 			_ = s.FinalizedTime().Format(time.RFC3339)
 		}
 		page := &changes{from: 1}
-		if err := decode(strings.NewReader(string(in)), page); err == nil && len(page.Changes) > MaxChanges {
+		if err := decode(in, maxPageValues, page); err == nil && len(page.Changes) > MaxChanges {
 			t.Errorf("%d changes", len(page.Changes))
 		}
 		set := &Set{}
-		if err := decode(strings.NewReader(string(in)), set); err == nil && (len(set.Validators) > maxValidators || len(set.Validators) < 1) {
+		if err := decode(in, maxValues, set); err == nil && (len(set.Validators) > maxValidators || len(set.Validators) < 1) {
 			t.Errorf("%d validators", len(set.Validators))
 		}
 	})

@@ -152,6 +152,20 @@ func BudgetName(network string) string { return network }
 // MonitorName is the name of the PodMonitor.
 func MonitorName(network string) string { return network }
 
+// Named says whether the operator gives a name to an object of a network, of any kind.
+func Named(network, name string) bool {
+	rest, ok := strings.CutPrefix(name, network)
+	if !ok || network == "" {
+		return false
+	}
+	switch rest {
+	case "", "-genesis", "-config", "-peers", "-access", "-default-deny", "-dns", "-clients", "-operations":
+		return true
+	}
+	_, validator := SerialOf(network, strings.TrimSuffix(name, "-0"))
+	return validator
+}
+
 // PeerAddress is where a validator's node listens for the other nodes: host:port, the host by the
 // headless Service.
 func PeerAddress(network, namespace, validator string) string {

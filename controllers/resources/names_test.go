@@ -201,3 +201,30 @@ func TestEverySelectorNamesTheNetwork(t *testing.T) {
 		}
 	}
 }
+
+// Every object that is made for a network has a name by which the operator's cache keeps it.
+func TestEveryObjectOfANetworkIsNamed(t *testing.T) {
+	for _, network := range []string{"demo", "a-v1", "v0"} {
+		for _, o := range allObjects(t, newNetwork(network), newMembers(12)) {
+			if !Named(network, o.GetName()) {
+				t.Errorf("%s of %s is not named", o, network)
+			}
+			if Named("other", o.GetName()) {
+				t.Errorf("%s is an object of network other, too", o)
+			}
+		}
+	}
+	for _, pod := range []string{"demo-v0-0", "demo-v11-0"} {
+		if !Named("demo", pod) {
+			t.Errorf("pod %s is not named", pod)
+		}
+	}
+	for _, name := range []string{"", "demo-", "demo2", "demo-v", "demo-v01", "demo-v0-1", "demo-v0-0-0", "demo-peers-0", "demo-other", "emo", "xdemo"} {
+		if Named("demo", name) {
+			t.Errorf("%q is named", name)
+		}
+	}
+	if Named("", "") || Named("", "-peers") {
+		t.Error("a network without a name has objects")
+	}
+}

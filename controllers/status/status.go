@@ -74,9 +74,9 @@ func Of(o Observation) v1alpha1.DiseqNetworkStatus {
 	return status
 }
 
-// reached is the height of the chain: the highest that was ever shown, so that it does not fall while
-// nodes restart. A height that more validators have reached than may lie takes its place. So does a
-// lower one, if every validator answers and they show that the old one was false.
+// reached is the height of the chain: the highest that was ever shown, so that it does not fall
+// while nodes restart. A height that more validators have reached than may lie takes its place. So
+// does a lower one, if every validator answers and they show that the old one was false.
 func reached(n membership.Network, old int64) int64 {
 	at, credible := n.Reached()
 	now := height(at)

@@ -16,6 +16,13 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/diseq/diseq/api/v1alpha1"
 	"github.com/diseq/diseq/test/integration/harness"
 )
 
@@ -45,7 +52,7 @@ func TestTheOperatorsMetricsAreReadByWhoMay(t *testing.T) {
 		t.Fatalf("%s, %v", out, err)
 	}
 	metrics, probes := freeAddress(t), freeAddress(t)
-	stop := startOperator(t, "--watch-namespace", namespace, "--leader-elect=false", "--metrics-bind-address", metrics,
+	stop, _ := startOperator(t, "--watch-namespace", namespace, "--leader-elect=false", "--metrics-bind-address", metrics,
 		"--health-probe-bind-address", probes)
 	web := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 		// the certificate is the operator's own
@@ -92,9 +99,70 @@ func TestTheOperatorsMetricsAreReadByWhoMay(t *testing.T) {
 	stop()
 }
 
+// 200 ConfigMaps of a megabyte have the label of a network, and names that the operator gives to its
+// own. The operator stays under the memory limit of its Deployment, and serves a network.
+//
+// Promise 81.
+func TestHostileObjectsDoNotFillTheOperatorsMemory(t *testing.T) {
+	const objects, limit = 200, 128 << 20
+	harness.Install(t)
+	hostile, good := harness.Namespace(t), harness.Namespace(t)
+	server := harness.Client(t)
+	content := strings.Repeat("x", 1_000_000)
+	group := errgroup.Group{}
+	group.SetLimit(4)
+	for i := range objects {
+		group.Go(func() error {
+			network := fmt.Sprintf("x%d", i)
+			return server.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: hostile, Name: network + "-genesis",
+				Labels: map[string]string{"diseq.io/network": network}}, Data: map[string]string{"genesis.json": content}})
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("GOMEMLIMIT", fmt.Sprint(limit/10*9)) // as under a limit of the container
+	for name, streams := range map[string]string{"streamed": "true", "paged": "false"} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("KUBE_FEATURE_WatchListClient", streams)
+			probes := freeAddress(t)
+			stop, pid := startOperator(t, "--watch-namespace", hostile+","+good, "--leader-elect=false", "--metrics-bind-address=0",
+				"--health-probe-bind-address", probes)
+			network := &v1alpha1.DiseqNetwork{ObjectMeta: metav1.ObjectMeta{Namespace: good, Name: name}, Spec: v1alpha1.DiseqNetworkSpec{Validators: 4}}
+			if err := server.Create(t.Context(), network); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the network to be made", func() bool {
+				set := &appsv1.StatefulSet{}
+				return server.Get(t.Context(), types.NamespacedName{Namespace: good, Name: name + "-v3"}, set) == nil
+			})
+			if most := peak(t, pid); most > limit {
+				t.Errorf("the operator took %d MiB, want at most %d", most>>20, limit>>20)
+			} else {
+				t.Logf("the operator took %d MiB", most>>20)
+			}
+			stop()
+		})
+	}
+}
+
+// peak is the most memory that a process ever had, in bytes.
+func peak(t *testing.T, pid int) (bytes int64) {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(text), "VmHWM:")
+	if _, err := fmt.Sscanf(after, "%d kB", &bytes); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return bytes << 10
+}
+
 // startOperator builds and runs the operator's program. stop ends it by SIGTERM, after which it has
 // to exit in order.
-func startOperator(t *testing.T, flags ...string) (stop func()) {
+func startOperator(t *testing.T, flags ...string) (stop func(), pid int) {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "operator")
 	build := exec.Command("go", "build", "-o", binary, "github.com/diseq/diseq/cmd/operator")
@@ -130,7 +198,7 @@ func startOperator(t *testing.T, flags ...string) (stop func()) {
 		case <-time.After(patience):
 			t.Error("the operator does not end on SIGTERM")
 		}
-	}
+	}, operator.Process.Pid
 }
 
 // freeAddress is one of loopback that nobody listens on, below the ports that the kernel gives to
