@@ -112,6 +112,9 @@ type Peer struct {
 	PublicKey chain.PublicKey `json:"public_key"`
 	Connected bool            `json:"connected"`
 	Height    uint64          `json:"height"`
+	// Useless counts consensus messages of the peer that the node dropped unread, because they were
+	// of heights too far below the node's, or above it.
+	Useless uint64 `json:"useless"`
 }
 
 // Pool is how full the pool of pending messages is.

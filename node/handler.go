@@ -60,21 +60,24 @@ func (h *handler) reject(kind string, err error) error {
 }
 
 // OnBundle checks every signature in a bundle and passes what verified to the core. An honest peer
-// sends only what it has checked itself. It may be ahead by a change of the set: what it then says
-// cannot be checked here, and makes this node catch up.
-func (h *handler) OnBundle(from chain.PublicKey, b *chain.Bundle) error {
+// sends only what it has checked itself. It may be ahead: what it then says makes this node catch
+// up. It may be behind: then this node answers with the finalization of its height.
+func (h *handler) OnBundle(from chain.PublicKey, b *chain.Bundle) (useless int, err error) {
 	r, wrong, err := h.verifier.Bundle(b)
 	if err != nil {
-		return h.reject(wrong, err)
+		return 0, h.reject(wrong, err)
 	}
 	if !r.Bundle.Empty() {
 		h.heard(from, r.Height)
 		h.post(consensus.Received{From: from, Bundle: r.Bundle, Set: r.Set})
 	}
 	if r.Ahead > 0 {
-		h.post(consensus.Ahead{From: from, Height: r.Ahead})
+		h.post(consensus.Ahead{From: from, Lowest: r.Lowest, Height: r.Ahead})
 	}
-	return nil
+	if r.Behind > 0 {
+		h.post(consensus.Behind{From: from, Height: r.Behind})
+	}
+	return r.Useless, nil
 }
 
 // OnCommitment takes a VRF commitment.

@@ -14,7 +14,7 @@ import (
 	"github.com/diseq/diseq/node/verify"
 )
 
-// signers are validators of a chain whose set changes: abcd up to height 4, dbce at 5 and 6. 6 is
+// signers are validators of a chain whose set changes: abcd up to height 4, dbce from 5 to 8. 8 is
 // the open height; ecbd come above it, which the node cannot know. They remember what they signed.
 type signers struct {
 	sets   [3]*chain.ValidatorSet
@@ -35,7 +35,7 @@ type signedBlock struct {
 
 const (
 	bundleChain = "bundles"
-	openHeight  = 6
+	openHeight  = 8
 )
 
 func newSigners() *signers {
@@ -146,7 +146,8 @@ func (s *signers) holds(i item) (holds bool, height uint64) {
 // signatures or without. Above the open height the next set signs, or the open one. A message that
 // the validators of its height did not sign does not reach the core, and changes nothing that is
 // known of the peer's height. A signed one reaches the core unchanged. A message above the open
-// height that does not verify is not the peer's fault, and shows it ahead.
+// height that does not verify is not the peer's fault, and shows it ahead. So does any message
+// further above; one that is too old shows it behind.
 //
 // Promise 37.
 // Promise 72.
@@ -162,18 +163,21 @@ func FuzzOnBundle(f *testing.F) {
 
 	const signVote, signCertificate, signStatement, signBlock, signNotarization, signNullifications, next = 1, 2, 4, 8, 16, 32, 64
 	const all = 63
-	for _, above := range []uint64{0, 1, 2, 3, 9} {
-		vote := chain.Vote{Kind: chain.Notarize, Height: 5 + above, Block: chain.Hash{1}, Validator: 2}
+	if verify.Kept != consensus.RecentHeights {
+		f.Fatalf("the verifier checks %d heights below the open one, the core holds %d", verify.Kept, consensus.RecentHeights)
+	}
+	for _, above := range []uint64{0, 1, 2, 3, 4, 5, 6, 12} {
+		vote := chain.Vote{Kind: chain.Notarize, Height: 4 + above, Block: chain.Hash{1}, Validator: 2}
 		finalization := &chain.Certificate{
-			Kind: chain.Finalize, Height: 4 + above, Block: chain.Hash{2}, Votes: []chain.VoteSignature{{}, {Validator: 1}, {Validator: 3}},
+			Kind: chain.Finalize, Height: 3 + above, Block: chain.Hash{2}, Votes: []chain.VoteSignature{{}, {Validator: 1}, {Validator: 3}},
 		}
 		nullification := *finalization
 		nullification.Kind, nullification.Round, nullification.Block = chain.Nullify, 1, chain.Hash{}
 		p := &chain.Proposal{Block: chain.Block{Header: chain.Header{
-			ProtocolVersion: chain.ProtocolVersion, ChainID: bundleChain, Height: 4 + above, MessagesRoot: chain.EmptyMessagesRoot(), Proposer: 1,
+			ProtocolVersion: chain.ProtocolVersion, ChainID: bundleChain, Height: 3 + above, MessagesRoot: chain.EmptyMessagesRoot(), Proposer: 1,
 		}}}
-		p.Statement = chain.Vote{Kind: chain.Propose, Height: 4 + above, Round: 2, Block: p.Block.Hash(), Validator: 3}
-		p.Notarization = &chain.Certificate{Kind: chain.Notarize, Height: 4 + above, Block: p.Block.Hash(), Votes: slices.Clone(finalization.Votes)}
+		p.Statement = chain.Vote{Kind: chain.Propose, Height: 3 + above, Round: 2, Block: p.Block.Hash(), Validator: 3}
+		p.Notarization = &chain.Certificate{Kind: chain.Notarize, Height: 3 + above, Block: p.Block.Hash(), Votes: slices.Clone(finalization.Votes)}
 		p.Nullifications = []chain.Certificate{nullification}
 		for _, lacking := range []uint8{0, signVote, signCertificate, signStatement, signBlock, signNotarization, signNullifications, all} {
 			f.Add(finalization.Encode(), p.Encode(), vote.Encode(), all-lacking)
@@ -221,15 +225,22 @@ func FuzzOnBundle(f *testing.F) {
 		for again := range 2 { // the second time the votes are known
 			events = nil
 			from := chain.PublicKey{byte(again)}
-			if err := h.OnBundle(from, b); (err != nil) != want.blame {
+			useless, err := h.OnBundle(from, b)
+			if (err != nil) != want.blame {
 				t.Fatalf("time %d: %s is the peer's fault: %v; the node says %v", again+1, show(b), want.blame, err)
+			}
+			if useless != want.useless {
+				t.Errorf("time %d: %d messages are of no use in %s, want %d", again+1, useless, show(b), want.useless)
 			}
 			var expected []consensus.Event
 			if !want.passed.Empty() {
 				expected = append(expected, consensus.Received{From: from, Bundle: want.passed, Set: s.sets[1].Hash()})
 			}
 			if want.ahead > 0 {
-				expected = append(expected, consensus.Ahead{From: from, Height: want.ahead})
+				expected = append(expected, consensus.Ahead{From: from, Lowest: want.lowest, Height: want.ahead})
+			}
+			if want.behind > 0 {
+				expected = append(expected, consensus.Behind{From: from, Height: want.behind})
 			}
 			if !reflect.DeepEqual(events, expected) {
 				t.Errorf("time %d: the core has %+v, want %+v, after %s", again+1, events, expected, show(b))
@@ -248,9 +259,10 @@ func show(b *chain.Bundle) string {
 
 // expected is what a node makes of a bundle.
 type expected struct {
-	passed        chain.Bundle
-	height, ahead uint64
-	blame         bool
+	passed                        chain.Bundle
+	height, lowest, ahead, behind uint64
+	useless                       int
+	blame                         bool
 }
 
 // expect says what a node has to make of a bundle with at most one message of each form. Of what is
@@ -260,6 +272,12 @@ func (s *signers) expect(b *chain.Bundle) (e expected) {
 	passes := func(i item) bool {
 		holds, height := s.holds(i)
 		switch {
+		case height > openHeight+1:
+			e.useless++
+		case height+consensus.RecentHeights < openHeight:
+			e.useless++
+			e.behind = max(e.behind, height)
+			return false
 		case unknown > 0 && height >= unknown:
 		case holds:
 			return true
@@ -270,6 +288,9 @@ func (s *signers) expect(b *chain.Bundle) (e expected) {
 			unknown = height
 		}
 		e.ahead = max(e.ahead, height)
+		if e.lowest == 0 || height < e.lowest {
+			e.lowest = height
+		}
 		return false
 	}
 	for _, c := range b.Certificates {

@@ -7,7 +7,6 @@ import (
 	"math"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/mattn/go-isatty"
@@ -20,7 +19,7 @@ import (
 
 func newBench() *cobra.Command {
 	var l load
-	var urls string
+	var n nodes
 	var asJSON, newConnections bool
 	cmd := &cobra.Command{
 		Use:   "bench -u URL,...",
@@ -35,13 +34,19 @@ The load comes from one process. On the same machine as the network, it takes it
 		Example: "  diseq bench -u http://127.0.0.1:18080,http://127.0.0.1:18081 --rate 5000 --duration 30s\n  diseq bench --rate 0 --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			for url := range strings.SplitSeq(urls, ",") {
+			if err := n.resolve(); err != nil {
+				return err
+			}
+			for _, url := range n.URLs {
 				c, err := client.New(url)
 				if err != nil {
 					return usageError{err}
 				}
 				c.RetryFor = 0 // a refusal is a result
 				c.HTTP.Transport.(*http.Transport).DisableKeepAlives = newConnections
+				if err := n.use(c); err != nil {
+					return err
+				}
 				l.clients = append(l.clients, c)
 			}
 			if err := l.validate(); err != nil {
@@ -68,7 +73,8 @@ The load comes from one process. On the same machine as the network, it takes it
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&urls, "url", "u", client.DefaultURL, "the nodes, separated by commas; the first one's blocks are followed")
+	n.register(f)
+	f.Lookup("url").Usage = "the nodes, repeated or separated by commas; the first one's blocks are followed"
 	f.DurationVar(&l.duration, "duration", 10*time.Second, "how long to submit")
 	f.Float64Var(&l.rate, "rate", 10_000, "messages a second, of all connections together; 0 for as many as are answered")
 	f.IntVar(&l.batch, "batch", 100, "messages a request")

@@ -234,7 +234,7 @@ func (r *reshape) history(ctx context.Context) (*history, error) {
 	for _, n := range r.network.Nodes {
 		if n.Name == best {
 			from := roll{genesis: filepath.Join(r.dir, "genesis.json")}
-			from.nodes, from.timeout = nodes{n.HTTP}, r.timeout
+			from.URLs, from.timeout = []string{n.HTTP}, r.timeout
 			return from.read(ctx, io.Discard, "")
 		}
 	}

@@ -75,6 +75,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	// an error before a command runs is about how it was called
 	wrong := !running || errors.As(err, &usage)
 	text := oneLine(err)
+	if help := advice(command, err); help != "" {
+		text += ": " + help
+	}
 	if wrong {
 		text += fmt.Sprintf(" (see %s --help)", command.CommandPath())
 	}
@@ -111,7 +114,7 @@ func newRoot() *cobra.Command {
 	}
 	root.AddCommand(
 		newNode(), newDevnet(), newInit(), newGenesis(), newInitNetwork(), newSubmit(), newGet(), newTail(), newVerify(), newCheckpoint(),
-		newEvidence(), newTarget(), newBench(), newVersion(),
+		newEvidence(), newTarget(), newContext(), newBench(), newVersion(),
 	)
 	return root
 }

@@ -41,32 +41,6 @@ func (r *remote) open(stderr io.Writer, command string) (*client.Client, error) 
 	return c, nil
 }
 
-// nodes are the nodes that a command talks to.
-type nodes []string
-
-func (n *nodes) register(f *pflag.FlagSet) {
-	f.StringSliceVarP((*[]string)(n), "url", "u", []string{client.DefaultURL},
-		"the node; if several are given, repeated or separated by commas, the next is tried when one fails")
-	url := f.Lookup("url")
-	f.AddFlag(&pflag.Flag{Name: "node", Usage: "the same as --url", Value: url.Value, DefValue: url.DefValue})
-}
-
-// open returns a client that says on stderr why it pauses.
-func (n nodes) open(stderr io.Writer, command string) (*client.Client, error) {
-	c, err := client.New(n...)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	last := ""
-	c.Retrying = func(reason error, _ time.Duration) {
-		if text := oneLine(reason); text != last {
-			last = text
-			fmt.Fprintf(stderr, "%s: %s; trying again\n", command, text)
-		}
-	}
-	return c, nil
-}
-
 // The most that one message may have here (a chain may allow less), and what is submitted at a
 // time.
 const (

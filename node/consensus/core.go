@@ -27,9 +27,9 @@ type Core struct {
 	entries uint64
 	// The synchrony wait: healthy is the node's last report of its health. settling is set while
 	// the 2*Delta after a start or ill health pass, settled once they have passed. settles counts
-	// how often they began.
+	// how often they began, settleHeight is where they did last.
 	healthy, settled, settling bool
-	settles                    uint64
+	settles, settleHeight      uint64
 	dropped                    dropped
 	// answered are the peers that got an answer since the last T_retry or height, hinted those
 	// whose messages made this Core ask for CatchUp.
@@ -43,8 +43,8 @@ type Core struct {
 	}
 }
 
-// recentHeights is the number of closed heights held: late votes still strengthen their blocks.
-const recentHeights = 4
+// RecentHeights is the number of closed heights held: late votes still strengthen their blocks.
+const RecentHeights = 4
 
 // New returns a Core that has not started a height. records are all that Persist asked for and that
 // nobody removed since, in any order. New fails if it cannot read one of them. It fails with
@@ -127,7 +127,7 @@ func (c *Core) close() {
 		c.height.blocks = nil
 		c.recent = append(c.recent, c.height)
 	}
-	if len(c.recent) > recentHeights {
+	if len(c.recent) > RecentHeights {
 		c.recent = c.recent[1:]
 	}
 }
@@ -177,6 +177,10 @@ func (c *Core) Step(e Event) []Action {
 		c.received(e.From, e.Bundle, e.Set)
 	case Ahead:
 		c.rules.ahead(c, e)
+	case Behind:
+		if e.Height < h.Number {
+			c.answer(e.From, e.Height)
+		}
 	case LinkUp:
 		b := c.everything(h)
 		b.Votes = append(b.Votes, h.statements()...)

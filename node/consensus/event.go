@@ -12,8 +12,9 @@ type Event interface{ event() }
 //
 // A message is judged by the set of its own height. The caller knows the sets up to its open
 // height, the one above its last final block. It checks messages up to that height against the sets
-// of their heights. It leaves out a message above it that does not verify under the open height's
-// set, and reports [Ahead]: no peer is to blame for such a message.
+// of their heights. It leaves out a message one above it that does not verify under the open
+// height's set, and all messages further above, and reports [Ahead]: no peer is to blame for them.
+// It leaves out messages that are more than [RecentHeights] below, and reports [Behind].
 type Received struct {
 	// From is the peer at the other end of the link; it need not be a validator.
 	From   chain.PublicKey
@@ -24,12 +25,21 @@ type Received struct {
 	Set chain.Hash
 }
 
-// Ahead reports that a peer sent a message that nobody can verify here: its height is above the
-// open one, and the set of that height is not known yet. It may be a lie. The Core asks for
-// [CatchUp] if the height is more than one above its own: a node that is an era behind can verify
-// nothing that the others say. If the same bundle has messages that verify, their Received comes
+// Ahead reports that a peer sent messages that nobody verified here: they are more than one height
+// above the open one, or above it and the set of their height is not known yet. They may be lies.
+// The Core asks for [CatchUp] if they are more than one above its own height: a node that is an era
+// behind can verify nothing that the others say. Under the synchrony wait the messages of a
+// validator count as dropped. If the same bundle has messages that verify, their Received comes
 // first.
 type Ahead struct {
+	From chain.PublicKey
+	// Lowest and Height are the lowest and the highest height of such messages.
+	Lowest, Height uint64
+}
+
+// Behind reports that a peer sent a message of a height that the Core no longer holds. Nobody
+// verified it. The peer may be stuck there, so the Core answers with the finalization.
+type Behind struct {
 	From chain.PublicKey
 	// Height is the highest of such messages.
 	Height uint64
@@ -106,6 +116,7 @@ type BlockBuilt struct {
 
 func (Received) event()     {}
 func (Ahead) event()        {}
+func (Behind) event()       {}
 func (Pool) event()         {}
 func (LinkUp) event()       {}
 func (TimerFired) event()   {}

@@ -358,7 +358,7 @@ func (p *hostile) checkBounds() {
 	if limit := certified + int(min(h.current, 1000)) + 2*p.n() + 2; len(h.rounds) > 2*limit {
 		p.law.breaks("bounded", "%d rounds held at round %d with %d certified", len(h.rounds), h.current, certified)
 	}
-	if len(h.blocks) > len(h.rounds)+len(p.blocks) || len(c.recent) > recentHeights || len(c.answered) > universe || len(c.hinted) > universe {
+	if len(h.blocks) > len(h.rounds)+len(p.blocks) || len(c.recent) > RecentHeights || len(c.answered) > universe || len(c.hinted) > universe {
 		p.law.breaks("bounded", "%d blocks, %d recent heights, %d answered, %d hinted",
 			len(h.blocks), len(c.recent), len(c.answered), len(c.hinted))
 	}

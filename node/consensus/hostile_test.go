@@ -36,7 +36,11 @@ func (p *hostile) event() Event {
 		return Health{OK: p.pick(4) != 0}
 	case 10:
 		if p.pick(2) == 0 {
-			return Ahead{From: p.someone(), Height: p.at()}
+			from, height := p.someone(), p.at()
+			if height < p.height {
+				return Behind{From: from, Height: height}
+			}
+			return Ahead{From: from, Lowest: max(p.height, height/2), Height: height}
 		}
 		// messages that were checked against another set: of the height before, or of none
 		e := Received{From: p.someone(), Bundle: p.bundle(), Set: p.other[p.pick(len(p.other))]}

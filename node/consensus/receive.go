@@ -99,8 +99,19 @@ func (honest) judged(now, h *height, set chain.Hash) bool {
 // ahead asks for the blocks that the peer seems to have. A peer that is one height above repeats
 // the finalization of this height, which verifies here. So a change does not make every node that
 // is a moment behind fetch the block.
+//
+// A message counts as dropped if a validator sent it. Nobody checked its signature: a member can
+// sign anything, and the synchrony wait rests on nothing that others send. If this Core has come to
+// the height of such a message meanwhile, it has missed it like one that waited too long.
 func (honest) ahead(c *Core, e Ahead) {
-	if e.Height > c.height.Number+1 {
+	h := c.height
+	if h.Set.Index(e.From) >= 0 && e.Height >= h.Number {
+		c.dropped.add(e.Height)
+		if e.Lowest <= h.Number && h.delta() > 0 && !h.committed {
+			c.missed(h)
+		}
+	}
+	if e.Height > h.Number+1 {
 		c.hint(e.From, e.Height)
 	}
 }

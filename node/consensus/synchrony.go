@@ -97,6 +97,19 @@ func (honest) unhealthy(c *Core, h *height) {
 	}
 }
 
+// missed spoils every wait under way and settles anew: a message of this height did not reach the
+// Core, because its caller looked at it before the height began. Those who sent it send it again.
+// If the Core began to settle at this height, it has asked for that already.
+func (c *Core) missed(h *height) {
+	if (c.settling || c.settled) && c.settleHeight == h.Number {
+		return
+	}
+	healthy := c.healthy
+	c.rules.unhealthy(c, h)
+	c.healthy = healthy
+	c.settle(h)
+}
+
 func (c *Core) unsettle() { c.healthy, c.settled, c.settling = false, false, false }
 
 // dropped remembers messages that were dropped because this node was too far behind: the highest
@@ -143,7 +156,7 @@ func (c *Core) settle(h *height) {
 		return
 	}
 	c.settling = true
-	c.settles++
+	c.settles, c.settleHeight = c.settles+1, h.Number
 	c.dropped.sinceSettle = 0
 	c.emit(RequestResend{})
 	c.emit(SetTimer{Timer: Timer{Kind: SettleTimer, Height: h.Number, Round: uint32(c.settles)}, After: 2 * h.delta()})

@@ -143,6 +143,88 @@ func TestWhoDroppedMessagesAsksAgainBeforeItVotes(t *testing.T) {
 	}
 }
 
+// Nobody verified the messages that Ahead reports. They count as dropped if a validator sent them,
+// and their height begins with the settle time. Those of a stranger do not count: only validators
+// can make heights begin with that wait.
+//
+// Promise 1.
+func TestWhatNobodyVerifiedCountsAsDroppedIfAValidatorSaidIt(t *testing.T) {
+	stranger := chain.PublicKey{1}
+	for _, c := range []struct {
+		name     string
+		stranger bool
+		at       Ahead
+		asks     bool
+	}{
+		{"a validator at height 3", false, Ahead{Lowest: 3, Height: 3}, true},
+		{"a validator far above", false, Ahead{Lowest: 1 << 62, Height: 1 << 62}, true},
+		{"a stranger at height 3", true, Ahead{Lowest: 3, Height: 3}, false},
+	} {
+		core, block := inWait(t)
+		c.at.From = core.height.Set.Validators[3].PublicKey
+		if c.stranger {
+			c.at.From = stranger
+		}
+		if _, hinted := find[CatchUp](core.Step(c.at)); !hinted {
+			t.Errorf("%s: no hint to catch up", c.name)
+		}
+		if !core.settled {
+			t.Errorf("%s: a message of a later height ends the vote at this one", c.name)
+		}
+		hears(core, chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Finalize, 1, 0, block.Hash(), 0, 1, 3)}})
+		last := fakeCertificate(chain.Finalize, 2, 0, chain.Hash{5}, 0, 1, 3)
+		started, err := core.StartHeight(Height{Number: 3, Parent: last.Block, Last: last, Set: core.height.Set, Order: order(4)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, asks := find[RequestResend](started); asks != c.asks || core.settled == c.asks {
+			t.Errorf("%s: asks again: %v, settled: %v; want %v and %v", c.name, asks, core.settled, c.asks, !c.asks)
+		}
+	}
+}
+
+// A message may be looked at, and left out as too far above, just before its height begins here.
+// This node then has missed it, like one that waited too long: it asks again, and the waits under
+// way are for nothing. If it asked at the start of the height, that is enough.
+//
+// Promise 1.
+func TestWhoMissedAMessageOfItsHeightAsksAgain(t *testing.T) {
+	for _, asked := range []bool{false, true} {
+		c, block := inWait(t)
+		if !asked {
+			c.settleHeight = 0 // it settled below
+		}
+		hears(c, chain.Bundle{Certificates: []*chain.Certificate{fakeCertificate(chain.Notarize, 1, 0, block.Hash(), 0, 1, 3)}})
+		if c.height.peek(0).wait != waiting {
+			t.Fatal("no wait is under way: the test is vacuous")
+		}
+		_, asks := find[RequestResend](c.Step(Ahead{From: c.height.Set.Validators[3].PublicKey, Lowest: 1, Height: 7}))
+		if asks == asked || c.settled != asked || (c.height.peek(0).wait == spoiled) == asked {
+			t.Errorf("asked at the start: %v; asks again: %v, settled: %v, wait %v", asked, asks, c.settled, c.height.peek(0).wait)
+		}
+	}
+}
+
+// A peer that repeats messages of a height that is no longer held is stuck there. It gets the
+// finalization, once in each period.
+func TestWhoIsFarBehindIsAnswered(t *testing.T) {
+	c := settledCore(t, 2)
+	last := fakeCertificate(chain.Finalize, 30, 0, chain.Hash{5}, 0, 1, 3)
+	if _, err := c.StartHeight(Height{Number: 31, Parent: last.Block, Last: last, Set: c.height.Set, Order: order(4)}); err != nil {
+		t.Fatal(err)
+	}
+	peer := chain.PublicKey{1}
+	for _, want := range []bool{true, false} {
+		a, answers := find[AnswerFinalization](c.Step(Behind{From: peer, Height: 7}))
+		if answers != want || answers && (a.Height != 7 || a.To != peer) {
+			t.Errorf("answered: %v with %+v, want %v", answers, a, want)
+		}
+	}
+	if _, answers := find[AnswerFinalization](c.Step(Behind{From: chain.PublicKey{2}, Height: 31})); answers {
+		t.Error("answered about a height that is being decided")
+	}
+}
+
 // Two blocks were stated in a round that others led us past; what one of them was is not forgotten
 // when the other turns out to be notarized there, and it is taken in and relayed when it comes
 // late.

@@ -93,19 +93,22 @@ func (n *network) send(p packet, to *chain.PublicKey) {
 	}
 }
 
-// deliver delivers a packet as the caller of a Core does. A message above the open height verifies
-// only if the set of its height is the one that is open here.
+// deliver delivers a packet as the caller of a Core does. A message one above the open height
+// verifies only if the set of its height is the one that is open here.
 func (n *network) deliver(p packet) []string {
 	to, sets := n.validators[p.to], n.validators[p.from].sets
 	if p.ask {
 		return to.step(LinkUp{Peer: n.validators[p.from].cfg.PublicKey})
 	}
-	ahead := uint64(0)
+	lowest, ahead := uint64(0), uint64(0)
 	unknown := func(height uint64) bool {
-		if height <= to.height || sets[height].Hash() == to.set.Hash() {
+		if height <= to.height || height == to.height+1 && sets[height].Hash() == to.set.Hash() {
 			return false
 		}
 		ahead = max(ahead, height)
+		if lowest == 0 || height < lowest {
+			lowest = height
+		}
 		return true
 	}
 	e := Received{From: n.validators[p.from].cfg.PublicKey, Set: to.set.Hash(), Bundle: chain.Bundle{
@@ -115,7 +118,7 @@ func (n *network) deliver(p packet) []string {
 	}}
 	out := to.step(e)
 	if ahead > 0 {
-		out = append(out, to.step(Ahead{From: e.From, Height: ahead})...)
+		out = append(out, to.step(Ahead{From: e.From, Lowest: lowest, Height: ahead})...)
 	}
 	return out
 }

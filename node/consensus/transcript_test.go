@@ -164,7 +164,10 @@ func (tr *transcript) command(line string) []string {
 		tr.change(opt)
 		return tr.begin()
 	case "ahead":
-		return tr.step(Ahead{From: tr.key(int(tr.number(opt, "via", 99))), Height: tr.number(opt, "h", 0)})
+		highest := tr.number(opt, "h", 0)
+		return tr.step(Ahead{From: tr.key(int(tr.number(opt, "via", 99))), Lowest: tr.number(opt, "low", highest), Height: highest})
+	case "behind":
+		return tr.step(Behind{From: tr.key(int(tr.number(opt, "via", 99))), Height: tr.number(opt, "h", 0)})
 	case "pool":
 		return tr.step(Pool{Pending: slices.Contains(args, "pending"), Full: slices.Contains(args, "full")})
 	case "timer":

@@ -122,7 +122,9 @@ func TestMalformedBytesPutThePeerOut(t *testing.T) {
 func TestWhatTheNodeFindsForgedPutsThePeerOut(t *testing.T) {
 	n := lonely(t)
 	n.guard.Lock()
-	n.onBundle = func(chain.PublicKey, *chain.Bundle) error { return fmt.Errorf("vote: %w", chain.ErrSignature) }
+	n.onBundle = func(chain.PublicKey, *chain.Bundle) (int, error) {
+		return 0, fmt.Errorf("vote: %w", chain.ErrSignature)
+	}
 	n.guard.Unlock()
 	client := admitted(t, n, 1)
 	stream, err := client.Consensus(t.Context())
@@ -230,7 +232,7 @@ func TestASlowReaderLosesTheOldestFrames(t *testing.T) {
 	done := make(chan struct{})
 	const last = 50_000 // more than fits the flow-control windows
 	b.guard.Lock()
-	b.onBundle = func(_ chain.PublicKey, bundle *chain.Bundle) error {
+	b.onBundle = func(_ chain.PublicKey, bundle *chain.Bundle) (int, error) {
 		<-stuck
 		for _, v := range bundle.Votes {
 			heights = append(heights, v.Height)
@@ -238,7 +240,7 @@ func TestASlowReaderLosesTheOldestFrames(t *testing.T) {
 				close(done)
 			}
 		}
-		return nil
+		return 0, nil
 	}
 	b.guard.Unlock()
 	vote := testVote(0, 1)
@@ -445,4 +447,52 @@ func FuzzHello(f *testing.F) {
 			t.Fatalf("error %q is not fit for a log", err)
 		}
 	})
+}
+
+// A peer that floods this node with messages that are of no use is put out, and the messages are
+// counted. One that sends as many in the time that an honest peer takes is not.
+//
+// Promise 50.
+func TestAFloodOfUselessMessagesPutsThePeerOut(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		useless  int // of the two messages of each call
+		struckBy int // the calls, 0 if none
+	}{{"all are of use", 0, 0}, {"all are useless", 2, 4}, {"half of them", 1, 7}} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			n := lonely(t, func(_ *Config, s *settings) { s.uselessRate, s.uselessBurst = 1e-9, 6 })
+			n.guard.Lock()
+			n.onBundle = func(chain.PublicKey, *chain.Bundle) (int, error) { return c.useless, nil }
+			n.guard.Unlock()
+			stream, err := admitted(t, n, 1).Consensus(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			vote := testVote(1, 1)
+			frame := &peerpb.Frame{Votes: [][]byte{vote.Encode(), vote.Encode()}}
+			for range 20 {
+				if stream.Send(frame) != nil {
+					break // it is out
+				}
+			}
+			_, err = stream.CloseAndRecv()
+			if struck := err != nil; struck != (c.struckBy > 0) {
+				t.Errorf("put out: %v", err)
+			}
+			want := c.useless * c.struckBy
+			if got := n.metric(t, "diseq_peer_useless_total"); int(got) != want {
+				t.Errorf("%v are counted, want %d", got, want)
+			}
+			if got := n.Peers()[0].Useless; int(got) != want {
+				t.Errorf("the peer has sent %d of them, want %d", got, want)
+			}
+			if c.struckBy > 0 {
+				eventually(t, "the flood is counted", func() bool { return n.rejected(t, reasonUseless) == 1 })
+				if err := n.gate.check(publicKey(1)); !errors.Is(err, errPenalty) {
+					t.Errorf("the peer may come back at once: %v", err)
+				}
+			}
+		})
+	}
 }

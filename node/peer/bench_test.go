@@ -26,9 +26,9 @@ func BenchmarkVoteRoundTrip(b *testing.B) {
 	for _, n := range nodes[1:] {
 		answer := &chain.Bundle{Votes: []chain.Vote{testVote(1, 1)}}
 		n.guard.Lock()
-		n.onBundle = func(from chain.PublicKey, _ *chain.Bundle) error {
+		n.onBundle = func(from chain.PublicKey, _ *chain.Bundle) (int, error) {
 			n.Send(from, answer)
-			return nil
+			return 0, nil
 		}
 		n.guard.Unlock()
 	}
@@ -63,10 +63,10 @@ func BenchmarkVotes(b *testing.B) {
 	signal := make(chan struct{}, 1)
 	for _, n := range nodes {
 		n.guard.Lock()
-		n.onBundle = func(_ chain.PublicKey, bundle *chain.Bundle) error {
+		n.onBundle = func(_ chain.PublicKey, bundle *chain.Bundle) (int, error) {
 			arrived.Add(int64(len(bundle.Votes)))
 			wake(signal)
-			return nil
+			return 0, nil
 		}
 		n.guard.Unlock()
 	}

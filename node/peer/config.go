@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	"github.com/diseq/diseq/node/chain"
 )
@@ -54,10 +55,16 @@ type settings struct {
 	minBackoff, maxBackoff time.Duration // between attempts to reach a peer
 	refusedBackoff         time.Duration // after a handshake with a node of another chain or version
 	stable                 time.Duration // a link that lasted this long resets the back-off
-	minPenalty, maxPenalty time.Duration // for which a peer that sent malformed bytes is not let in
+	minPenalty, maxPenalty time.Duration // for which a peer that was at fault is not let in
 	logInterval            time.Duration // between log lines of one kind about one peer
 
 	keepaliveTime, keepaliveTimeout time.Duration
+
+	// uselessRate and uselessBurst are how many messages of no use a peer may send, a second and at
+	// once. A node that is behind gets them from every honest peer: a few hundred a second at most
+	// with a hundred validators, and what two windows held if the node stood still.
+	uselessRate  rate.Limit
+	uselessBurst int
 
 	maxPending int // accepted connections that have not finished TLS, of everyone together
 	// authenticated connections of one peer; the newest close the oldest, so that a peer that
@@ -89,6 +96,8 @@ func defaultSettings() settings {
 		logInterval:      30 * time.Second,
 		keepaliveTime:    10 * time.Second,
 		keepaliveTimeout: 5 * time.Second,
+		uselessRate:      5000,
+		uselessBurst:     65_536,
 		maxPending:       256,
 		maxConnections:   2,
 		maxStreams:       8,

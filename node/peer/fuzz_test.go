@@ -367,7 +367,8 @@ func FuzzCalls(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, call uint8, b []byte) {
 		w := &wire{ended: make(chan struct{})}
-		g := &guest{peer: Peer{Key: publicKey(1), Name: "node-1"}, fetches: make(chan struct{}, 1)}
+		g := newGuest(n.settings)
+		g.peer = Peer{Key: publicKey(1), Name: "node-1"}
 		in := &inbound{Conn: w, gate: n.gate, key: g.peer.Key, guest: g, deadline: time.NewTimer(time.Hour)}
 		in.admitted.Store(true)
 		g.connections = []*inbound{in}

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/diseq/diseq/node/chain"
 )
 
@@ -32,10 +34,17 @@ type guest struct {
 	peer        Peer
 	connections []*inbound // oldest first
 	fetches     chan struct{}
-	strikes     int
-	struckAt    time.Time
-	lastHeard   atomic.Int64 // Unix nanoseconds
-	version     atomic.Pointer[string]
+	// useless is what may still come that is of no use, uselessCount what has come.
+	useless      *rate.Limiter
+	uselessCount atomic.Uint64
+	strikes      int
+	struckAt     time.Time
+	lastHeard    atomic.Int64 // Unix nanoseconds
+	version      atomic.Pointer[string]
+}
+
+func newGuest(s settings) *guest {
+	return &guest{fetches: make(chan struct{}, s.maxFetches), useless: rate.NewLimiter(s.uselessRate, s.uselessBurst)}
 }
 
 // inbound is an accepted connection. It is also what gRPC hands to every call on it.
@@ -176,7 +185,7 @@ func (g *gate) setPeers(peers []Peer) {
 	for _, p := range peers {
 		entry, ok := g.guests[p.Key]
 		if !ok {
-			entry = &guest{fetches: make(chan struct{}, g.settings.maxFetches)}
+			entry = newGuest(g.settings)
 		}
 		entry.peer = p
 		guests[p.Key] = entry
@@ -212,23 +221,23 @@ func (g *gate) close() {
 	g.closed = true
 }
 
-// heard returns the state of a peer as its own connections show it.
-func (g *gate) heard(key chain.PublicKey) (connected bool, last time.Time, version string) {
+// heard fills in the state of a peer as its own connections show it.
+func (g *gate) heard(info *PeerInfo) {
 	g.mu.Lock()
-	p := g.guests[key]
+	p := g.guests[info.Key]
 	if p == nil {
 		g.mu.Unlock()
-		return false, time.Time{}, ""
+		return
 	}
-	connected = slices.ContainsFunc(p.connections, func(c *inbound) bool { return c.admitted.Load() })
+	info.Inbound = slices.ContainsFunc(p.connections, func(c *inbound) bool { return c.admitted.Load() })
 	g.mu.Unlock()
 	if ns := p.lastHeard.Load(); ns != 0 {
-		last = time.Unix(0, ns)
+		info.LastHeard = time.Unix(0, ns)
 	}
 	if v := p.version.Load(); v != nil {
-		version = *v
+		info.Version = *v
 	}
-	return connected, last, version
+	info.Useless = p.uselessCount.Load()
 }
 
 // gatedListener passes every accepted connection by the gate.

@@ -96,7 +96,7 @@ type recorder struct {
 	asks  chan chain.PublicKey
 
 	guard    sync.Mutex
-	onBundle func(chain.PublicKey, *chain.Bundle) error
+	onBundle func(chain.PublicKey, *chain.Bundle) (int, error)
 	onBatch  func(context.Context, []byte) error
 	held     map[chain.Hash][]byte
 	blocks   map[chain.Hash][]byte
@@ -124,7 +124,7 @@ func newRecorder(key ed25519.PrivateKey) *recorder {
 	}
 }
 
-func (r *recorder) OnBundle(from chain.PublicKey, b *chain.Bundle) error {
+func (r *recorder) OnBundle(from chain.PublicKey, b *chain.Bundle) (int, error) {
 	r.guard.Lock()
 	f := r.onBundle
 	r.guard.Unlock()
@@ -132,7 +132,7 @@ func (r *recorder) OnBundle(from chain.PublicKey, b *chain.Bundle) error {
 		return f(from, b)
 	}
 	r.bundles <- delivery[*chain.Bundle]{from, b}
-	return nil
+	return 0, nil
 }
 
 func (r *recorder) OnCommitment(_ context.Context, from chain.PublicKey, c *chain.Commitment) error {

@@ -15,7 +15,8 @@ import (
 
 var (
 	errUnknownKey = errors.New("no peer has this key")
-	errPenalty    = errors.New("the peer sent malformed bytes before")
+	errPenalty    = errors.New("the peer was at fault before")
+	errUseless    = errors.New("a flood of messages that are of no use")
 )
 
 // Reasons for which a connection, a message or an answer is refused, as metrics name them.
@@ -23,9 +24,10 @@ const (
 	reasonFlood      = "flood"       // too many connections without a handshake
 	reasonTLS        = "tls"         // no TLS 1.3 handshake with an Ed25519 certificate
 	reasonUnknownKey = "unknown_key" // not a peer
-	reasonPenalty    = "penalty"     // came back too early after malformed bytes
+	reasonPenalty    = "penalty"     // came back too early after a fault
 	reasonHello      = "hello"       // another protocol version, chain or genesis
 	reasonMalformed  = "malformed"   // bytes that do not decode
+	reasonUseless    = "useless"     // a flood of consensus messages of heights that do not matter
 	reasonAnswer     = "answer"      // an answer to a call of ours that does not fit the call
 )
 
@@ -45,6 +47,7 @@ type reports struct {
 	bytes    *prometheus.CounterVec
 	dropped  *prometheus.CounterVec
 	rejected *prometheus.CounterVec
+	useless  *prometheus.CounterVec
 	unacked  *prometheus.GaugeVec
 
 	mu    sync.Mutex
@@ -74,16 +77,18 @@ func newReports(log *slog.Logger, registerer prometheus.Registerer, interval tim
 	}
 	r := &reports{
 		log: log, interval: interval, lines: make(map[lineKey]*line),
-		linkUp:   gauge("link_up", "1 while this node can send to the peer.", "peer"),
-		unacked:  gauge("batches_unacknowledged_bytes", "Bytes of batches that wait to be sent to the peer, or for its acknowledgement.", "peer"),
-		frames:   counter("frames_total", "Frames sent and received, by kind.", "direction", "kind"),
-		bytes:    counter("frame_bytes_total", "Bytes of frames sent and received, by kind.", "direction", "kind"),
-		dropped:  counter("dropped_total", "Frames and batches not sent because the peer's queue was full.", "peer", "kind"),
+		linkUp:  gauge("link_up", "1 while this node can send to the peer.", "peer"),
+		unacked: gauge("batches_unacknowledged_bytes", "Bytes of batches that wait to be sent to the peer, or for its acknowledgement.", "peer"),
+		frames:  counter("frames_total", "Frames sent and received, by kind.", "direction", "kind"),
+		bytes:   counter("frame_bytes_total", "Bytes of frames sent and received, by kind.", "direction", "kind"),
+		dropped: counter("dropped_total", "Frames and batches not sent because the peer's queue was full.", "peer", "kind"),
+		useless: counter("useless_total",
+			"Consensus messages from the peer that were dropped unread: of heights too far below this node's, or above it.", "peer"),
 		rejected: counter("rejected_total", "Connections, messages and answers refused, by reason.", "reason"),
 	}
 	// A series that begins at 1 has no increase: alerts would miss the first of each reason.
 	for _, reason := range []string{
-		reasonFlood, reasonTLS, reasonUnknownKey, reasonPenalty, reasonHello, reasonMalformed, reasonAnswer,
+		reasonFlood, reasonTLS, reasonUnknownKey, reasonPenalty, reasonHello, reasonMalformed, reasonUseless, reasonAnswer,
 	} {
 		r.rejected.WithLabelValues(reason)
 	}
@@ -99,6 +104,7 @@ func (r *reports) transferred(direction, kind string, size int) {
 func (r *reports) remove(peer string) {
 	r.linkUp.DeleteLabelValues(peer)
 	r.unacked.DeleteLabelValues(peer)
+	r.useless.DeleteLabelValues(peer)
 	r.dropped.DeletePartialMatch(prometheus.Labels{"peer": peer})
 }
 

@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -35,11 +36,41 @@ func (in *inbound) from() *Peer {
 
 func (in *inbound) heard() { in.guest.lastHeard.Store(time.Now().UnixNano()) }
 
-// malformed reports a peer's fault and puts the peer out.
-func (s *service) malformed(in *inbound, err error) error {
-	s.reports.reject(reasonMalformed, in.from(), err)
+// malformed reports bytes that do not decode, or that are forged, and puts the peer out.
+func (s *service) malformed(in *inbound, err error) error { return s.fault(in, reasonMalformed, err) }
+
+// fault reports a peer's fault and puts the peer out.
+func (s *service) fault(in *inbound, reason string, err error) error {
+	s.reports.reject(reason, in.from(), err)
 	in.gate.strike(in)
 	return status.Error(codes.InvalidArgument, printable(err.Error(), maxRefusalBytes))
+}
+
+// bundle hands consensus messages over, and counts those of no use. An honest peer sends some: it
+// is behind, or this node is. No honest peer sends uselessRate of them for long.
+func (s *service) bundle(in *inbound, b *chain.Bundle) error {
+	useless, err := s.handler.OnBundle(in.key, b)
+	if useless == 0 {
+		return err
+	}
+	in.guest.uselessCount.Add(uint64(useless))
+	s.reports.useless.WithLabelValues(in.from().Name).Add(float64(useless))
+	if !in.guest.useless.AllowN(time.Now(), useless) {
+		return fmt.Errorf("%w: more than %v a second, of heights too far below or above this node's", errUseless, s.settings.uselessRate)
+	}
+	return err
+}
+
+// refused puts the peer out if an error is its fault, and returns the error of the call. It returns
+// nil if the error is not.
+func (s *service) refused(in *inbound, err error) error {
+	switch {
+	case atFault(err):
+		return s.malformed(in, err)
+	case errors.Is(err, errUseless):
+		return s.fault(in, reasonUseless, err)
+	}
+	return nil
 }
 
 // atFault reports whether a handler's error is the peer's fault.
@@ -62,8 +93,8 @@ func (s *service) handled(in *inbound, err error) (*peerpb.Done, error) {
 	if err == nil {
 		return &peerpb.Done{}, nil
 	}
-	if atFault(err) {
-		return nil, s.malformed(in, err)
+	if refused := s.refused(in, err); refused != nil {
+		return nil, refused
 	}
 	return nil, status.Error(codes.Aborted, printable(err.Error(), maxRefusalBytes))
 }
@@ -94,8 +125,8 @@ func (s *service) Consensus(stream grpc.ClientStreamingServer[peerpb.Frame, peer
 			s.reports.transferred(directionIn, kindVote, len(b))
 		}
 		if !bundle.Empty() {
-			if err := s.handler.OnBundle(in.key, bundle); atFault(err) {
-				return s.malformed(in, err)
+			if err := s.refused(in, s.bundle(in, bundle)); err != nil {
+				return err
 			}
 		}
 		if endorsed != nil {
@@ -136,7 +167,7 @@ func (s *service) Propose(ctx context.Context, message *peerpb.Proposal) (*peerp
 	}
 	in.heard()
 	s.reports.transferred(directionIn, kindProposal, len(message.GetProposal()))
-	return s.handled(in, s.handler.OnBundle(in.key, &chain.Bundle{Proposals: []*chain.Proposal{p}}))
+	return s.handled(in, s.bundle(in, &chain.Bundle{Proposals: []*chain.Proposal{p}}))
 }
 
 // Commit implements peerpb.PeerServer.

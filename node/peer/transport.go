@@ -277,6 +277,9 @@ type PeerInfo struct {
 	Inbound   bool
 	LastHeard time.Time
 	Version   string
+	// Useless counts messages of the peer that were of no use whatever they say: they were of
+	// heights too far below this node's or above it.
+	Useless uint64
 }
 
 // Peers returns the state of every peer, in order of their names.
@@ -288,7 +291,7 @@ func (t *Transport) Peers() []PeerInfo {
 		if l, err := t.link(p.Key); err == nil {
 			info.Up, info.Since, info.Error = l.state()
 		}
-		info.Inbound, info.LastHeard, info.Version = t.gate.heard(p.Key)
+		t.gate.heard(&info)
 		infos = append(infos, info)
 	}
 	slices.SortFunc(infos, func(a, b PeerInfo) int { return strings.Compare(a.Name, b.Name) })

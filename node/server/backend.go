@@ -243,6 +243,9 @@ type PeerStatus struct {
 	Connected bool            `json:"connected"`
 	// Height is the last final height that the peer reported.
 	Height uint64 `json:"height"`
+	// Useless counts consensus messages of the peer that the node dropped unread since its start:
+	// they were of heights too far below the node's, or above it.
+	Useless uint64 `json:"useless"`
 }
 
 // PoolStatus is how full the pool of pending messages is.

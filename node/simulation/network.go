@@ -139,14 +139,17 @@ func (w *world) deliver(from chain.PublicKey, to *node, b chain.Bundle, after ti
 			return
 		}
 		e := to.open(w)
-		rest, above := w.verified(to, b)
+		rest, left := w.verified(to, b)
 		handle := func() {
 			if !rest.Empty() {
 				w.trace("  %v receives %v", to, text(rest))
 				w.step(to, consensus.Received{From: from, Bundle: rest, Set: e.hash})
 			}
-			if above > 0 && to.core != nil {
-				w.step(to, consensus.Ahead{From: from, Height: above})
+			if left.ahead > 0 && to.core != nil {
+				w.step(to, consensus.Ahead{From: from, Lowest: left.lowest, Height: left.ahead})
+			}
+			if left.behind > 0 && to.core != nil {
+				w.step(to, consensus.Behind{From: from, Height: left.behind})
 			}
 		}
 		if w.Eras == nil || w.synchronous() {
@@ -158,20 +161,34 @@ func (w *world) deliver(from chain.PublicKey, to *node, b chain.Bundle, after ti
 	})
 }
 
-// verified returns the parts of a bundle whose signatures verify at a node: by the sets of their
-// heights.
-func (w *world) verified(s *node, b chain.Bundle) (out chain.Bundle, above uint64) {
+// leftOut are the heights of the parts of a bundle that a node left out, 0 if there are none: the
+// lowest and the highest above its open height, and the highest that it no longer holds.
+type leftOut struct{ lowest, ahead, behind uint64 }
+
+// verified returns the parts of a bundle whose heights matter at a node and whose signatures
+// verify: by the sets of their heights.
+func (w *world) verified(s *node, b chain.Bundle) (out chain.Bundle, left leftOut) {
 	top := uint64(len(s.store)) + 1
 	// judged returns whether a message is good. The set of a height above the open one is not
 	// known; there a message that does not verify is nobody's fault.
-	judged := func(height uint64, good bool) bool {
-		if !good && height > top && w.Eras != nil {
-			above = max(above, height)
+	judged := func(height uint64, verifies func() bool) bool {
+		if height+consensus.RecentHeights < top {
+			left.behind = max(left.behind, height)
+			return false
 		}
-		return good
+		if height <= top+1 && verifies() {
+			return true
+		}
+		if height > top {
+			left.ahead = max(left.ahead, height)
+			if left.lowest == 0 || height < left.lowest {
+				left.lowest = height
+			}
+		}
+		return false
 	}
 	for _, c := range b.Certificates {
-		if judged(c.Height, w.certifies(s, c)) {
+		if judged(c.Height, func() bool { return w.certifies(s, c) }) {
 			out.Certificates = append(out.Certificates, c)
 		}
 	}
@@ -179,20 +196,23 @@ func (w *world) verified(s *node, b chain.Bundle) (out chain.Bundle, above uint6
 		if !w.decodes(&p.Block) {
 			continue
 		}
-		ok := w.verifies(s, p.Statement) && (p.Notarization == nil || w.certifies(s, p.Notarization))
-		for i := range p.Nullifications {
-			ok = ok && w.certifies(s, &p.Nullifications[i])
+		verifies := func() bool {
+			ok := w.verifies(s, p.Statement) && (p.Notarization == nil || w.certifies(s, p.Notarization))
+			for i := range p.Nullifications {
+				ok = ok && w.certifies(s, &p.Nullifications[i])
+			}
+			return ok
 		}
-		if judged(p.Statement.Height, ok) {
+		if judged(p.Statement.Height, verifies) {
 			out.Proposals = append(out.Proposals, p)
 		}
 	}
 	for _, v := range b.Votes {
-		if judged(v.Height, w.verifies(s, v)) {
+		if judged(v.Height, func() bool { return w.verifies(s, v) }) {
 			out.Votes = append(out.Votes, v)
 		}
 	}
-	return out, above
+	return out, left
 }
 
 // certifies reports whether a certificate verifies at a node.

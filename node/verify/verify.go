@@ -2,9 +2,13 @@
 // node sees it.
 //
 // Each message is judged by the validator set of its own height. The sets are known up to the open
-// height, the one above the last final block. Above it, what verifies under the open height's set
-// is passed on, for the set may stay the same. The rest is left out, and its height is reported: an
-// honest peer that has come further says such things, so that they are no fault of its.
+// height, the one above the last final block. One height above it, what verifies under the open
+// height's set is passed on, for the set may stay the same. The rest is left out, and its height is
+// reported: an honest peer that has come further says such things, so that it is not to blame.
+//
+// A message more than one height above the open one, or below the heights that the core holds, can
+// only tell how far its sender is. It is left out by its height, before any signature is checked:
+// to check it costs a hundred times as much as to send it again.
 //
 // The package promises that what it passes on was signed, in every part, by the validators that it
 // names. It does not judge whether the messages make sense together: the consensus core does.
@@ -39,6 +43,9 @@ type checked struct {
 
 // remembered is how many votes are remembered at least; at most twice as many are.
 const remembered = 8192
+
+// Kept is how many heights below the open one matter. The core holds as many closed heights.
+const Kept = 4
 
 // New returns a Verifier for a chain. height returns the last final height, setAt the set that
 // decides a height: it knows each up to one above height. All heights of an era have the same
@@ -100,14 +107,20 @@ type Result struct {
 	Set    chain.Hash
 	// Height is the height that the sender must be at, or above, to know all of Bundle.
 	Height uint64
-	// Ahead is the highest height of the messages that were left out, because the set of their
-	// height is not known here; 0 if there are none.
-	Ahead uint64
+	// Lowest and Ahead are the lowest and the highest height of the messages that were left out
+	// because they are too far above the open height, or because the set of their height is not
+	// known here; 0 if there are none.
+	Lowest, Ahead uint64
+	// Behind is the highest height of the messages that were left out because the core holds their
+	// height no longer; 0 if there are none.
+	Behind uint64
+	// Useless counts the messages that were left out by their height alone.
+	Useless int
 }
 
 // Bundle checks every signature in a bundle. It returns an error about a message that its sender
 // cannot have verified, and the kind of that message. Nobody is to blame for a message above the
-// open height.
+// open height, nor for one that is too old to be looked at.
 func (v *Verifier) Bundle(b *chain.Bundle) (r Result, wrong string, err error) {
 	s := v.session()
 	r.Set = s.open.hash
@@ -146,7 +159,7 @@ func (v *Verifier) Bundle(b *chain.Bundle) (r Result, wrong string, err error) {
 			r.Height = max(r.Height, vote.Height)
 		}
 	}
-	r.Ahead = s.ahead
+	r.Lowest, r.Ahead, r.Behind, r.Useless = s.lowest, s.ahead, s.behind, s.useless
 	return r, "", nil
 }
 
@@ -157,9 +170,19 @@ type session struct {
 	height uint64 // the open height
 	open   judge
 	// unknown is the lowest height of which a message did not verify, 0 if there is none: its set
-	// is another than the open one. So are those above, because no set comes back. ahead is the
-	// highest height that was left out.
-	unknown, ahead uint64
+	// is another than the open one. So are those above, because no set comes back.
+	unknown uint64
+	// The heights that were left out, as in Result.
+	lowest, ahead, behind uint64
+	useless               int
+}
+
+// above leaves a message out that is above the open height.
+func (s *session) above(height uint64) {
+	s.ahead = max(s.ahead, height)
+	if s.lowest == 0 || height < s.lowest {
+		s.lowest = height
+	}
 }
 
 func (v *Verifier) session() *session {
@@ -178,8 +201,17 @@ func (s *session) at(height uint64) judge {
 // admits checks a message whose highest part is of a height. It returns false for one that is left
 // out, and an error only if the sender is at fault.
 func (s *session) admits(height uint64, check func() error) (ok bool, err error) {
-	if s.unknown > 0 && height >= s.unknown {
-		s.ahead = max(s.ahead, height)
+	switch {
+	case height > s.height && height-s.height > 1:
+		s.useless++
+		s.above(height)
+		return false, nil
+	case height < s.height && s.height-height > Kept:
+		s.useless++
+		s.behind = max(s.behind, height)
+		return false, nil
+	case s.unknown > 0 && height >= s.unknown:
+		s.above(height)
 		return false, nil
 	}
 	if err = check(); err == nil {
@@ -188,7 +220,8 @@ func (s *session) admits(height uint64, check func() error) (ok bool, err error)
 	if height <= s.height {
 		return false, err
 	}
-	s.unknown, s.ahead = height, max(s.ahead, height)
+	s.unknown = height
+	s.above(height)
 	return false, nil
 }
 

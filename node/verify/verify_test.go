@@ -83,30 +83,34 @@ func (e *eras) proposal(height uint64, generation int) *chain.Proposal {
 	return p
 }
 
-// Each message is judged by the set of its own height, whatever the open height is. Above the open
-// height the open set stands in: what it does not verify is left out, and nobody is to blame.
+// Each message is judged by the set of its own height, whatever the open height is. One above the
+// open height the open set stands in: what it does not verify is left out, and nobody is to blame.
+// Further above, and far below, everything is left out.
 //
 // Promise 10.
 // Promise 72.
 func TestAMessageIsJudgedByTheSetOfItsHeight(t *testing.T) {
-	e := newEras(5) // 6 is open
+	const passed, blame, ahead, behind = "passed on", "the sender's fault", "left out as ahead", "left out as behind"
+	e := newEras(6) // 7 is open
 	for _, c := range []struct {
-		name          string
-		height        uint64
-		generation    int
-		passed, blame bool
+		name       string
+		height     uint64
+		generation int
+		want       string
 	}{
-		{"height 0 is genesis", 0, 0, false, true},
-		{"a height of the era before", 4, 0, true, false},
-		{"and the set after it", 4, 1, false, true},
-		{"the first of the era", 5, 1, true, false},
-		{"and the set before it", 5, 0, false, true},
-		{"the open height", 6, 1, true, false},
-		{"and the set before it", 6, 0, false, true},
-		{"above, and the set stays", 7, 1, true, false},
-		{"far above, and the set stays", 700, 1, true, false},
-		{"above, and the set changes", 8, 2, false, false},
-		{"far above, and the set changes", 1 << 60, 2, false, false},
+		{"height 0 is genesis", 0, 0, "left out"},
+		{"a height that is held no longer", 2, 0, behind},
+		{"and the set after it", 2, 1, behind},
+		{"the last one held, of the era before", 3, 0, passed},
+		{"and the set after it", 3, 1, blame},
+		{"the first of the era", 5, 1, passed},
+		{"and the set before it", 5, 0, blame},
+		{"the open height", 7, 1, passed},
+		{"and the set before it", 7, 0, blame},
+		{"above, and the set changes", 8, 2, ahead},
+		{"above, and the set before stays on", 8, 1, passed},
+		{"far above, and the set stays", 9, 1, ahead},
+		{"far above, and the set changes", 1 << 60, 2, ahead},
 	} {
 		vote := e.vote(chain.Notarize, c.height, c.generation, 'd')
 		for kind, b := range map[string]*chain.Bundle{
@@ -117,18 +121,54 @@ func TestAMessageIsJudgedByTheSetOfItsHeight(t *testing.T) {
 			v := New(chainID, e.height, e.setAt)
 			for range 2 { // the second time the votes are known
 				r, wrong, err := v.Bundle(b)
-				if blamed := err != nil; blamed != c.blame || blamed && wrong != kind {
-					t.Errorf("%s: %s is the sender's fault: %v, want %v", c.name, kind, err, c.blame)
+				got := "left out"
+				switch {
+				case err != nil:
+					got = blame
+				case !r.Bundle.Empty():
+					got = passed
+				case r.Ahead == c.height && r.Lowest == c.height && r.Behind == 0 && r.Ahead > 0:
+					got = ahead
+				case r.Behind == c.height && r.Ahead == 0 && r.Behind > 0:
+					got = behind
 				}
-				if c.blame {
-					continue
+				if got != c.want || err != nil && wrong != kind || err == nil && r.Set != e.sets[1].Hash() {
+					t.Errorf("%s: %s is %s, want %s: %+v, %q, %v", c.name, kind, got, c.want, r, wrong, err)
 				}
-				if passed := !r.Bundle.Empty(); passed != c.passed || r.Set != e.sets[1].Hash() {
-					t.Errorf("%s: %s is passed on: %v, want %v; by set %v", c.name, kind, passed, c.passed, r.Set)
-				}
-				if ahead := r.Ahead == c.height; ahead == c.passed {
-					t.Errorf("%s: %s shows a peer at %d", c.name, kind, r.Ahead)
-				}
+			}
+		}
+	}
+}
+
+// Messages of heights that do not matter are left out before a signature is checked: forged ones
+// are left out as well, and none is remembered. So it costs their sender more than this node to
+// repeat them.
+//
+// Promise 50.
+func TestMessagesOfHeightsThatDoNotMatterAreNotChecked(t *testing.T) {
+	e := newEras(20) // 21 is open: 17 to 22 matter
+	for _, c := range []struct {
+		height         uint64
+		ahead, useless bool
+	}{{1, false, true}, {16, false, true}, {17, false, false}, {22, true, false}, {23, true, true}, {1 << 62, true, true}} {
+		vote := e.vote(chain.Notarize, c.height, 2, 'd')
+		vote.Signature[0]++
+		certificate, proposal := e.certificate(chain.Finalize, c.height, 2), e.proposal(c.height, 2)
+		certificate.Votes[1].Signature[0]++
+		proposal.Statement.Signature[0]++
+		for _, b := range []*chain.Bundle{
+			{Votes: []chain.Vote{vote}}, {Certificates: []*chain.Certificate{certificate}}, {Proposals: []*chain.Proposal{proposal}},
+		} {
+			v := New(chainID, e.height, e.setAt)
+			r, _, err := v.Bundle(b)
+			if c.useless && (err != nil || r.Useless != 1 || len(v.new) > 0) {
+				t.Errorf("height %d: %d left out by their height and %d votes remembered, %v", c.height, r.Useless, len(v.new), err)
+			}
+			if !c.useless && (r.Useless != 0 || (err == nil) != c.ahead) {
+				t.Errorf("height %d: left out by its height, or not looked at: %+v, %v", c.height, r, err)
+			}
+			if err == nil && (r.Ahead == c.height) != c.ahead || r.Behind != 0 && c.ahead || !r.Bundle.Empty() {
+				t.Errorf("height %d: %+v", c.height, r)
 			}
 		}
 	}
@@ -179,8 +219,8 @@ func TestTheRestOfABundleIsTaken(t *testing.T) {
 		r.Bundle.Proposals[0] != b.Proposals[1] || len(r.Bundle.Votes) != 2 || r.Bundle.Votes[0] != b.Votes[2] {
 		t.Errorf("passed on: %+v", r.Bundle)
 	}
-	if r.Height != 5 || r.Ahead != 9 {
-		t.Errorf("the peer is at %d by what verified, and at %d by the rest; want 5 and 9", r.Height, r.Ahead)
+	if r.Height != 5 || r.Lowest != 5 || r.Ahead != 9 {
+		t.Errorf("the peer is at %d by what verified, and at %d to %d by the rest; want 5, and 5 to 9", r.Height, r.Lowest, r.Ahead)
 	}
 
 	// A message at or below the open height is the sender's fault, whatever stands beside it.
@@ -207,7 +247,8 @@ func TestThePartsOfAProposal(t *testing.T) {
 		"a notarization":           {func(p *chain.Proposal) { p.Notarization = e.certificate(chain.Notarize, 6, 0) }, false, true},
 		"a good notarization":      {func(p *chain.Proposal) { p.Notarization = e.certificate(chain.Notarize, 6, 1) }, true, false},
 		"one of the era before":    {func(p *chain.Proposal) { p.Notarization = e.certificate(chain.Notarize, 4, 0) }, true, false},
-		"one of the era to come":   {func(p *chain.Proposal) { p.Notarization = e.certificate(chain.Notarize, 8, 2) }, false, false},
+		"one of the era to come":   {func(p *chain.Proposal) { p.Notarization = e.certificate(chain.Notarize, 7, 2) }, false, false},
+		"one that is far above":    {func(p *chain.Proposal) { p.Notarization = e.certificate(chain.Notarize, 8, 2) }, false, false},
 		"one vote short of enough": {func(p *chain.Proposal) { p.Nullifications[0].Votes = p.Nullifications[0].Votes[:2] }, false, true},
 	} {
 		p := e.proposal(6, 1)

@@ -97,14 +97,14 @@ func TestAVoteForAChangeIsWithheldUntilTheNextSetIsLinked(t *testing.T) {
 		if order[0] != 0 {
 			round = 1
 		}
-		verdict := func() consensus.Verdict { return (<-r.events).event.(consensus.BlockChecked).Verdict }
+		verdict := func() consensus.Verdict { return r.nextEvent().event.(consensus.BlockChecked).Verdict }
 		r.Voter.check(consensus.CheckBlock{Height: 1, Round: round, Block: b, Fresh: true})
 		if got := verdict(); got != consensus.Withheld {
 			t.Errorf("not linked: verdict %v, want Withheld", got)
 		}
 		time.Sleep(time.Minute)
-		if len(r.events) > 0 {
-			t.Errorf("not linked for a minute: %+v", <-r.events)
+		if r.events.size() > 0 {
+			t.Errorf("not linked for a minute: %+v", r.nextEvent())
 		}
 		r.linked.Store(true)
 		if got := verdict(); got != consensus.Valid {

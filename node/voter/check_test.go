@@ -131,7 +131,7 @@ func TestABodyThatDoesNotFitItsHeaderSaysNothingAboutTheBlock(t *testing.T) {
 	r.deciding, r.checks = t.Context(), map[checkKey]*check{}
 	verdict := func(b *chain.Block) consensus.Verdict {
 		r.Voter.check(consensus.CheckBlock{Height: 1, Block: b})
-		return (<-r.events).event.(consensus.BlockChecked).Verdict
+		return r.nextEvent().event.(consensus.BlockChecked).Verdict
 	}
 	wrong := forged(func(b *chain.Block) { b.Body = make([]chain.BatchRef, chain.MaxBodyRefs+1) })
 	if got := verdict(wrong); got != consensus.Misfit {
@@ -142,7 +142,7 @@ func TestABodyThatDoesNotFitItsHeaderSaysNothingAboutTheBlock(t *testing.T) {
 	}
 	// Once it is valid here, its header is answered with the block that was found valid.
 	r.Voter.check(consensus.CheckBlock{Height: 1, Round: 1, Block: wrong})
-	if got := (<-r.events).event.(consensus.BlockChecked); got.Verdict != consensus.Valid || got.Block != honest {
+	if got := r.nextEvent().event.(consensus.BlockChecked); got.Verdict != consensus.Valid || got.Block != honest {
 		t.Errorf("the header of a valid block with another body: %+v", got)
 	}
 
@@ -175,15 +175,12 @@ func TestACheckOfAHeightThatIsOverSaysNothing(t *testing.T) {
 		}
 		r.runCheck(ctx, &check{holders: make(chan []chain.PublicKey, 1)}, consensus.CheckBlock{Height: 1, Block: b})
 		cancel()
-		select {
-		case e := <-r.events:
+		if e, ok := r.events.take(); ok {
 			if over || e.event.(consensus.BlockChecked).Verdict != consensus.Invalid {
 				t.Errorf("over: %v, answered %+v", over, e)
 			}
-		default:
-			if !over {
-				t.Error("no answer about an invalid block")
-			}
+		} else if !over {
+			t.Error("no answer about an invalid block")
 		}
 	}
 }

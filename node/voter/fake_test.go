@@ -248,6 +248,16 @@ func (r *room) apply(f *chain.FinalBlock, ids []chain.Hash, justification []*cha
 	return nil
 }
 
+// nextEvent waits for the next event of the queue and takes it.
+func (r *room) nextEvent() queued {
+	for {
+		<-r.events.ready
+		if e, ok := r.events.take(); ok {
+			return e
+		}
+	}
+}
+
 // newSettled returns the voter of a chain with one validator and a Delta, whose core may vote.
 func newSettled(t *testing.T, delta time.Duration) *room {
 	t.Helper()

@@ -21,7 +21,7 @@ func TestEventsThatWaitedForTheSequencerMakeTheNodeAbstain(t *testing.T) {
 	}{{"handled at once", 0, true}, {"after a third of Delta", delta / 3, true}, {"after two thirds of Delta", 2 * delta / 3, false}} {
 		r := newSettled(t, delta)
 		r.Post(consensus.Pool{})
-		p := <-r.events
+		p := r.nextEvent()
 		p.since = p.since.Add(-c.waited)
 		if err := r.step(p); err != nil {
 			t.Fatal(err)
@@ -39,8 +39,8 @@ func TestEventsThatWaitedForTheSequencerMakeTheNodeAbstain(t *testing.T) {
 func TestEventsThatWaitedBehindAChangeOfThePoolMakeTheNodeAbstain(t *testing.T) {
 	const delta = time.Minute
 	r := newSettled(t, delta)
-	r.events <- queued{consensus.Pool{}, time.Now().Add(-2 * delta / 3)}
-	if err := r.step(queued{consensus.Pool{}, time.Now()}); err != nil {
+	r.events.put(queued{event: consensus.Pool{}, since: time.Now().Add(-2 * delta / 3)})
+	if err := r.step(queued{event: consensus.Pool{}, since: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
 	if r.core.Settled() {
@@ -55,10 +55,10 @@ func TestEventsThatWaitedBehindAChangeOfThePoolMakeTheNodeAbstain(t *testing.T) 
 func TestTheEndOfABreachIsToldAfterTheBreach(t *testing.T) {
 	const delta = time.Minute
 	r := newSettled(t, delta)
-	r.events <- queued{consensus.Pool{}, time.Now().Add(-2 * delta / 3)}
+	r.events.put(queued{event: consensus.Pool{}, since: time.Now().Add(-2 * delta / 3)})
 	r.Post(consensus.Health{OK: true})
 	for range 2 {
-		if err := r.step(queued{consensus.Pool{}, time.Now()}); err != nil {
+		if err := r.step(queued{event: consensus.Pool{}, since: time.Now()}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -79,17 +79,17 @@ func TestABreachAmidAGroupOfEventsEnds(t *testing.T) {
 		r.synchrony.slow.Store(true)
 		told := make(chan struct{})
 		go func() { r.synchrony.watch(); close(told) }()
-		for done := false; !done || len(r.events) > 0; {
+		for done := false; !done || r.events.size() > 0; {
 			select {
 			case <-told:
 				done = true
 			default:
 			}
-			if err := r.step(queued{consensus.Pool{}, time.Now()}); err != nil {
+			if err := r.step(queued{event: consensus.Pool{}, since: time.Now()}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := r.step(queued{consensus.Pool{}, time.Now()}); err != nil {
+		if err := r.step(queued{event: consensus.Pool{}, since: time.Now()}); err != nil {
 			t.Fatal(err)
 		}
 		if !r.synchrony.healthy.Load() {
@@ -123,12 +123,12 @@ func TestWhoAsksAgainIsAnsweredAtOnceUnlessItAsksTooOften(t *testing.T) {
 			peer := r.genesis.Validators[1].PublicKey
 			for asked := 1; asked <= 8; asked++ {
 				r.Resend(peer)
-				if answered := len(r.events); answered != min(asked, 4) {
+				if answered := r.events.size(); answered != min(asked, 4) {
 					t.Fatalf("Delta %v: asked %d times, answered at once %d times, want %d", delta, asked, answered, min(asked, 4))
 				}
 			}
 			time.Sleep(r.synchrony.resendPeriod())
-			if answered := len(r.events); answered != 5 {
+			if answered := r.events.size(); answered != 5 {
 				t.Errorf("Delta %v: answered %d times a period later, want 5", delta, answered)
 			}
 		})
@@ -174,7 +174,7 @@ func TestTheEndOfAWaitIsForTheCoreThatBeganIt(t *testing.T) {
 	r.core.Step(consensus.Health{OK: true})
 	over := consensus.TimerFired{Timer: consensus.Timer{Kind: consensus.SettleTimer, Height: 1, Round: 1}}
 	for i, core := range cores {
-		if err := r.step(queued{ofCore{over, core}, time.Now()}); err != nil {
+		if err := r.step(queued{event: ofCore{over, core}, since: time.Now()}); err != nil {
 			t.Fatal(err)
 		}
 		if settled := r.core.Settled(); settled != (i == 1) {

@@ -151,8 +151,8 @@ func (s *synchrony) late() bool {
 }
 
 // delayed notes for how long an event waited for Run, or Run took over a group of events. While Run
-// writes to a slow disk, or is behind with a flood from peers, it relays nothing, and the events
-// that it handles then are old.
+// writes to a slow disk, or is behind with what peers send, it relays nothing, and the events that
+// it handles then are old. No peer can bring that about alone: its events wait for each other.
 func (s *synchrony) delayed(d time.Duration) {
 	if s.delta > 0 && d > s.delta/2 {
 		s.stalled.Store(true)

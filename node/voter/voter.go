@@ -37,7 +37,7 @@ type Voter struct {
 
 	// events come from peers, timers, checks and fetches. again brings the vote store of a
 	// validator that had lost its own.
-	events chan queued
+	events *queue
 	again  chan rejoined
 	// moved asks for a core that votes above the checkpoint alone.
 	moved chan struct{}
@@ -62,12 +62,6 @@ type Voter struct {
 	view     atomic.Pointer[View]
 	voteFrom atomic.Uint64
 	settled  atomic.Bool
-}
-
-// queued is an event and when it was queued.
-type queued struct {
-	event consensus.Event
-	since time.Time
 }
 
 // ofCore is an event for the core that asked for it. Another core, which Start has made since, must
@@ -100,17 +94,14 @@ type Health struct {
 	Settled bool
 }
 
-const (
-	eventQueue = 4096
-	// groupedEvents is how many events may share one fsync of the vote store.
-	groupedEvents = 64
-)
+// groupedEvents is how many events may share one fsync of the vote store.
+const groupedEvents = 64
 
 // New returns a Voter that does nothing until Start and Run.
 func New(cfg Config) *Voter {
 	v := &Voter{
 		cfg: cfg, log: cfg.Logger, self: chain.PublicKeyOf(cfg.Key),
-		events: make(chan queued, eventQueue), again: make(chan rejoined), moved: make(chan struct{}, 1),
+		events: newQueue(), again: make(chan rejoined), moved: make(chan struct{}, 1),
 		timers: map[consensus.Timer]*time.Timer{},
 	}
 	v.set = cfg.Ledger.Sets().Open()
@@ -118,14 +109,9 @@ func New(cfg Config) *Voter {
 	return v
 }
 
-// Post queues an event for the core. It blocks while the queue is full, which slows the sender
-// down.
-func (v *Voter) Post(e consensus.Event) {
-	select {
-	case v.events <- queued{e, time.Now()}:
-	case <-v.cfg.Tasks.Context().Done():
-	}
-}
+// Post queues an event for the core. An event of a peer waits while those before it of the same
+// peer fill their room, which slows that peer down and no other.
+func (v *Voter) Post(e consensus.Event) { v.events.add(v.cfg.Tasks.Context(), e) }
 
 // LinkUp makes the core send a peer everything that it may have missed, and begins to measure it.
 func (v *Voter) LinkUp(to chain.PublicKey) {
@@ -241,8 +227,10 @@ func (v *Voter) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case q := <-v.events:
-			err = v.step(q)
+		case <-v.events.ready:
+			if q, ok := v.events.take(); ok {
+				err = v.step(q)
+			}
 		case f := <-v.cfg.Finals:
 			err = v.follow(f)
 		case err = <-v.cfg.Contradictions:
@@ -279,13 +267,12 @@ func (v *Voter) checkpointMoved() error {
 func (v *Voter) Watch(ctx context.Context) { v.synchrony.run(ctx) }
 
 // step handles an event and those already waiting behind it, so that they share an fsync. Any of
-// them may have waited too long: for the events before it, for blocks that catching up fetched, or
-// behind a flood.
+// them may have waited too long: for the events before it, or for blocks that catching up fetched.
 func (v *Voter) step(q queued) error {
 	began := time.Now()
 	defer func() { v.synchrony.delayed(time.Since(began)) }()
 	var actions []consensus.Action
-	for range groupedEvents {
+	for handled := 1; ; handled++ {
 		v.synchrony.delayed(time.Since(q.since))
 		// Before each event, not before each group: the end of a breach is an event, too, and the
 		// breach must come before it.
@@ -300,12 +287,13 @@ func (v *Voter) step(q queued) error {
 				break
 			}
 		}
-		select {
-		case q = <-v.events:
-			continue
-		default:
+		if handled == groupedEvents {
+			break
 		}
-		break
+		var more bool
+		if q, more = v.events.take(); !more {
+			break
+		}
 	}
 	return v.execute(actions)
 }
@@ -390,5 +378,5 @@ func (v *Voter) poolChanged() error {
 		return nil
 	}
 	v.pool = state
-	return v.step(queued{state, time.Now()})
+	return v.step(queued{event: state, since: time.Now()})
 }

@@ -72,13 +72,13 @@ func (g *guest) forget() {
 	g.votes = nil
 }
 
-func (g *guest) OnBundle(from chain.PublicKey, b *chain.Bundle) error {
+func (g *guest) OnBundle(from chain.PublicKey, b *chain.Bundle) (useless int, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, v := range b.Votes {
 		g.votes = append(g.votes, heard{from: from, at: time.Now(), Vote: v})
 	}
-	return nil
+	return 0, nil
 }
 
 var errGuest = errors.New("a guest takes nothing")
