@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/diseq/diseq/client"
+	"github.com/diseq/diseq/node/identity"
 )
 
 // remote are the flags of commands that talk to a node.
@@ -53,6 +54,7 @@ func newSubmit() *cobra.Command {
 	var r remote
 	var wait, lines bool
 	var linger time.Duration
+	var keyFile, chainID string
 	cmd := &cobra.Command{
 		Use:   "submit [-u URL] [--wait] [--lines] FILE|-",
 		Short: "Submit messages",
@@ -66,21 +68,29 @@ submitted, the error names them, the command submits no line after them, and the
 
 Submitting is safe to repeat, so the command does: for --timeout it tries again when a node restarts or has no room.
 
+With --sign-with each message is signed: it shows its author to everyone who reads it. The key is an Ed25519 key in PEM, such as
+openssl genpkey -algorithm ed25519 makes. The signature holds for the chain of --chain-id alone. diseq verify --author checks it.
+
 Two equal payloads are one message, for ever. The node answers a repetition with what it knows of the message. To send two messages
 with the same content, make them differ: add a nonce (a counter, the time, a random number).`,
 		Example: "  echo \"order 1 $(date +%s.%N)\" | diseq submit -\n" +
 			"  diseq submit --lines --wait orders.txt > receipts.jsonl\n" +
+			"  diseq submit --lines --wait --sign-with author.key --chain-id demo orders.txt > receipts.jsonl\n" +
 			"  tail -f orders.log | diseq submit --lines -u http://127.0.0.1:18080,http://127.0.0.1:18081 -",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if linger < 0 {
 				return usagef("--linger %v: want 0 or more", linger)
 			}
+			sign, err := signer(keyFile, chainID)
+			if err != nil {
+				return err
+			}
 			c, err := r.open(cmd.ErrOrStderr(), cmd.CommandPath())
 			if err != nil {
 				return err
 			}
-			s := &submission{client: c, wait: wait, timeout: r.timeout, linger: linger, out: bufio.NewWriter(cmd.OutOrStdout())}
+			s := &submission{client: c, wait: wait, timeout: r.timeout, linger: linger, sign: sign, out: bufio.NewWriter(cmd.OutOrStdout())}
 			if lines {
 				return s.lines(cmd.Context(), args[0], cmd.InOrStdin())
 			}
@@ -91,7 +101,34 @@ with the same content, make them differ: add a nonce (a counter, the time, a ran
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until the messages are final and print receipts")
 	cmd.Flags().BoolVar(&lines, "lines", false, "submit each line as a message")
 	cmd.Flags().DurationVar(&linger, "linger", 100*time.Millisecond, "with --lines, how long a line waits for others to share its request")
+	cmd.Flags().StringVar(&keyFile, "sign-with", "", "sign each message with the key of this file (Ed25519, PKCS #8 in PEM)")
+	cmd.Flags().StringVar(&chainID, "chain-id", "", "with --sign-with, the chain that the signature is for")
 	return cmd
+}
+
+// signer returns what makes a signed message of a content; nil without a key. The user names the
+// chain: a node that lies about its chain must not get signatures for another one.
+func signer(keyFile, chainID string) (func(content []byte) ([]byte, error), error) {
+	if (keyFile == "") != (chainID == "") {
+		return nil, usagef("--sign-with and --chain-id go together: a signature is for one chain")
+	}
+	if keyFile == "" {
+		return nil, nil
+	}
+	key, err := identity.ReadSigningKey(keyFile)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := client.Sign(key, chainID, nil); err != nil {
+		return nil, usageError{err}
+	}
+	return func(content []byte) ([]byte, error) {
+		m, err := client.Sign(key, chainID, content)
+		if err != nil {
+			return nil, err
+		}
+		return m.Encode(), nil
+	}, nil
 }
 
 // A submission submits chunk by chunk, in order, and prints the results of each.
@@ -100,7 +137,9 @@ type submission struct {
 	wait   bool
 	// timeout is for each chunk, linger how long a chunk waits to be filled.
 	timeout, linger time.Duration
-	out             *bufio.Writer
+	// sign makes a signed message of a content; nil if messages are not signed.
+	sign func(content []byte) ([]byte, error)
+	out  *bufio.Writer
 
 	chunk [][]byte
 	bytes int
@@ -118,8 +157,19 @@ func (s *submission) whole(ctx context.Context, path string, stdin io.Reader) er
 	if len(message) == 0 {
 		return fmt.Errorf("%s is empty: a message has at least one byte", path)
 	}
+	if message, err = s.message(message); err != nil {
+		return err
+	}
 	s.chunk = append(s.chunk, message)
 	return s.flush(ctx)
+}
+
+// message is what is submitted for a content.
+func (s *submission) message(content []byte) ([]byte, error) {
+	if s.sign == nil {
+		return content, nil
+	}
+	return s.sign(content)
 }
 
 // line is a line of the input with its number, or why there are no more.
@@ -181,8 +231,12 @@ func (s *submission) lines(ctx context.Context, path string, stdin io.Reader) er
 				full.Reset(s.linger)
 			}
 			last = l.number
-			s.chunk, s.numbers = append(s.chunk, l.text), append(s.numbers, l.number)
-			if s.bytes += len(l.text); s.bytes < chunkBytes && len(s.chunk) < chunkCount {
+			message, err := s.message(l.text)
+			if err != nil {
+				return err
+			}
+			s.chunk, s.numbers = append(s.chunk, message), append(s.numbers, l.number)
+			if s.bytes += len(message); s.bytes < chunkBytes && len(s.chunk) < chunkCount {
 				continue
 			}
 		case <-full.C:

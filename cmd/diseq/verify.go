@@ -3,11 +3,15 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/ed25519"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -71,6 +75,7 @@ const maxReceiptBytes = 64 << 20
 func newVerify() *cobra.Command {
 	var from trust
 	var strength int
+	var authors []string
 	cmd := &cobra.Command{
 		Use:   "verify FILE|- --genesis FILE | --checkpoint FILE",
 		Short: "Verify receipts, blocks and proofs offline",
@@ -92,10 +97,13 @@ The genesis document is what you trust. Take it from the operators of the chain,
 checkpoint is trusted in the same way: it is short however often the validators have changed, and what stolen keys of validators that
 left before it sign is refused. With it, documents at or below its height cannot be verified.
 
+--author also asks who wrote the message of a receipt: it must be signed, as diseq submit --sign-with does, by the key that you name. The
+key is 64 hex digits, or a file with the public key in PEM, as openssl pkey -pubout writes it. Blocks and proofs do not show authors.
+
 --strength asks for more signatures than the chain's threshold. With a certificate of all n validators, finality holds on any network
 unless as many validators as the threshold are malicious. The verdict says how many that is for the document at hand. If the chain has a
 synchrony wait, the verdict also says what the wait adds.`,
-		Example: "  diseq verify receipt.json --genesis genesis.json\n" +
+		Example: "  diseq verify receipt.json --genesis genesis.json --author author.pub\n" +
 			"  diseq get receipt ID | diseq verify - --genesis genesis.json --strength 4\n" +
 			"  diseq submit --lines --wait orders.txt > receipts.jsonl && diseq verify receipts.jsonl --genesis genesis.json\n\n" +
 			"  (diseq get changes; diseq get block latest) | diseq verify - --checkpoint checkpoint.json",
@@ -108,16 +116,21 @@ synchrony wait, the verdict also says what the wait adds.`,
 			if strength < 0 || strength > chain.MaxValidators {
 				return usagef("--strength %d: want 0 to %d signatures", strength, chain.MaxValidators)
 			}
+			v := &verifier{eras: eras, strength: strength}
+			if v.authors, err = readAuthors(authors); err != nil {
+				return err
+			}
 			in, err := openInput(args[0], cmd.InOrStdin())
 			if err != nil {
 				return err
 			}
 			defer func() { _ = in.Close() }() // it was only read
-			return verifyAll(cmd.OutOrStdout(), &verifier{eras, strength}, args[0], in)
+			return verifyAll(cmd.OutOrStdout(), v, args[0], in)
 		},
 	}
 	from.register(cmd.Flags())
 	cmd.Flags().IntVar(&strength, "strength", 0, "the least number of signatures; 0 for the chain's threshold")
+	cmd.Flags().StringSliceVar(&authors, "author", nil, "the public key of the author, hex or a file in PEM; may be repeated: any of them")
 	return cmd
 }
 
@@ -206,6 +219,8 @@ func (d *documents) next() ([]byte, error) {
 type verifier struct {
 	eras     *chain.Eras
 	strength int
+	// authors are the keys one of which must have signed a message; nil if nobody asks.
+	authors []chain.PublicKey
 }
 
 // verify returns the verdict about one document, or why it is not verified.
@@ -217,6 +232,9 @@ func (v *verifier) verify(text []byte) (string, error) {
 	}
 	// if it is none of these, reading it as a receipt says what is wrong
 	_ = document.UnmarshalAnswer(text, &kind)
+	if v.authors != nil && (kind.HeaderHash != nil || kind.Proof != nil) {
+		return "", notVerified(errors.New("--author is about receipts: a block or a proof shows no author"))
+	}
 	switch {
 	case kind.HeaderHash != nil:
 		return v.block(text)
@@ -238,8 +256,66 @@ func (v *verifier) receipt(text []byte) (string, error) {
 	if err := r.Verify(v.eras, v.strength); err != nil {
 		return "", notVerified(err)
 	}
+	signed, err := v.author(r)
+	if err != nil {
+		return "", notVerified(err)
+	}
 	final, err := v.finality(r.Height, &r.Certificate)
-	return fmt.Sprintf("verified: message %v is number %d of block %d of chain %s, %s", r.Message.ID, r.Index, r.Height, r.ChainID, final), err
+	return fmt.Sprintf("verified: message %v%s is number %d of block %d of chain %s, %s",
+		r.Message.ID, signed, r.Index, r.Height, r.ChainID, final), err
+}
+
+// author says who signed the message of a receipt, if anybody asks.
+func (v *verifier) author(r *chain.Receipt) (string, error) {
+	if v.authors == nil {
+		return "", nil
+	}
+	m, err := client.ParseSigned(r.Message.Data)
+	if err != nil {
+		return "", fmt.Errorf("message %v: %w", r.Message.ID, err)
+	}
+	if err := m.Verify(r.ChainID); err != nil {
+		return "", fmt.Errorf("message %v: %w", r.Message.ID, err)
+	}
+	if !slices.Contains(v.authors, m.Author) {
+		return "", fmt.Errorf("message %v is signed by %v, which is not the author that you named", r.Message.ID, m.Author)
+	}
+	return fmt.Sprintf(", signed by %v,", m.Author), nil
+}
+
+// readAuthors reads public keys: hex digits, or files in PEM.
+func readAuthors(arguments []string) (keys []chain.PublicKey, err error) {
+	for _, argument := range arguments {
+		var key chain.PublicKey
+		if key.UnmarshalText([]byte(argument)) != nil {
+			if key, err = readPublicKey(argument); err != nil {
+				return nil, err
+			}
+		}
+		if err := key.Validate(); err != nil {
+			return nil, fmt.Errorf("--author %s: %w", argument, err)
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+// readPublicKey reads an Ed25519 key as openssl pkey -pubout writes it.
+func readPublicKey(path string) (key chain.PublicKey, err error) {
+	raw, err := readLimited(path, nil, maxPublicBytes)
+	if err != nil {
+		return key, fmt.Errorf("--author: want 64 hex digits or a file: %w", err)
+	}
+	block, rest := pem.Decode(raw)
+	if block == nil || block.Type != "PUBLIC KEY" || len(bytes.TrimSpace(rest)) > 0 {
+		return key, fmt.Errorf(`--author %s: want one PEM block "PUBLIC KEY"`, path)
+	}
+	parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
+	public, ok := parsed.(ed25519.PublicKey)
+	if err != nil || !ok {
+		return key, errors.Join(fmt.Errorf("--author %s: no Ed25519 key", path), err)
+	}
+	return chain.PublicKey(public), nil
 }
 
 func (v *verifier) block(text []byte) (string, error) {

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -70,6 +71,20 @@ func Load(dir string) (*Identity, error) {
 		files[name] = raw
 	}
 	return parse(files, func(name string) string { return filepath.Join(dir, name) })
+}
+
+// ReadSigningKey reads one Ed25519 key in the form of signing.key: PKCS #8 in PEM, as openssl
+// genpkey -algorithm ed25519 writes it. A file that others may read is refused.
+func ReadSigningKey(path string) (ed25519.PrivateKey, error) {
+	raw, err := readSecret(path)
+	if err != nil {
+		return nil, err
+	}
+	key, err := parseSigning(raw)
+	if err != nil {
+		return nil, fmt.Errorf("identity: %s: %w", path, err)
+	}
+	return key, nil
 }
 
 // maxKeyBytes bounds a key file.
