@@ -36,7 +36,7 @@ COPY --from=build-node /out/diseq /diseq
 # Numbers, because Kubernetes cannot know whether a name is root's.
 USER 65532:65532
 # Clients, the other nodes, metrics and probes.
-EXPOSE 8080 7700 9090
+EXPOSE 8080 7700 9090 9091
 ENTRYPOINT ["/diseq"]
 
 FROM ${BASE_IMAGE} AS operator

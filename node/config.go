@@ -52,13 +52,16 @@ type Config struct {
 	VoteWhenRecorded bool `json:"voteWhenRecorded"`
 }
 
-// Listen are the addresses of the three listeners, host:port. Port 0 takes a free one.
+// Listen are the addresses of the listeners, host:port. Port 0 takes a free one.
 type Listen struct {
 	// Public serves clients, Peer the other nodes, Operations metrics and probes: the last one
 	// belongs on a private network.
 	Public     string `json:"public"`
 	Peer       string `json:"peer"`
 	Operations string `json:"operations"`
+	// Probes serves /livez and /readyz alone, to whatever supervises the node. Empty is for no such
+	// listener: the operations listener serves them too.
+	Probes string `json:"probes"`
 }
 
 // Limits bound what the node uses.
@@ -67,14 +70,21 @@ type Limits struct {
 	MaxPoolBytes yamlfile.Bytes `json:"maxPoolBytes"`
 	// HistoryHeights is for how many of the last heights trie roots and proofs are kept.
 	HistoryHeights uint32 `json:"historyHeights"`
+	// Connections and Streams are how many clients may have open at a time, AnswerBytes how much
+	// memory answers take that clients have not taken yet. Idle ones give way to newcomers.
+	Connections int            `json:"connections"`
+	Streams     int            `json:"streams"`
+	AnswerBytes yamlfile.Bytes `json:"answerBytes"`
 }
 
 // DefaultConfig returns the values of fields that a file leaves out.
 func DefaultConfig() Config {
 	return Config{
 		Genesis: "genesis.json", Keys: "keys", Data: "data", Peers: "peers.json",
-		Listen:   Listen{Public: "127.0.0.1:18080", Peer: "127.0.0.1:18180", Operations: "127.0.0.1:18280"},
-		Limits:   Limits{MaxPoolBytes: 256 << 20, HistoryHeights: 1024},
+		Listen: Listen{Public: "127.0.0.1:18080", Peer: "127.0.0.1:18180", Operations: "127.0.0.1:18280"},
+		Limits: Limits{
+			MaxPoolBytes: 256 << 20, HistoryHeights: 1024, Connections: 1024, Streams: 256, AnswerBytes: 32 << 20,
+		},
 		LogLevel: "info", LogFormat: "text",
 	}
 }
@@ -128,7 +138,11 @@ func (c *Config) Validate() error {
 	taken := map[string]string{}
 	for _, a := range []struct{ field, value string }{
 		{"listen.public", c.Listen.Public}, {"listen.peer", c.Listen.Peer}, {"listen.operations", c.Listen.Operations},
+		{"listen.probes", c.Listen.Probes},
 	} {
+		if a.field == "listen.probes" && a.value == "" {
+			continue // there need not be one
+		}
 		port, err := peersfile.CheckAddress(a.value)
 		if err != nil {
 			return fmt.Errorf("%s: %w", a.field, err)
@@ -143,6 +157,19 @@ func (c *Config) Validate() error {
 	}
 	if c.Limits.HistoryHeights < chain.MaxStateLag || c.Limits.HistoryHeights > maxHistoryHeights {
 		return fmt.Errorf("limits.historyHeights: %d, allowed are %d to %d", c.Limits.HistoryHeights, chain.MaxStateLag, maxHistoryHeights)
+	}
+	for _, l := range []struct {
+		field     string
+		value     int64
+		low, high int64
+	}{
+		{"connections", int64(c.Limits.Connections), 16, 1 << 16},
+		{"streams", int64(c.Limits.Streams), 1, 1 << 16},
+		{"answerBytes", int64(c.Limits.AnswerBytes), 8 << 20, 16 << 30},
+	} {
+		if l.value < l.low || l.value > l.high {
+			return fmt.Errorf("limits.%s: %d, allowed are %d to %d", l.field, l.value, l.low, l.high)
+		}
 	}
 	if d := time.Duration(c.Drain); d < 0 || d > maxDrain {
 		return fmt.Errorf("drain: %v, allowed are 0s to %v", d, maxDrain)

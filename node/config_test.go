@@ -26,6 +26,7 @@ func TestAConfigurationReadsBackAsItWasWritten(t *testing.T) {
 	want := DefaultConfig()
 	want.Name, want.LogFormat, want.Limits.MaxPoolBytes, want.PProf = "v0", "json", 1234567, true
 	want.Drain = yamlfile.Duration(90 * time.Second)
+	want.Listen.Probes = "127.0.0.1:18380"
 	raw, err := yaml.Marshal(want)
 	if err != nil {
 		t.Fatal(err)
@@ -49,25 +50,30 @@ func TestAConfigurationReadsBackAsItWasWritten(t *testing.T) {
 func TestAConfigurationIsReadInOneWayOnly(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "node.yaml")
 	for content, want := range map[string]string{
-		"name: a\nName: b\n":                          "at /Name: unknown member",
-		"Name: a\n":                                   "at /Name: unknown member",
-		"name: a\nname: b\n":                          `key "name" already set`,
-		"{\"name\":\"a\",\"name\":\"b\"}":             `key "name" already set`,
-		"{\"name\":\"a\",\"n\\u0061me\":\"b\"}":       `key "name" already set`,
-		"name: a\nlimits: {historyheights: 128}\n":    "at /limits/historyheights: unknown member",
-		"name: a\nlimits: {historyHeights: 128.5}\n":  "line 2: 128.5: write an integer",
-		"name: a\nlimits: {historyHeights: '128'}\n":  "at /limits/historyHeights: want an integer",
-		"name: a\nlimits:\n":                          "at /limits: null in the place of a value",
-		"name: a\ndrain: 10\n":                        "10 is not a time: want one such as 10s",
-		"name: a\ndrain: ten\n":                       `"ten" is not a time`,
-		"name: a\ndrain: -1s\n":                       "drain: -1s, allowed are 0s to 10m0s",
-		"name: a\ndrain: 601s\n":                      "drain: 10m1s, allowed are 0s to 10m0s",
-		"name: 7\n":                                   "at /name: want a string",
-		"name: a\n---\nname: b\n":                     "a second document follows the first",
-		"{\"name\":\"a\"}\n{\"name\":\"b\"}\n":        "a second document follows the first",
-		"\xef\xbb\xbfname: a\n":                       "byte order mark",
-		"\xff\xfen\x00a\x00m\x00e\x00:\x00 \x00a\x00": "want UTF-8",
-		"name: \xff\n":                                "want UTF-8",
+		"name: a\nName: b\n":                             "at /Name: unknown member",
+		"Name: a\n":                                      "at /Name: unknown member",
+		"name: a\nname: b\n":                             `key "name" already set`,
+		"{\"name\":\"a\",\"name\":\"b\"}":                `key "name" already set`,
+		"{\"name\":\"a\",\"n\\u0061me\":\"b\"}":          `key "name" already set`,
+		"name: a\nlimits: {historyheights: 128}\n":       "at /limits/historyheights: unknown member",
+		"name: a\nlimits: {historyHeights: 128.5}\n":     "line 2: 128.5: write an integer",
+		"name: a\nlimits: {historyHeights: '128'}\n":     "at /limits/historyHeights: want an integer",
+		"name: a\nlimits:\n":                             "at /limits: null in the place of a value",
+		"name: a\ndrain: 10\n":                           "10 is not a time: want one such as 10s",
+		"name: a\ndrain: ten\n":                          `"ten" is not a time`,
+		"name: a\ndrain: -1s\n":                          "drain: -1s, allowed are 0s to 10m0s",
+		"name: a\ndrain: 601s\n":                         "drain: 10m1s, allowed are 0s to 10m0s",
+		"name: 7\n":                                      "at /name: want a string",
+		"name: a\nlimits: {connections: 15}\n":           "limits.connections: 15, allowed are 16 to 65536",
+		"name: a\nlimits: {streams: 0}\n":                "limits.streams: 0, allowed are 1 to 65536",
+		"name: a\nlimits: {answerBytes: 1Mi}\n":          "limits.answerBytes: 1048576, allowed are",
+		"name: a\nlisten: {probes: nowhere}\n":           "listen.probes:",
+		"name: a\nlisten: {probes: '127.0.0.1:18280'}\n": "is taken by listen.operations",
+		"name: a\n---\nname: b\n":                        "a second document follows the first",
+		"{\"name\":\"a\"}\n{\"name\":\"b\"}\n":           "a second document follows the first",
+		"\xef\xbb\xbfname: a\n":                          "byte order mark",
+		"\xff\xfen\x00a\x00m\x00e\x00:\x00 \x00a\x00":    "want UTF-8",
+		"name: \xff\n":                                   "want UTF-8",
 	} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)

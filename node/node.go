@@ -128,9 +128,16 @@ func (n *Node) run(asked, ctx context.Context, stop context.CancelFunc, group *e
 	if err != nil {
 		return err
 	}
+	on := server.Listeners{Public: listeners[1], Operations: listeners[2]}
+	if len(listeners) > 3 {
+		on.Probes = listeners[3]
+	}
 	http := server.New(server.Options{
 		Backend: n.backend, Logger: n.log, Registerer: n.metrics.Registry, Gatherer: n.metrics.Registry, Pprof: n.cfg.PProf,
 		LogLevel: n.machine.LogLevel,
+		Limits: server.Limits{
+			Connections: n.cfg.Limits.Connections, Streams: n.cfg.Limits.Streams, AnswerBytes: int(n.cfg.Limits.AnswerBytes),
+		},
 	})
 	if err := n.startVoter(); err != nil {
 		return err
@@ -169,20 +176,24 @@ func (n *Node) run(asked, ctx context.Context, stop context.CancelFunc, group *e
 			http.Drain(ctx, time.Duration(n.cfg.Drain))
 			end()
 		})()
-		return http.Serve(serving, listeners[1], listeners[2])
+		return http.Serve(serving, on)
 	})
 	err = group.Wait()
 	n.network.Close() // before its listener closes
 	return err
 }
 
-// listen opens the listeners for peers, clients and operations.
+// listen opens the listeners for peers, clients, operations and, if there is one, probes.
 func (n *Node) listen(ctx context.Context) (listeners []net.Listener, err error) {
 	listen := n.machine.Listen
 	if listen == nil {
 		listen = new(net.ListenConfig).Listen
 	}
-	for _, address := range []string{n.cfg.Listen.Peer, n.cfg.Listen.Public, n.cfg.Listen.Operations} {
+	addresses := []string{n.cfg.Listen.Peer, n.cfg.Listen.Public, n.cfg.Listen.Operations}
+	if n.cfg.Listen.Probes != "" {
+		addresses = append(addresses, n.cfg.Listen.Probes)
+	}
+	for _, address := range addresses {
 		l, err := listen(ctx, "tcp", address)
 		if err != nil {
 			return listeners, err

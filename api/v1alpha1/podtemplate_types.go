@@ -401,16 +401,16 @@ type ContainerResources struct {
 
 // ContainerPort is a port of a container.
 type ContainerPort struct {
-	// ContainerPort is the number, 1 to 65535. 8080, 7700 and 9090 belong to the node. No default.
+	// ContainerPort is the number, 1 to 65535. 8080, 7700, 9090 and 9091 belong to the node. No default.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
-	// +kubebuilder:validation:XValidation:rule="!(self in [8080, 7700, 9090])",message="8080, 7700 and 9090 belong to the node, and all containers of a pod share their ports: choose another"
+	// +kubebuilder:validation:XValidation:rule="!(self in [8080, 7700, 9090, 9091])",message="8080, 7700, 9090 and 9091 belong to the node, and all containers of a pod share their ports: choose another"
 	ContainerPort int32 `json:"containerPort"`
 
 	// Name of the port. None if left out.
 	// +optional
 	// +kubebuilder:validation:MaxLength=15
-	// +kubebuilder:validation:XValidation:rule="!(self in ['http', 'peer', 'operations'])",message="http, peer and operations are the node's ports: choose another name"
+	// +kubebuilder:validation:XValidation:rule="!(self in ['http', 'peer', 'operations', 'probes'])",message="http, peer, operations and probes are the node's ports: choose another name"
 	Name string `json:"name,omitempty"`
 
 	// Protocol is TCP, UDP or SCTP. TCP if left out.

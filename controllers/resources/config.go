@@ -48,6 +48,7 @@ type nodeListen struct {
 	Public     string `json:"public"`
 	Peer       string `json:"peer"`
 	Operations string `json:"operations"`
+	Probes     string `json:"probes"`
 }
 
 // nodeTLS is about the public listener.
@@ -67,7 +68,7 @@ func NodeConfig(network *v1alpha1.DiseqNetwork) (string, error) {
 	all := func(port int) string { return fmt.Sprintf(":%d", port) }
 	c := nodeConfig{
 		Genesis: path.Join(genesisDir, GenesisKey), Keys: keysDir, Data: dataDir, Peers: path.Join(peersDir, PeersKey),
-		Listen:    nodeListen{Public: all(PublicPort), Peer: all(PeerPort), Operations: all(OperationsPort)},
+		Listen:    nodeListen{Public: all(PublicPort), Peer: all(PeerPort), Operations: all(OperationsPort), Probes: all(ProbesPort)},
 		Drain:     drain(network).String(),
 		LogFormat: "json", VoteWhenRecorded: true,
 	}

@@ -35,7 +35,8 @@ func container(
 		WithImagePullPolicy(cmp.Or(network.Spec.ImagePullPolicy, corev1.PullIfNotPresent)).
 		WithArgs(args...).
 		WithTerminationMessagePolicy(corev1.TerminationMessageFallbackToLogsOnError). // the status shows the last line
-		WithPorts(port(PublicPortName, PublicPort), port(PeerPortName, PeerPort), port(OperationsPortName, OperationsPort)).
+		WithPorts(port(PublicPortName, PublicPort), port(PeerPortName, PeerPort),
+			port(OperationsPortName, OperationsPort), port(ProbesPortName, ProbesPort)).
 		WithVolumeMounts(
 			corev1ac.VolumeMount().WithName("data").WithMountPath(dataDir),
 			readOnly("keys", keysDir), readOnly("genesis", genesisDir), readOnly("config", configDir), readOnly("peers", peersDir),
@@ -50,18 +51,18 @@ func container(
 	return out, nil
 }
 
-// probes ask the operations port. A node opens its listeners after it has read its store. After a
-// crash that may take long, so it has an hour. From then on it always answers, also while it
-// catches up: a node without an answer for five minutes hangs. Readiness says whether it serves
-// clients.
+// probes ask a port that nobody else does: clients cannot fill it. A node opens its listeners after
+// it has read its store. After a crash that may take long, so it has an hour. From then on it
+// always answers, also while it catches up: a node without an answer for five minutes hangs.
+// Readiness says whether it serves clients.
 func probes(c *corev1ac.ContainerApplyConfiguration) {
 	probe := func(route string, period, timeout, failures int32) *corev1ac.ProbeApplyConfiguration {
 		return corev1ac.Probe().
-			WithHTTPGet(corev1ac.HTTPGetAction().WithPath(route).WithPort(intstr.FromString(OperationsPortName)).WithScheme(corev1.URISchemeHTTP)).
+			WithHTTPGet(corev1ac.HTTPGetAction().WithPath(route).WithPort(intstr.FromString(ProbesPortName)).WithScheme(corev1.URISchemeHTTP)).
 			WithPeriodSeconds(period).WithTimeoutSeconds(timeout).WithFailureThreshold(failures)
 	}
-	c.WithStartupProbe(probe("/healthz", 1, 2, 3600)).
-		WithLivenessProbe(probe("/healthz", 10, 10, 30)).
+	c.WithStartupProbe(probe("/livez", 1, 2, 3600)).
+		WithLivenessProbe(probe("/livez", 10, 10, 30)).
 		WithReadinessProbe(probe("/readyz", 2, 2, 3))
 }
 

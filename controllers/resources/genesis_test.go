@@ -141,7 +141,7 @@ func TestAllValidatorsShareConfigurationAndPeers(t *testing.T) {
 	}
 	want := map[string]any{
 		"genesis": "/etc/diseq/genesis/genesis.json", "keys": "/etc/diseq/keys", "data": "/data", "peers": "/etc/diseq/peers/peers.json",
-		"listen": map[string]any{"public": ":8080", "peer": ":7700", "operations": ":9090"},
+		"listen": map[string]any{"public": ":8080", "peer": ":7700", "operations": ":9090", "probes": ":9091"},
 		"limits": map[string]any{"maxPoolBytes": float64(3 << 20)}, "logFormat": "json", "drain": "10s", "voteWhenRecorded": true,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -89,10 +89,12 @@ const (
 	PublicPort     = 8080
 	PeerPort       = 7700
 	OperationsPort = 9090
+	ProbesPort     = 9091
 
 	PublicPortName     = "http"
 	PeerPortName       = "peer"
 	OperationsPortName = "operations"
+	ProbesPortName     = "probes"
 )
 
 // Container is the name of the node's container; the others of a pod are the user's.

@@ -301,13 +301,13 @@ func TestAPodIsNotKilledWhileItStartsOrCatchesUp(t *testing.T) {
 		path    string
 		atLeast time.Duration
 	}{
-		"startup":   {node.StartupProbe, "/healthz", time.Hour},
-		"liveness":  {node.LivenessProbe, "/healthz", 5 * time.Minute},
+		"startup":   {node.StartupProbe, "/livez", time.Hour},
+		"liveness":  {node.LivenessProbe, "/livez", 5 * time.Minute},
 		"readiness": {node.ReadinessProbe, "/readyz", 0},
 	} {
 		port := tt.probe.HTTPGet.Port.StrVal
 		i := slices.IndexFunc(node.Ports, func(p corev1.ContainerPort) bool { return p.Name == port })
-		if tt.probe.HTTPGet.Path != tt.path || i < 0 || node.Ports[i].ContainerPort != 9090 {
+		if tt.probe.HTTPGet.Path != tt.path || i < 0 || node.Ports[i].ContainerPort != ProbesPort {
 			t.Errorf("%s asks %+v", name, tt.probe.HTTPGet)
 		}
 		if got := time.Duration(tt.probe.PeriodSeconds*tt.probe.FailureThreshold) * time.Second; got < tt.atLeast {

@@ -51,7 +51,7 @@ func TestImagesAreWhatTheDockerfileSays(t *testing.T) {
 		name  string
 		ports []string
 	}{
-		"node":     {"diseq", []string{"7700/tcp", "8080/tcp", "9090/tcp"}},
+		"node":     {"diseq", []string{"7700/tcp", "8080/tcp", "9090/tcp", "9091/tcp"}},
 		"operator": {"diseq-operator", []string{"8081/tcp", "8443/tcp"}},
 	} {
 		t.Run(target, func(t *testing.T) {

@@ -154,6 +154,9 @@ func (w *response) watch(i idler) (stop func()) {
 
 // took says that the client has taken n bytes.
 func (w *response) took(n int) {
+	if w.place != nil {
+		w.place.IdleFrom(time.Now().Add(servingGrace))
+	}
 	w.pins.mu.Lock()
 	defer w.pins.mu.Unlock()
 	if len(w.pins.held) == 0 {

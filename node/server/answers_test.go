@@ -76,7 +76,7 @@ func servePipes(t *testing.T, s *Server) (l *pipes, stop func()) {
 	l = newPipes()
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(ctx, l, nil) }()
+	go func() { served <- s.Serve(ctx, Listeners{Public: l}) }()
 	return l, func() {
 		cancel()
 		if err := <-served; err != nil {

@@ -69,7 +69,7 @@ func BenchmarkSubmitOverLoopback(b *testing.B) {
 	}
 	ctx, cancel := context.WithCancel(b.Context())
 	served := make(chan error, 1)
-	go func() { served <- New(Options{Backend: accepting{newFake(b)}}).Serve(ctx, l, nil) }()
+	go func() { served <- New(Options{Backend: accepting{newFake(b)}}).Serve(ctx, Listeners{Public: l}) }()
 	var batch []string
 	for i := range benchMessages {
 		batch = append(batch, string(benchData(i)))

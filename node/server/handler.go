@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/diseq/diseq/node/internal/seats"
 )
 
 // handler puts routes behind the steps that every request passes: deadlines, metrics, and answers
@@ -21,6 +23,7 @@ func (s *Server) handler(routes []route) http.Handler {
 		rw := &response{ResponseWriter: w, control: http.NewResponseController(w), timeout: s.limits.WriteTimeout}
 		rw.writeDeadline() // the connection may still have the last request's, long past
 		defer rw.finish()
+		defer rw.serving(r)()
 		if r.Body != nil && r.Body != http.NoBody {
 			// Also for handlers that never read the body: net/http drains it before the next
 			// request, and a client that stalls there would hold the connection for ever.
@@ -76,6 +79,8 @@ type response struct {
 	timeout time.Duration
 	status  int
 	pins    pins
+	// place is that of the connection; nil if it has none.
+	place *seats.Seat
 
 	ends sync.Mutex
 	// ended says that the answer was broken off, done that its handler has returned.

@@ -8,8 +8,6 @@ import (
 	"net"
 	"net/http"
 	"time"
-
-	"golang.org/x/net/netutil"
 )
 
 // maxHeaderBytes bounds a request's line and header; net/http adds 4 KiB to it.
@@ -29,19 +27,38 @@ func (s *Server) Drain(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Serve answers on both listeners (operations may be nil) until ctx ends or one of them fails, then
-// stops accepting, ends streams and waits, lets open requests finish for at most Limits.Finish, and
-// closes the listeners. It returns nil if ctx ended it. It can be called once.
-func (s *Server) Serve(ctx context.Context, public, operations net.Listener) error {
-	servers := []*http.Server{s.httpServer(s.public)}
-	listeners := []net.Listener{public}
-	if operations != nil {
-		servers, listeners = append(servers, s.httpServer(s.operations)), append(listeners, operations)
+// Listeners are where a Server answers. Operations and Probes may be nil.
+type Listeners struct {
+	// Public is for clients, Operations for metrics, probes and status, Probes for probes alone.
+	Public, Operations, Probes net.Listener
+}
+
+// Serve answers on the listeners until ctx ends or one of them fails, then stops accepting, ends
+// streams and waits, lets open requests finish for at most Limits.Finish, and closes the listeners.
+// It returns nil if ctx ended it. It can be called once.
+func (s *Server) Serve(ctx context.Context, on Listeners) error {
+	var servers []*http.Server
+	var listeners []net.Listener
+	for _, l := range []struct {
+		listener net.Listener
+		handler  http.Handler
+		places   int
+	}{
+		{on.Public, s.public, s.limits.Connections},
+		{on.Operations, s.operations, operationsConnections},
+		{on.Probes, s.probes, probeConnections},
+	} {
+		if l.listener == nil {
+			continue
+		}
+		server := s.httpServer(l.handler)
+		server.SetKeepAlivesEnabled(l.listener != on.Probes) // probes come one at a time
+		servers = append(servers, server)
+		listeners = append(listeners, newGate(l.listener, l.places, s.metrics.gaveWay.WithLabelValues("connection").Inc))
 	}
 	failed := make(chan error, len(servers))
 	for i, srv := range servers {
-		l := netutil.LimitListener(listeners[i], s.limits.Connections)
-		go func() { failed <- srv.Serve(l) }()
+		go func() { failed <- srv.Serve(listeners[i]) }()
 	}
 	var cause error
 	left := len(servers)
@@ -74,6 +91,7 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 		ReadHeaderTimeout: s.limits.HeaderTimeout,
 		IdleTimeout:       s.limits.IdleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnContext:       withPlace,
 		// ReadTimeout and WriteTimeout stay off: they would end streams. Every request gets its
 		// deadlines in handler.
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),

@@ -33,8 +33,8 @@ type Options struct {
 // Limits bounds the memory and the time that clients can cost the node. A zero field means its
 // default.
 type Limits struct {
-	// Connections is the largest number of open connections of each listener (default 1024); more
-	// wait in the kernel's queue.
+	// Connections is the largest number of open connections of clients (default 1024). A newcomer
+	// takes the place of one that is idle.
 	Connections int
 	// Streams is the largest number of open streams (default 256); more are answered with 503.
 	Streams int
@@ -100,7 +100,7 @@ type Server struct {
 	// stopping is closed when the server begins to stop: streams and waiting requests end then.
 	stopping chan struct{}
 
-	public, operations http.Handler
+	public, operations, probes http.Handler
 }
 
 // route is a pattern of http.ServeMux and its handler.
@@ -124,6 +124,7 @@ func New(o Options) *Server {
 	s.blocks = newBlockCache(cacheBytes, s)
 	s.public = s.handler(s.publicRoutes())
 	s.operations = s.handler(s.operationsRoutes(o))
+	s.probes = s.handler(s.probeRoutes())
 	return s
 }
 
@@ -134,6 +135,9 @@ func (s *Server) Public() http.Handler { return s.public }
 // Operations returns the handler of the operations listener: metrics, probes, status, validators,
 // changes, the log level, and pprof if asked for.
 func (s *Server) Operations() http.Handler { return s.operations }
+
+// Probes returns the handler of the listener for probes: /livez and /readyz.
+func (s *Server) Probes() http.Handler { return s.probes }
 
 func (s *Server) publicRoutes() []route {
 	return append([]route{
@@ -171,8 +175,13 @@ func (s *Server) commonRoutes() []route {
 	}
 }
 
+// probeRoutes answer without waiting for anything.
+func (s *Server) probeRoutes() []route {
+	return []route{{"GET /livez", s.text(s.healthz)}, {"GET /readyz", s.text(s.readyz)}}
+}
+
 func (s *Server) operationsRoutes(o Options) []route {
-	routes := s.commonRoutes()
+	routes := append(s.commonRoutes(), route{"GET /livez", s.text(s.healthz)})
 	if o.Gatherer != nil {
 		h := promhttp.HandlerFor(o.Gatherer, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 30 * time.Second})
 		routes = append(routes, route{"GET /metrics", h.ServeHTTP})

@@ -30,7 +30,7 @@ func listen(t *testing.T, s *Server) (url string, stop func()) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(ctx, l, nil) }()
+	go func() { served <- s.Serve(ctx, Listeners{Public: l}) }()
 	stopped := false
 	stop = func() {
 		if stopped {

@@ -278,7 +278,7 @@ func TestEveryRuleOfANewNetworkIsHeldWithAMessageThatHelps(t *testing.T) {
 		{"a sidecar with the network in its hands", "podTemplate: {containers: [{name: a, image: b, securityContext: {capabilities: {add: [NET_ADMIN]}}}]}", `supported values: "NET_BIND_SERVICE"`},
 		{"a sidecar on the host's network", "podTemplate: {hostNetwork: true}", `unknown field "spec.podTemplate.hostNetwork"`},
 		{"a sidecar with a port of the host", "podTemplate: {containers: [{name: a, image: b, ports: [{containerPort: 1, hostPort: 1}]}]}", "unknown field ... hostPort"},
-		{"a sidecar at the port of the node", "podTemplate: {containers: [{name: a, image: b, ports: [{containerPort: 9090}]}]}", "ports[0].containerPort ... 8080, 7700 and 9090 belong to the node"},
+		{"a sidecar at the port of the node", "podTemplate: {containers: [{name: a, image: b, ports: [{containerPort: 9090}]}]}", "ports[0].containerPort ... 8080, 7700, 9090 and 9091 belong to the node"},
 		{"a sidecar with the port name of the node", "podTemplate: {containers: [{name: a, image: b, ports: [{containerPort: 1, name: http}]}]}", "ports[0].name ... http, peer and operations are the node's ports"},
 		{"a probe of two kinds", "podTemplate: {containers: [{name: a, image: b, livenessProbe: {exec: {command: [a]}, grpc: {port: 1}}}]}", "livenessProbe ... must have exactly one of exec, httpGet, tcpSocket and grpc"},
 		{"a hook of no kind", "podTemplate: {containers: [{name: a, image: b, lifecycle: {preStop: {}}}]}", "preStop ... must have exactly one of exec, httpGet and sleep"},

@@ -47,7 +47,7 @@ func TestANodeReadsTheFilesThatTheOperatorWrites(t *testing.T) {
 	want.Name, want.LogFormat, want.Limits.MaxPoolBytes = "demo-v0", "json", 3<<20
 	want.Genesis, want.Keys, want.Data, want.Peers = "/etc/diseq/genesis/genesis.json", "/etc/diseq/keys", "/data", "/etc/diseq/peers/peers.json"
 	want.Drain, want.VoteWhenRecorded = 10e9, true // 10 s
-	want.Listen = node.Listen{Public: ":8080", Peer: ":7700", Operations: ":9090"}
+	want.Listen = node.Listen{Public: ":8080", Peer: ":7700", Operations: ":9090", Probes: ":9091"}
 	if got != want {
 		t.Errorf("the configuration reads as %+v, want %+v", got, want)
 	}
