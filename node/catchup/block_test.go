@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/diseq/diseq/node/chain"
 )
@@ -68,4 +70,22 @@ func TestABlockIsFetchedFromWhicheverPeerShowsIt(t *testing.T) {
 	if !errors.Is(err, ErrNoCopy) || tried != 2 {
 		t.Errorf("tried %d copies: %v", tried, err)
 	}
+}
+
+// A peer that is silent when it is asked for a damaged block costs a moment.
+func TestASilentPeerDoesNotHoldUpARepair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory("a")
+		h.grow(3)
+		c := &crowd{archive: archive{blocks: h.blocks[1:]}, takes: map[chain.PublicKey]func(uint64) time.Duration{
+			public('p'): func(uint64) time.Duration { return time.Hour },
+		}}
+		c.connected = []chain.PublicKey{public('p'), public('q')}
+		n := start(t, h, c, false)
+		began := time.Now()
+		err := n.Block(t.Context(), 1, func(*chain.FinalBlock) error { return nil })
+		if took := time.Since(began); err != nil || took > 2*blockLead {
+			t.Errorf("after %v: %v", took, err)
+		}
+	})
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/consensus"
+	"github.com/diseq/diseq/node/internal/tasks"
 )
 
 // rejoinInterval is how often the validators that have not answered are asked.
@@ -110,23 +111,28 @@ func untilHigher(ctx context.Context, higher <-chan struct{}) error {
 	return nil
 }
 
-// askHeights asks each connected validator of the era that has not answered yet for its final
-// height.
+// askHeights asks the connected validators of the era that have not answered yet for their final
+// heights, all at once: one that is silent holds up no other.
 func (c *Catchup) askHeights(ctx context.Context, nonce chain.Hash, r *consensus.Rejoining) {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	var asked []chain.PublicKey
 	for _, from := range c.cfg.Network.Connected() {
-		if _, ok := r.Answers[from]; ok || from == c.cfg.Self || r.Set.Index(from) < 0 {
-			continue
+		if _, ok := r.Answers[from]; !ok && from != c.cfg.Self && r.Set.Index(from) >= 0 {
+			asked = append(asked, from)
 		}
-		asking, cancel := context.WithTimeout(ctx, statusTimeout)
-		s, err := c.cfg.Network.Status(asking, from, nonce)
-		cancel()
-		if err != nil {
+	}
+	get := func(ctx context.Context, from chain.PublicKey) (*chain.Status, error) {
+		return c.cfg.Network.Status(ctx, from, nonce)
+	}
+	tasks.Race(ctx, asked, 0, get, func(from chain.PublicKey, s *chain.Status, err error) bool {
+		switch {
+		case err != nil:
 			c.cfg.Logger.Debug("status request failed", "from", c.cfg.Name(from), "err", err)
-			continue
-		}
-		if s.Validator == from {
+		case s.Validator == from:
 			r.Answers[from] = s.Height
 			c.Hint(s.Height, from)
 		}
-	}
+		return false
+	})
 }

@@ -1,6 +1,7 @@
 package catchup
 
 import (
+	"context"
 	"math"
 	"sync/atomic"
 	"testing"
@@ -174,5 +175,42 @@ func TestAValidatorRejoinsAboveTheCheckpointAndInTheSet(t *testing.T) {
 		synctest.Wait()
 		n.reach(t, h, 20)
 		wantFirst(t, result, 17)
+	})
+}
+
+// mute is an archive of which some peers never answer.
+type mute struct {
+	archive
+	silent map[chain.PublicKey]bool
+}
+
+func (m *mute) Status(ctx context.Context, from chain.PublicKey, nonce chain.Hash) (*chain.Status, error) {
+	if m.silent[from] {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return m.archive.Status(ctx, from, nonce)
+}
+
+// Validators that are silent when they are asked for their heights hold up nobody who answers.
+//
+// Promise 16.
+func TestSilentValidatorsDoNotHoldUpRejoining(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory("abcdefg")
+		h.grow(20)
+		m := &mute{silent: map[chain.PublicKey]bool{public('b'): true, public('c'): true}}
+		m.connected, m.heights = []chain.PublicKey{public('b'), public('c')}, map[chain.PublicKey]uint64{}
+		for _, l := range "defg" {
+			m.connected, m.heights[public(l)] = append(m.connected, public(l)), 5
+		}
+		n := start(t, h, m, false, as('a'))
+		n.reach(t, h, 9)
+		result := n.rejoin(t)
+		n.reach(t, h, 20)
+		began := time.Now()
+		if first := <-result; first != 12 || time.Since(began) > statusTimeout {
+			t.Errorf("votes again from %d after %v", first, time.Since(began))
+		}
 	})
 }

@@ -8,22 +8,26 @@ import (
 
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/consensus"
+	"github.com/diseq/diseq/node/internal/tasks"
 	"github.com/diseq/diseq/node/mempool"
 )
 
 const (
 	// fetchTimeout bounds one attempt to get something from one peer.
 	fetchTimeout = 5 * time.Second
+	// fetchLead is how long the first peer that is asked has before the next one is asked as well.
+	fetchLead = 500 * time.Millisecond
 	// pushTime is how long missing batches are waited for before they are fetched: mostly they were
 	// pushed before the block that refers to them and arrive a moment after it.
 	pushTime = 30 * time.Millisecond
 )
 
 // resolve returns a block with its messages. It fetches missing batches from validators that voted
-// for the block.
+// for the block. Each attempt begins with another of them: one that brings little, or late, holds
+// up the check for its own turn only.
 func (v *Voter) resolve(ctx context.Context, c *check, b *chain.Block) (*preparedBlock, error) {
 	holders := <-c.holders
-	for {
+	for attempt := 0; ; attempt++ {
 		body, missing, err := v.resolveNow(ctx, b)
 		if err != nil {
 			return nil, err
@@ -31,7 +35,7 @@ func (v *Voter) resolve(ctx context.Context, c *check, b *chain.Block) (*prepare
 		if len(missing) == 0 {
 			return &preparedBlock{block: b, messages: body.Messages, ids: body.IDs}, nil
 		}
-		if slices.ContainsFunc(v.sources(holders), func(from chain.PublicKey) bool { return v.fetchBatches(ctx, from, missing) }) {
+		if v.fetchBatches(ctx, turned(v.sources(holders), attempt), missing) {
 			continue
 		}
 		// No holder had anything: the core names other holders at T_retry.
@@ -70,24 +74,36 @@ func (v *Voter) sources(holders []chain.PublicKey) []chain.PublicKey {
 	return v.cfg.Network.Connected()
 }
 
-// fetchBatches fetches batches from one peer into the pool. It returns false if the peer sent none,
-// or a wrong one.
-func (v *Voter) fetchBatches(ctx context.Context, from chain.PublicKey, refs []chain.BatchRef) bool {
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
-	defer cancel()
+// turned returns the sources from another one on.
+func turned(sources []chain.PublicKey, by int) []chain.PublicKey {
+	if len(sources) == 0 {
+		return nil
+	}
+	by %= len(sources)
+	return slices.Concat(sources[by:], sources[:by])
+}
+
+// fetchBatches fetches batches into the pool, from the first peer that has some of them. It returns
+// false if none sent any, or each a wrong one.
+func (v *Voter) fetchBatches(ctx context.Context, sources []chain.PublicKey, refs []chain.BatchRef) bool {
 	hashes := make([]chain.Hash, len(refs))
 	for i, r := range refs {
 		hashes[i] = r.Hash
 	}
-	count := 0
-	err := v.cfg.Network.Batches(ctx, from, hashes, func(_ chain.Hash, encoded []byte) error {
-		count++
-		return v.cfg.Pool.ReceiveFetched(ctx, from, encoded)
+	return tasks.Race(ctx, sources, fetchLead, func(ctx context.Context, from chain.PublicKey) (count int, err error) {
+		ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+		defer cancel()
+		err = v.cfg.Network.Batches(ctx, from, hashes, func(_ chain.Hash, encoded []byte) error {
+			count++
+			return v.cfg.Pool.ReceiveFetched(ctx, from, encoded)
+		})
+		return count, err
+	}, func(from chain.PublicKey, count int, err error) bool {
+		if err != nil {
+			v.log.Debug("batches not fetched", "from", v.cfg.Name(from), "batches", len(hashes), "err", err)
+		}
+		return err == nil && count > 0
 	})
-	if err != nil {
-		v.log.Debug("batches not fetched", "from", v.cfg.Name(from), "batches", len(hashes), "err", err)
-	}
-	return err == nil && count > 0
 }
 
 // fetch gets a block that others have certified. If none of them has it as a proposal any more, it
@@ -95,19 +111,20 @@ func (v *Voter) fetchBatches(ctx context.Context, from chain.PublicKey, refs []c
 func (v *Voter) fetch(a consensus.FetchBlock) {
 	ctx := v.deciding
 	v.cfg.Tasks.Go(func(context.Context) {
-		for _, holder := range v.sources(a.Holders) {
-			fetching, cancel := context.WithTimeout(ctx, fetchTimeout)
-			b, err := v.cfg.Network.Block(fetching, holder, a.Block)
-			cancel()
+		tasks.Race(ctx, v.sources(a.Holders), fetchLead, func(ctx context.Context, holder chain.PublicKey) (*chain.Block, error) {
+			ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+			defer cancel()
+			return v.cfg.Network.Block(ctx, holder, a.Block)
+		}, func(holder chain.PublicKey, b *chain.Block, err error) bool {
 			if err == nil {
 				v.Post(consensus.BlockFetched{Block: b})
-				return
+				return true
 			}
-			if ctx.Err() != nil {
-				return
+			if ctx.Err() == nil {
+				v.log.Debug("block not fetched", "height", a.Height, "block", a.Block, "from", v.cfg.Name(holder), "err", err)
+				v.cfg.CatchUp(a.Height, holder)
 			}
-			v.log.Debug("block not fetched", "height", a.Height, "block", a.Block, "from", v.cfg.Name(holder), "err", err)
-			v.cfg.CatchUp(a.Height, holder)
-		}
+			return false
+		})
 	})
 }
