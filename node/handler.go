@@ -31,11 +31,12 @@ type handler struct {
 	chainID  string
 	key      ed25519.PrivateKey
 	rejected *prometheus.CounterVec
+	waited   prometheus.Counter
 
 	verifier *verify.Verifier
 	// heard notes the height that a peer is at, post passes an event to the consensus core.
 	heard func(from chain.PublicKey, height uint64)
-	post  func(consensus.Event)
+	post  func(context.Context, consensus.Event)
 
 	ledger      *ledger.Ledger
 	store       *store.Store
@@ -62,20 +63,21 @@ func (h *handler) reject(kind string, err error) error {
 // OnBundle checks every signature in a bundle and passes what verified to the core. An honest peer
 // sends only what it has checked itself. It may be ahead: what it then says makes this node catch
 // up. It may be behind: then this node answers with the finalization of its height.
-func (h *handler) OnBundle(from chain.PublicKey, b *chain.Bundle) (useless int, err error) {
-	r, wrong, err := h.verifier.Bundle(b)
+func (h *handler) OnBundle(ctx context.Context, from chain.PublicKey, b *chain.Bundle) (useless int, err error) {
+	r, wrong, err := h.verifier.Bundle(ctx, from, b)
+	h.waited.Add(r.Waited.Seconds())
 	if err != nil {
 		return 0, h.reject(wrong, err)
 	}
 	if !r.Bundle.Empty() {
 		h.heard(from, r.Height)
-		h.post(consensus.Received{From: from, Bundle: r.Bundle, Set: r.Set})
+		h.post(ctx, consensus.Received{From: from, Bundle: r.Bundle, Set: r.Set})
 	}
 	if r.Ahead > 0 {
-		h.post(consensus.Ahead{From: from, Lowest: r.Lowest, Height: r.Ahead})
+		h.post(ctx, consensus.Ahead{From: from, Lowest: r.Lowest, Height: r.Ahead})
 	}
 	if r.Behind > 0 {
-		h.post(consensus.Behind{From: from, Height: r.Behind})
+		h.post(ctx, consensus.Behind{From: from, Height: r.Behind})
 	}
 	return r.Useless, nil
 }

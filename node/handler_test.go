@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"crypto/ed25519"
 	"encoding/json"
 	"reflect"
@@ -156,9 +157,9 @@ func FuzzOnBundle(f *testing.F) {
 	var events []consensus.Event
 	var heard map[chain.PublicKey]uint64
 	h := &handler{
-		ctx: f.Context(), rejected: metrics.New().Rejected,
+		ctx: f.Context(), rejected: metrics.New().Rejected, waited: metrics.New().Waited,
 		heard: func(from chain.PublicKey, height uint64) { heard[from] = height },
-		post:  func(e consensus.Event) { events = append(events, e) },
+		post:  func(_ context.Context, e consensus.Event) { events = append(events, e) },
 	}
 
 	const signVote, signCertificate, signStatement, signBlock, signNotarization, signNullifications, next = 1, 2, 4, 8, 16, 32, 64
@@ -225,7 +226,7 @@ func FuzzOnBundle(f *testing.F) {
 		for again := range 2 { // the second time the votes are known
 			events = nil
 			from := chain.PublicKey{byte(again)}
-			useless, err := h.OnBundle(from, b)
+			useless, err := h.OnBundle(t.Context(), from, b)
 			if (err != nil) != want.blame {
 				t.Fatalf("time %d: %s is the peer's fault: %v; the node says %v", again+1, show(b), want.blame, err)
 			}

@@ -163,8 +163,8 @@ func (n *Node) connect(incoming *handler) {
 		Metrics: n.metrics.Voter(), Name: n.ledger.Sets().NameOf, Logger: n.log,
 	})
 	*incoming = handler{
-		ctx: n.tasks.Context(), chainID: n.genesis.ChainID, key: n.identity.Signing, rejected: n.metrics.Rejected,
-		verifier: verifier, heard: n.catchup.Heard, post: n.voter.Post,
+		ctx: n.tasks.Context(), chainID: n.genesis.ChainID, key: n.identity.Signing, rejected: n.metrics.Rejected, waited: n.metrics.Waited,
+		verifier: verifier, heard: n.catchup.Heard, post: n.voter.PostFor,
 		ledger: n.ledger, store: n.store, blocks: n.blocks, pool: n.pool, voter: n.voter, catchup: n.catchup, commitments: n.commitments,
 		pushes: n.pushes, target: n.target,
 	}

@@ -21,6 +21,7 @@ import (
 // old ones of a peer that was cut off may linger until their keepalive fails.
 type gate struct {
 	settings settings
+	calls    map[string]call
 	reports  *reports
 
 	mu      sync.Mutex
@@ -41,10 +42,16 @@ type guest struct {
 	struckAt     time.Time
 	lastHeard    atomic.Int64 // Unix nanoseconds
 	version      atomic.Pointer[string]
+
+	// underWay counts the calls of each method whose number is bounded.
+	counting sync.Mutex
+	underWay map[string]int
 }
 
 func newGuest(s settings) *guest {
-	return &guest{fetches: make(chan struct{}, s.maxFetches), useless: rate.NewLimiter(s.uselessRate, s.uselessBurst)}
+	return &guest{
+		fetches: make(chan struct{}, s.maxFetches), underWay: map[string]int{}, useless: rate.NewLimiter(s.uselessRate, s.uselessBurst),
+	}
 }
 
 // inbound is an accepted connection. It is also what gRPC hands to every call on it.
@@ -62,7 +69,7 @@ type inbound struct {
 func (*inbound) AuthType() string { return "tls" }
 
 func newGate(s settings, r *reports) *gate {
-	return &gate{settings: s, reports: r, guests: make(map[chain.PublicKey]*guest)}
+	return &gate{settings: s, calls: s.calls(), reports: r, guests: make(map[chain.PublicKey]*guest)}
 }
 
 // accept registers a new connection.

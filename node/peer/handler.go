@@ -25,8 +25,8 @@ type Handler interface {
 	// one after another, in the order sent; calls with its proposals come beside them. While
 	// OnBundle blocks, nothing more is read from the peer, which will drop its oldest messages if
 	// that lasts. useless is how many of the messages were of no use whatever they say, because of
-	// their height. A peer that sends too many of them is at fault.
-	OnBundle(from chain.PublicKey, b *chain.Bundle) (useless int, err error)
+	// their height. A peer that sends too many of them is at fault. ctx ends with the connection.
+	OnBundle(ctx context.Context, from chain.PublicKey, b *chain.Bundle) (useless int, err error)
 	// OnPong brings the answer to a Ping, after the calls for everything that the peer sent before
 	// it. lost counts the losses of messages from the peer to this node. OnAsk asks for the
 	// messages that a node sends when a link opens. Both come in order with OnBundle, and should

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"sync"
 	"time"
@@ -75,40 +74,34 @@ func (l *link) run(ctx context.Context) {
 			l.t.reports.remove(l.peer.Name)
 		}
 	}()
-	for attempt := 0; ; attempt++ {
+	for retries := newRetries(l.t.settings); ; {
 		lasted, err := l.serve(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if lasted >= l.t.settings.stable {
-			attempt = 0
-		}
 		l.report(lasted, err)
-		timer := time.NewTimer(l.t.settings.backoff(attempt, err))
-		select {
-		case <-timer.C:
-		case <-l.kick:
-			timer.Stop()
-			attempt = 0
-			if wait.For(ctx, l.t.settings.minBackoff) != nil {
-				return
-			}
-		case <-ctx.Done():
-			timer.Stop()
+		if l.pause(ctx, retries, retries.after(lasted, err)) != nil {
 			return
 		}
 	}
 }
 
-// backoff returns how long to wait after the attempt of that number, the first being 0, failed with
-// err: doubling, a fifth more or less at random so that nodes which failed together do not return
-// together.
-func (s settings) backoff(attempt int, err error) time.Duration {
-	pause := min(s.maxBackoff, s.minBackoff<<min(attempt, 16))
-	if errors.Is(err, errOtherChain) {
-		pause = s.refusedBackoff
+// pause waits before the next attempt, less long if the peer has shown up.
+func (l *link) pause(ctx context.Context, retries *retries, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			return nil
+		case <-l.kick:
+			if retries.atOnce() {
+				return wait.For(ctx, l.t.settings.minBackoff)
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	return time.Duration(float64(pause) * (0.8 + 0.4*rand.Float64()))
 }
 
 func (l *link) report(lasted time.Duration, err error) {

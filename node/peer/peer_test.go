@@ -124,7 +124,7 @@ func newRecorder(key ed25519.PrivateKey) *recorder {
 	}
 }
 
-func (r *recorder) OnBundle(from chain.PublicKey, b *chain.Bundle) (int, error) {
+func (r *recorder) OnBundle(_ context.Context, from chain.PublicKey, b *chain.Bundle) (int, error) {
 	r.guard.Lock()
 	f := r.onBundle
 	r.guard.Unlock()

@@ -48,8 +48,8 @@ func (s *service) fault(in *inbound, reason string, err error) error {
 
 // bundle hands consensus messages over, and counts those of no use. An honest peer sends some: it
 // is behind, or this node is. No honest peer sends uselessRate of them for long.
-func (s *service) bundle(in *inbound, b *chain.Bundle) error {
-	useless, err := s.handler.OnBundle(in.key, b)
+func (s *service) bundle(ctx context.Context, in *inbound, b *chain.Bundle) error {
+	useless, err := s.handler.OnBundle(ctx, in.key, b)
 	if useless == 0 {
 		return err
 	}
@@ -125,7 +125,7 @@ func (s *service) Consensus(stream grpc.ClientStreamingServer[peerpb.Frame, peer
 			s.reports.transferred(directionIn, kindVote, len(b))
 		}
 		if !bundle.Empty() {
-			if err := s.refused(in, s.bundle(in, bundle)); err != nil {
+			if err := s.refused(in, s.bundle(stream.Context(), in, bundle)); err != nil {
 				return err
 			}
 		}
@@ -167,7 +167,7 @@ func (s *service) Propose(ctx context.Context, message *peerpb.Proposal) (*peerp
 	}
 	in.heard()
 	s.reports.transferred(directionIn, kindProposal, len(message.GetProposal()))
-	return s.handled(in, s.bundle(in, &chain.Bundle{Proposals: []*chain.Proposal{p}}))
+	return s.handled(in, s.bundle(ctx, in, &chain.Bundle{Proposals: []*chain.Proposal{p}}))
 }
 
 // Commit implements peerpb.PeerServer.

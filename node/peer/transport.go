@@ -90,6 +90,7 @@ func newTransport(config Config, handler Handler, s settings) (*Transport, error
 		grpc.WriteBufferSize(ioBufferBytes),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 2 * s.keepaliveTime, Timeout: s.keepaliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: s.keepaliveTime / 2, PermitWithoutStream: true}),
+		grpc.InTapHandle(t.gate.begin),
 		grpc.UnaryInterceptor(requireHandshakeUnary),
 		grpc.StreamInterceptor(requireHandshakeStream),
 		grpc.WaitForHandlers(true),

@@ -18,7 +18,7 @@ func BenchmarkUselessVotes(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if r, _, err := v.Bundle(&chain.Bundle{Votes: []chain.Vote{vote}}); err != nil || r.Useless != 1 {
+		if r, _, err := v.Bundle(b.Context(), sender, &chain.Bundle{Votes: []chain.Vote{vote}}); err != nil || r.Useless != 1 {
 			b.Fatal(r, err)
 		}
 	}

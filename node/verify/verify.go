@@ -15,8 +15,10 @@
 package verify
 
 import (
+	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/diseq/diseq/node/chain"
 )
@@ -32,6 +34,8 @@ type Verifier struct {
 	mu       sync.Mutex
 	new, old map[checked]struct{}
 	newest   judge
+	// budgets are those of the peers that have sent something.
+	budgets map[chain.PublicKey]*budget
 }
 
 // checked is a vote that verified. A vote names a place in a set, and another key may have that
@@ -51,7 +55,7 @@ const Kept = 4
 // decides a height: it knows each up to one above height. All heights of an era have the same
 // pointer, and a set is never changed.
 func New(chainID string, height func() uint64, setAt func(height uint64) (set *chain.ValidatorSet, ok bool)) *Verifier {
-	return &Verifier{chainID: chainID, height: height, setAt: setAt, new: map[checked]struct{}{}}
+	return &Verifier{chainID: chainID, height: height, setAt: setAt, new: map[checked]struct{}{}, budgets: map[chain.PublicKey]*budget{}}
 }
 
 // judge checks signatures against one set.
@@ -116,13 +120,16 @@ type Result struct {
 	Behind uint64
 	// Useless counts the messages that were left out by their height alone.
 	Useless int
+	// Waited is for how long the sender had to wait because its budget of checks was used up.
+	Waited time.Duration
 }
 
 // Bundle checks every signature in a bundle. It returns an error about a message that its sender
 // cannot have verified, and the kind of that message. Nobody is to blame for a message above the
-// open height, nor for one that is too old to be looked at.
-func (v *Verifier) Bundle(b *chain.Bundle) (r Result, wrong string, err error) {
-	s := v.session()
+// open height, nor for one that is too old to be looked at. It waits while the sender's budget of
+// checks is used up; ctx ends that.
+func (v *Verifier) Bundle(ctx context.Context, from chain.PublicKey, b *chain.Bundle) (r Result, wrong string, err error) {
+	s := v.session(ctx, from)
 	r.Set = s.open.hash
 	for _, c := range b.Certificates {
 		ok, err := s.admits(c.Height, func() error { return s.certificate(c) })
@@ -150,7 +157,7 @@ func (v *Verifier) Bundle(b *chain.Bundle) (r Result, wrong string, err error) {
 	}
 	for i := range b.Votes {
 		vote := &b.Votes[i]
-		ok, err := s.admits(vote.Height, func() error { return s.at(vote.Height).vote(vote) })
+		ok, err := s.admits(vote.Height, func() error { return s.vote(s.at(vote.Height), vote) })
 		if err != nil {
 			return Result{}, KindVote, err
 		}
@@ -160,6 +167,7 @@ func (v *Verifier) Bundle(b *chain.Bundle) (r Result, wrong string, err error) {
 		}
 	}
 	r.Lowest, r.Ahead, r.Behind, r.Useless = s.lowest, s.ahead, s.behind, s.useless
+	r.Waited = s.waited
 	return r, "", nil
 }
 
@@ -167,6 +175,9 @@ func (v *Verifier) Bundle(b *chain.Bundle) (r Result, wrong string, err error) {
 // checked against the same sets, whatever becomes final meanwhile.
 type session struct {
 	v      *Verifier
+	ctx    context.Context
+	budget *budget
+	waited time.Duration
 	height uint64 // the open height
 	open   judge
 	// unknown is the lowest height of which a message did not verify, 0 if there is none: its set
@@ -185,9 +196,16 @@ func (s *session) above(height uint64) {
 	}
 }
 
-func (v *Verifier) session() *session {
+func (v *Verifier) session(ctx context.Context, from chain.PublicKey) *session {
 	height := v.height() + 1
-	return &session{v: v, height: height, open: v.at(height)}
+	return &session{v: v, ctx: ctx, budget: v.budgetOf(from, height), height: height, open: v.at(height)}
+}
+
+// pay takes checks from the sender's budget.
+func (s *session) pay(checks float64) error {
+	waited, err := s.budget.take(s.ctx, checks, s.height, len(s.open.set.Validators))
+	s.waited += waited
+	return err
 }
 
 // at returns the judge of a height: that of the open one for all heights above.
@@ -239,13 +257,28 @@ func highest(p *chain.Proposal) uint64 {
 }
 
 // certificate checks a certificate: its form, and every vote that was not checked before.
-func (s *session) certificate(c *chain.Certificate) error { return s.at(c.Height).certificate(c) }
+func (s *session) certificate(c *chain.Certificate) error {
+	j := s.at(c.Height)
+	if err := c.Check(len(j.set.Validators), int(j.set.Threshold)); err != nil {
+		return err
+	}
+	for i := range c.Votes {
+		vote := c.Vote(i)
+		if err := s.vote(j, &vote); err != nil {
+			return fmt.Errorf("certificate: %w", err)
+		}
+	}
+	return nil
+}
 
 // proposal checks every signature in a proposal: the statement's, the first proposer's and those of
 // the justification, each against the set of its height. The core judges whether the justification
 // is complete.
 func (s *session) proposal(p *chain.Proposal) error {
-	if err := s.at(p.Statement.Height).vote(&p.Statement); err != nil {
+	if err := s.vote(s.at(p.Statement.Height), &p.Statement); err != nil {
+		return err
+	}
+	if err := s.pay(1); err != nil {
 		return err
 	}
 	if err := p.Block.VerifySignature(s.at(p.Block.Header.Height).set); err != nil {
@@ -264,27 +297,18 @@ func (s *session) proposal(p *chain.Proposal) error {
 	return nil
 }
 
-func (j judge) vote(vote *chain.Vote) error {
+// vote checks a vote that was not checked before.
+func (s *session) vote(j judge, vote *chain.Vote) error {
 	if j.known(*vote) {
-		return nil
+		return s.pay(lookupCost)
+	}
+	if err := s.pay(1); err != nil {
+		return err
 	}
 	if err := vote.Verify(j.chainID, j.set); err != nil {
 		return err
 	}
 	j.remember(*vote)
-	return nil
-}
-
-func (j judge) certificate(c *chain.Certificate) error {
-	if err := c.Check(len(j.set.Validators), int(j.set.Threshold)); err != nil {
-		return err
-	}
-	for i := range c.Votes {
-		vote := c.Vote(i)
-		if err := j.vote(&vote); err != nil {
-			return fmt.Errorf("certificate: %w", err)
-		}
-	}
 	return nil
 }
 

@@ -10,6 +10,8 @@ import (
 
 const chainID = "verify"
 
+var sender = chain.PublicKey{7}
+
 func key(letter byte) ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed([]byte(strings.Repeat(string(letter), ed25519.SeedSize)))
 }
@@ -120,7 +122,7 @@ func TestAMessageIsJudgedByTheSetOfItsHeight(t *testing.T) {
 		} {
 			v := New(chainID, e.height, e.setAt)
 			for range 2 { // the second time the votes are known
-				r, wrong, err := v.Bundle(b)
+				r, wrong, err := v.Bundle(t.Context(), sender, b)
 				got := "left out"
 				switch {
 				case err != nil:
@@ -160,7 +162,7 @@ func TestMessagesOfHeightsThatDoNotMatterAreNotChecked(t *testing.T) {
 			{Votes: []chain.Vote{vote}}, {Certificates: []*chain.Certificate{certificate}}, {Proposals: []*chain.Proposal{proposal}},
 		} {
 			v := New(chainID, e.height, e.setAt)
-			r, _, err := v.Bundle(b)
+			r, _, err := v.Bundle(t.Context(), sender, b)
 			if c.useless && (err != nil || r.Useless != 1 || len(v.new) > 0) {
 				t.Errorf("height %d: %d left out by their height and %d votes remembered, %v", c.height, r.Useless, len(v.new), err)
 			}
@@ -184,15 +186,15 @@ func TestAVoteOfALeaverDoesNotPassForTheNewcomersInItsPlace(t *testing.T) {
 	e := newEras(3) // 4 is open, 5 is of the next set
 	v := New(chainID, e.height, e.setAt)
 	forged := e.vote(chain.Notarize, 5, 0, 'a')
-	if r, _, err := v.Bundle(&chain.Bundle{Votes: []chain.Vote{forged}}); err != nil || len(r.Bundle.Votes) != 1 || r.Set != e.sets[0].Hash() {
+	if r, _, err := v.Bundle(t.Context(), sender, &chain.Bundle{Votes: []chain.Vote{forged}}); err != nil || len(r.Bundle.Votes) != 1 || r.Set != e.sets[0].Hash() {
 		t.Fatalf("not passed on early: %+v, %v", r, err)
 	}
 	e.tip = 4
-	if r, _, err := v.Bundle(&chain.Bundle{Votes: []chain.Vote{forged}}); err == nil {
+	if r, _, err := v.Bundle(t.Context(), sender, &chain.Bundle{Votes: []chain.Vote{forged}}); err == nil {
 		t.Errorf("%+v: the vote of a leaver counts for the newcomer", r.Bundle)
 	}
 	certificate := e.certificate(chain.Notarize, 5, 0) // by a, b and c at places 0, 1 and 2: d is at 0 now
-	if r, _, err := v.Bundle(&chain.Bundle{Certificates: []*chain.Certificate{certificate}}); err == nil {
+	if r, _, err := v.Bundle(t.Context(), sender, &chain.Bundle{Certificates: []*chain.Certificate{certificate}}); err == nil {
 		t.Errorf("%+v: a certificate with the vote of a leaver counts", r.Bundle)
 	}
 }
@@ -211,7 +213,7 @@ func TestTheRestOfABundleIsTaken(t *testing.T) {
 			e.vote(chain.Notarize, 5, 1, 'd'), e.vote(chain.Notarize, 5, 1, 'b'), e.vote(chain.Notarize, 4, 0, 'd'), e.vote(chain.Notarize, 3, 0, 'a'),
 		},
 	}
-	r, _, err := v.Bundle(b)
+	r, _, err := v.Bundle(t.Context(), sender, b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +227,7 @@ func TestTheRestOfABundleIsTaken(t *testing.T) {
 
 	// A message at or below the open height is the sender's fault, whatever stands beside it.
 	b.Votes[3].Signature[0]++
-	if r, wrong, err := v.Bundle(b); err == nil || wrong != KindVote || !r.Bundle.Empty() {
+	if r, wrong, err := v.Bundle(t.Context(), sender, b); err == nil || wrong != KindVote || !r.Bundle.Empty() {
 		t.Errorf("passed on %+v, wrong is %q: %v", r, wrong, err)
 	}
 }
@@ -253,7 +255,7 @@ func TestThePartsOfAProposal(t *testing.T) {
 	} {
 		p := e.proposal(6, 1)
 		c.alter(p)
-		r, _, err := New(chainID, e.height, e.setAt).Bundle(&chain.Bundle{Proposals: []*chain.Proposal{p}})
+		r, _, err := New(chainID, e.height, e.setAt).Bundle(t.Context(), sender, &chain.Bundle{Proposals: []*chain.Proposal{p}})
 		if passed := len(r.Bundle.Proposals) > 0; passed != c.passed || (err != nil) != c.blame {
 			t.Errorf("%s: passed on %v with error %v", name, passed, err)
 		}

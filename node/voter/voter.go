@@ -109,9 +109,12 @@ func New(cfg Config) *Voter {
 	return v
 }
 
-// Post queues an event for the core. An event of a peer waits while those before it of the same
-// peer fill their room, which slows that peer down and no other.
+// Post queues an event for the core.
 func (v *Voter) Post(e consensus.Event) { v.events.add(v.cfg.Tasks.Context(), e) }
+
+// PostFor queues an event that comes from a peer. It waits while the events before it of the same
+// peer fill their room, which slows that peer down and no other. ctx ends when the peer is gone.
+func (v *Voter) PostFor(ctx context.Context, e consensus.Event) { v.events.add(ctx, e) }
 
 // LinkUp makes the core send a peer everything that it may have missed, and begins to measure it.
 func (v *Voter) LinkUp(to chain.PublicKey) {

@@ -72,7 +72,7 @@ func (g *guest) forget() {
 	g.votes = nil
 }
 
-func (g *guest) OnBundle(from chain.PublicKey, b *chain.Bundle) (useless int, err error) {
+func (g *guest) OnBundle(_ context.Context, from chain.PublicKey, b *chain.Bundle) (useless int, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, v := range b.Votes {

@@ -38,6 +38,7 @@ type Metrics struct {
 	DiskFull     prometheus.Counter
 	Waits        prometheus.Counter
 	Breaches     prometheus.Counter
+	Waited       prometheus.Counter
 	Rejected     *prometheus.CounterVec
 	Withheld     *prometheus.CounterVec
 	Evidence     *prometheus.CounterVec
@@ -77,6 +78,8 @@ func New() *Metrics {
 		Waits: counter("diseq_synchrony_waits_total", "Synchrony waits begun, after a notarization or before the first vote."),
 		Breaches: counter("diseq_synchrony_breaches_total",
 			"Synchrony breaches: this node stalled, or a link exceeded Delta or lost messages."),
+		Waited: counter("diseq_signature_waits_seconds_total",
+			"Time for which peers waited because one of them sent more signatures than its budget of checks allows."),
 		Rejected: counters("diseq_rejected_total", "Input from peers that was refused, by kind.", "what",
 			verify.KindVote, verify.KindCertificate, verify.KindProposal, KindCommitment, KindEndorsed, KindBatch, KindBlock, KindBody),
 		Withheld: counters("diseq_votes_withheld_total", "Votes withheld from valid blocks, by reason.", "reason",
