@@ -53,7 +53,7 @@ func FuzzParseEvidence(f *testing.F) {
 //
 // Promise 37.
 func FuzzReadPublic(f *testing.F) {
-	one, err := json.Marshal(chain.NamedValidator{Name: "a", Validator: chain.Validator{PublicKey: chain.PublicKey{1}, VRFKey: chain.VRFKey{2}}})
+	one, err := json.Marshal(chain.PublicIdentity{Name: "a", PublicKey: chain.PublicKey{1}, VRFKey: chain.VRFKey{2}, Proof: chain.Signature{3}})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func FuzzReadPublic(f *testing.F) {
 	f.Add([]byte(" null\n"))
 	path := filepath.Join(f.TempDir(), "public.json")
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		read := func(raw []byte) (chain.NamedValidator, error) {
+		read := func(raw []byte) (chain.PublicIdentity, error) {
 			if err := os.WriteFile(path, raw, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -79,7 +79,7 @@ func FuzzReadPublic(f *testing.F) {
 			t.Fatalf("%q of %d bytes is taken: %v", raw, len(raw), err)
 		}
 		for name := range fields {
-			if !slices.ContainsFunc([]string{"name", "public_key", "vrf_key"}, func(known string) bool { return strings.EqualFold(name, known) }) {
+			if !slices.ContainsFunc([]string{"name", "public_key", "vrf_key", "proof"}, func(known string) bool { return strings.EqualFold(name, known) }) {
 				t.Errorf("%q is taken with a field %q", raw, name)
 			}
 		}

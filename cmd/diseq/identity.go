@@ -51,11 +51,14 @@ If DIR has an identity already, the command changes nothing and fails.`,
 			if name == "" {
 				name = filepath.Base(dir)
 			}
-			public, err := initIdentity(dir, name, !observer)
-			if err != nil {
+			if _, err := initIdentity(dir, name, !observer); err != nil {
 				return err
 			}
 			if err := writeStarter(dir, name); err != nil {
+				return err
+			}
+			public, err := readPublic(filepath.Join(dir, "keys", identity.PublicFile))
+			if err != nil {
 				return err
 			}
 			return printJSON(cmd.OutOrStdout(), public)
@@ -64,6 +67,44 @@ If DIR has an identity already, the command changes nothing and fails.`,
 	cmd.Flags().StringVar(&dir, "dir", "", "the node's directory")
 	cmd.Flags().StringVar(&name, "name", "", "the validator's name, for people; by default the name of the directory")
 	cmd.Flags().BoolVar(&observer, "observer", false, "make no vote store: the node is to be an observer")
+	return cmd
+}
+
+func newPublic() *cobra.Command {
+	var keys, name string
+	cmd := &cobra.Command{
+		Use:   "public --keys DIR",
+		Short: "Print the public.json of an identity",
+		Long: `Print the name and the public keys of an identity, with a proof that the owner of the keys made it. Genesis documents and targets are
+made of it. diseq init prints the same. Use this command if public.json is lost, or was made before there was a proof.`,
+		Example: "  diseq public --keys v0/keys > v0.json\n  diseq public --keys v0/keys --name v0",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if keys == "" {
+				return usagef("--keys is required")
+			}
+			id, err := identity.Load(keys)
+			if err != nil {
+				return err
+			}
+			if name == "" {
+				public, err := readPublic(filepath.Join(keys, identity.PublicFile))
+				if errors.Is(err, os.ErrNotExist) {
+					return usagef("%s is not there: say the validator's name with --name", filepath.Join(keys, identity.PublicFile))
+				}
+				if err != nil {
+					return err
+				}
+				name = public.Name
+			}
+			if len(name) > 63 {
+				return usagef("name %q: want 1 to 63 bytes", name)
+			}
+			return printJSON(cmd.OutOrStdout(), id.Publish(name))
+		},
+	}
+	cmd.Flags().StringVar(&keys, "keys", "", "the directory with the keys of the identity")
+	cmd.Flags().StringVar(&name, "name", "", "the validator's name; by default that of public.json")
 	return cmd
 }
 
@@ -203,6 +244,9 @@ func newGenesis() *cobra.Command {
 		Long: `Make a genesis document: the chain's name, its validators in the order of the files, and its constants. Every node needs the same
 document, and so does everyone who verifies receipts. Its hash is the identity of the chain.
 
+Each file proves that its owner holds the signing key, and chose this name and this VRF key. A file without the proof is of an older
+version: its owner makes it again with diseq public.
+
 The threshold t is how many of the n validators must sign: more than half. It decides which failures the chain tolerates: n-t
 validators may be down, and 2t-n-1 may be Byzantine on any network. With --synchrony-delta, t-1 may be Byzantine while messages arrive
 within that time, and every block takes more than twice that time longer.`,
@@ -223,12 +267,9 @@ within that time, and every block takes more than twice that time longer.`,
 				Version: 1, ChainID: chainID, TimeMS: at, Threshold: threshold, SynchronyDeltaMS: p.deltaMS(), Parameters: constants,
 			}
 			for _, path := range args {
-				v, err := readPublic(path)
+				v, err := readProven(path)
 				if err != nil {
 					return err
-				}
-				if _, err := vrf.ParsePublicKey(v.VRFKey[:]); err != nil {
-					return fmt.Errorf("%s: vrf_key: %w", path, err)
 				}
 				g.Validators = append(g.Validators, v)
 			}
@@ -262,15 +303,31 @@ func writeNew(path string, v any) (err error) {
 // maxPublicBytes bounds a public.json.
 const maxPublicBytes = 64 << 10
 
-func readPublic(path string) (v chain.NamedValidator, err error) {
+// readPublic reads a public.json of our own.
+func readPublic(path string) (p chain.PublicIdentity, err error) {
 	raw, err := readLimited(path, nil, maxPublicBytes)
+	if err != nil {
+		return p, err
+	}
+	if err := document.Unmarshal(raw, &p); err != nil {
+		return p, fmt.Errorf("%s: want the public.json of an identity: %w", path, err)
+	}
+	return p, nil
+}
+
+// readProven reads a public.json that somebody else published.
+func readProven(path string) (v chain.NamedValidator, err error) {
+	p, err := readPublic(path)
 	if err != nil {
 		return v, err
 	}
-	if err := document.Unmarshal(raw, &v); err != nil {
-		return v, fmt.Errorf("%s: want the public.json of an identity: %w", path, err)
+	if err := p.Verify(); err != nil {
+		return v, fmt.Errorf("%s: %w", path, err)
 	}
-	return v, nil
+	if _, err := vrf.ParsePublicKey(p.VRFKey[:]); err != nil {
+		return v, fmt.Errorf("%s: vrf_key: %w", path, err)
+	}
+	return p.Validator(), nil
 }
 
 // openInput opens a file, or stdin for "-".

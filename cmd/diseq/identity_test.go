@@ -50,11 +50,11 @@ func TestInitMakesAnIdentityOnceWithItsVoteStore(t *testing.T) {
 	}
 	public, err := os.ReadFile(filepath.Join(dir, "keys", "public.json"))
 	must(t, err)
-	var v chain.NamedValidator
+	var v chain.PublicIdentity
 	must(t, json.Unmarshal(public, &v))
 	id, err := identity.Load(filepath.Join(dir, "keys"))
 	must(t, err)
-	if v.Name != "v0" || v.Validator != id.Public() || printed != string(public) {
+	if v != id.Publish("v0") || printed != string(public) {
 		t.Errorf("public.json is %s, printed was %s", public, printed)
 	}
 	if exists, err := store.VotesExist(filepath.Join(dir, "data")); !exists || err != nil {
@@ -179,12 +179,26 @@ func TestGenesisIsMadeOfIdentities(t *testing.T) {
 	two := filepath.Join(dir, "two.json")
 	must(t, os.WriteFile(two, append(public, public...), 0o600))
 	fails(t, exitFailure, "something follows the document", "genesis", "--chain-id", "c", "--threshold", "1", two)
-	var v chain.NamedValidator
-	must(t, json.Unmarshal(public, &v))
+	var p chain.PublicIdentity
+	must(t, json.Unmarshal(public, &p))
+	unproven := p
+	unproven.Proof = chain.Signature{}
+	stolen := p
+	stolen.Name = "b"
+	for want, p := range map[string]chain.PublicIdentity{"diseq public": unproven, "the proof of b": stolen} {
+		path := filepath.Join(dir, "other.json")
+		raw, err := json.Marshal(p)
+		must(t, err)
+		must(t, os.WriteFile(path, raw, 0o600))
+		fails(t, exitFailure, want, "genesis", "--chain-id", "c", "--threshold", "1", path)
+	}
+	v := p.Validator()
 	for i := range v.VRFKey {
 		v.VRFKey[i] = 0xff // above the field's modulus
 	}
-	public, err = json.Marshal(v)
+	id, err := identity.Load(filepath.Join(dir, "a", "keys"))
+	must(t, err)
+	public, err = json.Marshal(chain.ProveIdentity(id.Signing, v))
 	must(t, err)
 	noField := filepath.Join(dir, "no-field-element.json")
 	must(t, os.WriteFile(noField, public, 0o600))
@@ -192,5 +206,22 @@ func TestGenesisIsMadeOfIdentities(t *testing.T) {
 	one := succeeds(t, "genesis", "--chain-id", "c", "--threshold", "1", "--time-ms", "7", files[0])
 	if one != succeeds(t, "genesis", "--chain-id", "c", "--threshold", "1", "--time-ms", "7", files[0]) {
 		t.Error("the same call made two documents")
+	}
+}
+
+// A public.json that is lost, or that an older version wrote, is made again from the keys.
+func TestAPublicIdentityIsMadeAgain(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "v0")
+	printed := succeeds(t, "init", "--dir", dir)
+	keys := filepath.Join(dir, "keys")
+	if again := succeeds(t, "public", "--keys", keys); again != printed {
+		t.Errorf("printed %s, want %s", again, printed)
+	}
+	must(t, os.Remove(filepath.Join(keys, "public.json")))
+	fails(t, exitUsage, "--name", "public", "--keys", keys)
+	fails(t, exitUsage, "1 to 63 bytes", "public", "--keys", keys, "--name", strings.Repeat("x", 64))
+	fails(t, exitUsage, "--keys is required", "public")
+	if again := succeeds(t, "public", "--keys", keys, "--name", "v0"); again != printed {
+		t.Errorf("printed %s, want %s", again, printed)
 	}
 }

@@ -113,8 +113,8 @@ func newRoot() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.AddCommand(
-		newNode(), newDevnet(), newInit(), newGenesis(), newInitNetwork(), newSubmit(), newGet(), newTail(), newVerify(), newCheckpoint(),
-		newEvidence(), newTarget(), newContext(), newBench(), newVersion(),
+		newNode(), newDevnet(), newInit(), newPublic(), newGenesis(), newInitNetwork(), newSubmit(), newGet(), newTail(), newVerify(),
+		newCheckpoint(), newEvidence(), newTarget(), newContext(), newBench(), newVersion(),
 	)
 	return root
 }

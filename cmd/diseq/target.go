@@ -16,7 +16,6 @@ import (
 	"github.com/diseq/diseq/internal/document"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/peersfile"
-	"github.com/diseq/diseq/node/vrf"
 )
 
 func newTarget() *cobra.Command {
@@ -238,12 +237,12 @@ func (e *edit) apply(now *chain.NextSet) (*chain.Target, error) {
 		if err != nil {
 			return nil, err
 		}
-		if t.Validators[i], err = readNewcomer(path); err != nil {
+		if t.Validators[i], err = readProven(path); err != nil {
 			return nil, err
 		}
 	}
 	for _, path := range e.add {
-		v, err := readNewcomer(path)
+		v, err := readProven(path)
 		if err != nil {
 			return nil, err
 		}
@@ -252,17 +251,6 @@ func (e *edit) apply(now *chain.NextSet) (*chain.Target, error) {
 	var err error
 	t.Threshold, err = threshold(e.threshold, now, len(t.Validators))
 	return t, err
-}
-
-func readNewcomer(path string) (chain.NamedValidator, error) {
-	v, err := readPublic(path)
-	if err != nil {
-		return v, err
-	}
-	if _, err := vrf.ParsePublicKey(v.VRFKey[:]); err != nil {
-		return v, fmt.Errorf("%s: vrf_key: %w", path, err)
-	}
-	return v, nil
 }
 
 // rules are those that a threshold may follow, for n validators.

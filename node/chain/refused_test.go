@@ -58,7 +58,11 @@ func TestRefusedDocumentsAreRefused(t *testing.T) {
 				}
 				return other.Validate()
 			default:
-				return unmarshal(s.Bytes(), &NamedValidator{})
+				p := &PublicIdentity{}
+				if err := unmarshal(s.Bytes(), p); err != nil {
+					return err
+				}
+				return p.Verify()
 			}
 		})
 	}

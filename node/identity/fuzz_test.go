@@ -43,8 +43,8 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		var said chain.NamedValidator
-		if named && (json.Unmarshal(public, &said) != nil || said.Validator != id.Public()) {
+		var said chain.PublicIdentity
+		if named && (json.Unmarshal(public, &said) != nil || said.Validator().Validator != id.Public()) {
 			t.Errorf("%s of other keys was taken: %s", PublicFile, public)
 		}
 		again, err := id.Files(said.Name)

@@ -58,6 +58,11 @@ func (id Identity) Public() chain.Validator {
 	return chain.Validator{PublicKey: chain.PublicKeyOf(id.Signing), VRFKey: chain.VRFKey(id.VRF.Public())}
 }
 
+// Publish returns what others need of the identity, with a proof that its owner made it.
+func (id Identity) Publish(name string) chain.PublicIdentity {
+	return chain.ProveIdentity(id.Signing, chain.NamedValidator{Name: name, Validator: id.Public()})
+}
+
 // Format writes the public key, whatever the verb.
 func (id Identity) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "identity %v", id.Public().PublicKey) // fmt.State reports no errors
@@ -73,14 +78,14 @@ var errMarshal = errors.New("identity: an identity is not encoded whole, use Fil
 func (Identity) MarshalJSON() ([]byte, error) { return nil, errMarshal }
 
 // Files returns the content of the identity's files by their names: signing.key (Ed25519, PKCS #8
-// in PEM), vrf.key (64 hex digits) and public.json ({"name","public_key","vrf_key"}), where name is
-// what people call the node.
+// in PEM), vrf.key (64 hex digits) and public.json (see [chain.PublicIdentity]), where name is what
+// people call the node.
 func (id *Identity) Files(name string) (map[string][]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(id.Signing)
 	if err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
 	}
-	public, err := json.MarshalIndent(chain.NamedValidator{Name: name, Validator: id.Public()}, "", "  ")
+	public, err := json.MarshalIndent(id.Publish(name), "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
 	}
@@ -93,8 +98,8 @@ func (id *Identity) Files(name string) (map[string][]byte, error) {
 }
 
 // Parse is the inverse of Files. public.json may be missing; if it is there its keys must be those
-// of the secret files, so that files of two identities are not taken for one. No error shows what
-// is in the secret files.
+// of the secret files, so that files of two identities are not taken for one. Its proof is for
+// those who have not the secret files. No error shows what is in the secret files.
 func Parse(files map[string][]byte) (*Identity, error) {
 	return parse(files, func(name string) string { return name })
 }
@@ -116,11 +121,11 @@ func parse(files map[string][]byte, shown func(name string) string) (*Identity, 
 	}
 	id := &Identity{Signing: signing, VRF: secret}
 	if raw, ok := files[PublicFile]; ok {
-		var public chain.NamedValidator
+		var public chain.PublicIdentity
 		if err := document.Unmarshal(raw, &public); err != nil {
 			return nil, fmt.Errorf("identity: %s: %w", shown(PublicFile), err)
 		}
-		if own := id.Public(); public.Validator != own {
+		if own := id.Public(); public.Validator().Validator != own {
 			return nil, fmt.Errorf("identity: %s names the keys %v and %v, the secret files hold those of %v and %v",
 				shown(PublicFile), public.PublicKey, public.VRFKey, own.PublicKey, own.VRFKey)
 		}

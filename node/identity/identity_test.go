@@ -50,9 +50,19 @@ func TestParseIsTheInverseOfFiles(t *testing.T) {
 	if got := slices.Sorted(maps.Keys(files)); !slices.Equal(got, []string{PublicFile, SigningKeyFile, VRFKeyFile}) {
 		t.Errorf("files %v", got)
 	}
-	var public chain.NamedValidator
-	if err := json.Unmarshal(files[PublicFile], &public); err != nil || public.Name != "v0" || public.Validator != id.Public() {
+	var public chain.PublicIdentity
+	if err := json.Unmarshal(files[PublicFile], &public); err != nil || public != id.Publish("v0") || public.Verify() != nil {
 		t.Errorf("public.json is %s: %v", files[PublicFile], err)
+	}
+	// Secrets that were made before there was a proof are there still.
+	unproven, err := json.Marshal(chain.NamedValidator{Name: "v0", Validator: id.Public()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := maps.Clone(files)
+	old[PublicFile] = unproven
+	if again, err := Parse(old); err != nil || !equal(again, id) {
+		t.Errorf("with a public.json without a proof: %v, %v", again, err)
 	}
 	for _, missing := range []string{"", PublicFile} {
 		some := maps.Clone(files)
