@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/diseq/diseq/node/access"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/internal/yamlfile"
 	"github.com/diseq/diseq/node/peersfile"
@@ -30,7 +31,9 @@ type Config struct {
 	Data    string `json:"data"`
 	Peers   string `json:"peers"`
 	Listen  Listen `json:"listen"`
-	Limits  Limits `json:"limits"`
+	// Files are those of the public listener's TLS, and of who may do what there.
+	access.Files
+	Limits Limits `json:"limits"`
 	// Drain is for how long a node that is asked to stop goes on serving clients, not ready: as
 	// long as whatever leads clients to nodes takes to notice. 0 to 10 min; 0 for a node that its
 	// clients know by its address.
@@ -122,6 +125,7 @@ func LoadConfig(path string, overrides ...func(*Config)) (Config, error) {
 			*p = filepath.Join(base, *p)
 		}
 	}
+	c.Files.Resolve(base)
 	return c, nil
 }
 
@@ -151,6 +155,9 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("%s: %s is taken by %s", a.field, a.value, other)
 		}
 		taken[a.value] = a.field
+	}
+	if err := c.Files.Validate(); err != nil {
+		return err
 	}
 	if low := yamlfile.Bytes(1 << 20); c.Limits.MaxPoolBytes < low {
 		return fmt.Errorf("limits.maxPoolBytes: %d, want at least %d", c.Limits.MaxPoolBytes, low)

@@ -22,6 +22,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/diseq/diseq/node/access"
 	"github.com/diseq/diseq/node/catchup"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/gossip"
@@ -132,9 +133,17 @@ func (n *Node) run(asked, ctx context.Context, stop context.CancelFunc, group *e
 	if len(listeners) > 3 {
 		on.Probes = listeners[3]
 	}
+	control, err := access.Open(access.Config{
+		Files: n.cfg.Files, ChainID: n.genesis.ChainID, Logger: n.log, Registerer: n.metrics.Registry,
+		FreeDisk: n.freeDisk, MinFreeDisk: mempool.MinFreeDisk, Pool: n.pool.Own,
+	})
+	if err != nil {
+		return err
+	}
+	defer control.Close()
 	http := server.New(server.Options{
 		Backend: n.backend, Logger: n.log, Registerer: n.metrics.Registry, Gatherer: n.metrics.Registry, Pprof: n.cfg.PProf,
-		LogLevel: n.machine.LogLevel,
+		LogLevel: n.machine.LogLevel, Access: control,
 		Limits: server.Limits{
 			Connections: n.cfg.Limits.Connections, Streams: n.cfg.Limits.Streams, AnswerBytes: int(n.cfg.Limits.AnswerBytes),
 		},
@@ -151,7 +160,7 @@ func (n *Node) run(asked, ctx context.Context, stop context.CancelFunc, group *e
 	group.Go(func() error { return n.state.Run(ctx) })
 	group.Go(func() error { return n.blocks.Run(ctx) })
 	for _, run := range []func(context.Context){
-		n.voter.Watch, n.catchup.Run, n.commitments.Run, n.pushes.Run, n.target.Run,
+		n.voter.Watch, n.catchup.Run, n.commitments.Run, n.pushes.Run, n.target.Run, control.Watch,
 		func(ctx context.Context) { n.guests.File().Watch(ctx, n.readPeers, n.log) },
 	} {
 		group.Go(func() error { run(ctx); return nil })

@@ -79,7 +79,7 @@ func (p *place) open(file string, change ...func(*Config)) *Control {
 	p.t.Helper()
 	p.write("access.json", []byte(file))
 	cfg := Config{
-		Path: p.path("access.json"), ChainID: "demo", Logger: slog.New(slog.NewTextHandler(&p.log, nil)), Stderr: &p.stderr,
+		Files: Files{Access: p.path("access.json")}, ChainID: "demo", Logger: slog.New(slog.NewTextHandler(&p.log, nil)), Stderr: &p.stderr,
 	}
 	for _, c := range change {
 		c(&cfg)

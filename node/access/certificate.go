@@ -38,9 +38,36 @@ func (t *TLS) Validate() error {
 	return nil
 }
 
+// Files are the files of node.yaml that concern the public listener. Relative paths are relative to
+// the directory of node.yaml.
+type Files struct {
+	// TLS names the files of TLS; nil serves plain HTTP.
+	TLS *TLS `json:"tls"`
+	// Access is the access file, see File; without one, everybody may do everything.
+	Access string `json:"access"`
+}
+
+// Validate checks every field; it does not read the files.
+func (f *Files) Validate() error {
+	if f.TLS == nil {
+		return nil
+	}
+	if err := f.TLS.Validate(); err != nil {
+		return fmt.Errorf("tls.%w", err)
+	}
+	if f.TLS.ClientCA != "" && f.Access == "" {
+		return errors.New("tls.clientCA: certificates of clients decide nothing without `access`, the file that says who may do what")
+	}
+	return nil
+}
+
 // Resolve makes relative paths relative to dir.
-func (t *TLS) Resolve(dir string) {
-	for _, p := range []*string{&t.Certificate, &t.Key, &t.ClientCA} {
+func (f *Files) Resolve(dir string) {
+	paths := []*string{&f.Access}
+	if f.TLS != nil {
+		paths = append(paths, &f.TLS.Certificate, &f.TLS.Key, &f.TLS.ClientCA)
+	}
+	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
 		}

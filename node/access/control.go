@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -25,10 +26,7 @@ import (
 
 // Config is what a Control is made of.
 type Config struct {
-	// Path is the access file; without one, everybody may do everything.
-	Path string
-	// TLS names the files of TLS; nil serves plain HTTP.
-	TLS *TLS
+	Files
 	// ChainID is the audience of tokens whose issuer names none.
 	ChainID    string
 	Logger     *slog.Logger
@@ -42,6 +40,8 @@ type Config struct {
 	Pool func() (used, most int64)
 	// Stderr takes audit lines: nil stands for the standard error.
 	Stderr io.Writer
+	// Interval is how often the files are looked at; 0 stands for 1 s.
+	Interval time.Duration
 }
 
 // Control decides about the requests of the public listener. Its methods may be called
@@ -74,11 +74,12 @@ type space struct {
 	ok   bool
 }
 
-// interval is how often the files are looked at.
-const interval = time.Second
-
-// Open reads the files. Close it in the end.
+// Open reads the files. It returns nil if there are none: a server without a Control lets everybody
+// in. Close it in the end.
 func Open(c Config) (*Control, error) {
+	if c.TLS == nil && c.Access == "" {
+		return nil, nil
+	}
 	control := &Control{cfg: c, log: c.Logger, addresses: newAddresses()}
 	if control.log == nil {
 		control.log = slog.New(slog.DiscardHandler)
@@ -95,11 +96,11 @@ func Open(c Config) (*Control, error) {
 		control.material.Store(m)
 	}
 	first := everybody()
-	if c.Path != "" {
+	if c.Access != "" {
 		var err error
-		control.policyFrom = newReading(filepath.Dir(c.Path))
-		if first, err = loadPolicy(control.policyFrom, c.Path, c.ChainID, nil); err != nil {
-			return nil, fmt.Errorf("access file %s: %w", c.Path, err)
+		control.policyFrom = newReading(filepath.Dir(c.Access))
+		if first, err = loadPolicy(control.policyFrom, c.Access, c.ChainID, nil); err != nil {
+			return nil, fmt.Errorf("access file %s: %w", c.Access, err)
 		}
 	}
 	control.metrics = newMetrics(c.Registerer, control)
@@ -109,11 +110,15 @@ func Open(c Config) (*Control, error) {
 }
 
 // Close writes the audit lines that wait.
-func (c *Control) Close() { c.audit.close() }
+func (c *Control) Close() {
+	if c != nil {
+		c.audit.close()
+	}
+}
 
 // Watch reads the files again whenever they change, until ctx ends.
 func (c *Control) Watch(ctx context.Context) {
-	for wait.For(ctx, interval) == nil {
+	for c != nil && wait.For(ctx, cmp.Or(c.cfg.Interval, time.Second)) == nil {
 		c.reload()
 	}
 }
@@ -134,13 +139,13 @@ func (c *Control) reload() {
 			c.log.Info("the TLS files changed: new connections get the new certificate", "expires", m.expires())
 		}
 	}
-	if c.cfg.Path != "" && c.policyFrom.changed() {
-		from := newReading(filepath.Dir(c.cfg.Path))
-		p, err := loadPolicy(from, c.cfg.Path, c.cfg.ChainID, c.policy.Load())
+	if c.cfg.Access != "" && c.policyFrom.changed() {
+		from := newReading(filepath.Dir(c.cfg.Access))
+		p, err := loadPolicy(from, c.cfg.Access, c.cfg.ChainID, c.policy.Load())
 		c.policyError = text(err)
 		if err != nil {
 			c.policyFrom.refresh() // it still watches the files that the last good one names
-			c.log.Error("the access file changed and cannot be used: its last good content stays in force", "file", c.cfg.Path, "err", err)
+			c.log.Error("the access file changed and cannot be used: its last good content stays in force", "file", c.cfg.Access, "err", err)
 			return
 		}
 		c.policyFrom = from
@@ -184,7 +189,7 @@ func (c *Control) adopt(p *policy) {
 // TLSConfig returns the configuration of TLS, nil for plain HTTP. Each connection gets the
 // certificate of the moment.
 func (c *Control) TLSConfig() *tls.Config {
-	if c.cfg.TLS == nil {
+	if c == nil || c.cfg.TLS == nil {
 		return nil
 	}
 	return &tls.Config{

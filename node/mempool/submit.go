@@ -122,6 +122,13 @@ func (p *Pool) Accepting() error {
 	return p.space.writable()
 }
 
+// Own returns how many bytes the messages of this node's clients take of its share of the pool.
+func (p *Pool) Own() (used, share int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.own.bytes, p.shareBytes
+}
+
 // accept puts the new ones of messages into the batches being formed. It returns the batches that
 // have to be durable before the submission may be answered, and whether this node is a member.
 func (p *Pool) accept(messages []chain.Message, ids []chain.Hash) (results []Result, awaited []*entry, member bool, err error) {

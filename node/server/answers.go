@@ -44,9 +44,14 @@ func (p *pace) moved(n int, grace time.Duration) time.Time {
 	return p.due
 }
 
-// clientKey names the client on whose account a request takes room: its address. The 2^64 addresses
-// of an IPv6 network belong to one client.
-func clientKey(r *http.Request) string { return addressKey(r.RemoteAddr) }
+// clientKey names the client on whose account a request takes room: its name if it has one, else
+// its address. The 2^64 addresses of an IPv6 network belong to one client.
+func clientKey(r *http.Request) string {
+	if v := visitOf(r); v != nil && !v.id.Anonymous() {
+		return "client " + v.id.Name
+	}
+	return addressKey(r.RemoteAddr)
+}
 
 func addressKey(remote string) string {
 	host, _, err := net.SplitHostPort(remote)

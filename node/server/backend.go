@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/diseq/diseq/node/access"
 	"github.com/diseq/diseq/node/chain"
 )
 
@@ -182,6 +183,9 @@ type Status struct {
 	Peers    []PeerStatus `json:"peers"`
 	Pool     PoolStatus   `json:"pool"`
 	Versions Versions     `json:"versions"`
+	// Access is the state of the access file and of the certificate, as the server knows it; nil
+	// without either.
+	Access *access.Status `json:"access,omitempty"`
 }
 
 // TargetStatus is the state of a declared target. Where Problem is not empty, the rest may be zero.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/diseq/diseq/node/access"
 	"github.com/diseq/diseq/node/internal/seats"
 )
 
@@ -57,12 +58,15 @@ func newGate(l net.Listener, places int, gaveWay func()) *gate {
 type connection struct {
 	net.Conn
 	place *seats.Seat
+	// client counts it for the client that uses it.
+	client access.Connection
 }
 
 // Close implements net.Conn.
 func (c *connection) Close() error {
 	err := c.Conn.Close()
 	c.place.Release()
+	c.client.Close()
 	return err
 }
 
@@ -128,7 +132,7 @@ func (g *gate) admit(ctx context.Context, key string, c net.Conn) {
 		_ = c.Close() // nobody made room
 		return
 	}
-	in := &connection{c, place}
+	in := &connection{Conn: c, place: place}
 	place.IdleFrom(time.Now())
 	select {
 	case g.admitted <- in:
@@ -137,11 +141,11 @@ func (g *gate) admit(ctx context.Context, key string, c net.Conn) {
 	}
 }
 
-// place is the place that a connection has; nil if it has none, as in tests.
-func place(c net.Conn) *seats.Seat {
+// placed returns the connection that has a place; nil if there is none, as in tests.
+func placed(c net.Conn) *connection {
 	for c != nil {
 		if in, ok := c.(*connection); ok {
-			return in.place
+			return in
 		}
 		wrapped, ok := c.(interface{ NetConn() net.Conn })
 		if !ok {
@@ -152,22 +156,21 @@ func place(c net.Conn) *seats.Seat {
 	return nil
 }
 
-type placeKey struct{}
-
-// withPlace has the requests of a connection find its place.
-func withPlace(ctx context.Context, c net.Conn) context.Context {
-	if p := place(c); p != nil {
-		return context.WithValue(ctx, placeKey{}, p)
+// withConnection has the requests of a connection find it.
+func withConnection(ctx context.Context, c net.Conn) context.Context {
+	if in := placed(c); in != nil {
+		return context.WithValue(ctx, connectionKey, in)
 	}
 	return ctx
 }
 
 // serving says that a request is being served, until the returned function is called.
 func (w *response) serving(r *http.Request) (served func()) {
-	p, ok := r.Context().Value(placeKey{}).(*seats.Seat)
+	in, ok := r.Context().Value(connectionKey).(*connection)
 	if !ok {
 		return func() {}
 	}
+	p := in.place
 	w.place = p
 	p.IdleFrom(time.Now().Add(servingGrace))
 	return func() { p.IdleFrom(time.Now()) }

@@ -9,6 +9,8 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"github.com/diseq/diseq/node/access"
 )
 
 // apiError is an answer other than success. Its code is stable, for programs; its message is for
@@ -39,6 +41,7 @@ const statusClientGone = 499
 func answerTo(err error) (answer *apiError, internal bool) {
 	var (
 		api     *apiError
+		refused *access.Refusal
 		full    *FullError
 		request *RequestError
 		body    *http.MaxBytesError
@@ -46,6 +49,8 @@ func answerTo(err error) (answer *apiError, internal bool) {
 	switch {
 	case errors.As(err, &api):
 		return api, false
+	case errors.As(err, &refused):
+		return refusalAnswer(refused), false
 	case errors.As(err, &full):
 		return &apiError{http.StatusTooManyRequests, "pool_full", full.Error(), max(full.RetryAfter, time.Second)}, false
 	case errors.As(err, &request) && request.TooLarge:
@@ -105,6 +110,11 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error, write f
 	s.metrics.rejected.WithLabelValues(answer.code).Inc()
 	if answer.retryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.FormatInt(int64((answer.retryAfter+time.Second-1)/time.Second), 10))
+	}
+	if answer.status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+		// A client with a new certificate shows it with a new connection.
+		w.Header().Set("Connection", "close")
 	}
 	write(w, answer)
 }

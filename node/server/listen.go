@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -54,7 +55,11 @@ func (s *Server) Serve(ctx context.Context, on Listeners) error {
 		server := s.httpServer(l.handler)
 		server.SetKeepAlivesEnabled(l.listener != on.Probes) // probes come one at a time
 		servers = append(servers, server)
-		listeners = append(listeners, newGate(l.listener, l.places, s.metrics.gaveWay.WithLabelValues("connection").Inc))
+		var listener net.Listener = newGate(l.listener, l.places, s.metrics.gaveWay.WithLabelValues("connection").Inc)
+		if config := s.access.TLSConfig(); config != nil && l.listener == on.Public {
+			listener = tls.NewListener(listener, config)
+		}
+		listeners = append(listeners, listener)
 	}
 	failed := make(chan error, len(servers))
 	for i, srv := range servers {
@@ -91,7 +96,7 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 		ReadHeaderTimeout: s.limits.HeaderTimeout,
 		IdleTimeout:       s.limits.IdleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ConnContext:       withPlace,
+		ConnContext:       withConnection,
 		// ReadTimeout and WriteTimeout stay off: they would end streams. Every request gets its
 		// deadlines in handler.
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),

@@ -136,7 +136,7 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) ([]SubmitResult,
 		}
 		messages[i].Data = d
 	}
-	results, err := s.backend.Submit(r.Context(), messages)
+	results, err := s.submitFor(r, messages)
 	if err != nil {
 		return nil, err
 	}

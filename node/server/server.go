@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/diseq/diseq/node/access"
 	"github.com/diseq/diseq/node/internal/seats"
 )
 
@@ -28,6 +29,9 @@ type Options struct {
 	// Pprof adds /debug/pprof to the operations listener.
 	Pprof  bool
 	Limits Limits
+	// Access decides who may use the public listener, and gives it TLS; nil lets everybody in, over
+	// plain HTTP. The operations listener is not concerned.
+	Access *access.Control
 }
 
 // Limits bounds the memory and the time that clients can cost the node. A zero field means its
@@ -99,6 +103,8 @@ type Server struct {
 	draining atomic.Bool
 	// stopping is closed when the server begins to stop: streams and waiting requests end then.
 	stopping chan struct{}
+	// access is nil without access control.
+	access *access.Control
 
 	public, operations, probes http.Handler
 }
@@ -113,7 +119,7 @@ type route struct {
 func New(o Options) *Server {
 	limits := o.Limits.withDefaults()
 	s := &Server{
-		backend: o.Backend, log: o.Logger, level: o.LogLevel, limits: limits,
+		backend: o.Backend, log: o.Logger, level: o.LogLevel, limits: limits, access: o.Access,
 		metrics: newMetrics(o.Registerer), answers: seats.New(int64(limits.AnswerBytes), answerPatience),
 		loads:   seats.New(int64(max(4, runtime.GOMAXPROCS(0))), answerPatience),
 		streams: make(chan struct{}, limits.Streams), large: make(chan struct{}, limits.LargeBodies), stopping: make(chan struct{}),
@@ -140,36 +146,32 @@ func (s *Server) Operations() http.Handler { return s.operations }
 func (s *Server) Probes() http.Handler { return s.probes }
 
 func (s *Server) publicRoutes() []route {
-	return append([]route{
-		{"POST /schedule", s.text(s.schedule)},
-		{"GET /get/pool", s.text(s.getPool)},
-		{"GET /get/commitments", s.text(s.getCommitments)},
-		{"GET /get/block/{height}", s.text(s.getBlock)},
-		{"GET /get/height", s.text(s.getHeight)},
-		{"GET /get/state_root_hash", s.text(s.getStateRootHash)},
-		{"POST /merkle_proof", s.text(s.merkleProof)},
+	return []route{
+		{"POST /schedule", s.text(s.needs(s.schedule, access.Submit))},
+		{"GET /get/pool", s.text(s.needs(s.getPool, access.Read))},
+		{"GET /get/commitments", s.text(s.needs(s.getCommitments, access.Read))},
+		{"GET /get/block/{height}", s.text(s.needs(s.getBlock, access.Read))},
+		{"GET /get/height", s.text(s.needs(s.getHeight))},
+		{"GET /get/state_root_hash", s.text(s.needs(s.getStateRootHash, access.Read))},
+		{"POST /merkle_proof", s.text(s.needs(s.merkleProof, access.Read))},
 		{"POST /commit", s.text(s.internalOnly)},
 		{"POST /propose", s.text(s.internalOnly)},
 
-		{"POST /v1/messages", s.json(s.submit)},
-		{"GET /v1/messages/{id}", s.json(s.message)},
-		{"GET /v1/messages/{id}/receipt", s.json(s.receipt)},
-		{"GET /v1/proofs/{id}", s.json(s.proof)},
-		{"GET /v1/blocks/{height}", s.json(s.block)},
-		{"GET /v1/blocks", s.json(s.page)},
-		{"GET /v1/stream", s.json(s.stream)},
-		{"GET /v1/evidence", s.json(s.evidence)},
-		{"GET /v1/genesis", s.json(s.genesis)},
+		{"POST /v1/messages", s.json(s.needs(s.submit, access.Submit))},
+		{"GET /v1/messages/{id}", s.json(s.needs(s.message, access.Read))},
+		{"GET /v1/messages/{id}/receipt", s.json(s.needs(s.receipt, access.Read))},
+		{"GET /v1/proofs/{id}", s.json(s.needs(s.proof, access.Read))},
+		{"GET /v1/blocks/{height}", s.json(s.needs(s.block, access.Read))},
+		{"GET /v1/blocks", s.json(s.needs(s.page, access.Read))},
+		{"GET /v1/stream", s.json(s.needs(s.stream, access.Read))},
+		{"GET /v1/evidence", s.json(s.needs(s.evidence, access.Read))},
+		{"GET /v1/genesis", s.json(s.needs(s.genesis))},
+		{"GET /v1/status", s.json(s.needs(s.status))},
+		{"GET /v1/validators", s.json(s.needs(s.validators))},
+		{"GET /v1/changes", s.json(s.needs(s.changes))},
+		// Anybody may read these: the document is the same everywhere, and probes have no
+		// credential.
 		{"GET /openapi.yaml", s.text(s.openAPI)},
-	}, s.commonRoutes()...)
-}
-
-// commonRoutes are those of both listeners.
-func (s *Server) commonRoutes() []route {
-	return []route{
-		{"GET /v1/status", s.json(s.status)},
-		{"GET /v1/validators", s.json(s.validators)},
-		{"GET /v1/changes", s.json(s.changes)},
 		{"GET /healthz", s.text(s.healthz)},
 		{"GET /readyz", s.text(s.readyz)},
 	}
@@ -181,7 +183,14 @@ func (s *Server) probeRoutes() []route {
 }
 
 func (s *Server) operationsRoutes(o Options) []route {
-	routes := append(s.commonRoutes(), route{"GET /livez", s.text(s.healthz)})
+	routes := []route{
+		{"GET /v1/status", s.json(s.status)},
+		{"GET /v1/validators", s.json(s.validators)},
+		{"GET /v1/changes", s.json(s.changes)},
+		{"GET /healthz", s.text(s.healthz)},
+		{"GET /livez", s.text(s.healthz)},
+		{"GET /readyz", s.text(s.readyz)},
+	}
 	if o.Gatherer != nil {
 		h := promhttp.HandlerFor(o.Gatherer, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 30 * time.Second})
 		routes = append(routes, route{"GET /metrics", h.ServeHTTP})

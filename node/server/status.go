@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/diseq/diseq/node/access"
 	"github.com/diseq/diseq/node/chain"
 )
 
@@ -24,7 +25,7 @@ func (s *Server) openAPI(w http.ResponseWriter, _ *http.Request) error {
 // stoppingReason is why a node that stops is not ready.
 const stoppingReason = "stopping"
 
-func (s *Server) status(w http.ResponseWriter, _ *http.Request) error {
+func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
 	status := s.backend.Status()
 	if s.leaves() {
 		status.Ready, status.Reason = false, stoppingReason
@@ -34,6 +35,12 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) error {
 	}
 	if status.Endorsements == nil {
 		status.Endorsements = []EndorsementStatus{}
+	}
+	if s.access != nil {
+		status.Access = s.access.Status()
+	}
+	if v := visitOf(r); v != nil && !v.id.Has(access.Observe) {
+		return writeJSON(w, status.short())
 	}
 	return writeJSON(w, status)
 }

@@ -23,6 +23,11 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	r, closed, err := s.openStream(w, r)
+	if err != nil {
+		return err
+	}
+	defer closed()
 	select {
 	case s.streams <- struct{}{}:
 		defer func() { <-s.streams }()

@@ -80,7 +80,7 @@ var rooms = []room{
 		may: []string{"node/chain", "node/internal/wait"}},
 	{path: "node/peersfile", duty: "the peers file: where the other nodes are",
 		may: []string{"node/chain", "node/internal/wait", "node/internal/yamlfile"}},
-	{path: "node/access", duty: "who may use the public listener, and how much",
+	{path: "node/access", duty: "clients of the public listener: identities, rights, limits",
 		may: []string{"node/internal/seats", "node/internal/wait", "node/internal/yamlfile"}, never: []ban{wires}},
 	{path: "node/server", duty: "the HTTP interface of a node",
 		may: []string{"node/access", "node/chain", "node/internal/seats", "node/trie"}, tests: []string{"internal/document"}},
