@@ -85,7 +85,7 @@ var rooms = []room{
 	{path: "node/server", duty: "the HTTP interface of a node",
 		may: []string{"node/access", "node/chain", "node/internal/seats", "node/trie"}, tests: []string{"internal/document"}},
 	{path: "node/verify", duty: "the signatures of everything that peers send",
-		may: []string{"node/chain"}, never: []ban{wires}},
+		may: []string{"node/chain", "node/internal/wait"}, never: []ban{wires}},
 	{path: "node/ledger", duty: "the final chain: tip, blocks, validator sets, beacon, order of the leaders",
 		may: []string{"node/chain", "node/vrf"}, never: []ban{wires}},
 	{path: "node/state", duty: "keeps the trie up to date with the final blocks",
