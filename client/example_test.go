@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -72,4 +73,31 @@ func testNode() (*chain.Genesis, *httptest.Server) {
 	return genesis, httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = fmt.Fprint(w, first("block"))
 	}))
+}
+
+// A message that shows its author to everyone who reads it. Its data is what Client.Submit takes.
+func ExampleSign() {
+	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)) // of an author, kept by the author
+	message, err := client.Sign(key, "demo", []byte("order 1"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	data := message.Encode()
+
+	// A reader has the data from a receipt, and the author's key from the author.
+	read, err := client.ParseSigned(data)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if err := read.Verify("demo"); err != nil {
+		fmt.Println("not verified:", err)
+		return
+	}
+	fmt.Printf("%q by the author: %v\n", read.Content, read.Author == chain.PublicKeyOf(key))
+	fmt.Println("on another chain:", read.Verify("test"))
+	// Output:
+	// "order 1" by the author: true
+	// on another chain: the author signed for chain "demo", this is chain "test"
 }
