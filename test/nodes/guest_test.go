@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
@@ -19,8 +20,12 @@ type guest struct {
 
 	// says is what it answers to the question for its final height.
 	says *chain.Status
-	// shows are the final blocks that it gives to who catches up.
+	// shows are the final blocks that it gives to who catches up. With late set it gives those that
+	// another node has, each after that time.
 	shows map[uint64]*chain.FinalBlock
+	late  time.Duration
+	// asked counts the blocks that it was asked for.
+	asked atomic.Int64
 	id    *identity.Identity
 	of    *chain.Genesis
 
@@ -94,12 +99,36 @@ func (g *guest) OnAck(chain.PublicKey, chain.Hash, error)               {}
 func (g *guest) LinkUp(chain.PublicKey)                                 {}
 func (g *guest) LinkDown(chain.PublicKey)                               {}
 func (g *guest) Batch(context.Context, chain.Hash) ([]byte, error)      { return nil, peer.ErrNotHeld }
-func (g *guest) FinalBlock(_ context.Context, height uint64) ([]byte, error) {
+func (g *guest) FinalBlock(ctx context.Context, height uint64) ([]byte, error) {
+	g.asked.Add(1)
+	if g.late > 0 {
+		return g.passOn(ctx, height)
+	}
 	if f := g.shows[height]; f != nil {
 		return f.Encode(), nil
 	}
 	return nil, peer.ErrNotHeld
 }
+
+// passOn returns the block of another node, late.
+func (g *guest) passOn(ctx context.Context, height uint64) (encoded []byte, err error) {
+	select {
+	case <-time.After(g.late):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	for _, from := range g.Connected() {
+		err = g.Blocks(ctx, from, height, 1, func(f *chain.FinalBlock) error {
+			encoded = f.Encode()
+			return nil
+		})
+		if err == nil && encoded != nil {
+			return encoded, nil
+		}
+	}
+	return nil, errors.Join(peer.ErrNotHeld, err)
+}
+
 func (g *guest) Block(_ context.Context, hash chain.Hash) ([]byte, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
