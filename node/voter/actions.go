@@ -153,11 +153,31 @@ func (v *Voter) commit(a consensus.Commit) error {
 	hash := a.Finalization.Block
 	p := v.prepared.get(hash)
 	if p == nil {
-		return fmt.Errorf("block %v is final at height %d and was found valid, but its messages are missing", hash, v.height)
+		// Many rounds have failed since the block was checked, each with a block of its own.
+		var err error
+		if p, err = v.prepareAgain(a.Block); err != nil {
+			return fmt.Errorf("block %v is final at height %d and was found valid, but its messages are missing: %w", hash, v.height, err)
+		}
 	}
 	// With the body that was checked here, which these messages come from.
 	f := &chain.FinalBlock{Block: *p.block, Messages: p.messages, Certificate: *a.Finalization}
 	return v.apply(f, p.ids, a.Justification)
+}
+
+// prepareAgain returns a block that was found valid with its messages. Its batches wait in the pool
+// until a block orders them.
+func (v *Voter) prepareAgain(b *chain.Block) (*preparedBlock, error) {
+	body, missing, err := v.resolveNow(v.deciding, b)
+	if err != nil {
+		return nil, err
+	}
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("%d batches are not held", len(missing))
+	}
+	if err := b.Header.CheckMessages(body.Messages); err != nil {
+		return nil, err
+	}
+	return &preparedBlock{block: b, messages: body.Messages, ids: body.IDs}, nil
 }
 
 // follow makes a verified block final that catching up fetched. The core starts again above the

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/consensus"
 )
 
 // start runs the voter until the test ends, in a bubble of virtual time. It returns a channel with
@@ -145,4 +146,40 @@ func TestAFinalBlockIsNotGivenAsAProposal(t *testing.T) {
 			t.Errorf("block %v at height %d is final, and is given to peers as one that is being decided", tip.Hash, b.Header.Height)
 		}
 	})
+}
+
+// A block that was found valid becomes final after more rounds than the blocks of which are kept:
+// the pool still has its batches, and the node goes on.
+//
+// Promise 5.
+func TestABlockOfARoundLongPastBecomesFinal(t *testing.T) {
+	r := newRoom(t, 1, 1, 0)
+	r.submit(t, "one")
+	if err := r.Start(r.votes, 0); err != nil {
+		t.Fatal(err)
+	}
+	b, err := r.newBlock(t.Context(), 1)
+	if err != nil || b.Header.MessagesCount != 1 {
+		t.Fatalf("%+v, %v", b, err)
+	}
+	for i := range maxPrepared {
+		other := *b
+		other.Header.Timestamp += uint64(i + 1)
+		r.prepared.put(&preparedBlock{block: &other})
+	}
+	if r.Block(b.Hash()) != nil {
+		t.Fatal("all blocks of the height are kept")
+	}
+	final := &chain.Certificate{Kind: chain.Finalize, Height: 1, Block: b.Hash()}
+	wrong := *b
+	wrong.Body = nil
+	if err := r.commit(consensus.Commit{Block: &wrong, Finalization: final}); err == nil {
+		t.Error("committed with messages that are not the block's")
+	}
+	if err := r.commit(consensus.Commit{Block: b, Finalization: final}); err != nil {
+		t.Fatal(err)
+	}
+	if tip := r.cfg.Ledger.Tip(); tip.Height() != 1 || string(tip.Block.Messages[0].Data) != "one" {
+		t.Errorf("at height %d with %d messages", tip.Height(), len(tip.Block.Messages))
+	}
 }
