@@ -104,6 +104,14 @@ type DiseqNetworkSpec struct {
 	// +optional
 	Paused bool `json:"paused,omitempty"`
 
+	// DeletionProtection refuses to delete the network. To set it back to false, or
+	// storage.retention.onDelete to Delete while it is true, takes the verb unprotect on
+	// diseqnetworks beside update: the role admin has it, and editor does not. The admission
+	// policies of the operator's chart hold it; without them it has no effect. It does not hold
+	// back the deletion of the namespace. False if left out.
+	// +optional
+	DeletionProtection bool `json:"deletionProtection,omitempty"`
+
 	// Hibernated stops all nodes: no pod runs, nothing is final, and no client is served. Keys,
 	// volumes and chain are kept. With false all nodes start at once, and the chain goes on. While
 	// paused is true, neither happens. False if left out.

@@ -82,11 +82,12 @@ func TestNotesNameWhatIsThere(t *testing.T) {
 
 func TestNotesWarn(t *testing.T) {
 	t.Parallel()
-	const nothing = "rbac.create is|crds.keep is|crds.install is"
+	const nothing = "rbac.create is|crds.keep is|crds.install is|admissionPolicies"
 	for values, want := range map[string]string{
-		`{rbac: {create: false}}`:  "ServiceAccount " + namespace + "/" + release,
-		`{crds: {keep: false}}`:    "every DiseqNetwork",
-		`{crds: {install: false}}`: "install the CRD diseqnetworks.diseq.io of this version yourself",
+		`{rbac: {create: false}}`:               "ServiceAccount " + namespace + "/" + release,
+		`{crds: {keep: false}}`:                 "every DiseqNetwork",
+		`{admissionPolicies: {enabled: false}}`: "No admission policy holds the operator's account",
+		`{crds: {install: false}}`:              "install the CRD diseqnetworks.diseq.io of this version yourself",
 	} {
 		if text := notes(t, values); !strings.Contains(text, want) {
 			t.Errorf("%s: the notes lack %q:\n%s", values, want, text)
@@ -104,8 +105,9 @@ func TestReadmeConfinesAsTested(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	flags := "--set 'watchNamespaces={team-a}' --set crds.install=false --set metrics.enabled=false --set rbac.userRoles=false"
-	if !strings.Contains(string(readme), flags) {
+	flags := "--set 'watchNamespaces={team-a}' --set crds.install=false --set metrics.enabled=false --set rbac.userRoles=false " +
+		"--set admissionPolicies.enabled=false"
+	if !strings.Contains(strings.ReplaceAll(string(readme), "\\\n      ", ""), flags) {
 		t.Fatalf("README.md lacks %s", flags)
 	}
 	byFlags, stderr, err := template(t, chart, strings.Fields(strings.ReplaceAll(flags, "'", ""))...)

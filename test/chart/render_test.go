@@ -2,10 +2,13 @@ package chart
 
 import (
 	"fmt"
+	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -45,13 +48,15 @@ var valueSets = map[string]string{
 	"text, debug":    `{log: {level: debug, format: text}}`,
 	"certificate":    certificate,
 	"platform's ids": `{ids: Platform}`,
+	"no policies":    `{admissionPolicies: {enabled: false}}`,
+	"restores":       `{admissionPolicies: {trusted: ["system:serviceaccount:velero:velero"]}}`,
 	"wide open":      `{allowed: {nodeImages: ".*", sidecarImages: 'a\.b/"c":.*', annotations: ["*"], podLabels: [team, example.com/*]}}`,
 }
 
 const (
 	digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 	// confined is what README.md gives for an installation without an object outside of namespaces.
-	confined    = `{watchNamespaces: [team-a], crds: {install: false}, metrics: {enabled: false}, rbac: {userRoles: false}}`
+	confined    = `{watchNamespaces: [team-a], crds: {install: false}, metrics: {enabled: false}, rbac: {userRoles: false}, admissionPolicies: {enabled: false}}`
 	certificate = `
 metrics:
   certificateSecret: tls
@@ -98,7 +103,8 @@ func TestEveryValueSetRendersAsItsKindsAllow(t *testing.T) {
 				}
 				clusterWide := false
 				switch object.(type) {
-				case *apiextensionsv1.CustomResourceDefinition, *rbacv1.ClusterRole, *rbacv1.ClusterRoleBinding:
+				case *apiextensionsv1.CustomResourceDefinition, *rbacv1.ClusterRole, *rbacv1.ClusterRoleBinding,
+					*admissionv1.ValidatingAdmissionPolicy, *admissionv1.ValidatingAdmissionPolicyBinding:
 					clusterWide = true
 				}
 				if clusterWide != (object.GetNamespace() == "") {
@@ -113,6 +119,48 @@ func TestEveryValueSetRendersAsItsKindsAllow(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestProductionIsNarrow holds values-production.yaml, with what README.md adds to it, to rights in
+// namespaces alone, exact images, and a closed network.
+func TestProductionIsNarrow(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(chart + "/values-production.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := string(text) + "\nwatchNamespaces: [sequencing]\nimage: {digest: \"" + digest + "\"}\nnodeImage: {digest: \"" + digest + "\"}\n"
+	objects := render(t, values)
+	for _, role := range all[*rbacv1.ClusterRole](objects) {
+		for _, rule := range role.Rules {
+			if slices.Contains(rule.Resources, "secrets") {
+				t.Errorf("ClusterRole %s is about Secrets", role.Name)
+			}
+		}
+	}
+	for _, binding := range all[*rbacv1.ClusterRoleBinding](objects) {
+		if !strings.HasSuffix(binding.Name, "-metrics-auth") {
+			t.Errorf("ClusterRoleBinding %s", binding.Name)
+		}
+	}
+	if n := len(all[*networkingv1.NetworkPolicy](objects)); n != 1 {
+		t.Errorf("%d network policies", n)
+	}
+	if n := len(all[*admissionv1.ValidatingAdmissionPolicyBinding](objects)); n != 4 {
+		t.Errorf("%d admission policies", n)
+	}
+	d := only[*appsv1.Deployment](t, objects)
+	container := d.Spec.Template.Spec.Containers[0]
+	for _, want := range []string{
+		"--node-image=diseq@" + digest, "--allowed-node-images=-", "--allowed-sidecar-images=-", "--watch-namespace=sequencing",
+	} {
+		if !slices.Contains(container.Args, want) {
+			t.Errorf("the operator is started with %q, without %s", container.Args, want)
+		}
+	}
+	if container.Image != "diseq-operator@"+digest || *d.Spec.Replicas != 2 || container.Resources.Limits.Memory().IsZero() {
+		t.Errorf("%d replicas of %s with %v", *d.Spec.Replicas, container.Image, container.Resources)
 	}
 }
 

@@ -162,7 +162,8 @@ func (o *operator) skip(d time.Duration) { o.late += d }
 
 const testImage = "diseq:test"
 
-// newOperator makes one that reads from the API server itself: nothing it sees is old.
+// newOperator makes one with the rights of the operator's account, which the admission policy
+// holds, and that reads from the API server itself: nothing it sees is old.
 func newOperator(t testing.TB, c *cluster) *operator { return newOperatorReading(t, c, nil) }
 
 // newOperatorReading makes one whose cache is what reads says.
@@ -173,7 +174,7 @@ func newOperatorReading(t testing.TB, c *cluster, reads func(client.Client) clie
 
 func newOperatorWith(t testing.TB, c *cluster, reads func(client.Client) client.Client, registry *prometheus.Registry) *operator {
 	t.Helper()
-	return newOperatorOf(t, c, harness.Config(), reads, registry)
+	return newOperatorOf(t, c, harness.AsOperator(t), reads, registry)
 }
 
 // newOperatorOf makes one with the rights of a user.
@@ -197,7 +198,7 @@ func newOperatorOf(
 // newOperatorFor makes one of another description.
 func newOperatorFor(t testing.TB, c *cluster, as resources.Operator) *operator {
 	t.Helper()
-	base, err := client.NewWithWatch(harness.Config(), client.Options{Scheme: harness.Scheme()})
+	base, err := client.NewWithWatch(harness.AsOperator(t), client.Options{Scheme: harness.Scheme()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,12 +1,19 @@
 package harness
 
 import (
+	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 )
 
@@ -22,7 +29,8 @@ var installation struct {
 }
 
 // Install applies config/default, once: nothing runs the Deployment here, but the rights of its
-// ServiceAccount are there.
+// ServiceAccount are there, and so is the admission policy that holds it. The other policies are
+// bound to no namespace, because tests share the API server: see Bind.
 func Install(t testing.TB) {
 	t.Helper()
 	installation.Lock()
@@ -30,7 +38,21 @@ func Install(t testing.TB) {
 	if installation.done {
 		return
 	}
-	if _, err := Kubectl(t, "apply", "--server-side", "--force-conflicts", "-k", Path(t, "config/default")); err != nil {
+	all, err := Kubectl(t, "kustomize", Path(t, "config/default"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept []string
+	for document := range strings.SplitSeq(all, "\n---\n") {
+		if !strings.Contains(document, "\nkind: ValidatingAdmissionPolicyBinding\n") {
+			kept = append(kept, document)
+		}
+	}
+	file := filepath.Join(filepath.Dir(kubeconfig), "install.yaml")
+	if err := os.WriteFile(file, []byte(strings.Join(kept, "\n---\n")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Kubectl(t, "apply", "--server-side", "--force-conflicts", "-f", file); err != nil {
 		t.Fatal(err)
 	}
 	for _, right := range []authorizationv1.ResourceAttributes{
@@ -40,6 +62,7 @@ func Install(t testing.TB) {
 	} {
 		AwaitRight(t, operator(), right)
 	}
+	bind(t, "operator", metav1.LabelSelectorRequirement{Key: Unheld, Operator: metav1.LabelSelectorOpDoesNotExist})
 	installation.done = true
 }
 
@@ -77,4 +100,34 @@ func operator() *rest.Config {
 		Groups:   []string{"system:serviceaccounts", "system:serviceaccounts:" + OperatorNamespace, "system:authenticated"},
 	}
 	return c
+}
+
+// Bind puts an admission policy of config/admission in force in namespaces, for the time of a test.
+// The API server takes a moment until it holds.
+func Bind(t testing.TB, policy string, namespaces ...string) {
+	t.Helper()
+	Install(t)
+	binding := bind(t, policy, metav1.LabelSelectorRequirement{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: namespaces})
+	k := Client(t)
+	t.Cleanup(func() { _ = k.Delete(context.Background(), binding) })
+}
+
+// Unheld is a label of namespaces in which no policy holds the operator's account.
+const Unheld = "test.diseq.io/unheld"
+
+func bind(t testing.TB, policy string, in metav1.LabelSelectorRequirement) *admissionv1.ValidatingAdmissionPolicyBinding {
+	t.Helper()
+	binding := &admissionv1.ValidatingAdmissionPolicyBinding{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "diseq-operator-" + policy + "-"},
+		Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{
+			PolicyName: "diseq-operator-" + policy, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny},
+			MatchResources: &admissionv1.MatchResources{
+				NamespaceSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{in}},
+			},
+		},
+	}
+	if err := Client(t).Create(t.Context(), binding); err != nil {
+		t.Fatal(err)
+	}
+	return binding
 }

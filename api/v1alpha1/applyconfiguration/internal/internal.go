@@ -419,6 +419,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.diseq.diseq.api.v1alpha1.Consensus
       default: {}
+    - name: deletionProtection
+      type:
+        scalar: boolean
     - name: hibernated
       type:
         scalar: boolean

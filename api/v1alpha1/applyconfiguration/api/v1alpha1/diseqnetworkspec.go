@@ -51,6 +51,12 @@ type DiseqNetworkSpecApplyConfiguration struct {
 	// Paused stops the operator from changing anything. It still reports the status. False if left
 	// out.
 	Paused *bool `json:"paused,omitempty"`
+	// DeletionProtection refuses to delete the network. To set it back to false, or
+	// storage.retention.onDelete to Delete while it is true, takes the verb unprotect on
+	// diseqnetworks beside update: the role admin has it, and editor does not. The admission
+	// policies of the operator's chart hold it; without them it has no effect. It does not hold
+	// back the deletion of the namespace. False if left out.
+	DeletionProtection *bool `json:"deletionProtection,omitempty"`
 	// Hibernated stops all nodes: no pod runs, nothing is final, and no client is served. Keys,
 	// volumes and chain are kept. With false all nodes start at once, and the chain goes on. While
 	// paused is true, neither happens. False if left out.
@@ -184,6 +190,14 @@ func (b *DiseqNetworkSpecApplyConfiguration) WithPodTemplate(value *PodTemplateA
 // If called multiple times, the Paused field is set to the value of the last call.
 func (b *DiseqNetworkSpecApplyConfiguration) WithPaused(value bool) *DiseqNetworkSpecApplyConfiguration {
 	b.Paused = &value
+	return b
+}
+
+// WithDeletionProtection sets the DeletionProtection field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the DeletionProtection field is set to the value of the last call.
+func (b *DiseqNetworkSpecApplyConfiguration) WithDeletionProtection(value bool) *DiseqNetworkSpecApplyConfiguration {
+	b.DeletionProtection = &value
 	return b
 }
 
