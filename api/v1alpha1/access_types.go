@@ -193,7 +193,7 @@ type Reserve struct {
 	// top of the 512Mi that nobody's messages fill. 2Gi if left out.
 	// +optional
 	// +kubebuilder:default="2Gi"
-	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() >= 0 && quantity(string(self)).asInteger() <= 1125899906842624",message="must be a whole number of bytes from 0 to 1Pi, such as 2Gi"
+	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() >= 0 && quantity(string(self)).asInteger() <= 70368744177664",message="must be a whole number of bytes from 0 to 64Ti, such as 2Gi"
 	Disk *resource.Quantity `json:"disk,omitempty"`
 }
 
@@ -212,11 +212,11 @@ type ClientLimits struct {
 	// +kubebuilder:validation:XValidation:rule="isQuantity(self) && quantity(self).isInteger() && quantity(self).asInteger() >= 1024 && quantity(self).asInteger() <= 17179869184",message="must be a whole number of bytes from 1Ki to 16Gi, such as 2Mi"
 	BytesPerSecond string `json:"bytesPerSecond,omitempty"`
 
-	// BytesPerDay of messages that it may submit, 1Ki to 1Pi. Blocks are kept for ever, so that
+	// BytesPerDay of messages that it may submit, 1Ki to 64Ti. Blocks are kept for ever, so that
 	// this bounds how fast it fills the volumes. No limit if left out.
 	// +optional
 	// +kubebuilder:validation:MaxLength=16
-	// +kubebuilder:validation:XValidation:rule="isQuantity(self) && quantity(self).isInteger() && quantity(self).asInteger() >= 1024 && quantity(self).asInteger() <= 1125899906842624",message="must be a whole number of bytes from 1Ki to 1Pi, such as 5Gi"
+	// +kubebuilder:validation:XValidation:rule="isQuantity(self) && quantity(self).isInteger() && quantity(self).asInteger() >= 1024 && quantity(self).asInteger() <= 70368744177664",message="must be a whole number of bytes from 1Ki to 64Ti, such as 5Gi"
 	BytesPerDay string `json:"bytesPerDay,omitempty"`
 
 	// Connections that it may have open, 1 to 1024. No limit of its own if left out.

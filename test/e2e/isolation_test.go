@@ -131,6 +131,16 @@ func TestOnlyClientsPortsAreReachedWhereNetworkPoliciesAreEnforced(t *testing.T)
 			t.Errorf("a pod of no network reaches port %d: %s", port, printed)
 		}
 	}
+	// Clients are let in from where the spec says, and from nowhere else.
+	n.Apply(n.Spec(func(s *v1alpha1.DiseqNetworkSpec) {
+		s.Access = &v1alpha1.Access{Networks: []v1alpha1.NetworkPeer{{PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"may": "come"}}}}}
+	}))
+	Eventually(t, soon, "a pod that is not listed is kept out", func(context.Context) error {
+		if reached, printed := n.reaches(t, address, publicPort); reached {
+			return fmt.Errorf("it reaches the port: %s", printed)
+		}
+		return nil
+	})
 }
 
 // enforcesPolicies tries with two plain pods whether a policy that lets nothing in has an effect.

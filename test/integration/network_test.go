@@ -279,7 +279,7 @@ func TestEveryRuleOfANewNetworkIsHeldWithAMessageThatHelps(t *testing.T) {
 		{"a sidecar on the host's network", "podTemplate: {hostNetwork: true}", `unknown field "spec.podTemplate.hostNetwork"`},
 		{"a sidecar with a port of the host", "podTemplate: {containers: [{name: a, image: b, ports: [{containerPort: 1, hostPort: 1}]}]}", "unknown field ... hostPort"},
 		{"a sidecar at the port of the node", "podTemplate: {containers: [{name: a, image: b, ports: [{containerPort: 9090}]}]}", "ports[0].containerPort ... 8080, 7700, 9090 and 9091 belong to the node"},
-		{"a sidecar with the port name of the node", "podTemplate: {containers: [{name: a, image: b, ports: [{containerPort: 1, name: http}]}]}", "ports[0].name ... http, peer and operations are the node's ports"},
+		{"a sidecar with the port name of the node", "podTemplate: {containers: [{name: a, image: b, ports: [{containerPort: 1, name: http}]}]}", "ports[0].name ... http, peer, operations and probes are the node's ports"},
 		{"a probe of two kinds", "podTemplate: {containers: [{name: a, image: b, livenessProbe: {exec: {command: [a]}, grpc: {port: 1}}}]}", "livenessProbe ... must have exactly one of exec, httpGet, tcpSocket and grpc"},
 		{"a hook of no kind", "podTemplate: {containers: [{name: a, image: b, lifecycle: {preStop: {}}}]}", "preStop ... must have exactly one of exec, httpGet and sleep"},
 		{"the keys in a sidecar", "podTemplate: {containers: [{name: a, image: b, volumeMounts: [{name: keys, mountPath: /k}]}]}", "volumeMounts[0].name ... " + ofTheNode + ", which no other container may mount"},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -76,6 +77,10 @@ func objectsOf(t *testing.T, network *v1alpha1.DiseqNetwork, secret *corev1.Secr
 	add(metadata, err)
 	config, err := resources.ConfigMap(network)
 	add(config, err)
+	if resources.HasAccessFile(network) {
+		file, err := resources.AccessConfigMap(network, &resources.ClusterIssuer{Issuer: "https://issuer", JWKS: []byte("{}")})
+		add(file, err)
+	}
 	peers, err := resources.PeersConfigMap(network, []resources.Member{member}, nil, nil)
 	add(peers, err)
 	set, err := resources.StatefulSet(network, builtFor, 0, true)
@@ -198,6 +203,32 @@ func everyFieldOfAPod() v1alpha1.PodTemplate {
 	}
 }
 
+// everyAccess has a client of each kind, so that the pods have every volume that access needs.
+func everyAccess() *v1alpha1.Access {
+	may := []v1alpha1.ClientRight{v1alpha1.SubmitRight}
+	return &v1alpha1.Access{
+		TLS: &v1alpha1.AccessTLS{SecretName: "t", ClientCA: &v1alpha1.ClientCA{SecretName: "ca"}},
+		Networks: []v1alpha1.NetworkPeer{
+			{NamespaceSelector: &metav1.LabelSelector{}, PodSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
+				{Key: "a", Operator: metav1.LabelSelectorOpExists}, {Key: "b", Operator: metav1.LabelSelectorOpNotIn, Values: []string{"c"}}}}},
+			{IPBlock: &v1alpha1.IPBlock{CIDR: "192.0.2.0/24", Except: []string{"192.0.2.128/25"}}},
+		},
+		Anonymous: &v1alpha1.AnonymousClients{Allow: []v1alpha1.ClientRight{}},
+		Issuers: []v1alpha1.TokenIssuer{
+			{Name: "cluster", Kubernetes: &v1alpha1.KubernetesIssuer{}},
+			{Name: "corp", Issuer: "https://idp", JWKS: &v1alpha1.ConfigMapFile{ConfigMap: "corp"}},
+			{Name: "more", Issuer: "https://more", JWKS: &v1alpha1.ConfigMapFile{ConfigMap: "corp", Key: "more"}},
+		},
+		Clients: []v1alpha1.AccessClient{
+			{Name: "a", ServiceAccount: &v1alpha1.ClientServiceAccount{Namespace: "n", Name: "a"}, Allow: may},
+			{Name: "b", Certificate: &v1alpha1.ClientCertificate{CommonName: "b"}, Allow: may},
+			{Name: "c", JWT: &v1alpha1.ClientJWT{Issuer: "corp", Subject: "c"}, Allow: may},
+			{Name: "d", Token: &v1alpha1.ClientToken{SecretName: "d"}, Allow: may},
+			{Name: "e", Token: &v1alpha1.ClientToken{SecretName: "d", Key: "e"}, Allow: may},
+		},
+	}
+}
+
 // Applied objects come back in a form in which the comparison that spares a second write finds
 // nothing to do. It has to: applied again, some objects get a new version though nothing in them
 // changed.
@@ -217,6 +248,7 @@ func TestAppliedObjectsAreCurrent(t *testing.T) {
 			NetworkPolicy: v1alpha1.NetworkPolicy{Egress: v1alpha1.UnrestrictedEgress},
 			PodTemplate:   everyFieldOfAPod(),
 		},
+		"closed": {Validators: 1, Access: everyAccess()},
 		"node port": {
 			Validators: 1, Service: v1alpha1.Service{Type: corev1.ServiceTypeNodePort, NodePort: new(int32(30987))},
 			PodTemplate: v1alpha1.PodTemplate{SecurityContext: &v1alpha1.PodSecurityContext{IDs: v1alpha1.PlatformIDs}},
@@ -245,7 +277,10 @@ func TestAppliedObjectsAreCurrent(t *testing.T) {
 
 func TestTheApiServerTakesThePodsInARestrictedNamespace(t *testing.T) {
 	k := harness.Client(t)
-	network := createNetwork(t, k, "demo", v1alpha1.DiseqNetworkSpec{Validators: 1, PodTemplate: everyFieldOfAPod()})
+	network := createNetwork(t, k, "demo", v1alpha1.DiseqNetworkSpec{Validators: 1, PodTemplate: everyFieldOfAPod(), Access: everyAccess()})
+	if err := k.Create(t.Context(), &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "high"}, Value: 1}); err != nil {
+		t.Fatal(err)
+	}
 	apply(t, k, resources.ServiceAccount(network, 0))
 	set, err := resources.StatefulSet(network, builtFor, 0, true)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 	"github.com/diseq/diseq/controllers/resources"
 	"github.com/diseq/diseq/node"
+	"github.com/diseq/diseq/node/access"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/identity"
 	"github.com/diseq/diseq/node/mempool"
@@ -50,6 +51,22 @@ func TestANodeReadsTheFilesThatTheOperatorWrites(t *testing.T) {
 	want.Listen = node.Listen{Public: ":8080", Peer: ":7700", Operations: ":9090", Probes: ":9091"}
 	if got != want {
 		t.Errorf("the configuration reads as %+v, want %+v", got, want)
+	}
+
+	closed := network.DeepCopy()
+	closed.Spec.Access = &v1alpha1.Access{TLS: &v1alpha1.AccessTLS{SecretName: "t", ClientCA: &v1alpha1.ClientCA{ConfigMap: "ca", Key: "ca.crt"}}}
+	if text, err = resources.NodeConfig(closed); err != nil {
+		t.Fatal(err)
+	}
+	got, err = node.LoadConfig(write("closed.yaml", text), func(c *node.Config) { c.Name = "demo-v0" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantTLS := access.TLS{
+		Certificate: "/etc/diseq/tls/tls.crt", Key: "/etc/diseq/tls/tls.key", ClientCA: "/etc/diseq/client-ca/ca.crt", MinVersion: "1.3",
+	}
+	if got.TLS == nil || *got.TLS != wantTLS || got.Access != "/etc/diseq/access/access.json" {
+		t.Errorf("access reads as %+v with %q", got.TLS, got.Access)
 	}
 
 	var members []resources.Member

@@ -12,7 +12,7 @@ type ClientLimitsApplyConfiguration struct {
 	MessagesPerSecond *int64 `json:"messagesPerSecond,omitempty"`
 	// BytesPerSecond of messages that it may submit, 1Ki to 16Gi. No limit if left out.
 	BytesPerSecond *string `json:"bytesPerSecond,omitempty"`
-	// BytesPerDay of messages that it may submit, 1Ki to 1Pi. Blocks are kept for ever, so that
+	// BytesPerDay of messages that it may submit, 1Ki to 64Ti. Blocks are kept for ever, so that
 	// this bounds how fast it fills the volumes. No limit if left out.
 	BytesPerDay *string `json:"bytesPerDay,omitempty"`
 	// Connections that it may have open, 1 to 1024. No limit of its own if left out.
