@@ -303,6 +303,15 @@ type NetworkPolicy struct {
 	// +kubebuilder:validation:Enum=Restricted;Unrestricted
 	// +kubebuilder:default=Restricted
 	Egress EgressPolicy `json:"egress,omitempty"`
+
+	// DNS is where the pods ask for names, on the ports 53 and 5353, by the same forms as the peers
+	// of a NetworkPolicy. At most 16. If left out: the pods of the namespaces kube-system and
+	// openshift-dns, and the link-local addresses 169.254.0.0/16, where caches on the workers
+	// listen.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	DNS []NetworkPeer `json:"dns,omitempty"`
 }
 
 // Monitoring lets Prometheus read the nodes' metrics.

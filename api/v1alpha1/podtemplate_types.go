@@ -14,10 +14,10 @@ import (
 // +kubebuilder:validation:XValidation:rule="!has(self.containers) || !has(self.initContainers) || self.containers.all(c, !self.initContainers.exists(i, i.name == c.name))",fieldPath=".initContainers",message="a name is taken by one of spec.podTemplate.containers: choose another"
 // +kubebuilder:validation:XValidation:rule="!has(self.containers) || self.containers.all(c, !has(c.restartPolicy))",fieldPath=".containers",message="restartPolicy is for initContainers: a container is always restarted. Leave it out"
 type PodTemplate struct {
-	// Resources of the node's container. Requests of 100m CPU and 256Mi of memory, and no limits,
-	// if left out. If resources are given, their missing parts have no default.
+	// Resources of the node's container. If left out: requests of 100m CPU and 256Mi of memory, and
+	// a memory limit of messages.maxPoolBytes and 768Mi beside it. If resources are given, their
+	// missing parts have no default.
 	// +optional
-	// +kubebuilder:default={requests: {cpu: "100m", memory: "256Mi"}}
 	// +kubebuilder:validation:XValidation:rule="['cpu', 'memory'].all(r, !(r in self.?requests.orValue({})) || !(r in self.?limits.orValue({})) || ![self.requests[r], self.limits[r]].all(q, isQuantity(string(q))) || quantity(string(self.requests[r])).compareTo(quantity(string(self.limits[r]))) <= 0)",message="a request must not be more than its limit"
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
 

@@ -66,19 +66,30 @@ func probes(c *corev1ac.ContainerApplyConfiguration) {
 		WithReadinessProbe(probe("/readyz", 2, 2, 3))
 }
 
-// Requests of a node if the spec has none.
+// Resources of a node if the spec has none. A node needs the memory of its pool, and beside it that
+// of blocks, answers, peers and proofs, which have bounds of their own: besidesPoolBytes is enough
+// for those. The limit is for neighbours: a node that outgrows it is at fault, and is restarted
+// alone.
 const (
-	defaultMilliCPU    = 100
-	defaultMemoryBytes = 256 << 20
+	defaultMilliCPU     = 100
+	defaultMemoryBytes  = 256 << 20
+	defaultMaxPoolBytes = 256 << 20
+	besidesPoolBytes    = 768 << 20
 )
 
 func resources(network *v1alpha1.DiseqNetwork) (*corev1ac.ResourceRequirementsApplyConfiguration, error) {
 	if from := network.Spec.PodTemplate.Resources; from != nil {
 		return converted[corev1ac.ResourceRequirementsApplyConfiguration]("resources", from)
 	}
-	return corev1ac.ResourceRequirements().WithRequests(corev1.ResourceList{
-		corev1.ResourceCPU: *resource.NewMilliQuantity(defaultMilliCPU, resource.DecimalSI), corev1.ResourceMemory: *bytesOf(defaultMemoryBytes),
-	}), nil
+	pool := int64(defaultMaxPoolBytes)
+	if q := network.Spec.Messages.MaxPoolBytes; q != nil {
+		pool = q.Value()
+	}
+	return corev1ac.ResourceRequirements().
+		WithRequests(corev1.ResourceList{
+			corev1.ResourceCPU: *resource.NewMilliQuantity(defaultMilliCPU, resource.DecimalSI), corev1.ResourceMemory: *bytesOf(defaultMemoryBytes),
+		}).
+		WithLimits(corev1.ResourceList{corev1.ResourceMemory: *bytesOf(pool + besidesPoolBytes)}), nil
 }
 
 // nodeSecurity is the security context of the node's container.

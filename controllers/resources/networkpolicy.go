@@ -28,10 +28,9 @@ func NetworkPolicies(network *v1alpha1.DiseqNetwork, operator Operator) []*netwo
 	pods := networkingv1ac.NetworkPolicyPeer().WithPodSelector(labelSelector(NetworkSelector(network.Name)))
 	return []*networkingv1ac.NetworkPolicyApplyConfiguration{
 		policy(network, "default-deny", everythingElse(network).WithPolicyTypes(both...)),
-		// To anywhere: a DNS cache on the node has no pod address. 5353 is where some clusters' DNS
-		// pods listen behind port 53.
+		// 5353 is where some clusters' DNS pods listen behind port 53.
 		policy(network, "dns", networkingv1ac.NetworkPolicySpec().WithPolicyTypes(networkingv1.PolicyTypeEgress).
-			WithEgress(networkingv1ac.NetworkPolicyEgressRule().WithPorts(
+			WithEgress(networkingv1ac.NetworkPolicyEgressRule().WithTo(peers(namesFrom(network))...).WithPorts(
 				policyPort(corev1.ProtocolUDP, 53), policyPort(corev1.ProtocolTCP, 53),
 				policyPort(corev1.ProtocolUDP, 5353), policyPort(corev1.ProtocolTCP, 5353)))),
 		policy(network, "peers", networkingv1ac.NetworkPolicySpec().WithPolicyTypes(both...).
@@ -49,15 +48,34 @@ func clients(network *v1alpha1.DiseqNetwork) *networkingv1ac.NetworkPolicyIngres
 	if network.Spec.Access == nil {
 		return rule
 	}
-	for _, from := range network.Spec.Access.Networks {
+	return rule.WithFrom(peers(network.Spec.Access.Networks)...)
+}
+
+// namesFrom is where the pods ask for names. With a rule for anywhere, a program in a pod could send
+// what it reads to any server that listens on port 53.
+func namesFrom(network *v1alpha1.DiseqNetwork) []v1alpha1.NetworkPeer {
+	if given := network.Spec.NetworkPolicy.DNS; len(given) > 0 {
+		return given
+	}
+	return []v1alpha1.NetworkPeer{
+		{NamespaceSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
+			{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: []string{metav1.NamespaceSystem, "openshift-dns"}},
+		}}},
+		{IPBlock: &v1alpha1.IPBlock{CIDR: "169.254.0.0/16"}}, // a cache on the worker has no pod address
+	}
+}
+
+// peers converts peers of the spec.
+func peers(list []v1alpha1.NetworkPeer) (out []*networkingv1ac.NetworkPolicyPeerApplyConfiguration) {
+	for _, from := range list {
 		to := networkingv1ac.NetworkPolicyPeer()
 		to.NamespaceSelector, to.PodSelector = selectorOf(from.NamespaceSelector), selectorOf(from.PodSelector)
 		if b := from.IPBlock; b != nil {
 			to.WithIPBlock(networkingv1ac.IPBlock().WithCIDR(b.CIDR).WithExcept(b.Except...))
 		}
-		rule.WithFrom(to)
+		out = append(out, to)
 	}
-	return rule
+	return out
 }
 
 // selectorOf converts a selector. An empty one selects everything, and nil is none.

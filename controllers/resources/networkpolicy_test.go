@@ -9,6 +9,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
 	"github.com/diseq/diseq/api/v1alpha1"
 )
@@ -99,6 +100,24 @@ func allows(t *testing.T, policies []networkingv1.NetworkPolicy, direction netwo
 	return !isolated
 }
 
+// A Service that selects by the network's name alone leads clients to any pod with that one label.
+func TestServicesLeadToValidatorsAlone(t *testing.T) {
+	network := newNetwork("demo")
+	for _, service := range []*corev1ac.ServiceApplyConfiguration{ClientsService(network), PeersService(network)} {
+		selector := labels.SelectorFromSet(service.Spec.Selector)
+		if !selector.Matches(labels.Set(podLabels(network, "demo-v0"))) {
+			t.Errorf("Service %s does not lead to a validator: %v", *service.GetName(), selector)
+		}
+		for _, other := range []labels.Set{
+			{NetworkLabel: "demo"}, {NetworkLabel: "demo", "app": "bank"}, podLabels(newNetwork("other"), "other-v0"), networkLabels("demo"),
+		} {
+			if selector.Matches(other) {
+				t.Errorf("Service %s leads to a pod with the labels %v", *service.GetName(), other)
+			}
+		}
+	}
+}
+
 func TestNetworkPoliciesLetInWhoIsNamedAndNobodyElse(t *testing.T) {
 	network, quiet := newNetwork("demo"), newNetwork("demo")
 	quiet.Spec.Monitoring.Enabled = new(bool)
@@ -112,6 +131,8 @@ func TestNetworkPoliciesLetInWhoIsNamedAndNobodyElse(t *testing.T) {
 		{PodSelector: &metav1.LabelSelector{}},
 		{IPBlock: &v1alpha1.IPBlock{CIDR: "192.0.2.0/24", Except: []string{"192.0.2.128/25"}}},
 	}}
+	ownDNS := newNetwork("demo")
+	ownDNS.Spec.NetworkPolicy.DNS = []v1alpha1.NetworkPeer{{IPBlock: &v1alpha1.IPBlock{CIDR: "192.0.2.53/32"}}}
 	in := func(namespace string, pod labels.Set, more ...string) end {
 		set := labels.Set{"kubernetes.io/metadata.name": namespace}
 		for i := 0; i+1 < len(more); i += 2 {
@@ -170,7 +191,12 @@ func TestNetworkPoliciesLetInWhoIsNamedAndNobodyElse(t *testing.T) {
 		{"a peer at the operations port", network, testOperator, ingress, sibling, OperationsPort, false},
 		{"anyone, operator outside, no monitoring", quiet, Operator{}, ingress, internet, OperationsPort, false},
 		{"DNS", network, testOperator, egress, dns, 53, true},
-		{"DNS on the node", network, testOperator, egress, internet, 53, true},
+		{"DNS of OpenShift", network, testOperator, egress, in("openshift-dns", labels.Set{"dns": "default"}), 5353, true},
+		{"a cache on the worker", network, testOperator, egress, end{address: "169.254.20.10"}, 53, true},
+		{"a server of somebody that listens on port 53", network, testOperator, egress, end{address: "192.0.2.7"}, 53, false},
+		{"a pod that listens on port 53", network, testOperator, egress, bystander, 53, false},
+		{"DNS of the spec", ownDNS, testOperator, egress, end{address: "192.0.2.53"}, 53, true},
+		{"DNS of the cluster, where the spec has its own", ownDNS, testOperator, egress, dns, 53, false},
 		{"the internet", network, testOperator, egress, internet, 443, false},
 		{"the API server", network, testOperator, egress, dns, 6443, false},
 		{"another network's node is dialled", network, testOperator, egress, foreign, PeerPort, false},

@@ -246,8 +246,14 @@ func TestPodsAreWhatTheTemplateOfTheSpecSays(t *testing.T) {
 	}
 	node := plain.Spec.Containers[0]
 	if node.Image != "diseq:v1" || node.ImagePullPolicy != corev1.PullIfNotPresent || node.Resources.Requests.Cpu().String() != "100m" ||
-		node.Resources.Requests.Memory().String() != "256Mi" || len(node.Resources.Limits) > 0 || len(node.Env) > 0 {
+		node.Resources.Requests.Memory().String() != "256Mi" || len(node.Resources.Limits) != 1 || node.Resources.Limits.Memory().String() != "1Gi" ||
+		len(node.Env) > 0 {
 		t.Errorf("default container %+v", node)
+	}
+	large := newNetwork("demo")
+	large.Spec.Messages.MaxPoolBytes = new(resource.MustParse("4Gi"))
+	if limit := statefulSet(t, large).Spec.Template.Spec.Containers[0].Resources.Limits.Memory().String(); limit != "4864Mi" {
+		t.Errorf("the default limit with a pool of 4Gi is %s", limit)
 	}
 	want := variants()["full"].Spec
 	node = full.Spec.Containers[0]

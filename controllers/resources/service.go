@@ -17,7 +17,7 @@ func PeersService(network *v1alpha1.DiseqNetwork) *corev1ac.ServiceApplyConfigur
 	return owned(network, networkLabels(network.Name),
 		corev1ac.Service(PeersName(network.Name), network.Namespace).WithSpec(corev1ac.ServiceSpec().
 			WithType(corev1.ServiceTypeClusterIP).WithClusterIP(corev1.ClusterIPNone).WithPublishNotReadyAddresses(true).
-			WithSelector(NetworkSelector(network.Name)).
+			WithSelector(ValidatorsSelector(network.Name)).
 			WithPorts(servicePort(PeerPortName, PeerPort))))
 }
 
@@ -32,7 +32,7 @@ func ClientsService(network *v1alpha1.DiseqNetwork) *corev1ac.ServiceApplyConfig
 	port.NodePort = from.NodePort
 	spec := corev1ac.ServiceSpec().
 		WithType(cmp.Or(from.Type, corev1.ServiceTypeClusterIP)).
-		WithSelector(NetworkSelector(network.Name)).
+		WithSelector(ValidatorsSelector(network.Name)).
 		WithPorts(port).
 		WithLoadBalancerSourceRanges(from.LoadBalancerSourceRanges...).
 		WithIPFamilies(from.IPFamilies...)

@@ -67,6 +67,8 @@ watchNamespaces: [team-a]
 networkPolicy:
   enabled: true
   apiServerPorts: [8443]
+  apiServerAddresses: [10.96.0.1/32]
+  dns: [{ipBlock: {cidr: 192.0.2.53/32}}]
   metricsFrom:
     - {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}, podSelector: {matchExpressions: [{key: a, operator: Exists}]}}
     - {ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16]}}

@@ -369,7 +369,7 @@ storage: {size: 10Gi, storageClassName: "", accessMode: ReadWriteOnce, retention
 service: {drain: 10s, type: ClusterIP}
 networkPolicy: {egress: Restricted}
 monitoring: {enabled: true}
-podTemplate: {resources: {requests: {cpu: 100m, memory: 256Mi}}}
+podTemplate: {}
 `
 	var want map[string]any
 	if err := yaml.Unmarshal([]byte(defaults), &want); err != nil {

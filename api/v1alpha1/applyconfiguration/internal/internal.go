@@ -851,6 +851,12 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.diseq.diseq.api.v1alpha1.NetworkPolicy
   map:
     fields:
+    - name: dns
+      type:
+        list:
+          elementType:
+            namedType: com.github.diseq.diseq.api.v1alpha1.NetworkPeer
+          elementRelationship: atomic
     - name: egress
       type:
         namedType: com.github.diseq.diseq.api.v1alpha1.EgressPolicy
@@ -964,10 +970,6 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: resources
       type:
         namedType: io.k8s.api.core.v1.ResourceRequirements
-      default:
-        requests:
-          cpu: 100m
-          memory: 256Mi
     - name: securityContext
       type:
         namedType: com.github.diseq.diseq.api.v1alpha1.PodSecurityContext

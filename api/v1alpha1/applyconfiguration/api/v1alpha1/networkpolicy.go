@@ -16,6 +16,11 @@ type NetworkPolicyApplyConfiguration struct {
 	// may need more. Instead of Unrestricted, a NetworkPolicy of your own can add what is needed.
 	// Restricted if left out.
 	Egress *apiv1alpha1.EgressPolicy `json:"egress,omitempty"`
+	// DNS is where the pods ask for names, on the ports 53 and 5353, by the same forms as the peers
+	// of a NetworkPolicy. At most 16. If left out: the pods of the namespaces kube-system and
+	// openshift-dns, and the link-local addresses 169.254.0.0/16, where caches on the workers
+	// listen.
+	DNS []NetworkPeerApplyConfiguration `json:"dns,omitempty"`
 }
 
 // NetworkPolicyApplyConfiguration constructs a declarative configuration of the NetworkPolicy type for use with
@@ -29,5 +34,18 @@ func NetworkPolicy() *NetworkPolicyApplyConfiguration {
 // If called multiple times, the Egress field is set to the value of the last call.
 func (b *NetworkPolicyApplyConfiguration) WithEgress(value apiv1alpha1.EgressPolicy) *NetworkPolicyApplyConfiguration {
 	b.Egress = &value
+	return b
+}
+
+// WithDNS adds the given value to the DNS field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the DNS field.
+func (b *NetworkPolicyApplyConfiguration) WithDNS(values ...*NetworkPeerApplyConfiguration) *NetworkPolicyApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithDNS")
+		}
+		b.DNS = append(b.DNS, *values[i])
+	}
 	return b
 }

@@ -11,8 +11,9 @@ import (
 //
 // PodTemplate describes how the nodes' pods run.
 type PodTemplateApplyConfiguration struct {
-	// Resources of the node's container. Requests of 100m CPU and 256Mi of memory, and no limits,
-	// if left out. If resources are given, their missing parts have no default.
+	// Resources of the node's container. If left out: requests of 100m CPU and 256Mi of memory, and
+	// a memory limit of messages.maxPoolBytes and 768Mi beside it. If resources are given, their
+	// missing parts have no default.
 	Resources *v1.ResourceRequirements `json:"resources,omitempty"`
 	// NodeSelector of the pods: the labels of nodes that they may run on. Any node if left out.
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
