@@ -44,8 +44,8 @@ const (
 
 // run is one run of catching up. It asks several peers for different ranges of blocks and hands the
 // blocks over in their order. A goroutine for each call brings blocks; all else belongs to the
-// goroutine of catchUp. Blocks are verified when it is their turn: until then their set may not be
-// known.
+// goroutine of catchUp. A call verifies the blocks that name the set of the next height as theirs.
+// The others are verified when it is their turn: until then their set is not known.
 type run struct {
 	*Catchup
 	ctx      context.Context
@@ -84,6 +84,9 @@ type call struct {
 	// at is the height that it brings next.
 	at     uint64
 	cancel context.CancelFunc
+	// set is that of the next height when the call began, setHash its hash.
+	set     *chain.ValidatorSet
+	setHash chain.Hash
 	// began is when it began, moved when it last brought something; weight and brought are what it
 	// has brought.
 	began, moved    time.Time
@@ -98,12 +101,14 @@ type call struct {
 type arrival struct {
 	call   *call
 	block  *chain.FinalBlock
+	by     *chain.ValidatorSet // it is verified against this set; nil if it is not verified yet
 	answer chan error
 }
 
 // arrived is a block that is held until its turn.
 type arrived struct {
 	block *chain.FinalBlock
+	by    *chain.ValidatorSet
 	from  chain.PublicKey
 }
 
@@ -285,7 +290,7 @@ func (r *run) begin(s *source, first uint64) {
 		}
 	}
 	now := time.Now()
-	k := &call{from: s.key, first: first, at: first, last: last, began: now, moved: now}
+	k := &call{from: s.key, first: first, at: first, last: last, began: now, moved: now, set: r.set, setHash: r.set.Hash()}
 	ctx, cancel := context.WithCancel(r.ctx)
 	k.cancel = cancel
 	r.calls = append(r.calls, k)
@@ -307,7 +312,13 @@ func (r *run) fetch(ctx context.Context, k *call) error {
 			return fmt.Errorf("block at height %d, want height %d", f.Header.Height, height)
 		}
 		height++
-		a := arrival{k, f, make(chan error, 1)}
+		a := arrival{call: k, block: f, answer: make(chan error, 1)}
+		if f.Header.ValidatorsHash == k.setHash {
+			if err := r.cfg.Verifier.Final(f, k.set); err != nil {
+				return err
+			}
+			a.by = k.set
+		}
 		select {
 		case r.arrivals <- a:
 		case <-ctx.Done():
@@ -381,7 +392,7 @@ func (r *run) arrive(a arrival) {
 		k.parked, k.moved = &a, time.Now()
 		return
 	default:
-		r.ahead[h] = arrived{a.block, k.from}
+		r.ahead[h] = arrived{a.block, a.by, k.from}
 		r.bytes += size(a.block)
 		if h == r.next {
 			r.won(k)
@@ -495,7 +506,7 @@ func (r *run) fail(from chain.PublicKey, reason string, err error) {
 func (r *run) take(next arrived) {
 	f := next.block
 	r.drop(r.next, next)
-	if err := r.handOver(f); err != nil {
+	if err := r.handOver(f, next.by); err != nil {
 		r.fail(next.from, FaultWrong, err)
 		return
 	}
@@ -519,11 +530,14 @@ func (r *run) nobodyShows() {
 	clear(r.showing)
 }
 
-// handOver verifies the next block and hands it over to the voter. An error is the fault of the
-// peer that showed the block, unless the run is over.
-func (r *run) handOver(f *chain.FinalBlock) error {
-	if err := r.cfg.Verifier.Final(f, r.set); err != nil {
-		return err
+// handOver hands the next block over to the voter, once it is verified against the set of its
+// height. It may have been verified against the set by. An error is the fault of the peer that
+// showed the block, unless the run is over.
+func (r *run) handOver(f *chain.FinalBlock, by *chain.ValidatorSet) error {
+	if by != r.set {
+		if err := r.cfg.Verifier.Final(f, r.set); err != nil {
+			return err
+		}
 	}
 	if f.Header.ParentHash != r.parent {
 		// Its signers made another block final at the height below: the chain has forked, and the

@@ -172,24 +172,30 @@ func TestAFinalBlockWithAnInvalidChangeIsAContradiction(t *testing.T) {
 	}
 }
 
-// Members of the era before sign nothing that counts at a height of the next one.
+// Members of the era before sign nothing that counts at a height of the next one, whatever set the
+// block names.
 //
 // Promise 10.
 // Promise 72.
 func TestACertificateOfTheEraBeforeDoesNotCount(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHistory("abc")
-		h.change("abd")
-		f := h.block(nil)
-		h.sets = append(h.sets, h.sets[0]) // a, b and c sign
-		h.sign(f)
-		n := start(t, h, &archive{blocks: append(h.blocks[1:], f)}, true)
-		n.Hint(2, public('c'))
-		synctest.Wait()
-		if n.ledger.Height() != 1 || len(n.contradictions) > 0 {
-			t.Errorf("at height %d with %d contradictions", n.ledger.Height(), len(n.contradictions))
-		}
-	})
+	for _, names := range []string{"its own set", "the set before"} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHistory("abc")
+			h.change("abd")
+			f := h.block(nil)
+			h.sets = append(h.sets, h.sets[0]) // a, b and c sign
+			if names == "the set before" {
+				f.Header.ValidatorsHash = h.sets[0].Set().Hash()
+			}
+			h.sign(f)
+			n := start(t, h, &archive{blocks: append(h.blocks[1:], f)}, true)
+			n.Hint(2, public('c'))
+			synctest.Wait()
+			if n.ledger.Height() != 1 || len(n.contradictions) > 0 {
+				t.Errorf("the block names %s: at height %d with %d contradictions", names, n.ledger.Height(), len(n.contradictions))
+			}
+		})
+	}
 }
 
 // Keys of members that left can be stolen, and enough of them make blocks final that are on another
