@@ -57,6 +57,34 @@ type Status struct {
 	Peers    []Peer   `json:"peers"`
 	Pool     Pool     `json:"pool"`
 	Versions Versions `json:"versions"`
+	// Access is the state of the node's access file and certificate; nil without either.
+	Access *AccessStatus `json:"access,omitempty"`
+}
+
+// Short reports whether the node told no more than chain, height, readiness and the size of the
+// set, because the client lacks the right Observe there. The other fields are zero then.
+func (s *Status) Short() bool { return s.Node == "" && s.Role == "" }
+
+// AccessStatus is how a node reads the files that say who may use it.
+type AccessStatus struct {
+	// SHA256 is that of the access file in force, in hex; empty without one. Problem says why a
+	// newer one is not in force.
+	SHA256  string `json:"sha256"`
+	Problem string `json:"problem"`
+	// Clients is how many clients the file names. Problems are those of the files that it names.
+	Clients  int      `json:"clients"`
+	Problems []string `json:"problems"`
+	// Certificate is nil without TLS.
+	Certificate *CertificateStatus `json:"certificate,omitempty"`
+}
+
+// CertificateStatus is the state of a node's certificate.
+type CertificateStatus struct {
+	// NotBefore and NotAfter bound its life, in Unix milliseconds.
+	NotBefore int64 `json:"not_before"`
+	NotAfter  int64 `json:"not_after"`
+	// Problem says why newer files are not in force, or that it has expired.
+	Problem string `json:"problem"`
 }
 
 // Target is how far a declared target is from being ordered.
@@ -156,7 +184,7 @@ type Validator struct {
 	RevealsMissed uint64          `json:"reveals_missed"`
 }
 
-// Status returns the node's view of itself and of the chain.
+// Status returns the node's view of itself and of the chain; see [Status.Short].
 func (c *Client) Status(ctx context.Context) (*Status, error) {
 	out := &Status{}
 	if err := c.do(ctx, get("/v1/status", out)); err != nil {

@@ -75,8 +75,8 @@ func newPublic() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "public --keys DIR",
 		Short: "Print the public.json of an identity",
-		Long: `Print the name and the public keys of an identity, with a proof that the owner of the keys made it. Genesis documents and targets are
-made of it. diseq init prints the same. Use this command if public.json is lost, or was made before there was a proof.`,
+		Long: `Print the name and the public keys of an identity, with a proof that the owner of the keys made it. Genesis documents and targets
+are made of it. diseq init prints the same. Use this command if public.json is lost, or was made before there was a proof.`,
 		Example: "  diseq public --keys v0/keys > v0.json\n  diseq public --keys v0/keys --name v0",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -16,7 +17,9 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/diseq/diseq/node/access"
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/internal/seats"
 	"github.com/diseq/diseq/node/trie"
 )
 
@@ -240,6 +243,9 @@ type openAPICase struct {
 	request   request
 	prepare   func(*fake)
 	slow      bool
+	// closed says that the node has an access file, and full that the client, which the file names,
+	// has as many connections as it may have.
+	closed, full bool
 }
 
 // openAPICases has at least one case for each status of each operation.
@@ -281,7 +287,7 @@ func openAPICases(tb testing.TB) []openAPICase {
 	}
 	damaged := func(f *fake) { f.failure = fmt.Errorf("%w: block 1 is damaged", ErrUnavailable) }
 	const legacy = `{"data":[1,2],"timestamp":3}`
-	return []openAPICase{
+	return withAccess([]openAPICase{
 		{operation: "POST /v1/messages", status: 200, request: request{
 			method: http.MethodPost, path: "/v1/messages?wait=final", contentType: octets, body: "known"}, prepare: final},
 		{operation: "POST /v1/messages", status: 202, request: json("/v1/messages", `{"data":"YQ=="}`)},
@@ -379,7 +385,53 @@ func openAPICases(tb testing.TB) []openAPICase {
 		{operation: "POST /merkle_proof", status: 503, request: json("/merkle_proof", bits), prepare: damaged},
 		{operation: "POST /commit", status: 403, request: json("/commit", "{}")},
 		{operation: "POST /propose", status: 403, request: json("/propose", "{}")},
+	})
+}
+
+// withAccess adds the refusals of a node with an access file, for each operation that needs a
+// client's right.
+func withAccess(cases []openAPICase) []openAPICase {
+	open := []string{"POST /commit", "POST /propose", "GET /openapi.yaml", "GET /healthz", "GET /readyz"}
+	seen := map[string]bool{}
+	for _, c := range slices.Clone(cases) {
+		if seen[c.operation] || slices.Contains(open, c.operation) {
+			continue
+		}
+		seen[c.operation] = true
+		for _, refusal := range []struct {
+			client string
+			status int
+		}{{"", 401}, {"nobody", 403}, {"one", 429}} {
+			refused := openAPICase{
+				operation: c.operation, status: refusal.status, request: c.request, closed: true, full: refusal.status == 429,
+			}
+			if refusal.client != "" {
+				refused.request.header = as(refusal.client)
+			}
+			cases = append(cases, refused)
+		}
 	}
+	return cases
+}
+
+// few is access control with a client that may do nothing, and one that may have one connection.
+func few(t *testing.T) *access.Control {
+	t.Helper()
+	return control(t, `{"clients":[{"name":"nobody","token":{"file":"nobody"}},
+	  {"name":"one","token":{"file":"one"},"allow":["Submit","Read","Observe"],"limits":{"connections":1}}]}`, []string{"nobody", "one"}).control
+}
+
+// through is a handler as a new connection reaches it.
+func through(t *testing.T, h http.Handler) http.Handler {
+	t.Helper()
+	place, err := seats.New(1, 0).Take(t.Context(), seats.Claim{Key: "a client", Weight: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := &connection{place: place}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), connectionKey, in)))
+	})
 }
 
 // Promise 47.
@@ -395,11 +447,22 @@ func TestAnswersAreAsOpenAPIDescribesThem(t *testing.T) {
 			if c.prepare != nil {
 				c.prepare(f)
 			}
-			s := New(Options{Backend: f, Limits: Limits{Streams: 1}})
+			o := Options{Backend: f, Limits: Limits{Streams: 1}}
+			if c.closed {
+				o.Access = few(t)
+			}
+			s := New(o)
 			if c.status == 503 {
 				s.streams <- struct{}{}
 			}
-			got := c.ask(t, s.Public())
+			h := s.Public()
+			if c.full {
+				if got := do(t, through(t, h), request{path: "/v1/genesis", header: as("one")}); got.status != 200 {
+					t.Fatalf("the first connection: %d %s", got.status, got.body)
+				}
+				h = through(t, h)
+			}
+			got := c.ask(t, h)
 			if got.status != c.status {
 				t.Fatalf("got %d %.300s", got.status, got.body)
 			}
