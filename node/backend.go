@@ -57,7 +57,7 @@ func (b *backend) Genesis() *chain.Genesis { return b.genesis }
 
 // Submit accepts all of messages or none. Only a validator takes them, and for a while one that has
 // left.
-func (b *backend) Submit(ctx context.Context, messages []chain.Message) ([]server.SubmitResult, error) {
+func (b *backend) Submit(ctx context.Context, messages []chain.Message, kept func()) ([]server.SubmitResult, error) {
 	if b.role() == roleObserver && !b.pool.Leaving() {
 		return nil, poolError(mempool.ErrAuthor)
 	}
@@ -65,7 +65,7 @@ func (b *backend) Submit(ctx context.Context, messages []chain.Message) ([]serve
 		return nil, fmt.Errorf("%w: this validator has lost its vote store, and every block needs the votes of all validators: nothing "+
 			"becomes final any more", server.ErrUnavailable)
 	}
-	results, err := b.pool.Submit(ctx, messages)
+	results, err := b.pool.SubmitThen(ctx, messages, kept)
 	if err != nil {
 		return nil, b.readError(poolError(err))
 	}

@@ -61,7 +61,7 @@ func (r refusing) Genesis() *chain.Genesis {
 	return &chain.Genesis{Parameters: chain.DefaultParameters()}
 }
 
-func (r refusing) Submit(context.Context, []chain.Message) ([]server.SubmitResult, error) {
+func (r refusing) Submit(context.Context, []chain.Message, func()) ([]server.SubmitResult, error) {
 	return nil, poolError(r.err)
 }
 

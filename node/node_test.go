@@ -376,7 +376,7 @@ func TestAValidatorThatKnowsThatTheChainHasEndedAcceptsNothing(t *testing.T) {
 		if c.accepts {
 			continue // its answer takes as long as the others are away
 		}
-		_, err := opened.backend.Submit(t.Context(), []chain.Message{{Data: []byte("never final")}})
+		_, err := opened.backend.Submit(t.Context(), []chain.Message{{Data: []byte("never final")}}, func() {})
 		if !errors.Is(err, server.ErrUnavailable) || !strings.Contains(err.Error(), "lost its vote store") {
 			t.Errorf("threshold %d of 3: submitting is answered %v", c.threshold, err)
 		}

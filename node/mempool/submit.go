@@ -29,6 +29,12 @@ const (
 // [ErrAuthor], [ErrLeft], [ErrClosed], those of Storage and Index. When ctx ends first its error is
 // returned. After that and after [ErrLeft], the messages may or may not have been accepted.
 func (p *Pool) Submit(ctx context.Context, messages []chain.Message) ([]Result, error) {
+	return p.SubmitThen(ctx, messages, func() {})
+}
+
+// SubmitThen is Submit, and calls kept once the messages that the pool keeps count in its bounds,
+// and none of the others is needed any more: what follows is the wait for disks.
+func (p *Pool) SubmitThen(ctx context.Context, messages []chain.Message, kept func()) ([]Result, error) {
 	err := p.validate(messages)
 	if err != nil {
 		p.metrics.reject(err)
@@ -43,6 +49,7 @@ func (p *Pool) Submit(ctx context.Context, messages []chain.Message) ([]Result, 
 		p.metrics.reject(err)
 		return nil, err
 	}
+	kept()
 	for _, e := range awaited {
 		select {
 		case <-e.written:

@@ -73,11 +73,12 @@ func (s *Server) count(w http.ResponseWriter, r *http.Request, id *access.Identi
 	return err
 }
 
-// submitFor submits messages within the limits of the client whose request it is.
-func (s *Server) submitFor(r *http.Request, messages []chain.Message) ([]SubmitResult, error) {
+// submitFor submits messages within the limits of the client whose request it is. See
+// [Backend.Submit] for kept.
+func (s *Server) submitFor(r *http.Request, messages []chain.Message, kept func()) ([]SubmitResult, error) {
 	v := visitOf(r)
 	if v == nil {
-		return s.backend.Submit(r.Context(), messages)
+		return s.backend.Submit(r.Context(), messages, kept)
 	}
 	size := 0
 	for i := range messages {
@@ -87,7 +88,7 @@ func (s *Server) submitFor(r *http.Request, messages []chain.Message) ([]SubmitR
 	if err != nil {
 		return nil, err
 	}
-	results, err := s.backend.Submit(r.Context(), messages)
+	results, err := s.backend.Submit(r.Context(), messages, kept)
 	if err != nil {
 		if notTaken(err) {
 			refund()

@@ -187,11 +187,11 @@ type choosy struct {
 	fail atomic.Pointer[error]
 }
 
-func (c *choosy) Submit(ctx context.Context, messages []chain.Message) ([]SubmitResult, error) {
+func (c *choosy) Submit(ctx context.Context, messages []chain.Message, kept func()) ([]SubmitResult, error) {
 	if err := c.fail.Load(); err != nil {
 		return nil, *err
 	}
-	return c.fake.Submit(ctx, messages)
+	return c.fake.Submit(ctx, messages, kept)
 }
 
 // A submission beyond the quota of its client is refused with the time after which it is worth a

@@ -184,6 +184,34 @@ func (w *response) end() {
 	_ = w.control.SetWriteDeadline(time.Unix(1, 0)) // writers of tests have none
 }
 
+// stopReading fails the reading of the body, from any goroutine.
+func (w *response) stopReading() {
+	w.ends.Lock()
+	defer w.ends.Unlock()
+	if !w.done && !w.bodyDone {
+		_ = w.control.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// bodyRead says that the body is read: the answer may take as long as the client is willing to
+// wait.
+func (w *response) bodyRead() {
+	w.ends.Lock()
+	defer w.ends.Unlock()
+	w.bodyDone = true
+	w.readDeadline(time.Time{})
+}
+
+// endWithin lets the handler write for so long only, from any goroutine.
+func (w *response) endWithin(d time.Duration) {
+	w.ends.Lock()
+	defer w.ends.Unlock()
+	if !w.done {
+		w.latest = time.Now().Add(d)
+		_ = w.control.SetWriteDeadline(w.latest)
+	}
+}
+
 // finish says that the handler has returned.
 func (w *response) finish() {
 	w.ends.Lock()

@@ -22,9 +22,10 @@ type Backend interface {
 	// Submit accepts all of messages or none. When it returns without error they are durable and
 	// result i is about messages[i]; for a known message it is the message's state.
 	// The backend may keep the messages: their data is never written to again. They are neither
-	// empty nor longer than max_message_bytes. Errors: [FullError], [RequestError],
-	// [ErrStorageLow], [ErrUnavailable].
-	Submit(ctx context.Context, messages []chain.Message) ([]SubmitResult, error)
+	// empty nor longer than max_message_bytes. As soon as the messages take no memory but the
+	// backend's own, which is bounded, it calls kept: what it waits for then costs nothing. Errors:
+	// [FullError], [RequestError], [ErrStorageLow], [ErrUnavailable].
+	Submit(ctx context.Context, messages []chain.Message, kept func()) ([]SubmitResult, error)
 
 	// Wait returns nil once every id is final, or ctx's error. It waits for an unknown id as for a
 	// pending one.

@@ -17,7 +17,7 @@ import (
 // cost.
 type accepting struct{ *fake }
 
-func (accepting) Submit(_ context.Context, messages []chain.Message) ([]SubmitResult, error) {
+func (accepting) Submit(_ context.Context, messages []chain.Message, _ func()) ([]SubmitResult, error) {
 	return make([]SubmitResult, len(messages)), nil
 }
 

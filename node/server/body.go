@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"os"
 	"time"
+
+	"github.com/diseq/diseq/node/internal/seats"
 )
 
 // smallBody is how much of a body every request may hold. For more, it takes one of
@@ -25,30 +27,64 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit int64) (
 	// A length that the client only claims must not allocate more than the small part.
 	buffer := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength, 0), smallBody)+bytes.MinRead))
 	if _, err := io.CopyN(buffer, reader, smallBody); err == nil {
-		select {
-		case s.large <- struct{}{}:
-			release = func() { <-s.large }
-		case <-r.Context().Done():
-			return nil, release, fmt.Errorf("read body: %w", r.Context().Err())
-		case <-time.After(s.limits.BodyTimeout):
-			return nil, release, &apiError{http.StatusServiceUnavailable, busyCode, "too many large requests at the same time: try again", time.Second}
+		rw, _ := w.(*response)
+		place, err := s.large.Take(r.Context(), seats.Claim{
+			Key: clientKey(r), Most: s.mostLarge, Wait: s.limits.BodyTimeout, GiveWay: func() {
+				s.metrics.gaveWay.WithLabelValues("body").Inc()
+				rw.stopReading()
+			},
+		})
+		if err != nil {
+			return nil, release, fmt.Errorf("read body: %w", busy(err, "too many large requests at the same time"))
 		}
 		if r.ContentLength > 0 {
 			buffer.Grow(int(r.ContentLength) - buffer.Len() + bytes.MinRead)
 		}
-		_, err = buffer.ReadFrom(reader)
+		_, err = buffer.ReadFrom(newPaced(reader, place))
+		place.IdleFrom(time.Time{}) // the client has no part in what follows
 		if err != nil {
-			release()
-			return nil, func() {}, bodyError(err)
+			gaveWay := place.GaveWay()
+			place.Release()
+			if gaveWay && errors.Is(err, os.ErrDeadlineExceeded) {
+				return nil, release, busy(seats.ErrFull, "the body arrived too slowly while others waited")
+			}
+			return nil, release, bodyError(err)
 		}
+		release = place.Release
 	} else if err != io.EOF {
 		return nil, release, bodyError(err)
 	}
 	if rw, ok := w.(*response); ok {
-		// the answer may take as long as the client is willing to wait
-		rw.readDeadline(time.Time{})
+		rw.bodyRead()
 	}
 	return buffer.Bytes(), release, nil
+}
+
+// bodyGrace is how far behind minRate a large body may be before it counts as idle, bodyPatience
+// for how long it is idle before it gives way to a client that has as many under way.
+const (
+	bodyGrace    = 500 * time.Millisecond
+	bodyPatience = 250 * time.Millisecond
+)
+
+// paced is a body that holds a place, and says when it counts as idle.
+type paced struct {
+	io.Reader
+	place *seats.Seat
+	pace  pace
+}
+
+func newPaced(r io.Reader, place *seats.Seat) *paced {
+	p := &paced{r, place, newPace(bodyGrace)}
+	place.IdleFrom(p.pace.due)
+	return p
+}
+
+// Read implements io.Reader.
+func (p *paced) Read(b []byte) (int, error) {
+	n, err := p.Reader.Read(b)
+	p.place.IdleFrom(p.pace.moved(n, bodyGrace))
+	return n, err
 }
 
 // bodyError tells a body that was too long or too slow from one that ended early or was badly

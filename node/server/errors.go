@@ -31,7 +31,10 @@ func tooLarge(format string, args ...any) *apiError {
 	return &apiError{status: http.StatusRequestEntityTooLarge, code: "too_large", message: fmt.Sprintf(format, args...)}
 }
 
-const unsupportedMediaType = "unsupported_media_type"
+const (
+	unsupportedMediaType = "unsupported_media_type"
+	unavailableCode      = "unavailable"
+)
 
 // statusClientGone is recorded, never sent: the client went away before there was an answer.
 const statusClientGone = 499
@@ -64,7 +67,7 @@ func answerTo(err error) (answer *apiError, internal bool) {
 	case errors.Is(err, ErrStorageLow):
 		return &apiError{http.StatusServiceUnavailable, "storage_low", err.Error(), 10 * time.Second}, false
 	case errors.Is(err, ErrUnavailable):
-		return &apiError{http.StatusServiceUnavailable, "unavailable", err.Error(), time.Second}, false
+		return &apiError{http.StatusServiceUnavailable, unavailableCode, err.Error(), time.Second}, false
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return &apiError{status: http.StatusRequestTimeout, code: "body_timeout", message: "the body took too long to arrive"}, false
 	}

@@ -130,7 +130,8 @@ func (f *fake) vote(height uint64, hash chain.Hash, validator uint32) chain.Vote
 
 func (f *fake) Genesis() *chain.Genesis { return f.genesis }
 
-func (f *fake) Submit(ctx context.Context, messages []chain.Message) ([]SubmitResult, error) {
+func (f *fake) Submit(ctx context.Context, messages []chain.Message, kept func()) ([]SubmitResult, error) {
+	kept()
 	if f.failure != nil || f.submitError != nil {
 		return nil, fmt.Errorf("fake: %w", errorOr(f.submitError, f.failure))
 	}

@@ -83,8 +83,11 @@ type response struct {
 	place *seats.Seat
 
 	ends sync.Mutex
-	// ended says that the answer was broken off, done that its handler has returned.
-	ended, done bool
+	// ended says that the answer was broken off, bodyDone that the body is read, done that the
+	// handler has returned.
+	ended, bodyDone, done bool
+	// latest bounds the deadlines of writes, if it is not zero.
+	latest time.Time
 }
 
 const chunkBytes = 16 << 10
@@ -128,9 +131,14 @@ func (w *response) FlushError() error {
 func (w *response) writeDeadline() {
 	w.ends.Lock()
 	defer w.ends.Unlock()
-	if !w.ended {
-		_ = w.control.SetWriteDeadline(time.Now().Add(w.timeout))
+	if w.ended {
+		return
 	}
+	deadline := time.Now().Add(w.timeout)
+	if !w.latest.IsZero() && deadline.After(w.latest) {
+		deadline = w.latest
+	}
+	_ = w.control.SetWriteDeadline(deadline)
 }
 
 func (w *response) readDeadline(t time.Time) { _ = w.control.SetReadDeadline(t) }

@@ -157,7 +157,7 @@ func TestLargeBodiesTakeTurns(t *testing.T) {
 	s := New(Options{Backend: f, Limits: Limits{LargeBodies: 1, BodyTimeout: short}})
 	h := s.Public()
 	large := batchOf(strings.Repeat("x", 60<<10), strings.Repeat("y", 60<<10))
-	s.large <- struct{}{} // another one holds the place
+	held := take(t, s.large) // another one holds the place
 	got := do(t, h, post(batchType, large))
 	if got.status != 503 || got.errorCode(t) != "busy" || len(f.pending) != 0 {
 		t.Errorf("while the place is taken: %+v", got)
@@ -165,13 +165,13 @@ func TestLargeBodiesTakeTurns(t *testing.T) {
 	if got := do(t, h, post(batchType, batchOf("small"))); got.status != 202 {
 		t.Errorf("small one beside it: %+v", got)
 	}
-	<-s.large
+	held.Release()
 	for range 3 {
 		if got := do(t, h, post(batchType, large)); got.status != 202 {
 			t.Errorf("once it is free: %+v", got)
 		}
 	}
-	if len(s.large) != 0 {
+	if s.large.Taken() != 0 {
 		t.Error("the place was not given back")
 	}
 }

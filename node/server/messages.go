@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/internal/seats"
 )
 
 const (
@@ -136,7 +137,7 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) ([]SubmitResult,
 		}
 		messages[i].Data = d
 	}
-	results, err := s.submitFor(r, messages)
+	results, err := s.submitFor(r, messages, release)
 	if err != nil {
 		return nil, err
 	}
@@ -220,7 +221,7 @@ func (s *Server) answerReceipts(w http.ResponseWriter, r *http.Request, results 
 	for i := range results {
 		ids[i] = results[i].ID
 	}
-	final, err := s.waitFinal(r.Context(), ids, wait)
+	final, err := s.waitFinal(r, ids, wait)
 	if err != nil {
 		return err
 	}
@@ -318,10 +319,28 @@ func (a *answerWriter) receipt(r *chain.Receipt) error {
 	return nil
 }
 
-// waitFinal reports whether ids became final in time; a server that stops ends the wait early.
-func (s *Server) waitFinal(ctx context.Context, ids []chain.Hash, wait time.Duration) (bool, error) {
+// maxAwaited bounds the messages that requests wait for, which take some hundred bytes each. The
+// wait of the client with most ends early, after waitPatience if another one has as many.
+const (
+	maxAwaited   = 1 << 18
+	waitPatience = time.Second
+)
+
+// waitFinal reports whether ids became final in time; a server that stops ends the wait early, and
+// so does one that has too much to wait for.
+func (s *Server) waitFinal(r *http.Request, ids []chain.Hash, wait time.Duration) (bool, error) {
+	ctx := r.Context()
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
+	place, err := s.waits.Take(waiting, seats.Claim{Key: clientKey(r), Weight: int64(len(ids)), Wait: busyWait, GiveWay: cancel})
+	if err != nil && ctx.Err() != nil {
+		return false, fmt.Errorf("wait: %w", ctx.Err())
+	}
+	if err != nil {
+		return false, nil
+	}
+	defer place.Release()
+	place.IdleFrom(time.Now())
 	go func() {
 		select {
 		case <-s.stopping:
@@ -329,7 +348,7 @@ func (s *Server) waitFinal(ctx context.Context, ids []chain.Hash, wait time.Dura
 		case <-waiting.Done():
 		}
 	}()
-	err := s.backend.Wait(waiting, ids)
+	err = s.backend.Wait(waiting, ids)
 	switch {
 	case err == nil:
 		return true, nil

@@ -453,7 +453,9 @@ func TestAnswersAreAsOpenAPIDescribesThem(t *testing.T) {
 			}
 			s := New(o)
 			if c.status == 503 {
-				s.streams <- struct{}{}
+				if _, err := s.streams.Take(t.Context(), seats.Claim{Key: "another"}); err != nil {
+					t.Fatal(err)
+				}
 			}
 			h := s.Public()
 			if c.full {

@@ -131,7 +131,7 @@ func (s *Server) schedule(w http.ResponseWriter, r *http.Request) error {
 	if err := s.checkMessage(0, m.Data); err != nil {
 		return err
 	}
-	if _, err := s.submitFor(r, []chain.Message{m}); err != nil {
+	if _, err := s.submitFor(r, []chain.Message{m}, func() {}); err != nil {
 		return err
 	}
 	writeText(w, http.StatusOK, string(appendDebug([]byte("[Ok] Message is being sequenced: "), m)))

@@ -40,10 +40,11 @@ type Limits struct {
 	// Connections is the largest number of open connections of clients (default 1024). A newcomer
 	// takes the place of one that is idle.
 	Connections int
-	// Streams is the largest number of open streams (default 256); more are answered with 503.
+	// Streams is the largest number of open streams (default 256). A newcomer takes the place of
+	// one that is idle; if there is none it is answered with 503.
 	Streams int
-	// LargeBodies is how many requests may hold a body above 64 KiB at the same time (default 16);
-	// more wait their turn.
+	// LargeBodies is how many requests may hold a body above 64 KiB at the same time (default 16),
+	// three quarters of them from one client; more wait their turn.
 	LargeBodies int
 	// AnswerBytes is how much memory answers may take that their clients have not taken yet
 	// (default 32 MiB).
@@ -97,8 +98,10 @@ type Server struct {
 	// answers bounds the bytes of answers that clients have not taken yet, loads how many answers
 	// are made at a time.
 	answers, loads *seats.Limiter
-	// streams and large are semaphores of Limits.Streams and Limits.LargeBodies.
-	streams, large chan struct{}
+	// streams, large and waits bound open streams, large bodies, and the ids that are waited for.
+	streams, large, waits *seats.Limiter
+	// mostLarge is how many large bodies one client may have under way.
+	mostLarge int64
 	// draining is set from Drain on: the server goes on answering, and sends clients away.
 	draining atomic.Bool
 	// stopping is closed when the server begins to stop: streams and waiting requests end then.
@@ -122,7 +125,9 @@ func New(o Options) *Server {
 		backend: o.Backend, log: o.Logger, level: o.LogLevel, limits: limits, access: o.Access,
 		metrics: newMetrics(o.Registerer), answers: seats.New(int64(limits.AnswerBytes), answerPatience),
 		loads:   seats.New(int64(max(4, runtime.GOMAXPROCS(0))), answerPatience),
-		streams: make(chan struct{}, limits.Streams), large: make(chan struct{}, limits.LargeBodies), stopping: make(chan struct{}),
+		streams: seats.New(int64(limits.Streams), streamPatience), waits: seats.New(maxAwaited, waitPatience),
+		large: seats.New(int64(limits.LargeBodies), bodyPatience), mostLarge: int64(max(1, limits.LargeBodies*3/4)),
+		stopping: make(chan struct{}),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"mime"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/internal/seats"
 )
 
 // stream sends final blocks from a height on, then each new one. It reads them by height at the
@@ -28,18 +30,29 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer closed()
-	select {
-	case s.streams <- struct{}{}:
-		defer func() { <-s.streams }()
-		s.metrics.streams.Inc()
-		defer s.metrics.streams.Dec()
-	default:
+	out := &streamWriter{
+		w: w, control: http.NewResponseController(w), events: wantsEvents(r.Header.Values("Accept")), gaveWay: make(chan struct{}),
+	}
+	place, err := s.streams.Take(r.Context(), seats.Claim{Key: clientKey(r), Wait: streamWait, GiveWay: func() {
+		s.metrics.gaveWay.WithLabelValues("stream").Inc()
+		close(out.gaveWay)
+		if rw, ok := w.(*response); ok {
+			rw.endWithin(streamFarewell)
+		}
+	}})
+	if errors.Is(err, seats.ErrFull) {
 		return &apiError{
 			http.StatusServiceUnavailable, "too_many_streams",
-			fmt.Sprintf("%d streams are open already: try again later", cap(s.streams)), 10 * time.Second,
+			fmt.Sprintf("%d streams are open already: try again later", s.limits.Streams), 10 * time.Second,
 		}
 	}
-	out := &streamWriter{w: w, control: http.NewResponseController(w), events: wantsEvents(r.Header.Values("Accept"))}
+	if err != nil {
+		return err
+	}
+	defer place.Release()
+	out.place = place
+	s.metrics.streams.Inc()
+	defer s.metrics.streams.Dec()
 	if err := out.start(next, r.Method == http.MethodHead); err != nil || r.Method == http.MethodHead {
 		return nil
 	}
@@ -56,10 +69,14 @@ func (s *Server) copyBlocks(w http.ResponseWriter, r *http.Request, out *streamW
 	heartbeat := time.NewTicker(s.limits.Heartbeat)
 	defer heartbeat.Stop()
 	for {
+		out.place.IdleFrom(time.Now()) // it has nothing to send
 		last, changed := s.backend.FinalHeight()
 		for ; next <= last; next++ {
 			if s.isStopping() {
 				return nil
+			}
+			if out.place.GaveWay() {
+				return out.failure(errGaveWay)
 			}
 			block, err := s.encodeBlock(w, r, next, withMessages)
 			for isBusy(err) && ctx.Err() == nil && !s.isStopping() {
@@ -83,12 +100,29 @@ func (s *Server) copyBlocks(w http.ResponseWriter, r *http.Request, out *streamW
 			if err := out.heartbeat(); err != nil {
 				return err
 			}
+		case <-out.gaveWay:
+			return out.failure(errGaveWay)
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-s.stopping:
 			return nil
 		}
 	}
+}
+
+const (
+	// streamPatience is how long a stream sends nothing before it gives way to a client that has as
+	// many, streamWait how long a newcomer waits for a place.
+	streamPatience = 10 * time.Second
+	streamWait     = 2 * time.Second
+	// streamFarewell is how long a stream that gives way has to send the reason.
+	streamFarewell = 250 * time.Millisecond
+)
+
+// errGaveWay ends a stream that was idle. Its client resumes it, here or at another node.
+var errGaveWay = &apiError{
+	status: http.StatusServiceUnavailable, code: unavailableCode,
+	message: "the node has too many streams, and this one was idle: resume it, better at another node",
 }
 
 // leaves reports whether the node is about to stop: Drain was called, or the server stops.
@@ -152,6 +186,9 @@ type streamWriter struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	events  bool
+	// place is the stream's place; gaveWay is closed when it has to leave.
+	place   *seats.Seat
+	gaveWay chan struct{}
 }
 
 // positionHeader names the first height that a stream sends.
@@ -199,6 +236,9 @@ func (s *streamWriter) block(height uint64, b *blockJSON) error {
 	if s.events {
 		before = fmt.Appendf(nil, "id: %d\nevent: block\ndata: ", height)
 		after = []byte("\n\n")
+	}
+	if rw, ok := s.w.(*response); ok {
+		defer rw.watch(s.place)()
 	}
 	if err := b.writeTo(s.w, before, after); err != nil {
 		return fmt.Errorf("write block %d: %w", height, err)

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/internal/seats"
 )
 
 // listen serves s on loopback until the test ends and returns the base URL of the public listener.
@@ -326,13 +327,13 @@ func TestBlockIsEncodedOnceForAllReaders(t *testing.T) {
 const patience = time.Minute
 
 // take takes a place, once there is one.
-func take(t *testing.T, places chan<- struct{}) {
+func take(t *testing.T, places *seats.Limiter) *seats.Seat {
 	t.Helper()
-	select {
-	case places <- struct{}{}:
-	case <-time.After(patience):
-		t.Fatal("no place is given back")
+	place, err := places.Take(t.Context(), seats.Claim{Key: "test", Wait: patience})
+	if err != nil {
+		t.Fatalf("no place is given back: %v", err)
 	}
+	return place
 }
 
 // Promise 51.
@@ -352,14 +353,13 @@ func TestStreamsAreBoundedAndGivenBack(t *testing.T) {
 	if err := first.Body.Close(); err != nil { // the client goes away
 		t.Fatal(err)
 	}
-	take(t, s.streams) // blocks until the place is given back
-	<-s.streams
+	take(t, s.streams).Release() // blocks until the place is given back
 	if again := open(t, url+"/v1/stream", nil); again.StatusCode != 200 {
 		t.Errorf("after one ended: %d", again.StatusCode)
 	}
 	stop()
-	if len(s.streams) != 0 {
-		t.Errorf("%d streams are left after the server stopped", len(s.streams))
+	if left := s.streams.Taken(); left != 0 {
+		t.Errorf("%d streams are left after the server stopped", left)
 	}
 }
 
