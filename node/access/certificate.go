@@ -42,9 +42,9 @@ func (t *TLS) Validate() error {
 // the directory of node.yaml.
 type Files struct {
 	// TLS names the files of TLS; nil serves plain HTTP.
-	TLS *TLS `json:"tls"`
+	TLS *TLS `json:"tls,omitempty"`
 	// Access is the access file, see File; without one, everybody may do everything.
-	Access string `json:"access"`
+	Access string `json:"access,omitempty"`
 }
 
 // Validate checks every field; it does not read the files.
