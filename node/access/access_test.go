@@ -288,6 +288,7 @@ const withToken = `{"anonymous":{"allow":["Read"]},"clients":[{"name":"auditor",
 
 // Without a credential a client is anonymous. A wrong credential is refused: it is never taken for
 // none.
+// Promise 84.
 func TestAWrongCredentialIsNeverAnonymous(t *testing.T) {
 	p := newPlace(t)
 	p.write("token", []byte(opaque+"\n"))
@@ -370,6 +371,7 @@ func part(t testing.TB, v any) string {
 }
 
 // Tokens that an attacker can make, or has kept, are refused, and the refusal says why.
+// Promise 84.
 func TestTokensOfAnAttackerAreRefused(t *testing.T) {
 	p := newPlace(t)
 	key, other := newSigner(t, "1", jose.RS256), newSigner(t, "2", jose.RS256)
@@ -468,6 +470,7 @@ func TestKeySets(t *testing.T) {
 }
 
 // The names of a certificate: URIs alone if there are any, else DNS names, else the common name.
+// Promise 84.
 func TestClientCertificates(t *testing.T) {
 	p := newPlace(t)
 	ca, evil := newAuthority(t), newAuthority(t)

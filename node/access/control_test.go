@@ -16,9 +16,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// A file that cannot be used changes nothing, and the status tells why. One that is gone lets nobody
-// in.
-// Promise 85.
+// A file that cannot be used changes nothing, and the status tells why. One that is gone lets
+// nobody in.
+// Promise 86.
 func TestABadFileChangesNothing(t *testing.T) {
 	p := newPlace(t)
 	key, other := newSigner(t, "1", jose.ES256), newSigner(t, "2", jose.ES256)
@@ -138,7 +138,7 @@ func TestFilesAtStart(t *testing.T) {
 }
 
 // A stream's context ends when its token expires, and not while a new file leaves its right.
-// Promise 83.
+// Promise 84.
 func TestAStreamEndsWithItsToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlace(t)
@@ -258,8 +258,8 @@ func FuzzIdentify(f *testing.F) {
 	})
 }
 
-// sameToken reports whether a token says the same as another one: base64 can be written in more than
-// one way.
+// sameToken reports whether a token says the same as another one: base64 can be written in more
+// than one way.
 func sameToken(a, b string) bool {
 	pa, pb := strings.Split(a, "."), strings.Split(b, ".")
 	return len(pa) == 3 && pa[1] == pb[1] && pa[0] == pb[0]

@@ -9,13 +9,13 @@ import (
 type Reason int
 
 const (
-	// Unauthenticated: a credential is missing, or wrong.
+	// Unauthenticated says that a credential is missing, or wrong.
 	Unauthenticated Reason = iota
-	// Forbidden: the client is known, and has not the right.
+	// Forbidden says that the client is known, and has not the right.
 	Forbidden
-	// Quota: the client has the right, and takes too much of the node.
+	// Quota says that the client has the right, and takes too much of the node.
 	Quota
-	// Reserved: the rest of the node's disk is for clients with a name.
+	// Reserved says that the rest of the node's disk is for clients with a name.
 	Reserved
 )
 

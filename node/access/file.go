@@ -192,7 +192,8 @@ func (f *File) checkIssuers() error {
 		case !name.MatchString(issuer.Name) || names[issuer.Name]:
 			return fmt.Errorf("%s.name %q: want a name of its own, 1 to 63 lower-case letters, digits, dots and hyphens", field, issuer.Name)
 		case issuer.Issuer == "" || len(issuer.Issuer) > maxText || issuers[issuer.Issuer]:
-			return fmt.Errorf("%s.issuer %.100q: want the claim iss of its tokens, 1 to %d bytes, which no other issuer has", field, issuer.Issuer, maxText)
+			return fmt.Errorf("%s.issuer %.100q: want the claim iss of its tokens, 1 to %d bytes, which no other issuer has",
+				field, issuer.Issuer, maxText)
 		case issuer.JWKSFile == "":
 			return fmt.Errorf("%s.jwksFile: want the file of the issuer's public keys", field)
 		case len(issuer.Audiences) > maxAudiences:

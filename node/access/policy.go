@@ -237,7 +237,8 @@ func (p *policy) byCertificate(state *tls.ConnectionState, m *material, now time
 		found = c
 	}
 	if found == nil {
-		return nil, never, unauthenticated("the client certificate is good, and no client of this node has one of its names: %.200q", namesOf(leaf))
+		return nil, never, unauthenticated("the client certificate is good, and no client of this node has one of its names: %.200q",
+			namesOf(leaf))
 	}
 	return found, leaf.NotAfter, nil
 }

@@ -9,8 +9,6 @@ import (
 	"time"
 )
 
-func number[N any](n N) *N { return &n }
-
 // taken takes and reports how long the refusal asks to wait, 0 if there is none.
 func taken(t *testing.T, u *usage, messages, size int) time.Duration {
 	t.Helper()
@@ -27,10 +25,10 @@ func taken(t *testing.T, u *usage, messages, size int) time.Duration {
 
 // A client sends at its rate on average. After silence it may send one request of the largest size,
 // and the time that a refusal names is enough.
-// Promise 84.
+// Promise 85.
 func TestRatesHoldOnAverage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		u := newUsage("client a", Limits{MessagesPerSecond: number[uint64](100), BytesPerSecond: number[Bytes](1 << 20)})
+		u := newUsage("client a", Limits{MessagesPerSecond: new(uint64(100)), BytesPerSecond: new(Bytes(1 << 20))})
 		for range 3 {
 			if taken(t, u, burstMessages, 100) != 0 {
 				t.Fatal("a request of the most messages after silence is refused")
@@ -51,7 +49,7 @@ func TestRatesHoldOnAverage(t *testing.T) {
 		if wait := taken(t, u, 1, 3<<20); wait < 3*time.Second-time.Millisecond || wait > 3*time.Second+time.Millisecond {
 			t.Errorf("3 MiB at 1 MiB a second: wait %v", wait)
 		}
-		// What is refused takes nothing: the messages of the refused request are still there.
+		// A refusal takes nothing: the messages of the refused request are still there.
 		time.Sleep(3 * time.Second)
 		if taken(t, u, 300, 3<<20) != 0 {
 			t.Error("refused after the time that the refusal named")
@@ -63,18 +61,18 @@ func TestRatesHoldOnAverage(t *testing.T) {
 }
 
 // The bytes of a day are counted from midnight UTC, and a change of the limits goes on counting.
-// Promise 84.
+// Promise 85.
 func TestABytesOfADayAreCountedFromMidnight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(6 * time.Hour) // the time begins at midnight
-		u := newUsage("client a", Limits{BytesPerDay: number[Bytes](1000)})
+		u := newUsage("client a", Limits{BytesPerDay: new(Bytes(1000))})
 		if taken(t, u, 1, 600) != 0 || taken(t, u, 1, 400) != 0 {
 			t.Fatal("1000 bytes are refused")
 		}
 		if wait := taken(t, u, 1, 1); wait != 18*time.Hour {
 			t.Errorf("beyond them at 6 in the morning: wait %v", wait)
 		}
-		u.set(Limits{BytesPerDay: number[Bytes](1500)})
+		u.set(Limits{BytesPerDay: new(Bytes(1500))})
 		if taken(t, u, 1, 501) == 0 || taken(t, u, 1, 500) != 0 {
 			t.Error("after the limit was raised by 500: not counted on")
 		}
@@ -82,7 +80,7 @@ func TestABytesOfADayAreCountedFromMidnight(t *testing.T) {
 		if taken(t, u, 1, 1500) != 0 {
 			t.Error("refused the next day")
 		}
-		c, err := newUsage("client b", Limits{BytesPerDay: number[Bytes](10), MessagesPerSecond: number[uint64](1), BytesPerSecond: number[Bytes](1)}).
+		c, err := newUsage("client b", Limits{BytesPerDay: new(Bytes(10)), MessagesPerSecond: new(uint64(1)), BytesPerSecond: new(Bytes(1))}).
 			take(time.Now(), burstMessages, 10)
 		if err != nil {
 			t.Fatal(err)
@@ -112,7 +110,7 @@ func TestAddressesAreBounded(t *testing.T) {
 		t.Error("two IPv4 addresses are one client")
 	}
 	table := newAddresses()
-	table.set(Limits{BytesPerDay: number[Bytes](1)})
+	table.set(Limits{BytesPerDay: new(Bytes(1))})
 	at := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }
 	open := table.of(at(0))
 	if err := open.connect(); err != nil {
@@ -134,7 +132,7 @@ const withLimits = `{"anonymous":{"allow":["Submit"],"limits":{"bytesPerDay":%d}
 
 // Limits of an address and of all addresses hold both, and what was counted outlives a change of
 // the file.
-// Promise 84.
+// Promise 85.
 func TestWhatWasCountedOutlivesTheFile(t *testing.T) {
 	p := newPlace(t)
 	p.write("token", []byte(opaque))

@@ -14,7 +14,7 @@ import (
 // A node that is closed serves the clients that its access file names, each with its rights and
 // within its limits, and nobody else. A token that is replaced is of no use any more. The lines of
 // the audit say who did what.
-// Promise 83.
+// Promise 84.
 func TestAClosedNodeServesItsClientsAlone(t *testing.T) {
 	n := system.Start(t, system.Options{Validators: 1, Threshold: 1})
 	const file = `{"clients":[
