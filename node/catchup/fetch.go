@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -35,11 +36,13 @@ const (
 	blockTimeout = 30 * time.Second
 )
 
-// The reasons for which an answer is given up, as the metric names them.
+// The reasons for which an answer is given up, as the metric names them: another peer was faster,
+// the peer showed nothing where it claimed blocks, it showed something else, or the call failed.
 const (
-	FaultSlow  = "slow"
-	FaultEmpty = "empty"
-	FaultWrong = "wrong"
+	FaultSlow   = "slow"
+	FaultEmpty  = "empty"
+	FaultWrong  = "wrong"
+	FaultFailed = "failed"
 )
 
 // run is one run of catching up. It asks several peers for different ranges of blocks and hands the
@@ -116,6 +119,9 @@ type ended struct {
 	call *call
 	err  error
 }
+
+// wrongError says that a peer showed something else than it was asked for.
+type wrongError struct{ error }
 
 // errEnough ends a call whose blocks have come from another peer.
 var errEnough = errors.New("enough")
@@ -309,13 +315,13 @@ func (r *run) fetch(ctx context.Context, k *call) error {
 	height := k.first
 	return r.cfg.Network.Blocks(ctx, k.from, k.first, int(k.last-k.first+1), func(f *chain.FinalBlock) error {
 		if f.Header.Height != height {
-			return fmt.Errorf("block at height %d, want height %d", f.Header.Height, height)
+			return &wrongError{fmt.Errorf("block at height %d, want height %d", f.Header.Height, height)}
 		}
 		height++
 		a := arrival{call: k, block: f, answer: make(chan error, 1)}
 		if f.Header.ValidatorsHash == k.setHash {
 			if err := r.cfg.Verifier.Final(f, k.set); err != nil {
-				return err
+				return &wrongError{err}
 			}
 			a.by = k.set
 		}
@@ -454,12 +460,15 @@ func (r *run) finished(k *call, err error) {
 	}
 	r.end(k)
 	took := time.Since(k.began) - k.idle
+	_, wrong := errors.AsType[*wrongError](err)
 	switch {
+	case wrong:
+		r.fail(k.from, FaultWrong, err)
 	case k.at > k.first && (err == nil || took >= blockTimeout):
 		// A long answer is cut off at its deadline.
 		r.showed(k.from, k.weight, took, k.at > k.last)
 	case err != nil:
-		r.fail(k.from, FaultWrong, err)
+		r.fail(k.from, FaultFailed, err)
 	case r.claimOf(k.from) > k.first:
 		r.fail(k.from, FaultEmpty, fmt.Errorf("it has no block %d", k.first))
 	default: // it is still deciding that height
@@ -493,9 +502,12 @@ func (r *run) fail(from chain.PublicKey, reason string, err error) {
 		return
 	}
 	r.cfg.Faults.WithLabelValues(reason).Inc()
-	r.cfg.Logger.Warn("catching up: a peer is slow, or does not show the blocks that it claims; others are asked first",
+	level := slog.LevelWarn
+	if rested := r.rest(from, time.Now()); rested || reason == FaultFailed {
+		level = slog.LevelDebug // it is known for that, or only went away
+	}
+	r.cfg.Logger.Log(r.ctx, level, "catching up: a peer is slow, or does not show the blocks that it claims; others are asked first",
 		"from", r.cfg.Name(from), "height", r.next, "reason", reason, "for", restTime, "err", err)
-	r.rest(from, time.Now())
 	if reason != FaultSlow { // a slow peer is better than none
 		r.disbelieve(from)
 		r.failed[from] = true

@@ -2,6 +2,7 @@ package catchup
 
 import (
 	"context"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -153,6 +154,37 @@ func TestSlowPeersAreBetterThanNone(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A peer that claims blocks with every message and shows none is asked now and then, and takes one
+// line of the log.
+//
+// Promise 50.
+func TestAPeerThatClaimsAndShowsNothingIsHardlyAsked(t *testing.T) {
+	h := newHistory("a")
+	synctest.Test(t, func(t *testing.T) {
+		var asked atomic.Int64
+		n := start(t, h, &counting{asked: &asked}, true)
+		for range 60 * 50 {
+			n.Hint(1<<40, public('l'))
+			time.Sleep(20 * time.Millisecond)
+		}
+		synctest.Wait()
+		if lines := strings.Count(n.log.String(), "\n"); lines != 1 || asked.Load() > 60*2 {
+			t.Errorf("asked %d times in a minute, and logged %d lines:\n%s", asked.Load(), lines, n.log)
+		}
+	})
+}
+
+// counting has no blocks, and counts how often it is asked.
+type counting struct {
+	archive
+	asked *atomic.Int64
+}
+
+func (c *counting) Blocks(context.Context, chain.PublicKey, uint64, int, func(*chain.FinalBlock) error) error {
+	c.asked.Add(1)
+	return nil
 }
 
 // A short way to go is asked of one peer, and none of its blocks comes twice.

@@ -75,13 +75,17 @@ func (c *Catchup) disbelieve(from chain.PublicKey) {
 	}
 }
 
-// rest has the others asked before a peer for a while.
-func (c *Catchup) rest(from chain.PublicKey, now time.Time) {
+// rest has the others asked before a peer for a while. It reports whether they were already.
+func (c *Catchup) rest(from chain.PublicKey, now time.Time) (rested bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s := c.sources[from]; s != nil {
-		s.rests, s.pace, s.span = now.Add(restTime), slowest, firstSpan
+	s := c.sources[from]
+	if s == nil {
+		return false
 	}
+	rested = s.resting(now) > 0
+	s.rests, s.pace, s.span = now.Add(restTime), slowest, firstSpan
+	return rested
 }
 
 // showed notes what an answer brought in a time, and whether that was all that was asked for.

@@ -90,8 +90,8 @@ func New() *Metrics {
 			"Damage found on disk while the node runs: to final blocks, to the state, to anything else in a database.", "what",
 			repair.WhatBlock, DamagedState, repair.WhatDatabase),
 		SyncFaults: counters("diseq_catchup_faults_total",
-			"Answers of peers with final blocks that were given up, by reason: slow, nothing where the peer claimed blocks, wrong.", "reason",
-			catchup.FaultSlow, catchup.FaultEmpty, catchup.FaultWrong),
+			"Answers of peers with final blocks that were given up, by reason: slow, nothing where the peer claimed blocks, wrong, failed.",
+			"reason", catchup.FaultSlow, catchup.FaultEmpty, catchup.FaultWrong, catchup.FaultFailed),
 	}
 }
 
