@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # bench.sh go: the Go benchmarks, their result kept in BENCH_OUT for `make bench-compare`.
 # bench.sh operator: reconciles of the operator, with the API server of KUBEBUILDER_ASSETS.
-# bench.sh system [FLAG...]: a network of four processes: full load, single messages, idleness, starts, a killed validator; a
-#   table at the end. SYSTEM_BENCH picks some by a regular expression. Shorter: -sustained 10s -single 10s -idle 5s -dead 5s.
+# bench.sh system [FLAG...]: a network of four processes: full load, a closed port, single messages, idleness, starts, a killed
+#   validator; a table at the end. SYSTEM_BENCH picks some by a regular expression. Shorter: -sustained 10s -access 3s -single 10s
+#   -idle 5s -dead 5s.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

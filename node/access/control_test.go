@@ -280,3 +280,33 @@ func FuzzKeys(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkIdentify is what a request costs: with the token of a client, and with a JWT for the
+// first time and again.
+func BenchmarkIdentify(b *testing.B) {
+	p := newPlace(b)
+	key := newSigner(b, "1", jose.ES256)
+	p.write("token", []byte(opaque))
+	p.write("jwks.json", jwks(b, key))
+	c := p.open(`{"issuers":[{"name":"cluster","issuer":"https://cluster","jwksFile":"jwks.json"}],"clients":[
+	  {"name":"auditor","token":{"file":"token"}},{"name":"payments","jwt":{"issuer":"cluster","subject":"system:serviceaccount:pay:api"}}]}`)
+	for name, token := range map[string]string{"token": opaque, "jwt": key.token(b, good(nil))} {
+		b.Run(name, func(b *testing.B) {
+			r := bearer(token)
+			for b.Loop() {
+				if _, err := c.Identify(r); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	b.Run("jwt, first time", func(b *testing.B) {
+		r := bearer(key.token(b, good(nil)))
+		for b.Loop() {
+			c.policy.Load().verified.tokens = nil
+			if _, err := c.Identify(r); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -8,8 +8,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"testing"
 
+	"github.com/diseq/diseq/node/access"
 	"github.com/diseq/diseq/node/chain"
 )
 
@@ -127,4 +130,49 @@ func BenchmarkEncodeMessages(b *testing.B) {
 		encoded(messages)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1000, "ns/message")
+}
+
+// BenchmarkSubmitWithAccess is the handler's cost for 100 messages of 250 bytes: without access
+// control, and with a token, limits and audit lines.
+func BenchmarkSubmitWithAccess(b *testing.B) {
+	dir := b.TempDir()
+	for name, content := range map[string]string{
+		"token": secret("client"),
+		"access.json": `{"audit":{"file":"audit.log"},"clients":[{"name":"client","token":{"file":"token"},"allow":["Submit"],
+		  "limits":{"messagesPerSecond":1000000000,"bytesPerSecond":"1000Gi","bytesPerDay":"1000000Gi"}}]}`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			b.Fatal(err)
+		}
+	}
+	control, err := access.Open(access.Config{Files: access.Files{Access: filepath.Join(dir, "access.json")}, ChainID: "test"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer control.Close()
+	var batch []string
+	for i := range benchMessages {
+		batch = append(batch, string(benchData(i)))
+	}
+	body := []byte(batchOf(batch...))
+	for name, control := range map[string]*access.Control{"open": nil, "closed": control} {
+		b.Run(name, func(b *testing.B) {
+			h := New(Options{Backend: accepting{newFake(b)}, Access: control}).Public()
+			b.ReportAllocs()
+			for b.Loop() {
+				r, err := http.NewRequestWithContext(b.Context(), http.MethodPost, "/v1/messages", bytes.NewReader(body))
+				if err != nil {
+					b.Fatal(err)
+				}
+				r.Header.Set("Content-Type", batchType)
+				r.Header.Set("Authorization", "Bearer "+secret("client"))
+				w := &discard{header: http.Header{}}
+				h.ServeHTTP(w, r)
+				if w.status != http.StatusAccepted {
+					b.Fatal(w.status)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchMessages, "ns/message")
+		})
+	}
 }

@@ -26,6 +26,7 @@ var (
 	sustainedFor = flag.Duration("sustained", time.Minute, "how long the full load lasts")
 	singleFor    = flag.Duration("single", 30*time.Second, "how long the load of single messages lasts")
 	idleFor      = flag.Duration("idle", 20*time.Second, "how long idleness is watched")
+	accessFor    = flag.Duration("access", 10*time.Second, "how long each turn of load on open and closed networks lasts")
 	deadFor      = flag.Duration("dead", 15*time.Second, "how long the killed validator stays dead")
 )
 
@@ -246,6 +247,39 @@ func BenchmarkSustained(b *testing.B) {
 	b.ReportMetric(float64(peak), "MiB/node")
 	b.ReportMetric(spent.Seconds()*1e9/float64(max(1, r.Final)), "cpu-ns/message")
 }
+
+// BenchmarkAccess is what a closed port costs: TLS, tokens, limits and audit lines. An open network
+// and a closed one get the same load in turns, so that other programs disturb both.
+func BenchmarkAccess(b *testing.B) {
+	open, closed := system.Start(b, system.Options{}), system.Start(b, system.Options{})
+	files := closed.CloseTo(`{"audit":{"file":"audit.log"},"clients":[{"name":"load","token":{"file":"load"},"allow":["Submit","Read","Observe"],
+	  "limits":{"messagesPerSecond":1000000,"bytesPerSecond":"1Gi","bytesPerDay":"1000Gi"}}]}`, "load")
+	proof := []string{"--ca-file", files.Path("ca.crt"), "--token-file", files.Path("load")}
+	progress("10,000 messages a second in requests of 100, to an open network and to a closed one, in %d turns of %v", accessTurns, *accessFor)
+	perMessage := func(n *system.Network, args ...string) float64 {
+		before := cpu(n)
+		r := load(b, n, append([]string{"--rate", "10000", "--batch", "100", "--size", "250", "--duration", accessFor.String()}, args...)...)
+		spent := time.Duration(0)
+		for i, after := range cpu(n) {
+			spent += after - before[i]
+		}
+		return spent.Seconds() * 1e6 / float64(max(1, r.Final))
+	}
+	var plain, guarded []float64
+	for range accessTurns {
+		plain = append(plain, perMessage(open))
+		guarded = append(guarded, perMessage(closed, proof...))
+	}
+	slices.Sort(plain)
+	slices.Sort(guarded)
+	cost := 100 * (guarded[accessTurns/2]/plain[accessTurns/2] - 1)
+	claim("closed port: processor, four nodes", "under 3 % more", cost < 3, "%+.1f %%: %.1f us/message, open %.1f (medians of %d; open %.1f to %.1f)",
+		cost, guarded[accessTurns/2], plain[accessTurns/2], accessTurns, plain[0], plain[accessTurns-1])
+	b.ReportMetric(cost, "%cost")
+}
+
+// accessTurns is how often each network gets the load.
+const accessTurns = 5
 
 func BenchmarkSingle(b *testing.B) {
 	n := system.Start(b, system.Options{})
