@@ -150,7 +150,7 @@ func (p *pass) readClusterIssuer(ctx context.Context) {
 		return
 	}
 	if live, ok := cached[*corev1.ConfigMap](p, resources.AccessName(p.network.Name)); ok && p.foreign(live) == "" {
-		p.cluster = resources.IssuerIn(p.network, live.Data)
+		p.cluster = resources.IssuerIn(live.Data)
 	}
 }
 

@@ -113,7 +113,7 @@ func askIssuer(config *rest.Config) (AskIssuer, error) {
 		var configuration struct {
 			Issuer string `json:"issuer"`
 		}
-		if err := json.Unmarshal(raw, &configuration); err != nil {
+		if err = json.Unmarshal(raw, &configuration); err != nil {
 			return nil, fmt.Errorf("%s: %w", discoveryPath, err)
 		}
 		keys, err := get(ctx, keysPath)

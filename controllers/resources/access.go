@@ -49,7 +49,8 @@ type ClusterIssuer struct {
 // everybody.
 func HasAccessFile(network *v1alpha1.DiseqNetwork) bool {
 	a := network.Spec.Access
-	return a != nil && (a.Anonymous != nil || len(a.Issuers) > 0 || len(a.Clients) > 0 || a.Audit != nil || a.TLS != nil && a.TLS.ClientCA != nil)
+	return a != nil && (a.Anonymous != nil || len(a.Issuers) > 0 || len(a.Clients) > 0 || a.Audit != nil ||
+		a.TLS != nil && a.TLS.ClientCA != nil)
 }
 
 // OnNodes says whether the nodes of a network do more than to admit everybody without TLS.
@@ -149,7 +150,7 @@ func AccessConfigMap(network *v1alpha1.DiseqNetwork, cluster *ClusterIssuer) (*c
 
 // IssuerIn is the cluster as an issuer, from the data of the ConfigMap of the access file; nil if
 // they do not have it.
-func IssuerIn(network *v1alpha1.DiseqNetwork, data map[string]string) *ClusterIssuer {
+func IssuerIn(data map[string]string) *ClusterIssuer {
 	file, err := access.Parse([]byte(data[AccessKey]))
 	if err != nil || data[ClusterKeysKey] == "" {
 		return nil
@@ -175,7 +176,8 @@ func limits(from *v1alpha1.ClientLimits) access.Limits {
 		return access.Limits{}
 	}
 	return access.Limits{
-		MessagesPerSecond: unsigned(from.MessagesPerSecond), BytesPerSecond: bytesOfText(from.BytesPerSecond), BytesPerDay: bytesOfText(from.BytesPerDay),
+		MessagesPerSecond: unsigned(from.MessagesPerSecond),
+		BytesPerSecond:    bytesOfText(from.BytesPerSecond), BytesPerDay: bytesOfText(from.BytesPerDay),
 		Connections: unsigned(from.Connections), Streams: unsigned(from.Streams),
 	}
 }

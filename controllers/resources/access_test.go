@@ -105,7 +105,7 @@ func TestTheAccessFileHasWhatTheSpecSays(t *testing.T) {
 	if configMap.Data[ClusterKeysKey] != string(testCluster.JWKS) {
 		t.Errorf("the keys of the cluster are %q", configMap.Data[ClusterKeysKey])
 	}
-	if back := IssuerIn(network, configMap.Data); !reflect.DeepEqual(back, testCluster) {
+	if back := IssuerIn(configMap.Data); !reflect.DeepEqual(back, testCluster) {
 		t.Errorf("the cluster is read back as %+v", back)
 	}
 	other := &ClusterIssuer{Issuer: testCluster.Issuer, JWKS: []byte(`{"keys":[{"kid":"b"}]}`)}

@@ -76,7 +76,8 @@ func accessVolumes(network *v1alpha1.DiseqNetwork) (out []*corev1ac.VolumeApplyC
 			if ca.ConfigMap != "" {
 				to.WithConfigMap(corev1ac.ConfigMapVolumeSource().WithName(ca.ConfigMap).WithItems(item(ca.Key, clientCAFile)))
 			} else {
-				to.WithSecret(corev1ac.SecretVolumeSource().WithSecretName(ca.SecretName).WithDefaultMode(keyMode).WithItems(item(ca.Key, clientCAFile)))
+				to.WithSecret(corev1ac.SecretVolumeSource().
+					WithSecretName(ca.SecretName).WithDefaultMode(keyMode).WithItems(item(ca.Key, clientCAFile)))
 			}
 			out = append(out, to)
 		}

@@ -54,7 +54,8 @@ func accessReady(v view) verdict {
 		return yes(Hibernated, "no node runs; clients will be admitted as spec.access has it")
 	}
 	if !a.OnNodes {
-		return yes(AccessAsSpecified, "a NetworkPolicy admits clients from the networks of spec.access; those may submit and read without a credential")
+		return yes(AccessAsSpecified, "a NetworkPolicy admits clients from the networks of spec.access; "+
+			"those may submit and read without a credential")
 	}
 	if refused := v.accessOf(refusesFile); len(refused) > 0 {
 		return no(AccessRefused, "%d nodes go on with what they had before: %s", len(refused), firstFew(refused))

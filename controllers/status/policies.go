@@ -64,7 +64,8 @@ var policies = []policy{
 // problemReasons are the reasons of problems, the most serious one first. It is the order that they
 // have among the policies.
 var problemReasons = []string{
-	KeyMismatch, KeyMissing, RetainedGenesisMismatch, NameConflict, InvalidSpec, AccessFilesMissing, WriteRefused, ChangeContested, VolumeCannotGrow,
+	KeyMismatch, KeyMissing, RetainedGenesisMismatch, NameConflict, InvalidSpec, AccessFilesMissing, WriteRefused, ChangeContested,
+	VolumeCannotGrow,
 }
 
 // problemWith: the operator met problems with a reason, which it cannot solve.

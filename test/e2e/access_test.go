@@ -94,22 +94,22 @@ const audience = "closed.chain"
 func (n *Network) submitAs(account, audience string) (printed string, ok bool) {
 	n.tb.Helper()
 	name := fmt.Sprintf("%s-%d", account, time.Now().UnixMilli())
-	args := []string{"submit", "--wait", "--url", fmt.Sprintf("https://%s.%s.svc:%d", n.Name, n.Namespace, publicPort), "--ca-file", "/diseq/ca.crt"}
+	args := []string{"submit", "--wait", "--url", fmt.Sprintf("https://%s.%s.svc:%d", n.Name, n.Namespace, publicPort), "--ca-file", "/credentials/ca.crt"}
 	sources := []corev1.VolumeProjection{{ConfigMap: &corev1.ConfigMapProjection{
 		LocalObjectReference: corev1.LocalObjectReference{Name: "company-ca"},
 	}}}
 	if audience != "" {
-		args = append(args, "--token-file", "/diseq/token")
+		args = append(args, "--token-file", "/credentials/token")
 		sources = append(sources, corev1.VolumeProjection{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Audience: audience, Path: "token"}})
 	}
 	// The message is a file that every pod has.
 	pod := n.clientPod(n.Namespace, name, append(args, "/etc/hostname")...)
 	pod.Spec.ServiceAccountName = account
-	pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: "diseq", VolumeSource: corev1.VolumeSource{
+	pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: "credentials", VolumeSource: corev1.VolumeSource{
 		Projected: &corev1.ProjectedVolumeSource{Sources: sources},
 	}})
 	container := &pod.Spec.Containers[0]
-	container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: "diseq", MountPath: "/diseq"})
+	container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: "credentials", MountPath: "/credentials"})
 	return n.runPod(n.tb, pod)
 }
 

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -109,5 +110,26 @@ func TestEveryRuleOfAccessIsHeldWithAMessageThatHelps(t *testing.T) {
 			u := written(t, shared(t), "demo", c.spec)
 			expect(t, harness.Client(t).Create(t.Context(), u, client.DryRunAll, strictly), c.want)
 		})
+	}
+}
+
+// The API server takes the spec of docs/kubernetes.md, "Close a network".
+func TestTheDocumentedAccessIsTaken(t *testing.T) {
+	text, err := os.ReadFile(harness.Path(t, "docs", "kubernetes.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, found := strings.Cut(string(text), "\n## Close a network\n")
+	_, after, also := strings.Cut(section, "\n    spec:\n      access:\n")
+	block, _, ends := strings.Cut(after, "\n\n")
+	if !found || !also || !ends {
+		t.Fatal("docs/kubernetes.md has no spec in the section \"Close a network\"")
+	}
+	u := written(t, shared(t), "demo", "access:\n"+block)
+	if err := harness.Client(t).Create(t.Context(), u, client.DryRunAll, strictly); err != nil {
+		t.Error(err)
+	}
+	if a := typed(t, u).Spec.Access; a == nil || len(a.Clients) != 1 || a.Clients[0].Name != "payments" || a.TLS == nil {
+		t.Errorf("access is %+v", a)
 	}
 }
