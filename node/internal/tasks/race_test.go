@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,6 +35,7 @@ func TestRace(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
+				var mu sync.Mutex
 				var asked []int
 				sources := make([]int, len(c.takes))
 				for i := range sources {
@@ -41,7 +43,9 @@ func TestRace(t *testing.T) {
 				}
 				began, from := time.Now(), -1
 				won := Race(ctx, sources, lead, func(ctx context.Context, source int) (int, error) {
-					asked = append(asked, source) // the goroutines of a bubble sleep in turn
+					mu.Lock()
+					asked = append(asked, source)
+					mu.Unlock()
 					select {
 					case <-time.After(max(c.takes[source], -c.takes[source])):
 						if c.takes[source] < 0 {
