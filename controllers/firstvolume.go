@@ -75,6 +75,9 @@ func (p *pass) readVolume(ctx context.Context, m *member) error {
 		m.volume = nil
 		return p.conflict(claimKind, stranger, why)
 	}
+	if !p.proved(m.volume) && p.unused(m.volume) {
+		p.adopt(claimKind, m.name)
+	}
 	return nil
 }
 

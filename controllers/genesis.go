@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/diseq/diseq/api/v1alpha1"
 	"github.com/diseq/diseq/controllers/nodeclient"
 	"github.com/diseq/diseq/controllers/resources"
 	"github.com/diseq/diseq/controllers/status"
@@ -86,8 +87,14 @@ func (p *pass) takeGenesis(ctx context.Context, configMap *corev1.ConfigMap) err
 	}
 	right := err == nil && (known == "" || genesis.Hash().String() == known)
 	why := p.foreign(configMap)
-	if why != "" && right && metav1.GetControllerOf(configMap) == nil && (known != "" || p.ownKey(ctx, genesis)) {
-		why = "" // the label is put back
+	if right && metav1.GetControllerOf(configMap) == nil {
+		switch ours := known != "" || p.madeOf(genesis); {
+		case ours, why != "" && p.wished() && p.ownKey(ctx, genesis):
+			why = "" // the label is put back
+		}
+		if known == "" && why == "" && !p.madeOf(genesis) {
+			p.adopt(configMapKind, name)
+		}
 	}
 	switch {
 	case why != "" && known != "":
@@ -133,6 +140,16 @@ func findGenesis(configMap *corev1.ConfigMap, known string) (key string, found *
 		}
 	}
 	return "", nil, err
+}
+
+// madeOf says whether a genesis document is of the keys that are in the status: the operator made
+// it and was killed before it wrote its hash there.
+func (p *pass) madeOf(genesis *chain.Genesis) bool {
+	return !slices.ContainsFunc(genesis.Validators, func(v chain.NamedValidator) bool {
+		return !slices.ContainsFunc(p.network.Status.Members, func(m v1alpha1.Member) bool {
+			return m.Name == v.Name && m.PublicKey == v.PublicKey.String()
+		})
+	})
 }
 
 // ownKey says whether a validator of a genesis document has its key in a Secret of the network.

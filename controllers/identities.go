@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -14,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/diseq/diseq/api/v1alpha1"
 	"github.com/diseq/diseq/controllers/nodeclient"
 	"github.com/diseq/diseq/controllers/resources"
 	"github.com/diseq/diseq/controllers/status"
@@ -25,24 +28,33 @@ import (
 const atOnce = 8
 
 // publicKeys caches the public keys of key Secrets by UID, so that an operator reads each secret
-// key once, and not every few seconds. A key Secret is immutable: other content has another UID.
+// key once, and not every few seconds. A key Secret is immutable: other content has another UID. A
+// Secret that is not immutable yet is read again when it has changed.
 type publicKeys struct {
 	mu   sync.Mutex
-	keys map[types.UID]chain.Validator
+	keys map[types.UID]publicKey
 }
 
-func (k *publicKeys) get(uid types.UID) (chain.Validator, bool) {
+type publicKey struct {
+	keys chain.Validator
+	// mutable is the version of a Secret that can be changed still; empty if it is immutable.
+	mutable string
+	// made says that this operator made the Secret: the status in its cache may be older.
+	made bool
+}
+
+func (k *publicKeys) get(secret metav1.Object) (publicKey, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	v, ok := k.keys[uid]
-	return v, ok
+	v, ok := k.keys[secret.GetUID()]
+	return v, ok && (v.mutable == "" || v.mutable == secret.GetResourceVersion())
 }
 
-func (k *publicKeys) put(uid types.UID, v chain.Validator) {
+func (k *publicKeys) put(uid types.UID, v publicKey) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.keys == nil {
-		k.keys = map[types.UID]chain.Validator{}
+		k.keys = map[types.UID]publicKey{}
 	}
 	k.keys[uid] = v
 }
@@ -67,12 +79,15 @@ func (p *pass) readKeys(ctx context.Context) error {
 		if m.secret != nil {
 			p.vouch(m.secret.UID)
 		}
+		if m.adopted {
+			p.adopt(secretKind, m.name)
+		}
 	}
 	return nil
 }
 
 // readKey gets the metadata of one key Secret, and its content only if that was not seen before. A
-// Secret without the label is the validator's if it has the validator's key.
+// Secret is the validator's if it has the validator's key, whatever its labels.
 func (p *pass) readKey(ctx context.Context, m *member) error {
 	at := types.NamespacedName{Namespace: p.network.Namespace, Name: m.name}
 	meta := &metav1.PartialObjectMetadata{}
@@ -88,35 +103,52 @@ func (p *pass) readKey(ctx context.Context, m *member) error {
 	if why != "" && metav1.GetControllerOf(meta) != nil {
 		return p.conflict(secretKind, meta, why)
 	}
-	keys, known := p.r.keys.get(meta.UID)
+	has, known := p.r.keys.get(meta)
 	if !known {
-		secret := &corev1.Secret{}
-		if err := p.r.live.Get(ctx, at, secret); err != nil {
-			return fmt.Errorf("get key Secret %s: %w", m.name, err)
-		}
-		if secret.UID != meta.UID {
-			return fmt.Errorf("get key Secret %s: %w: another Secret has its name by now", m.name, errLater)
-		}
-		id, err := identity.Parse(secret.Data)
-		if err != nil && why != "" {
-			return p.conflict(secretKind, meta, fmt.Sprintf("%s, and no key of a validator: %v", why, err))
-		}
-		if err != nil {
-			return problemf(status.KeyMismatch, "Secret %s does not contain a validator's identity: %v", m.name, err)
-		}
-		keys = id.Public()
-		p.r.keys.put(meta.UID, keys)
-	}
-	if why != "" {
-		switch wanted := p.knownKey(m); {
-		case wanted == (chain.PublicKey{}):
-			return p.conflict(secretKind, meta, why)
-		case wanted != keys.PublicKey:
-			return p.conflict(secretKind, meta, fmt.Sprintf("%s, and its key is %s, but %s has the key %s", why, keys.PublicKey, m.name, wanted))
+		if has, err = p.readContent(ctx, m, meta); err != nil {
+			return err
 		}
 	}
-	m.secret, m.keys = meta, keys
+	keys := has.keys
+	switch wanted := p.knownKey(m); {
+	case wanted == keys.PublicKey, has.made:
+	case wanted == (chain.PublicKey{}) && why == "" && p.wished() && !p.born():
+		m.adopted = true
+	case wanted == (chain.PublicKey{}) && why == "":
+		return p.conflict(secretKind, meta, existedBefore)
+	case wanted == (chain.PublicKey{}):
+		return p.conflict(secretKind, meta, why)
+	case why == "" && m.spent: // compareKeys says so
+	default:
+		return p.conflict(secretKind, meta, fmt.Sprintf("%s, and its key is %s, but %s has the key %s",
+			cmp.Or(why, existedBefore), keys.PublicKey, m.name, wanted))
+	}
+	m.secret, m.keys, m.mutable = meta, keys, has.mutable != ""
 	return nil
+}
+
+// readContent reads the content of a key Secret, of which meta is the metadata.
+func (p *pass) readContent(ctx context.Context, m *member, meta *metav1.PartialObjectMetadata) (publicKey, error) {
+	secret := &corev1.Secret{}
+	if err := p.r.live.Get(ctx, client.ObjectKeyFromObject(meta), secret); err != nil {
+		return publicKey{}, fmt.Errorf("get key Secret %s: %w", m.name, err)
+	}
+	if secret.UID != meta.UID || secret.ResourceVersion != meta.ResourceVersion {
+		return publicKey{}, fmt.Errorf("get key Secret %s: %w: it has changed", m.name, errLater)
+	}
+	id, err := identity.Parse(secret.Data)
+	switch why := p.unlabelled(meta); {
+	case err != nil && why != "":
+		return publicKey{}, p.conflict(secretKind, meta, fmt.Sprintf("%s, and no key of a validator: %v", why, err))
+	case err != nil:
+		return publicKey{}, problemf(status.KeyMismatch, "Secret %s does not contain a validator's identity: %v", m.name, err)
+	}
+	has := publicKey{keys: id.Public()}
+	if secret.Immutable == nil || !*secret.Immutable {
+		has.mutable = secret.ResourceVersion
+	}
+	p.r.keys.put(meta.UID, has)
+	return has, nil
 }
 
 // recall reads the UID of the member's first volume, and whether its vote store was made, from
@@ -162,16 +194,12 @@ func (p *pass) recordVoteStores(ctx context.Context) error {
 // a new one.
 func (p *pass) createKeys(ctx context.Context) error {
 	if p.genesis == nil {
-		for _, m := range p.members {
-			if err := p.createKey(ctx, m); err != nil {
-				return err
-			}
-		}
-		return nil
+		return p.createMissing(ctx, p.members)
 	}
 	if p.lost {
 		return nil // the pod of a newcomer would not start
 	}
+	var newcomers []*member
 	for _, serial := range p.plan.Grow {
 		m := p.member(resources.ValidatorName(p.network.Name, serial))
 		if m == nil {
@@ -184,24 +212,55 @@ func (p *pass) createKeys(ctx context.Context) error {
 		if m.spent {
 			continue // the planner has never said so
 		}
-		if err := p.noted(p.createKey(ctx, m)); err != nil {
+		newcomers = append(newcomers, m)
+	}
+	return p.noted(p.createMissing(ctx, newcomers))
+}
+
+// createMissing makes the identities of members that have none. The public keys are in the status
+// before there is a Secret, so that a Secret that somebody else makes meanwhile is not taken for
+// the operator's. If the operator is killed in between, the next one makes other keys.
+func (p *pass) createMissing(ctx context.Context, members []*member) error {
+	identities := map[*member]*identity.Identity{}
+	wanted := p.network.Status.DeepCopy()
+	for _, m := range members {
+		if m.secret != nil {
+			continue
+		}
+		id, err := identity.New()
+		if err != nil {
 			return err
+		}
+		identities[m], m.keys = id, id.Public()
+		i := slices.IndexFunc(wanted.Members, func(old v1alpha1.Member) bool { return old.Name == m.name })
+		if i < 0 {
+			i, wanted.Members = len(wanted.Members), append(wanted.Members, v1alpha1.Member{Name: m.name})
+		}
+		wanted.Members[i].PublicKey = m.keys.PublicKey.String()
+	}
+	if len(identities) == 0 {
+		return nil
+	}
+	observed := p.network
+	if err := p.patchStatus(ctx, *wanted); err != nil {
+		return err
+	}
+	if p.network == observed {
+		return fmt.Errorf("write status: %w: the network is gone", errLater)
+	}
+	for _, m := range members {
+		if id := identities[m]; id != nil {
+			if err := p.createKey(ctx, m, id); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// createKey makes the identity of a member that has none. A Secret is created, never updated. If it
-// exists by now, because an answer was lost or another operator was faster, the next reconcile
-// reads it.
-func (p *pass) createKey(ctx context.Context, m *member) error {
-	if m.secret != nil {
-		return nil
-	}
-	id, err := identity.New()
-	if err != nil {
-		return err
-	}
+// createKey makes the key Secret of a member. A Secret is created, never updated. If it exists by
+// now, because an answer was lost or another operator was faster, the next reconcile reads it.
+func (p *pass) createKey(ctx context.Context, m *member, id *identity.Identity) error {
 	files, err := id.Files(m.name)
 	if err != nil {
 		return err
@@ -212,8 +271,8 @@ func (p *pass) createKey(ctx context.Context, m *member) error {
 		return refused(err, "create", "Secret", m.name)
 	}
 	m.secret = &metav1.PartialObjectMetadata{TypeMeta: secret.TypeMeta, ObjectMeta: secret.ObjectMeta}
-	m.keys = id.Public()
-	p.r.keys.put(secret.UID, m.keys)
+	p.vouch(secret.UID)
+	p.r.keys.put(secret.UID, publicKey{keys: m.keys, made: true})
 	p.logger().Info("the key of a validator is made", "validator", m.name, "publicKey", m.keys.PublicKey.String())
 	return nil
 }
@@ -258,20 +317,34 @@ func (p *pass) record(ctx context.Context, m *member, first types.UID) error {
 		m.secret.SetOwnerReferences(written.GetOwnerReferences())
 	}
 	m.first = first
+	if err := p.seal(ctx, m); err != nil {
+		return err
+	}
 	return p.unlabelInstance(ctx, m)
 }
 
-// unlabelInstance removes the label that earlier versions gave to key Secrets, see
-// [resources.RetiredLabel]. An apply cannot, because the Secret was created with it. A label that
-// somebody else has put there stays.
-func (p *pass) unlabelInstance(ctx context.Context, m *member) error {
-	label := resources.RetiredLabel
-	if m.secret.Labels[label] != p.network.Name || !resources.LabelledByOperator(m.secret, label) {
+// seal makes a key Secret immutable, in the version that was read. A person may have restored it
+// without that. An apply would have to repeat the field for ever.
+func (p *pass) seal(ctx context.Context, m *member) error {
+	if !m.mutable {
 		return nil
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"uid": m.secret.UID, "resourceVersion": m.secret.ResourceVersion, "labels": map[string]any{label: nil},
-	}})
+	if err := p.patchKey(ctx, m, map[string]any{"immutable": true}, nil); err != nil {
+		return err
+	}
+	m.mutable = false
+	return nil
+}
+
+// patchKey patches fields and labels of a key Secret, in the version that was read.
+func (p *pass) patchKey(ctx context.Context, m *member, fields, labels map[string]any) error {
+	metadata := map[string]any{"uid": m.secret.UID, "resourceVersion": m.secret.ResourceVersion}
+	if labels != nil {
+		metadata["labels"] = labels
+	}
+	whole := map[string]any{"metadata": metadata}
+	maps.Copy(whole, fields)
+	patch, err := json.Marshal(whole)
 	if err != nil {
 		return fmt.Errorf("patch %s %s: %w", secretKind, m.name, err)
 	}
@@ -282,4 +355,15 @@ func (p *pass) unlabelInstance(ctx context.Context, m *member) error {
 	}
 	m.secret = written
 	return nil
+}
+
+// unlabelInstance removes the label that earlier versions gave to key Secrets, see
+// [resources.RetiredLabel]. An apply cannot, because the Secret was created with it. A label that
+// somebody else has put there stays.
+func (p *pass) unlabelInstance(ctx context.Context, m *member) error {
+	label := resources.RetiredLabel
+	if m.secret.Labels[label] != p.network.Name || !resources.LabelledByOperator(m.secret, label) {
+		return nil
+	}
+	return p.patchKey(ctx, m, nil, map[string]any{label: nil})
 }

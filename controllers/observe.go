@@ -95,6 +95,8 @@ type pass struct {
 	cluster    *resources.ClusterIssuer
 	clusterAt  time.Time
 	clusterErr error
+	// adopted are the objects that the network takes over because the spec asks for it.
+	adopted []string
 	// rewritten are the fields that admission rewrites whenever the operator writes them.
 	rewritten []string
 }
@@ -104,9 +106,12 @@ type member struct {
 	name   string
 	serial int
 	// secret is the metadata of its key Secret, nil if there is none; keys are its public keys.
-	secret *metav1.PartialObjectMetadata
-	keys   chain.Validator
-	volume *corev1.PersistentVolumeClaim
+	// mutable says that the Secret can be changed still, adopted that it is the network's because
+	// the spec asks for it.
+	secret           *metav1.PartialObjectMetadata
+	keys             chain.Validator
+	mutable, adopted bool
+	volume           *corev1.PersistentVolumeClaim
 	// first is the UID of the first volume that the validator ever had.
 	first types.UID
 	// unused is the UID of a first claim that is recorded as never used.

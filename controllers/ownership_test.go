@@ -6,6 +6,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/diseq/diseq/api/v1alpha1"
@@ -27,6 +28,11 @@ func TestAnObjectBelongsToANetworkByOneOfSeveralProofs(t *testing.T) {
 		secret bool // as a key Secret, whose managed fields prove nothing
 	}{
 		{"the label", metav1.ObjectMeta{Labels: label("demo")}, true, true},
+		{"the UID in an annotation", metav1.ObjectMeta{Annotations: map[string]string{"diseq.io/network-uid": "ours"}}, true, true},
+		{"the UID of another network in an annotation", metav1.ObjectMeta{Annotations: map[string]string{"diseq.io/network-uid": "earlier"}},
+			false, false},
+		{"the label, and a name that was never used", metav1.ObjectMeta{Name: "demo-v3", Labels: label("demo")}, false, true},
+		{"applied by the operator, and a name that was never used", metav1.ObjectMeta{Name: "demo-v3", ManagedFields: applied}, false, false},
 		{"nothing", metav1.ObjectMeta{}, false, false},
 		{"our UID", metav1.ObjectMeta{OwnerReferences: owned("DiseqNetwork", "demo", "ours", true)}, true, true},
 		{"our UID, and the label of another", metav1.ObjectMeta{Labels: label("other"), OwnerReferences: owned("DiseqNetwork", "demo", "ours", true)},
@@ -45,13 +51,61 @@ func TestAnObjectBelongsToANetworkByOneOfSeveralProofs(t *testing.T) {
 		{"a claim with a wrong label", metav1.ObjectMeta{Name: "demo-v2", Labels: label("other"), ManagedFields: applied}, true, false},
 		{"vouched for", metav1.ObjectMeta{UID: "proved"}, true, true},
 	} {
-		p := &pass{network: &v1alpha1.DiseqNetwork{ObjectMeta: metav1.ObjectMeta{Name: "demo", UID: "ours"}}}
+		p := &pass{network: &v1alpha1.DiseqNetwork{ObjectMeta: metav1.ObjectMeta{Name: "demo", UID: "ours"}, Status: v1alpha1.DiseqNetworkStatus{
+			GenesisHash: "ab", Members: []v1alpha1.Member{{Name: "demo-v2", VolumeUID: "first"}}}}}
 		p.vouch("proved")
 		if why := p.foreign(&test.object); (why == "") != test.ours {
 			t.Errorf("%s: foreign says %q, want ours: %v", test.name, why, test.ours)
 		}
 		if why := p.unlabelled(&test.object); (why == "") != test.secret {
 			t.Errorf("%s, a Secret: unlabelled says %q, want ours: %v", test.name, why, test.secret)
+		}
+	}
+}
+
+// The maker of an object may have written its labels and managed fields. Before the network has its
+// chain, they prove nothing, unless the spec asks to adopt what exists.
+func TestAnObjectThatExistedBeforeIsTheNetworksByItsUIDAlone(t *testing.T) {
+	claim := func(meta metav1.ObjectMeta) *corev1.PersistentVolumeClaim {
+		return &corev1.PersistentVolumeClaim{ObjectMeta: meta}
+	}
+	meta := func(change func(*metav1.ObjectMeta)) metav1.ObjectMeta {
+		m := metav1.ObjectMeta{Name: "demo-v0", Labels: map[string]string{"diseq.io/network": "demo"}}
+		change(&m)
+		return m
+	}
+	untyped := &unstructured.Unstructured{Object: map[string]any{"kind": "PersistentVolumeClaim",
+		"metadata": map[string]any{"name": "demo-v0", "labels": map[string]any{"diseq.io/network": "demo"}}}}
+	planted := meta(func(*metav1.ObjectMeta) {})
+	applied := meta(func(m *metav1.ObjectMeta) {
+		m.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "diseq-operator", Operation: metav1.ManagedFieldsOperationApply}}
+	})
+	annotated := meta(func(m *metav1.ObjectMeta) { m.Annotations = map[string]string{"diseq.io/network-uid": "ours"} })
+	owned := meta(func(m *metav1.ObjectMeta) {
+		m.OwnerReferences = []metav1.OwnerReference{{UID: "ours", Controller: new(true)}}
+	})
+	unborn, wished, born := v1alpha1.DiseqNetwork{}, v1alpha1.DiseqNetwork{}, v1alpha1.DiseqNetwork{}
+	wished.Spec.ExistingObjects = v1alpha1.AdoptExisting
+	born.Status = v1alpha1.DiseqNetworkStatus{GenesisHash: "ab", Members: []v1alpha1.Member{{Name: "demo-v0", VolumeUID: "first"}}}
+	for _, test := range []struct {
+		name                 string
+		object               metav1.Object
+		unborn, wished, born bool
+	}{
+		{"a labelled Service", &corev1.Service{ObjectMeta: planted}, false, true, true},
+		{"an applied Service", &corev1.Service{ObjectMeta: applied}, false, true, true},
+		{"an owned Service", &corev1.Service{ObjectMeta: owned}, true, true, true},
+		{"a labelled claim", claim(planted), false, true, false}, // in the place of the first one
+		{"a labelled claim without types", untyped, false, true, false},
+		{"an applied claim", claim(applied), false, true, true},
+		{"a claim with the UID", claim(annotated), true, true, true},
+	} {
+		for i, network := range []v1alpha1.DiseqNetwork{unborn, wished, born} {
+			network.Name, network.UID = "demo", "ours"
+			want := []bool{test.unborn, test.wished, test.born}[i]
+			if why := (&pass{network: &network}).foreign(test.object); (why == "") != want {
+				t.Errorf("%s, %s: foreign says %q, want ours: %v", test.name, []string{"unborn", "wished", "born"}[i], why, want)
+			}
 		}
 	}
 }

@@ -150,6 +150,7 @@ func (p *pass) observation(pods membership.Decision, set membership.SetPlan) sta
 		Set:        shown.ExplainSet(set),
 		Problems:   p.problems,
 		Rewritten:  p.rewritten,
+		Adopted:    p.adopted,
 		Access:     p.accessSeen(),
 		Selector:   resources.Selector(p.network.Name),
 		Autoscaler: status.Autoscaler(p.network),

@@ -99,6 +99,16 @@ type DiseqNetworkSpec struct {
 	// +kubebuilder:default={}
 	PodTemplate PodTemplate `json:"podTemplate,omitempty"`
 
+	// ExistingObjects says what becomes of key Secrets, claims and a genesis document that have the
+	// names of this network and existed before it. With Refuse the operator leaves them alone and
+	// reports NameConflict: whoever made a key Secret may know its key. With Adopt the network goes
+	// on with them: with those of a deleted network of its name, or those that were restored or
+	// moved here. status.adopted and an event name them. Refuse if left out.
+	// +optional
+	// +kubebuilder:validation:Enum=Refuse;Adopt
+	// +kubebuilder:default=Refuse
+	ExistingObjects ExistingObjects `json:"existingObjects,omitempty"`
+
 	// Paused stops the operator from changing anything. It still reports the status. False if left
 	// out.
 	// +optional
@@ -265,6 +275,17 @@ type Storage struct {
 	Retention Retention `json:"retention,omitempty"`
 }
 
+// ExistingObjects says what becomes of objects that existed before the network.
+type ExistingObjects string
+
+// The operator leaves objects that existed before the network alone, or adopts them.
+const (
+	// RefuseExisting leaves them alone: NameConflict.
+	RefuseExisting ExistingObjects = "Refuse"
+	// AdoptExisting goes on with them.
+	AdoptExisting ExistingObjects = "Adopt"
+)
+
 // Retention says whether unused volumes and keys are kept.
 type Retention struct {
 	// OnScaleDown is for the volume of a validator that left the set: Retain or Delete. Its keys
@@ -275,8 +296,8 @@ type Retention struct {
 	OnScaleDown RetentionPolicy `json:"onScaleDown,omitempty"`
 
 	// OnDelete is for the volumes, keys and genesis document of a deleted network. With Retain they
-	// stay, and a network of the same name resumes the chain. With Delete they are lost for good.
-	// Retain if left out.
+	// stay, and a network of the same name can resume the chain, see existingObjects. With Delete
+	// they are lost for good. Retain if left out.
 	// +optional
 	// +kubebuilder:validation:Enum=Retain;Delete
 	// +kubebuilder:default=Retain
@@ -495,6 +516,12 @@ type DiseqNetworkStatus struct {
 	// GenesisHash is the hash of the genesis document, in hex.
 	// +optional
 	GenesisHash string `json:"genesisHash,omitempty"`
+
+	// Adopted are the objects that existed before the network, and that it took over because
+	// spec.existingObjects asked for it, such as "Secret demo-v0". It is missing if there are none.
+	// +optional
+	// +listType=atomic
+	Adopted []string `json:"adopted,omitempty"`
 
 	// Height is the last final height. It is at most 10 seconds old while it moves; the nodes'
 	// metrics are exact.

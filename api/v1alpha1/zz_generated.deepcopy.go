@@ -690,6 +690,11 @@ func (in *DiseqNetworkStatus) DeepCopyInto(out *DiseqNetworkStatus) {
 			(*in)[i].DeepCopyInto(&(*out)[i])
 		}
 	}
+	if in.Adopted != nil {
+		in, out := &in.Adopted, &out.Adopted
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.FinalizedTime != nil {
 		in, out := &in.FinalizedTime, &out.FinalizedTime
 		*out = (*in).DeepCopy()

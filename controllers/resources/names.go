@@ -73,6 +73,9 @@ const (
 	// request on the network, and the one on the StatefulSet, that the pod was made after.
 	NetworkRestartAnnotation   = "diseq.io/restart-of-network"
 	ValidatorRestartAnnotation = "diseq.io/restart-of-validator"
+	// NetworkUIDAnnotation is on claims: the UID of the network whose operator made or adopted the
+	// claim. A retained claim has no owner that would say so.
+	NetworkUIDAnnotation = "diseq.io/network-uid"
 	// UnusedVolumeAnnotation is on the key Secret of a validator whose first claim was not bound
 	// when the operator decided to replace it: the UID of that claim. No node ever ran on it.
 	UnusedVolumeAnnotation = "diseq.io/unused-volume"

@@ -29,5 +29,6 @@ func PersistentVolumeClaim(network *v1alpha1.DiseqNetwork, serial int) *corev1ac
 		spec.WithStorageClassName(storage.StorageClassName)
 	}
 	return retained(network, validatorLabels(network.Name, name),
-		corev1ac.PersistentVolumeClaim(name, network.Namespace).WithSpec(spec))
+		corev1ac.PersistentVolumeClaim(name, network.Namespace).WithSpec(spec).
+			WithAnnotations(map[string]string{NetworkUIDAnnotation: string(network.UID)}))
 }

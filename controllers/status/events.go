@@ -16,6 +16,8 @@ const (
 	GenesisMade = "GenesisMade"
 	// ChainAdopted: the network goes on with the chain of an earlier network of its name.
 	ChainAdopted = "ChainAdopted"
+	// ObjectsAdopted: the network took over objects that existed before it, as its spec asks for.
+	ObjectsAdopted = "ObjectsAdopted"
 	// Restarting: the operator deletes the pod of a validator that votes, for an update.
 	Restarting = "Restarting"
 	// Replacing: the operator deletes pods with an outdated template that are not ready.
@@ -128,6 +130,7 @@ var eventTypes = map[string]string{
 	// of no condition
 	GenesisMade:     normal,
 	ChainAdopted:    normal,
+	ObjectsAdopted:  normal, // somebody has asked for it
 	Restarting:      normal,
 	Replacing:       normal,
 	TargetDeclared:  normal,

@@ -29,6 +29,8 @@ type Observation struct {
 	Restarted string
 	// Rewritten are the fields that admission rewrites whenever the operator writes them.
 	Rewritten []string
+	// Adopted are the objects that the network takes over because the spec asks for it.
+	Adopted []string
 	// Access is how the nodes admit clients.
 	Access Access
 	// ChainID and GenesisHash are those of the genesis document; empty before there is one.

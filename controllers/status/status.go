@@ -39,6 +39,7 @@ func Of(o Observation) v1alpha1.DiseqNetworkStatus {
 		Change:             o.Set.Brief,
 		Restarted:          o.Restarted,
 		FailureDomains:     v.failureDomains(),
+		Adopted:            adopted(o),
 		LastObserved:       &metav1.Time{Time: o.Now.Truncate(time.Second)}, // as the API server stores it
 	}
 	set := o.Network.Seen.Set
@@ -72,6 +73,17 @@ func Of(o Observation) v1alpha1.DiseqNetworkStatus {
 		meta.SetStatusCondition(&status.Conditions, c)
 	}
 	return status
+}
+
+// adopted are the objects that the network took over, once it has its chain.
+func adopted(o Observation) []string {
+	objects := slices.Clone(o.Old.Adopted)
+	for _, object := range o.Adopted {
+		if o.GenesisHash != "" && !slices.Contains(objects, object) {
+			objects = append(objects, object)
+		}
+	}
+	return objects
 }
 
 // reached is the height of the chain: the highest that was ever shown, so that it does not fall

@@ -150,6 +150,7 @@ func (n *Network) move(folder, restore string) *Network {
 		away.mustShell(folder, "kubectl create -f claim.yaml")
 	}
 	away.mustShell(folder, restore)
+	away.removed = true // from the place before
 	away.Apply(away.Spec())
 	n.tb.Cleanup(func() {
 		// also when the test's context has ended: nothing else takes the volumes away

@@ -30,6 +30,8 @@ type Network struct {
 
 	// members are the serial numbers of the validators in force after the set has changed.
 	members []int
+	// removed says that the network was deleted or moved: the next one asks for what is there.
+	removed bool
 	tb      testing.TB
 }
 
@@ -69,6 +71,9 @@ func (n *Network) Spec(changes ...func(*v1alpha1.DiseqNetworkSpec)) v1alpha1.Dis
 			corev1.ResourceCPU: resource.MustParse("20m"), corev1.ResourceMemory: resource.MustParse("64Mi"),
 		}}},
 		Service: v1alpha1.Service{Drain: &metav1.Duration{Duration: time.Second}},
+	}
+	if n.removed {
+		out.ExistingObjects = v1alpha1.AdoptExisting
 	}
 	for _, change := range changes {
 		change(&out)

@@ -68,6 +68,7 @@ func (n *Network) remove() {
 	d, err := n.Resource(n.tb.Context())
 	must(n.tb, err)
 	must(n.tb, n.Delete(n.tb.Context(), d))
+	n.removed = true
 	Eventually(n.tb, soon, n.Name+" is deleted with all that runs", func(ctx context.Context) error {
 		if _, err := n.Resource(ctx); !apierrors.IsNotFound(err) {
 			return fmt.Errorf("the resource is there: %w", err)

@@ -193,7 +193,7 @@ func TestKeysAreRestoredFromTheBackup(t *testing.T) {
 func (c *cluster) restoreElsewhere(t *testing.T, folder, restore string, volumes bool) *cluster {
 	t.Helper()
 	away := newCluster(t)
-	away.height = c.height
+	away.height, away.removed = c.height, true
 	if out, err := away.shell(folder, restore); err != nil {
 		t.Fatalf("restoring: %v: %s", err, out)
 	}
@@ -241,6 +241,7 @@ func TestARestoredKeyBeginsNoSecondChain(t *testing.T) {
 	if out, err := away.shell(folder, restore+"\nkubectl delete configmap demo-genesis\nkubectl delete secret demo-v1 demo-v2 demo-v3"); err != nil {
 		t.Fatalf("restoring: %v: %s", err, out)
 	}
+	away.removed = true
 	away.apply("demo")
 	o := newOperator(t, away)
 	o.until("demo", "refused", func(n *v1alpha1.DiseqNetwork) bool {

@@ -41,6 +41,8 @@ type cluster struct {
 	client    client.Client
 	namespace string
 	nodes     *nodeclient.Fake
+	// removed says that a network was deleted: the next one asks for what was left behind.
+	removed bool
 
 	// badImage says of an image that it cannot be pulled.
 	badImage func(string) bool

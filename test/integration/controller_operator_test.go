@@ -300,6 +300,9 @@ func (c *cluster) get(name string, o client.Object) {
 func (c *cluster) apply(name string, change ...func(*v1alpha1.DiseqNetwork)) *v1alpha1.DiseqNetwork {
 	c.t.Helper()
 	n := &v1alpha1.DiseqNetwork{ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: name}}
+	if c.removed {
+		n.Spec.ExistingObjects = v1alpha1.AdoptExisting
+	}
 	for _, f := range change {
 		f(n)
 	}

@@ -20,10 +20,12 @@ func deleting(policy v1alpha1.RetentionPolicy) func(*v1alpha1.DiseqNetwork) {
 	return func(n *v1alpha1.DiseqNetwork) { n.Spec.Storage.Retention.OnDelete = policy }
 }
 
-// remove deletes a network and lets the garbage collector work.
+// remove deletes a network and lets the garbage collector work. A network that is applied after
+// that asks for what was left behind.
 func (c *cluster) remove(name string) {
 	c.t.Helper()
 	c.delete(&v1alpha1.DiseqNetwork{}, name)
+	c.removed = true
 	for range 4 {
 		c.step(c.t.Context())
 	}

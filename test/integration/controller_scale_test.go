@@ -416,6 +416,32 @@ func TestARetainedNetworkGoesOnWithTheSetOfItsChain(t *testing.T) {
 	c.checkStatements()
 }
 
+// Somebody who may make Secrets made that of the next validator, with the labels of the operator's.
+// A validator with another name and a key of the operator's joins.
+//
+// Promise 57.
+// Promise 66.
+func TestAPlantedKeyDoesNotJoin(t *testing.T) {
+	c := newCluster(t)
+	c.apply("demo")
+	o := audited(t, c)
+	o.settle("demo")
+	planted := c.secretOf("demo-v4", map[string]string{"diseq.io/network": "demo", "diseq.io/validator": "demo-v4"})
+	if err := c.client.Create(t.Context(), planted); err != nil {
+		t.Fatal(err)
+	}
+	before := text(t, planted)
+	c.edit("demo", withValidators(5))
+	n := o.scale("of 5", changed)
+	if got := setNames(n, v1alpha1.MemberValidator); !slices.Equal(got, numbered("demo", 0, 1, 2, 3, 5)) {
+		t.Errorf("validators %v", got)
+	}
+	c.get("demo-v4", planted)
+	if after := text(t, planted); after != before {
+		t.Errorf("it was\n%s\nand is\n%s", before, after)
+	}
+}
+
 // A peers file that somebody changed, or deleted, says nothing about who was named: nobody is
 // stopped who may be in the next set.
 //

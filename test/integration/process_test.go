@@ -99,8 +99,8 @@ func TestTheOperatorsMetricsAreReadByWhoMay(t *testing.T) {
 	stop()
 }
 
-// 200 ConfigMaps of a megabyte have the label of a network, and names that the operator gives to its
-// own. The operator stays under the memory limit of its Deployment, and serves a network.
+// 200 ConfigMaps of a megabyte have the label of a network, and names that the operator gives to
+// its own. The operator stays under the memory limit of its Deployment, and serves a network.
 //
 // Promise 81.
 func TestHostileObjectsDoNotFillTheOperatorsMemory(t *testing.T) {

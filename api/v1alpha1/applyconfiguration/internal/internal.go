@@ -422,6 +422,10 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: deletionProtection
       type:
         scalar: boolean
+    - name: existingObjects
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.ExistingObjects
+      default: Refuse
     - name: hibernated
       type:
         scalar: boolean
@@ -485,6 +489,12 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.diseq.diseq.api.v1alpha1.DiseqNetworkStatus
   map:
     fields:
+    - name: adopted
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
     - name: chainID
       type:
         scalar: string
@@ -654,6 +664,8 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: atomic
+- name: com.github.diseq.diseq.api.v1alpha1.ExistingObjects
+  scalar: string
 - name: com.github.diseq.diseq.api.v1alpha1.FailureDomain
   map:
     fields:

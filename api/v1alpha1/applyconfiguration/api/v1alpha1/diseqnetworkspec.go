@@ -3,6 +3,7 @@
 package v1alpha1
 
 import (
+	apiv1alpha1 "github.com/diseq/diseq/api/v1alpha1"
 	v1 "k8s.io/api/core/v1"
 )
 
@@ -48,6 +49,12 @@ type DiseqNetworkSpecApplyConfiguration struct {
 	Monitoring *MonitoringApplyConfiguration `json:"monitoring,omitempty"`
 	// PodTemplate describes how the nodes' pods run.
 	PodTemplate *PodTemplateApplyConfiguration `json:"podTemplate,omitempty"`
+	// ExistingObjects says what becomes of key Secrets, claims and a genesis document that have the
+	// names of this network and existed before it. With Refuse the operator leaves them alone and
+	// reports NameConflict: whoever made a key Secret may know its key. With Adopt the network goes
+	// on with them: with those of a deleted network of its name, or those that were restored or
+	// moved here. status.adopted and an event name them. Refuse if left out.
+	ExistingObjects *apiv1alpha1.ExistingObjects `json:"existingObjects,omitempty"`
 	// Paused stops the operator from changing anything. It still reports the status. False if left
 	// out.
 	Paused *bool `json:"paused,omitempty"`
@@ -182,6 +189,14 @@ func (b *DiseqNetworkSpecApplyConfiguration) WithMonitoring(value *MonitoringApp
 // If called multiple times, the PodTemplate field is set to the value of the last call.
 func (b *DiseqNetworkSpecApplyConfiguration) WithPodTemplate(value *PodTemplateApplyConfiguration) *DiseqNetworkSpecApplyConfiguration {
 	b.PodTemplate = value
+	return b
+}
+
+// WithExistingObjects sets the ExistingObjects field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ExistingObjects field is set to the value of the last call.
+func (b *DiseqNetworkSpecApplyConfiguration) WithExistingObjects(value apiv1alpha1.ExistingObjects) *DiseqNetworkSpecApplyConfiguration {
+	b.ExistingObjects = &value
 	return b
 }
 

@@ -24,6 +24,9 @@ type DiseqNetworkStatusApplyConfiguration struct {
 	ChainID *string `json:"chainID,omitempty"`
 	// GenesisHash is the hash of the genesis document, in hex.
 	GenesisHash *string `json:"genesisHash,omitempty"`
+	// Adopted are the objects that existed before the network, and that it took over because
+	// spec.existingObjects asked for it, such as "Secret demo-v0". It is missing if there are none.
+	Adopted []string `json:"adopted,omitempty"`
 	// Height is the last final height. It is at most 10 seconds old while it moves; the nodes'
 	// metrics are exact.
 	Height *int64 `json:"height,omitempty"`
@@ -114,6 +117,16 @@ func (b *DiseqNetworkStatusApplyConfiguration) WithChainID(value string) *DiseqN
 // If called multiple times, the GenesisHash field is set to the value of the last call.
 func (b *DiseqNetworkStatusApplyConfiguration) WithGenesisHash(value string) *DiseqNetworkStatusApplyConfiguration {
 	b.GenesisHash = &value
+	return b
+}
+
+// WithAdopted adds the given value to the Adopted field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Adopted field.
+func (b *DiseqNetworkStatusApplyConfiguration) WithAdopted(values ...string) *DiseqNetworkStatusApplyConfiguration {
+	for i := range values {
+		b.Adopted = append(b.Adopted, values[i])
+	}
 	return b
 }
 

@@ -15,8 +15,8 @@ type RetentionApplyConfiguration struct {
 	// are always kept. Retain if left out.
 	OnScaleDown *apiv1alpha1.RetentionPolicy `json:"onScaleDown,omitempty"`
 	// OnDelete is for the volumes, keys and genesis document of a deleted network. With Retain they
-	// stay, and a network of the same name resumes the chain. With Delete they are lost for good.
-	// Retain if left out.
+	// stay, and a network of the same name can resume the chain, see existingObjects. With Delete
+	// they are lost for good. Retain if left out.
 	OnDelete *apiv1alpha1.RetentionPolicy `json:"onDelete,omitempty"`
 }
 
