@@ -53,6 +53,9 @@ DEVNET_DIR ?= $(CURDIR)/.devnet
 # footprint.
 E2E_ARGS ?=
 
+# How long the attacks of make hostile last.
+HOSTILE_TIME ?= 10m
+
 BENCH ?= .
 BENCH_COUNT ?= 1
 BENCH_OUT ?= $(BIN)/bench.txt
@@ -209,6 +212,11 @@ kind-smoke: ## A cluster of hack/kind gives a workload all that it relies on, an
 .PHONY: vuln
 vuln: ## Look for known vulnerabilities in the functions that the code calls. Needs vuln.go.dev.
 	@$(PHASE) vulnerabilities env GOVULNCHECK="$(GOVULNCHECK)" hack/vuln.sh
+
+.PHONY: hostile
+hostile: build ## All attacks at once on a network of processes, honest clients beside them, for HOSTILE_TIME.
+	@$(PHASE) 'hostile soak' env DISEQ=$(BIN)/diseq HOSTILE_TIME=$(HOSTILE_TIME) \
+		$(GO) test -count=1 -v -timeout 0 ./test/hostile
 
 .PHONY: bench
 bench: build ## Go benchmarks (to BENCH_OUT), reconciles of the operator, the whole system. BENCH, BENCH_COUNT.

@@ -312,7 +312,8 @@ func (b *backend) Status() server.Status {
 		out.Round, out.Leader = v.Round, uint32(v.Leader)
 	}
 	for _, p := range b.network.Peers() {
-		out.Peers = append(out.Peers, server.PeerStatus{Name: p.Name, PublicKey: p.Key, Connected: p.Up, Height: b.catchup.Final(p.Key), Useless: p.Useless})
+		last := b.catchup.Final(p.Key)
+		out.Peers = append(out.Peers, server.PeerStatus{Name: p.Name, PublicKey: p.Key, Connected: p.Up, Height: last, Useless: p.Useless})
 	}
 	return out
 }

@@ -60,9 +60,8 @@ func (h *handler) reject(kind string, err error) error {
 	return err
 }
 
-// OnBundle checks every signature in a bundle and passes what verified to the core. An honest peer
-// sends only what it has checked itself. It may be ahead: what it then says makes this node catch
-// up. It may be behind: then this node answers with the finalization of its height.
+// OnBundle checks every signature in a bundle and passes what verified to the core. It also tells
+// the core of messages that show the peer ahead or behind. Those are not checked.
 func (h *handler) OnBundle(ctx context.Context, from chain.PublicKey, b *chain.Bundle) (useless int, err error) {
 	r, wrong, err := h.verifier.Bundle(ctx, from, b)
 	h.waited.Add(r.Waited.Seconds())

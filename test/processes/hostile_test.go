@@ -22,6 +22,7 @@ import (
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/identity"
 	"github.com/diseq/diseq/node/peer/peerpb"
+	"github.com/diseq/diseq/test/hostile"
 	"github.com/diseq/diseq/test/system"
 )
 
@@ -288,4 +289,14 @@ func checkEvidence(t *testing.T, n *system.Network, against *system.Node) {
 	if found == 0 {
 		t.Error("contradicting votes left no evidence")
 	}
+}
+
+// All attacks of make hostile at once, for a short time. How fast honest clients are served is
+// measured there.
+//
+// Promise 49.
+// Promise 50.
+// Promise 51.
+func TestNothingIsLostWhileANodeIsAttackedFromAllSides(t *testing.T) {
+	hostile.Run(t, hostile.Options{Time: 20 * time.Second, Quiet: 3 * time.Second, Rate: 100, Memory: 512 << 20})
 }
