@@ -171,6 +171,8 @@ func named(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: 
 
 // A pod whose certificate is missing would not start, and a node that finds a configuration without
 // its files would stop. So the pods stay as they are until the files are there.
+//
+// Promise 87.
 func TestPodsWaitForTheFilesThatTheSpecNames(t *testing.T) {
 	e := newEntrance(t, &v1alpha1.Access{TLS: &v1alpha1.AccessTLS{
 		SecretName: "demo-tls", ClientCA: &v1alpha1.ClientCA{ConfigMap: "demo-ca", Key: "ca.crt"},
@@ -221,6 +223,8 @@ func TestPodsWaitForTheFilesThatTheSpecNames(t *testing.T) {
 
 // The nodes get the keys of the cluster's tokens, and new ones within minutes. While the API server
 // does not show them, the nodes keep those that they have, also from one operator to the next.
+//
+// Promise 87.
 func TestTheNodesFollowTheKeysOfTheCluster(t *testing.T) {
 	access := &v1alpha1.Access{
 		TLS: &v1alpha1.AccessTLS{SecretName: "demo-tls"}, Anonymous: &v1alpha1.AnonymousClients{},
@@ -294,6 +298,8 @@ func TestAccessThatIsTakenAwayAdmitsEverybody(t *testing.T) {
 }
 
 // A file that no node would take reaches none.
+//
+// Promise 87.
 func TestAccessThatNoNodeTakesChangesNothing(t *testing.T) {
 	token := func(name string) v1alpha1.AccessClient {
 		return v1alpha1.AccessClient{Name: name, JWT: &v1alpha1.ClientJWT{Issuer: "corp", Subject: "s"}}

@@ -115,6 +115,8 @@ func TestTheAccessFileHasWhatTheSpecSays(t *testing.T) {
 }
 
 // Without the keys of the cluster nobody is let in by them, and everybody else is.
+//
+// Promise 87.
 func TestWithoutTheKeysOfTheClusterItsClientsAreLeftOut(t *testing.T) {
 	file := must[*access.File](t)(AccessFile(withAccess(closed()), nil))
 	var names []string
@@ -294,6 +296,8 @@ func TestOnlyWhatIsMountedRestartsThePods(t *testing.T) {
 }
 
 // A pod gets no Secret with the keys of a validator as a certificate or a token.
+//
+// Promise 87.
 func TestAccessCannotNameTheKeysOfAValidator(t *testing.T) {
 	for field, change := range map[string]func(*v1alpha1.Access){
 		"access.tls.secretName":          func(a *v1alpha1.Access) { a.TLS.SecretName = "other-v1" },

@@ -32,6 +32,8 @@ import (
 
 // A network lets in the ServiceAccount that its spec names, as docs/kubernetes.md has it, and
 // nobody else. Its rights change without a restart. Its certificate is renewed while it serves.
+//
+// Promise 87.
 func TestANetworkIsClosedToAllButOneServiceAccount(t *testing.T) {
 	n := cluster.Network(t, cluster.Namespace(t, "closed"), "closed", 1)
 	for _, account := range []string{"api", "other"} {

@@ -21,6 +21,8 @@ import (
 
 // The API server signs tokens of two ServiceAccounts, the operator with its own account gives the
 // nodes what they need, and the node lets in the one that the spec names.
+//
+// Promise 87.
 func TestTheTokenOfOneServiceAccountLetsItIn(t *testing.T) {
 	c := newCluster(t)
 	for _, name := range []string{"api", "other"} {
