@@ -88,9 +88,11 @@ func (n *node) submit(t *testing.T) http.HandlerFunc {
 		var out struct {
 			Results []Result `json:"results"`
 		}
-		for _, m := range messages {
+		for i, m := range messages {
 			result := Result{ID: chain.Message{Data: m}.ID(), Status: "pending"}
-			if r.URL.Query().Has("wait") && (string(m) != "slow" || len(n.requests) > 1) {
+			if i >= maxReceipts && r.URL.Query().Has("wait") {
+				result.Status = "final"
+			} else if r.URL.Query().Has("wait") && (string(m) != "slow" || len(n.requests) > 1) {
 				result.Status, result.Receipt = "final", testReceipt(chain.ReceiptMessage{ID: result.ID, Message: chain.Message{Data: m}})
 			}
 			out.Results = append(out.Results, result)
@@ -122,6 +124,31 @@ func TestSubmitSplitsWhatDoesNotFitInOneRequest(t *testing.T) {
 	}
 	if fmt.Sprint(sizes) != "[10000 3 1]" {
 		t.Errorf("requests of %v messages, want [10000 3 1]", sizes)
+	}
+}
+
+// A node answers with a bounded number of receipts. The client asks for the others without sending
+// again more than it asks for.
+func TestSubmitWaitAsksForTheReceiptsThatWereLeftOut(t *testing.T) {
+	n := &node{}
+	c := serve(t, map[string]http.HandlerFunc{"POST /v1/messages": n.submit(t)})
+	var messages [][]byte
+	for i := range 2*maxReceipts + 100 {
+		messages = append(messages, fmt.Appendf(nil, "message %d", i))
+	}
+	results, err := c.SubmitWait(t.Context(), messages...)
+	must(t, err)
+	for i, m := range messages {
+		if r := results[i]; r.Receipt == nil || r.Receipt.Message.ID != (chain.Message{Data: m}).ID() {
+			t.Fatalf("%s: %+v", m, r)
+		}
+	}
+	var sizes []int
+	for _, r := range n.requests {
+		sizes = append(sizes, len(r))
+	}
+	if fmt.Sprint(sizes) != "[612 256 100]" {
+		t.Errorf("requests of %v messages", sizes)
 	}
 }
 

@@ -15,6 +15,8 @@ import (
 const (
 	maxRequestMessages = 10_000
 	maxRequestBytes    = 8 << 20
+	// maxReceipts is how many receipts an answer has at most.
+	maxReceipts = 256
 )
 
 const batchType = "application/vnd.diseq.batch"
@@ -37,7 +39,7 @@ func (r *Result) Final() bool { return r.Status == "final" }
 // at all: after an error the results are those of the requests before it, and
 // messages[len(results):] may be submitted again.
 func (c *Client) Submit(ctx context.Context, messages ...[]byte) ([]Result, error) {
-	return c.submit(ctx, false, messages)
+	return c.submit(ctx, false, maxRequestMessages, messages)
 }
 
 const (
@@ -60,7 +62,7 @@ func waitFor(ctx context.Context) time.Duration {
 // receipt. After an error the results are the last known ones: those without a receipt are
 // accepted, and may be submitted again to wait on.
 func (c *Client) SubmitWait(ctx context.Context, messages ...[]byte) ([]Result, error) {
-	results, err := c.submit(ctx, true, messages)
+	results, err := c.submit(ctx, true, maxRequestMessages, messages)
 	for err == nil {
 		var left []int
 		var again [][]byte
@@ -77,7 +79,7 @@ func (c *Client) SubmitWait(ctx context.Context, messages ...[]byte) ([]Result, 
 		}
 		if err == nil {
 			var later []Result
-			later, err = c.submit(ctx, true, again)
+			later, err = c.submit(ctx, true, maxReceipts, again)
 			for i, r := range later {
 				results[left[i]] = r
 			}
@@ -99,9 +101,9 @@ func missing(results []Result) (count int) {
 	return count
 }
 
-func (c *Client) submit(ctx context.Context, wait bool, messages [][]byte) ([]Result, error) {
+// submit submits messages, at most so many in a request.
+func (c *Client) submit(ctx context.Context, wait bool, most int, messages [][]byte) ([]Result, error) {
 	results := make([]Result, 0, len(messages))
-	most := maxRequestMessages
 	for len(results) < len(messages) {
 		first := len(results)
 		body, count := encodeBatch(messages[first:], most)

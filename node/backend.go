@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -69,11 +70,7 @@ func (b *backend) Submit(ctx context.Context, messages []chain.Message, kept fun
 	if err != nil {
 		return nil, b.readError(poolError(err))
 	}
-	out := make([]server.SubmitResult, len(results))
-	for i, r := range results {
-		out[i] = server.SubmitResult{ID: r.ID, Final: r.State == mempool.Final}
-	}
-	return out, nil
+	return submitResults(results), nil
 }
 
 // poolError puts the pool's errors in the server's terms. Each exported error of the pool has one,
@@ -121,10 +118,18 @@ func (b *backend) readError(err error) error {
 	return err
 }
 
-// Wait returns nil once every id is final.
-func (b *backend) Wait(ctx context.Context, ids []chain.Hash) error {
-	_, err := b.pool.Wait(ctx, ids)
-	return b.readError(poolError(err))
+// Wait returns once every id is final, or ctx ends.
+func (b *backend) Wait(ctx context.Context, ids []chain.Hash) ([]server.SubmitResult, error) {
+	results, err := b.pool.Wait(ctx, ids)
+	return submitResults(results), b.readError(poolError(err))
+}
+
+func submitResults(results []mempool.Result) []server.SubmitResult {
+	out := make([]server.SubmitResult, len(results))
+	for i, r := range results {
+		out[i] = server.SubmitResult{ID: r.ID, Final: r.State == mempool.Final}
+	}
+	return out
 }
 
 // Message returns a message and whether it is pending or final.
@@ -142,7 +147,9 @@ func (b *backend) Message(ctx context.Context, id chain.Hash) (*server.MessageSt
 			if err != nil {
 				return nil, b.readError(err)
 			}
-			return &server.MessageStatus{ID: id, Message: f.Messages[r.Index], Final: true, Height: r.Height, Index: r.Index}, nil
+			m := f.Messages[r.Index]
+			m.Data = bytes.Clone(m.Data) // an answer does not keep the block in memory
+			return &server.MessageStatus{ID: id, Message: m, Final: true, Height: r.Height, Index: r.Index}, nil
 		case mempool.Pending:
 			if m, ok := b.pool.Message(id); ok {
 				return &server.MessageStatus{ID: id, Message: m}, nil
@@ -252,7 +259,7 @@ func (b *backend) Prove(ctx context.Context, id chain.Hash, height *uint64) (*se
 		if err != nil {
 			return nil, b.readError(err)
 		}
-		p.Leaf.Data = f.Messages[p.Leaf.Index].Data
+		p.Leaf.Data = bytes.Clone(f.Messages[p.Leaf.Index].Data)
 	}
 	out := &server.Proof{Height: at, Root: p.Root.Hash, Included: p.Included(), Proof: p}
 	if out.Included {

@@ -35,6 +35,11 @@ func newMessageTree(messages []Message) messageTree {
 	for i, m := range messages {
 		level[i] = merkleLeaf(m)
 	}
+	return newTree(level)
+}
+
+// newTree computes the levels above a lowest one.
+func newTree(level []Hash) messageTree {
 	tree := messageTree{level}
 	for len(level) > 1 {
 		up := make([]Hash, (len(level)+1)/2)
@@ -67,6 +72,37 @@ func (t messageTree) path(index int) []Hash {
 		index /= 2
 	}
 	return path
+}
+
+// treeGroup is how many messages are under one of the lowest nodes that a MessageTree keeps.
+const treeGroup = 32
+
+// MessageTree is the part of the tree over a block's messages that its receipts share: the nodes
+// above groups of 32 messages. It takes 2 bytes a message, where the whole tree takes 64, and a
+// path needs the hashes of one group beside it.
+type MessageTree struct {
+	count int
+	upper messageTree
+}
+
+// NewMessageTree computes the tree over messages, in time in proportion to them.
+func NewMessageTree(messages []Message) *MessageTree {
+	groups := make([]Hash, 0, (len(messages)+treeGroup-1)/treeGroup)
+	for start := 0; start < len(messages); start += treeGroup {
+		groups = append(groups, newMessageTree(messages[start:min(len(messages), start+treeGroup)]).root())
+	}
+	return &MessageTree{len(messages), newTree(groups)}
+}
+
+// Size is about how many bytes the tree takes.
+func (t *MessageTree) Size() int { return 256 + 2*len(Hash{})*(t.count/treeGroup+1) }
+
+// path returns the audit path of a message, lowest sibling first. These are the messages of the
+// tree.
+func (t *MessageTree) path(messages []Message, index int) []Hash {
+	start := index - index%treeGroup
+	group := newMessageTree(messages[start:min(len(messages), start+treeGroup)])
+	return append(group.path(index-start), t.upper.path(index/treeGroup)...)
 }
 
 // MessagesRoot returns the root of the RFC 6962 tree over messages.

@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 
@@ -50,12 +51,21 @@ type Receipt struct {
 
 // NewReceipts makes the receipts of the messages at these places of a final block. changes lead
 // from the set that the reader starts from, such as genesis', to the block's set. It takes time in
-// proportion to the block, however many receipts are asked for.
+// proportion to the block, however many receipts are asked for. With the tree of the block it takes
+// time in proportion to the receipts: see [MessageTree.Receipts].
 func NewReceipts(f *FinalBlock, changes []ValidatorSetChange, indexes ...int) ([]*Receipt, error) {
+	return NewMessageTree(f.Messages).Receipts(f, changes, indexes...)
+}
+
+// Receipts is NewReceipts for the block whose messages the tree is of. The receipts share nothing
+// with the block, so that they do not keep it in memory.
+func (t *MessageTree) Receipts(f *FinalBlock, changes []ValidatorSetChange, indexes ...int) ([]*Receipt, error) {
+	if len(f.Messages) != t.count {
+		return nil, fmt.Errorf("a tree of %d messages for block %d, which has %d", t.count, f.Header.Height, len(f.Messages))
+	}
 	if changes == nil {
 		changes = []ValidatorSetChange{}
 	}
-	tree := newMessageTree(f.Messages)
 	certificate := ReceiptCertificate{Certificate: f.Certificate, Strength: f.Certificate.Strength()}
 	receipts := make([]*Receipt, len(indexes))
 	for i, index := range indexes {
@@ -63,9 +73,10 @@ func NewReceipts(f *FinalBlock, changes []ValidatorSetChange, indexes ...int) ([
 			return nil, fmt.Errorf("receipt of message %d of block %d, which has %d", index, f.Header.Height, len(f.Messages))
 		}
 		m := f.Messages[index]
+		m.Data = bytes.Clone(m.Data)
 		receipts[i] = &Receipt{
 			Version: 1, ChainID: f.Header.ChainID, Message: ReceiptMessage{ID: m.ID(), Message: m}, Height: f.Header.Height,
-			Index: uint32(index), Header: f.Header, Inclusion: Inclusion{Path: tree.path(index)},
+			Index: uint32(index), Header: f.Header, Inclusion: Inclusion{Path: t.path(f.Messages, index)},
 			Certificate: certificate, ValidatorChanges: changes,
 		}
 	}

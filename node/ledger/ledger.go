@@ -44,6 +44,7 @@ type Ledger struct {
 	beacon  *Beacon
 	changes changes
 	recent  *recent
+	trees   trees
 	tip     atomic.Pointer[Tip]
 
 	mu     sync.Mutex
@@ -257,7 +258,8 @@ type Place struct {
 }
 
 // Receipts returns the receipts of the messages at places; nil for those that are not final. It
-// reads each block once. A receipt carries the changes of the validator set after the generation
+// reads each block once, and computes the tree of a block once for all calls, as long as there is
+// room to keep it. A receipt carries the changes of the validator set after the generation
 // from: 0 for a reader that has only the genesis document.
 func (l *Ledger) Receipts(ctx context.Context, places []Place, from uint32) ([]*chain.Receipt, error) {
 	out := make([]*chain.Receipt, len(places))
@@ -280,7 +282,7 @@ func (l *Ledger) Receipts(ctx context.Context, places []Place, from uint32) ([]*
 		if err != nil {
 			return nil, err
 		}
-		receipts, err := chain.NewReceipts(f, changes, indexes...)
+		receipts, err := l.trees.of(f).Receipts(f, changes, indexes...)
 		if err != nil {
 			return nil, err
 		}

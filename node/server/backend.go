@@ -27,16 +27,15 @@ type Backend interface {
 	// [FullError], [RequestError], [ErrStorageLow], [ErrUnavailable].
 	Submit(ctx context.Context, messages []chain.Message, kept func()) ([]SubmitResult, error)
 
-	// Wait returns nil once every id is final, or ctx's error. It waits for an unknown id as for a
-	// pending one.
-	Wait(ctx context.Context, ids []chain.Hash) error
+	// Wait returns once every id is final, or ctx ends. Then it returns ctx's error, and which of
+	// them are final all the same. It waits for an unknown id as for a pending one.
+	Wait(ctx context.Context, ids []chain.Hash) ([]SubmitResult, error)
 
 	// Message returns the state of a message. Error: [ErrNotFound] if this node has never seen it.
 	Message(ctx context.Context, id chain.Hash) (*MessageStatus, error)
 
 	// Receipts returns one receipt for each id, in their order, nil for a message that is not
-	// final. A receipt has the changes to generations above from only. Asking for the messages of a
-	// block together lets the backend build its tree once.
+	// final. A receipt has the changes to generations above from only, and keeps no block in memory.
 	Receipts(ctx context.Context, ids []chain.Hash, from uint32) ([]*chain.Receipt, error)
 
 	// Block returns the final block at height; height 0 is genesis, without messages and with a

@@ -157,22 +157,31 @@ func errorOr(a, b error) error {
 	return b
 }
 
-func (f *fake) Wait(ctx context.Context, ids []chain.Hash) error {
+func (f *fake) Wait(ctx context.Context, ids []chain.Hash) ([]SubmitResult, error) {
+	results := make([]SubmitResult, len(ids))
 	for {
 		f.mu.Lock()
 		changed := f.changed
 		f.mu.Unlock()
 		if f.failure != nil {
-			return f.failure
+			return nil, f.failure
 		}
-		receipts, err := f.Receipts(ctx, ids, 0)
-		if err != nil || !slices.Contains(receipts, nil) {
-			return err
+		f.mu.Lock()
+		left := 0
+		for i, id := range ids {
+			block, _ := f.find(id)
+			if results[i] = (SubmitResult{ID: id, Final: block != nil}); block == nil {
+				left++
+			}
+		}
+		f.mu.Unlock()
+		if left == 0 {
+			return results, nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return ctx.Err()
+			return results, ctx.Err()
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
@@ -16,13 +17,12 @@ import (
 const (
 	defaultWait = 10 * time.Second
 	maxWait     = time.Minute
+	// maxReceipts and maxReceiptsBytes bound the receipts of an answer: each has the changes of the
+	// validator set up to its block. The answer says which final message is the first without one.
+	maxReceipts      = 256
+	maxReceiptsBytes = 8 << 20
 	// receiptsAtOnce is how many receipts are read at once for an answer.
-	receiptsAtOnce = 256
-	// answerChunk is how much of an answer with receipts is in memory before it is sent.
-	answerChunk = 1 << 20
-	// maxReceiptsBytes bounds the receipts of an answer: each has the changes of the validator set
-	// up to its block. The final messages beyond it are answered without a receipt.
-	maxReceiptsBytes = 64 << 20
+	receiptsAtOnce = 32
 )
 
 // checkMessage checks the size of a message; index is its place in the request.
@@ -215,98 +215,152 @@ func (b jsonBody) superfluous(known bool) error {
 
 // answerReceipts waits until results are final, or as long as asked, and writes the final ones with
 // their receipts: 200 if all are final, otherwise 202. Receipts have the changes to generations
-// above from.
+// above from. Where the client goes on for more receipts is "next".
 func (s *Server) answerReceipts(w http.ResponseWriter, r *http.Request, results []SubmitResult, wait time.Duration, from uint32) error {
-	ids := make([]chain.Hash, len(results))
-	for i := range results {
-		ids[i] = results[i].ID
-	}
-	final, err := s.waitFinal(r, ids, wait)
+	final, err := s.waitFinal(r, results, wait)
 	if err != nil {
 		return err
 	}
-	out := answerWriter{w: w, status: http.StatusOK, out: []byte(`{"results":[`)}
+	release, err := s.hold(w, r, len(results)*len(chain.Hash{}))
+	defer release()
+	if err != nil {
+		return err // the messages are accepted all the same: to submit them again is harmless
+	}
+	out := receiptWriter{pieces: pieces{w: w, status: http.StatusOK, contentType: jsonText}, next: -1}
 	if !final {
 		out.status = http.StatusAccepted
 	}
-	for start := 0; start < len(ids); start += receiptsAtOnce {
-		end := min(len(ids), start+receiptsAtOnce)
-		receipts, err := s.backend.Receipts(r.Context(), ids[start:end], from)
-		if err != nil && !out.begun {
-			return fmt.Errorf("receipts: %w", err)
+	out.text(`{"results":[`)
+	group := receiptGroup{release: func() {}}
+	defer func() { group.release() }()
+	for i, result := range results {
+		if i > 0 {
+			out.text(",")
 		}
-		if err != nil {
-			// The messages are accepted whatever happens here. The rest is answered as pending, and
-			// its receipts can be asked for.
-			_ = s.brokenOff(r, err) // it is not for this client
-			receipts = make([]*chain.Receipt, end-start)
+		if result.Final && i >= group.end && out.wants() {
+			group.release()
+			if group, err = s.receipts(w, r, results[i:min(len(results), i+out.left())], i, from); err != nil && !out.begun {
+				return err
+			}
+			if err != nil {
+				// The rest is answered without receipts, which can be asked for.
+				_ = s.brokenOff(r, err) // it is not for this client
+				out.full = true
+			}
 		}
-		for i, receipt := range receipts {
-			if start+i > 0 {
-				out.out = append(out.out, ',')
-			}
-			if err := out.result(ids[start+i], receipt); err != nil {
-				return fmt.Errorf("encode receipt: %w", err)
-			}
-			if len(out.out) > answerChunk && !out.flush() {
-				return nil // the client is gone
-			}
+		if err := out.result(i, result, group.of(results, i)); err != nil {
+			return out.fail(s, r, fmt.Errorf("encode receipt: %w", err))
+		}
+		if out.gone {
+			return nil
 		}
 	}
-	out.out = append(out.out, "]}"...)
+	out.text("]")
+	if out.next >= 0 {
+		out.text(`,"next":` + strconv.Itoa(out.next))
+	}
+	out.text("}")
 	out.flush()
 	return nil
 }
 
-// An answerWriter writes results with their receipts, a piece at a time.
-type answerWriter struct {
-	w      http.ResponseWriter
-	status int
-	begun  bool
-	out    []byte
-	// receipts is how many bytes of receipts there have been.
-	receipts int
+// receiptGroup is the receipts of consecutive results, which take room until release.
+type receiptGroup struct {
+	start, end int
+	receipts   map[chain.Hash]*chain.Receipt
+	release    func()
+}
+
+// receipts reads the receipts of the first few final ones of results, of which the first is at
+// start.
+func (s *Server) receipts(w http.ResponseWriter, r *http.Request, results []SubmitResult, start int, from uint32) (receiptGroup, error) {
+	none := receiptGroup{release: func() {}}
+	var ids []chain.Hash
+	end := 0
+	for ; end < len(results) && len(ids) < receiptsAtOnce; end++ {
+		if results[end].Final {
+			ids = append(ids, results[end].ID)
+		}
+	}
+	turn, err := s.load(r.Context(), clientKey(r))
+	defer turn()
+	if err != nil {
+		return none, err
+	}
+	found, err := s.backend.Receipts(r.Context(), ids, from)
+	if err != nil {
+		return none, fmt.Errorf("receipts: %w", err)
+	}
+	group := receiptGroup{start: start, end: start + end, receipts: map[chain.Hash]*chain.Receipt{}}
+	size, changes := 0, map[*chain.ValidatorSetChange]bool{}
+	for i, receipt := range found {
+		if receipt != nil {
+			group.receipts[ids[i]] = receipt
+			size += 4<<10 + len(receipt.Message.Data) + changesSize(receipt.ValidatorChanges, changes)
+		}
+	}
+	if group.release, err = s.hold(w, r, size); err != nil {
+		return none, err
+	}
+	return group, nil
+}
+
+// of returns the receipt of a result; nil if the group has none.
+func (g *receiptGroup) of(results []SubmitResult, i int) *chain.Receipt {
+	if i < g.start || i >= g.end {
+		return nil
+	}
+	return g.receipts[results[i].ID]
+}
+
+// A receiptWriter writes results with their receipts.
+type receiptWriter struct {
+	pieces
+	// count and bytes are those of the receipts so far; full says that there are to be no more, next
+	// is the first final result without one, -1 if there is none.
+	count, bytes int
+	full         bool
+	next         int
 	// changes are those of the last receipt, encoded: most receipts of an answer have the same.
 	changes []chain.ValidatorSetChange
 	encoded []byte
 }
 
-// flush sends what is written so far, and reports whether the client is there.
-func (a *answerWriter) flush() bool {
-	if !a.begun {
-		a.w.Header().Set("Content-Type", "application/json")
-		a.w.WriteHeader(a.status)
-		a.begun = true
-	}
-	_, err := a.w.Write(a.out)
-	a.out = a.out[:0]
-	return err == nil
+// left is how many more receipts the answer may have.
+func (w *receiptWriter) left() int { return maxReceipts - w.count }
+
+func (w *receiptWriter) wants() bool {
+	return !w.full && w.count < maxReceipts && w.bytes < maxReceiptsBytes
 }
 
-// result writes the result of a message: with its receipt if it has one, unless the answer is too
-// long.
-func (a *answerWriter) result(id chain.Hash, receipt *chain.Receipt) error {
-	a.out = appendResult(a.out, SubmitResult{ID: id, Final: receipt != nil})
-	if receipt != nil && a.receipts < maxReceiptsBytes {
-		a.out = append(a.out, `,"receipt":`...)
-		before := len(a.out)
-		if err := a.receipt(receipt); err != nil {
+// result writes the result at an index: with its receipt if it has one, unless the answer has
+// enough of them.
+func (w *receiptWriter) result(index int, result SubmitResult, receipt *chain.Receipt) error {
+	w.out = appendResult(w.out, result)
+	if receipt != nil && w.wants() {
+		w.out = append(w.out, `,"receipt":`...)
+		before := len(w.out)
+		if err := w.receipt(receipt); err != nil {
 			return err
 		}
-		a.receipts += len(a.out) - before
+		w.count++
+		w.bytes += len(w.out) - before
+	} else if result.Final && w.next < 0 {
+		w.next = index
 	}
-	a.out = append(a.out, '}')
+	w.out = append(w.out, '}')
+	w.flushLong()
 	return nil
 }
 
 // receipt writes a receipt.
-func (a *answerWriter) receipt(r *chain.Receipt) error {
-	if changes := r.ValidatorChanges; a.encoded == nil || len(changes) != len(a.changes) || len(changes) > 0 && &changes[0] != &a.changes[0] {
+func (w *receiptWriter) receipt(r *chain.Receipt) error {
+	if changes := r.ValidatorChanges; w.encoded == nil || len(changes) != len(w.changes) || len(changes) > 0 && &changes[0] != &w.changes[0] {
 		encoded, err := json.Marshal(changes)
 		if err != nil {
 			return err
 		}
-		a.changes, a.encoded = changes, encoded
+		w.changes, w.encoded = changes, encoded
 	}
 	without := *r
 	without.ValidatorChanges = []chain.ValidatorSetChange{}
@@ -314,8 +368,8 @@ func (a *answerWriter) receipt(r *chain.Receipt) error {
 	if err != nil {
 		return err
 	}
-	a.out = append(a.out, encoded[:len(encoded)-len("[]}")]...) // the changes are the last member
-	a.out = append(append(a.out, a.encoded...), '}')
+	w.out = append(w.out, encoded[:len(encoded)-len("[]}")]...) // the changes are the last member
+	w.out = append(append(w.out, w.encoded...), '}')
 	return nil
 }
 
@@ -326,13 +380,13 @@ const (
 	waitPatience = time.Second
 )
 
-// waitFinal reports whether ids became final in time; a server that stops ends the wait early, and
-// so does one that has too much to wait for.
-func (s *Server) waitFinal(r *http.Request, ids []chain.Hash, wait time.Duration) (bool, error) {
+// waitFinal reports whether results became final in time, and which of them did, in results. A
+// server that stops ends the wait early, and so does one that has too much to wait for.
+func (s *Server) waitFinal(r *http.Request, results []SubmitResult, wait time.Duration) (bool, error) {
 	ctx := r.Context()
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	place, err := s.waits.Take(waiting, seats.Claim{Key: clientKey(r), Weight: int64(len(ids)), Wait: busyWait, GiveWay: cancel})
+	place, err := s.waits.Take(waiting, seats.Claim{Key: clientKey(r), Weight: int64(len(results)), Wait: busyWait, GiveWay: cancel})
 	if err != nil && ctx.Err() != nil {
 		return false, fmt.Errorf("wait: %w", ctx.Err())
 	}
@@ -348,7 +402,14 @@ func (s *Server) waitFinal(r *http.Request, ids []chain.Hash, wait time.Duration
 		case <-waiting.Done():
 		}
 	}()
-	err = s.backend.Wait(waiting, ids)
+	ids := make([]chain.Hash, len(results))
+	for i := range results {
+		ids[i] = results[i].ID
+	}
+	now, err := s.backend.Wait(waiting, ids)
+	if err == nil || waiting.Err() != nil && len(now) == len(results) {
+		copy(results, now)
+	}
 	switch {
 	case err == nil:
 		return true, nil
@@ -403,6 +464,11 @@ func (s *Server) receipt(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	from, err := fromGeneration(r)
+	if err != nil {
+		return err
+	}
+	turn, err := s.load(r.Context(), clientKey(r))
+	defer turn()
 	if err != nil {
 		return err
 	}

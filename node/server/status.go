@@ -112,12 +112,17 @@ func (s *Server) evidence(w http.ResponseWriter, r *http.Request) error {
 func evidenceSize(pieces []*chain.EvidenceDocument) (size int) {
 	seen := map[*chain.ValidatorSetChange]bool{}
 	for _, e := range pieces {
-		size += 1 << 10
-		for i := range e.ValidatorChanges {
-			if c := &e.ValidatorChanges[i]; !seen[c] {
-				seen[c] = true
-				size += 1<<10 + 256*(len(c.Next.Validators)+len(c.Certificate.Votes))
-			}
+		size += 1<<10 + changesSize(e.ValidatorChanges, seen)
+	}
+	return size
+}
+
+// changesSize is about what changes take in memory that are not in seen yet.
+func changesSize(changes []chain.ValidatorSetChange, seen map[*chain.ValidatorSetChange]bool) (size int) {
+	for i := range changes {
+		if c := &changes[i]; !seen[c] {
+			seen[c] = true
+			size += 1<<10 + 256*(len(c.Next.Validators)+len(c.Certificate.Votes))
 		}
 	}
 	return size

@@ -35,6 +35,7 @@ type submitAnswer struct {
 		Status  string
 		Receipt *chain.Receipt
 	}
+	Next int
 }
 
 func batchOf(messages ...string) string {
@@ -266,7 +267,7 @@ func TestReceiptsOfManyMessages(t *testing.T) {
 	f := newFake(t)
 	var data []string
 	var messages []chain.Message
-	for i := range receiptsAtOnce + 44 {
+	for i := range maxReceipts + 44 {
 		data = append(data, fmt.Sprint(i))
 		messages = append(messages, chain.Message{Data: []byte(data[i])})
 	}
@@ -274,14 +275,25 @@ func TestReceiptsOfManyMessages(t *testing.T) {
 	q := post(batchType, batchOf(data...))
 	q.path += "?wait=final"
 	got := do(t, New(Options{Backend: f}).Public(), q)
-	results := decode[submitAnswer](t, got).Results
-	if got.status != 200 || len(results) != len(data) {
-		t.Fatalf("%d, %d results", got.status, len(results))
+	submitted := decode[submitAnswer](t, got)
+	results := submitted.Results
+	if got.status != 200 || len(results) != len(data) || submitted.Next != maxReceipts {
+		t.Fatalf("%d, %d results, next %d", got.status, len(results), submitted.Next)
 	}
 	for i, r := range results {
-		if r.Receipt == nil || r.Receipt.Index != uint32(i) {
+		if i < maxReceipts && (r.Receipt == nil || r.Receipt.Index != uint32(i)) {
 			t.Fatalf("result %d: %+v", i, r)
 		}
+		if i >= maxReceipts && (r.Receipt != nil || r.Status != "final") {
+			t.Fatalf("result %d, beyond the receipts: %+v", i, r)
+		}
+	}
+	// The client goes on there.
+	q = post(batchType, batchOf(data[submitted.Next:]...))
+	q.path += "?wait=final"
+	rest := do(t, New(Options{Backend: f}).Public(), q)
+	if r := decode[submitAnswer](t, rest).Results; len(r) != 44 || r[43].Receipt == nil || strings.Contains(rest.body, `"next"`) {
+		t.Errorf("the rest: %d results", len(r))
 	}
 }
 
