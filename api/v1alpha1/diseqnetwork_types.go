@@ -116,7 +116,7 @@ type DiseqNetworkSpec struct {
 
 	// DeletionProtection refuses to delete the network. To set it back to false, or
 	// storage.retention.onDelete to Delete while it is true, takes the verb unprotect on
-	// diseqnetworks beside update: the role admin has it, and editor does not. The admission
+	// diseqnetworks beside update. The role admin has it, and editor does not. The admission
 	// policies of the operator's chart hold it; without them it has no effect. It does not hold
 	// back the deletion of the namespace. False if left out.
 	// +optional

@@ -51,8 +51,8 @@ func clients(network *v1alpha1.DiseqNetwork) *networkingv1ac.NetworkPolicyIngres
 	return rule.WithFrom(peers(network.Spec.Access.Networks)...)
 }
 
-// namesFrom is where the pods ask for names. With a rule for anywhere, a program in a pod could send
-// what it reads to any server that listens on port 53.
+// namesFrom is where the pods ask for names. With a rule for anywhere, a program in a pod could
+// send what it reads to any server that listens on port 53.
 func namesFrom(network *v1alpha1.DiseqNetwork) []v1alpha1.NetworkPeer {
 	if given := network.Spec.NetworkPolicy.DNS; len(given) > 0 {
 		return given

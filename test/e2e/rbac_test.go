@@ -67,6 +67,22 @@ func TestTheOperatorsAccountMayNotDoMoreThanItNeeds(t *testing.T) {
 	if err := operator.Create(t.Context(), cluster.clientPod(namespace, "any", "version")); !apierrors.IsForbidden(err) {
 		t.Errorf("the operator makes pods: %v", err)
 	}
+	// RBAC allows these; the chart's admission policies do not. test/integration has the rest.
+	token := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "net-v0", Namespace: namespace, Labels: map[string]string{"diseq.io/network": "net"},
+			Annotations: map[string]string{corev1.ServiceAccountNameKey: "default"},
+		},
+		Type: corev1.SecretTypeServiceAccountToken,
+	}
+	if err := operator.Create(t.Context(), token, ctrl.DryRunAll); !apierrors.IsForbidden(err) {
+		t.Errorf("the operator makes a Secret that gets the token of another account: %v", err)
+	}
+	member := cluster.clientPod(namespace, "member", "version")
+	member.Labels = map[string]string{"diseq.io/network": "net", "diseq.io/role": "validator"}
+	if err := cluster.Create(t.Context(), member, ctrl.DryRunAll); !apierrors.IsForbidden(err) {
+		t.Errorf("somebody makes a pod of a network: %v", err)
+	}
 }
 
 func TestValidatorsPodsHaveNoTokenOfTheAPI(t *testing.T) {
