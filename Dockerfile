@@ -2,9 +2,10 @@
 # architectures: docker buildx build --platform linux/amd64,linux/arm64 ... hack/image reads the final stages as well and makes the
 # same images where there is neither an engine nor a registry.
 
-# Other images for these two: --build-arg GO_IMAGE=... --build-arg BASE_IMAGE=...
-ARG GO_IMAGE=golang:1.26-bookworm
-ARG BASE_IMAGE=gcr.io/distroless/static-debian12:nonroot
+# By digest, so that the same source makes the same images. hack/lock-images.sh writes the present ones. Other images for these two:
+# --build-arg GO_IMAGE=... --build-arg BASE_IMAGE=...
+ARG GO_IMAGE=golang:1.26-bookworm@sha256:a688600ca24f8a4d3ca77f95b0dd40704a9fc787c826660eb7ba0b641b8b175d
+ARG BASE_IMAGE=gcr.io/distroless/static-debian12:nonroot@sha256:afa5c872c891853ca7fcf1f12c3edb23f7eeef36189728842dd51042ff57f7ab
 
 # Go cross-compiles on the build machine; nothing is emulated.
 FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS source

@@ -82,6 +82,11 @@ build: ## Build bin/diseq.
 images: ## Make the container images diseq:dev and diseq-operator:dev as archives in bin/images, without an engine. TAG, VERSION.
 	@VERSION='$(VERSION)' hack/image/build.sh --out $(BIN)/images
 
+.PHONY: sbom
+sbom: ## Bills of materials (SPDX) of the binaries in the images: bin/images/linux-*/*.spdx.json. Fails on a module that is not in go.sum.
+	@VERSION='$(VERSION)' hack/image/build.sh --out $(BIN)/images
+	@$(GO) run ./hack/sbom --version '$(VERSION)' --sums go.sum $(BIN)/images/linux-*/diseq $(BIN)/images/linux-*/diseq-operator
+
 .PHONY: devnet
 devnet: build ## Run a local network until Ctrl-C. The next run in DEVNET_DIR continues its chain. VALIDATORS, THRESHOLD, HTTP.
 	$(BIN)/diseq devnet --validators $(VALIDATORS) --threshold $(THRESHOLD) --dir $(DEVNET_DIR) --http $(HTTP)

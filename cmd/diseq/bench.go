@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"math"
@@ -11,8 +10,6 @@ import (
 
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
 
 	"github.com/diseq/diseq/client"
 )
@@ -106,25 +103,14 @@ func (l *load) validate() error {
 	return nil
 }
 
-// progress draws a line while the load runs, if w is a terminal.
+// progress keeps a line up to date while the load runs, if w is a terminal.
 func progress(w io.Writer, l *load) (stop func()) {
 	f, ok := w.(*os.File)
 	if !ok || !isatty.IsTerminal(f.Fd()) {
 		return func() {}
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	bars := mpb.NewWithContext(ctx, mpb.WithOutput(w), mpb.WithRefreshRate(200*time.Millisecond))
-	begun := time.Now()
-	total := int64((l.duration) / time.Millisecond)
-	bar := bars.AddBar(total,
-		mpb.BarRemoveOnComplete(),
-		mpb.PrependDecorators(decor.Name("load "), decor.Elapsed(decor.ET_STYLE_GO)),
-		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
-			accepted, final := l.counts()
-			return fmt.Sprintf("%d accepted, %d final", accepted, final)
-		})),
-	)
-	done := make(chan struct{})
+	const clear = "\r\x1b[K"
+	begun, ended, done := time.Now(), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
 		tick := time.NewTicker(200 * time.Millisecond)
@@ -132,16 +118,16 @@ func progress(w io.Writer, l *load) (stop func()) {
 		for {
 			select {
 			case <-tick.C:
-				bar.SetCurrent(min(int64(time.Since(begun)/time.Millisecond), total-1))
-			case <-ctx.Done():
+				accepted, final := l.counts()
+				fmt.Fprintf(w, "%sload %v of %v: %d accepted, %d final", clear, time.Since(begun).Round(time.Second), l.duration, accepted, final)
+			case <-ended:
+				fmt.Fprint(w, clear)
 				return
 			}
 		}
 	}()
 	return func() {
-		bar.Abort(true)
-		cancel()
+		close(ended)
 		<-done
-		bars.Shutdown()
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -111,6 +112,26 @@ func TestAnArchiveIsWrittenOnlyWhenItIsNotThere(t *testing.T) {
 	must(t, os.WriteFile(archive, whole[:len(whole)/2], 0o600)) // as a full disk leaves it
 	if got := build("base:other"); got != "written" {
 		t.Errorf("a damaged archive is %s", got)
+	}
+}
+
+// The same source makes the same images: a tag moves, and a digest does not.
+func TestTheBaseImagesOfTheDockerfileAreLocked(t *testing.T) {
+	text, err := os.ReadFile("../../Dockerfile")
+	must(t, err)
+	images := regexp.MustCompile(`(?m)^ARG ([A-Z]+_IMAGE)=(.*)$`).FindAllSubmatch(text, -1)
+	if len(images) != 2 {
+		t.Errorf("%d base images, want 2", len(images))
+	}
+	for _, image := range images {
+		if !regexp.MustCompile(`^[a-z0-9./-]+:[a-z0-9.-]+@sha256:[0-9a-f]{64}$`).Match(image[2]) {
+			t.Errorf("%s is %s: want a name, a tag and a digest. hack/lock-images.sh writes it", image[1], image[2])
+		}
+	}
+	for _, from := range regexp.MustCompile(`(?m)^FROM .*$`).FindAll(text, -1) {
+		if !regexp.MustCompile(`\$\{(GO|BASE)_IMAGE\}|^FROM source AS `).Match(from) {
+			t.Errorf("%s: the image is not locked", from)
+		}
 	}
 }
 
