@@ -2,7 +2,9 @@ package catchup
 
 import (
 	"context"
+	"math/rand/v2"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -123,6 +125,78 @@ func TestLiarsDoNotHoldUpCatchingUp(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Whatever the peers do, a node arrives while one of them serves the chain: through changes of the
+// validator set, and with liars that change their ways from block to block.
+//
+// Promise 24.
+func TestANodeArrivesWhateverThePeersDo(t *testing.T) {
+	for seed := range uint64(12) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		h := newHistory("abc")
+		for len(h.blocks) < 200 {
+			if rng.IntN(40) == 0 {
+				h.change([]string{"bca", "abc", "cab"}[rng.IntN(3)])
+			}
+			h.grow(1)
+		}
+		last := uint64(len(h.blocks) - 1)
+		synctest.Test(t, func(t *testing.T) {
+			c := &crowd{
+				archive: archive{blocks: h.blocks[1:]}, takes: map[chain.PublicKey]func(uint64) time.Duration{},
+				shows: map[chain.PublicKey]func(*chain.FinalBlock) *chain.FinalBlock{},
+			}
+			n := start(t, h, c, true)
+			honest, liars := "pqrs"[:1+rng.IntN(4)], "lmn"[:rng.IntN(4)]
+			var mu sync.Mutex
+			roll := func(n int) int { mu.Lock(); defer mu.Unlock(); return rng.IntN(n) }
+			for _, l := range liars {
+				c.takes[public(l)] = func(uint64) time.Duration {
+					return []time.Duration{0, 0, 0, time.Millisecond, time.Second, time.Hour}[roll(6)]
+				}
+				c.shows[public(l)] = func(f *chain.FinalBlock) *chain.FinalBlock {
+					f2 := *f
+					switch roll(8) {
+					case 0:
+						f2.Certificate.Votes = f.Certificate.Votes[:1]
+					case 1:
+						f2.Header.Height++
+					case 2:
+						f2.Header.ValidatorsHash = h.sets[0].Set().Hash()
+					case 3:
+						f2.Signature[0]++
+					case 4:
+						f2.Body = make([]chain.BatchRef, 9)
+					}
+					return &f2
+				}
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			var claims sync.WaitGroup
+			defer claims.Wait()
+			claims.Go(func() {
+				for wait.For(ctx, 100*time.Millisecond) == nil {
+					for _, l := range liars {
+						n.Hint(last+uint64(roll(100)), public(l))
+					}
+					for _, l := range honest {
+						n.Heard(public(l), last+1)
+						n.Hint(last, public(l))
+					}
+				}
+			})
+			began := time.Now()
+			arriving, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			if err := n.ledger.Wait(arriving, last); err != nil || len(n.contradictions) > 0 {
+				t.Errorf("seed %d, %d honest peers and %d liars: height %d of %d after %v, %d contradictions\n%s", seed, len(honest), len(liars),
+					n.ledger.Height(), last, time.Since(began), len(n.contradictions), n.log)
+			}
+			stop()
+		})
 	}
 }
 
