@@ -369,11 +369,11 @@ func TestRefusalsOfAccessAreToldApart(t *testing.T) {
 	for code, want := range map[string]string{
 		"unauthenticated": "the node answered 401 unauthenticated: for a reason",
 		"forbidden":       "the node answered 403 forbidden: for a reason",
-		"quota":           "the node answered 429 quota: for a reason; there is room again in 1m30s",
+		"quota":           "the node answered 429 quota: for a reason; there is room again in 12h0m0s",
 		"pool_full":       "the node answered 429 pool_full: for a reason",
 	} {
 		if refusal, after = code, ""; statuses[code] == 429 {
-			after = "90"
+			after = "43200"
 		}
 		_, err := c.Submit(t.Context(), []byte("x"))
 		if err == nil || err.Error() != want {

@@ -108,7 +108,7 @@ func (c *Client) Lines(ctx context.Context, from uint64, each func(height uint64
 		s.refusals = 0
 		wait := s.pauses.NextBackOff()
 		if ok {
-			wait = max(wait, refused.RetryAfter)
+			wait = max(wait, min(refused.RetryAfter, maxPause))
 		}
 		if c.Retrying != nil {
 			c.Retrying(err, wait)

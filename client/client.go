@@ -228,7 +228,7 @@ func (c *Client) askEach(ctx context.Context, q request) *failure {
 		switch {
 		case errors.As(err, &refused):
 			failed.later = failed.later || refused.Temporary()
-			if after := refused.RetryAfter; after > 0 && (failed.retryAfter == 0 || after < failed.retryAfter) {
+			if after := min(refused.RetryAfter, maxPause); after > 0 && (failed.retryAfter == 0 || after < failed.retryAfter) {
 				failed.retryAfter = after
 			}
 			if refused.Status < http.StatusInternalServerError && !refused.Temporary() {
@@ -371,8 +371,13 @@ func decodeError(content []byte) *Error {
 	return &Error{Code: body.Error.Code, Message: body.Error.Message}
 }
 
-// maxRetryAfter bounds the pause that a node can ask for.
-const maxRetryAfter = 5 * time.Minute
+const (
+	// maxRetryAfter bounds what is taken for a time to wait. The quota of a day comes back within
+	// one.
+	maxRetryAfter = 24 * time.Hour
+	// maxPause bounds the pause that a node can ask for.
+	maxPause = 5 * time.Minute
+)
 
 // retryAfter reads seconds or a date (RFC 9110, section 10.2.3).
 func retryAfter(value string) time.Duration {

@@ -58,7 +58,7 @@ func TestACommandProvesWhoItIs(t *testing.T) {
 	fails(t, exitFailure, "lacks the right Observe", "get", "genesis", "-u", url, "--ca-file", ca, "--token-file", token)
 	fails(t, exitFailure, "prove who you are", "bench", "-u", url, "--ca-file", ca)
 	plain := strings.Replace(url, "https:", "http:", 1)
-	fails(t, exitFailure, "over TLS: https://", "get", "changes", "-u", plain)
+	fails(t, exitFailure, "HTTPS server: the node serves over TLS: https://", "get", "changes", "-u", plain)
 	server := httptest.NewServer(http.NotFoundHandler())
 	defer server.Close()
 	fails(t, exitFailure, "without TLS: http://", "get", "changes", "-u", strings.Replace(server.URL, "http:", "https:", 1))

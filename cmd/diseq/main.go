@@ -76,7 +76,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	wrong := !running || errors.As(err, &usage)
 	text := oneLine(err)
 	if help := advice(command, err); help != "" {
-		text += ": " + help
+		text = strings.TrimSuffix(text, ".") + ": " + help
 	}
 	if wrong {
 		text += fmt.Sprintf(" (see %s --help)", command.CommandPath())
