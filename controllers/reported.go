@@ -197,7 +197,8 @@ func (p *pass) reportChain(old, now v1alpha1.DiseqNetworkStatus) {
 		p.logger().Info("a network is made", "validators", p.network.Spec.Validators,
 			"threshold", p.network.Spec.Threshold.ThresholdOf(p.network.Spec.Validators))
 	}
-	if taken := slices.DeleteFunc(slices.Clone(now.Adopted), func(object string) bool { return slices.Contains(old.Adopted, object) }); len(taken) > 0 {
+	taken := slices.DeleteFunc(slices.Clone(now.Adopted), func(object string) bool { return slices.Contains(old.Adopted, object) })
+	if len(taken) > 0 {
 		p.event(nil, corev1.EventTypeNormal, status.ObjectsAdopted, "Adopt",
 			"the network goes on with what existed before it, because spec.existingObjects is Adopt: %s", shortWords(strings.Join(taken, ", ")))
 	}
