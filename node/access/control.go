@@ -362,17 +362,8 @@ func (c *Control) free() uint64 {
 	return c.space.free
 }
 
-// Stream counts a stream of the client until the returned function is called, or refuses it. The
-// node has at most so many.
-func (id *Identity) Stream(most int) (closed func(), err error) {
-	if left := id.Share(most); left < most {
-		return hold(id.usages, func(u *usage) error {
-			if u == id.client.usage && u.streaming() >= uint64(left) {
-				return quota(10*time.Second, "the last %d of this node's %d streams are for clients with a name", most-left, most)
-			}
-			return u.openStream()
-		}, (*usage).closeStream)
-	}
+// Stream counts a stream of the client until the returned function is called, or refuses it.
+func (id *Identity) Stream() (closed func(), err error) {
 	return hold(id.usages, (*usage).openStream, (*usage).closeStream)
 }
 

@@ -146,12 +146,6 @@ func (u *usage) openStream() error {
 	return nil
 }
 
-func (u *usage) streaming() uint64 {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.streams
-}
-
 func (u *usage) closeStream() {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -130,7 +130,7 @@ func (s *Server) openStream(w http.ResponseWriter, r *http.Request) (during *htt
 	if v == nil {
 		return r, func() {}, nil
 	}
-	left, err := v.id.Stream(s.limits.Streams)
+	left, err := v.id.Stream()
 	if err != nil {
 		return nil, nil, err
 	}

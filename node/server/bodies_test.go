@@ -129,7 +129,7 @@ func TestARequestThatWaitsForDisksHoldsNoPlace(t *testing.T) {
 			}()
 		}
 		synctest.Wait()
-		if n := s.large.Taken(); n != 0 || len(b.pending) != 3 {
+		if n := s.large.all.Taken(); n != 0 || len(b.pending) != 3 {
 			t.Errorf("%d places are taken, %d messages are kept", n, len(b.pending))
 		}
 		close(b.goOn)

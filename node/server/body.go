@@ -28,7 +28,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit int64) (
 	buffer := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength, 0), smallBody)+bytes.MinRead))
 	if _, err := io.CopyN(buffer, reader, smallBody); err == nil {
 		rw, _ := w.(*response)
-		place, err := s.large.Take(r.Context(), seats.Claim{
+		place, err := s.large.take(r, seats.Claim{
 			Key: clientKey(r), Most: s.mostLarge, Wait: s.limits.BodyTimeout, GiveWay: func() {
 				s.metrics.gaveWay.WithLabelValues("body").Inc()
 				rw.stopReading()
@@ -70,11 +70,11 @@ const (
 // paced is a body that holds a place, and says when it counts as idle.
 type paced struct {
 	io.Reader
-	place *seats.Seat
+	place *held
 	pace  pace
 }
 
-func newPaced(r io.Reader, place *seats.Seat) *paced {
+func newPaced(r io.Reader, place *held) *paced {
 	p := &paced{r, place, newPace(bodyGrace)}
 	place.IdleFrom(p.pace.due)
 	return p

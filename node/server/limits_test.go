@@ -148,7 +148,7 @@ func TestReaderThatTakesNothingIsCutOff(t *testing.T) {
 	if _, err := bufio.NewReaderSize(conn, 16).ReadByte(); err != nil {
 		t.Fatal(err)
 	}
-	take(t, s.streams) // its place is given back, though the connection is still open on this side
+	take(t, s.streams.all) // its place is given back, though the connection is still open on this side
 }
 
 // Promise 51.
@@ -157,7 +157,7 @@ func TestLargeBodiesTakeTurns(t *testing.T) {
 	s := New(Options{Backend: f, Limits: Limits{LargeBodies: 1, BodyTimeout: short}})
 	h := s.Public()
 	large := batchOf(strings.Repeat("x", 60<<10), strings.Repeat("y", 60<<10))
-	held := take(t, s.large) // another one holds the place
+	held := take(t, s.large.all) // another one holds the place
 	got := do(t, h, post(batchType, large))
 	if got.status != 503 || got.errorCode(t) != "busy" || len(f.pending) != 0 {
 		t.Errorf("while the place is taken: %+v", got)
@@ -171,7 +171,7 @@ func TestLargeBodiesTakeTurns(t *testing.T) {
 			t.Errorf("once it is free: %+v", got)
 		}
 	}
-	if s.large.Taken() != 0 {
+	if s.large.all.Taken() != 0 {
 		t.Error("the place was not given back")
 	}
 }

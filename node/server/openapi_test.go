@@ -453,7 +453,7 @@ func TestAnswersAreAsOpenAPIDescribesThem(t *testing.T) {
 			}
 			s := New(o)
 			if c.status == 503 {
-				if _, err := s.streams.Take(t.Context(), seats.Claim{Key: "another"}); err != nil {
+				if _, err := s.streams.all.Take(t.Context(), seats.Claim{Key: "another"}); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -98,8 +98,9 @@ type Server struct {
 	// answers bounds the bytes of answers that clients have not taken yet, loads how many answers
 	// are made at a time.
 	answers, loads *seats.Limiter
-	// streams, large and waits bound open streams, large bodies, and the ids that are waited for.
-	streams, large, waits *seats.Limiter
+	// streams and large bound open streams and large bodies, waits the ids that are waited for.
+	streams, large *shared
+	waits          *seats.Limiter
 	// mostLarge is how many large bodies one client may have under way.
 	mostLarge int64
 	// draining is set from Drain on: the server goes on answering, and sends clients away.
@@ -125,8 +126,8 @@ func New(o Options) *Server {
 		backend: o.Backend, log: o.Logger, level: o.LogLevel, limits: limits, access: o.Access,
 		metrics: newMetrics(o.Registerer), answers: seats.New(int64(limits.AnswerBytes), answerPatience),
 		loads:   seats.New(int64(max(4, runtime.GOMAXPROCS(0))), answerPatience),
-		streams: seats.New(int64(limits.Streams), streamPatience), waits: seats.New(maxAwaited, waitPatience),
-		large: seats.New(int64(limits.LargeBodies), bodyPatience), mostLarge: int64(max(1, limits.LargeBodies*3/4)),
+		streams: newShared(limits.Streams, streamPatience), waits: seats.New(maxAwaited, waitPatience),
+		large: newShared(limits.LargeBodies, bodyPatience), mostLarge: int64(max(1, limits.LargeBodies*3/4)),
 		stopping: make(chan struct{}),
 	}
 	if s.log == nil {

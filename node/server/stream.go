@@ -33,7 +33,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	out := &streamWriter{
 		w: w, control: http.NewResponseController(w), events: wantsEvents(r.Header.Values("Accept")), gaveWay: make(chan struct{}),
 	}
-	place, err := s.streams.Take(r.Context(), seats.Claim{Key: clientKey(r), Wait: streamWait, GiveWay: func() {
+	place, err := s.streams.take(r, seats.Claim{Key: clientKey(r), Wait: streamWait, GiveWay: func() {
 		s.metrics.gaveWay.WithLabelValues("stream").Inc()
 		close(out.gaveWay)
 		if rw, ok := w.(*response); ok {
@@ -187,7 +187,7 @@ type streamWriter struct {
 	control *http.ResponseController
 	events  bool
 	// place is the stream's place; gaveWay is closed when it has to leave.
-	place   *seats.Seat
+	place   *held
 	gaveWay chan struct{}
 }
 

@@ -353,12 +353,12 @@ func TestStreamsAreBoundedAndGivenBack(t *testing.T) {
 	if err := first.Body.Close(); err != nil { // the client goes away
 		t.Fatal(err)
 	}
-	take(t, s.streams).Release() // blocks until the place is given back
+	take(t, s.streams.all).Release() // blocks until the place is given back
 	if again := open(t, url+"/v1/stream", nil); again.StatusCode != 200 {
 		t.Errorf("after one ended: %d", again.StatusCode)
 	}
 	stop()
-	if left := s.streams.Taken(); left != 0 {
+	if left := s.streams.all.Taken(); left != 0 {
 		t.Errorf("%d streams are left after the server stopped", left)
 	}
 }
