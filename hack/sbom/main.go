@@ -1,7 +1,7 @@
 // Command sbom writes a bill of materials for each of the given Go binaries: an SPDX 2.3 document
-// in JSON beside it, NAME.spdx.json. It reads what the linker wrote into the binary, so that it lists
-// what is in there, and not what a go.mod would allow. With --sums it also compares each module
-// with a go.sum: one that is missing there, or has another sum, is an error.
+// in JSON beside it, NAME.spdx.json. It reads what the linker wrote into the binary, so that it
+// lists what is in there, and not what a go.mod would allow. With --sums it also compares each
+// module with a go.sum: one that is missing there, or has another sum, is an error.
 //
 // The same binary makes the same document: its time is SOURCE_DATE_EPOCH, or that of the commit in
 // the binary, or 0. Licences are not looked for.
