@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/diseq/diseq/node/chain"
 )
 
@@ -57,6 +59,8 @@ type Pool struct {
 	// it.
 	arrivals chan struct{}
 	waiters  map[chain.Hash][]waiting
+	// repeated is of each peer that pushed a batch of final messages.
+	repeated map[chain.PublicKey]*rate.Limiter
 
 	// forming are the batches that submissions go to while the writer is busy; formed wakes it.
 	forming []*entry
@@ -89,6 +93,7 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 		byHash:   map[chain.Hash]*entry{},
 		byAuthor: map[chain.PublicKey]*queue{},
 		waiters:  map[chain.Hash][]waiting{},
+		repeated: map[chain.PublicKey]*rate.Limiter{},
 		formed:   make(chan struct{}, 1),
 		ready:    make(chan struct{}, 1),
 		done:     make(chan struct{}),

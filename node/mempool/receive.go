@@ -4,11 +4,20 @@ import (
 	"context"
 	"fmt"
 
+	"golang.org/x/time/rate"
+
 	"github.com/diseq/diseq/node/chain"
 )
 
 // fetchedBlocks is how many blocks' worth of fetched batches the pool takes beyond all shares.
 const fetchedBlocks = 8
+
+// repeatsPerSecond and repeatsAtOnce bound the batches of one peer that have nothing left to order.
+// A peer may have as many under way as the latter.
+const (
+	repeatsPerSecond = 200
+	repeatsAtOnce    = 1024
+)
 
 // Receive takes a batch that the peer from pushed, its own or another's. When it returns nil the
 // batch may be acknowledged: it is durable here, or every message in it is final. The pool keeps
@@ -61,8 +70,11 @@ func (p *Pool) receive(ctx context.Context, from chain.PublicKey, encoded []byte
 	switch {
 	case held != nil:
 		return p.acknowledgeAgain(ctx, held, from)
-	case err != nil || e == nil:
+	case err != nil:
 		return err
+	case e == nil:
+		p.metrics.repeated.Inc()
+		return p.repeats(from).Wait(ctx)
 	}
 	// This is not cancelled: the pool must know whether the batch is on disk.
 	err = p.cfg.Storage.AddBatches(context.WithoutCancel(ctx), []chain.StoredBatch{
@@ -140,6 +152,20 @@ func (p *Pool) admit(
 	}
 	p.register(e, known)
 	return e, nil, nil
+}
+
+// repeats returns what bounds the batches of final messages that a peer pushes: each was verified
+// for nothing. An honest peer that is behind pushes some; the acknowledgements of more have to
+// wait, and with them the peer.
+func (p *Pool) repeats(from chain.PublicKey) *rate.Limiter {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := p.repeated[from]
+	if l == nil {
+		l = rate.NewLimiter(repeatsPerSecond, repeatsAtOnce)
+		p.repeated[from] = l
+	}
+	return l
 }
 
 func (p *Pool) allFinal(ids []chain.Hash, known map[int]standing) bool {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -202,6 +203,40 @@ func TestABatchOfFinalMessagesIsAcknowledgedAndNotKept(t *testing.T) {
 	if n.storage.len() != 0 || n.Stats().Batches != 0 || n.Stats().Bytes != 0 {
 		t.Fatalf("%d batches left on disk, %+v in memory", n.storage.len(), n.Stats())
 	}
+}
+
+// A peer that pushes old batches again and again makes this node verify each of them. It has to
+// wait for their acknowledgements, and other peers do not.
+//
+// Promise 50.
+func TestBatchesOfFinalMessagesAreTakenAtABoundedRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, 0, 4)
+		n.submit(t, message("a"))
+		n.commit(t, n.selected(t))
+		number := uint64(0)
+		push := func(from, batches int) time.Duration {
+			began := time.Now()
+			for range batches {
+				number++
+				encoded, _ := batch(1, 1, number, message("a"))
+				if err := n.Receive(t.Context(), author(from), encoded); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return time.Since(began)
+		}
+		if took := push(2, repeatsAtOnce); took != 0 {
+			t.Errorf("the batches of a peer that was behind took %v", took)
+		}
+		if took := push(2, 2*repeatsPerSecond).Round(100 * time.Millisecond); took != 2*time.Second {
+			t.Errorf("%d more batches took %v, want 2s", 2*repeatsPerSecond, took)
+		}
+		if took := push(3, 10); took != 0 {
+			t.Errorf("another peer waited for %v", took)
+		}
+		n.Close() // before the end of the bubble
+	})
 }
 
 func TestOfAnEquivocatingAuthorTwoBatchesOfANumberAreKept(t *testing.T) {

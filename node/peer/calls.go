@@ -42,6 +42,9 @@ func (g *gate) begin(ctx context.Context, info *tap.Info) (context.Context, erro
 	if err != nil {
 		return nil, err
 	}
+	if !in.guest.begun.Allow() {
+		return nil, status.Error(codes.ResourceExhausted, "too many calls in a second")
+	}
 	limits, ok := g.calls[info.FullMethodName]
 	if !ok {
 		return ctx, nil // there is no such method, as gRPC will answer

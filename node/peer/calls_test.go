@@ -62,6 +62,20 @@ func TestAPeerHasTwoStreamsOfAKind(t *testing.T) {
 	}
 }
 
+// A peer may begin a number of calls in a second, whatever they are.
+//
+// Promise 50.
+func TestCallsOfAPeerAreBounded(t *testing.T) {
+	n := lonely(t, func(_ *Config, s *settings) { s.callRate, s.callBurst = 1e-9, 10 })
+	client := admitted(t, n, 1) // the handshake is a call, too
+	for i := range 12 {
+		_, err := client.Status(t.Context(), &peerpb.StatusRequest{Nonce: make([]byte, 32)})
+		if refused := status.Code(err) == codes.ResourceExhausted; refused != (i >= 9) {
+			t.Errorf("call %d: %v", i+2, err)
+		}
+	}
+}
+
 // A call that a peer begins and does not end is over after a time: half of a large message is in
 // memory meanwhile.
 //

@@ -71,8 +71,12 @@ type settings struct {
 	// restarts is let in
 	maxConnections int
 	maxStreams     uint32
-	maxFetches     int // Batches, Blocks, Block and Status calls served to one peer at a time
-	maxProposals   int // Propose calls to one peer at a time
+	// callRate and callBurst are the calls that a peer may begin, a second and at once. An honest
+	// peer makes one for each of its proposals, and a few to catch up.
+	callRate     rate.Limit
+	callBurst    int
+	maxFetches   int // Batches, Blocks, Block and Status calls served to one peer at a time
+	maxProposals int // Propose calls to one peer at a time
 
 	queueItems, queueBytes int // certificates and votes waiting for one peer
 	sendBytes              int // certificates and votes put together into one message
@@ -101,6 +105,8 @@ func defaultSettings() settings {
 		maxPending:       256,
 		maxConnections:   2,
 		maxStreams:       8,
+		callRate:         500,
+		callBurst:        2000,
 		maxFetches:       4,
 		maxProposals:     16,
 		queueItems:       4096,

@@ -43,6 +43,8 @@ type guest struct {
 	lastHeard    atomic.Int64 // Unix nanoseconds
 	version      atomic.Pointer[string]
 
+	// begun bounds the calls of all methods in a second.
+	begun *rate.Limiter
 	// underWay counts the calls of each method whose number is bounded.
 	counting sync.Mutex
 	underWay map[string]int
@@ -51,6 +53,7 @@ type guest struct {
 func newGuest(s settings) *guest {
 	return &guest{
 		fetches: make(chan struct{}, s.maxFetches), underWay: map[string]int{}, useless: rate.NewLimiter(s.uselessRate, s.uselessBurst),
+		begun: rate.NewLimiter(s.callRate, s.callBurst),
 	}
 }
 

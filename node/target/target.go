@@ -22,6 +22,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/consensus"
 	"github.com/diseq/diseq/node/internal/wait"
@@ -67,6 +69,8 @@ type Follower struct {
 	problem    error
 	// endorsed is the newest endorsement of each member of the set of the generation.
 	endorsed map[chain.PublicKey]chain.Endorsed
+	// heard bounds the endorsements of each member that are checked.
+	heard map[chain.PublicKey]*rate.Limiter
 	// asked is when each peer was last asked for its height.
 	asked map[chain.PublicKey]time.Time
 }
@@ -76,13 +80,16 @@ const (
 	retryInterval = consensus.DefaultRetryInterval
 	// near is how far, in heights, a member of the next set may be behind.
 	near = 10
+	// endorsementsPerSecond and endorsementsAtOnce bound the different endorsements of one member.
+	endorsementsPerSecond = 2
+	endorsementsAtOnce    = 16
 )
 
 // New returns a Follower without a target.
 func New(cfg Config) *Follower {
 	return &Follower{
 		cfg: cfg, changed: make(chan struct{}, 1),
-		endorsed: map[chain.PublicKey]chain.Endorsed{}, asked: map[chain.PublicKey]time.Time{},
+		endorsed: map[chain.PublicKey]chain.Endorsed{}, asked: map[chain.PublicKey]time.Time{}, heard: map[chain.PublicKey]*rate.Limiter{},
 	}
 }
 
@@ -133,13 +140,20 @@ func (f *Follower) LinkUp(to chain.PublicKey) {
 }
 
 // Receive takes an endorsement from the link of its maker. It ignores one of another generation and
-// one of a node outside of the set in force. The error wraps chain.ErrSignature if the signature is
-// wrong.
+// one of a node outside of the set in force. It ignores those that come faster than anyone changes
+// its mind, because members send theirs again. The error wraps chain.ErrSignature if the signature
+// is wrong.
 func (f *Follower) Receive(from chain.PublicKey, e *chain.Endorsed) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	set := f.follow()
 	if set.Index(from) < 0 || e.Generation != f.generation+1 || f.endorsed[from] == *e {
+		return nil
+	}
+	if f.heard[from] == nil {
+		f.heard[from] = rate.NewLimiter(endorsementsPerSecond, endorsementsAtOnce)
+	}
+	if !f.heard[from].Allow() {
 		return nil
 	}
 	if err := e.Verify(f.cfg.ChainID, from); err != nil {
@@ -157,6 +171,7 @@ func (f *Follower) follow() *chain.ValidatorSet {
 	if f.generation != set.Generation {
 		f.generation, f.judged = set.Generation, false
 		clear(f.endorsed)
+		clear(f.heard)
 		clear(f.asked)
 	}
 	if f.judged {

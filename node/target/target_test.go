@@ -246,6 +246,33 @@ func TestAnEndorsementIsTakenFromItsMakerAlone(t *testing.T) {
 	}
 }
 
+// A member that changes its mind all the time makes this node check no more than a few of its
+// endorsements. The others go on.
+//
+// Promise 50.
+func TestAFloodOfEndorsementsIsNotChecked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(t, 4, 3)
+		for i := range 10 * endorsementsAtOnce {
+			target := &chain.Target{Threshold: uint32(2 + i%2), Validators: members(0, 1, 2)}
+			e := chain.Endorse(key(1), chainID, target.Next(0))
+			if i > 5*endorsementsAtOnce { // a forged one would be the sender's fault, if it was looked at
+				e.Signature[0]++
+			}
+			if err := r.Receive(member(1).PublicKey, &e); err != nil {
+				t.Fatalf("endorsement %d was checked: %v", i, err)
+			}
+		}
+		other := chain.Endorse(key(2), chainID, (&chain.Target{Threshold: 3, Validators: members(0, 1, 2)}).Next(0))
+		if err := r.Receive(member(2).PublicKey, &other); err != nil {
+			t.Fatal(err)
+		}
+		if s := r.Status(); len(s.Endorsements) != 2 {
+			t.Errorf("holds %+v, want those of v1 and v2", s.Endorsements)
+		}
+	})
+}
+
 // Endorsements of an era that is over do not count again.
 func TestASetThatComesIntoForceLeavesEndorsementsBehind(t *testing.T) {
 	r := newRoom(t, 4, 3)
