@@ -355,6 +355,29 @@ func TestEvidenceNamesWhoBrokeWhichRule(t *testing.T) {
 	}
 }
 
+// With the neutral element as a key, a constant is a signature of every vote. No reader starts from
+// a genesis document with such a validator, so nothing is proven against it or by it.
+//
+// Promise 11.
+func TestNothingIsProvenAgainstAWeakKey(t *testing.T) {
+	dir := t.TempDir()
+	w := newNetwork(t, 4, 3)
+	genesis, path := filepath.Join(dir, "genesis.json"), filepath.Join(dir, "evidence.json")
+	w.genesis.Validators[0] = chain.NamedValidator{Name: "v0", Validator: chain.Validator{PublicKey: chain.PublicKey{1}, VRFKey: chain.VRFKey{9}}}
+	w.write(t, genesis)
+	forged := func(block byte) chain.Vote {
+		return chain.Vote{Kind: chain.Notarize, Height: 1, Block: chain.Hash{block}, Signature: chain.Signature{1}}
+	}
+	e, ok := chain.NewEvidence(w.genesis.ChainID, w.genesis.Set(), forged(1), forged(2))
+	if !ok || e.Verify(w.genesis.ChainID, w.genesis.Set()) != nil {
+		t.Fatal("the forged votes do not verify, so nothing is tested")
+	}
+	b, err := json.Marshal(e)
+	must(t, err)
+	must(t, os.WriteFile(path, b, 0o600))
+	fails(t, exitFailure, "small order", "evidence", "verify", path, "--genesis", genesis)
+}
+
 // logWriter calls seen with each record of a log.
 type logWriter func(record string)
 
