@@ -1,10 +1,14 @@
 package integration
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,8 +17,10 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/diseq/diseq/api/v1alpha1"
+	"github.com/diseq/diseq/controllers/nodeclient"
 	"github.com/diseq/diseq/node/access"
 	"github.com/diseq/diseq/test/integration/harness"
 )
@@ -107,6 +113,95 @@ func TestTheTokenOfOneServiceAccountLetsItIn(t *testing.T) {
 		c.get("demo-clients", policy)
 		return len(policy.Spec.Ingress) == 1 && len(policy.Spec.Ingress[0].From) == 0
 	})
+}
+
+// accessOf is what a node says of the files for access that are in its pod.
+func (c *cluster) accessOf(ctx context.Context, network string, pod *corev1.Pod) *nodeclient.Access {
+	c.t.Helper()
+	has := func(name string) bool {
+		return slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == name })
+	}
+	out := &nodeclient.Access{}
+	switch {
+	case has("diseq-access"):
+		files := &corev1.ConfigMap{}
+		if err := c.client.Get(ctx, types.NamespacedName{Namespace: c.namespace, Name: network + "-access"}, files); err != nil {
+			return out // the node does not start
+		}
+		sum := sha256.Sum256([]byte(files.Data["access.json"]))
+		out.SHA256 = hex.EncodeToString(sum[:])
+	case !has("diseq-tls"):
+		return nil
+	}
+	return out
+}
+
+// A network that runs is closed: its pods are restarted one by one, as the quorum allows. Then
+// clients and their rights change, and no pod is restarted. In the end it is opened again.
+func TestANetworkIsClosedWhileItRuns(t *testing.T) {
+	c := newCluster(t)
+	c.apply("demo", withValidators(4))
+	o := newOperator(t, c)
+	o.settle("demo")
+	if a := condition(c.network("demo"), v1alpha1.ConditionAccessReady); a.Status != metav1.ConditionTrue || a.Reason != "AccessOpen" {
+		t.Errorf("AccessReady is %+v", a)
+	}
+	pods := func() (uids []types.UID) {
+		for serial := range 4 {
+			pod := &corev1.Pod{}
+			c.get(fmt.Sprintf("demo-v%d-0", serial), pod)
+			uids = append(uids, pod.UID)
+		}
+		return uids
+	}
+	admits := func(what, reason string) {
+		t.Helper()
+		o.until("demo", what, func(n *v1alpha1.DiseqNetwork) bool {
+			a := condition(n, v1alpha1.ConditionAccessReady)
+			return a.Status == metav1.ConditionTrue && a.Reason == reason && n.Status.ObservedGeneration == n.Generation
+		})
+		o.settle("demo")
+	}
+	before := pods()
+	if err := c.client.Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: "demo-tls"}, Type: corev1.SecretTypeTLS,
+		Data: map[string][]byte{"tls.crt": []byte("a"), "tls.key": []byte("b")},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	client := v1alpha1.AccessClient{Name: "ledger", Token: &v1alpha1.ClientToken{SecretName: "demo-ledger"}, Allow: []v1alpha1.ClientRight{v1alpha1.SubmitRight}}
+	c.edit("demo", func(n *v1alpha1.DiseqNetwork) {
+		n.Spec.Access = &v1alpha1.Access{
+			TLS: &v1alpha1.AccessTLS{SecretName: "demo-tls"}, Anonymous: &v1alpha1.AnonymousClients{Allow: []v1alpha1.ClientRight{}},
+			Clients: []v1alpha1.AccessClient{client},
+		}
+	})
+	admits("closed", "AccessAsSpecified") // c.audit holds that the quorum was there all the time
+	closed := pods()
+	for i := range closed {
+		if closed[i] == before[i] {
+			t.Errorf("demo-v%d-0 was not restarted", i)
+		}
+	}
+	c.edit("demo", func(n *v1alpha1.DiseqNetwork) {
+		n.Spec.Access.Clients[0].Allow = []v1alpha1.ClientRight{v1alpha1.ReadRight}
+		n.Spec.Access.Clients[0].Limits = &v1alpha1.ClientLimits{Streams: new(int32(1))}
+	})
+	admits("with other rights", "AccessAsSpecified")
+	if !slices.Equal(pods(), closed) {
+		t.Error("a change of rights restarted pods")
+	}
+	pod, files := &corev1.Pod{}, &corev1.ConfigMap{}
+	c.get("demo-v0-0", pod)
+	c.get("demo-access", files)
+	if note := files.Annotations["diseq.io/access"]; note == "" || pod.Annotations["diseq.io/access"] != note {
+		t.Errorf("the kubelet is shown the file %q, it is %q", pod.Annotations["diseq.io/access"], note)
+	}
+	c.edit("demo", func(n *v1alpha1.DiseqNetwork) { n.Spec.Access = nil })
+	admits("open again", "AccessOpen")
+	if slices.ContainsFunc(pods(), func(uid types.UID) bool { return slices.Contains(closed, uid) }) {
+		t.Error("a pod that admits nobody was not restarted")
+	}
 }
 
 // token is a token of a ServiceAccount, from the API server.

@@ -94,6 +94,8 @@ func (c *cluster) identity(name string) *identity.Identity {
 type playedNode struct {
 	name string
 	disk *disk
+	// access is how it admits clients; nil if its pod has no files for that.
+	access *nodeclient.Access
 }
 
 // order lets the validators of a network endorse the target of the peers file, and orders the
@@ -163,7 +165,7 @@ func (c *cluster) answer(p *playedChain, file resources.PeersFile, n playedNode)
 	answer := nodeclient.Status{
 		Node: n.name, Role: nodeclient.RoleObserver, CaughtUp: true, Height: c.height - min(c.height, c.behind[n.name]),
 		Evidence: c.evidence[n.name], Threshold: int(set.Threshold), Validators: len(set.Validators), Generation: set.Generation,
-		VoteStore: n.disk.votes, Checkpoint: file.Checkpoint, Reason: "is not in the validator set",
+		VoteStore: n.disk.votes, Checkpoint: file.Checkpoint, Reason: "is not in the validator set", Access: n.access,
 	}
 	switch {
 	case !p.has(n.name):

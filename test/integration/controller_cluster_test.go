@@ -431,7 +431,7 @@ func (c *cluster) runNodes(ctx context.Context) error {
 		}
 		running[name] = true
 		network := pod.Labels["diseq.io/network"]
-		nodes[network] = append(nodes[network], playedNode{name: name, disk: d})
+		nodes[network] = append(nodes[network], playedNode{name: name, disk: d, access: c.accessOf(ctx, network, &pod)})
 	}
 	for network, nodes := range nodes {
 		p, file := c.chainOf(ctx, network), c.file(ctx, network)
