@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -299,6 +301,46 @@ func TestThePublicKeysAreRecordedBeforeTheSecrets(t *testing.T) {
 	b.reconcile(b.operator(), 3)
 	if s := b.status(); s.GenesisHash == "" || s.Members[0].PublicKey != first || len(s.Adopted) > 0 {
 		t.Errorf("the next operator did not go on: %+v", s)
+	}
+}
+
+// A creation that is refused is tried again with the same key and under the same name.
+func TestARefusedKeyIsTriedAgain(t *testing.T) {
+	b := newBirth(t, "")
+	b.fail = func(write string) error {
+		if write == "create demo-v1" {
+			return apierrors.NewInternalError(errors.New("failed calling webhook: no such service"))
+		}
+		return nil
+	}
+	r := b.operator()
+	b.reconcile(r, 1)
+	first := b.status().Members[1]
+	b.reconcile(r, 3)
+	if last := b.status().Members[1]; last.PublicKey == "" || last.PublicKey != first.PublicKey {
+		t.Errorf("the key was %q and is %q", first.PublicKey, last.PublicKey)
+	}
+	b.fail = nil
+	b.reconcile(r, 3)
+	if s := b.status(); s.GenesisHash == "" || s.Members[1].PublicKey != first.PublicKey {
+		t.Errorf("the network is born with another key: %+v", s.Members)
+	}
+
+	// A newcomer of which the status has the key alone keeps its name.
+	network := &v1alpha1.DiseqNetwork{}
+	b.get(network, "demo")
+	f := newForge("ab")
+	network.Spec.Validators = 3
+	network.Status.Members = append(network.Status.Members, v1alpha1.Member{Name: "demo-v2", PublicKey: first.PublicKey, Phase: v1alpha1.MemberJoining})
+	p := &pass{r: r, network: network, genesis: f.genesis, sets: newHistory(f.genesis), known: true, log: slog.New(slog.DiscardHandler)}
+	p.members = []*member{p.newMember(0), p.newMember(1)}
+	if err := p.findUnstarted(t.Context()); err != nil || p.nextSerial != 2 {
+		t.Errorf("the next newcomer is demo-v%d, error %v", p.nextSerial, err)
+	}
+	network.Status.Members[2].VolumeUID = "of a claim that is gone"
+	p.nextSerial = 0
+	if err := p.findUnstarted(t.Context()); err != nil || p.nextSerial != 3 {
+		t.Errorf("after a newcomer that had a volume, the next is demo-v%d, error %v", p.nextSerial, err)
 	}
 }
 

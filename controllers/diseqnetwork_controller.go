@@ -49,6 +49,7 @@ type Reconciler struct {
 	keys     publicKeys
 	monitors monitors
 	memories memories
+	unmade   unmadeKeys
 	reports  reports
 	absences absences
 	// histories are the validator sets that were verified.
@@ -141,6 +142,7 @@ func (r *Reconciler) drop(ctx context.Context, network types.NamespacedName) {
 	}
 	r.metrics.drop(network)
 	r.memories.drop(network)
+	r.unmade.drop(network)
 	r.histories.drop(network)
 	r.absences.drop(network)
 	r.former.drop(network)

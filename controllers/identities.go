@@ -222,12 +222,12 @@ func (p *pass) createKeys(ctx context.Context) error {
 // the operator's. If the operator is killed in between, the next one makes other keys.
 func (p *pass) createMissing(ctx context.Context, members []*member) error {
 	identities := map[*member]*identity.Identity{}
-	wanted := p.network.Status.DeepCopy()
+	wanted, unrecorded := p.network.Status.DeepCopy(), false
 	for _, m := range members {
 		if m.secret != nil {
 			continue
 		}
-		id, err := identity.New()
+		id, err := p.r.unmade.of(p.key(), m.name)
 		if err != nil {
 			return err
 		}
@@ -236,17 +236,18 @@ func (p *pass) createMissing(ctx context.Context, members []*member) error {
 		if i < 0 {
 			i, wanted.Members = len(wanted.Members), append(wanted.Members, v1alpha1.Member{Name: m.name})
 		}
-		wanted.Members[i].PublicKey = m.keys.PublicKey.String()
+		if wanted.Members[i].PublicKey != m.keys.PublicKey.String() {
+			wanted.Members[i].PublicKey, unrecorded = m.keys.PublicKey.String(), true
+		}
 	}
-	if len(identities) == 0 {
-		return nil
-	}
-	observed := p.network
-	if err := p.patchStatus(ctx, *wanted); err != nil {
-		return err
-	}
-	if p.network == observed {
-		return fmt.Errorf("write status: %w: the network is gone", errLater)
+	if unrecorded {
+		observed := p.network
+		if err := p.patchStatus(ctx, *wanted); err != nil {
+			return err
+		}
+		if p.network == observed {
+			return fmt.Errorf("write status: %w: the network is gone", errLater)
+		}
 	}
 	for _, m := range members {
 		if id := identities[m]; id != nil {
@@ -256,6 +257,46 @@ func (p *pass) createMissing(ctx context.Context, members []*member) error {
 		}
 	}
 	return nil
+}
+
+// unmadeKeys are identities whose Secrets are not there yet. A creation that is refused is tried
+// again with the same key. So the status, which has the key before, does not change each time.
+type unmadeKeys struct {
+	mu sync.Mutex
+	by map[types.NamespacedName]map[string]*identity.Identity
+}
+
+// of is the identity for a validator, a new one if there is none.
+func (u *unmadeKeys) of(network types.NamespacedName, validator string) (*identity.Identity, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if id := u.by[network][validator]; id != nil {
+		return id, nil
+	}
+	id, err := identity.New()
+	if err != nil {
+		return nil, err
+	}
+	if u.by == nil {
+		u.by = map[types.NamespacedName]map[string]*identity.Identity{}
+	}
+	if u.by[network] == nil {
+		u.by[network] = map[string]*identity.Identity{}
+	}
+	u.by[network][validator] = id
+	return id, nil
+}
+
+// drop forgets the identities of some validators, or of all of a network.
+func (u *unmadeKeys) drop(network types.NamespacedName, validators ...string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, v := range validators {
+		delete(u.by[network], v)
+	}
+	if len(validators) == 0 || len(u.by[network]) == 0 {
+		delete(u.by, network)
+	}
 }
 
 // createKey makes the key Secret of a member. A Secret is created, never updated. If it exists by
@@ -270,6 +311,7 @@ func (p *pass) createKey(ctx context.Context, m *member, id *identity.Identity) 
 	if err := p.r.client.Create(ctx, secret, fieldOwner); err != nil {
 		return refused(err, "create", "Secret", m.name)
 	}
+	p.r.unmade.drop(p.key(), m.name)
 	m.secret = &metav1.PartialObjectMetadata{TypeMeta: secret.TypeMeta, ObjectMeta: secret.ObjectMeta}
 	p.vouch(secret.UID)
 	p.r.keys.put(secret.UID, publicKey{keys: m.keys, made: true})

@@ -406,6 +406,9 @@ func (p *pass) findUnstarted(ctx context.Context) error {
 		}
 	}
 	for _, m := range p.network.Status.Members {
+		if m.VolumeUID == "" && !m.VoteStore {
+			continue // at most its Secret was made, which is looked for below
+		}
 		if serial, ok := resources.SerialOf(p.network.Name, m.Name); ok {
 			p.nextSerial = max(p.nextSerial, serial+1)
 		}

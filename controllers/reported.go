@@ -272,7 +272,7 @@ func (p *pass) reportEnds(memory *reported, before map[aboutTrouble]time.Time, d
 			ended[about.reason] = true
 			continue
 		}
-		p.logger().Info("a problem is over", "reason", about.reason, "about", about.about, "after", after)
+		p.logger().Info("a problem is over", "reason", about.reason, "about", about.about, "after", after.String())
 	}
 }
 
