@@ -91,18 +91,7 @@ func (o *options) validate() error {
 	if o.nodeImage == "" || strings.ContainsAny(o.nodeImage, " \t\n") {
 		wrong("node-image", o.nodeImage, "the name of an image")
 	}
-	for flag, expression := range map[string]string{"allowed-node-images": o.allowedImages, "allowed-sidecar-images": o.allowedSidecars} {
-		if _, err := resources.Images(expression); err != nil {
-			wrong(flag, expression, "a regular expression (RE2): "+err.Error())
-		}
-	}
-	for flag, keys := range map[string][]string{"allowed-annotations": o.allowedAnnotations, "allowed-pod-labels": o.allowedPodLabels} {
-		for _, key := range keys {
-			if !resources.ValidKey(key) {
-				wrong(flag, key, "a key such as team or example.com/team, a prefix such as example.com/*, or *")
-			}
-		}
-	}
+	o.validateAllowed(wrong)
 	if o.leaderNamespace != "" && len(validation.IsDNS1123Label(o.leaderNamespace)) > 0 {
 		wrong("leader-election-namespace", o.leaderNamespace, "a namespace")
 	}
@@ -142,6 +131,22 @@ func (o *options) validate() error {
 		wrong("log-format", o.logFormat, "text or json")
 	}
 	return errors.Join(errs...)
+}
+
+// validateAllowed checks the flags about specs.
+func (o *options) validateAllowed(wrong func(flag string, value any, want string)) {
+	for flag, expression := range map[string]string{"allowed-node-images": o.allowedImages, "allowed-sidecar-images": o.allowedSidecars} {
+		if _, err := resources.Images(expression); err != nil {
+			wrong(flag, expression, "a regular expression (RE2): "+err.Error())
+		}
+	}
+	for flag, keys := range map[string][]string{"allowed-annotations": o.allowedAnnotations, "allowed-pod-labels": o.allowedPodLabels} {
+		for _, key := range keys {
+			if !resources.ValidKey(key) {
+				wrong(flag, key, "a key such as team or example.com/team, a prefix such as example.com/*, or *")
+			}
+		}
+	}
 }
 
 // allowed is what specs may ask for. The options are valid.

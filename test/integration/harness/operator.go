@@ -107,7 +107,8 @@ func operator() *rest.Config {
 func Bind(t testing.TB, policy string, namespaces ...string) {
 	t.Helper()
 	Install(t)
-	binding := bind(t, policy, metav1.LabelSelectorRequirement{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: namespaces})
+	in := metav1.LabelSelectorRequirement{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: namespaces}
+	binding := bind(t, policy, in)
 	k := Client(t)
 	t.Cleanup(func() { _ = k.Delete(context.Background(), binding) })
 }
