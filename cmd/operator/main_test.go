@@ -75,6 +75,8 @@ func TestFlagsReachTheOperator(t *testing.T) {
 }
 
 // An operator without a word about it runs no image but its own.
+//
+// Promise 88.
 func TestByDefaultNoOtherImageIsAllowed(t *testing.T) {
 	for _, c := range []struct {
 		args           []string

@@ -16,6 +16,8 @@ func defaultAllowed(t *testing.T) *Allowed {
 }
 
 // The right to edit a network is not the right to run a program with the keys of its validators.
+//
+// Promise 88.
 func TestASpecAsksForNoMoreThanTheAdministratorAllows(t *testing.T) {
 	wide := defaultAllowed(t)
 	wide.SidecarImages = must[*regexp.Regexp](t)(Images(`proxy:v1|registry\.example/logs@sha256:.*`))

@@ -15,6 +15,8 @@ import (
 
 // TestPoliciesAreThoseOfConfig holds the admission policies to those of config/admission, with the
 // values in their variables. That they do what they say is for test/integration.
+//
+// Promise 89.
 func TestPoliciesAreThoseOfConfig(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -214,6 +214,8 @@ func attempts() []attempt {
 
 // The role of the operator's account allows each of these attempts: RBAC knows no content. The
 // policy refuses them.
+//
+// Promise 89.
 func TestTheOperatorsAccountWritesObjectsOfNetworksAlone(t *testing.T) {
 	k := harness.ClientFor(t, harness.AsOperator(t))
 	open, held := harness.Namespace(t), harness.Namespace(t)
@@ -241,6 +243,8 @@ func TestTheOperatorsAccountWritesObjectsOfNetworksAlone(t *testing.T) {
 }
 
 // Pods with the labels of a network get its clients' traffic and reach its peers.
+//
+// Promise 90.
 func TestNobodyElseMakesPodsOfANetwork(t *testing.T) {
 	open, held := harness.Namespace(t), harness.Namespace(t)
 	harness.Bind(t, "pods", held)
@@ -374,6 +378,8 @@ func TestASpecBeyondTheLimitsIsRefusedAtOnce(t *testing.T) {
 }
 
 // A network that is protected is deleted by the right to unprotect it, which editors lack.
+//
+// Promise 90.
 func TestAProtectedNetworkIsDeletedByTwoRights(t *testing.T) {
 	namespace := harness.Namespace(t)
 	harness.Bind(t, "protection", namespace)

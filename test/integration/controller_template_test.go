@@ -64,6 +64,8 @@ func TestATemplateWithTheKeysOfAnotherNetworkIsRefusedAndThePodsRunOn(t *testing
 
 // An editor of a network cannot roll an image over the validators, whose keys are mounted there,
 // unless the administrator allows the image. Nothing of such a spec is carried out.
+//
+// Promise 88.
 func TestAnImageThatTheAdministratorDoesNotAllowRunsNowhere(t *testing.T) {
 	c := newCluster(t)
 	images, err := resources.Images("diseq:.*")
