@@ -65,6 +65,12 @@ func (n *nodes) register(f *pflag.FlagSet) {
 	url := f.Lookup("url")
 	f.AddFlag(&pflag.Flag{Name: "node", Usage: "the same as --url", Value: url.Value, DefValue: url.DefValue})
 	f.StringVar(&n.context, "context", "", "the context that names the nodes and the files (see diseq context)")
+	for flag := range n.files() {
+		f.Lookup(flag).Usage += " ($" + variable(flag) + ")"
+	}
+	for _, flag := range []string{"url", "context"} {
+		f.Lookup(flag).Usage += " ($" + variable(flag) + ")"
+	}
 	n.given = func(flag string) bool { return f.Changed(flag) }
 }
 

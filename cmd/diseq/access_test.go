@@ -85,6 +85,11 @@ func TestTheEnvironmentAndContextsNameNodesAndFiles(t *testing.T) {
 	fails(t, exitFailure, "none", "get", "changes", "--ca-file", filepath.Join(dir, "none"))
 	for _, name := range []string{"DISEQ_URL", "DISEQ_CA_FILE", "DISEQ_TOKEN_FILE"} {
 		t.Setenv(name, "")
+		for _, command := range []string{"get", "submit", "bench", "target make"} {
+			if help := succeeds(t, append(strings.Fields(command), "--help")...); !strings.Contains(help, "($"+name+")") {
+				t.Errorf("%s --help does not name %s", command, name)
+			}
+		}
 	}
 
 	t.Chdir(filepath.Dir(ca))

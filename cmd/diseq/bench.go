@@ -71,7 +71,7 @@ The load comes from one process. On the same machine as the network, it takes it
 	}
 	f := cmd.Flags()
 	n.register(f)
-	f.Lookup("url").Usage = "the nodes, repeated or separated by commas; the first one's blocks are followed"
+	f.Lookup("url").Usage = "the nodes, repeated or separated by commas; the first one's blocks are followed ($DISEQ_URL)"
 	f.DurationVar(&l.duration, "duration", 10*time.Second, "how long to submit")
 	f.Float64Var(&l.rate, "rate", 10_000, "messages a second, of all connections together; 0 for as many as are answered")
 	f.IntVar(&l.batch, "batch", 100, "messages a request")
