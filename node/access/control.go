@@ -271,28 +271,39 @@ func oneOf(rights []Right) string {
 // Has reports whether the client has a right.
 func (id *Identity) Has(right Right) bool { return id.client.may(right) }
 
-// Admit charges a submission to the client's limits, or refuses it. The caller calls refund if the
-// submission is not accepted in the end.
-func (id *Identity) Admit(messages, size int) (refund func(), err error) {
+// An Admission is what a submission took of its client's limits.
+type Admission struct{ charges []*charge }
+
+// Refund gives all of it back: no message was accepted.
+func (a *Admission) Refund() {
+	for _, c := range a.charges {
+		c.refund()
+	}
+}
+
+// Known gives bytes of the day back that take no space: the node had their messages already. The
+// work that they were stays counted in the rates.
+func (a *Admission) Known(size int) {
+	for _, c := range a.charges {
+		c.known(size)
+	}
+}
+
+// Admit charges a submission to the client's limits, or refuses it and charges nothing.
+func (id *Identity) Admit(messages, size int) (*Admission, error) {
 	if err := id.reserved(size); err != nil {
 		return nil, err
 	}
-	now := time.Now()
-	var charges []*charge
-	refund = func() {
-		for _, c := range charges {
-			c.refund()
-		}
-	}
+	now, a := time.Now(), &Admission{}
 	for _, u := range id.usages {
 		c, err := u.take(now, messages, size)
 		if err != nil {
-			refund()
+			a.Refund()
 			return nil, err
 		}
-		charges = append(charges, c)
+		a.charges = append(a.charges, c)
 	}
-	return refund, nil
+	return a, nil
 }
 
 // Accepted counts messages that were accepted.

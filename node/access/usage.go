@@ -86,8 +86,20 @@ func (c *charge) refund() {
 			r.CancelAt(c.at)
 		}
 	}
+	c.give(c.size)
+}
+
+// known gives bytes of the day back.
+func (c *charge) known(size int) {
+	c.usage.mu.Lock()
+	defer c.usage.mu.Unlock()
+	c.give(min(uint64(size), c.size))
+}
+
+// give gives bytes of the day back, if it is still the same.
+func (c *charge) give(size uint64) {
 	if c.usage.today == c.today {
-		c.usage.spent -= min(c.size, c.usage.spent)
+		c.usage.spent -= min(size, c.usage.spent)
 	}
 }
 

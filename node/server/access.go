@@ -84,17 +84,24 @@ func (s *Server) submitFor(r *http.Request, messages []chain.Message, kept func(
 	for i := range messages {
 		size += len(messages[i].Data)
 	}
-	refund, err := v.id.Admit(len(messages), size)
+	admission, err := v.id.Admit(len(messages), size)
 	if err != nil {
 		return nil, err
 	}
 	results, err := s.backend.Submit(r.Context(), messages, kept)
 	if err != nil {
 		if notTaken(err) {
-			refund()
+			admission.Refund()
 		}
 		return nil, err
 	}
+	known := 0
+	for i := range results {
+		if results[i].Final {
+			known += len(messages[i].Data)
+		}
+	}
+	admission.Known(known)
 	v.id.Accepted(len(messages), size)
 	v.record.Messages, v.record.Bytes = len(messages), size
 	if s.access.Audits() {

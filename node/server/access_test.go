@@ -207,24 +207,30 @@ func TestSubmissionsCountAgainstTheQuota(t *testing.T) {
 			method: http.MethodPost, path: "/v1/messages", contentType: "application/octet-stream", body: strings.Repeat("x", n), header: header,
 		})
 	}
-	if got := submit(as("small"), 60); got.status != http.StatusAccepted {
+	if got := submit(as("small"), 30); got.status != http.StatusAccepted {
 		t.Fatalf("within the quota: %d %s", got.status, got.body)
 	}
 	var full error = &FullError{RetryAfter: time.Second}
 	b.fail.Store(&full)
 	for range 3 {
-		if got := submit(as("small"), 40); got.errorCode(t) != "pool_full" {
+		if got := submit(as("small"), 70); got.errorCode(t) != "pool_full" {
 			t.Fatalf("a full pool: %s", got.body)
 		}
 	}
 	b.fail.Store(nil)
-	if got := submit(as("small"), 41); got.status != http.StatusTooManyRequests || got.errorCode(t) != "quota" || got.header.Get("Retry-After") == "" ||
-		!strings.Contains(got.body, "client small has 40 of 100 bytes a day left") {
+	if got := submit(as("small"), 71); got.status != http.StatusTooManyRequests || got.errorCode(t) != "quota" || got.header.Get("Retry-After") == "" ||
+		!strings.Contains(got.body, "client small has 70 of 100 bytes a day left") {
 		t.Errorf("beyond the quota: %d %s", got.status, got.body)
+	}
+	b.finalize(slices.Clone(b.pending)...)
+	for range 5 {
+		if got := submit(as("small"), 30); got.status != http.StatusAccepted || !strings.Contains(got.body, `"final"`) {
+			t.Errorf("a message that is final already: %d %s", got.status, got.body)
+		}
 	}
 	away := fmt.Errorf("submit: %w", context.Canceled)
 	b.fail.Store(&away)
-	submit(as("small"), 40)
+	submit(as("small"), 70)
 	b.fail.Store(nil)
 	if got := submit(as("small"), 1); got.errorCode(t) != "quota" {
 		t.Errorf("after a submission whose client went away: %d %s", got.status, got.body)
