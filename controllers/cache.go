@@ -24,6 +24,7 @@ import (
 //   - An object whose name the operator gives to none is kept as a name.
 //   - So is an object that is larger than the operator makes any. The operator reads it from the
 //     API server when it looks at the network, and few of them are in memory at a time.
+//   - What it keeps has a share of the memory for each namespace, see shares.
 //   - Only one page of a list is in memory, where the API server cannot stream a list.
 
 const (
@@ -36,8 +37,8 @@ const (
 	partAnnotation = "diseq.io/part-of-an-object"
 )
 
-// keep is the transform of the cache: what it keeps of an object. The same object may pass it
-// again.
+// keep is what the cache keeps of an object, if there is room for it in the share of its namespace.
+// The same object may pass it again.
 func keep(o any) (any, error) {
 	object, ok := o.(client.Object)
 	if !ok {
@@ -125,11 +126,13 @@ func (r *Reconciler) whole(ctx context.Context, object client.Object) (client.Ob
 // lists in memory at a time. Newer API servers stream the first list to a watch instead, one object
 // at a time.
 type pages struct {
+	// keep is the transform of the cache.
+	keep func(any) (any, error)
 	// slot is held by whoever has a page in memory.
 	slot chan struct{}
 }
 
-func newPages() pages { return pages{make(chan struct{}, 1)} }
+func newPages(keep func(any) (any, error)) pages { return pages{keep, make(chan struct{}, 1)} }
 
 // informer is an informer that lists in pages.
 func (p pages) informer(
@@ -188,7 +191,7 @@ func (p pages) read(
 		return nil, err
 	}
 	for _, item := range items {
-		kept, err := keep(item)
+		kept, err := p.keep(item)
 		if err != nil {
 			return nil, err
 		}

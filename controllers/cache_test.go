@@ -112,7 +112,7 @@ func TestAListIsReadInPages(t *testing.T) {
 		largest = max(largest, len(list.Items))
 		return list, nil
 	}
-	answer, err := newPages().list(t.Context(), metav1.ListOptions{ResourceVersion: "0", Limit: 500}, server)
+	answer, err := newPages(keep).list(t.Context(), metav1.ListOptions{ResourceVersion: "0", Limit: 500}, server)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestAListIsReadInPages(t *testing.T) {
 		t.Errorf("a page of %d, want %d", largest, pageObjects)
 	}
 	broken := errors.New("gone")
-	_, err = newPages().list(t.Context(), metav1.ListOptions{}, func(context.Context, metav1.ListOptions) (runtime.Object, error) { return nil, broken })
+	_, err = newPages(keep).list(t.Context(), metav1.ListOptions{}, func(context.Context, metav1.ListOptions) (runtime.Object, error) { return nil, broken })
 	if !errors.Is(err, broken) {
 		t.Error(err)
 	}

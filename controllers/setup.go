@@ -73,9 +73,10 @@ func watched() []client.Object {
 func CacheOptions(namespaces []string) cache.Options {
 	exists, err := labels.Parse(resources.NetworkLabel)
 	utilruntime.Must(err) // a constant
+	shares := newShares()
 	options := cache.Options{
-		DefaultTransform: keep,
-		NewInformer:      newPages().informer,
+		DefaultTransform: shares.keep,
+		NewInformer:      newPages(shares.keep).informer,
 		ByObject:         map[client.Object]cache.ByObject{},
 	}
 	for _, kind := range watched() {

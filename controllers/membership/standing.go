@@ -138,13 +138,13 @@ func (s Set) credible(claims []uint64) (height uint64, ok bool) {
 		return 0, false
 	}
 	falling := slices.SortedFunc(slices.Values(claims), func(a, b uint64) int { return cmp.Compare(b, a) })
-	liars := s.liars()
+	liars := s.Liars()
 	return falling[min(liars, len(falling)-1)], len(falling) > liars
 }
 
-// liars is how many validators of the set may lie about their height. The word of a single
+// Liars is how many validators of the set may lie about what they have seen. The word of a single
 // validator counts if there is no other one.
-func (s Set) liars() int {
+func (s Set) Liars() int {
 	tolerance := consensus.Tolerance(len(s.Validators), s.Threshold)
 	byzantine := tolerance.Byzantine
 	if s.Delta > 0 {

@@ -105,18 +105,23 @@ func reached(n membership.Network, old int64) int64 {
 func height(h uint64) int64 { return int64(min(h, math.MaxInt64)) }
 
 // finalized is when the block of the network's height became final, by the clock of the first node
-// that saw it; zero if no node knows. A node's clock may be wrong: a time in the future counts as
-// now.
+// that saw it; zero if no node knows. As many nodes as may lie do not count: one could name a time
+// long ago for ever. A node's clock may be wrong: a time in the future counts as now.
 func finalized(n membership.Network, now time.Time) time.Time {
-	var first time.Time
+	var times []time.Time
 	for _, m := range n.Members {
 		if m.Answer == nil || m.Answer.Height != n.Height() {
 			continue
 		}
-		if at := m.Answer.FinalizedTime(); !at.IsZero() && (first.IsZero() || at.Before(first)) {
-			first = at
+		if at := m.Answer.FinalizedTime(); !at.IsZero() {
+			times = append(times, at)
 		}
 	}
+	if len(times) == 0 {
+		return time.Time{}
+	}
+	slices.SortFunc(times, time.Time.Compare)
+	first := times[min(n.Set.Liars(), len(times)-1)]
 	if first.After(now) {
 		first = now
 	}

@@ -148,6 +148,7 @@ func TestHeightAndTimeOfTheLastBlock(t *testing.T) {
 		{"a clock is ahead", observed(4, 3, of(tomorrow, 0)), 100, now.Add(-time.Minute)},
 		{"all clocks are ahead", observed(4, 3, of(tomorrow, 0, 1, 2, 3)), 100, now},
 		{"absurd times are none", observed(4, 3, of(future, 0, 1, 2, 3)), 100, old.Time},
+		{"a time long ago", observed(4, 3, of(func(m *membership.Member) { m.Answer.FinalizedTimestamp = 1 }, 0)), 100, now.Add(-time.Minute)},
 		{"a liar", observed(4, 3, of(func(m *membership.Member) { m.Answer.Height = math.MaxUint64 }, 0)), 100, now.Add(-time.Minute)},
 		{"a liar where none is tolerated", observed(3, 2, of(func(m *membership.Member) { m.Answer.Height = math.MaxUint64 }, 0)), 100,
 			now.Add(-time.Minute)},
