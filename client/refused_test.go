@@ -663,8 +663,10 @@ const fieldOrder = "73eda753299d7d483339d80809a1d80553bda402fffe5bfeffffffff0000
 
 func (s *sampler) identities(w *world) {
 	const kind = "identity"
-	v := chain.ProveIdentity(w.keys[0], w.genesis.Validators[0])
+	v := chain.ProveIdentity(w.keys[0], w.genesis.Validators[0], "")
 	text := s.accept(kind, "", s.json(v))
+	s.accept(kind, "for this chain", s.json(chain.ProveIdentity(w.keys[0], w.genesis.Validators[0], w.genesis.ChainID)))
+	s.refuse(kind, "for another chain", s.json(chain.ProveIdentity(w.keys[0], w.genesis.Validators[0], "other")))
 	s.syntax(kind, text)
 	s.members(kind, text, "name", "public_key")
 	s.twice(kind, text, "name", `"v0"`)
@@ -674,10 +676,11 @@ func (s *sampler) identities(w *world) {
 	s.hex(kind, text, "proof", v.Proof.String())
 	s.keys(kind, text, v.PublicKey)
 	s.change(kind, text, [][3]string{
+		{"a chain that the proof is not for", `"name":"v0"`, `"chain_id":"refused","name":"v0"`},
 		{"no proof", `,"proof":"` + v.Proof.String() + `"`, ``},
 		{"another name than the proof is of", `"name":"v0"`, `"name":"v1"`},
 		{"another VRF key than the proof is of", v.VRFKey.String(), w.genesis.Validators[1].VRFKey.String()},
-		{"a proof by another key", v.Proof.String(), chain.ProveIdentity(w.keys[1], w.genesis.Validators[0]).Proof.String()},
+		{"a proof by another key", v.Proof.String(), chain.ProveIdentity(w.keys[1], w.genesis.Validators[0], "").Proof.String()},
 		{"a number for a name", `"name":"v0"`, `"name":0`},
 		{"null for a name", `"name":"v0"`, `"name":null`},
 		{"a name that is not UTF-8", `"name":"v0"`, "\"name\":\"v\xff\""},

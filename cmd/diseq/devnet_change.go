@@ -159,7 +159,7 @@ func (r *reshape) change(ctx context.Context, leave []string) error {
 	if r.replace {
 		e.remove = nil
 	}
-	t, err := e.apply(h.now)
+	t, err := e.apply(h.now, h.eras.ChainID())
 	if err != nil {
 		return err
 	}

@@ -79,7 +79,7 @@ func FuzzReadPublic(f *testing.F) {
 			t.Fatalf("%q of %d bytes is taken: %v", raw, len(raw), err)
 		}
 		for name := range fields {
-			if !slices.ContainsFunc([]string{"name", "public_key", "vrf_key", "proof"}, func(known string) bool { return strings.EqualFold(name, known) }) {
+			if !slices.ContainsFunc([]string{"chain_id", "name", "public_key", "vrf_key", "proof"}, func(known string) bool { return strings.EqualFold(name, known) }) {
 				t.Errorf("%q is taken with a field %q", raw, name)
 			}
 		}

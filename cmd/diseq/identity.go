@@ -71,13 +71,15 @@ If DIR has an identity already, the command changes nothing and fails.`,
 }
 
 func newPublic() *cobra.Command {
-	var keys, name string
+	var keys, name, chainID string
 	cmd := &cobra.Command{
 		Use:   "public --keys DIR",
 		Short: "Print the public.json of an identity",
 		Long: `Print the name and the public keys of an identity, with a proof that the owner of the keys made it. Genesis documents and targets
-are made of it. diseq init prints the same. Use this command if public.json is lost, or was made before there was a proof.`,
-		Example: "  diseq public --keys v0/keys > v0.json\n  diseq public --keys v0/keys --name v0",
+are made of it. diseq init prints the same. Use this command if public.json is lost, or was made before there was a proof.
+
+With --chain-id the proof is for that chain. Nobody can then name the identity in the genesis document of another one.`,
+		Example: "  diseq public --keys v0/keys > v0.json\n  diseq public --keys v0/keys --name v0 --chain-id my-chain",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if keys == "" {
@@ -100,11 +102,12 @@ are made of it. diseq init prints the same. Use this command if public.json is l
 			if len(name) > 63 {
 				return usagef("name %q: want 1 to 63 bytes", name)
 			}
-			return printJSON(cmd.OutOrStdout(), id.Publish(name))
+			return printJSON(cmd.OutOrStdout(), id.Publish(name, chainID))
 		},
 	}
 	cmd.Flags().StringVar(&keys, "keys", "", "the directory with the keys of the identity")
 	cmd.Flags().StringVar(&name, "name", "", "the validator's name; by default that of public.json")
+	cmd.Flags().StringVar(&chainID, "chain-id", "", "the chain that the identity is for; by default any")
 	return cmd
 }
 
@@ -245,7 +248,7 @@ func newGenesis() *cobra.Command {
 document, and so does everyone who verifies receipts. Its hash is the identity of the chain.
 
 Each file proves that its owner holds the signing key, and chose this name and this VRF key. A file without the proof is of an older
-version: its owner makes it again with diseq public.
+version: its owner makes it again with diseq public. A file that its owner published for another chain is refused.
 
 The threshold t is how many of the n validators must sign: more than half. It decides which failures the chain tolerates: n-t
 validators may be down, and 2t-n-1 may be Byzantine on any network. With --synchrony-delta, t-1 may be Byzantine while messages arrive
@@ -267,7 +270,7 @@ within that time, and every block takes more than twice that time longer.`,
 				Version: 1, ChainID: chainID, TimeMS: at, Threshold: threshold, SynchronyDeltaMS: p.deltaMS(), Parameters: constants,
 			}
 			for _, path := range args {
-				v, err := readProven(path)
+				v, err := readProven(path, chainID)
 				if err != nil {
 					return err
 				}
@@ -315,13 +318,13 @@ func readPublic(path string) (p chain.PublicIdentity, err error) {
 	return p, nil
 }
 
-// readProven reads a public.json that somebody else published.
-func readProven(path string) (v chain.NamedValidator, err error) {
+// readProven reads a public.json that somebody else published, for a chain.
+func readProven(path, chainID string) (v chain.NamedValidator, err error) {
 	p, err := readPublic(path)
 	if err != nil {
 		return v, err
 	}
-	if err := p.Verify(); err != nil {
+	if err := p.Verify(chainID); err != nil {
 		return v, fmt.Errorf("%s: %w", path, err)
 	}
 	if _, err := vrf.ParsePublicKey(p.VRFKey[:]); err != nil {

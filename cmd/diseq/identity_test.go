@@ -54,7 +54,7 @@ func TestInitMakesAnIdentityOnceWithItsVoteStore(t *testing.T) {
 	must(t, json.Unmarshal(public, &v))
 	id, err := identity.Load(filepath.Join(dir, "keys"))
 	must(t, err)
-	if v != id.Publish("v0") || printed != string(public) {
+	if v != id.Publish("v0", "") || printed != string(public) {
 		t.Errorf("public.json is %s, printed was %s", public, printed)
 	}
 	if exists, err := store.VotesExist(filepath.Join(dir, "data")); !exists || err != nil {
@@ -198,7 +198,7 @@ func TestGenesisIsMadeOfIdentities(t *testing.T) {
 	}
 	id, err := identity.Load(filepath.Join(dir, "a", "keys"))
 	must(t, err)
-	public, err = json.Marshal(chain.ProveIdentity(id.Signing, v))
+	public, err = json.Marshal(chain.ProveIdentity(id.Signing, v, ""))
 	must(t, err)
 	noField := filepath.Join(dir, "no-field-element.json")
 	must(t, os.WriteFile(noField, public, 0o600))
@@ -224,4 +224,8 @@ func TestAPublicIdentityIsMadeAgain(t *testing.T) {
 	if again := succeeds(t, "public", "--keys", keys, "--name", "v0"); again != printed {
 		t.Errorf("printed %s, want %s", again, printed)
 	}
+	bound := filepath.Join(dir, "bound.json")
+	must(t, os.WriteFile(bound, []byte(succeeds(t, "public", "--keys", keys, "--name", "v0", "--chain-id", "mine")), 0o600))
+	succeeds(t, "genesis", "--chain-id", "mine", "--threshold", "1", bound)
+	fails(t, exitFailure, `published it for chain "mine"`, "genesis", "--chain-id", "other", "--threshold", "1", bound)
 }

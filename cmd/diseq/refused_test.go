@@ -42,7 +42,7 @@ func TestRefusedDocumentsAreRefused(t *testing.T) {
 			"changes": {"verify", path, "--genesis", genesis}, "receipt from checkpoint": {"verify", path, "--checkpoint", checkpoint},
 			"checkpoint": {"verify", short, "--checkpoint", path},
 			"proof":      {"verify", path, "--genesis", genesis}, "evidence": {"evidence", "verify", path, "--genesis", genesis},
-			"genesis": {"verify", receipt, "--genesis", path}, "identity": {"genesis", "--chain-id", "c", "--threshold", "1", path},
+			"genesis": {"verify", receipt, "--genesis", path}, "identity": {"genesis", "--chain-id", "refused", "--threshold", "1", path},
 		}[s.Kind]
 		o := diseq(t, "", args...)
 		if o.code == 0 && o.stdout != "" {

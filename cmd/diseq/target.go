@@ -165,7 +165,7 @@ peers file, and the rest of the file stays. Without it the target is printed.
 			if err != nil {
 				return err
 			}
-			t, err := e.apply(h.now)
+			t, err := e.apply(h.now, h.eras.ChainID())
 			if err != nil {
 				return err
 			}
@@ -205,7 +205,7 @@ type edit struct {
 	keep                 bool
 }
 
-func (e *edit) apply(now *chain.NextSet) (*chain.Target, error) {
+func (e *edit) apply(now *chain.NextSet, chainID string) (*chain.Target, error) {
 	changes := len(e.add) + len(e.remove) + len(e.replace)
 	if e.threshold != "" {
 		changes++
@@ -237,12 +237,12 @@ func (e *edit) apply(now *chain.NextSet) (*chain.Target, error) {
 		if err != nil {
 			return nil, err
 		}
-		if t.Validators[i], err = readProven(path); err != nil {
+		if t.Validators[i], err = readProven(path, chainID); err != nil {
 			return nil, err
 		}
 	}
 	for _, path := range e.add {
-		v, err := readProven(path)
+		v, err := readProven(path, chainID)
 		if err != nil {
 			return nil, err
 		}

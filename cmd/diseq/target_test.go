@@ -31,7 +31,7 @@ func newWorkbench(t *testing.T, n int, threshold uint32) *workbench {
 		peers: filepath.Join(dir, "peers.json"), network: newNetwork(t, 10, 6),
 	}
 	for i, v := range w.network.genesis.Validators {
-		b, err := json.Marshal(chain.ProveIdentity(w.keys[i], v))
+		b, err := json.Marshal(chain.ProveIdentity(w.keys[i], v, ""))
 		must(t, err)
 		must(t, os.WriteFile(filepath.Join(dir, v.Name+".json"), b, 0o600))
 	}
@@ -155,7 +155,7 @@ func TestATargetFollowsTheNewestSet(t *testing.T) {
 	const text = "# who is where\npeers:\n- name: v1 # ours\n  public_key: "
 	must(t, os.WriteFile(peers, []byte(text+w.genesis.Validators[1].PublicKey.String()+"\n"), 0o600))
 	left := filepath.Join(dir, "v0.json")
-	b, err := json.Marshal(chain.ProveIdentity(w.keys[0], w.genesis.Validators[0]))
+	b, err := json.Marshal(chain.ProveIdentity(w.keys[0], w.genesis.Validators[0], ""))
 	must(t, err)
 	must(t, os.WriteFile(left, b, 0o600))
 	args := func(command string, more ...string) []string {

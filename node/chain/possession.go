@@ -12,23 +12,27 @@ import (
 // and VRF key are the owner's choice: nobody publishes the key of another one with a VRF key of
 // their own.
 type PublicIdentity struct {
+	// ChainID is the chain that the owner joins; empty if the owner leaves that open, so that
+	// anyone may name the identity on any chain.
+	ChainID   string    `json:"chain_id,omitzero"`
 	Name      string    `json:"name"`
 	PublicKey PublicKey `json:"public_key"`
 	VRFKey    VRFKey    `json:"vrf_key"`
-	// Proof is the signature of the three by the signing key; zero in files that were written
+	// Proof is the signature of all of them by the signing key; zero in files that were written
 	// before there was one.
 	Proof Signature `json:"proof,omitzero"`
 }
 
-// ProveIdentity signs a validator's public half with its signing key.
-func ProveIdentity(key ed25519.PrivateKey, v NamedValidator) PublicIdentity {
-	p := PublicIdentity{Name: v.Name, PublicKey: v.PublicKey, VRFKey: v.VRFKey}
+// ProveIdentity signs a validator's public half with its signing key, for one chain or for any.
+func ProveIdentity(key ed25519.PrivateKey, v NamedValidator, chainID string) PublicIdentity {
+	p := PublicIdentity{ChainID: chainID, Name: v.Name, PublicKey: v.PublicKey, VRFKey: v.VRFKey}
 	p.Proof = sign(key, p.signing())
 	return p
 }
 
 func (p *PublicIdentity) signing() []byte {
-	b := appendBytes([]byte("diseq/identity"), p.Name)
+	b := appendBytes([]byte("diseq/identity"), p.ChainID)
+	b = appendBytes(b, p.Name)
 	b = append(b, p.PublicKey[:]...)
 	return append(b, p.VRFKey[:]...)
 }
@@ -38,8 +42,8 @@ func (p *PublicIdentity) Validator() NamedValidator {
 	return NamedValidator{Name: p.Name, Validator: Validator{PublicKey: p.PublicKey, VRFKey: p.VRFKey}}
 }
 
-// Verify checks the key and the proof.
-func (p *PublicIdentity) Verify() error {
+// Verify checks the key and the proof, and that the owner has not published it for another chain.
+func (p *PublicIdentity) Verify(chainID string) error {
 	if err := p.PublicKey.Validate(); err != nil {
 		return fmt.Errorf("public key %v: %w", p.PublicKey, err)
 	}
@@ -48,6 +52,9 @@ func (p *PublicIdentity) Verify() error {
 	}
 	if !verify(p.PublicKey, p.signing(), p.Proof) {
 		return fmt.Errorf("the proof of %s for the key %v: %w", p.Name, p.PublicKey, ErrSignature)
+	}
+	if p.ChainID != "" && p.ChainID != chainID {
+		return fmt.Errorf("the owner of %s published it for chain %q, this is chain %q", p.Name, p.ChainID, chainID)
 	}
 	return nil
 }

@@ -62,7 +62,7 @@ func TestRefusedDocumentsAreRefused(t *testing.T) {
 				if err := unmarshal(s.Bytes(), p); err != nil {
 					return err
 				}
-				return p.Verify()
+				return p.Verify(g.ChainID)
 			}
 		})
 	}

@@ -58,9 +58,10 @@ func (id Identity) Public() chain.Validator {
 	return chain.Validator{PublicKey: chain.PublicKeyOf(id.Signing), VRFKey: chain.VRFKey(id.VRF.Public())}
 }
 
-// Publish returns what others need of the identity, with a proof that its owner made it.
-func (id Identity) Publish(name string) chain.PublicIdentity {
-	return chain.ProveIdentity(id.Signing, chain.NamedValidator{Name: name, Validator: id.Public()})
+// Publish returns what others need of the identity, with a proof that its owner made it: for one
+// chain, or for any if chainID is empty.
+func (id Identity) Publish(name, chainID string) chain.PublicIdentity {
+	return chain.ProveIdentity(id.Signing, chain.NamedValidator{Name: name, Validator: id.Public()}, chainID)
 }
 
 // Format writes the public key, whatever the verb.
@@ -85,7 +86,7 @@ func (id *Identity) Files(name string) (map[string][]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
 	}
-	public, err := json.MarshalIndent(id.Publish(name), "", "  ")
+	public, err := json.MarshalIndent(id.Publish(name, ""), "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
 	}

@@ -51,7 +51,7 @@ func TestParseIsTheInverseOfFiles(t *testing.T) {
 		t.Errorf("files %v", got)
 	}
 	var public chain.PublicIdentity
-	if err := json.Unmarshal(files[PublicFile], &public); err != nil || public != id.Publish("v0") || public.Verify() != nil {
+	if err := json.Unmarshal(files[PublicFile], &public); err != nil || public != id.Publish("v0", "") || public.Verify("any") != nil {
 		t.Errorf("public.json is %s: %v", files[PublicFile], err)
 	}
 	// Secrets that were made before there was a proof are there still.
