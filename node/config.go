@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"time"
 
 	"github.com/diseq/diseq/node/access"
@@ -34,6 +35,9 @@ type Config struct {
 	// Files are those of the public listener's TLS, and of who may do what there.
 	access.Files
 	Limits Limits `json:"limits"`
+	// Hosts are the names by which clients ask for a node that listens on loopback, beside
+	// localhost and addresses: such as that of a proxy on the same machine that passes the name on.
+	Hosts []string `json:"hosts,omitempty"`
 	// Drain is for how long a node that is asked to stop goes on serving clients, not ready: as
 	// long as whatever leads clients to nodes takes to notice. 0 to 10 min; 0 for a node that its
 	// clients know by its address.
@@ -91,6 +95,8 @@ func DefaultConfig() Config {
 		LogLevel: "info", LogFormat: "text",
 	}
 }
+
+var hostForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
 
 const (
 	// maxHistoryHeights is the trie's limit.
@@ -176,6 +182,11 @@ func (c *Config) Validate() error {
 	} {
 		if l.value < l.low || l.value > l.high {
 			return fmt.Errorf("limits.%s: %d, allowed are %d to %d", l.field, l.value, l.low, l.high)
+		}
+	}
+	for i, host := range c.Hosts {
+		if len(host) > 253 || !hostForm.MatchString(host) {
+			return fmt.Errorf("hosts[%d] %q: want a host name in lower case, without a port", i, host)
 		}
 	}
 	if d := time.Duration(c.Drain); d < 0 || d > maxDrain {

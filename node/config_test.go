@@ -27,6 +27,7 @@ func TestAConfigurationReadsBackAsItWasWritten(t *testing.T) {
 	want.Name, want.LogFormat, want.Limits.MaxPoolBytes, want.PProf = "v0", "json", 1234567, true
 	want.Drain = yamlfile.Duration(90 * time.Second)
 	want.Listen.Probes = "127.0.0.1:18380"
+	want.Hosts = []string{"node.example"}
 	raw, err := yaml.Marshal(want)
 	if err != nil {
 		t.Fatal(err)
@@ -65,6 +66,7 @@ func TestAConfigurationIsReadInOneWayOnly(t *testing.T) {
 		"name: a\ndrain: 601s\n":                         "drain: 10m1s, allowed are 0s to 10m0s",
 		"name: 7\n":                                      "at /name: want a string",
 		"name: a\nlimits: {connections: 15}\n":           "limits.connections: 15, allowed are 16 to 65536",
+		"name: a\nhosts: ['Node:80']\n":                  "hosts[0] \"Node:80\": want a host name in lower case",
 		"name: a\nlimits: {streams: 0}\n":                "limits.streams: 0, allowed are 1 to 65536",
 		"name: a\nlimits: {answerBytes: 1Mi}\n":          "limits.answerBytes: 1048576, allowed are",
 		"name: a\nlisten: {probes: nowhere}\n":           "listen.probes:",

@@ -144,7 +144,7 @@ func (n *Node) run(asked, ctx context.Context, stop context.CancelFunc, group *e
 	http := server.New(server.Options{
 		Backend: n.backend, Logger: n.log, Registerer: n.metrics.Registry, Gatherer: n.metrics.Registry, Pprof: n.cfg.PProf,
 		LogLevel: n.machine.LogLevel, Access: control,
-		Limits: server.Limits{
+		Hosts: n.cfg.Hosts, Limits: server.Limits{
 			Connections: n.cfg.Limits.Connections, Streams: n.cfg.Limits.Streams, AnswerBytes: int(n.cfg.Limits.AnswerBytes),
 		},
 	})

@@ -360,7 +360,7 @@ func TestConnectionsOfAClientAreCounted(t *testing.T) {
 	}
 	get := func(k *connection, client, path string) *http.Response {
 		t.Helper()
-		send(t, k, "GET "+path+" HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+secret(client)+"\r\n\r\n")
+		send(t, k, "GET "+path+" HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+secret(client)+"\r\n\r\n")
 		resp, err := http.ReadResponse(k.r, nil)
 		if err != nil {
 			t.Fatal(err)

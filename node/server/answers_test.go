@@ -168,7 +168,7 @@ func TestStalledReadersCostLittleAndLeaveOthersServed(t *testing.T) {
 					}
 					for i := range 3 {
 						start := time.Now()
-						answer, err := l.client("198.51.100.7:1").Get("http://node" + ask(i)[len("GET "):])
+						answer, err := l.client("198.51.100.7:1").Get("http://localhost" + ask(i)[len("GET "):])
 						if err != nil {
 							t.Fatal(err)
 						}
@@ -221,13 +221,13 @@ func TestAnAnswerThatGaveWayIsNotWhole(t *testing.T) {
 		s := New(Options{Backend: f, Limits: Limits{AnswerBytes: 1}}) // one at a time
 		l, stop := servePipes(t, s)
 		defer stop()
-		slow, err := l.client("192.0.2.1:1").Get("http://node/v1/blocks/1")
+		slow, err := l.client("192.0.2.1:1").Get("http://localhost/v1/blocks/1")
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer slow.Body.Close()
 		time.Sleep(2 * rateGrace) // it reads nothing
-		other, err := l.client("192.0.2.2:1").Get("http://node/v1/blocks/2")
+		other, err := l.client("192.0.2.2:1").Get("http://localhost/v1/blocks/2")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -253,7 +253,7 @@ func TestASlowReaderAloneIsLetBe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, stop := servePipes(t, New(Options{Backend: f, Limits: Limits{AnswerBytes: 1}}))
 		defer stop()
-		answer, err := l.client("192.0.2.1:1").Get("http://node/v1/blocks/1")
+		answer, err := l.client("192.0.2.1:1").Get("http://localhost/v1/blocks/1")
 		if err != nil {
 			t.Fatal(err)
 		}

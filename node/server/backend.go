@@ -35,7 +35,7 @@ type Backend interface {
 	Message(ctx context.Context, id chain.Hash) (*MessageStatus, error)
 
 	// Receipts returns one receipt for each id, in their order, nil for a message that is not
-	// final. A receipt has the changes to generations above from only, and keeps no block in memory.
+	// final. A receipt has the changes to generations above from only. It keeps no block in memory.
 	Receipts(ctx context.Context, ids []chain.Hash, from uint32) ([]*chain.Receipt, error)
 
 	// Block returns the final block at height; height 0 is genesis, without messages and with a

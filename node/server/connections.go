@@ -17,7 +17,7 @@ const (
 	servingGrace = 3 * time.Second
 	// connectionPatience is how long a connection is idle before it gives way to a client that has
 	// as many.
-	connectionPatience = 250 * time.Millisecond
+	connectionPatience = 100 * time.Millisecond
 	// maxNewcomers is how many connections may wait for a place; each does for newcomerWait. Of
 	// these, too, the oldest of the client that has most gives way.
 	maxNewcomers = 128
@@ -164,14 +164,22 @@ func withConnection(ctx context.Context, c net.Conn) context.Context {
 	return ctx
 }
 
-// serving says that a request is being served, until the returned function is called.
-func (w *response) serving(r *http.Request) (served func()) {
-	in, ok := r.Context().Value(connectionKey).(*connection)
-	if !ok {
-		return func() {}
+// serving says that a request is being served. It is until the answer has left, which is after its
+// handler has returned: see resting.
+func (w *response) serving(r *http.Request) {
+	if in, ok := r.Context().Value(connectionKey).(*connection); ok {
+		w.place = in.place
+		w.place.IdleFrom(time.Now().Add(servingGrace))
 	}
-	p := in.place
-	w.place = p
-	p.IdleFrom(time.Now().Add(servingGrace))
-	return func() { p.IdleFrom(time.Now()) }
+}
+
+// resting is http.Server's ConnState: it says that a connection waits for a request, or for the
+// rest of one.
+func resting(c net.Conn, state http.ConnState) {
+	if state != http.StateIdle && state != http.StateActive {
+		return
+	}
+	if in := placed(c); in != nil {
+		in.place.IdleFrom(time.Now())
+	}
 }

@@ -141,7 +141,7 @@ func TestACompressedMessageIsNotOrderedAsItsBytes(t *testing.T) {
 func TestTransferCodingsAndExpectationsAreUnderstoodOrRefused(t *testing.T) {
 	f := newFake(t)
 	url, _ := listen(t, New(Options{Backend: f}))
-	const head = "POST /v1/messages HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/octet-stream\r\n"
+	const head = "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/octet-stream\r\n"
 	for name, c := range map[string]struct{ rest, want string }{
 		"a transfer coding":        {"Transfer-Encoding: gzip, chunked\r\n\r\n1\r\na\r\n0\r\n\r\n", "501"},
 		"another coding alone":     {"Transfer-Encoding: gzip\r\n\r\na", "501"},

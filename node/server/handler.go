@@ -23,12 +23,13 @@ func (s *Server) handler(routes []route) http.Handler {
 		rw := &response{ResponseWriter: w, control: http.NewResponseController(w), timeout: s.limits.WriteTimeout}
 		rw.writeDeadline() // the connection may still have the last request's, long past
 		defer rw.finish()
-		defer rw.serving(r)()
+		rw.serving(r)
 		if r.Body != nil && r.Body != http.NoBody {
 			// Also for handlers that never read the body: net/http drains it before the next
 			// request, and a client that stalls there would hold the connection for ever.
 			rw.readDeadline(start.Add(s.limits.BodyTimeout))
 		}
+		safeHeaders(rw.Header())
 		if s.leaves() {
 			// The client opens another connection for its next request, and finds another node.
 			rw.Header().Set("Connection", "close")

@@ -56,16 +56,16 @@ func TestConnectionsThatStallAreClosed(t *testing.T) {
 	// on purpose.
 	header, _ := listen(t, New(Options{Backend: newFake(t), Limits: Limits{HeaderTimeout: short}}))
 	url, _ := listen(t, New(Options{Backend: newFake(t), Limits: Limits{BodyTimeout: short, IdleTimeout: short}}))
-	const body = "POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\nContent-Length: 10\r\n\r\nabc"
+	const body = "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/octet-stream\r\nContent-Length: 10\r\n\r\nabc"
 	for name, c := range map[string]struct{ url, send, want string }{
-		"in the header":                         {header, "GET /v1/status HTTP/1.1\r\nHost: x\r\nX-Slow: ", ""},
+		"in the header":                         {header, "GET /v1/status HTTP/1.1\r\nHost: localhost\r\nX-Slow: ", ""},
 		"before the first byte":                 {header, "", ""},
-		"after an answer":                       {url, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "200 OK"},
+		"after an answer":                       {url, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", "200 OK"},
 		"in the body":                           {url, body, "408 Request Timeout"},
 		"in a body that no handler reads":       {url, strings.Replace(body, "/v1/messages", "/commit", 1), "403 Forbidden"},
 		"in a body of what is no route":         {url, strings.Replace(body, "/v1/messages", "/v1/none", 1), "404 Not Found"},
 		"in the body of a chunked request":      {url, strings.Replace(body, "Content-Length: 10", "Transfer-Encoding: chunked", 1)[:len(body)-3] + "5\r\nab", ""},
-		"in the body of the first of two bytes": {url, "POST /schedule HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{", "408"},
+		"in the body of the first of two bytes": {url, "POST /schedule HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{", "408"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn := dial(t, c.url)
@@ -80,7 +80,7 @@ func TestConnectionsThatStallAreClosed(t *testing.T) {
 func TestTimeForTheBodyDoesNotBoundTheWait(t *testing.T) {
 	url, _ := listen(t, New(Options{Backend: newFake(t), Limits: Limits{BodyTimeout: short}}))
 	conn := dial(t, url)
-	send(t, conn, "POST /v1/messages?wait=final&timeout="+(4*short).String()+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"+
+	send(t, conn, "POST /v1/messages?wait=final&timeout="+(4*short).String()+" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"+
 		"Content-Type: application/octet-stream\r\nContent-Length: 3\r\n\r\nabc")
 	if got := closed(t, conn); !strings.Contains(got, "202 Accepted") || !strings.Contains(got, `"pending"`) {
 		t.Errorf("got %q", got)
@@ -92,7 +92,7 @@ func TestBodyThatEndsEarlyIsTheClientsMistake(t *testing.T) {
 	url, _ := listen(t, New(Options{Backend: f}))
 	for _, framing := range []string{"Content-Length: 10\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\nzz\r\n"} {
 		conn := dial(t, url)
-		send(t, conn, "POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\n"+framing)
+		send(t, conn, "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/octet-stream\r\n"+framing)
 		if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
 			t.Fatal(err)
 		}
@@ -110,7 +110,7 @@ func TestHeadersAreBounded(t *testing.T) {
 	conn := dial(t, url)
 	// The server may close before it has read all of it: then writing fails, and the answer is
 	// there to read.
-	_, _ = io.WriteString(conn, "GET /v1/status HTTP/1.1\r\nHost: x\r\nX-Long: "+strings.Repeat("y", 21<<10)+"\r\n\r\n")
+	_, _ = io.WriteString(conn, "GET /v1/status HTTP/1.1\r\nHost: localhost\r\nX-Long: "+strings.Repeat("y", 21<<10)+"\r\n\r\n")
 	line, err := bufio.NewReader(conn).ReadString('\n')
 	if err != nil || !strings.Contains(line, "431") {
 		t.Errorf("got %q, %v", line, err)
@@ -144,7 +144,7 @@ func TestReaderThatTakesNothingIsCutOff(t *testing.T) {
 	s := New(Options{Backend: f, Limits: Limits{WriteTimeout: short, Streams: 1}})
 	url, _ := listen(t, s)
 	conn := dial(t, url)
-	send(t, conn, "GET /v1/stream?from=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+	send(t, conn, "GET /v1/stream?from=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	if _, err := bufio.NewReaderSize(conn, 16).ReadByte(); err != nil {
 		t.Fatal(err)
 	}

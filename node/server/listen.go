@@ -52,6 +52,9 @@ func (s *Server) Serve(ctx context.Context, on Listeners) error {
 		if l.listener == nil {
 			continue
 		}
+		if onLoopback(l.listener) {
+			l.handler = s.ofMachine(l.handler)
+		}
 		server := s.httpServer(l.handler)
 		server.SetKeepAlivesEnabled(l.listener != on.Probes) // probes come one at a time
 		servers = append(servers, server)
@@ -97,6 +100,7 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 		IdleTimeout:       s.limits.IdleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ConnContext:       withConnection,
+		ConnState:         resting,
 		// ReadTimeout and WriteTimeout stay off: they would end streams. Every request gets its
 		// deadlines in handler.
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),

@@ -316,8 +316,8 @@ func (g *receiptGroup) of(results []SubmitResult, i int) *chain.Receipt {
 // A receiptWriter writes results with their receipts.
 type receiptWriter struct {
 	pieces
-	// count and bytes are those of the receipts so far; full says that there are to be no more, next
-	// is the first final result without one, -1 if there is none.
+	// count and bytes are those of the receipts so far; full says that there are to be no more,
+	// next is the first final result without one, -1 if there is none.
 	count, bytes int
 	full         bool
 	next         int

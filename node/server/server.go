@@ -27,7 +27,10 @@ type Options struct {
 	// changes; nil leaves that route out.
 	LogLevel *slog.LevelVar
 	// Pprof adds /debug/pprof to the operations listener.
-	Pprof  bool
+	Pprof bool
+	// Hosts are the names by which clients may ask for a node that listens on loopback, beside
+	// localhost, in lower case.
+	Hosts  []string
 	Limits Limits
 	// Access decides who may use the public listener, and gives it TLS; nil lets everybody in, over
 	// plain HTTP. The operations listener is not concerned.
@@ -93,6 +96,7 @@ type Server struct {
 	level   *slog.LevelVar
 	limits  Limits
 	metrics *metrics
+	hosts   []string
 	// blocks holds encoded messages of final blocks, shared by all readers.
 	blocks *blockCache
 	// answers bounds the bytes of answers that clients have not taken yet, loads how many answers
@@ -124,7 +128,7 @@ func New(o Options) *Server {
 	limits := o.Limits.withDefaults()
 	s := &Server{
 		backend: o.Backend, log: o.Logger, level: o.LogLevel, limits: limits, access: o.Access,
-		metrics: newMetrics(o.Registerer), answers: seats.New(int64(limits.AnswerBytes), answerPatience),
+		metrics: newMetrics(o.Registerer), hosts: o.Hosts, answers: seats.New(int64(limits.AnswerBytes), answerPatience),
 		loads:   seats.New(int64(max(4, runtime.GOMAXPROCS(0))), answerPatience),
 		streams: newShared(limits.Streams, streamPatience), waits: seats.New(maxAwaited, waitPatience),
 		large: newShared(limits.LargeBodies, bodyPatience), mostLarge: int64(max(1, limits.LargeBodies*3/4)),

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -49,7 +50,7 @@ func TestANodeReadsTheFilesThatTheOperatorWrites(t *testing.T) {
 	want.Genesis, want.Keys, want.Data, want.Peers = "/etc/diseq/genesis/genesis.json", "/etc/diseq/keys", "/data", "/etc/diseq/peers/peers.json"
 	want.Drain, want.VoteWhenRecorded = 10e9, true // 10 s
 	want.Listen = node.Listen{Public: ":8080", Peer: ":7700", Operations: ":9090", Probes: ":9091"}
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("the configuration reads as %+v, want %+v", got, want)
 	}
 
