@@ -88,8 +88,14 @@ func TestAWrongFieldIsNamed(t *testing.T) {
 }
 
 func FuzzFile(f *testing.F) {
-	f.Add([]byte(full))
-	f.Add([]byte(`anonymous: {allow: [Submit]}`))
+	for _, seed := range []string{
+		`anonymous: {allow: [Submit], limits: {messagesPerSecond: 1, streams: 0}}`,
+		`{"issuers":[{"name":"i","issuer":"x","jwksFile":"f"}],"clients":[{"name":"a","jwt":{"issuer":"i","subject":"s"}}]}`,
+		`{"clients":[{"name":"a","certificate":{"uri":"spiffe://b/l"},"allow":["Read"],"limits":{"bytesPerDay":"5Gi"}}]}`,
+		`{"clients":[{"name":"a","token":{"file":"t"}}],"reserve":{"share":5,"disk":1},"audit":{"stderr":true}}`,
+	} {
+		f.Add([]byte(seed))
+	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		file, err := Parse(raw)
 		if err != nil {
