@@ -23,13 +23,14 @@ type Allowed struct {
 	Annotations, PodLabels []string
 }
 
-// ImagesOf matches the images of the repository of an image, with any tag or digest.
+// ImagesOf matches the images of the repository of an image, with any tag or digest. These have no
+// slash: diseq:5000/evil is an image of a registry diseq.
 func ImagesOf(image string) string {
 	repository, _, _ := strings.Cut(image, "@")
 	if colon := strings.LastIndex(repository, ":"); colon > strings.LastIndex(repository, "/") {
 		repository = repository[:colon]
 	}
-	return regexp.QuoteMeta(repository) + "([:@].*)?"
+	return regexp.QuoteMeta(repository) + "(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?(@[a-z0-9]+:[0-9a-f]+)?"
 }
 
 // Images compiles an expression that has to match an image as a whole.

@@ -47,6 +47,7 @@ func TestASpecAsksForNoMoreThanTheAdministratorAllows(t *testing.T) {
 		{"another repository", defaultAllowed(t), image("registry.example/evil:v1"), "spec.image is registry.example/evil:v1"},
 		{"a name that begins alike", defaultAllowed(t), image("registry.example/diseq-evil:v1"), "--allowed-node-images"},
 		{"a repository below it", defaultAllowed(t), image("registry.example/diseq/evil:v1"), "--allowed-node-images"},
+		{"a registry of that name", &Allowed{NodeImages: must[*regexp.Regexp](t)(Images(ImagesOf("diseq:dev")))}, image("diseq:5000/evil"), "spec.image is diseq:5000/evil"},
 		{"a name that ends alike", defaultAllowed(t), image("evil/registry.example/diseq:v1"), "--allowed-node-images"},
 		{"a dot is no wildcard", defaultAllowed(t), image("registryXexample/diseq:v1"), "--allowed-node-images"},
 		{"a sidecar", defaultAllowed(t), sidecar("proxy:v1"), "spec.podTemplate.initContainers.proxy.image"},
@@ -98,7 +99,7 @@ func TestTheRepositoryOfAnImage(t *testing.T) {
 		"diseq": "diseq", "diseq:dev": "diseq", "localhost:5000/a/diseq": "localhost:5000/a/diseq",
 		"localhost:5000/a/diseq:v1": "localhost:5000/a/diseq", "a/diseq:v1@sha256:00": "a/diseq",
 	} {
-		if got := ImagesOf(image); got != want+"([:@].*)?" {
+		if got := ImagesOf(image); got != want+"(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?(@[a-z0-9]+:[0-9a-f]+)?" {
 			t.Errorf("%s: %s, want that of %s", image, got, want)
 		}
 	}

@@ -1,6 +1,7 @@
 package resources
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -28,4 +29,45 @@ func FuzzSerialOf(f *testing.F) {
 			t.Errorf("validator %d of network %q is read as %d (%v)", number, network, back, ok)
 		}
 	})
+}
+
+// FuzzImagesOf takes any image that a spec may name: by default it is allowed if and only if it is
+// of the repository of the operator's own image, as a registry's client reads names. Text before
+// the first slash that has a colon is a registry.
+//
+// Promise 88.
+func FuzzImagesOf(f *testing.F) {
+	for _, image := range []string{
+		"diseq", "diseq:v1", "diseq:v1@sha256:00", "diseq@sha256:00", "diseq:5000/evil", "diseq@evil/x", "diseq-evil", "diseq/evil", "evil/diseq", "diseq:",
+		"diseq:v1@", "diseq:v1:v2", "diseq:v1\nevil", "r.example/diseq:v1", "r.example:5000/diseq", "r.example:5000/diseq:v1", "rxexample/diseq",
+	} {
+		f.Add("diseq:dev", image)
+		f.Add("r.example:5000/diseq@sha256:00", image)
+	}
+	f.Fuzz(func(t *testing.T, own, image string) {
+		if !imageName.MatchString(own) {
+			return
+		}
+		allowed, err := Images(ImagesOf(own))
+		if err != nil {
+			t.Fatalf("%q: %v", own, err)
+		}
+		want := imageName.MatchString(image) && repositoryOf(image) == repositoryOf(own)
+		if got := allowed.MatchString(image); got != want {
+			t.Errorf("with %q, %q is allowed: %t, want %t", own, image, got, want)
+		}
+		if !allowed.MatchString(own) {
+			t.Errorf("%q is not allowed itself", own)
+		}
+	})
+}
+
+// imageName is the name of an image: an optional registry, a path, an optional tag and digest.
+var imageName = regexp.MustCompile(`^(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?[a-z0-9][a-z0-9._/-]*(?::[A-Za-z0-9_][A-Za-z0-9_.-]*)?(?:@[a-z0-9]+:[0-9a-f]+)?$`)
+
+func repositoryOf(image string) string {
+	image, _, _ = strings.Cut(image, "@")
+	head, last := image[:strings.LastIndex(image, "/")+1], image[strings.LastIndex(image, "/")+1:]
+	last, _, _ = strings.Cut(last, ":")
+	return head + last
 }

@@ -30,7 +30,7 @@ func TestPoliciesAreThoseOfConfig(t *testing.T) {
 		{`{serviceAccount: {name: mine}}`, "mine", nil, nil},
 		{`{watchNamespaces: [a, b]}`, "diseq-operator", nil, []string{"a", "b"}},
 		{`{nodeImage: {repository: "r.example:5000/diseq"}, allowed: {annotations: [team, a.b/*], podLabels: ["*"]}, admissionPolicies: {trusted: [me]}}`, "diseq-operator", map[string]string{
-			"nodeImages": `"^(?:r\\.example:5000/diseq([:@].*)?)$"`, "sidecarImages": `"^(?:r\\.example:5000/diseq([:@].*)?)$"`,
+			"nodeImages": `"^(?:r\\.example:5000/diseq(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?(@[a-z0-9]+:[0-9a-f]+)?)$"`, "sidecarImages": `"^(?:r\\.example:5000/diseq(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?(@[a-z0-9]+:[0-9a-f]+)?)$"`,
 			"annotations": `["team","a.b/*"]`, "podLabels": `["*"]`, "trusted": `["me"]`,
 		}, nil},
 		{`{allowed: {nodeImages: 'a\.b/"c":.*', sidecarImages: ".*"}}`, "diseq-operator", map[string]string{

@@ -348,6 +348,8 @@ func TestASpecBeyondTheLimitsIsRefusedAtOnce(t *testing.T) {
 		"a longer repository": {Image: "diseq-evil:v1"},
 		"one below it":        {Image: "diseq/evil"},
 		"one beside it":       {Image: "a/diseq"},
+		"a registry":          {Image: "diseq:5000/evil"},
+		"no digest":           {Image: "diseq@evil/a"},
 		"a container":         {PodTemplate: v1alpha1.PodTemplate{Containers: beside("evil:v1")}},
 		"an init container":   {PodTemplate: v1alpha1.PodTemplate{InitContainers: beside("evil:v1")}},
 		"the node's image":    {PodTemplate: v1alpha1.PodTemplate{Containers: beside("diseq:v2")}},
