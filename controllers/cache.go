@@ -24,7 +24,7 @@ import (
 //   - An object whose name the operator gives to none is kept as a name.
 //   - So is an object that is larger than the operator makes any. The operator reads it from the
 //     API server when it looks at the network, and few of them are in memory at a time.
-//   - What it keeps has a share of the memory for each namespace, see shares.
+//   - The objects of a namespace have a share of the memory, see shares.
 //   - Only one page of a list is in memory, where the API server cannot stream a list.
 
 const (

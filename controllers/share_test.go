@@ -65,7 +65,7 @@ func TestObjectsOfANamespaceFillItsShareAndNoMore(t *testing.T) {
 		t.Errorf("%d objects of a third namespace are kept beyond the share of all", len(rest))
 	}
 	runtime.KeepAlive(held)
-	held = nil
+	clear(held)
 	deadline := time.Now().Add(time.Minute)
 	for runtime.GC(); s.total() > 0; runtime.GC() {
 		if time.Now().After(deadline) {
