@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # vuln.sh: govulncheck over the module. Its database is a web service: where that cannot be reached nothing is checked, and
-# the exit status (2) says so.
+# the exit status (2) says so. VULNDB is another database: file:///DIRECTORY with a copy, or https://.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -8,6 +8,7 @@ read -ra govulncheck <<<"${GOVULNCHECK:-go tool -modfile=hack/tools/go.mod govul
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 status=0
+[[ -z ${VULNDB:-} ]] || govulncheck+=(-db "$VULNDB")
 "${govulncheck[@]}" ./... >"$output" 2>&1 || status=$?
 cat "$output"
 # govulncheck: 0 is none found, 3 is some found, 1 is that it could not look.

@@ -269,6 +269,9 @@ func TestNobodyElseMakesPodsOfANetwork(t *testing.T) {
 		"the controller's pod of another owner": controller.Create(t.Context(), pod(held, func(p *corev1.Pod) {
 			p.OwnerReferences[0].Name = "bank"
 		}), client.DryRunAll),
+		"the controller's pod of another validator": controller.Create(t.Context(), pod(held, func(p *corev1.Pod) {
+			p.Labels["diseq.io/validator"] = "demo-v1"
+		}), client.DryRunAll),
 		"the controller's pod without an owner": controller.Create(t.Context(), pod(held, func(p *corev1.Pod) { p.OwnerReferences = nil }), client.DryRunAll),
 	} {
 		if !byPolicy(err) {
