@@ -168,14 +168,12 @@ func (c *Config) Validate() error {
 	if low := yamlfile.Bytes(1 << 20); c.Limits.MaxPoolBytes < low {
 		return fmt.Errorf("limits.maxPoolBytes: %d, want at least %d", c.Limits.MaxPoolBytes, low)
 	}
-	if c.Limits.HistoryHeights < chain.MaxStateLag || c.Limits.HistoryHeights > maxHistoryHeights {
-		return fmt.Errorf("limits.historyHeights: %d, allowed are %d to %d", c.Limits.HistoryHeights, chain.MaxStateLag, maxHistoryHeights)
-	}
 	for _, l := range []struct {
 		field     string
 		value     int64
 		low, high int64
 	}{
+		{"historyHeights", int64(c.Limits.HistoryHeights), chain.MaxStateLag, maxHistoryHeights},
 		{"connections", int64(c.Limits.Connections), 16, 1 << 16},
 		{"streams", int64(c.Limits.Streams), 1, 1 << 16},
 		{"answerBytes", int64(c.Limits.AnswerBytes), 8 << 20, 16 << 30},
