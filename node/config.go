@@ -165,22 +165,8 @@ func (c *Config) Validate() error {
 	if err := c.Files.Validate(); err != nil {
 		return err
 	}
-	if low := yamlfile.Bytes(1 << 20); c.Limits.MaxPoolBytes < low {
-		return fmt.Errorf("limits.maxPoolBytes: %d, want at least %d", c.Limits.MaxPoolBytes, low)
-	}
-	for _, l := range []struct {
-		field     string
-		value     int64
-		low, high int64
-	}{
-		{"historyHeights", int64(c.Limits.HistoryHeights), chain.MaxStateLag, maxHistoryHeights},
-		{"connections", int64(c.Limits.Connections), 16, 1 << 16},
-		{"streams", int64(c.Limits.Streams), 1, 1 << 16},
-		{"answerBytes", int64(c.Limits.AnswerBytes), 8 << 20, 16 << 30},
-	} {
-		if l.value < l.low || l.value > l.high {
-			return fmt.Errorf("limits.%s: %d, allowed are %d to %d", l.field, l.value, l.low, l.high)
-		}
+	if err := c.Limits.validate(); err != nil {
+		return err
 	}
 	for i, host := range c.Hosts {
 		if len(host) > 253 || !hostForm.MatchString(host) {
@@ -195,6 +181,27 @@ func (c *Config) Validate() error {
 	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		return fmt.Errorf("logFormat %q: want text or json", c.LogFormat)
+	}
+	return nil
+}
+
+func (l *Limits) validate() error {
+	if low := yamlfile.Bytes(1 << 20); l.MaxPoolBytes < low {
+		return fmt.Errorf("limits.maxPoolBytes: %d, want at least %d", l.MaxPoolBytes, low)
+	}
+	for _, b := range []struct {
+		field     string
+		value     int64
+		low, high int64
+	}{
+		{"historyHeights", int64(l.HistoryHeights), chain.MaxStateLag, maxHistoryHeights},
+		{"connections", int64(l.Connections), 16, 1 << 16},
+		{"streams", int64(l.Streams), 1, 1 << 16},
+		{"answerBytes", int64(l.AnswerBytes), 8 << 20, 16 << 30},
+	} {
+		if b.value < b.low || b.value > b.high {
+			return fmt.Errorf("limits.%s: %d, allowed are %d to %d", b.field, b.value, b.low, b.high)
+		}
 	}
 	return nil
 }

@@ -401,7 +401,8 @@ type ContainerResources struct {
 
 // ContainerPort is a port of a container.
 type ContainerPort struct {
-	// ContainerPort is the number, 1 to 65535. 8080, 7700, 9090 and 9091 belong to the node. No default.
+	// ContainerPort is the number, 1 to 65535. 8080, 7700, 9090 and 9091 belong to the node. No
+	// default.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	// +kubebuilder:validation:XValidation:rule="!(self in [8080, 7700, 9090, 9091])",message="8080, 7700, 9090 and 9091 belong to the node, and all containers of a pod share their ports: choose another"

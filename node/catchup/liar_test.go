@@ -128,7 +128,7 @@ func TestLiarsDoNotHoldUpCatchingUp(t *testing.T) {
 	}
 }
 
-// Whatever the peers do, a node arrives while one of them serves the chain: through changes of the
+// A node arrives while one peer serves the chain, whatever the others do: through changes of the
 // validator set, and with liars that change their ways from block to block.
 //
 // Promise 24.

@@ -245,8 +245,8 @@ func (p *pieces) flushLong() {
 	}
 }
 
-// flush sends the pieces so far, and reports whether the client is there.
-func (p *pieces) flush() bool {
+// flush sends the pieces so far.
+func (p *pieces) flush() {
 	if !p.begun {
 		p.w.Header().Set("Content-Type", p.contentType)
 		p.w.WriteHeader(p.status)
@@ -258,7 +258,6 @@ func (p *pieces) flush() bool {
 		p.gone = err != nil
 	}
 	p.out = p.out[:0]
-	return !p.gone
 }
 
 // fail returns the error of an answer that has not begun. One that has is broken off.

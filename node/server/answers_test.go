@@ -160,7 +160,8 @@ func TestStalledReadersCostLittleAndLeaveOthersServed(t *testing.T) {
 					defer stop()
 					before := heap()
 					for i := range stalledReaders - 24 {
-						defer l.stall(t, of(i), ask(i)).Close()
+						c := l.stall(t, of(i), ask(i))
+						defer func() { _ = c.Close() }()
 					}
 					synctest.Wait()
 					if cost := heap() - before; cost > stalledBytes {
@@ -225,7 +226,7 @@ func TestAnAnswerThatGaveWayIsNotWhole(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer slow.Body.Close()
+		defer func() { _ = slow.Body.Close() }()
 		time.Sleep(2 * rateGrace) // it reads nothing
 		other, err := l.client("192.0.2.2:1").Get("http://localhost/v1/blocks/2")
 		if err != nil {

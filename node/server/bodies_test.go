@@ -51,7 +51,8 @@ func TestStalledBodiesHoldUpNoBatch(t *testing.T) {
 					l, stop := servePipes(t, s)
 					defer stop()
 					for i := range 17 {
-						defer l.trickle(t, of(i), every).Close()
+						c := l.trickle(t, of(i), every)
+						defer func() { _ = c.Close() }()
 					}
 					synctest.Wait()
 					for _, from := range []string{"198.51.100.7:1", of(0)} {
@@ -159,7 +160,7 @@ func TestIdleStreamsKeepNoReaderOut(t *testing.T) {
 				t.Fatal(err)
 			}
 			idle = append(idle, bodyEnds(answer))
-			defer answer.Body.Close()
+			defer func() { _ = answer.Body.Close() }()
 		}
 		for range 3 {
 			start := time.Now()
@@ -167,7 +168,7 @@ func TestIdleStreamsKeepNoReaderOut(t *testing.T) {
 			if err != nil || answer.StatusCode != http.StatusOK {
 				t.Fatalf("another reader: %+v, %v", answer, err)
 			}
-			defer answer.Body.Close()
+			defer func() { _ = answer.Body.Close() }()
 			if took := time.Since(start); took >= time.Second {
 				t.Errorf("another reader waited for %v", took)
 			}
@@ -180,7 +181,7 @@ func TestIdleStreamsKeepNoReaderOut(t *testing.T) {
 		if answer, err := l.client("192.0.2.1:9999").Get("http://localhost/v1/stream?from=1"); err != nil || answer.StatusCode != http.StatusOK {
 			t.Errorf("one of the same address: %+v, %v", answer, err)
 		} else {
-			defer answer.Body.Close()
+			defer func() { _ = answer.Body.Close() }()
 		}
 		synctest.Wait()
 		ended := 0

@@ -47,7 +47,7 @@ func TestIdleConnectionsKeepNobodyOut(t *testing.T) {
 							if err != nil {
 								t.Fatal(err)
 							}
-							defer c.Close()
+							defer func() { _ = c.Close() }()
 							go func() {
 								_, _ = io.WriteString(c, begins) // the other end may be closed already
 								_, _ = io.Copy(io.Discard, c)
