@@ -163,8 +163,6 @@ func TestPeerThatSendsGarbageIsRefusedAndCounted(t *testing.T) {
 	wrong.ChainId = "another-chain"
 	newer := in.hello()
 	newer.ProtocolVersion++
-	another := in.vote(chain.Finalize, 1, 0)
-	another.Validator = 0 // whose signature it is not
 	nothing := func(context.Context, peerpb.PeerClient) error { return nil }
 
 	for k, attack := range []struct {
@@ -191,6 +189,8 @@ func TestPeerThatSendsGarbageIsRefusedAndCounted(t *testing.T) {
 		}},
 		{"another validator's vote, forged", func(target *system.Node) error {
 			return in.call(target, nil, func(ctx context.Context, c peerpb.PeerClient) error {
+				another := in.vote(chain.Finalize, h.Highest(), 0)
+				another.Validator = 0 // whose signature it is not
 				return frames(ctx, c, &peerpb.Frame{Votes: [][]byte{another.Encode()}})
 			})
 		}},
