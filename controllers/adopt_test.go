@@ -25,6 +25,7 @@ import (
 	"github.com/diseq/diseq/api/v1alpha1"
 	"github.com/diseq/diseq/controllers/resources"
 	"github.com/diseq/diseq/controllers/status"
+	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/identity"
 )
 
@@ -394,6 +395,53 @@ func TestAMutableKeyIsReadAgain(t *testing.T) {
 		}
 		if err := p.readKey(t.Context(), m); err != nil || m.keys != want.Public() || !m.mutable {
 			t.Errorf("look %d: %v, key %v, want %v", i, err, m.keys.PublicKey, want.Public().PublicKey)
+		}
+	}
+}
+
+// The Secret of a newcomer has a proof that only who reads the Secrets of the network can make. A
+// planted one has none, a wrong one, that of another newcomer, or one under a key of its maker's.
+//
+// Promise 57.
+func TestTheSecretOfANewcomerProvesWhoMadeIt(t *testing.T) {
+	first, id := keySecret(t, "demo-v0")
+	b := newBirth(t, "", first)
+	_, foreign := keySecret(t, "demo-v4")
+	key := foreign.Public().PublicKey
+	p := &pass{r: b.operator(), network: &v1alpha1.DiseqNetwork{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "demo", UID: "u"}}}
+	genesis, err := resources.Genesis(p.network, "demo", time.UnixMilli(1), []resources.Member{{Validator: id.Public()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.sets = newHistory(genesis)
+	p.members = []*member{{name: "demo-v0", inSet: true, secret: &metav1.PartialObjectMetadata{}}}
+	m := &member{name: "demo-v4", keys: foreign.Public()}
+	proof, err := p.proofOf(t.Context(), m)
+	if err != nil || !strings.HasPrefix(proof, "demo-v0:") {
+		t.Fatalf("%q %v", proof, err)
+	}
+	planted, _ := keySecret(t, "demo-v5") // its maker knows this key
+	planted.Namespace = "ns"
+	if err := b.server.Create(t.Context(), planted); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		newcomer, proof string
+		key             chain.PublicKey
+		want            bool
+	}{
+		"the proof":                  {"demo-v4", proof, key, true},
+		"none":                       {"demo-v4", "", key, false},
+		"no text":                    {"demo-v4", "demo-v0:x", key, false},
+		"a wrong one":                {"demo-v4", proof[:len(proof)-2] + "00", key, false},
+		"that of another newcomer":   {"demo-v6", proof, key, false},
+		"that of another key":        {"demo-v4", proof, id.Public().PublicKey, false},
+		"by a key that nobody knows": {"demo-v4", strings.Replace(proof, "demo-v0", "demo-v5", 1), key, false},
+		"by a key that is not there": {"demo-v4", strings.Replace(proof, "demo-v0", "demo-v9", 1), key, false},
+	} {
+		secret := &metav1.ObjectMeta{Annotations: map[string]string{resources.MadeAnnotation: test.proof}}
+		if made, err := p.madeNewcomer(t.Context(), &member{name: test.newcomer}, secret, test.key); made != test.want || err != nil {
+			t.Errorf("%s: %v, %v", name, made, err)
 		}
 	}
 }

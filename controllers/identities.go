@@ -3,10 +3,14 @@ package controllers
 import (
 	"cmp"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -110,8 +114,15 @@ func (p *pass) readKey(ctx context.Context, m *member) error {
 		}
 	}
 	keys := has.keys
-	switch wanted := p.knownKey(m); {
-	case wanted == keys.PublicKey, has.made:
+	wanted := p.knownKey(m)
+	known = wanted == keys.PublicKey || has.made
+	if !known && why == "" && !m.spent {
+		if known, err = p.madeNewcomer(ctx, m, meta, keys.PublicKey); err != nil {
+			return err
+		}
+	}
+	switch {
+	case known:
 	case wanted == (chain.PublicKey{}) && why == "" && p.wished() && !p.born():
 		m.adopted = true
 	case wanted == (chain.PublicKey{}) && why == "":
@@ -217,9 +228,10 @@ func (p *pass) createKeys(ctx context.Context) error {
 	return p.noted(p.createMissing(ctx, newcomers))
 }
 
-// createMissing makes the identities of members that have none. The public keys are in the status
-// before there is a Secret, so that a Secret that somebody else makes meanwhile is not taken for
-// the operator's. If the operator is killed in between, the next one makes other keys.
+// createMissing makes the identities of members that have none. Before there is a genesis document,
+// the public keys are in the status before there is a Secret. So a Secret that somebody else makes
+// meanwhile is not taken for the operator's. If the operator is killed in between, the next one
+// makes other keys. The Secret of a newcomer has a proof instead.
 func (p *pass) createMissing(ctx context.Context, members []*member) error {
 	identities := map[*member]*identity.Identity{}
 	wanted, unrecorded := p.network.Status.DeepCopy(), false
@@ -240,7 +252,7 @@ func (p *pass) createMissing(ctx context.Context, members []*member) error {
 			wanted.Members[i].PublicKey, unrecorded = m.keys.PublicKey.String(), true
 		}
 	}
-	if unrecorded {
+	if unrecorded && p.genesis == nil {
 		observed := p.network
 		if err := p.patchStatus(ctx, *wanted); err != nil {
 			return err
@@ -299,6 +311,57 @@ func (u *unmadeKeys) drop(network types.NamespacedName, validators ...string) {
 	}
 }
 
+// A newcomer's Secret carries a proof that the operator made it: a MAC of its public key under the
+// secret key of a validator of the network. Only who reads Secrets could forge it. So an operator
+// knows the Secret that the one before it made as its last write.
+
+// proofOf is the proof for a newcomer; empty if no validator of the set has its Secret.
+func (p *pass) proofOf(ctx context.Context, m *member) (string, error) {
+	i := slices.IndexFunc(p.members, func(other *member) bool {
+		return other.inSet && other.secret != nil && !other.held && !other.wrongKey
+	})
+	if i < 0 {
+		return "", nil
+	}
+	signer := p.members[i]
+	mac, err := p.mac(ctx, signer.name, m.name, m.keys.PublicKey)
+	if err != nil || mac == nil {
+		return "", err
+	}
+	return signer.name + ":" + hex.EncodeToString(mac), nil
+}
+
+// madeNewcomer says whether a Secret that is on no record has the proof.
+func (p *pass) madeNewcomer(ctx context.Context, m *member, secret metav1.Object, key chain.PublicKey) (bool, error) {
+	signer, text, ok := strings.Cut(secret.GetAnnotations()[resources.MadeAnnotation], ":")
+	if !ok || !p.knows(signer) {
+		return false, nil
+	}
+	mac, err := p.mac(ctx, signer, m.name, key)
+	if err != nil || mac == nil {
+		return false, err
+	}
+	claimed, err := hex.DecodeString(text)
+	return err == nil && hmac.Equal(mac, claimed), nil
+}
+
+// mac is the MAC of a newcomer's name and public key under the secret key of a validator that the
+// chain knows; nil if that has not its key.
+func (p *pass) mac(ctx context.Context, signer, newcomer string, key chain.PublicKey) ([]byte, error) {
+	secret := &corev1.Secret{}
+	err := p.r.live.Get(ctx, types.NamespacedName{Namespace: p.network.Namespace, Name: signer}, secret)
+	if err != nil {
+		return nil, client.IgnoreNotFound(err)
+	}
+	id, err := identity.Parse(secret.Data)
+	if err != nil || !p.knowsKey(signer, id.Public().PublicKey) {
+		return nil, nil
+	}
+	h := hmac.New(sha256.New, secret.Data[identity.SigningKeyFile])
+	fmt.Fprintf(h, "diseq.io/made\n%s\n%s\n%s\n", p.network.UID, newcomer, key)
+	return h.Sum(nil), nil
+}
+
 // createKey makes the key Secret of a member. A Secret is created, never updated. If it exists by
 // now, because an answer was lost or another operator was faster, the next reconcile reads it.
 func (p *pass) createKey(ctx context.Context, m *member, id *identity.Identity) error {
@@ -307,6 +370,15 @@ func (p *pass) createKey(ctx context.Context, m *member, id *identity.Identity) 
 		return err
 	}
 	secret := resources.KeySecret(p.network, m.serial, files)
+	if p.genesis != nil {
+		proof, err := p.proofOf(ctx, m)
+		if err != nil {
+			return fmt.Errorf("proof for Secret %s: %w", m.name, err)
+		}
+		if proof != "" {
+			secret.Annotations[resources.MadeAnnotation] = proof
+		}
+	}
 	p.count()
 	if err := p.r.client.Create(ctx, secret, fieldOwner); err != nil {
 		return refused(err, "create", "Secret", m.name)

@@ -21,7 +21,8 @@ import (
 //
 //   - Its owner has the UID of the network.
 //   - A Secret holds the key that the chain, the peers file or the status has for its validator.
-//     The operator writes the key to the status before it makes the Secret.
+//     The operator writes the first keys to the status before it makes the Secrets. The Secret of a
+//     newcomer has a proof of its own.
 //   - A claim has the UID on record as the validator's first volume, or the annotation with the UID
 //     of the network, or the operator applied it in the place of a first one.
 //   - A ConfigMap holds the genesis document whose hash is in the status, or one of keys that are
@@ -86,6 +87,13 @@ func (p *pass) unused(object metav1.Object) bool {
 	first := func(old v1alpha1.Member) bool { return old.Name == validator && old.VolumeUID != "" }
 	m := p.member(validator)
 	return !p.knows(validator) && (m == nil || m.first == "") && !slices.ContainsFunc(p.network.Status.Members, first)
+}
+
+// knowsKey says that the chain has or had a validator of the name with the key.
+func (p *pass) knowsKey(validator string, key chain.PublicKey) bool {
+	return p.sets != nil && slices.ContainsFunc(p.sets.eras, func(e era) bool {
+		return slices.ContainsFunc(e.set.Validators, func(v chain.NamedValidator) bool { return v.Name == validator && v.PublicKey == key })
+	})
 }
 
 // isClaim says whether an object is a claim, as a typed one or not.

@@ -76,6 +76,9 @@ const (
 	// NetworkUIDAnnotation is on claims: the UID of the network whose operator made or adopted the
 	// claim. A retained claim has no owner that would say so.
 	NetworkUIDAnnotation = "diseq.io/network-uid"
+	// MadeAnnotation is on the key Secrets of newcomers: the proof that the operator made the
+	// Secret, from the secret key of a validator of the network.
+	MadeAnnotation = "diseq.io/made"
 	// UnusedVolumeAnnotation is on the key Secret of a validator whose first claim was not bound
 	// when the operator decided to replace it: the UID of that claim. No node ever ran on it.
 	UnusedVolumeAnnotation = "diseq.io/unused-volume"
