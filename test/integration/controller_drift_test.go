@@ -303,8 +303,7 @@ func TestAdmissionThatRewritesEveryStatefulSetHoldsNothingUp(t *testing.T) {
 		JSONPatch{op: "replace", path: "/spec/template/spec/containers/0/image",
 			value: "mirror.example/" + object.spec.template.spec.containers[0].image},
 		JSONPatch{op: "replace", path: "/spec/template/spec/containers/0/imagePullPolicy", value: "Always"},
-		JSONPatch{op: "replace", path: "/spec/template/spec/containers/0/resources",
-			value: Object.spec.template.spec.containers.resources{requests: {"cpu": "7m", "memory": "7Mi"}}}
+		JSONPatch{op: "replace", path: "/spec/template/spec/containers/0/resources/requests", value: {"cpu": "7m", "memory": "7Mi"}}
 	] : []`, `!object.spec.template.spec.containers.exists(c, c.name == "mesh") ? [
 		JSONPatch{op: "add", path: "/spec/template/spec/containers/-",
 			value: Object.spec.template.spec.containers{name: "mesh", image: "mesh:v1",
