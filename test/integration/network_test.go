@@ -361,6 +361,7 @@ func TestNamesLeaveRoomForTheNamesMadeFromThem(t *testing.T) {
 func TestDefaultsAreInTheSchema(t *testing.T) {
 	const defaults = `
 imagePullPolicy: IfNotPresent
+existingObjects: Refuse
 validators: 4
 threshold: {policy: Majority}
 consensus: {minBlockInterval: 20ms, beaconInterval: 128}
