@@ -130,7 +130,7 @@ func reverted() []change {
 		{"another probe", set, "demo-v0", container(`"readinessProbe":{"periodSeconds":60,"successThreshold":2},"lifecycle":{"preStop":{"sleep":{"seconds":5}}}`), true},
 		{"a port of the container", set, "demo-v0", container(`"ports":[{"name":"debug","containerPort":6060}]`), true},
 		{"more rights", set, "demo-v0", container(`"securityContext":{"capabilities":{"add":["NET_ADMIN"]},"readOnlyRootFilesystem":null}`), true},
-		{"limits", set, "demo-v0", container(`"resources":{"limits":{"memory":"1Gi"}}`), true},
+		{"limits", set, "demo-v0", container(`"resources":{"limits":{"memory":"2Gi"}}`), true},
 		{"a place to write", set, "demo-v0", container(`"volumeMounts":[{"name":"scratch","mountPath":"/var"}]`), true},
 	}
 }

@@ -55,7 +55,7 @@ func walk(path string, schema apiextensionsv1.JSONSchemaProps, visit func(path s
 var ofKubernetes = []string{
 	".spec.imagePullSecrets[]", ".spec.podTemplate.affinity", ".spec.podTemplate.tolerations", ".spec.podTemplate.resources.",
 	".spec.podTemplate.topologySpreadConstraints", ".status.conditions[]", ".spec.access.networks[].namespaceSelector.",
-	".spec.access.networks[].podSelector.",
+	".spec.access.networks[].podSelector.", ".spec.networkPolicy.dns[].namespaceSelector.", ".spec.networkPolicy.dns[].podSelector.",
 }
 
 func ours(path string) bool {
@@ -87,7 +87,7 @@ func TestEveryFieldOfTheSpecSaysItsDefaultAndSizesTheirUnit(t *testing.T) {
 		}
 		text := strings.Join(strings.Fields(s.Description), " ")
 		parent := s.Type == "object" && s.Properties != nil && path != ".spec.podTemplate.resources"
-		if !parent && !strings.Contains(text, "if left out") && !strings.Contains(text, "No default") {
+		if !parent && !strings.Contains(strings.ToLower(text), "if left out") && !strings.Contains(text, "No default") {
 			t.Errorf("%s does not say what holds if it is left out: %q", path, text)
 		}
 		if s.XIntOrString && !strings.HasSuffix(path, ".port") && !strings.Contains(text, "bytes") {
