@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"crypto/ed25519"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,7 +21,7 @@ func members(n int32) []resources.Member {
 	out := make([]resources.Member, n)
 	for i := range out {
 		out[i].Serial = i
-		out[i].PublicKey[0], out[i].PublicKey[1] = 1, byte(i)
+		out[i].PublicKey = chain.PublicKeyOf(ed25519.NewKeyFromSeed(fmt.Appendf(nil, "%032d", i)))
 		out[i].VRFKey[0], out[i].VRFKey[1] = 2, byte(i)
 	}
 	return out
