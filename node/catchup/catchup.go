@@ -76,6 +76,7 @@ type Catchup struct {
 	wake chan struct{}
 
 	mu     sync.Mutex
+	// target is the highest hint that no run has taken over.
 	target uint64
 	// sources are the peers that have said how far they are.
 	sources map[chain.PublicKey]*source
@@ -230,9 +231,6 @@ func (c *Catchup) Run(ctx context.Context) {
 		case <-c.wake:
 		}
 		c.catchUp(ctx)
-		c.mu.Lock()
-		c.target = 0
-		c.mu.Unlock()
 		if wait.For(ctx, hintPause) != nil {
 			return
 		}

@@ -32,6 +32,9 @@ const (
 	// raced is how many blocks a peer that is asked in another's place may bring without overtaking
 	// the other.
 	raced = 2
+	// writing is for how many heights a peer that sends messages of the next ones may still write
+	// its blocks. It does not show them yet.
+	writing = 2
 	// blockTimeout is how long a call may bring nothing.
 	blockTimeout = 30 * time.Second
 )
@@ -57,6 +60,9 @@ type run struct {
 	arrivals chan arrival
 	ends     chan ended
 
+	// reach is the goal. reached is when it was reached.
+	reach   uint64
+	reached time.Time
 	// next is the height that is handed over next, on parent and by set.
 	next   uint64
 	parent chain.Hash
@@ -67,10 +73,10 @@ type run struct {
 	bytes int
 	// calls are under way, in the order in which they began.
 	calls []*call
-	// failed are the peers that showed something wrong in this run, or nothing. none has the height
-	// that a peer had no block of.
+	// failed are the peers that showed something wrong in this run, or nothing. none has what a peer
+	// had no block of yet.
 	failed map[chain.PublicKey]bool
-	none   map[chain.PublicKey]uint64
+	none   map[chain.PublicKey]nothing
 	// shown counts the blocks that were handed over, by the peer that brought them.
 	shown map[chain.PublicKey]int
 	// lack is for how long the node has waited for its next blocks, less the time in which a peer
@@ -99,6 +105,9 @@ type call struct {
 	parked *arrival
 	idle   time.Duration
 }
+
+// nothing is a height that a peer had no block of, and what it claimed then.
+type nothing struct{ height, claim uint64 }
 
 // arrival is a block that a call brings. The call goes on when answer has nil.
 type arrival struct {
@@ -130,7 +139,7 @@ var errEnough = errors.New("enough")
 func (c *Catchup) catchUp(ctx context.Context) {
 	r := &run{
 		Catchup: c, arrivals: make(chan arrival), ends: make(chan ended), ahead: map[uint64]arrived{},
-		failed: map[chain.PublicKey]bool{}, none: map[chain.PublicKey]uint64{}, shown: map[chain.PublicKey]int{},
+		failed: map[chain.PublicKey]bool{}, none: map[chain.PublicKey]nothing{}, shown: map[chain.PublicKey]int{},
 		patience: firstPatience, changed: true,
 	}
 	r.ctx, r.cancel = context.WithCancel(ctx)
@@ -138,7 +147,7 @@ func (c *Catchup) catchUp(ctx context.Context) {
 	for ctx.Err() == nil {
 		r.follow()
 		r.unpark()
-		if r.next > r.goal() {
+		if r.arrived() {
 			// The voter has not taken every block yet. Asked for again now, they would be fetched
 			// twice.
 			_ = c.cfg.Ledger.Wait(ctx, r.next-1)
@@ -153,8 +162,10 @@ func (c *Catchup) catchUp(ctx context.Context) {
 		}
 		if len(r.calls) == 0 {
 			_ = c.cfg.Ledger.Wait(ctx, r.next-1)
-			_ = wait.For(ctx, failurePause) // the next message from above is the next hint
-			return
+			if len(r.failed) > 0 {
+				_ = wait.For(ctx, failurePause)
+			}
+			return // the next message from above is the next hint
 		}
 		r.wait()
 	}
@@ -167,10 +178,28 @@ func (r *run) close() {
 	r.nobodyShows()
 }
 
+// arrived reports whether the goal is reached, and nothing above it comes either. What a peer has
+// above the goal comes in the same answer: it may have gone on meanwhile.
+func (r *run) arrived() bool {
+	if r.next <= r.goal() {
+		r.reached = time.Time{}
+		return false
+	}
+	if r.reached.IsZero() {
+		r.reached = time.Now()
+	}
+	_, here := r.ahead[r.next]
+	return !here && (r.covering(r.next) == nil || time.Since(r.reached) >= hintPause)
+}
+
+// goal is the height to reach: the highest hint since the run began. A hint that comes after the
+// last look at the goal is for the next run.
 func (r *run) goal() uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.target
+	r.reach = max(r.reach, r.target)
+	r.target = 0
+	return r.reach
 }
 
 // follow begins again above the last final block when that has overtaken what was handed over.
@@ -227,7 +256,7 @@ func (r *run) ask() {
 // this run is asked again after its rest, or in the next run.
 func (r *run) may(s *source, height uint64, now time.Time) bool {
 	none, ok := r.none[s.key]
-	return (!r.failed[s.key] || s.resting(now) == 0) && (!ok || height < none || s.claim > none)
+	return (!r.failed[s.key] || s.resting(now) == 0) && (!ok || height < none.height || s.claim > none.claim)
 }
 
 // best returns the best peer that claims a height and is not asked for it yet, nil if there is
@@ -295,6 +324,9 @@ func (r *run) begin(s *source, first uint64) {
 			break
 		}
 	}
+	if last >= r.goal() {
+		last = max(last, min(r.next+window-1, first+s.span-1)) // all that there is
+	}
 	now := time.Now()
 	k := &call{from: s.key, first: first, at: first, last: last, began: now, moved: now, set: r.set, setHash: r.set.Hash()}
 	ctx, cancel := context.WithCancel(r.ctx)
@@ -342,7 +374,11 @@ func (r *run) fetch(ctx context.Context, k *call) error {
 // wait waits until something comes, and asks another peer if the next block does not.
 func (r *run) wait() {
 	began := time.Now()
-	t := time.NewTimer(r.patience - r.lack)
+	most := r.patience - r.lack
+	if !r.reached.IsZero() {
+		most = min(most, hintPause)
+	}
+	t := time.NewTimer(most)
 	defer t.Stop()
 	select {
 	case <-r.ctx.Done():
@@ -469,10 +505,12 @@ func (r *run) finished(k *call, err error) {
 		r.showed(k.from, k.weight, took, k.at > k.last)
 	case err != nil:
 		r.fail(k.from, FaultFailed, err)
-	case r.claimOf(k.from) > k.first:
-		r.fail(k.from, FaultEmpty, fmt.Errorf("it has no block %d", k.first))
-	default: // it is still deciding that height
-		r.none[k.from] = k.first
+	default:
+		if claim := r.claimOf(k.from); claim > k.first+writing {
+			r.fail(k.from, FaultEmpty, fmt.Errorf("it has no block %d", k.first))
+		} else { // it decides that height, or writes the block
+			r.none[k.from] = nothing{k.first, claim}
+		}
 	}
 }
 
