@@ -75,7 +75,7 @@ type Catchup struct {
 	cfg  Config
 	wake chan struct{}
 
-	mu     sync.Mutex
+	mu sync.Mutex
 	// target is the highest hint that no run has taken over.
 	target uint64
 	// sources are the peers that have said how far they are.

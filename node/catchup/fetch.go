@@ -73,8 +73,8 @@ type run struct {
 	bytes int
 	// calls are under way, in the order in which they began.
 	calls []*call
-	// failed are the peers that showed something wrong in this run, or nothing. none has what a peer
-	// had no block of yet.
+	// failed are the peers that showed something wrong in this run, or nothing. none is the height
+	// that a peer had no block of yet.
 	failed map[chain.PublicKey]bool
 	none   map[chain.PublicKey]nothing
 	// shown counts the blocks that were handed over, by the peer that brought them.
@@ -178,8 +178,8 @@ func (r *run) close() {
 	r.nobodyShows()
 }
 
-// arrived reports whether the goal is reached, and nothing above it comes either. What a peer has
-// above the goal comes in the same answer: it may have gone on meanwhile.
+// arrived reports whether the goal is reached, and nothing above it comes either. A peer that has
+// gone on meanwhile shows the blocks above the goal in the same answer.
 func (r *run) arrived() bool {
 	if r.next <= r.goal() {
 		r.reached = time.Time{}
