@@ -11,7 +11,8 @@ import (
 //
 // ContainerPort is a port of a container.
 type ContainerPortApplyConfiguration struct {
-	// ContainerPort is the number, 1 to 65535. 8080, 7700, 9090 and 9091 belong to the node. No default.
+	// ContainerPort is the number, 1 to 65535. 8080, 7700, 9090 and 9091 belong to the node. No
+	// default.
 	ContainerPort *int32 `json:"containerPort,omitempty"`
 	// Name of the port. None if left out.
 	Name *string `json:"name,omitempty"`
