@@ -63,9 +63,7 @@ type Standings []Standing
 //
 // Members are measured by the highest credible answer, see [Network.Height].
 func (n Network) Standings() Standings {
-	members := slices.SortedFunc(slices.Values(n.Members), func(a, b Member) int {
-		return cmp.Or(cmp.Compare(a.Serial, b.Serial), cmp.Compare(a.Name, b.Name))
-	})
+	members := n.bySerial()
 	top := n.Height()
 	counted := map[chain.PublicKey]bool{}
 	standings := make(Standings, len(members))
@@ -98,6 +96,12 @@ func (n Network) Standings() Standings {
 	return standings
 }
 
+func (n Network) bySerial() []Member {
+	return slices.SortedFunc(slices.Values(n.Members), func(a, b Member) int {
+		return cmp.Or(cmp.Compare(a.Serial, b.Serial), cmp.Compare(a.Name, b.Name))
+	})
+}
+
 // Height is the height that members are measured by: the highest one that more validators of the
 // set claim than may lie. 0 without answers. With fewer answers than that it is the lowest of them.
 func (n Network) Height() uint64 {
@@ -114,11 +118,11 @@ func (n Network) AllAnswer() bool {
 	return n.Set.Known() && len(n.heights()) == len(n.Set.Validators)
 }
 
-// heights are those that validators of the set claim.
+// heights are those that validators of the set claim. Of members with one key the first counts.
 func (n Network) heights() []uint64 {
 	var heights []uint64
 	counted := map[chain.PublicKey]bool{}
-	for _, m := range n.Members {
+	for _, m := range n.bySerial() {
 		if m.Answer != nil && n.Set.Has(m.PublicKey) && !counted[m.PublicKey] {
 			counted[m.PublicKey] = true
 			heights = append(heights, m.Answer.Height)
