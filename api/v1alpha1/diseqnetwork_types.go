@@ -603,7 +603,7 @@ type DiseqNetworkStatus struct {
 // DiseqNetwork is a network of validators that agree on one order of messages.
 //
 // +kubebuilder:object:root=true
-// +kubebuilder:resource:shortName=dsq,categories=all
+// +kubebuilder:resource:shortName=dsq
 // +kubebuilder:subresource:status
 // +kubebuilder:subresource:scale:specpath=.spec.validators,statuspath=.status.validators,selectorpath=.status.selector
 // +kubebuilder:printcolumn:name="Wanted",type=integer,JSONPath=".spec.validators",description="How many validators the spec asks for"

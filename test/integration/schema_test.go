@@ -222,7 +222,8 @@ func TestKubectlGetShowsTheNetwork(t *testing.T) {
 	if line := strings.Join(strings.Fields(out), " "); err != nil || !regexp.MustCompile(`^demo 7 4 3 0 0 1 True \d+s$`).MatchString(line) {
 		t.Errorf("with no validator ready at height 0: %s, %v", line, err)
 	}
-	if out, err := harness.Kubectl(t, "get", "all", "--namespace", n.Namespace); err != nil || !strings.Contains(out, "diseqnetwork.diseq.io/demo") {
+	// `kubectl delete all --all` must not delete a chain.
+	if out, err := harness.Kubectl(t, "get", "all", "--namespace", n.Namespace); err != nil || strings.Contains(out, "diseqnetwork") {
 		t.Errorf("kubectl get all: %q, %v", out, err)
 	}
 }
