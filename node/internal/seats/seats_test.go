@@ -223,6 +223,7 @@ func TestTheNextSeatIsTheLightestWaitersAndTheOldestOfEquals(t *testing.T) {
 		}
 		held[0].Release() // a goes on with the other one
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if !slices.Equal(order, []string{"b", "c", "a"}) {
 			t.Errorf("seats went to %q", order)
 		}
