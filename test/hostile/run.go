@@ -73,12 +73,12 @@ func Run(t *testing.T, o Options) {
 			t.Errorf("%s has taken %d MiB more than before, want %d at most", node.Name, grown>>20, o.Memory>>20)
 		}
 		if slowest[i] > o.Probe && o.Probe > 0 {
-			t.Errorf("%s: /readyz took %v, want %v at most", node.Name, slowest[i], o.Probe)
+			t.Errorf("%s: /healthz took %v, want %v at most", node.Name, slowest[i], o.Probe)
 		}
 	}
 	n.AllowEvidence() // the thief contradicts itself
 	order := n.Audit(h, load)
-	t.Logf("%s; /readyz took %v at most", load, slices.Max(slowest))
+	t.Logf("%s; /healthz took %v at most", load, slices.Max(slowest))
 	for _, line := range report {
 		t.Log(line)
 	}
