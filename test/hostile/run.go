@@ -43,6 +43,9 @@ func Run(t *testing.T, o Options) {
 	n := system.Start(t, system.Options{Flags: flags})
 	h := n.Watch()
 	stolen, honest := n.Nodes[3], n.Nodes[:3]
+	for _, node := range honest {
+		node.OpenProbes()
+	}
 	stolen.Kill()
 	began := time.Now()
 	load := system.Load{Nodes: honest, Rate: o.Rate, Batch: 10, Size: 100}.Start(t)
@@ -73,12 +76,12 @@ func Run(t *testing.T, o Options) {
 			t.Errorf("%s has taken %d MiB more than before, want %d at most", node.Name, grown>>20, o.Memory>>20)
 		}
 		if slowest[i] > o.Probe && o.Probe > 0 {
-			t.Errorf("%s: /healthz took %v, want %v at most", node.Name, slowest[i], o.Probe)
+			t.Errorf("%s: /readyz took %v, want %v at most", node.Name, slowest[i], o.Probe)
 		}
 	}
 	n.AllowEvidence() // the thief contradicts itself
 	order := n.Audit(h, load)
-	t.Logf("%s; /healthz took %v at most", load, slices.Max(slowest))
+	t.Logf("%s; /readyz took %v at most", load, slices.Max(slowest))
 	for _, line := range report {
 		t.Log(line)
 	}
@@ -192,8 +195,9 @@ func storm(t *testing.T, thief *thief, targets []*system.Node, d time.Duration) 
 	return report
 }
 
-// probe asks each node whether it lives, all the time. The function that it returns ends that, and
-// returns how long the slowest answer of each took. A node that does not answer fails the test.
+// probe asks each node whether it is ready, all the time, as a kubelet does. The function that it
+// returns ends that, and returns how long the slowest answer of each took. A node that does not
+// answer, or is not ready, fails the test.
 func probe(t *testing.T, nodes []*system.Node) (slowest func() []time.Duration) {
 	ctx, cancel := context.WithCancel(t.Context())
 	worst := make([]time.Duration, len(nodes))
@@ -202,8 +206,8 @@ func probe(t *testing.T, nodes []*system.Node) (slowest func() []time.Duration) 
 		running.Go(func() {
 			every(ctx, 2, func() {
 				began := time.Now()
-				if err := node.GetOperations("/healthz", nil); err != nil {
-					t.Errorf("%s does not answer its probe: %v", node.Name, err)
+				if err := node.GetProbes("/readyz", nil); err != nil {
+					t.Errorf("%s fails its probe: %v", node.Name, err)
 				}
 				worst[i] = max(worst[i], time.Since(began))
 			})

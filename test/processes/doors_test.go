@@ -61,8 +61,7 @@ func quick(t *testing.T, url string) {
 func TestOneClientFillsNoNode(t *testing.T) {
 	n := system.Start(t, system.Options{})
 	node := n.Nodes[0]
-	probes := freeAddress(t)
-	configure(t, node, `probes: ""`, "probes: "+probes)
+	node.OpenProbes()
 	messages := make([][]byte, 100)
 	for round := range 4 { // 24 MB
 		for i := range messages {
@@ -76,7 +75,7 @@ func TestOneClientFillsNoNode(t *testing.T) {
 		}
 	}
 	_, before := node.Resident()
-	public, operations := strings.TrimPrefix(node.URL, "http://"), strings.TrimPrefix(node.Operations, "http://")
+	public, operations, probes := host(node.URL), host(node.Operations), host(node.Probes)
 	for i := range 1024 {
 		knock(t, public, fmt.Sprintf("GET /v1/blocks?from=%d&limit=100 HTTP/1.1\r\nHost: localhost\r\n\r\n", 1+i%4))
 	}
@@ -87,7 +86,7 @@ func TestOneClientFillsNoNode(t *testing.T) {
 			knock(t, address, "")
 		}
 	}
-	for _, url := range []string{node.URL + "/v1/status", node.Operations + "/readyz", "http://" + probes + "/readyz", "http://" + probes + "/livez"} {
+	for _, url := range []string{node.URL + "/v1/status", node.Operations + "/readyz", node.Probes + "/readyz", node.Probes + "/livez"} {
 		quick(t, url)
 	}
 	if _, peak := node.Resident(); peak-before > 100<<20 {
@@ -98,10 +97,4 @@ func TestOneClientFillsNoNode(t *testing.T) {
 	}
 }
 
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	must(t, err)
-	defer func() { must(t, l.Close()) }()
-	return l.Addr().String()
-}
+func host(url string) string { return strings.TrimPrefix(url, "http://") }

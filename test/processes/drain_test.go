@@ -1,7 +1,6 @@
 package processes
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,20 +17,6 @@ import (
 
 	"github.com/diseq/diseq/test/system"
 )
-
-// configure changes a node's configuration and starts the node again, as a process of this test.
-func configure(t *testing.T, node *system.Node, old, with string) {
-	t.Helper()
-	config, err := os.ReadFile(node.ConfigPath())
-	must(t, err)
-	if !bytes.Contains(config, []byte(old)) {
-		t.Fatalf("node.yaml has no %q:\n%s", old, config)
-	}
-	must(t, os.WriteFile(node.ConfigPath(), bytes.Replace(config, []byte(old), []byte(with), 1), 0o600))
-	node.Kill()
-	node.Start()
-	node.AwaitReady(soon)
-}
 
 // A balancer leads each connection to a node that was ready a moment ago, as a Service of
 // Kubernetes does, and knows nothing of requests.
@@ -131,7 +115,7 @@ func TestNoClientIsRefusedWhileANodeIsStopped(t *testing.T) {
 	h := n.Watch()
 	node := n.Nodes[1]
 	// Longer than the balancer takes to look, however busy the machine is.
-	configure(t, node, "drain: 0s", "drain: 8s")
+	node.Configure("drain: 0s", "drain: 8s")
 	b := balance(t, n.Nodes...)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -199,7 +183,7 @@ func TestNoClientIsRefusedWhileANodeIsStopped(t *testing.T) {
 func TestASecondSignalEndsANodeAtOnce(t *testing.T) {
 	n := system.Start(t, system.Options{})
 	node := n.Nodes[1]
-	configure(t, node, "drain: 0s", "drain: 10m")
+	node.Configure("drain: 0s", "drain: 10m")
 	node.AskToStop()
 	system.Eventually(t, soon, node.Name+" says that it stops", func() error {
 		err := node.GetOperations("/readyz", nil)

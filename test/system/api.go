@@ -67,6 +67,9 @@ func (n *Node) Get(path string, out any) error { return get(n.URL+path, out) }
 // GetOperations is Get on the private listener.
 func (n *Node) GetOperations(path string, out any) error { return get(n.Operations+path, out) }
 
+// GetProbes is Get on the listener of probes.
+func (n *Node) GetProbes(path string, out any) error { return get(n.Probes+path, out) }
+
 func get(url string, out any) error {
 	r, err := plain.Get(url)
 	if err != nil {

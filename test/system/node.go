@@ -1,6 +1,9 @@
 package system
 
 import (
+	"bytes"
+	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"time"
@@ -14,6 +17,8 @@ type Node struct {
 	// Index is the node's place in the genesis document, by which votes name it.
 	Index                 int
 	Name, URL, Operations string
+	// Probes is the listener that pods' probes ask, once OpenProbes has opened it.
+	Probes string
 	// Dir holds node.yaml, the keys, and the data directory.
 	Dir string
 
@@ -26,6 +31,29 @@ func (n *Node) DataDir() string { return filepath.Join(n.Dir, "data") }
 
 // ConfigPath is what diseq node is started with.
 func (n *Node) ConfigPath() string { return filepath.Join(n.Dir, "node.yaml") }
+
+// Configure replaces a part of node.yaml and starts the node again, with SIGKILL. It returns when
+// the node is ready.
+func (n *Node) Configure(old, with string) {
+	n.network.tb.Helper()
+	config, err := os.ReadFile(n.ConfigPath())
+	n.network.must(err)
+	if !bytes.Contains(config, []byte(old)) {
+		n.network.tb.Fatalf("%s: node.yaml has no %q:\n%s", n.Name, old, config)
+	}
+	n.network.must(os.WriteFile(n.ConfigPath(), bytes.Replace(config, []byte(old), []byte(with), 1), 0o600))
+	n.Kill()
+	n.Start()
+	n.AwaitReady(readyWithin)
+}
+
+// OpenProbes starts the node again with a listener for probes, as pods have one.
+func (n *Node) OpenProbes() {
+	n.network.tb.Helper()
+	address := fmt.Sprintf("127.0.0.1:%d", freePorts(n.network.tb, 1))
+	n.Configure(`probes: ""`, "probes: "+address)
+	n.Probes = url(address)
+}
 
 // Start starts a node that does not run, as the devnet says a killed one is to be restarted. It
 // does not wait.
