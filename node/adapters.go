@@ -34,6 +34,18 @@ func (n *network) headroom(set *chain.ValidatorSet) int {
 	return heard - int(set.Threshold)
 }
 
+// present returns the peers that push their batches themselves: connected on either way, and heard
+// from recently. A peer whose machine froze keeps its connections for a while.
+func (n *network) present() map[chain.PublicKey]bool {
+	there := map[chain.PublicKey]bool{}
+	for _, p := range n.Peers() {
+		if (p.Up || p.Inbound) && time.Since(p.LastHeard) < recently {
+			there[p.Key] = true
+		}
+	}
+	return there
+}
+
 // finals are the final blocks as the ledger uses them: writes wait for space on the disk, and reads
 // for a copy of a block that is damaged.
 type finals struct {

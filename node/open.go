@@ -223,6 +223,7 @@ func (n *Node) openPool(ctx context.Context) (err error) {
 		Key: n.identity.Signing, ChainID: n.genesis.ChainID,
 		MaxMessageBytes: int(n.genesis.Parameters.MaxMessageBytes), MaxBlockBytes: int(n.genesis.Parameters.MaxBlockBytes),
 		Set: n.ledger.Sets().Open(), Former: n.ledger.Sets().Former(), Linked: func() int { return n.network.Heard(n.ledger.Sets().Open(), 0) },
+		Present:      func() map[chain.PublicKey]bool { return n.network.present() },
 		MaxPoolBytes: int64(n.cfg.Limits.MaxPoolBytes), Height: indexed,
 		Storage: n.store, Index: n.state, Replicator: replicator{n.network.Transport}, FreeDisk: n.freeDisk,
 		Logger: n.log, Registerer: n.metrics.Registry,

@@ -66,6 +66,9 @@ type Config struct {
 	// Linked returns the number of members, this node not counted, that there is a link to; nil for
 	// none.
 	Linked func() int
+	// Present returns the peers that are there to push their own batches: other nodes need not pass
+	// these on. nil for none.
+	Present func() map[chain.PublicKey]bool
 	// MaxPoolBytes and MaxPoolMessages bound the pending batches of all authors that may push, who
 	// have an equal share of them; 0 for the defaults. A share holds a message of the largest size
 	// even where MaxPoolBytes does not give as much.

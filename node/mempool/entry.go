@@ -148,6 +148,10 @@ type queue struct {
 	// bytes and messages are the author's share in use, batches the number of its batches.
 	bytes             int64
 	messages, batches int
+	// heard is when the author last pushed a batch that was not here, arriving the number of them
+	// that are being verified or written.
+	heard    time.Time
+	arriving int
 	// equivocated is set once the author was reported for it.
 	equivocated bool
 	// timer wakes the leader when the wait for the hole before the front is over.

@@ -26,6 +26,8 @@ type members struct {
 	member          bool
 	leftAt          time.Time
 	size, threshold int
+	// index is this node's place in the set, -1 if it is not in the set.
+	index int
 	// peers are in the peers file, leavers those of them that were members and are none any more.
 	peers   []chain.PublicKey
 	leavers map[chain.PublicKey]bool
@@ -116,7 +118,8 @@ func (p *Pool) SetMembers(set *chain.ValidatorSet) {
 		}
 	}
 	was := p.member
-	p.size, p.threshold, p.member = len(set.Validators), int(set.Threshold), set.Index(p.public) >= 0
+	p.size, p.threshold, p.index = len(set.Validators), int(set.Threshold), set.Index(p.public)
+	p.member = p.index >= 0
 	if p.ever[p.public] {
 		p.own = p.queue(p.public)
 	}

@@ -350,7 +350,7 @@ func (n *network) finish() {
 	for _, node := range n.nodes {
 		n.catchUp(node, len(n.blocks))
 	}
-	sleep(relayAfter)
+	sleep((1 + relayTurns) * relayAfter)
 	for i := range n.nodes {
 		for j := range n.nodes {
 			if i != j {

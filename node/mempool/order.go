@@ -50,19 +50,31 @@ func (p *Pool) Select(parent uint64, maxBytes int) (Body, error) {
 	return p.body(chosen, count), nil
 }
 
+// For how long a batch that a block refers to is waited for before it counts as missing. Mostly its
+// author pushed it before the block, and it arrives a moment after. While the author's batches
+// arrive, it is likely to be among those behind them: to fetch it as well would double the traffic
+// when there is most of it. An author that brings everything but this batch costs pushLimit.
+const (
+	pushTime  = 30 * time.Millisecond
+	pushLimit = 100 * time.Millisecond
+)
+
 // Resolve returns the body of a block on top of height parent that has these references. Every node
 // that is at parent and holds the batches durably gets the same. A body may name batches of every
-// author that is in the set of its height or was in an earlier one. Resolve waits for missing
-// batches until ctx is done, since they may be on their way. It returns those still missing then,
-// each once, without a body. The error is [ErrHeight] if the pool's height is or becomes another
-// than parent, [ErrBody] if no valid block has such a body, [ErrClosed].
+// author that is in the set of its height or was in an earlier one.
+//
+// Resolve waits for batches that are not here, as long as they may be on their way: see pushTime.
+// One that is here and not yet durable is waited for without a limit. When the first batch counts
+// as missing, or when ctx is done, Resolve returns those that are missing then, each once, without a
+// body. The error is [ErrHeight] if the pool's height is or becomes another than parent, [ErrBody]
+// if no valid block has such a body, [ErrClosed].
 func (p *Pool) Resolve(ctx context.Context, parent uint64, refs []chain.BatchRef) (Body, []chain.BatchRef, error) {
 	if len(refs) > chain.MaxBodyRefs {
 		return Body{}, nil, fmt.Errorf("%w: %d batches, at most %d allowed", ErrBody, len(refs), chain.MaxBodyRefs)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for {
+	for began := time.Now(); ; {
 		if parent != p.height {
 			return Body{}, nil, fmt.Errorf("%w: resolve above %d, the pool is at %d", ErrHeight, parent, p.height)
 		}
@@ -72,31 +84,25 @@ func (p *Pool) Resolve(ctx context.Context, parent uint64, refs []chain.BatchRef
 		if i := slices.IndexFunc(refs, func(r chain.BatchRef) bool { return !p.ever[r.Author] }); i >= 0 {
 			return Body{}, nil, fmt.Errorf("%w: a batch of %v, which is in no set up to this height", ErrBody, refs[i].Author)
 		}
-		missing := p.missing(refs)
-		if len(missing) == 0 {
+		absent := p.absent(refs)
+		if len(absent) == 0 {
 			body, err := p.resolve(refs)
 			return body, nil, err
 		}
 		if ctx.Err() != nil {
+			return Body{}, absent, nil
+		}
+		missing, next := p.missing(absent, began, time.Now())
+		if len(missing) > 0 {
 			return Body{}, missing, nil
 		}
-		if p.arrivals == nil {
-			p.arrivals = make(chan struct{})
-		}
-		arrivals := p.arrivals
-		p.mu.Unlock()
-		select {
-		case <-arrivals:
-		case <-ctx.Done():
-		case <-p.done:
-		}
-		p.mu.Lock()
+		p.awaitArrival(ctx, next)
 	}
 }
 
-// missing returns the references to batches that are not durable here.
-func (p *Pool) missing(refs []chain.BatchRef) []chain.BatchRef {
-	var missing []chain.BatchRef
+// absent returns the references to batches that are not durable here.
+func (p *Pool) absent(refs []chain.BatchRef) []chain.BatchRef {
+	var absent []chain.BatchRef
 	var seen map[chain.BatchRef]bool
 	for _, r := range refs {
 		if e := p.byHash[r.Hash]; (e == nil || !e.stored) && !seen[r] {
@@ -104,10 +110,63 @@ func (p *Pool) missing(refs []chain.BatchRef) []chain.BatchRef {
 				seen = map[chain.BatchRef]bool{}
 			}
 			seen[r] = true
-			missing = append(missing, r)
+			absent = append(absent, r)
 		}
 	}
-	return missing
+	return absent
+}
+
+// missing returns those of the absent batches that are not on their way any more, for a wait that
+// has begun at a time. If there are none, next is when there may be some, zero for never: then all
+// are being written.
+func (p *Pool) missing(absent []chain.BatchRef, began, now time.Time) (missing []chain.BatchRef, next time.Time) {
+	for _, r := range absent {
+		if p.byHash[r.Hash] != nil {
+			continue
+		}
+		until := began.Add(pushTime)
+		if q := p.byAuthor[r.Author]; q != nil {
+			limit := began.Add(pushLimit)
+			if q.arriving > 0 {
+				until = limit
+			} else if busy := q.heard.Add(pushTime); busy.After(until) {
+				until = busy
+			}
+			if until.After(limit) {
+				until = limit
+			}
+		}
+		switch {
+		case !until.After(now):
+			missing = append(missing, r)
+		case next.IsZero() || until.Before(next):
+			next = until
+		}
+	}
+	return missing, next
+}
+
+// awaitArrival gives the lock back until a batch is stored, a block committed, ctx done, or a time
+// has come that is not zero.
+func (p *Pool) awaitArrival(ctx context.Context, until time.Time) {
+	if p.arrivals == nil {
+		p.arrivals = make(chan struct{})
+	}
+	arrivals := p.arrivals
+	var late <-chan time.Time
+	if !until.IsZero() {
+		timer := time.NewTimer(time.Until(until))
+		defer timer.Stop()
+		late = timer.C
+	}
+	p.mu.Unlock()
+	defer p.mu.Lock()
+	select {
+	case <-arrivals:
+	case <-late:
+	case <-ctx.Done():
+	case <-p.done:
+	}
 }
 
 func (p *Pool) resolve(refs []chain.BatchRef) (Body, error) {

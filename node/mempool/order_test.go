@@ -2,6 +2,7 @@ package mempool
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -219,7 +220,7 @@ func TestResolveWaitsForBatchesOnTheirWay(t *testing.T) {
 			}()
 			synctest.Wait()
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), pushTime/2)
 		defer cancel()
 		resolve(ctx)
 		n.receive(t, 2, 1, 1, message("other"))
@@ -242,6 +243,89 @@ func TestResolveWaitsForBatchesOnTheirWay(t *testing.T) {
 		n.Close()
 		wantError(t, (<-answers).err, ErrClosed)
 	})
+}
+
+// A batch of a block counts as missing, and is fetched, when it is not on its way: not while it is
+// being written, and later if its author's batches arrive. Otherwise a busy network would send
+// each batch twice.
+func TestABatchOnItsWayIsNotMissing(t *testing.T) {
+	type answer struct {
+		missing []chain.BatchRef
+		err     error
+		took    time.Duration
+	}
+	resolve := func(t *testing.T, n *testNode, refs ...chain.BatchRef) <-chan answer {
+		answers := make(chan answer, 1)
+		go func() {
+			began := time.Now()
+			_, missing, err := n.Resolve(t.Context(), 0, refs)
+			answers <- answer{missing, err, time.Since(began)}
+		}()
+		return answers
+	}
+	want := func(t *testing.T, got answer, took time.Duration, missing ...chain.BatchRef) {
+		t.Helper()
+		if got.err != nil || !slices.Equal(got.missing, missing) || got.took != took {
+			t.Fatalf("missing %v after %v (%v), want %v after %v", got.missing, got.took, got.err, missing, took)
+		}
+	}
+	// pushAll has node 1 push a batch every 20 ms, the first after as long.
+	pushAll := func(t *testing.T, n *testNode, count int) {
+		for i := range count {
+			sleep(20 * time.Millisecond)
+			n.receive(t, 1, 1, uint64(i+1), message("message %d", i))
+		}
+	}
+	_, fourth := batch(1, 1, 4, message("message 3"))
+	_, ninth := batch(1, 1, 9, message("message 8"))
+	_, quiet := batch(2, 1, 1, message("of a quiet author"))
+	for name, test := range map[string]func(*testing.T, *testNode){
+		"its author is quiet": func(t *testing.T, n *testNode) {
+			want(t, <-resolve(t, n, quiet), pushTime, quiet)
+		},
+		"its author's batches arrive, and it with them": func(t *testing.T, n *testNode) {
+			answers := resolve(t, n, fourth)
+			pushAll(t, n, 4)
+			want(t, <-answers, 80*time.Millisecond)
+		},
+		"its author's batches arrive without it": func(t *testing.T, n *testNode) {
+			answers := resolve(t, n, ninth)
+			pushAll(t, n, 8)
+			want(t, <-answers, pushLimit, ninth)
+		},
+		"the batches of another arrive": func(t *testing.T, n *testNode) {
+			answers := resolve(t, n, fourth, quiet)
+			pushAll(t, n, 4)
+			want(t, <-answers, pushTime, quiet)
+		},
+		"its author's batches cease to arrive": func(t *testing.T, n *testNode) {
+			answers := resolve(t, n, ninth)
+			pushAll(t, n, 2)
+			want(t, <-answers, 40*time.Millisecond+pushTime, ninth)
+		},
+		"it is being written": func(t *testing.T, n *testNode) {
+			n.storage.set(func([]chain.StoredBatch) error { sleep(time.Hour); return nil })
+			encoded, ref := batch(1, 1, 1, message("a"))
+			go func() { _ = n.Receive(t.Context(), author(1), encoded) }()
+			synctest.Wait()
+			want(t, <-resolve(t, n, ref), time.Hour)
+		},
+		"it could not be written": func(t *testing.T, n *testNode) {
+			n.storage.set(func([]chain.StoredBatch) error { sleep(time.Second); return errors.New("broken") })
+			encoded, ref := batch(1, 1, 1, message("a"))
+			go func() { _ = n.Receive(t.Context(), author(1), encoded) }()
+			synctest.Wait()
+			want(t, <-resolve(t, n, ref), time.Second, ref)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNode(t, 0, 4)
+				test(t, n)
+				n.Close() // before the end of the bubble
+			})
+		})
+	}
 }
 
 func TestABatchEmptiedByAnothersLeavesTheOrderAsItIs(t *testing.T) {

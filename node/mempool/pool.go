@@ -55,8 +55,8 @@ type Pool struct {
 	bytes    int64
 	live     int
 	sequence uint64
-	// arrivals is closed when a batch is stored or a block committed; nil while no call waits for
-	// it.
+	// arrivals is closed when a batch is stored or not, or a block committed; nil while no call
+	// waits for it.
 	arrivals chan struct{}
 	waiters  map[chain.Hash][]waiting
 	// repeated is of each peer that pushed a batch of final messages.
@@ -351,6 +351,7 @@ func (p *Pool) fail(e *entry, err error) {
 	e.err = err
 	close(e.written)
 	p.discard(e)
+	p.wakeResolvers() // it has to be fetched
 }
 
 // discard releases the room that e takes of the pool; its ids have no place any more.

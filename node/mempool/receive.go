@@ -3,6 +3,7 @@ package mempool
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"golang.org/x/time/rate"
 
@@ -54,12 +55,15 @@ func (p *Pool) receive(ctx context.Context, from chain.PublicKey, encoded []byte
 			return err
 		}
 	}
-	held, err := p.find(b, encoded, fetched)
+	held, q, err := p.find(b, encoded, fetched)
 	switch {
 	case held != nil:
 		return p.acknowledgeAgain(ctx, held, from)
 	case err != nil:
 		return err
+	}
+	if from == b.Author && !fetched {
+		defer p.arriving(q)()
 	}
 	// The expensive part, outside every lock.
 	hash, err := b.Verify(p.cfg.ChainID, p.cfg.MaxMessageBytes)
@@ -95,16 +99,32 @@ func (p *Pool) receive(ctx context.Context, from chain.PublicKey, encoded []byte
 	return nil
 }
 
-// find returns the batch if it is here already, else an error if it may not come.
-func (p *Pool) find(b *chain.Batch, encoded []byte, fetched bool) (held *entry, err error) {
+// find returns the batch if it is here already, else the queue that it may come to (nil for a new
+// one), or an error if it may not come.
+func (p *Pool) find(b *chain.Batch, encoded []byte, fetched bool) (held *entry, q *queue, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if q := p.byAuthor[b.Author]; q != nil {
+	q = p.byAuthor[b.Author]
+	if q != nil {
 		if held := q.find(position{b.Incarnation, b.Number}, encoded); held != nil {
-			return held, nil
+			return held, nil, nil
 		}
 	}
-	return nil, p.room(b, fetched)
+	return nil, q, p.room(b, fetched)
+}
+
+// arriving notes that the author of a queue pushes a batch; its result is called when the batch is
+// stored or refused.
+func (p *Pool) arriving(q *queue) (arrived func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q.heard = time.Now()
+	q.arriving++
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		q.arriving--
+	}
 }
 
 // admit registers a verified batch, to be stored, and returns its entry. If the batch is there

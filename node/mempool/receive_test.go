@@ -292,11 +292,66 @@ func TestUnacknowledgedFindsWhatAPeerMayLack(t *testing.T) {
 		want("to itself", n.Unacknowledged(author(0), 0, 1<<20))
 		want("to a stranger", n.Unacknowledged(author(9), 0, 1<<20))
 		synctest.Wait()
-		sleep(relayAfter)
+		sleep((1 + relayTurns) * relayAfter)
 		want("later", n.Unacknowledged(author(1), relayAfter, 1<<20), b, of2.Hash)
 		want("to its author", n.Unacknowledged(author(2), relayAfter, 1<<20), a, b)
 		n.commit(t, n.selected(t))
 		want("after the commit", n.Unacknowledged(author(1), 0, 1<<20))
+	})
+}
+
+// The batch of an author that is there is passed on by nobody, however long it waits: a network with
+// more than it can order would send each batch from every node to every other. When the author
+// falls silent, one node after the other passes on what it left.
+//
+// Promise 50.
+func TestOnlyTheBatchesOfSilentAuthorsArePassedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const size = 4
+		present := map[chain.PublicKey]bool{author(0): true}
+		nodes := make([]*testNode, size)
+		for i := range nodes {
+			nodes[i] = newNode(t, i, size, func(c *Config) { c.Present = func() map[chain.PublicKey]bool { return present } })
+		}
+		for i := 1; i < size; i++ {
+			nodes[i].receive(t, 0, 1, 1, message("a"))
+		}
+		passing := func() (count int) {
+			for i := 1; i < size; i++ {
+				for j := 1; j < size; j++ {
+					if i != j && len(nodes[i].Unacknowledged(author(j), 0, 1<<20)) > 0 {
+						count++
+						break
+					}
+				}
+			}
+			return count
+		}
+		sleep((1 + relayTurns) * relayAfter)
+		if got := passing(); got != 0 {
+			t.Fatalf("%d nodes pass on the batch of an author that is there", got)
+		}
+		delete(present, author(0))
+		if got := passing(); got != size-1 {
+			t.Fatalf("%d nodes pass on the old batch of a silent author, want all %d", got, size-1)
+		}
+
+		// Of a fresh batch each has its turn. The author's own comes to nothing.
+		for i := 1; i < size; i++ {
+			nodes[i].receive(t, 0, 1, 2, message("b"))
+			nodes[i].commit(t, Body{IDs: ids(message("a"))})
+		}
+		for before, turns := 0, 0; turns < size; turns++ {
+			sleep(relayAfter)
+			now := passing()
+			if now > before+1 || now < turns {
+				t.Fatalf("after %d turns %d nodes pass the batch on, and %d before", turns+1, now, before)
+			}
+			before = now
+		}
+		if got := passing(); got != size-1 {
+			t.Fatalf("%d nodes pass the batch on after all turns, want %d", got, size-1)
+		}
 	})
 }
 

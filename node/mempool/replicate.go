@@ -1,14 +1,30 @@
 package mempool
 
 import (
+	"encoding/binary"
 	"time"
 
 	"github.com/diseq/diseq/node/chain"
 )
 
-// relayAfter is the age at which a pending batch of another author is pushed to the peers that are
-// not known to hold it: its author had the time to do so, and may be dead.
-const relayAfter = time.Second
+// relayAfter is the age at which a pending batch of a silent author is passed on to the peers that
+// are not known to hold it. The members take turns in an order that the batch decides, each
+// relayAfter after the one before: when the first passes on what a dead author left, the others
+// need not. From the last turn on, all that are left pass it on at once.
+const (
+	relayAfter = time.Second
+	relayTurns = 8
+)
+
+// relayAge returns the age at which this node passes a batch of a silent author on.
+func (p *Pool) relayAge(e *entry) time.Duration {
+	turn := relayTurns
+	if p.member {
+		first := int(binary.LittleEndian.Uint64(e.hash[:8]) % uint64(p.size))
+		turn = min((p.index-first+p.size)%p.size, relayTurns)
+	}
+	return time.Duration(1+turn) * relayAfter
+}
 
 // Acknowledge notes that peer holds the batch durably.
 func (p *Pool) Acknowledge(peer chain.PublicKey, hash chain.Hash) {
@@ -37,10 +53,18 @@ func (p *Pool) acknowledge(e *entry) {
 
 // Unacknowledged returns pending batches that peer, a member, is not known to hold, oldest first
 // and with at most maxBytes in all (one at least, if there is one): this node's that are older than
-// age, then those of other authors that have waited for more than a second as well. With age 0 it
-// is for a link that has just opened; later it finds the batches that were refused or lost, and
-// those that lack holders because members left.
+// age, and then those of authors that are silent, when it is this node's turn. An author that is
+// there pushes its batches itself. If all nodes passed on what waits, each batch would come to
+// each node from every other, and the more so the more waits. Nothing is ordered later without: a
+// node that holds a batch orders it when it leads, and the others fetch it.
+//
+// With age 0 it is for a link that has just opened; later it finds the batches that were refused or
+// lost, and those that lack holders because members left.
 func (p *Pool) Unacknowledged(peer chain.PublicKey, age time.Duration, maxBytes int) []chain.StoredBatch {
+	var present map[chain.PublicKey]bool
+	if p.cfg.Present != nil {
+		present = p.cfg.Present()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	seat, ok := p.seat[peer]
@@ -48,9 +72,10 @@ func (p *Pool) Unacknowledged(peer chain.PublicKey, age time.Duration, maxBytes 
 		return nil
 	}
 	var batches []chain.StoredBatch
-	collect := func(q *queue, before time.Time) {
+	now := time.Now()
+	collect := func(q *queue, after func(*entry) time.Duration) {
 		for _, e := range q.entries {
-			if e.drained || e.holders.has(seat) || e.arrived.After(before) {
+			if e.drained || e.holders.has(seat) || now.Sub(e.arrived) < after(e) {
 				continue
 			}
 			if len(batches) > 0 && len(e.encoded) > maxBytes {
@@ -60,14 +85,13 @@ func (p *Pool) Unacknowledged(peer chain.PublicKey, age time.Duration, maxBytes 
 			batches = append(batches, e.asStored())
 		}
 	}
-	now := time.Now()
 	if p.own != nil {
-		collect(p.own, now.Add(-age))
+		collect(p.own, func(*entry) time.Duration { return age })
 	}
 	for _, q := range p.queues {
 		// Pools take no pushed batches of authors that left and are not in the peers file.
-		if q != p.own && q.author != peer && p.pushes(q.author) {
-			collect(q, now.Add(-max(age, relayAfter)))
+		if q != p.own && q.author != peer && !present[q.author] && p.pushes(q.author) {
+			collect(q, func(e *entry) time.Duration { return max(age, p.relayAge(e)) })
 		}
 	}
 	return batches

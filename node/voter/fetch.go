@@ -17,14 +17,11 @@ const (
 	fetchTimeout = 5 * time.Second
 	// fetchLead is how long the first peer that is asked has before the next one is asked as well.
 	fetchLead = 500 * time.Millisecond
-	// pushTime is how long missing batches are waited for before they are fetched: mostly they were
-	// pushed before the block that refers to them and arrive a moment after it.
-	pushTime = 30 * time.Millisecond
 )
 
-// resolve returns a block with its messages. It fetches missing batches from validators that voted
-// for the block. Each attempt begins with another of them: one that brings little, or late, holds
-// up the check for its own turn only.
+// resolve returns a block with its messages. It fetches batches that are not on their way from
+// validators that voted for the block. Each attempt begins with another of them: one that brings
+// little, or late, holds up the check for its own turn only.
 func (v *Voter) resolve(ctx context.Context, c *check, b *chain.Block) (*preparedBlock, error) {
 	holders := <-c.holders
 	for attempt := 0; ; attempt++ {
@@ -52,9 +49,7 @@ func (v *Voter) resolve(ctx context.Context, c *check, b *chain.Block) (*prepare
 }
 
 func (v *Voter) resolveNow(ctx context.Context, b *chain.Block) (mempool.Body, []chain.BatchRef, error) {
-	waiting, cancel := context.WithTimeout(ctx, pushTime)
-	defer cancel()
-	body, missing, err := v.cfg.Pool.Resolve(waiting, b.Header.Height-1, b.Body)
+	body, missing, err := v.cfg.Pool.Resolve(ctx, b.Header.Height-1, b.Body)
 	if errors.Is(err, mempool.ErrBody) {
 		err = &misfitError{err}
 	}
