@@ -107,6 +107,25 @@ func verify(key PublicKey, message []byte, s Signature) bool {
 	return ed25519.Verify(key[:], message, s[:])
 }
 
+// inOnePiece is the longest data that sum copies behind its prefix: below it, a copy costs less
+// than a second call of the digest.
+const inOnePiece = 512
+
+// sum hashes a prefix of at most 64 bytes followed by data.
+func sum(prefix, data []byte) Hash {
+	if len(data) <= inOnePiece {
+		var b [64 + inOnePiece]byte
+		n := copy(b[:], prefix)
+		return sha256.Sum256(b[:n+copy(b[n:], data)])
+	}
+	h := sha256.New()
+	h.Write(prefix)
+	h.Write(data)
+	var out Hash
+	h.Sum(out[:0])
+	return out
+}
+
 // digest hashes a domain string followed by an encoding.
 func digest(domain string, encoding []byte) Hash {
 	h := sha256.New()

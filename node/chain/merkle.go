@@ -12,10 +12,9 @@ import (
 // trie.
 
 func merkleLeaf(m Message) Hash {
-	b := make([]byte, 0, 5+len(m.Data))
-	b = append(b, 0)
-	b = binary.LittleEndian.AppendUint32(b, m.Timestamp)
-	return sha256.Sum256(append(b, m.Data...))
+	var prefix [5]byte
+	binary.LittleEndian.PutUint32(prefix[1:], m.Timestamp)
+	return sum(prefix[:], m.Data)
 }
 
 func merkleNode(left, right Hash) Hash {
@@ -89,7 +88,7 @@ type MessageTree struct {
 func NewMessageTree(messages []Message) *MessageTree {
 	groups := make([]Hash, 0, (len(messages)+treeGroup-1)/treeGroup)
 	for start := 0; start < len(messages); start += treeGroup {
-		groups = append(groups, newMessageTree(messages[start:min(len(messages), start+treeGroup)]).root())
+		groups = append(groups, MessagesRoot(messages[start:min(len(messages), start+treeGroup)]))
 	}
 	return &MessageTree{len(messages), newTree(groups)}
 }
@@ -105,8 +104,30 @@ func (t *MessageTree) path(messages []Message, index int) []Hash {
 	return append(group.path(index-start), t.upper.path(index/treeGroup)...)
 }
 
-// MessagesRoot returns the root of the RFC 6962 tree over messages.
-func MessagesRoot(messages []Message) Hash { return newMessageTree(messages).root() }
+// MessagesRoot returns the root of the RFC 6962 tree over messages. It keeps no level of the tree,
+// only the roots of the whole subtrees to the left: one for each bit that is set in the number of
+// messages so far.
+func MessagesRoot(messages []Message) Hash {
+	var left [64]Hash
+	n := 0
+	for i, m := range messages {
+		h := merkleLeaf(m)
+		for before := i; before&1 == 1; before >>= 1 {
+			n--
+			h = merkleNode(left[n], h)
+		}
+		left[n] = h
+		n++
+	}
+	if n == 0 {
+		return EmptyMessagesRoot()
+	}
+	root := left[n-1]
+	for n -= 2; n >= 0; n-- {
+		root = merkleNode(left[n], root)
+	}
+	return root
+}
 
 // rootFromPath recomputes the root of a tree of size leaves (RFC 9162, section 2.1.3.2).
 func rootFromPath(leaf Hash, index, size uint64, path []Hash) (Hash, error) {

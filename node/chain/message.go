@@ -25,11 +25,10 @@ var leafPrefix = [11]byte{10: 1}
 // an empty key (docs/protocol.md, message id). It depends on Data alone: equal data is the same
 // message for ever.
 func (m Message) ID() Hash {
-	b := make([]byte, 0, 512)
-	b = append(b, leafPrefix[:]...)
-	b = binary.LittleEndian.AppendUint64(b, uint64(len(m.Data)))
-	b = append(b, m.Data...)
-	return sha256.Sum256(b)
+	var prefix [len(leafPrefix) + 8]byte
+	copy(prefix[:], leafPrefix[:])
+	binary.LittleEndian.PutUint64(prefix[len(leafPrefix):], uint64(len(m.Data)))
+	return sum(prefix[:], m.Data)
 }
 
 // Size returns the bytes that m takes of max_block_bytes: those of its encoding.
@@ -101,11 +100,14 @@ type BatchRef struct {
 // batchOverhead is the size of an encoded batch without messages.
 const batchOverhead = 32 + 8 + 8 + 4 + 64
 
-func (b *Batch) appendUnsigned(out []byte) []byte {
+func (b *Batch) appendFixed(out []byte) []byte {
 	out = append(out, b.Author[:]...)
 	out = appendU64(out, b.Incarnation)
-	out = appendU64(out, b.Number)
-	return appendMessages(out, b.Messages)
+	return appendU64(out, b.Number)
+}
+
+func (b *Batch) appendUnsigned(out []byte) []byte {
+	return appendMessages(b.appendFixed(out), b.Messages)
 }
 
 // Size returns the bytes that the batch's messages take of max_block_bytes.
@@ -120,14 +122,38 @@ func (b *Batch) Size() int {
 // Hash returns the hash by which blocks name the batch. It covers the chain id and all but the
 // signature.
 func (b *Batch) Hash(chainID string) Hash {
-	out := make([]byte, 0, batchOverhead+len(chainID)+b.Size())
-	return digest("diseq/batch", b.appendUnsigned(appendBytes(out, chainID)))
+	// It is hashed piece by piece. A copy in one piece is half a MiB of garbage for a large batch.
+	h := sha256.New()
+	piece := append(make([]byte, 0, 2048), "diseq/batch"...)
+	piece = b.appendFixed(appendBytes(piece, chainID))
+	piece = appendU32(piece, uint32(len(b.Messages)))
+	for i := range b.Messages {
+		m := &b.Messages[i]
+		if len(piece)+8+len(m.Data) > cap(piece) {
+			h.Write(piece)
+			piece = piece[:0]
+		}
+		piece = appendU32(appendU32(piece, m.Timestamp), uint32(len(m.Data)))
+		if len(piece)+len(m.Data) > cap(piece) {
+			h.Write(piece)
+			h.Write(m.Data)
+			piece = piece[:0]
+			continue
+		}
+		piece = append(piece, m.Data...)
+	}
+	h.Write(piece)
+	var out Hash
+	h.Sum(out[:0])
+	return out
 }
 
-// Sign sets Author and Signature.
-func (b *Batch) Sign(key ed25519.PrivateKey, chainID string) {
+// Sign sets Author and Signature, and returns the batch's hash.
+func (b *Batch) Sign(key ed25519.PrivateKey, chainID string) Hash {
 	b.Author = PublicKeyOf(key)
-	b.Signature = sign(key, batchSigning(b.Hash(chainID)))
+	hash := b.Hash(chainID)
+	b.Signature = sign(key, batchSigning(hash))
+	return hash
 }
 
 func batchSigning(hash Hash) []byte { return append([]byte("diseq/batch-signature"), hash[:]...) }

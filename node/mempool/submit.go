@@ -360,10 +360,8 @@ func (p *Pool) store(formed []*entry) {
 	for i, e := range formed {
 		p.number++
 		b := &chain.Batch{Incarnation: p.incarnation, Number: p.number, Messages: e.messages}
-		b.Sign(p.cfg.Key, p.cfg.ChainID)
-		stored[i] = chain.StoredBatch{
-			Hash: b.Hash(p.cfg.ChainID), Author: p.public, Incarnation: b.Incarnation, Number: b.Number, Data: b.Encode(),
-		}
+		hash := b.Sign(p.cfg.Key, p.cfg.ChainID)
+		stored[i] = chain.StoredBatch{Hash: hash, Author: p.public, Incarnation: b.Incarnation, Number: b.Number, Data: b.Encode()}
 		// From here on the messages alias the encoding, so that the buffers they came in can go.
 		if signed[i], err = chain.DecodeBatch(stored[i].Data, p.cfg.MaxBlockBytes); err != nil {
 			break

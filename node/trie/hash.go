@@ -33,12 +33,23 @@ func Key(data []byte) [32]byte {
 	return sum(buf[:], keyPrefix, data)
 }
 
+// bitsOf has the bits of each byte as eight bytes of 0 or 1, the most significant bit in the lowest
+// byte.
+var bitsOf = func() (table [256]uint64) {
+	for b := range table {
+		for i := range 8 {
+			table[b] |= uint64(b>>(7-i)&1) << (8 * i)
+		}
+	}
+	return table
+}()
+
 // LeafHash returns the hash of the leaf that holds data under key.
 func LeafHash(key [32]byte, data []byte) [32]byte {
 	var buf [leafPrefix + shortData]byte
 	binary.LittleEndian.PutUint64(buf[1:], keyBits)
-	for i := range keyBits {
-		buf[9+i] = bit(&key, i)
+	for i, b := range key {
+		binary.LittleEndian.PutUint64(buf[9+8*i:], bitsOf[b])
 	}
 	buf[9+keyBits+1] = 1
 	binary.LittleEndian.PutUint64(buf[9+keyBits+2:], uint64(len(data)))
