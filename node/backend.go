@@ -190,6 +190,21 @@ func (b *backend) Block(ctx context.Context, height uint64) (*chain.FinalBlock, 
 	return f, b.readError(err)
 }
 
+// Messages returns the messages of a final block, and their ids: those of a block that is in memory
+// are known.
+func (b *backend) Messages(ctx context.Context, height uint64) ([]chain.Message, []chain.Hash, error) {
+	if height > b.ledger.Height() {
+		return nil, nil, fmt.Errorf("block %d: %w", height, server.ErrNotFound)
+	}
+	ctx, cancel := context.WithTimeout(ctx, repairPatience)
+	defer cancel()
+	f, err := b.ledger.WithIDs(ctx, height)
+	if err != nil {
+		return nil, nil, b.readError(err)
+	}
+	return f.Messages, f.IDs, nil
+}
+
 // Head returns a final block without its messages, and its certificate.
 func (b *backend) Head(ctx context.Context, height uint64) (*chain.Block, *chain.Certificate, error) {
 	if height > b.ledger.Height() {

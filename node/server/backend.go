@@ -42,6 +42,10 @@ type Backend interface {
 	// zero certificate. Error: [ErrNotFound] above the last final height.
 	Block(ctx context.Context, height uint64) (*chain.FinalBlock, error)
 
+	// Messages returns the messages of the final block at height, and their ids. Errors as for
+	// Block.
+	Messages(ctx context.Context, height uint64) ([]chain.Message, []chain.Hash, error)
+
 	// Head returns the final block at height without its messages, and its certificate, which may
 	// be stronger than when the block was first final. Errors as for Block.
 	Head(ctx context.Context, height uint64) (*chain.Block, *chain.Certificate, error)

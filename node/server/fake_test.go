@@ -271,6 +271,18 @@ func (f *fake) Block(_ context.Context, height uint64) (*chain.FinalBlock, error
 	return f.blocks[height], nil
 }
 
+func (f *fake) Messages(ctx context.Context, height uint64) ([]chain.Message, []chain.Hash, error) {
+	b, err := f.Block(ctx, height)
+	if err != nil {
+		return nil, nil, err
+	}
+	ids := make([]chain.Hash, len(b.Messages))
+	for i, m := range b.Messages {
+		ids[i] = m.ID()
+	}
+	return b.Messages, ids, nil
+}
+
 func (f *fake) Head(_ context.Context, height uint64) (*chain.Block, *chain.Certificate, error) {
 	if f.failure != nil {
 		return nil, nil, f.failure
