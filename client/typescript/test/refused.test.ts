@@ -1,0 +1,55 @@
+// The documents that every reader has to take or to refuse. The Go verifier is held to the same file.
+import { describe, expect, test } from "vitest";
+
+import {
+  Eras, readBlock, readChanges, readCheckpoint, readEvidence, readGenesis, readIdentity, readProof, readReceipt, verifyBlock, verifyEvidence,
+  verifyIdentity, verifyProof, verifyReceipt, VerificationError, DocumentError,
+} from "../src/verify.js";
+import { samples, sampleBytes, trusted, type Sample } from "./files.js";
+
+const genesis = trusted();
+const checkpoint = readCheckpoint(sampleBytes(samples.accepted.find((s) => s.kind === "checkpoint") as Sample));
+
+const readers: Record<string, (document: Uint8Array) => void> = {
+  genesis: (d) => void readGenesis(d),
+  checkpoint: (d) => void readCheckpoint(d),
+  receipt: (d) => verifyReceipt(readReceipt(d), genesis),
+  "receipt from checkpoint": (d) => verifyReceipt(readReceipt(d), checkpoint),
+  changes: (d) => new Eras(genesis).followFinal(readChanges(d).changes),
+  evidence: (d) => verifyEvidence(readEvidence(d), genesis),
+  identity: (d) => verifyIdentity(readIdentity(d), genesis.chain_id),
+  block: (d) => verifyBlock(readBlock(d), genesis),
+  proof: (d) => verifyProof(readProof(d), genesis),
+};
+// Nodes alone read these.
+const ofNodes = ["peers", "configuration", "submission"];
+
+test("each kind of the file has a reader", () => {
+  const kinds = new Set([...samples.accepted, ...samples.refused].map((s) => s.kind));
+  expect([...kinds].sort()).toEqual([...Object.keys(readers), ...ofNodes].sort());
+});
+
+describe.each(Object.entries(readers))("%s", (kind, read) => {
+  const of = (list: Sample[]) => list.filter((s) => s.kind === kind);
+
+  test.each(of(samples.accepted).map((s) => [s.why ?? "plain", s] as const))("accepted: %s", (_, s) => {
+    read(sampleBytes(s));
+  });
+
+  // One test for all: hundreds of them would be slow to report.
+  test("refused", () => {
+    const refused = of(samples.refused);
+    expect(refused.length).toBeGreaterThan(3);
+    const taken = refused.filter((s) => {
+      try {
+        read(sampleBytes(s));
+        return true;
+      } catch (e) {
+        // Anything else is a mistake in the reader, and no refusal.
+        if (!(e instanceof VerificationError || e instanceof DocumentError)) throw e;
+        return false;
+      }
+    });
+    expect(taken.map((s) => s.why)).toEqual([]);
+  });
+});

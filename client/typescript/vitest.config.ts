@@ -1,0 +1,11 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    include: ["test/**/*.test.ts"],
+    // Machines may be slow: no test fails for that.
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+    cache: false,
+  },
+});

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# typescript.sh: check the types of the TypeScript client, build it, and test it, also against a network
+# of the program in DISEQ.
+#
+# Node.js and npm are Debian's. Where that Node.js is older than the client needs, the pinned one of
+# hack/tools/node is used. npm's packages are those of the lock file, by their hashes; no script of a
+# package runs. Nothing is installed again until a lock file changes.
+#
+# Where Node.js or npm's registry is missing, the phase says so and passes: see hack/phase.sh.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$PWD
+
+# left_out REASON: end the phase without the tests.
+left_out() {
+	echo "the TypeScript client is not tested: $1"
+	[[ -z ${DISEQ_SKIPPED:-} ]] || echo "client/typescript: $1" >>"$DISEQ_SKIPPED"
+	exit 0
+}
+
+# install FOLDER: what its lock file names, from npm's cache if it is there. A registry that does not
+# answer is a reason to leave the tests out. A lock file that does not fit is a failure.
+install() {
+	local stamp=$1/node_modules/.installed want log
+	want="$(sha256sum <"$1/package-lock.json") $(uname -m)"
+	[[ $(cat "$stamp" 2>/dev/null) == "$want" ]] && return
+	log=$(mktemp)
+	if ! npm ci --prefix "$1" --prefer-offline --no-audit --no-fund >"$log" 2>&1; then
+		if npm view @noble/hashes version >/dev/null 2>&1; then
+			cat "$log" >&2
+			exit 1
+		fi
+		rm "$log"
+		left_out "npm's registry does not answer, and the packages are not in npm's cache"
+	fi
+	rm "$log"
+	echo "$want" >"$stamp"
+}
+
+# old_node: whether the Node.js in PATH is older than 20.19, from which on ESM and the test runner work.
+old_node() {
+	[[ ${TYPESCRIPT_PINNED_NODE:-} == 1 ]] || ! node -e '
+		const [major, minor] = process.versions.node.split(".").map(Number);
+		process.exit(major > 20 || (major === 20 && minor >= 19) ? 0 : 1)'
+}
+
+hack/setup.sh --optional node=nodejs npm=npm || left_out 'Node.js and npm are not installed, and their packages cannot be installed here'
+if old_node; then
+	install hack/tools/node
+	for bin in "$root"/hack/tools/node/node_modules/node-linux-*/bin; do
+		[[ -x $bin/node ]] || left_out "Node.js $(node --version) is older than 20.19, and there is no newer one for $(uname -m)"
+		PATH=$bin:$PATH
+	done
+fi
+echo "Node.js $(node --version), npm $(npm --version)"
+
+install client/typescript
+cd client/typescript
+bin=node_modules/.bin
+"$bin/tsc" --noEmit
+"$bin/tsc" --project test
+rm -rf dist
+"$bin/tsc" --project tsconfig.build.json
+DISEQ=${DISEQ:-} "$bin/vitest" run "$@"
