@@ -40,3 +40,20 @@ func TestTheTreeOfABlockIsComputedOnceAndTreesAreBounded(t *testing.T) {
 		t.Errorf("%d trees are kept, and the first is still there", len(kept.known))
 	}
 }
+
+// All clients that waited for a block ask for their receipts in the moment in which it becomes
+// final. Their calls share one computation. A tree that is given up before it is computed does not
+// count.
+func TestCallsInOneMomentShareTheComputationOfATree(t *testing.T) {
+	var kept trees
+	under := kept.at(1)
+	if kept.at(1) != under {
+		t.Error("a second call computes the tree as well")
+	}
+	under.tree = chain.NewMessageTree(blockOf(1, 1).Messages)
+	delete(kept.known, 1)
+	kept.computed(1, under)
+	if kept.bytes != 0 {
+		t.Errorf("%d bytes are counted for a tree that no call finds", kept.bytes)
+	}
+}
