@@ -17,8 +17,8 @@ const MaxStateLag = 64
 
 // Parameters are the chain's constants: every node has the same, by the genesis hash.
 type Parameters struct {
-	// MinBlockIntervalMS is how long the leader of round 0 waits after the block below, in
-	// milliseconds, unless a block is full.
+	// MinBlockIntervalMS is how long the leader of round 0 waits after the block below for a block
+	// to fill, in milliseconds: docs/consensus.md, the interval.
 	MinBlockIntervalMS uint32 `json:"min_block_interval_ms"`
 	// BeaconInterval is the length of a beacon epoch in heights.
 	BeaconInterval uint32 `json:"beacon_interval"`

@@ -134,8 +134,9 @@ func (v *Voter) setTimer(a consensus.SetTimer) {
 		// The core counts the interval from the start of the height, after the block below is
 		// final. Blocks should follow one another at the interval, so the time that the block below
 		// took to be decided is part of it.
-		built := v.cfg.Ledger.Tip().Block.Header.Time()
-		after = min(after, max(0, after-v.cfg.Now().Sub(built)))
+		below := &v.cfg.Ledger.Tip().Block.Header
+		after = interval(after, below)
+		after = min(after, max(0, after-v.cfg.Now().Sub(below.Time())))
 	}
 	v.timers[key] = time.AfterFunc(after, fire)
 }

@@ -10,7 +10,11 @@ import (
 
 // build makes a new block on the final chain and hands it to the core.
 func (v *Voter) build(ctx context.Context, a consensus.RequestBlock) {
-	b, err := v.newBlock(ctx, a.Height)
+	err := v.awaitMessages(ctx, a)
+	var b *chain.Block
+	if err == nil {
+		b, err = v.newBlock(ctx, a.Height)
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			v.log.Warn("no block built: this validator's round passes without a proposal", "height", a.Height, "round", a.Round, "err", err)

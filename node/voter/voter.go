@@ -41,6 +41,8 @@ type Voter struct {
 	again  chan rejoined
 	// moved asks for a core that votes above the checkpoint alone.
 	moved chan struct{}
+	// urgency holds a token if a message may have come since a build looked for one.
+	urgency chan struct{}
 
 	// The fields from here to pool belong to Run's goroutine.
 	core  *consensus.Core
@@ -101,7 +103,7 @@ const groupedEvents = 64
 func New(cfg Config) *Voter {
 	v := &Voter{
 		cfg: cfg, log: cfg.Logger, self: chain.PublicKeyOf(cfg.Key),
-		events: newQueue(), again: make(chan rejoined), moved: make(chan struct{}, 1),
+		events: newQueue(), again: make(chan rejoined), moved: make(chan struct{}, 1), urgency: make(chan struct{}, 1),
 		timers: map[consensus.Timer]*time.Timer{},
 	}
 	v.set = cfg.Ledger.Sets().Open()
@@ -376,6 +378,7 @@ func (v *Voter) poolState() consensus.Pool {
 }
 
 func (v *Voter) poolChanged() error {
+	v.noteUrgency()
 	state := v.poolState()
 	if state == v.pool {
 		return nil
