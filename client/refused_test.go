@@ -785,6 +785,8 @@ func (s *sampler) proofs(w *world) {
 		{"an unknown kind", `"kind":"inclusion"`, `"kind":"Inclusion"`},
 		{"another kind", `"kind":"inclusion"`, `"kind":"absence"`},
 		{"a root with a bit", `"nodes":[{`, `"nodes":[{"bit":1,`},
+		{"null for the bit of the root", `"nodes":[{`, `"nodes":[{"bit":null,`},
+		{"null for the bit of a branch", bit, `"bit":null`},
 		{"a branch without its bit", bit + `,`, ``},
 		{"a bit above 255", bit, `"bit":256`},
 		{"another bit", bit, `"bit":255`},

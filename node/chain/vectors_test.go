@@ -1,10 +1,15 @@
 package chain
 
 import (
+	"bytes"
 	"crypto/ed25519"
+	"crypto/sha512"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"testing"
+
+	"filippo.io/edwards25519"
 )
 
 // signatureVector is a signature that implementations of Ed25519 disagree about, and what counts
@@ -34,6 +39,7 @@ func signatureVectors(t *testing.T, n *network) []signatureVector {
 	honest := ed25519.Sign(n.keys[0], []byte(edge))
 	r, s := hex.EncodeToString(honest[:32]), hex.EncodeToString(honest[32:])
 	key := PublicKeyOf(n.keys[0]).String()
+	torsionR, torsionS := signWithTorsion(t, n.keys[0], []byte(edge))
 	var out []signatureVector
 	for _, c := range []struct {
 		name, key, message, r, s string
@@ -50,6 +56,7 @@ func signatureVectors(t *testing.T, n *network) []signatureVector {
 		{"key of order 4, valid with cofactor only", orderFour, "a", neutral, zeroScalar, false},
 		{"key of order 4, hash divisible by 4", orderFour, "g", neutral, zeroScalar, true},
 		{"key is no point", noPoint, edge, neutral, zeroScalar, false},
+		{"R with a part of order 2, valid with cofactor only", key, edge, torsionR, torsionS, false},
 	} {
 		v := signatureVector{Case: c.name, Message: hexOf([]byte(c.message)), Valid: c.valid}
 		if err := v.PublicKey.UnmarshalText([]byte(c.key)); err != nil {
@@ -64,6 +71,32 @@ func signatureVectors(t *testing.T, n *network) []signatureVector {
 		out = append(out, v)
 	}
 	return out
+}
+
+// signWithTorsion signs as an owner who adds the point of order 2 to R: multiplied by the cofactor,
+// the equation holds. Such a vote would count for one reader and not for another.
+func signWithTorsion(t *testing.T, key ed25519.PrivateKey, message []byte) (r, s string) {
+	t.Helper()
+	must := func(err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	scalar := func(wide [sha512.Size]byte) *edwards25519.Scalar {
+		out, err := edwards25519.NewScalar().SetUniformBytes(wide[:])
+		must(err)
+		return out
+	}
+	expanded := sha512.Sum512(key.Seed())
+	secret, err := edwards25519.NewScalar().SetBytesWithClamping(expanded[:32])
+	must(err)
+	orderTwo, err := new(edwards25519.Point).SetBytes(append([]byte{0xec}, append(bytes.Repeat([]byte{0xff}, 30), 0x7f)...)) // y = -1
+	must(err)
+	nonce := scalar(sha512.Sum512(append([]byte("nonce"), message...)))
+	point := new(edwards25519.Point).ScalarBaseMult(nonce)
+	encoded := point.Add(point, orderTwo).Bytes()
+	k := scalar(sha512.Sum512(slices.Concat(encoded, key.Public().(ed25519.PublicKey), message)))
+	return hex.EncodeToString(encoded), hex.EncodeToString(edwards25519.NewScalar().MultiplyAdd(k, secret, nonce).Bytes())
 }
 
 // addOrder returns s + L in hex, L the order of the prime group, both little-endian.

@@ -75,9 +75,25 @@ type proofJSON struct {
 }
 
 type proofNodeJSON struct {
-	Bit   *uint8    `json:"bit,omitempty"`
+	Bit   givenBit  `json:"bit,omitzero"`
 	Left  *nodeHash `json:"left"`
 	Right *nodeHash `json:"right"`
+}
+
+// givenBit is a bit that may be absent. A pointer would take null for an absent one, which no page
+// allows.
+type givenBit struct {
+	value uint8
+	given bool
+}
+
+// MarshalJSON returns the number.
+func (b givenBit) MarshalJSON() ([]byte, error) { return json.Marshal(b.value) }
+
+// UnmarshalJSON reads a number.
+func (b *givenBit) UnmarshalJSON(in []byte) error {
+	b.given = true
+	return document.Unmarshal(in, &b.value)
 }
 
 type proofLeafJSON struct {
@@ -101,7 +117,7 @@ func (p Proof) MarshalJSON() ([]byte, error) {
 	out.Nodes[0] = proofNodeJSON{Left: optional(p.Root.Left), Right: optional(p.Root.Right)}
 	for i := range p.Branches {
 		b := &p.Branches[i]
-		out.Nodes = append(out.Nodes, proofNodeJSON{Bit: &b.Bit, Left: optional(b.Left), Right: optional(b.Right)})
+		out.Nodes = append(out.Nodes, proofNodeJSON{Bit: givenBit{b.Bit, true}, Left: optional(b.Left), Right: optional(b.Right)})
 	}
 	if l := p.Leaf; l != nil {
 		out.Leaf = &proofLeafJSON{Key: l.Key, Data: append([]byte{}, l.Data...)}
@@ -122,16 +138,16 @@ func (p *Proof) UnmarshalJSON(b []byte) error {
 	if n := len(in.Nodes); n < 1 || n > MaxProofNodes-1 {
 		return fmt.Errorf("proof of %d nodes, want 1 to %d and a leaf", n, MaxProofNodes-1)
 	}
-	if in.Nodes[0].Bit != nil {
+	if in.Nodes[0].Bit.given {
 		return errors.New("proof: the root has a bit")
 	}
 	out := Proof{Key: in.Key, Root: RootNode{Hash: in.Root.value(), Left: in.Nodes[0].Left.value(), Right: in.Nodes[0].Right.value()}}
 	turn := bit(&out.Key, 0) == 1
 	for i, n := range in.Nodes[1:] {
-		if n.Bit == nil || n.Left == nil || n.Right == nil {
+		if !n.Bit.given || n.Left == nil || n.Right == nil {
 			return fmt.Errorf("proof: node %d lacks bit, left or right", i+1)
 		}
-		br := Branch{IsRight: turn, Bit: *n.Bit, Left: n.Left.value(), Right: n.Right.value()}
+		br := Branch{IsRight: turn, Bit: n.Bit.value, Left: n.Left.value(), Right: n.Right.value()}
 		br.Hash = branchHash(br.Bit, &br.Left, &br.Right)
 		out.Branches = append(out.Branches, br)
 		turn = bit(&out.Key, int(br.Bit)) == 1

@@ -53,3 +53,40 @@ describe.each(Object.entries(readers))("%s", (kind, read) => {
     expect(taken.map((s) => s.why)).toEqual([]);
   });
 });
+
+// Every member of a document with another value, one at a time. Each of them takes part in what is proven.
+function* alterations(value: unknown): Generator<unknown> {
+  if (typeof value === "number") yield value + 1;
+  else if (typeof value === "boolean") yield !value;
+  else if (typeof value === "string") yield (value.startsWith("1") ? "2" : "1") + value.slice(1);
+  else if (Array.isArray(value)) {
+    if (value.length > 0) yield [...value, value[0]];
+    for (const [i, v] of value.entries()) {
+      yield value.toSpliced(i, 1);
+      for (const other of alterations(v)) yield value.with(i, other);
+    }
+  } else if (value !== null && typeof value === "object") {
+    for (const [name, v] of Object.entries(value)) {
+      const { [name]: _, ...rest } = value as Record<string, unknown>;
+      if (!isZero(v)) yield rest;
+      for (const other of alterations(v)) yield { ...value, [name]: other };
+    }
+  }
+}
+
+// An absent member counts as zero.
+function isZero(v: unknown): boolean {
+  return v === null || v === 0 || v === false || v === "" || (Array.isArray(v) && v.length === 0) || (typeof v === "string" && /^0+$/.test(v) && v.length === 64);
+}
+
+test.each([["receipt", 0], ["receipt", 4], ["block", 0], ["block", 4], ["proof", 0], ["proof", 1], ["evidence", 5]] as const)("%s %d altered anywhere is refused", (kind, n) => {
+  const s = samples.accepted.filter((a) => a.kind === kind)[n] as Sample;
+  const read = readers[kind] as (document: Uint8Array) => void;
+  let count = 0;
+  for (const altered of alterations(JSON.parse(s.text as string))) {
+    const document = JSON.stringify(altered);
+    count++;
+    expect(() => read(new TextEncoder().encode(document)), document).toThrow();
+  }
+  expect(count).toBeGreaterThan(30);
+});
