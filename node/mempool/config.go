@@ -55,6 +55,8 @@ type Config struct {
 	ChainID         string
 	MaxMessageBytes int
 	MaxBlockBytes   int
+	// BlockTime is the least time between blocks.
+	BlockTime time.Duration
 	// Set decides the height above the last block that is durable here; [Pool.SetMembers] names
 	// each later one. Its members may push batches. This node may be one of them; an observer can
 	// follow the chain but not accept messages. Former are all others that were in an earlier set.

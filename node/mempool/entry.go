@@ -67,11 +67,12 @@ type entry struct {
 	// time. A body with this batch has to be searched for repeats.
 	shared bool
 
-	// stored is set once the batch is durable; arrived and sequence are of that moment. written is
-	// closed then, or when writing the batch failed with err.
+	// stored is set once the batch is durable; arrived, sequence and since, the pool's height, are
+	// of that moment. written is closed then, or when writing the batch failed with err.
 	stored   bool
 	arrived  time.Time
 	sequence uint64
+	since    uint64
 	written  chan struct{}
 	err      error
 

@@ -75,7 +75,8 @@ func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("message %d has %d bytes, at most %d are allowed", e.Index, e.Size, e.Limit)
 }
 
-// FullError says that this node's share of the pool has no room for the request now.
+// FullError says that this node's share of the pool has no room for the request now, or that what
+// it holds has waited for too long already.
 type FullError struct {
 	// RetryAfter is when a retry makes sense.
 	RetryAfter time.Duration

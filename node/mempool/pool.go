@@ -62,9 +62,11 @@ type Pool struct {
 	// repeated is of each peer that pushed a batch of final messages.
 	repeated map[chain.PublicKey]*rate.Limiter
 
-	// forming are the batches that submissions go to while the writer is busy; formed wakes it.
-	forming []*entry
-	formed  chan struct{}
+	// forming are the batches that submissions go to while the writer is busy, gathered the number
+	// of these submissions; formed wakes it.
+	forming  []*entry
+	gathered int
+	formed   chan struct{}
 	// incarnation and number are of the last batch written; the writer's own.
 	incarnation, number uint64
 
@@ -322,7 +324,7 @@ func (p *Pool) charge(q *queue, messages int, bytes int64, batches int) {
 // enqueue queues e, which is durable now.
 func (p *Pool) enqueue(e *entry) {
 	p.sequence++
-	e.stored, e.arrived, e.sequence = true, time.Now(), p.sequence
+	e.stored, e.arrived, e.sequence, e.since = true, time.Now(), p.sequence, p.height
 	close(e.written)
 	p.acknowledge(e)
 	if e.live == 0 {

@@ -177,6 +177,7 @@ func (p *Pool) accept(messages []chain.Message, ids []chain.Hash) (results []Res
 	p.metrics.accepted.Add(float64(accepted))
 	p.metrics.known.Add(float64(len(messages) - accepted))
 	if accepted > 0 {
+		p.gathered++
 		select {
 		case p.formed <- struct{}{}:
 		default:
@@ -185,11 +186,12 @@ func (p *Pool) accept(messages []chain.Message, ids []chain.Hash) (results []Res
 	return results, awaited, p.member, nil
 }
 
-// fits reports whether this node's share has room for the new ones of messages.
+// fits reports whether this node's share has room for the new ones of messages, and this node time.
 func (p *Pool) fits(messages []chain.Message, ids []chain.Hash, known map[int]standing) bool {
 	q := p.own
+	overloaded := p.overloaded(time.Now())
 	fits := func(n, bytes int) bool {
-		return q.messages+n <= p.shareMessages && q.bytes+p.taken(n, bytes) <= p.shareBytes
+		return !overloaded && q.messages+n <= p.shareMessages && q.bytes+p.taken(n, bytes) <= p.shareBytes
 	}
 	bytes := 0
 	for _, m := range messages {
@@ -334,22 +336,50 @@ func (p *Pool) awaitAcknowledgement(ctx context.Context, e *entry, left time.Dur
 	return nil
 }
 
+// gatherTime is the least time between the writes of batches that several submissions gather in.
+// Each batch costs every node a signature check and a row of its database.
+const gatherTime = 4 * time.Millisecond
+
 // write makes the batches that were formed durable, all of them at once. Submissions that arrive
-// meanwhile wait for the next turn.
+// meanwhile wait for the next turn. A submission that comes alone waits for no other.
 func (p *Pool) write() {
+	began, several := time.Time{}, false
 	for closed := false; !closed; {
 		select {
 		case <-p.formed:
+			if several {
+				closed = p.gather(time.Until(began.Add(gatherTime)))
+			}
 		case <-p.done:
 			closed = true
 		}
 		p.mu.Lock()
 		formed := p.forming
-		p.forming = nil
+		several = p.gathered > 1
+		p.forming, p.gathered = nil, 0
 		p.mu.Unlock()
-		if len(formed) > 0 {
+		if began = time.Now(); len(formed) > 0 {
 			p.store(formed)
 		}
+	}
+}
+
+// gather waits for more submissions, unless there is a full batch. It reports whether the pool was
+// closed meanwhile.
+func (p *Pool) gather(wait time.Duration) (closed bool) {
+	p.mu.Lock()
+	full := len(p.forming) > 1
+	p.mu.Unlock()
+	if full || wait <= 0 {
+		return false
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return false
+	case <-p.done:
+		return true
 	}
 }
 
