@@ -16,18 +16,13 @@ func (p *Pool) Removable(ids []chain.Hash) []chain.Hash {
 	defer p.mu.Unlock()
 	var touched []*entry
 	mark := func(at place) {
-		e := p.slots[at.slot]
+		e := p.pending.slots[at.slot]
 		if e.marked++; e.marked == 1 {
 			touched = append(touched, e)
 		}
 	}
 	for _, id := range ids {
-		if at, ok := p.pending[id]; ok {
-			mark(at)
-			for _, at := range p.others[id] {
-				mark(at)
-			}
-		}
+		p.pending.all(id, mark)
 	}
 	var removable []chain.Hash
 	for _, e := range p.drained {
@@ -85,26 +80,15 @@ func (p *Pool) Committed(height uint64, refs []chain.BatchRef, ids []chain.Hash)
 	if height != p.height+1 {
 		return fmt.Errorf("%w: committed %d, the pool is at %d", ErrHeight, height, p.height)
 	}
-	defer p.shrink(len(p.pending))
+	defer p.pending.shrink(len(p.pending.first))
 	p.height = height
 	p.lastCommit = time.Now()
-	p.recentBlocks = append(p.recentBlocks, recentBlock{height, ids})
+	p.recent.append(recentBlock{height, ids})
 	for i, id := range ids {
 		s := standing{height, uint32(i)}
-		p.recent[id] = s
+		p.recent.note(id, s)
 		p.notify(id, s)
-		at, ok := p.pending[id]
-		if !ok {
-			continue
-		}
-		delete(p.pending, id)
-		p.ordered(at)
-		if others, ok := p.others[id]; ok {
-			delete(p.others, id)
-			for _, at := range others {
-				p.ordered(at)
-			}
-		}
+		p.pending.take(id, p.ordered)
 	}
 	// Nothing binds refs to a block that catching up fetched. A batch that the block orders has
 	// nothing left to order, so refs to other batches are ignored.
@@ -133,7 +117,7 @@ func (p *Pool) Committed(height uint64, refs []chain.BatchRef, ids []chain.Hash)
 // ordered notes that the message at a place is final. The batch is drained with the last: then it
 // leaves its queue, and the pool once it is off the disk.
 func (p *Pool) ordered(at place) {
-	e := p.slots[at.slot]
+	e := p.pending.slots[at.slot]
 	e.setFinal(int(at.index))
 	p.live--
 	if e.held {
@@ -152,8 +136,7 @@ func (p *Pool) ordered(at place) {
 // Indexed says that the index covers the final blocks up to height.
 func (p *Pool) Indexed(height uint64) {
 	p.mu.Lock()
-	n := p.recentUpTo(height)
-	covered := slices.Clone(p.recentBlocks[:n])
+	covered := slices.Clone(p.recent.blocks[:p.recent.upTo(height)])
 	p.mu.Unlock()
 	for _, b := range covered {
 		p.filter.add(b.ids)
@@ -164,31 +147,5 @@ func (p *Pool) Indexed(height uint64) {
 	defer p.finality.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n = p.recentUpTo(height)
-	for _, b := range p.recentBlocks[:n] {
-		for _, id := range b.ids {
-			delete(p.recent, id)
-		}
-	}
-	p.recentBlocks = slices.Delete(p.recentBlocks, 0, n)
-}
-
-// recentUpTo returns how many of recentBlocks are not above height.
-func (p *Pool) recentUpTo(height uint64) int {
-	n := 0
-	for n < len(p.recentBlocks) && p.recentBlocks[n].height <= height {
-		n++
-	}
-	return n
-}
-
-// largeMap is from how many elements on a map that is empty again is made anew: maps do not shrink.
-const largeMap = 1 << 16
-
-// shrink gives back the memory that a full pool took.
-func (p *Pool) shrink(before int) {
-	p.peak = max(p.peak, before)
-	if p.peak > largeMap && len(p.pending) == 0 {
-		p.pending, p.others, p.peak = map[chain.Hash]place{}, map[chain.Hash][]place{}, 0
-	}
+	p.recent.drop(p.recent.upTo(height))
 }

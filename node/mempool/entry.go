@@ -28,10 +28,6 @@ func (a position) compare(b position) int {
 	}
 }
 
-// place is where a message is in the pool: a slot and an index in it. It holds no pointer, so that
-// the garbage collector does not scan a map with a million of them.
-type place struct{ slot, index uint32 }
-
 // nodes is a set of members by their seats.
 type nodes [seats / 64]uint64
 

@@ -45,7 +45,7 @@ func (p *Pool) lookup(ids []chain.Hash) (map[int]standing, error) {
 // final returns the standing of the message with that id, the i-th of those looked up, if it is
 // final at a height up to the pool's.
 func (p *Pool) final(id chain.Hash, i int, known map[int]standing) (standing, bool) {
-	if s, ok := p.recent[id]; ok {
+	if s, ok := p.recent.find(id); ok {
 		return s, true
 	}
 	s, ok := known[i]
@@ -59,7 +59,7 @@ func (p *Pool) results(ids []chain.Hash, known map[int]standing) []Result {
 		results[i].ID = id
 		if s, ok := p.final(id, i, known); ok {
 			results[i] = Result{id, Final, s.height, s.index}
-		} else if _, ok := p.pending[id]; ok {
+		} else if _, ok := p.pending.find(id); ok {
 			results[i].State = Pending
 		}
 	}
@@ -84,11 +84,11 @@ func (p *Pool) Status(id chain.Hash) (Result, error) {
 func (p *Pool) Message(id chain.Hash) (chain.Message, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	at, ok := p.pending[id]
+	at, ok := p.pending.find(id)
 	if !ok {
 		return chain.Message{}, false
 	}
-	return p.slots[at.slot].messages[at.index], true
+	return p.pending.slots[at.slot].messages[at.index], true
 }
 
 // waiting is one id that a call of Wait waits for: the i-th.
@@ -131,7 +131,7 @@ func (p *Pool) Wait(ctx context.Context, ids []chain.Hash) ([]Result, error) {
 		}
 		p.stopWaiting(r.ID, call)
 		r.State = Unknown
-		if _, ok := p.pending[r.ID]; ok {
+		if _, ok := p.pending.find(r.ID); ok {
 			r.State = Pending
 		}
 	}

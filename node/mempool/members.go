@@ -123,7 +123,7 @@ func (p *Pool) SetMembers(set *chain.ValidatorSet) {
 	if p.ever[p.public] {
 		p.own = p.queue(p.public)
 	}
-	for _, e := range p.slots {
+	for _, e := range p.pending.slots {
 		if e != nil {
 			e.holders.without(gone)
 			p.addHolder(e, e.queue.author)
@@ -151,7 +151,7 @@ func (p *Pool) SetPeers(peers []chain.PublicKey) {
 
 // hold marks what is in the pool when this node leaves the set.
 func (p *Pool) hold() {
-	for _, e := range p.slots {
+	for _, e := range p.pending.slots {
 		if e != nil && !e.held {
 			e.held = true
 			p.held += e.live

@@ -43,11 +43,11 @@ func TestSeatsAreUsedAgainByNewcomers(t *testing.T) {
 			for i := range size {
 				n.Acknowledge(author(era*size+i), hash)
 			}
-			if got := n.slots[0].holders.count(); got != min(size, size-1+era) {
+			if got := n.pending.slots[0].holders.count(); got != min(size, size-1+era) {
 				t.Fatalf("era %d: %d members are known to hold the batch", era, got)
 			}
 			n.SetMembers(setOf(span((era+1)*size, size)...))
-			if got := n.slots[0].holders.count(); got != 0 {
+			if got := n.pending.slots[0].holders.count(); got != 0 {
 				t.Fatalf("era %d: %d newcomers are said to hold what they never had", era, got)
 			}
 		}

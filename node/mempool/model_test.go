@@ -264,9 +264,9 @@ func (n *network) commitOne(*rapid.T) {
 
 func (n *network) letIndexFollow(*rapid.T) {
 	node := n.nodes[n.node("indexing")]
-	if len(node.recentBlocks) > 0 {
-		blocks := rapid.IntRange(1, len(node.recentBlocks)).Draw(n.t, "blocks")
-		node.indexed(slices.Clone(node.recentBlocks[:blocks])...)
+	if len(node.recent.blocks) > 0 {
+		blocks := rapid.IntRange(1, len(node.recent.blocks)).Draw(n.t, "blocks")
+		node.indexed(slices.Clone(node.recent.blocks[:blocks])...)
 	}
 }
 
@@ -275,7 +275,7 @@ func (n *network) restart(*rapid.T) {
 	node := n.nodes[i]
 	node.Close()
 	height := node.height
-	indexed := height - uint64(len(node.recentBlocks))
+	indexed := height - uint64(len(node.recent.blocks))
 	n.nodes[i] = openNode(n.t, i, 3, node.storage, node.index, small, func(c *Config) {
 		c.Height, c.Set = indexed, n.sets[height]
 		for j := range n.nodes {
@@ -310,7 +310,7 @@ func (n *network) checkNode(i int, node *testNode) {
 	s := node.Stats()
 	node.Pool.mu.Lock()
 	defer node.Pool.mu.Unlock()
-	for _, e := range node.slots {
+	for _, e := range node.pending.slots {
 		if e != nil {
 			live += e.live
 			batches++
@@ -321,7 +321,7 @@ func (n *network) checkNode(i int, node *testNode) {
 		n.t.Fatalf("node %d: counted %d messages in %d batches of %d bytes, told of %+v", i, live, batches, bytes, s)
 	}
 	held := 0
-	for _, e := range node.slots {
+	for _, e := range node.pending.slots {
 		if e != nil && e.held {
 			held += e.live
 		}
@@ -330,8 +330,8 @@ func (n *network) checkNode(i int, node *testNode) {
 	if s.Held != held || s.Left != (node.ever[author(i)] && !member) || member && held > 0 || node.member != member {
 		n.t.Fatalf("node %d (a member: %v): %d messages held, told of %+v", i, member, held, s)
 	}
-	places := len(node.pending)
-	for _, others := range node.others {
+	places := len(node.pending.first)
+	for _, others := range node.pending.others {
 		places += len(others)
 	}
 	if places != live {

@@ -13,6 +13,8 @@ import (
 // A node that is offered more than the blocks take refuses the rest after seconds, long before its
 // share is full, and accepts again as soon as the backlog is ordered. It refuses nothing while no
 // block is made, when it holds little, and where blocks are meant to be rare.
+//
+// Promise 51.
 func TestAFloodIsRefusedBeforeTheShareIsFull(t *testing.T) {
 	flood := payloads(0, smallBacklog+1)
 	for name, test := range map[string]struct {

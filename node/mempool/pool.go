@@ -30,20 +30,12 @@ type Pool struct {
 	mu     sync.Mutex
 	closed bool
 	height uint64
-	// recent has the ids of the final blocks in recentBlocks: those from the index's height to
-	// height.
-	recent       map[chain.Hash]standing
-	recentBlocks []recentBlock
-	lastCommit   time.Time
-
-	slots     []*entry
-	freeSlots []uint32
-	// pending has one place of each id that is not final, others all further ones, which are rare.
-	pending map[chain.Hash]place
-	others  map[chain.Hash][]place
-	// peak is the largest size of pending since it was made.
-	peak   int
-	byHash map[chain.Hash]*entry
+	// recent has the final blocks from the index's height to height, pending the messages that are
+	// not final.
+	recent     recent
+	lastCommit time.Time
+	pending    places
+	byHash     map[chain.Hash]*entry
 	members
 	// queues has one for each author that may push or has a batch here. own is this node's, nil
 	// while it was never a member.
@@ -88,10 +80,9 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 		public:   chain.PublicKeyOf(cfg.Key),
 		filter:   newFilter(firstLayer, uint64(cfg.MaxFilterBytes)*8),
 		height:   cfg.Height,
-		recent:   map[chain.Hash]standing{},
+		recent:   newRecent(),
 		space:    space{free: cfg.FreeDisk, logger: cfg.Logger},
-		pending:  map[chain.Hash]place{},
-		others:   map[chain.Hash][]place{},
+		pending:  newPlaces(),
 		byHash:   map[chain.Hash]*entry{},
 		byAuthor: map[chain.PublicKey]*queue{},
 		waiters:  map[chain.Hash][]waiting{},
@@ -256,7 +247,7 @@ func (p *Pool) Stats() Stats {
 // register makes e and its messages known, except those that are final: in known (the ids that the
 // index has) or recent.
 func (p *Pool) register(e *entry, known map[int]standing) {
-	p.takeSlot(e)
+	p.pending.takeSlot(e)
 	e.live, e.liveBytes = len(e.ids), e.bytes
 	p.live += e.live
 	for i, id := range e.ids {
@@ -265,53 +256,11 @@ func (p *Pool) register(e *entry, known map[int]standing) {
 			p.live--
 			continue
 		}
-		p.addPlace(e, i, id)
+		p.pending.add(e, i, id)
 	}
 	p.byHash[e.hash] = e
 	e.queue.add(e)
 	p.charge(e.queue, len(e.ids), int64(e.bytes+batchOverhead), 1)
-}
-
-func (p *Pool) takeSlot(e *entry) {
-	if n := len(p.freeSlots); n > 0 {
-		e.slot = p.freeSlots[n-1]
-		p.freeSlots = p.freeSlots[:n-1]
-		p.slots[e.slot] = e
-		return
-	}
-	e.slot = uint32(len(p.slots))
-	p.slots = append(p.slots, e)
-}
-
-func (p *Pool) addPlace(e *entry, i int, id chain.Hash) {
-	here := place{e.slot, uint32(i)}
-	there, ok := p.pending[id]
-	if !ok {
-		p.pending[id] = here
-		return
-	}
-	p.others[id] = append(p.others[id], here)
-	e.shared = true
-	p.slots[there.slot].shared = true
-}
-
-// removePlace takes one of an id's places away.
-func (p *Pool) removePlace(e *entry, i int, id chain.Hash) {
-	here := place{e.slot, uint32(i)}
-	others := p.others[id]
-	if p.pending[id] != here {
-		others = slices.DeleteFunc(others, func(o place) bool { return o == here })
-	} else if n := len(others); n > 0 {
-		p.pending[id] = others[n-1]
-		others = others[:n-1]
-	} else {
-		delete(p.pending, id)
-	}
-	if len(others) > 0 {
-		p.others[id] = others
-	} else {
-		delete(p.others, id)
-	}
 }
 
 func (p *Pool) charge(q *queue, messages int, bytes int64, batches int) {
@@ -343,7 +292,7 @@ func (p *Pool) enqueue(e *entry) {
 func (p *Pool) fail(e *entry, err error) {
 	for i, id := range e.ids {
 		if !e.isFinal(i) {
-			p.removePlace(e, i, id)
+			p.pending.remove(e, i, id)
 			p.live--
 		}
 	}
@@ -363,8 +312,7 @@ func (p *Pool) discard(e *entry) {
 		delete(p.byHash, e.hash)
 	}
 	p.charge(e.queue, -len(e.ids), -int64(e.bytes+batchOverhead), -1)
-	p.slots[e.slot] = nil
-	p.freeSlots = append(p.freeSlots, e.slot)
+	p.pending.freeSlot(e)
 	p.dropQueue(e.queue)
 }
 

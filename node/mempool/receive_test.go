@@ -115,7 +115,7 @@ func TestARepeatedBatchIsAcknowledgedOnlyWhenDurable(t *testing.T) {
 		close(gate)
 		wantError(t, <-errs, broken)
 		wantError(t, <-errs, broken)
-		if s := n.Stats(); s.Batches != 0 || s.Bytes != 0 || s.Messages != 0 || len(n.pending) != 0 {
+		if s := n.Stats(); s.Batches != 0 || s.Bytes != 0 || s.Messages != 0 || len(n.pending.first) != 0 {
 			t.Fatalf("left in the pool: %+v", s)
 		}
 		n.storage.set(nil)

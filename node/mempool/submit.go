@@ -238,19 +238,13 @@ func (p *Pool) retryAfter() time.Duration {
 // that as many peers hold as would have to acknowledge this node's. If there is none, the message
 // goes into a batch of this node too, and the order skips the repeat.
 func (p *Pool) vouching(id chain.Hash) *entry {
-	at, ok := p.pending[id]
-	if !ok {
-		return nil
-	}
-	if e := p.slots[at.slot]; p.vouches(e) {
-		return e
-	}
-	for _, at := range p.others[id] {
-		if e := p.slots[at.slot]; p.vouches(e) {
-			return e
+	var found *entry
+	p.pending.all(id, func(at place) {
+		if e := p.pending.slots[at.slot]; found == nil && p.vouches(e) {
+			found = e
 		}
-	}
-	return nil
+	})
+	return found
 }
 
 func (p *Pool) vouches(e *entry) bool {
@@ -269,13 +263,13 @@ func (p *Pool) form(m chain.Message, id chain.Hash, expected int) *entry {
 			queue: p.own, written: make(chan struct{}), acknowledged: make(chan struct{}),
 			messages: make([]chain.Message, 0, expected), ids: make([]chain.Hash, 0, expected),
 		}
-		p.takeSlot(e)
+		p.pending.takeSlot(e)
 		p.forming = append(p.forming, e)
 		p.charge(p.own, 0, batchOverhead, 1)
 	}
 	e.messages = append(e.messages, m)
 	e.ids = append(e.ids, id)
-	p.addPlace(e, len(e.ids)-1, id)
+	p.pending.add(e, len(e.ids)-1, id)
 	size := m.Size()
 	e.bytes += size
 	e.liveBytes += size

@@ -118,8 +118,8 @@ func TestAResubmissionIsAnsweredWithWhatIsKnown(t *testing.T) {
 	n.indexed(recentBlock{1, body.IDs})
 	again("b", Result{State: Final, Height: 1, Index: 1})
 	again("c", Result{State: Final, Height: 1, Index: 2})
-	if len(n.recent) != 0 {
-		t.Fatalf("%d ids are still kept aside from the index", len(n.recent))
+	if len(n.recent.standings) != 0 {
+		t.Fatalf("%d ids are still kept aside from the index", len(n.recent.standings))
 	}
 }
 
@@ -369,7 +369,7 @@ func testAFailedWrite(t *testing.T) {
 	n.storage.set(func(batches []chain.StoredBatch) error { failed = batches; return broken })
 	_, err := n.Submit(t.Context(), []chain.Message{message("b"), message("c")})
 	wantError(t, err, broken)
-	if s := n.Stats(); s.Messages != 1 || s.Batches != 1 || len(n.pending) != 1 {
+	if s := n.Stats(); s.Messages != 1 || s.Batches != 1 || len(n.pending.first) != 1 {
 		t.Fatalf("left in the pool: %+v", s)
 	}
 	n.storage.set(nil)
