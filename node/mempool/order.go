@@ -65,9 +65,9 @@ const (
 //
 // Resolve waits for batches that are not here, as long as they may be on their way: see pushTime.
 // One that is here and not yet durable is waited for without a limit. When the first batch counts
-// as missing, or when ctx is done, Resolve returns those that are missing then, each once, without a
-// body. The error is [ErrHeight] if the pool's height is or becomes another than parent, [ErrBody]
-// if no valid block has such a body, [ErrClosed].
+// as missing, or when ctx is done, Resolve returns those that are missing then, each once, without
+// a body. The error is [ErrHeight] if the pool's height is or becomes another than parent,
+// [ErrBody] if no valid block has such a body, [ErrClosed].
 func (p *Pool) Resolve(ctx context.Context, parent uint64, refs []chain.BatchRef) (Body, []chain.BatchRef, error) {
 	if len(refs) > chain.MaxBodyRefs {
 		return Body{}, nil, fmt.Errorf("%w: %d batches, at most %d allowed", ErrBody, len(refs), chain.MaxBodyRefs)

@@ -18,7 +18,7 @@ const (
 
 // overloaded reports whether this node should refuse messages, though its share has room for them:
 // blocks are made, and the oldest of its messages has waited for long. While no block is made, it
-// takes what its share holds: that is no flood, and all of it is ordered when blocks are made again.
+// takes all that its share holds, for the time when blocks are made again.
 func (p *Pool) overloaded(now time.Time) bool {
 	q := p.own
 	if q.messages <= smallBacklog || len(q.entries) == 0 {

@@ -300,8 +300,8 @@ func TestUnacknowledgedFindsWhatAPeerMayLack(t *testing.T) {
 	})
 }
 
-// The batch of an author that is there is passed on by nobody, however long it waits: a network with
-// more than it can order would send each batch from every node to every other. When the author
+// The batch of an author that is there is passed on by nobody, however long it waits: a network
+// with more than it can order would send each batch from every node to every other. When the author
 // falls silent, one node after the other passes on what it left.
 //
 // Promise 50.
