@@ -34,11 +34,11 @@ func (n *network) headroom(set *chain.ValidatorSet) int {
 	return heard - int(set.Threshold)
 }
 
-// present returns the peers that push their batches themselves: connected on either way, and heard
-// from recently. A peer whose machine froze keeps its connections for a while.
-func (n *network) present() map[chain.PublicKey]bool {
+// present returns those of the peers that push their batches themselves: connected on either way,
+// and heard from recently. A peer whose machine froze keeps its connections for a while.
+func present(peers []peer.PeerInfo) map[chain.PublicKey]bool {
 	there := map[chain.PublicKey]bool{}
-	for _, p := range n.Peers() {
+	for _, p := range peers {
 		if (p.Up || p.Inbound) && time.Since(p.LastHeard) < recently {
 			there[p.Key] = true
 		}

@@ -224,7 +224,7 @@ func (n *Node) openPool(ctx context.Context) (err error) {
 		MaxMessageBytes: int(n.genesis.Parameters.MaxMessageBytes), MaxBlockBytes: int(n.genesis.Parameters.MaxBlockBytes),
 		BlockTime: time.Duration(n.genesis.Parameters.MinBlockIntervalMS+2*n.genesis.SynchronyDeltaMS) * time.Millisecond,
 		Set:       n.ledger.Sets().Open(), Former: n.ledger.Sets().Former(), Linked: func() int { return n.network.Heard(n.ledger.Sets().Open(), 0) },
-		Present:      func() map[chain.PublicKey]bool { return n.network.present() },
+		Present:      func() map[chain.PublicKey]bool { return present(n.network.Peers()) },
 		MaxPoolBytes: int64(n.cfg.Limits.MaxPoolBytes), Height: indexed,
 		Storage: n.store, Index: n.state, Replicator: replicator{n.network.Transport}, FreeDisk: n.freeDisk,
 		Logger: n.log, Registerer: n.metrics.Registry,

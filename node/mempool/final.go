@@ -179,7 +179,11 @@ func (p *Pool) stopWaiting(id chain.Hash, call *waitCall) {
 
 // notify hands a final message's standing to the calls that wait for it.
 func (p *Pool) notify(id chain.Hash, s standing) {
-	for _, w := range p.waiters[id] {
+	waiters, ok := p.waiters[id]
+	if !ok {
+		return
+	}
+	for _, w := range waiters {
 		w.call.results[w.i] = Result{id, Final, s.height, s.index}
 		if w.call.left--; w.call.left == 0 {
 			close(w.call.done)
