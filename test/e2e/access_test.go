@@ -120,7 +120,8 @@ func (n *Network) submitAs(account, audience string) (printed string, ok bool) {
 func (n *Network) checkRenewal(ca *authority, name string) {
 	n.tb.Helper()
 	tb := n.tb
-	address := n.forward(0)
+	to, err := n.forward(0)
+	must(tb, err)
 	seen := map[string]int{} // requests, by the serial number of the certificate
 	var mu sync.Mutex
 	var failed error
@@ -129,7 +130,15 @@ func (n *Network) checkRenewal(ca *authority, name string) {
 	var load sync.WaitGroup
 	load.Go(func() {
 		for ctx.Err() == nil {
-			serial, err := ca.get(ctx, address, name)
+			serial, err := ca.get(ctx, to.address, name)
+			if err != nil && ctx.Err() == nil && to.broken() {
+				next, opened := n.forward(0)
+				if opened == nil {
+					to = next
+					continue
+				}
+				err = opened
+			}
 			mu.Lock()
 			if err == nil {
 				seen[serial]++
@@ -164,26 +173,52 @@ func (n *Network) checkRenewal(ca *authority, name string) {
 	}
 }
 
-// forward leads an address of this machine to the clients' port of a validator.
-func (n *Network) forward(k int) (address string) {
-	n.tb.Helper()
+// A tunnel leads an address of this machine to the clients' port of a validator.
+type tunnel struct {
+	address string
+	ended   chan struct{}
+}
+
+// forward opens a tunnel to a validator with kubectl port-forward, which ends with the test.
+func (n *Network) forward(k int) (*tunnel, error) {
 	command := exec.CommandContext(n.tb.Context(), "kubectl", "-n", n.Namespace, "port-forward", "pod/"+n.PodName(k), fmt.Sprintf(":%d", publicPort))
 	out, err := command.StdoutPipe()
-	must(n.tb, err)
-	must(n.tb, command.Start())
-	n.tb.Cleanup(func() { _ = command.Wait() }) // killed with the context of the test
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		if m := regexp.MustCompile(`Forwarding from (127\.0\.0\.1:\d+)`).FindStringSubmatch(lines.Text()); m != nil {
-			go func() { // it writes a line for each connection
-				for lines.Scan() {
-				}
-			}()
-			return m[1]
-		}
+	if err != nil {
+		return nil, err
 	}
-	n.tb.Fatalf("kubectl port-forward ended: %v", lines.Err())
-	return ""
+	if err := command.Start(); err != nil {
+		return nil, err
+	}
+	t := &tunnel{ended: make(chan struct{})}
+	address := make(chan string, 1)
+	go func() {
+		defer close(t.ended)
+		lines := bufio.NewScanner(out) // it writes a line for each connection
+		for lines.Scan() {
+			if m := regexp.MustCompile(`Forwarding from (127\.0\.0\.1:\d+)`).FindStringSubmatch(lines.Text()); m != nil {
+				address <- m[1]
+			}
+		}
+		_ = command.Wait() // it says that it was killed, or lost its connection
+	}()
+	n.tb.Cleanup(func() { <-t.ended })
+	select {
+	case t.address = <-address:
+		return t, nil
+	case <-t.ended:
+		return nil, errors.New("kubectl port-forward ended")
+	}
+}
+
+// broken waits a while for the end of a tunnel over which a request failed. One connection that
+// fails in the tunnel ends it, with every other connection, whatever the node does.
+func (t *tunnel) broken() bool {
+	select {
+	case <-t.ended:
+		return true
+	case <-time.After(10 * time.Second):
+		return false
+	}
 }
 
 // authority signs certificates of servers.
