@@ -54,13 +54,6 @@ func newTree(level []Hash) messageTree {
 	return tree
 }
 
-func (t messageTree) root() Hash {
-	if len(t[0]) == 0 {
-		return EmptyMessagesRoot()
-	}
-	return t[len(t)-1][0]
-}
-
 // path returns the audit path of a leaf, lowest sibling first.
 func (t messageTree) path(index int) []Hash {
 	path := []Hash{}
