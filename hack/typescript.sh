@@ -25,7 +25,8 @@ install() {
 	want="$(sha256sum <"$1/package-lock.json") $(uname -m)"
 	[[ $(cat "$stamp" 2>/dev/null) == "$want" ]] && return
 	log=$(mktemp)
-	if ! npm ci --prefix "$1" --prefer-offline --no-audit --no-fund >"$log" 2>&1; then
+	# npm looks for the machine's configuration below --prefix, and does not find it there.
+	if ! (cd "$1" && npm ci --prefer-offline --no-audit --no-fund) >"$log" 2>&1; then
 		if npm view @noble/hashes version >/dev/null 2>&1; then
 			cat "$log" >&2
 			exit 1
@@ -43,6 +44,10 @@ old_node() {
 		const [major, minor] = process.versions.node.split(".").map(Number);
 		process.exit(major > 20 || (major === 20 && minor >= 19) ? 0 : 1)'
 }
+
+# Node.js has a list of authorities of its own. The machine's own list counts as well, as for all else.
+authorities=/etc/ssl/certs/ca-certificates.crt
+if [[ -r $authorities ]]; then export NODE_EXTRA_CA_CERTS=${NODE_EXTRA_CA_CERTS:-$authorities}; fi
 
 hack/setup.sh --optional node=nodejs npm=npm || left_out 'Node.js and npm are not installed, and their packages cannot be installed here'
 if old_node; then
