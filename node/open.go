@@ -222,7 +222,7 @@ func (n *Node) openPool(ctx context.Context) (err error) {
 	n.pool, err = mempool.Open(ctx, mempool.Config{
 		Key: n.identity.Signing, ChainID: n.genesis.ChainID,
 		MaxMessageBytes: int(n.genesis.Parameters.MaxMessageBytes), MaxBlockBytes: int(n.genesis.Parameters.MaxBlockBytes),
-		BlockTime: time.Duration(n.genesis.Parameters.MinBlockIntervalMS+2*n.genesis.SynchronyDeltaMS) * time.Millisecond,
+		BlockTime: time.Duration(n.genesis.Parameters.MinBlockIntervalMS+7*n.genesis.SynchronyDeltaMS) * time.Millisecond,
 		Set:       n.ledger.Sets().Open(), Former: n.ledger.Sets().Former(),
 		Linked:       func() int { return n.network.Heard(n.ledger.Sets().Open(), 0) },
 		Present:      func() map[chain.PublicKey]bool { return present(n.network.Peers()) },

@@ -55,7 +55,8 @@ type Config struct {
 	ChainID         string
 	MaxMessageBytes int
 	MaxBlockBytes   int
-	// BlockTime is the least time between blocks.
+	// BlockTime is the time of a block. With the synchrony wait it has that of a round whose leader
+	// is silent.
 	BlockTime time.Duration
 	// Set decides the height above the last block that is durable here; [Pool.SetMembers] names
 	// each later one. Its members may push batches. This node may be one of them; an observer can

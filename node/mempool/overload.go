@@ -10,7 +10,7 @@ const (
 	// the pause that refused clients are asked for, so that they are back before the backlog is
 	// ordered.
 	backlogAge = 2 * time.Second
-	// backlogBlocks is the same in least times between blocks: on a slow chain each message waits.
+	// backlogBlocks is the same in times of a block: on a slow chain each message waits.
 	backlogBlocks = 4
 	// smallBacklog is how many messages of this node hold up no others, however long they wait.
 	smallBacklog = 100
