@@ -6,6 +6,9 @@
 # hack/tools/node is used. npm's packages are those of the lock file, by their hashes; no script of a
 # package runs. Nothing is installed again until a lock file changes.
 #
+# One test runs in Debian's Chromium. Where that cannot be installed or does not start, the phase names
+# the test that is left out.
+#
 # Where Node.js or npm's registry is missing, the phase says so and passes: see hack/phase.sh.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -50,20 +53,46 @@ authorities=/etc/ssl/certs/ca-certificates.crt
 if [[ -r $authorities ]]; then export NODE_EXTRA_CA_CERTS=${NODE_EXTRA_CA_CERTS:-$authorities}; fi
 
 hack/setup.sh --optional node=nodejs npm=npm || left_out 'Node.js and npm are not installed, and their packages cannot be installed here'
+echo "Node.js $(node --version), npm $(npm --version)"
+install client/typescript
 if old_node; then
 	install hack/tools/node
+	# From here on only: Debian's npm finds its modules with Debian's Node.js alone.
 	for bin in "$root"/hack/tools/node/node_modules/node-linux-*/bin; do
 		[[ -x $bin/node ]] || left_out "Node.js $(node --version) is older than 20.19, and there is no newer one for $(uname -m)"
 		PATH=$bin:$PATH
 	done
+	echo "Node.js $(node --version) for the tests"
 fi
-echo "Node.js $(node --version), npm $(npm --version)"
 
-install client/typescript
+without_browser() {
+	chromium=
+	echo "the TypeScript client is not tested in a browser: $1"
+	[[ -z ${DISEQ_SKIPPED:-} ]] || echo "client/typescript, in a browser: $1" >>"$DISEQ_SKIPPED"
+}
+
+# starts BROWSER: whether it shows an empty page here. Some containers forbid what it needs.
+starts() {
+	local profile status=0
+	profile=$(mktemp -d)
+	timeout --kill-after=5 60 "$1" --headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --user-data-dir="$profile" \
+		--dump-dom about:blank >/dev/null 2>&1 || status=$?
+	rm -rf "$profile"
+	return "$status"
+}
+
+# Debian's package is one of many megabytes. Any of these serves.
+chromium=$(command -v chromium chromium-browser google-chrome | head -1) || true
+if [[ -z $chromium ]]; then
+	hack/setup.sh --optional chromium=chromium || without_browser 'Chromium is not installed, and its package cannot be installed here'
+	chromium=$(command -v chromium) || true
+fi
+[[ -z $chromium ]] || starts "$chromium" || without_browser "$chromium does not start here"
+
 cd client/typescript
 bin=node_modules/.bin
 "$bin/tsc" --noEmit
 "$bin/tsc" --project test
 rm -rf dist
 "$bin/tsc" --project tsconfig.build.json
-DISEQ=${DISEQ:-} "$bin/vitest" run "$@"
+CHROMIUM=$chromium DISEQ=${DISEQ:-} "$bin/vitest" run "$@"

@@ -14,8 +14,9 @@ export function toHex(bytes: Uint8Array): string {
   return out;
 }
 
-/** Reads hex. The caller has checked its form. */
+/** Reads lower-case hex. */
 export function fromHex(hex: string): Uint8Array {
+  if (!/^(?:[0-9a-f]{2})*$/.test(hex)) throw new TypeError(`no lower-case hex: ${JSON.stringify(hex.slice(0, 80))}`);
   const out = new Uint8Array(hex.length / 2);
   for (let i = 0; i < out.length; i++) out[i] = Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16);
   return out;

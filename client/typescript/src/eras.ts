@@ -44,7 +44,7 @@ export class Eras {
     let [above, header, set]: [number, string, ValidatorSet] = [0, "", { generation: 0, validators: [], threshold: 0, synchrony_delta_ms: 0 }];
     if ("set" in from) {
       checkCheckpoint(from);
-      [above, header, set] = [from.height, from.hash, from.set];
+      [above, header, set] = [from.height, from.hash, structuredClone(from.set)];
     } else {
       checkGenesis(from);
       [header, set] = [headerHash(genesisHeader(from)), withoutNames(firstSet(from))];
@@ -93,9 +93,9 @@ export class Eras {
     }));
   }
 
-  /** The set that decides a height, as far as the changes are known. */
+  /** The set that decides a height, as far as the changes are known. It is a copy. */
   setAt(height: number): ValidatorSet {
-    return this.#at(height).set;
+    return structuredClone(this.#at(height).set);
   }
 
   #at(height: number): Era {

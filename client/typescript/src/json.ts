@@ -66,6 +66,8 @@ const escapes: Record<string, string> = { '"': '"', "\\": "\\", "/": "/", b: "\b
 class Parser {
   readonly #text: string;
   #at = 0;
+  // The names and indices that lead to the value being read. They become a pointer only in an error.
+  readonly #path: (string | number)[] = [];
 
   constructor(text: string) {
     this.#text = text;
@@ -73,7 +75,7 @@ class Parser {
 
   document(): Json {
     this.#blanks();
-    const value = this.#value("", 0);
+    const value = this.#value();
     this.#blanks();
     if (this.#at < this.#text.length) throw new DocumentError(`something follows the document, after ${this.#at} characters`);
     return value;
@@ -103,15 +105,19 @@ class Parser {
     return found;
   }
 
-  #value(path: string, depth: number): Json {
-    if (depth > maxDepth) throw new DocumentError(`more than ${maxDepth} levels`);
+  #pointer(): string {
+    return this.#path.map((part) => `/${String(part).replaceAll("~", "~0").replaceAll("/", "~1")}`).join("");
+  }
+
+  #value(): Json {
+    if (this.#path.length > maxDepth) throw new DocumentError(`more than ${maxDepth} levels`);
     switch (this.#text[this.#at]) {
       case "{":
-        return this.#object(path, depth);
+        return this.#object();
       case "[":
-        return this.#list(path, depth);
+        return this.#list();
       case '"':
-        return this.#string(path);
+        return this.#string();
       case "t":
         this.#take("true");
         return true;
@@ -134,7 +140,7 @@ class Parser {
     return Number.isSafeInteger(value) ? value : BigInt(text);
   }
 
-  #string(path: string): string {
+  #string(): string {
     this.#take('"');
     let out = "";
     for (;;) {
@@ -145,7 +151,7 @@ class Parser {
       out += this.#escape();
     }
     this.#at++;
-    if (loneSurrogate.test(out)) throw new DocumentError("a string with half of a surrogate pair", path);
+    if (loneSurrogate.test(out)) throw new DocumentError("a string with half of a surrogate pair", this.#pointer());
     return out;
   }
 
@@ -163,7 +169,7 @@ class Parser {
     return String.fromCharCode(Number.parseInt(digits, 16));
   }
 
-  #list(path: string, depth: number): Json[] {
+  #list(): Json[] {
     const out: Json[] = [];
     this.#take("[");
     this.#blanks();
@@ -173,7 +179,9 @@ class Parser {
     }
     for (;;) {
       this.#blanks();
-      out.push(this.#value(`${path}/${out.length}`, depth + 1));
+      this.#path.push(out.length);
+      out.push(this.#value());
+      this.#path.pop();
       this.#blanks();
       if (this.#text[this.#at] === "]") break;
       this.#take(",");
@@ -182,7 +190,7 @@ class Parser {
     return out;
   }
 
-  #object(path: string, depth: number): { [name: string]: Json } {
+  #object(): { [name: string]: Json } {
     // Without a prototype, a member that is named like a method of objects is a member like any other.
     const out = Object.create(null) as { [name: string]: Json };
     this.#take("{");
@@ -193,13 +201,14 @@ class Parser {
     }
     for (;;) {
       this.#blanks();
-      const name = this.#string(path);
-      const inner = `${path}/${name.replaceAll("~", "~0").replaceAll("/", "~1")}`;
-      if (name in out) throw new DocumentError("the member is named twice", inner);
+      const name = this.#string();
+      this.#path.push(name);
+      if (name in out) throw new DocumentError("the member is named twice", this.#pointer());
       this.#blanks();
       this.#take(":");
       this.#blanks();
-      out[name] = this.#value(inner, depth + 1);
+      out[name] = this.#value();
+      this.#path.pop();
       this.#blanks();
       if (this.#text[this.#at] === "}") break;
       this.#take(",");

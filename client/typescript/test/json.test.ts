@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { fromBase64, toBase64, Writer } from "../src/bytes.js";
+import { fromBase64, fromHex, toBase64, toHex, Writer } from "../src/bytes.js";
 import { Decimal, DocumentError, parseJson } from "../src/json.js";
 import { base64, closed, open, list, nullable, text, u32, u53, readDocument } from "../src/schema.js";
 
@@ -37,6 +37,7 @@ test("a member named like a method of objects is a member like any other", () =>
 });
 
 test("what is refused is named by its path", () => {
+  expect(() => parseJson('{"a":[0,{"b/~":1,"b/~":2}]}')).toThrow("at /a/1/b~1~0: the member is named twice");
   const sample = closed({ inner: list(closed({ count: u32 })), maybe: nullable(text), data: base64 });
   expect(() => readDocument(sample, '{"inner":[{"count":1},{"count":4294967296}]}', 100)).toThrow("at /inner/1/count: want an integer from 0 to 4294967295");
   expect(() => readDocument(sample, '{"inner":null}', 100)).toThrow("at /inner: null in the place of a value");
@@ -52,4 +53,10 @@ test("base64 has one form for each byte string", () => {
   }
   expect(fromBase64(toBase64(new Uint8Array(200_000)))?.length).toBe(200_000);
   for (const other of ["AQI", "AQJ=", "AQ\nI=", "AQI= ", "_-8=", "AQI==", "=", "====", "A===", "AA=A", "AR=="]) expect(fromBase64(other), other).toBeUndefined();
+});
+
+test("hex has one form for each byte string", () => {
+  expect(fromHex("00ff10")).toEqual(Uint8Array.of(0, 255, 16));
+  expect(toHex(fromHex("00ff10"))).toBe("00ff10");
+  for (const other of ["0", "0g", "0F", " 00", "0x00", "00\n"]) expect(() => fromHex(other), other).toThrow(TypeError);
 });
