@@ -14,6 +14,7 @@ import (
 
 	"github.com/diseq/diseq/client"
 	"github.com/diseq/diseq/internal/document"
+	"github.com/diseq/diseq/internal/durable"
 )
 
 // contexts is the file of contexts.
@@ -76,7 +77,7 @@ func (c *contexts) write() error {
 	if c.path == "" {
 		return errors.New("no directory for contexts: set DISEQ_CONTEXTS to the path of a file")
 	}
-	if err := os.MkdirAll(filepath.Dir(c.path), 0o700); err != nil {
+	if err := durable.MakeDirectory(filepath.Dir(c.path), 0o700); err != nil {
 		return err
 	}
 	return writeJSON(c.path, c)

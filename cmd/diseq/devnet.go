@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/diseq/diseq/client"
+	"github.com/diseq/diseq/internal/durable"
 	"github.com/diseq/diseq/node"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/identity"
@@ -186,7 +187,7 @@ func (d *devnet) open() (err error) {
 	if d.dir, err = filepath.Abs(d.dir); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(d.dir, 0o755); err != nil {
+	if err := durable.MakeDirectory(d.dir, 0o755); err != nil {
 		return err
 	}
 	d.genesis, err = readGenesis(filepath.Join(d.dir, "genesis.json"))
@@ -400,7 +401,7 @@ func (d *devnet) configure(n *devNode, c node.Config, ports *portPicker) error {
 			return err
 		}
 	}
-	if err := os.MkdirAll(d.nodeDir(n.index), 0o755); err != nil {
+	if err := durable.MakeDirectory(d.nodeDir(n.index), 0o755); err != nil {
 		return err
 	}
 	n.config = c

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/diseq/diseq/internal/document"
+	"github.com/diseq/diseq/internal/durable"
 	"github.com/diseq/diseq/node"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/identity"
@@ -132,7 +133,7 @@ func initIdentity(dir, name string, votes bool) (chain.NamedValidator, error) {
 	}
 	public := chain.NamedValidator{Name: name, Validator: id.Public()}
 	if !votes {
-		return public, errors.Join(os.MkdirAll(data, 0o700), id.Write(keys, name))
+		return public, errors.Join(durable.MakeDirectory(data, 0o700), id.Write(keys, name))
 	}
 	if err := store.CreateVotes(data, public.PublicKey); err != nil {
 		if errors.Is(err, store.ErrExists) {
@@ -162,13 +163,9 @@ func writeConfig(path string, c node.Config) error {
 	return writeFile(path, out)
 }
 
-// writeFile replaces a file whole or not at all.
+// writeFile replaces a file whole or not at all. The new one is durable when it returns nil.
 func writeFile(path string, content []byte) error {
-	fresh := path + ".new"
-	if err := os.WriteFile(fresh, content, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(fresh, path)
+	return durable.WriteFile(path, content, 0o644)
 }
 
 // writeJSON replaces a file whole or not at all.
@@ -300,7 +297,10 @@ func writeNew(path string, v any) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	return printJSON(f, v)
+	if err := printJSON(f, v); err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), durable.Sync(filepath.Dir(path)))
 }
 
 // maxPublicBytes bounds a public.json.

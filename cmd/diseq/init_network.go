@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/diseq/diseq/internal/durable"
 	"github.com/diseq/diseq/node"
 )
 
@@ -92,7 +93,7 @@ func (d *devnet) place(to placement) error {
 	}
 	for i, v := range d.genesis.Validators {
 		configs[i].Name, peers.Peers[i].Name, peers.Peers[i].PublicKey = v.Name, v.Name, v.PublicKey
-		if err := os.MkdirAll(d.nodeDir(i), 0o755); err != nil {
+		if err := durable.MakeDirectory(d.nodeDir(i), 0o755); err != nil {
 			return err
 		}
 		if err := unlessThere(d.configPath(i), func(path string) error { return writeConfig(path, configs[i]) }); err != nil {

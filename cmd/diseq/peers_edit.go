@@ -12,6 +12,7 @@ import (
 	goyaml "go.yaml.in/yaml/v3"
 	"sigs.k8s.io/yaml"
 
+	"github.com/diseq/diseq/internal/durable"
 	"github.com/diseq/diseq/node/peersfile"
 )
 
@@ -56,7 +57,10 @@ func editPeers(path string, change func(*peersfile.File)) error {
 	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, before) {
 		return errors.Join(fmt.Errorf("%s: %w", path, errChanged), err, os.Remove(fresh))
 	}
-	return os.Rename(fresh, path)
+	if err := durable.Sync(fresh); err != nil {
+		return err
+	}
+	return durable.Rename(fresh, path)
 }
 
 // editYAML puts target and checkpoint of the file into its text.

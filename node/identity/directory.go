@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/diseq/diseq/internal/durable"
 )
 
 // Write writes the identity's files (see Files) to a new directory (0700), each with mode 0600. It
@@ -25,7 +27,7 @@ func (id *Identity) Write(dir, name string) error {
 	if err := os.RemoveAll(fresh); err != nil {
 		return fmt.Errorf("identity: %w", err)
 	}
-	if err := os.MkdirAll(fresh, 0o700); err != nil {
+	if err := durable.MakeDirectory(fresh, 0o700); err != nil {
 		return fmt.Errorf("identity: %w", err)
 	}
 	for file, content := range files {
@@ -33,10 +35,14 @@ func (id *Identity) Write(dir, name string) error {
 			return fmt.Errorf("identity: %w", err)
 		}
 	}
-	if err := os.Rename(fresh, dir); err != nil {
+	err = durable.Sync(fresh)
+	if err == nil {
+		err = durable.Rename(fresh, filepath.Clean(dir))
+	}
+	if err != nil {
 		return fmt.Errorf("identity: %w", err)
 	}
-	return syncDirectory(filepath.Dir(filepath.Clean(dir)))
+	return nil
 }
 
 func writeSynced(path string, content []byte) error {
@@ -49,14 +55,6 @@ func writeSynced(path string, content []byte) error {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
-}
-
-func syncDirectory(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // Load reads the two secret keys of a directory; public.json is for people and not read. Files that

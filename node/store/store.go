@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/diseq/diseq/internal/durable"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/internal/sqlitefile"
 )
@@ -116,7 +117,7 @@ func Open(dir string, genesis *chain.Genesis, options Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MakeDirectory(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
 	lock, err := lockDirectory(dir)

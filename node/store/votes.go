@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/diseq/diseq/internal/durable"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/internal/sqlitefile"
 )
@@ -59,7 +60,7 @@ type Votes struct {
 // The first OpenVotes binds it to a chain. CreateVotes is called once in the life of an identity: a
 // validator that has lost its vote store must not get an empty one, but rejoins.
 func CreateVotes(dir string, key chain.PublicKey) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MakeDirectory(dir, 0o700); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
 	lock, err := lockDirectory(dir)

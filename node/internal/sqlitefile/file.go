@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/diseq/diseq/internal/durable"
 )
 
 // A Schema tells one kind of file from another, and one version of it from the next.
@@ -64,10 +66,7 @@ func (f *File) Create(fill func(*sql.Tx) error) error {
 		err = os.Chmod(fresh.Path, 0o600)
 	}
 	if err == nil {
-		err = os.Rename(fresh.Path, f.Path)
-	}
-	if err == nil {
-		err = syncDirectory(filepath.Dir(f.Path))
+		err = durable.Rename(fresh.Path, f.Path)
 	}
 	return f.Explain("create", err)
 }
@@ -84,6 +83,18 @@ func (f *File) fill(fill func(*sql.Tx) error) (err error) {
 		return err
 	}
 	return f.migrate(db, 0, fill)
+}
+
+// settle makes what is in the file durable, and the names of the file and its log. A process that
+// was killed may have left what it never synced: whoever reads that and tells others must not lose
+// it to a power cut.
+func (f *File) settle() error {
+	for _, path := range []string{f.Path, f.Path + "-wal", filepath.Dir(f.Path)} {
+		if err := durable.Sync(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return f.Explain("sync", err)
+		}
+	}
+	return nil
 }
 
 // Remove deletes the file with its log. If there is none, it does nothing.

@@ -25,12 +25,3 @@ func Lock(path string) (*os.File, error) {
 	}
 	return f, nil
 }
-
-func syncDirectory(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	return errors.Join(err, d.Close())
-}

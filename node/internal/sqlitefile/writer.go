@@ -35,8 +35,12 @@ type Writer struct {
 	points   *checkpointer
 }
 
-// OpenWriter opens the writer of a file. Failed checkpoints go to the logger.
+// OpenWriter opens the writer of a file, and makes durable what is in it. Failed checkpoints go to
+// the logger.
 func (f *File) OpenWriter(logger *slog.Logger) (*Writer, error) {
+	if err := f.settle(); err != nil {
+		return nil, err
+	}
 	db, err := f.OpenWriting(2, nil) // the writer's connection and the checkpointer's
 	if err != nil {
 		return nil, err
