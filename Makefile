@@ -34,7 +34,7 @@ SIM_SEEDS ?= 2000
 NODE_SEEDS ?= 40
 # Our own programs in a cluster of hack/kind. To vet hyperkube and coredns is to vet Kubernetes.
 KIND_PKGS = ./follow ./mkimg ./pause ./podnet ./probe ./volumes
-PROCESS_PKGS ?= ./test/processes/... ./test/system/...
+PROCESS_PKGS ?= ./test/processes/... ./test/powercut/... ./test/system/...
 INTEGRATION_PKGS ?= ./test/integration/...
 TESTFLAGS ?=
 
@@ -55,6 +55,9 @@ E2E_ARGS ?=
 
 # How long the attacks of make hostile last.
 HOSTILE_TIME ?= 10m
+
+# How much longer than in the test suite the recordings of make powercut are.
+POWERCUT_ROUNDS ?= 5
 
 BENCH ?= .
 BENCH_COUNT ?= 1
@@ -178,7 +181,7 @@ integration: ## The operator and its API against a real API server, which hack/k
 		exec $(GO) test -count=1 -timeout 30m $(TESTFLAGS) $(INTEGRATION_PKGS)'
 
 .PHONY: processes
-processes: ## Hard failures with real processes: killed, frozen, cut off.
+processes: ## Hard failures with real processes: killed, frozen, cut off, without power.
 	@$(PHASE) 'real processes' $(GO) test -count=1 -timeout 30m $(TESTFLAGS) $(PROCESS_PKGS)
 
 .PHONY: compose-test
@@ -226,6 +229,11 @@ vuln: ## Look for known vulnerabilities in the functions that the code calls. Ne
 hostile: build ## All attacks at once on a network of processes, honest clients beside them, for HOSTILE_TIME.
 	@$(PHASE) 'hostile soak' env DISEQ=$(BIN)/diseq HOSTILE_TIME=$(HOSTILE_TIME) \
 		$(GO) test -count=1 -v -timeout 0 ./test/hostile
+
+.PHONY: powercut
+powercut: build ## Power cuts in every fsync of long recordings, which are POWERCUT_ROUNDS times those of the test suite.
+	@$(PHASE) 'power cuts' env DISEQ=$(BIN)/diseq POWERCUT_ROUNDS=$(POWERCUT_ROUNDS) \
+		$(GO) test -count=1 -v -timeout 0 ./test/powercut
 
 .PHONY: bench
 bench: build ## Go benchmarks (to BENCH_OUT), reconciles of the operator, the whole system. BENCH, BENCH_COUNT.

@@ -74,7 +74,7 @@ func Start(tb testing.TB, o Options) *Network {
 	}
 	args := []string{
 		"devnet", "--validators", fmt.Sprint(o.Validators), "--threshold", fmt.Sprint(o.Threshold), "--dir", o.Dir,
-		"--http", fmt.Sprintf("127.0.0.1:%d", freePorts(tb, o.Validators+8)), // nodes may be added
+		"--http", fmt.Sprintf("127.0.0.1:%d", FreePorts(tb, o.Validators+8)), // nodes may be added
 	}
 	if o.Start < o.Validators {
 		args = append(args, "--start", fmt.Sprint(o.Start))
@@ -237,7 +237,7 @@ func (n *Network) Newcomer(name string) (node *Node, address string) {
 	if out, ok := Run("init", "--dir", dir, "--name", name); !ok {
 		n.tb.Fatalf("diseq init: %s", out)
 	}
-	port := freePorts(n.tb, 3)
+	port := FreePorts(n.tb, 3)
 	at := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", port+i) }
 	config := fmt.Sprintf("name: %s\ngenesis: ../genesis.json\npeers: ../peers.json\nlisten: {public: %q, peer: %q, operations: %q}\n",
 		name, at(0), at(1), at(2))
@@ -412,9 +412,9 @@ func tail(path string) string {
 	return string(b[max(0, len(b)-most):])
 }
 
-// freePorts returns the first of n consecutive ports on which nothing listens, below those that the
+// FreePorts returns the first of n consecutive ports on which nothing listens, below those that the
 // kernel hands out.
-func freePorts(tb testing.TB, n int) int {
+func FreePorts(tb testing.TB, n int) int {
 	tb.Helper()
 	const low, high, attempts = 10000, 32000, 100
 next:

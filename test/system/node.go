@@ -50,7 +50,7 @@ func (n *Node) Configure(old, with string) {
 // OpenProbes starts the node again with a listener for probes, as pods have one.
 func (n *Node) OpenProbes() {
 	n.network.tb.Helper()
-	address := fmt.Sprintf("127.0.0.1:%d", freePorts(n.network.tb, 1))
+	address := fmt.Sprintf("127.0.0.1:%d", FreePorts(n.network.tb, 1))
 	n.Configure(`probes: ""`, "probes: "+address)
 	n.Probes = url(address)
 }
