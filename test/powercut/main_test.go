@@ -163,7 +163,10 @@ func startWorker(t *testing.T, d *disk.Disk) *process {
 	p.in, err = p.StdinPipe()
 	must(t, err)
 	must(t, p.Start())
-	t.Cleanup(func() { _ = p.Process.Kill() }) // it may have ended
+	t.Cleanup(func() {
+		_ = p.Process.Kill() // it may have ended
+		<-p.end
+	})
 	go func() {
 		lines := json.NewDecoder(out)
 		for {
@@ -177,6 +180,7 @@ func startWorker(t *testing.T, d *disk.Disk) *process {
 			}
 		}
 		p.end <- p.Wait()
+		close(p.end)
 	}()
 	return p
 }

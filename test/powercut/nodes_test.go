@@ -91,6 +91,9 @@ func (n *network) check(dir string, i int, s *said) (err error) {
 	}
 	have := map[string]bool{}
 	for _, r := range records {
+		if r.Height > blocks.Height()+1 {
+			return fmt.Errorf("a vote of height %d, and the blocks end at %d: the node would not start", r.Height, blocks.Height())
+		}
 		if r.Kind == chain.RecordVote || r.Kind == chain.RecordProposal {
 			have[string(r.Data)] = true
 		}

@@ -23,6 +23,8 @@ type script struct {
 	blocks  []*chain.FinalBlock // each takes the batch of its number
 	records [][]chain.Record    // appended together, two for each block
 	roots   []chain.Hash        // of the state after each block
+	// recomputed counts the states that a power cut damaged.
+	recomputed int
 }
 
 const messagesInBatch = 3
@@ -183,6 +185,7 @@ func (s *script) check(dir string, p promise) (err error) {
 	}
 	o, err := openStores(dir, s, false)
 	if errors.Is(err, trie.ErrCorrupt) { // a node computes it again
+		s.recomputed++
 		o, err = openStores(dir, s, true)
 	}
 	if err != nil {
