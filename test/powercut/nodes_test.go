@@ -148,7 +148,7 @@ func (n *network) checkMessages(blocks *store.Store, s *said) error {
 }
 
 // shortCuts is about how many cuts the short form reads, spread over all.
-const shortCuts = 100
+const shortCuts = 300
 
 // each calls visit with each cut of the disk in an fsync of a node, until it returns false.
 func (n *network) each(d *disk.Disk, ignored func(string) bool, visit func(c *disk.Cut, i int, s *said) bool) {
