@@ -165,7 +165,8 @@ func startWorker(t *testing.T, d *disk.Disk) *process {
 	must(t, p.Start())
 	t.Cleanup(func() {
 		_ = p.Process.Kill() // it may have ended
-		<-p.end
+		for range p.end {    // until it is closed
+		}
 	})
 	go func() {
 		lines := json.NewDecoder(out)
