@@ -147,7 +147,11 @@ func (b jsonBody) base64(index int) ([]byte, error) {
 	text := unquote(v)
 	out := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
 	n, err := base64.StdEncoding.Strict().Decode(out, text)
-	if i := bytes.IndexAny(text, "\r\n"); i >= 0 {
+	// one byte at a time: IndexAny takes as long as to decode
+	if i := bytes.IndexByte(text, '\n'); i >= 0 {
+		err = base64.CorruptInputError(i)
+	}
+	if i := bytes.IndexByte(text, '\r'); i >= 0 {
 		err = base64.CorruptInputError(i)
 	}
 	if err != nil {
