@@ -8,12 +8,20 @@ import (
 	"github.com/diseq/diseq/node/internal/patient"
 	"github.com/diseq/diseq/node/internal/repair"
 	"github.com/diseq/diseq/node/peer"
+	"github.com/diseq/diseq/node/verify"
 )
 
 // network is the transport as the rooms use it.
 type network struct {
 	*peer.Transport
-	self chain.PublicKey
+	self     chain.PublicKey
+	verifier *verify.Verifier
+}
+
+// Broadcast sends a bundle to every peer.
+func (n *network) Broadcast(b *chain.Bundle) {
+	n.verifier.Signed(n.self, b.Votes)
+	n.Transport.Broadcast(b)
 }
 
 // Batches fetches batches from a peer, as many as one request may ask for.

@@ -141,6 +141,7 @@ func (n *Node) freeDisk() (uint64, error) { return disk.Free(n.cfg.Data) }
 func (n *Node) connect(incoming *handler) {
 	finals, contradictions := make(chan *chain.FinalBlock, 16), make(chan error)
 	verifier := verify.New(n.genesis.ChainID, n.ledger.Height, n.ledger.Sets().At)
+	n.network.verifier = verifier
 	n.pushes = gossip.NewPushes(n.pool, n.network, n.tasks)
 	n.commitments = gossip.NewCommitments(gossip.CommitmentsConfig{
 		Self: n.self, Key: n.identity.VRF, Beacon: n.ledger.Beacon(), Network: n.network, Tasks: n.tasks,

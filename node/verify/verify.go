@@ -58,6 +58,16 @@ func New(chainID string, height func() uint64, setAt func(height uint64) (set *c
 	return &Verifier{chainID: chainID, height: height, setAt: setAt, new: map[checked]struct{}{}, budgets: map[chain.PublicKey]*budget{}}
 }
 
+// Signed remembers those of votes that the validator self signed, on its own node: the certificates
+// of the others bring them back.
+func (v *Verifier) Signed(self chain.PublicKey, votes []chain.Vote) {
+	for _, vote := range votes {
+		if set, ok := v.setAt(vote.Height); ok && set.Index(self) == int(vote.Validator) {
+			v.at(vote.Height).remember(vote)
+		}
+	}
+}
+
 // judge checks signatures against one set.
 type judge struct {
 	*Verifier

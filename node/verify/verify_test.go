@@ -176,6 +176,23 @@ func TestMessagesOfHeightsThatDoNotMatterAreNotChecked(t *testing.T) {
 	}
 }
 
+// The certificates of the others bring back the votes of this node, which need no check. Of what it
+// sends, only votes in its own place are remembered.
+func TestVotesThatThisNodeSignedAreKnown(t *testing.T) {
+	e := newEras(4)
+	v := New(chainID, e.height, e.setAt)
+	own, of, later := e.vote(chain.Notarize, 5, 1, 'd'), e.vote(chain.Notarize, 5, 1, 'b'), e.vote(chain.Notarize, 6, 1, 'd')
+	v.Signed(chain.PublicKeyOf(key('d')), []chain.Vote{own, of, later})
+	for name, c := range map[string]struct {
+		vote chain.Vote
+		want bool
+	}{"its own": {own, true}, "one of another": {of, false}, "one of a height whose set is not known": {later, false}} {
+		if v.at(5).known(c.vote) != c.want {
+			t.Errorf("%s: known is %v, want %v", name, !c.want, c.want)
+		}
+	}
+}
+
 // A vote names a place in a set. One of height h+1 that a leaver signed verifies as long as h is
 // open. It is not remembered for the newcomer that has the place at h+1, who would take it for a
 // vote that it has forgotten, and stop.
