@@ -154,7 +154,7 @@ func (w *world) after(step *chain.FinalBlock) *chain.FinalBlock {
 // proofs returns a proof of inclusion and one of absence, in the state that a block certifies.
 func (w *world) proofs(t testing.TB) (included, absent *Proof) {
 	t.Helper()
-	tr, err := trie.Open(t.Context(), filepath.Join(t.TempDir(), "state.db"), trie.Options{})
+	tr, err := trie.Open(t.Context(), filepath.Join(t.TempDir(), "state"), trie.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

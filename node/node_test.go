@@ -260,8 +260,8 @@ func TestVotesAheadOfTheBlocksAreRefused(t *testing.T) {
 		n.submit(0, fmt.Sprintf("message %d", i))
 	}
 	n.stop(0)
-	for _, name := range []string{"blocks.db", "state.db"} {
-		if err := os.Remove(filepath.Join(n.configs[0].Data, name)); err != nil {
+	for _, name := range []string{"blocks.db", "state"} {
+		if err := os.RemoveAll(filepath.Join(n.configs[0].Data, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -305,7 +305,7 @@ func TestAVoteStoreIsMadeOnlyOnAFirstVolume(t *testing.T) {
 		{"a new file system", true, []string{"lost+found"}, roleValidator},
 		{"a first start that was cut off", true, []string{"LOCK", "votes.db.new-1"}, roleValidator},
 		{"not stated", false, nil, roleRejoining},
-		{"stated, but blocks are there", true, []string{"state.db.lock", "something"}, roleRejoining},
+		{"stated, but blocks are there", true, []string{"LOCK", "something"}, roleRejoining},
 	} {
 		n := newTestNetwork(t, 4, 3)
 		cfg := &n.configs[0]

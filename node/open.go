@@ -125,7 +125,7 @@ func (n *Node) openFiles(ctx context.Context, transport *peer.Transport, file *p
 	n.network = &network{Transport: transport, self: n.self}
 	n.guests = guests.New(n.self, n.ledger, file, transport.SetPeers)
 	n.state, err = state.Open(ctx, state.Config{
-		Path: filepath.Join(n.cfg.Data, "state.db"), HistoryHeights: uint64(n.cfg.Limits.HistoryHeights), Genesis: n.genesis,
+		Path: filepath.Join(n.cfg.Data, "state"), HistoryHeights: uint64(n.cfg.Limits.HistoryHeights), Genesis: n.genesis,
 		Ledger: n.ledger, Indexed: func(height uint64) { n.pool.Indexed(height) }, FreeDisk: n.freeDisk,
 		Damaged: n.metrics.Damage.WithLabelValues(metrics.DamagedState).Inc, Logger: n.log,
 	})

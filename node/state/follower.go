@@ -14,7 +14,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -26,7 +29,7 @@ import (
 
 // Config is what a Follower is made of.
 type Config struct {
-	// Path is the file of the trie, HistoryHeights for how many of the last heights roots and
+	// Path is the directory of the trie, HistoryHeights for how many of the last heights roots and
 	// proofs are kept.
 	Path           string
 	HistoryHeights uint64
@@ -70,12 +73,34 @@ func Open(ctx context.Context, cfg Config) (*Follower, error) {
 		return nil, err
 	}
 	f.use(t)
+	if err := f.removeOldFile(); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
 	return f, nil
 }
 
-// cacheBytes is the memory for pages of the trie. That is enough for the pages of about 0.6 million
-// messages.
-const cacheBytes = 64 << 20
+// oldFile is the SQLite file, beside Path, in which earlier versions kept the trie.
+const oldFile = "state.db"
+
+// removeOldFile removes the trie of an earlier version, which is computed again from the blocks, as
+// after any loss of the trie.
+func (f *Follower) removeOldFile() error {
+	path := filepath.Join(filepath.Dir(f.cfg.Path), oldFile)
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	f.cfg.Logger.Warn("the state trie of an earlier version is removed: computing it again from the blocks", "file", path)
+	for _, suffix := range []string{"-wal", "-shm", "-journal", ".new", ".new-wal", ".new-shm", ".lock", ""} {
+		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove the state trie of an earlier version: %w", err)
+		}
+	}
+	return nil
+}
+
+// cacheBytes is the memory of the trie. It holds about a million messages; at ten million it holds
+// what leads to each page, and a new message costs one read.
+const cacheBytes = 96 << 20
 
 func (f *Follower) open(ctx context.Context, discard bool) (*trie.Trie, error) {
 	return trie.Open(ctx, f.cfg.Path, trie.Options{
@@ -84,7 +109,7 @@ func (f *Follower) open(ctx context.Context, discard bool) (*trie.Trie, error) {
 	})
 }
 
-// Close closes the trie's file.
+// Close closes the trie's files.
 func (f *Follower) Close() error { return f.current().Close() }
 
 // use makes t the trie, at its newest height.
@@ -232,8 +257,8 @@ func (f *Follower) spaceIsLow() bool {
 	return err == nil && free < minFree
 }
 
-// waitForSpace waits for space on the disk and continues from what is in the trie's file. Until the
-// trie is back at its former height neither it nor the pool knows the messages of the heights
+// waitForSpace waits for space on the disk and continues from what is in the trie's files. Until
+// the trie is back at its former height neither it nor the pool knows the messages of the heights
 // between.
 func (f *Follower) waitForSpace(ctx context.Context, cause error) error {
 	f.cfg.Logger.Error("disk full: the state trie waits for space", "want_free_bytes", minFree, "err", cause)
@@ -247,14 +272,14 @@ func (f *Follower) waitForSpace(ctx context.Context, cause error) error {
 // recompute discards a damaged trie. Run computes it again from the first block.
 func (f *Follower) recompute(ctx context.Context) error {
 	f.cfg.Logger.Error("the state trie is damaged on disk: computing it again from the blocks",
-		"file", f.cfg.Path, "heights", f.indexed, "err", f.current().Damage())
+		"directory", f.cfg.Path, "heights", f.indexed, "err", f.current().Damage())
 	f.cfg.Damaged()
 	f.until = f.indexed
 	return f.reopen(ctx, true)
 }
 
 // reopen closes the trie and opens it again once there is space on the disk. Discarding the trie's
-// file makes space first.
+// files makes space first.
 func (f *Follower) reopen(ctx context.Context, discard bool) error {
 	if err := f.Close(); err != nil {
 		f.cfg.Logger.Debug("state trie closed", "err", err)
@@ -321,7 +346,7 @@ func (f *Follower) Lookup(id chain.Hash) (height uint64, index uint32, ok bool, 
 	return height, index, ok, readable(err)
 }
 
-// IDs calls visit with every id in the trie's file, until visit returns false.
+// IDs calls visit with every id in the trie's files, until visit returns false.
 func (f *Follower) IDs(ctx context.Context, visit func(chain.Hash) bool) error {
 	return f.current().Keys(ctx, func(key [32]byte) bool { return visit(key) })
 }

@@ -28,7 +28,7 @@ func newTestChain(t *testing.T) *testChain {
 	c := &testChain{ledger: ledgertest.Open(t, genesis)}
 	var err error
 	c.Follower, err = Open(t.Context(), Config{
-		Path: filepath.Join(t.TempDir(), "state.db"), HistoryHeights: 16, Genesis: genesis, Ledger: c.ledger,
+		Path: filepath.Join(t.TempDir(), "state"), HistoryHeights: 16, Genesis: genesis, Ledger: c.ledger,
 		Indexed:  func(height uint64) { c.indexed = append(c.indexed, height) },
 		FreeDisk: func() (uint64, error) { return 1 << 40, nil }, Logger: slog.New(slog.DiscardHandler),
 	})

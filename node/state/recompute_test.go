@@ -35,7 +35,7 @@ func newWorld(t *testing.T) *world {
 	genesis.Validators = []chain.NamedValidator{{Validator: chain.Validator{PublicKey: chain.PublicKey{1}}}}
 	w := &world{t: t, reported: make(chan struct{}, 1), discarded: make(chan struct{}, 9)}
 	w.cfg = Config{
-		Path: filepath.Join(t.TempDir(), "state.db"), HistoryHeights: 64, Genesis: genesis, Ledger: ledgertest.Open(t, genesis),
+		Path: filepath.Join(t.TempDir(), "state"), HistoryHeights: 64, Genesis: genesis, Ledger: ledgertest.Open(t, genesis),
 		Indexed: func(height uint64) {
 			w.indexed.Store(height)
 			select {
@@ -107,24 +107,32 @@ func (w *world) await(f *Follower) {
 	}
 }
 
-// damage flips a bit in the file of the trie, in the page of a message that is on disk.
+// damage flips a bit in the files of the trie, in the page of a message that is on disk.
 func (w *world) damage(key chain.Hash) {
 	w.t.Helper()
-	b, err := os.ReadFile(w.cfg.Path)
+	names, err := filepath.Glob(filepath.Join(w.cfg.Path, "pages-*"))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	at := bytes.Index(b, key[:])
-	if at < 0 {
-		w.t.Fatal("the message is not on disk")
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		at := bytes.Index(b, key[:])
+		if at < 0 {
+			continue
+		}
+		f, err := os.OpenFile(name, os.O_WRONLY, 0)
+		if err == nil {
+			_, err = f.WriteAt([]byte{b[at+20] ^ 8}, int64(at+20))
+		}
+		if err = errors.Join(err, f.Close()); err != nil {
+			w.t.Fatal(err)
+		}
+		return
 	}
-	f, err := os.OpenFile(w.cfg.Path, os.O_WRONLY, 0)
-	if err == nil {
-		_, err = f.WriteAt([]byte{b[at+20] ^ 8}, int64(at+20))
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		w.t.Fatal(err)
-	}
+	w.t.Fatal("the message is not on disk")
 }
 
 func id(height uint64, i int) chain.Hash {
@@ -267,5 +275,27 @@ func TestADiscardedTrieWaitsForSpace(t *testing.T) {
 	}
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A data directory of a version that kept the trie in one SQLite file: the state is computed again,
+// and the file is gone.
+func TestTheTrieOfAnEarlierVersionIsComputedAgain(t *testing.T) {
+	w := newWorld(t)
+	for range 5 {
+		w.grow()
+	}
+	old := filepath.Join(filepath.Dir(w.cfg.Path), oldFile)
+	for _, suffix := range []string{"", "-wal", "-shm", ".lock"} {
+		if err := os.WriteFile(old+suffix, []byte("SQLite format 3"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := w.follow()
+	if height, _, ok, err := f.Lookup(id(3, 7)); err != nil || !ok || height != 3 {
+		t.Errorf("lookup: %d, %v, %v", height, ok, err)
+	}
+	if left, err := filepath.Glob(old + "*"); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }

@@ -13,7 +13,7 @@ const benchBlock = 500
 // filled returns a trie of n random leaves in blocks of 5,000, flushed.
 func filled(b *testing.B, n int) *Trie {
 	b.Helper()
-	tr := mustOpen(b, filepath.Join(b.TempDir(), "state.db"), Options{})
+	tr := mustOpen(b, filepath.Join(b.TempDir(), "state"), Options{})
 	b.Cleanup(func() { mustClose(b, tr) })
 	rng := rand.NewChaCha8([32]byte{1})
 	for n > 0 {
@@ -59,11 +59,11 @@ func BenchmarkAppend(b *testing.B) {
 				b.StartTimer()
 				mustAppend(b, tr, tr.Height()+1, leaves)
 			}
-			_, bytes, _ := tr.cache.usage()
+			_, bytes, _ := tr.pages.usage()
 			b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N)/benchBlock, "cpu-ns/msg")
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchBlock, "ns/msg")
 			b.ReportMetric(float64(bytes)/float64(max(tr.leaves, 1)), "cacheB/leaf")
-			b.ReportMetric(float64(tr.leaves)/float64(tr.pages), "leaves/page")
+			b.ReportMetric(float64(tr.leaves)/float64(len(tr.pages.entries)), "leaves/page")
 		})
 	}
 }

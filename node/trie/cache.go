@@ -1,121 +1,172 @@
 package trie
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
-// cache holds pages by id. Clean pages are evicted, least recently used first,
-// while the whole is over its limit; pages with changes that are not on disk
-// are pinned and stay.
-type cache struct {
-	mu          sync.Mutex
-	pages       map[uint64]*page
-	recent      page // ring of clean pages: next is the newest, prev the oldest
-	limit       int
-	bytes       int
-	pinnedBytes int
+// pageEntry is what is known of a page without reading it. Readers hold Trie.mu; all but the
+// pointer changes only while it is held for writing.
+type pageEntry struct {
+	held  atomic.Pointer[page] // the page, while it is in memory
+	at    location             // its newest record in the segments, 0: none yet
+	added uint32               // the newest of the leaves that the record lacks; 0: none
+	count uint32               // how many these are
 }
 
-// cacheEntry is the cache's and the flush's part of a page.
+// pages holds the entries of all pages, and pages in memory up to a limit. A leaf page can be
+// dropped at any time: its record and the leaves added since make it again. So can a stack page
+// that is as its record; one with changes stays until the writer has written it.
+type pages struct {
+	entries []pageEntry // by id-1
+	limit   int         // bytes
+
+	mu      sync.Mutex
+	bytes   int
+	held    int
+	leaves  ring
+	stacks  ring
+	changed ring
+}
+
+// ring is a list of pages: next of the head is the newest, prev the oldest.
+type ring struct {
+	head  page
+	bytes int
+}
+
+// cacheEntry is the cache's part of a page.
 type cacheEntry struct {
-	prev, next *page // in the ring while clean
+	prev, next *page
+	ring       *ring // nil: not in the cache
 	size       int   // bytes accounted for
-
-	// Both belong to the writer.
-	dirtied  uint64 // flush generation of the last change; 0: as on disk
-	captured bool   // a flush under way has still to write it as it is now
+	used       atomic.Bool
 }
 
-func newCache(limit int) *cache {
-	c := &cache{pages: make(map[uint64]*page), limit: limit}
-	c.recent.prev, c.recent.next = &c.recent, &c.recent
+func newPages(limit int) *pages {
+	c := &pages{limit: limit}
+	for _, r := range []*ring{&c.leaves, &c.stacks, &c.changed} {
+		r.head.prev, r.head.next = &r.head, &r.head
+	}
 	return c
 }
 
-// get returns a page of the cache, or nil, and notes its use.
-func (c *cache) get(id uint64) *page {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	p := c.pages[id]
-	if p != nil && p.next != nil && c.recent.next != p {
-		c.unlink(p)
-		c.link(p)
+func (c *pages) entry(id uint64) *pageEntry { return &c.entries[id-1] }
+
+// get returns a page that is in memory, or nil, and notes its use.
+func (c *pages) get(id uint64) *page {
+	p := c.entries[id-1].held.Load()
+	if p != nil && !p.used.Load() {
+		p.used.Store(true)
 	}
 	return p
 }
 
-// put adds a page read from disk and returns the one in the cache: another reader
-// may have been faster.
-func (c *cache) put(p *page) *page {
+// put adds a page that was read and returns the one in the cache: another reader may have been
+// faster.
+func (c *pages) put(p *page) *page {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if held := c.pages[p.id]; held != nil {
+	e := c.entry(p.id)
+	if held := e.held.Load(); held != nil {
 		return held
 	}
-	c.pages[p.id] = p
-	p.size = p.memory()
-	c.bytes += p.size
-	c.link(p)
+	c.link(p, c.home(p))
 	c.evict()
 	return p
 }
 
-// pin keeps a page of the cache, or a new one, from eviction.
-func (c *cache) pin(p *page) {
+// pin keeps a page, also a new one, until release.
+func (c *pages) pin(p *page) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p.next != nil {
+	if p.ring != nil {
 		c.unlink(p)
-		c.pinnedBytes += p.size
-		return
 	}
-	if c.pages[p.id] != p { // new, or evicted since it was looked up
-		c.pages[p.id] = p
-		p.size = p.memory()
-		c.bytes += p.size
-		c.pinnedBytes += p.size
-	}
+	c.link(p, &c.changed)
 }
 
-// resize accounts for the growth of a pinned page.
-func (c *cache) resize(p *page) {
+// release makes a page that was written evictable again.
+func (c *pages) release(p *page) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	grown := p.memory() - p.size
-	p.size += grown
-	c.bytes += grown
-	c.pinnedBytes += grown
-}
-
-// unpin makes a page that is on disk now evictable again.
-func (c *cache) unpin(p *page) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.pinnedBytes -= p.size
-	c.link(p)
+	c.unlink(p)
+	c.link(p, c.home(p))
 	c.evict()
 }
 
-// usage returns the number of pages, their bytes, and the bytes pinned.
-func (c *cache) usage() (pages, bytes, pinned int) {
+// resize accounts for the growth of a page.
+func (c *pages) resize(p *page) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.pages), c.bytes, c.pinnedBytes
+	if p.ring == nil {
+		return // evicted since it was looked up
+	}
+	grown := p.memory() - p.size
+	p.size += grown
+	p.ring.bytes += grown
+	c.bytes += grown
 }
 
-func (c *cache) evict() {
-	for c.bytes > c.limit && c.recent.prev != &c.recent {
-		p := c.recent.prev
+// oldestChanged returns the page that has been pinned for longest, or nil.
+func (c *pages) oldestChanged() *page {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p := c.changed.head.prev; p != &c.changed.head {
+		return p
+	}
+	return nil
+}
+
+// usage returns the number of pages in memory, their bytes, and the bytes pinned.
+func (c *pages) usage() (held, bytes, pinned int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.held, c.bytes, c.changed.bytes
+}
+
+func (c *pages) home(p *page) *ring {
+	if p.isLeaf() {
+		return &c.leaves
+	}
+	return &c.stacks
+}
+
+// evict drops pages while they take more than the limit. A page that was used since it was put, or
+// since evict last came by, gets a second chance. Leaf pages go first, as each stack page is on the
+// way to many of them.
+func (c *pages) evict() {
+	for c.bytes > c.limit {
+		r := &c.leaves
+		if r.bytes <= c.limit/8 && c.stacks.bytes > 0 {
+			r = &c.stacks
+		}
+		p := r.head.prev
+		if p == &r.head {
+			return
+		}
 		c.unlink(p)
-		c.bytes -= p.size
-		delete(c.pages, p.id)
+		if p.used.Swap(false) {
+			c.link(p, r)
+		}
 	}
 }
 
-func (c *cache) link(p *page) {
-	p.prev, p.next = &c.recent, c.recent.next
+func (c *pages) link(p *page, r *ring) {
+	p.prev, p.next = &r.head, r.head.next
 	p.prev.next, p.next.prev = p, p
+	p.ring, p.size = r, p.memory()
+	r.bytes += p.size
+	c.bytes += p.size
+	c.held++
+	c.entry(p.id).held.Store(p)
 }
 
-func (c *cache) unlink(p *page) {
+func (c *pages) unlink(p *page) {
 	p.prev.next, p.next.prev = p.next, p.prev
-	p.prev, p.next = nil, nil
+	p.ring.bytes -= p.size
+	c.bytes -= p.size
+	c.held--
+	p.prev, p.next, p.ring = nil, nil, nil
+	c.entry(p.id).held.Store(nil)
 }

@@ -8,14 +8,13 @@ import (
 	"slices"
 )
 
-// Rows on disk end with a CRC-32C. Numbers are little-endian.
+// Everything on disk ends with a CRC-32C. Numbers are little-endian.
 //
-//	page      kind (0 leaves, 1 children), then the leaves (key 32, hash 32,
-//	          index 4, height 8), or the children (hash 32, newest 8, id 8) and
-//	          the gaps (1 each)
+//	page      kind (0 leaves, 1 children), then how many hashes of subtrees are
+//	          kept (1), these (first entry 1, end 1, hash 32) and the leaves
+//	          (key 32, hash 32, index 4, height 8); or the children (hash 32,
+//	          newest 8, id 8) and the gaps (1 each)
 //	frontier  (slot 1, hash 32) of each slot named; all others are unchanged
-//	          or, in a full one, empty
-//	slots     the children of all 256 slots
 
 const (
 	kindLeaves   = 0
@@ -23,6 +22,7 @@ const (
 
 	leafLen  = 32 + 32 + 4 + 8
 	childRow = 32 + 8 + 8
+	keptRow  = 2 + 32
 	slotRow  = 1 + 32
 )
 
@@ -47,37 +47,52 @@ func unseal(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-func encodePage(p *page) []byte {
-	if p.isLeaf() {
-		b := make([]byte, 1, 1+len(p.leaves)*leafLen+4)
-		for i := range p.leaves {
-			l := &p.leaves[i]
-			b = append(append(b, l.key[:]...), l.hash[:]...)
-			b = binary.LittleEndian.AppendUint32(b, l.index)
-			b = binary.LittleEndian.AppendUint64(b, l.at())
+// appendPage appends the record of a page, but for the checksum.
+func appendPage(b []byte, p *page) []byte {
+	if !p.isLeaf() {
+		b = append(b, kindChildren)
+		for i := range p.children {
+			b = appendChild(b, &p.children[i])
 		}
-		return seal(b)
+		return append(b, p.gaps...)
 	}
-	b := make([]byte, 0, 1+len(p.children)*(childRow+1)+4)
-	b = append(b, kindChildren)
-	for i := range p.children {
-		b = appendChild(b, &p.children[i])
+	b = append(b, kindLeaves, 0)
+	count := len(b) - 1
+	for i := range p.kept {
+		if k := &p.kept[i]; k.hi > 0 {
+			b = append(append(b, k.lo, k.hi), k.hash[:]...)
+			b[count]++
+		}
 	}
-	return seal(append(b, p.gaps...))
+	for i := range p.leaves {
+		b = appendLeaf(b, &p.leaves[i])
+	}
+	return b
 }
 
-func decodePage(id uint64, b []byte) (*page, error) {
-	b, err := unseal(b)
-	if err != nil {
-		return nil, err
+func appendLeaf(b []byte, l *leaf) []byte {
+	b = append(append(b, l.key[:]...), l.hash[:]...)
+	b = binary.LittleEndian.AppendUint32(b, l.index)
+	return binary.LittleEndian.AppendUint64(b, l.at())
+}
+
+func decodeLeaf(b []byte) leaf {
+	return leaf{
+		key: [32]byte(b), hash: [32]byte(b[32:]), index: binary.LittleEndian.Uint32(b[64:]),
+		height: [2]uint32{binary.LittleEndian.Uint32(b[68:]), binary.LittleEndian.Uint32(b[72:])},
 	}
+}
+
+// decodePage reads a record, and leaves room for more leaves.
+func decodePage(id uint64, b []byte, more int) (*page, error) {
 	if len(b) == 0 {
 		return nil, errLength
 	}
 	p := newPage(id)
+	var err error
 	switch kind, b := b[0], b[1:]; kind {
 	case kindLeaves:
-		err = p.decodeLeaves(b)
+		err = p.decodeLeaves(b, more)
 	case kindChildren:
 		err = p.decodeChildren(b)
 	default:
@@ -89,17 +104,34 @@ func decodePage(id uint64, b []byte) (*page, error) {
 	return p, nil
 }
 
-func (p *page) decodeLeaves(b []byte) error {
-	n := len(b) / leafLen
-	if n < 1 || n > maxEntries || len(b)%leafLen != 0 {
-		return errLength
+// splitLeaves returns the rows of the hashes kept in a leaf page's record, and those of its leaves.
+func splitLeaves(b []byte) (kept, leaves []byte, err error) {
+	if len(b) == 0 || b[0] > keptHashes || len(b) < 1+int(b[0])*keptRow {
+		return nil, nil, errLength
 	}
-	p.leaves = slices.Grow([]leaf{}, n)[:n]
+	kept, leaves = b[1:1+int(b[0])*keptRow], b[1+int(b[0])*keptRow:]
+	if n := len(leaves) / leafLen; n < 1 || n > maxEntries || len(leaves)%leafLen != 0 {
+		return nil, nil, errLength
+	}
+	return kept, leaves, nil
+}
+
+func (p *page) decodeLeaves(b []byte, more int) error {
+	hashes, b, err := splitLeaves(b)
+	if err != nil {
+		return err
+	}
+	n := len(b) / leafLen
+	for i := range len(hashes) / keptRow {
+		row := hashes[i*keptRow:]
+		if row[0] >= row[1] || int(row[1]) > n {
+			return fmt.Errorf("hash of the leaves %d to %d of %d", row[0], row[1], n)
+		}
+		p.kept[i] = kept{lo: row[0], hi: row[1], hash: [32]byte(row[2:])}
+	}
+	p.leaves = slices.Grow([]leaf{}, n+more)[:n]
 	for i := range p.leaves {
-		l, r := &p.leaves[i], b[i*leafLen:]
-		l.key, l.hash = [32]byte(r), [32]byte(r[32:])
-		l.index = binary.LittleEndian.Uint32(r[64:])
-		l.height = [2]uint32{binary.LittleEndian.Uint32(r[68:]), binary.LittleEndian.Uint32(r[72:])}
+		p.leaves[i] = decodeLeaf(b[i*leafLen:])
 	}
 	p.gaps = p.gaps[:n-1]
 	for i := range p.gaps {
@@ -123,7 +155,6 @@ func (p *page) decodeChildren(b []byte) error {
 	}
 	p.gaps = append(p.gaps, b[n*childRow:]...)
 	p.inner = make([][32]byte, n-1, n+1)
-	p.hash()
 	return nil
 }
 
@@ -137,22 +168,8 @@ func decodeChild(b []byte) child {
 	return child{hash: [32]byte(b), newest: binary.LittleEndian.Uint64(b[32:]), id: binary.LittleEndian.Uint64(b[40:])}
 }
 
-func encodeFrontier(f *frontier) []byte {
-	var b []byte
-	for i := range slotCount {
-		if h := &f[slotCount+i]; *h != zero {
-			b = append(append(b, uint8(i)), h[:]...)
-		}
-	}
-	return seal(b)
-}
-
 // decodeFrontier calls set for each slot that b names.
 func decodeFrontier(b []byte, set func(slot uint8, hash [32]byte)) error {
-	b, err := unseal(b)
-	if err != nil {
-		return err
-	}
 	if len(b)%slotRow != 0 || len(b) > slotCount*slotRow {
 		return errLength
 	}
@@ -160,26 +177,4 @@ func decodeFrontier(b []byte, set func(slot uint8, hash [32]byte)) error {
 		set(b[0], [32]byte(b[1:]))
 	}
 	return nil
-}
-
-func (t *Trie) encodeSlots() []byte {
-	b := make([]byte, 0, slotCount*childRow+4)
-	for i := range t.slots {
-		b = appendChild(b, &t.slots[i].child)
-	}
-	return seal(b)
-}
-
-func decodeSlots(b []byte) (slots [slotCount]child, err error) {
-	b, err = unseal(b)
-	if err != nil {
-		return slots, err
-	}
-	if len(b) != slotCount*childRow {
-		return slots, errLength
-	}
-	for i := range slots {
-		slots[i] = decodeChild(b[i*childRow:])
-	}
-	return slots, nil
 }

@@ -108,7 +108,7 @@ func (t *Trie) frontierAt(height uint64) (*frontier, error) {
 		if f := t.milestones[height]; f != nil {
 			return f, nil
 		}
-		return t.store.milestone(height)
+		return t.milestone(height)
 	}
 	return t.window(height), nil
 }

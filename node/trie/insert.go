@@ -38,22 +38,10 @@ type hop struct {
 	tested uint8
 }
 
-// load is page for the writer.
-func (t *Trie) load(c *child) (*page, error) {
-	if c.live != nil && c.live.dirtied != 0 {
-		return c.live, nil
-	}
-	p, err := t.page(c.id, &c.hash)
-	if err == nil && p.dirtied != 0 {
-		c.live = p
-	}
-	return p, err
-}
-
 func (t *Trie) insert(l leaf) error {
 	s := &t.slots[l.key[0]]
 	if s.id == 0 {
-		s.child = t.newLeafPage(l)
+		s.child = t.newLeafPage(&l)
 		t.leaves++
 		t.fresh++
 		return nil
@@ -79,9 +67,9 @@ func (t *Trie) insert(l leaf) error {
 		return t.insertBeside(s, l, d)
 	}
 	t.touch(height)
-	t.change(p)
+	t.note(p, &l)
 	p.insertLeaf(l, d)
-	t.cache.resize(p)
+	t.pages.resize(p)
 	return t.splitUp(s, p)
 }
 
@@ -90,7 +78,7 @@ func (t *Trie) insert(l leaf) error {
 func (t *Trie) descend(c *child, key *[32]byte) (*page, *leaf, error) {
 	t.hops = t.hops[:0]
 	for {
-		p, err := t.load(c)
+		p, err := t.page(c.id)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -123,14 +111,14 @@ func (t *Trie) insertBeside(s *slot, l leaf, d uint8) error {
 	if n := len(t.hops); n > 0 {
 		c = &t.hops[n-1].page.children[t.hops[n-1].at]
 	}
-	p, err := t.load(c)
+	p, err := t.page(c.id)
 	if err != nil {
 		return err
 	}
 	t.change(p)
 	at, gap := p.place(&l.key, d)
-	p.insertChild(at, t.newLeafPage(l), gap, d)
-	t.cache.resize(p)
+	p.insertChild(at, t.newLeafPage(&l), gap, d)
+	t.pages.resize(p)
 	return t.splitUp(s, p)
 }
 
@@ -138,10 +126,11 @@ func (t *Trie) insertBeside(s *slot, l leaf, d uint8) error {
 func (t *Trie) splitUp(s *slot, p *page) error {
 	for p.len() > t.fanout {
 		s.shape++
+		t.change(p)
 		right := t.newPage()
 		d := p.split(right)
 		t.change(right)
-		t.cache.resize(p)
+		t.pages.resize(p)
 		upper := child{id: right.id, newest: right.newest()}
 		lower := child{id: p.id, newest: p.newest()}
 		n := len(t.hops) - 1
@@ -157,37 +146,88 @@ func (t *Trie) splitUp(s *slot, p *page) error {
 		t.hops = t.hops[:n]
 		above.children[at] = lower
 		above.insertChild(at+1, upper, at, d)
-		t.cache.resize(above)
+		t.pages.resize(above)
 		p = above
 	}
 	return nil
 }
 
 func (t *Trie) newPage() *page {
-	t.pages++
-	return newPage(t.pages)
+	t.pages.entries = append(t.pages.entries, pageEntry{})
+	return newPage(uint64(len(t.pages.entries)))
 }
 
-func (t *Trie) newLeafPage(l leaf) child {
+func (t *Trie) newLeafPage(l *leaf) child {
 	p := t.newPage()
-	p.leaves = append(make([]leaf, 0, 4), l)
-	t.change(p)
+	p.leaves = make([]leaf, 0, 4)
+	t.note(p, l)
+	p.add(l)
+	if p.ring == nil {
+		t.pages.put(p)
+	} else {
+		t.pages.resize(p)
+	}
 	return child{id: p.id, newest: l.at()}
 }
 
-// change must come before every change of a page: a flush under way still
-// needs the page as it was captured.
-func (t *Trie) change(p *page) {
-	if p.dirtied == t.gen {
+// note must come before a leaf is put into a page, so that the page may be evicted afterwards. When
+// as many leaves have come as make it worth its bytes, the page is written instead.
+func (t *Trie) note(p *page, l *leaf) {
+	if p.ring == &t.pages.changed {
 		return
 	}
-	if p.captured {
-		t.fl.early[p.id] = encodePage(p)
-		p.captured = false
+	e := t.pages.entry(p.id)
+	if int(e.count)+1 >= t.enough() || !t.additions.push(e, l) {
+		t.change(p)
 	}
-	p.dirtied = t.gen
-	t.dirty = append(t.dirty, p)
-	t.cache.pin(p)
+}
+
+// enough is how many additions a page is written for. It holds the number of additions of all
+// pages below their limit: if pages were written at k of them, each had (k-1)/2 on average.
+func (t *Trie) enough() int {
+	k := 2 + 2*t.additions.limit/max(len(t.pages.entries), 1)
+	if t.additions.used > t.additions.limit/8*7 {
+		k--
+	}
+	return max(k, 1)
+}
+
+// change must come before every other change of a page: it stays in memory until it is written. The
+// writer writes leaf pages at the end of their slot.
+func (t *Trie) change(p *page) {
+	if p.ring == &t.pages.changed {
+		return
+	}
+	t.pages.pin(p)
+	if p.isLeaf() {
+		t.unwritten = append(t.unwritten, p)
+	}
+}
+
+// write appends the record of a changed page, whose hashes are computed, to the segments.
+func (t *Trie) write(p *page) error {
+	at, err := t.store.append(p.id, func(b []byte) []byte { return appendPage(b, p) })
+	if err != nil {
+		return err
+	}
+	e := t.pages.entry(p.id)
+	t.store.dead(e.at)
+	e.at = at
+	t.additions.drop(e)
+	t.pages.release(p)
+	return nil
+}
+
+// writeLeaves writes the leaf pages that changed.
+func (t *Trie) writeLeaves() error {
+	for _, p := range t.unwritten {
+		if err := t.write(p); err != nil {
+			return err
+		}
+	}
+	clear(t.unwritten)
+	t.unwritten = t.unwritten[:0]
+	return nil
 }
 
 // rehash computes the hashes of changed pages from below.
@@ -195,7 +235,7 @@ func (t *Trie) rehash(c *child) error {
 	if c.hash != zero {
 		return nil
 	}
-	p, err := t.load(c)
+	p, err := t.page(c.id)
 	if err != nil {
 		return err
 	}

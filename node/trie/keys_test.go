@@ -9,7 +9,7 @@ import (
 // TestKeysMissesNoneThatWasThereAtOpen visits the keys while blocks are appended and flushed
 // between the pages read.
 func TestKeysMissesNoneThatWasThereAtOpen(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "state.db")
+	path := filepath.Join(t.TempDir(), "state")
 	tr := mustOpen(t, path, Options{})
 	const blocks, size = 40, 500
 	for h := uint64(1); h <= blocks; h++ {
@@ -50,16 +50,16 @@ func TestKeysMissesNoneThatWasThereAtOpen(t *testing.T) {
 	}
 }
 
-// The keys of a page without a row would look new: the pool would order their messages again.
-func TestKeysOfAMissingPageAreMissed(t *testing.T) {
-	for name, statement := range map[string]string{
-		"the first": "DELETE FROM page WHERE id = 1",
-		"between":   "DELETE FROM page WHERE id = 100",
-		"the last":  "DELETE FROM page WHERE id = (SELECT max(id) FROM page)",
+// The keys of a missing record would look new: the pool would order their messages again.
+func TestKeysOfADamagedRecordAreMissed(t *testing.T) {
+	for name, at := range map[string]func(n int) int{
+		"the first": func(int) int { return headerLen },
+		"between":   func(n int) int { return n / 2 },
+		"the last":  func(n int) int { return n - 1 },
 	} {
 		t.Run(name, func(t *testing.T) {
-			path := closedFile(t)
-			execute(t, path, statement)
+			path := closedTrie(t)
+			damageFile(t, filepath.Join(path, segmentName(1)), func(b []byte) { b[at(len(b))] ^= 1 })
 			tr := mustOpen(t, path, Options{})
 			defer func() { mustClose(t, tr) }()
 			if err := tr.Keys(ctx, func([32]byte) bool { return true }); !errors.Is(err, ErrCorrupt) || !isClosed(tr.Damaged()) {

@@ -8,8 +8,8 @@ import (
 
 const (
 	// maxEntries is how many leaves or children a page holds before it is split
-	// at its topmost branch. Smaller pages cost more rows and memory, larger
-	// ones more hashes for each change.
+	// at its topmost branch. Smaller pages cost more memory, larger ones more
+	// hashes and bytes for each change.
 	maxEntries = 32
 	// A leaf page keeps the hashes of its subtrees at keptDepth alone: those of
 	// all its branches would cost 32 bytes a message.
@@ -35,9 +35,6 @@ type child struct {
 	hash   [32]byte // of the page's subtree; zero until computed again
 	newest uint64   // height of its newest leaf
 	id     uint64   // 0: no page
-	// live is the page while it has changes that are not on disk, which keep it
-	// in memory: the writer then need not ask the cache.
-	live *page
 }
 
 // page is a subtree of the trie cut off at most maxEntries nodes below its top:
@@ -83,8 +80,8 @@ func (p *page) len() int {
 
 // memory returns about how many bytes the page occupies.
 func (p *page) memory() int {
-	const fixed = 420 // the struct, the cache's map entry, allocation classes
-	return fixed + cap(p.leaves)*76 + cap(p.children)*56 + cap(p.inner)*32
+	const fixed = 420 // the struct, allocation classes
+	return fixed + cap(p.leaves)*76 + cap(p.children)*48 + cap(p.inner)*32
 }
 
 // top returns the gap of the topmost branch over entries lo to hi-1.
@@ -198,6 +195,18 @@ func (p *page) split(right *page) uint8 {
 	}
 	right.gaps, p.gaps = append(right.gaps, p.gaps[m+1:]...), p.gaps[:m]
 	return d
+}
+
+// add puts l in its place, unless the page has its key.
+func (p *page) add(l *leaf) {
+	if len(p.leaves) == 0 {
+		p.leaves = append(p.leaves, *l)
+		return
+	}
+	at, _ := p.descend(&l.key)
+	if like := &p.leaves[at]; like.key != l.key {
+		p.insertLeaf(*l, firstDifference(&like.key, &l.key))
+	}
 }
 
 // newest returns the height of the newest leaf below the page.

@@ -12,7 +12,7 @@ import (
 // proofs of a message that is there and of one that is not.
 func proven(t testing.TB, n int) (root [32]byte, inclusion, absence *Proof) {
 	t.Helper()
-	tr := mustOpen(t, t.TempDir()+"/state.db", Options{})
+	tr := mustOpen(t, t.TempDir()+"/state", Options{})
 	defer func() { mustClose(t, tr) }()
 	root = mustAppend(t, tr, 1, block(0, n))
 	prove := func(n uint64) *Proof {

@@ -77,7 +77,7 @@ func (t *Trie) prove(ctx context.Context, height uint64, key *[32]byte, polite b
 		return nil, err
 	}
 	if err := p.fold(); err != nil {
-		return nil, t.store.file.Corrupt("proof at height %d of key %x: %w", height, *key, err)
+		return nil, corrupt("pages", "proof at height %d of key %x: %w", height, *key, err)
 	}
 	return p, nil
 }
@@ -108,9 +108,8 @@ func (w *walk) entries(id uint64) ([]entry, error) {
 	if err := w.breathe(); err != nil {
 		return nil, err
 	}
-	// Its hash now is not known when the lock was let go; the proof as a whole
-	// is checked in the end.
-	p, err := w.trie.page(id, &zero)
+	// The proof as a whole is checked in the end.
+	p, err := w.trie.page(id)
 	if err != nil {
 		return nil, err
 	}
@@ -192,7 +191,7 @@ func (w *walk) prove(c child, side bool, key *[32]byte, p *Proof) error {
 			return err
 		}
 		if len(list) == 0 {
-			return w.trie.store.file.Corrupt("page %d has nothing at height %d", c.id, w.height)
+			return corrupt("pages", "page %d has nothing at height %d", c.id, w.height)
 		}
 		for len(list) > 1 {
 			m := 1

@@ -42,17 +42,17 @@ func TestATrieThatIsDamagedWhileOpenIsComputedAgain(t *testing.T) {
 	const heights, size = 40, 100
 	key := Key(message(3))
 	for name, change := range map[string]func([]byte){
-		// a bit of the row that holds the message
+		// a bit of the record that holds the message
 		"a flipped bit": func(b []byte) { b[bytes.Index(b, key[:])+20] ^= 0x10 },
-		// a page of SQLite, as a disk leaves it that lost a write
-		"a zeroed page": func(b []byte) {
-			at := bytes.Index(b, key[:]) / schema.PageSize * schema.PageSize
-			clear(b[at : at+schema.PageSize])
+		// a block of the disk, as it is when a write was lost
+		"a zeroed block": func(b []byte) {
+			at := bytes.Index(b, key[:]) / 4096 * 4096
+			clear(b[at:min(at+4096, len(b))])
 		},
-		"a torn tail": func(b []byte) { clear(b[len(b)/4/schema.PageSize*schema.PageSize:]) },
+		"a torn tail": func(b []byte) { clear(b[bytes.Index(b, key[:])/4096*4096:]) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "state.db")
+			path := filepath.Join(t.TempDir(), "state")
 			tr := mustOpen(t, path, Options{})
 			roots := make([][32]byte, heights+1)
 			for h := uint64(1); h <= heights; h++ {
@@ -64,14 +64,14 @@ func TestATrieThatIsDamagedWhileOpenIsComputedAgain(t *testing.T) {
 			if isClosed(tr.Damaged()) {
 				t.Fatal("damaged from the start")
 			}
-			damageFile(t, path, change)
+			damageFile(t, filepath.Join(path, segmentName(1)), change)
 			if _, _, _, err := tr.Lookup(key); !errors.Is(err, ErrCorrupt) {
 				t.Fatalf("lookup: %v", err)
 			}
 			if !isClosed(tr.Damaged()) {
 				t.Error("the owner is not notified")
 			}
-			_ = tr.Close() // a torn file may refuse its last checkpoint
+			mustClose(t, tr)
 
 			tr = mustOpen(t, path, Options{Discard: true, Until: heights})
 			defer func() { mustClose(t, tr) }()
@@ -119,7 +119,7 @@ func proveMessageAt(t *testing.T, tr *Trie, height uint64, key [32]byte) {
 
 // After a write that failed the file is behind what callers have seen.
 func TestATrieBehindAnEarlierOneAnswersNothingUntilItIsThere(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "state.db")
+	path := filepath.Join(t.TempDir(), "state")
 	tr := mustOpen(t, path, Options{})
 	mustAppend(t, tr, 1, block(0, 5))
 	mustClose(t, tr)

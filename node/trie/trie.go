@@ -17,11 +17,15 @@
 //     than H, and subtrees without newer leaves keep their hash. Only the
 //     hashes of the 256 subtrees below the first byte are kept for each height,
 //     which bounds what a proof has to look at again.
-//   - Bounded memory. Pages of up to 32 leaves are kept in a cache of CacheBytes
-//     over a SQLite file of its own; a history of W heights takes at most
-//     10 KiB times W.
-//   - Damage is found, never served. A page carries a checksum, and must have the
-//     hash that the page above it names. See [Trie.Damaged].
+//   - Bounded memory. Leaves that are not in a record on disk yet, and pages of up to 32 leaves,
+//     take CacheBytes together. On top of that come 24 bytes a page, which is about one byte a
+//     message, and a history of W heights, which takes at most 10 KiB times W.
+//   - Damage is found, never served. A page's record carries a checksum over its page, place and
+//     trie, and a proof is folded up to its root before it is given out. See [Trie.Damaged].
+//
+// On disk a trie is a directory. Records of pages are appended to segments and never changed, so
+// that a page can be written at any time. Which records are the newest, and the leaves that these
+// lack, is in a checkpoint: one file, replaced whole. See docs/storage.md.
 //
 // It deliberately does not store messages (a leaf is key, hash and position),
 // does not fsync every block (all of it can be computed again from the final
@@ -34,8 +38,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/diseq/diseq/node/internal/sqlitefile"
 )
@@ -45,19 +49,22 @@ const (
 	DefaultHistoryHeights = 1024
 	// MilestoneHeights is the distance of the heights whose roots and proofs are kept for ever.
 	MilestoneHeights = 1000
-	// DefaultCacheBytes bounds the pages in memory; it holds about 1.3 million messages.
-	DefaultCacheBytes = 128 << 20
-	// DefaultFlushLeaves is how many new leaves start a flush. By then most pages
-	// have changed, however large the trie: rarer is cheaper, but the leaves are to
-	// be appended again after a crash.
+	// DefaultCacheBytes bounds pages and new leaves in memory. It holds about a million messages;
+	// at ten million it holds all pages but those with leaves.
+	DefaultCacheBytes = 96 << 20
+	// DefaultFlushLeaves is how many new leaves start a checkpoint. They are to be appended again
+	// after a crash.
 	DefaultFlushLeaves = 1 << 19
 
 	maxHistoryHeights = 1 << 16
-	// flushHeights starts a flush however few leaves there are: it bounds what is appended again
-	// after a crash.
+	// flushHeights starts a checkpoint however few leaves there are, unless the last one had more
+	// than heightBytes for each height since: what is appended again after a crash is bounded, and
+	// so is what a network of small blocks writes.
 	flushHeights = 1024
-	// flushSteps is over how many heights a flush is spread.
-	flushSteps = 96
+	heightBytes  = 4096
+	// flushBytes of new records start a checkpoint, after which the segments without live records
+	// are removed; a larger trie waits for as many bytes as it has.
+	flushBytes = 256 << 20
 	slotCount  = 256
 	slotBits   = 8
 )
@@ -79,15 +86,15 @@ var (
 
 // Options configure a trie. The zero value of each field but Chain means its default.
 type Options struct {
-	Chain          [32]byte // hash of the genesis document; a file of another one is refused
+	Chain          [32]byte // hash of the genesis document; a trie of another one is refused
 	HistoryHeights uint64   // newest heights that keep roots and proofs, at most 65,536
-	CacheBytes     int      // memory for pages, in bytes; exceeded only by changes not yet flushed
-	FlushLeaves    int      // leaves after which changes are written to disk
-	// Discard removes the file before it is opened, whatever is in it: the caller found damage, and
-	// has all blocks to compute the trie again.
+	CacheBytes     int      // memory for pages and new leaves; exceeded while a block is appended
+	FlushLeaves    int      // leaves after which a checkpoint is written
+	// Discard removes the files before they are opened, whatever is in them: the caller found
+	// damage, and has all blocks to compute the trie again.
 	Discard bool
-	// Until is a height that an earlier trie in this file has had. Below it the trie lacks messages
-	// that are final: until it is there again, Lookup and Prove fail with ErrRecomputing.
+	// Until is a height that an earlier trie in this directory has had. Below it the trie lacks
+	// messages that are final: until it is there again, Lookup and Prove fail with ErrRecomputing.
 	Until uint64
 }
 
@@ -101,39 +108,42 @@ type Leaf struct {
 // Trie is safe for concurrent use. Calls of Append and Close follow one
 // another; all others may run beside them, and see the trie between two heights.
 type Trie struct {
+	chain       [32]byte
 	history     uint64
 	flushLeaves int
 	fanout      int // maxEntries, or fewer in tests
-	cache       *cache
-	store       *store
+	files       *files
 	walks       chan struct{} // bounds concurrent proofs at older heights
 	until       uint64        // Options.Until
 	partial     bool          // Open found a height below until
-	opened      uint64        // pages that Open found
 
 	damage  sync.Once
 	damaged chan struct{} // closed when damage is found
 	found   error         // the damage, once damaged is closed
 
-	writer sync.Mutex // held by Append and Close
-	fl     *flush     // under way
-	dirty  []*page    // changed since the last flush was captured
-	gen    uint64     // flush generation, from 1
-	fresh  int        // leaves since the last flush was captured
-	hops   []hop
-	failed error // set for good when an append was not completed
+	writer    sync.Mutex // held by Append and Close
+	fresh     int        // leaves since the last checkpoint was captured
+	captured  uint64     // height of the last checkpoint begun
+	pending   *checkpoint
+	unwritten []*page // leaf pages to write at the end of their slot
+	moving    *moving // the segment whose live records move
+	compacted int64   // segments.total when compact was last called
+	hops      []hop
+	failed    error // set for good when an append was not completed
 
 	// guards all below and the pages' contents; held for writing only without I/O where possible
 	mu         sync.RWMutex
 	height     uint64
 	floor      uint64 // before it only milestones are kept: an earlier run had a shorter history
 	flushed    uint64 // height on disk
-	captured   uint64 // height of the last flush started
 	leaves     uint64
-	pages      uint64 // pages in existence; also the last page id
+	pages      *pages
+	additions  additions
+	store      *segments
 	slots      [slotCount]slot
 	frontier   frontier
 	milestones map[uint64]*frontier // not on disk yet
+	readers    atomic.Int32         // calls of Keys under way: no segment is removed
 	closed     bool
 }
 
@@ -144,51 +154,42 @@ type slot struct {
 	versions []version
 }
 
-// Open opens the trie in the SQLite file at path, or creates it at height 0,
-// the empty genesis. It locks the file against other processes. A file that it
+// Open opens the trie in the directory at path, or creates it at height 0, the
+// empty genesis. It locks the directory against other processes. A trie that it
 // refuses (ErrWrongChain, ErrNewerSchema, ErrCorrupt, ErrLocked) is not changed.
 func Open(ctx context.Context, path string, o Options) (*Trie, error) {
-	t := &Trie{
-		history:     o.HistoryHeights,
-		flushLeaves: o.FlushLeaves,
-		fanout:      maxEntries,
-		gen:         1,
-		walks:       make(chan struct{}, 2),
-		milestones:  make(map[uint64]*frontier),
-		until:       o.Until,
-		damaged:     make(chan struct{}),
+	if o.HistoryHeights == 0 {
+		o.HistoryHeights = DefaultHistoryHeights
 	}
-	if t.history == 0 {
-		t.history = DefaultHistoryHeights
+	if o.HistoryHeights > maxHistoryHeights {
+		return nil, fmt.Errorf("trie: history of %d heights: at most %d", o.HistoryHeights, maxHistoryHeights)
 	}
-	if t.history > maxHistoryHeights {
-		return nil, fmt.Errorf("trie: history of %d heights: at most %d", t.history, maxHistoryHeights)
-	}
-	if t.flushLeaves <= 0 {
-		t.flushLeaves = DefaultFlushLeaves
+	if o.FlushLeaves <= 0 {
+		o.FlushLeaves = DefaultFlushLeaves
 	}
 	if o.CacheBytes <= 0 {
 		o.CacheBytes = DefaultCacheBytes
 	}
-	t.cache = newCache(o.CacheBytes)
-	s, state, err := openStore(ctx, path, o)
-	if err != nil {
-		return nil, refused(path, err)
+	t := &Trie{
+		chain:       o.Chain,
+		history:     o.HistoryHeights,
+		flushLeaves: o.FlushLeaves,
+		fanout:      maxEntries,
+		walks:       make(chan struct{}, 2),
+		milestones:  make(map[uint64]*frontier),
+		until:       o.Until,
+		damaged:     make(chan struct{}),
+		additions:   additions{limit: o.CacheBytes / 3 / additionLen},
+		pages:       newPages(o.CacheBytes / 3 * 2),
 	}
-	t.store = s
-	if err := t.restore(state); err != nil {
-		return nil, refused(path, errors.Join(err, s.close()))
+	if err := t.open(ctx, path, o.Discard); err != nil {
+		if errors.Is(err, ErrCorrupt) {
+			err = fmt.Errorf("%w; remove the directory, and the node computes its state again from the blocks", err)
+		}
+		return nil, fmt.Errorf("trie: open %s: %w", path, err)
 	}
-	t.partial, t.opened = t.height < t.until, t.pages
+	t.partial = t.height < t.until
 	return t, nil
-}
-
-// refused tells an operator what to do about a damaged file.
-func refused(path string, err error) error {
-	if errors.Is(err, ErrCorrupt) {
-		return fmt.Errorf("trie: open %s: %w; remove the file, and the node computes its state again from the blocks", path, err)
-	}
-	return fmt.Errorf("trie: open %s: %w", path, err)
 }
 
 // Damaged returns a channel that is closed when a call finds damage (ErrCorrupt). Calls that touch
@@ -237,7 +238,7 @@ func (t *Trie) Append(height uint64, leaves []Leaf) ([32]byte, error) {
 	}
 	root, err := t.apply(height, inOrder(leaves))
 	if err == nil {
-		err = t.advanceFlush()
+		err = t.advance()
 	}
 	if err != nil {
 		t.failed = t.noted(fmt.Errorf("trie: append of height %d: %w", height, err))
@@ -259,25 +260,24 @@ func (t *Trie) apply(height uint64, leaves []*Leaf) ([32]byte, error) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for i := range leaves {
-		if err := t.insert(newLeaf(leaves[i], height)); err != nil {
-			return zero, err
-		}
-	}
 	var changed []uint8
-	for i := range t.slots {
-		s := &t.slots[i]
-		if s.id == 0 || s.hash != zero {
-			continue
+	for len(leaves) > 0 {
+		b := leaves[0].Key[0]
+		n := 1
+		for n < len(leaves) && leaves[n].Key[0] == b {
+			n++
 		}
-		if err := t.rehash(&s.child); err != nil {
+		grown, err := t.applySlot(height, b, leaves[:n])
+		if err != nil {
 			return zero, err
 		}
-		s.record(height, min(t.oldest(height), t.flushed))
-		t.frontier.set(uint8(i), s.hash)
-		changed = append(changed, uint8(i))
+		if grown {
+			changed = append(changed, b)
+		}
+		leaves = leaves[n:]
 	}
 	t.frontier.rehash(changed)
+	t.files.history.note(height, changed, &t.frontier)
 	t.height = height
 	if height%MilestoneHeights == 0 {
 		f := t.frontier
@@ -286,9 +286,67 @@ func (t *Trie) apply(height uint64, leaves []*Leaf) ([32]byte, error) {
 	return t.frontier.root().Hash, nil
 }
 
+// applySlot inserts the leaves of one slot, whose pages then are still in memory for its new hash.
+func (t *Trie) applySlot(height uint64, b uint8, leaves []*Leaf) (changed bool, err error) {
+	for _, l := range leaves {
+		if err := t.insert(newLeaf(l, height)); err != nil {
+			return false, err
+		}
+	}
+	s := &t.slots[b]
+	if s.hash != zero {
+		return false, nil
+	}
+	if err := t.rehash(&s.child); err != nil {
+		return false, err
+	}
+	s.record(height, t.oldest(height))
+	t.frontier.set(b, s.hash)
+	return true, t.writeLeaves()
+}
+
+// advance does what is to do on disk after a block, a part of it at a time.
+func (t *Trie) advance() error {
+	if err := t.settle(false); err != nil {
+		return err
+	}
+	if err := t.writeBehind(); err != nil {
+		return err
+	}
+	if err := t.files.history.advance(); err != nil {
+		return err
+	}
+	if !t.due() {
+		return nil
+	}
+	return t.begin()
+}
+
+// writeBehind writes stack pages while those that changed take nearly all of the cache, moves live
+// records out of a segment that has few, and writes the segments' buffer once it is full.
+func (t *Trie) writeBehind() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for {
+		if _, _, pinned := t.pages.usage(); pinned <= t.pages.limit/8*7 {
+			break
+		}
+		if err := t.write(t.pages.oldestChanged()); err != nil {
+			return err
+		}
+	}
+	if err := t.compact(); err != nil {
+		return err
+	}
+	if len(t.store.buffer) < bufferBytes {
+		return nil
+	}
+	return t.store.flush()
+}
+
 // prefetch reads the pages that leaves go to while readers still can work.
 func (t *Trie) prefetch(leaves []*Leaf) error {
-	if held, _, _ := t.cache.usage(); uint64(held) == t.pages {
+	if held, _, _ := t.pages.usage(); held == len(t.pages.entries) {
 		return nil
 	}
 	t.mu.RLock()
@@ -308,7 +366,7 @@ func (t *Trie) find(key *[32]byte) (*page, int, error) {
 		return nil, 0, nil
 	}
 	for {
-		p, err := t.page(c.id, &c.hash)
+		p, err := t.page(c.id)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -323,20 +381,32 @@ func (t *Trie) find(key *[32]byte) (*page, int, error) {
 	}
 }
 
-// page returns a page, from the cache or from disk. One from disk must have
-// the hash that is asked for, if it is known.
-func (t *Trie) page(id uint64, hash *[32]byte) (*page, error) {
-	if p := t.cache.get(id); p != nil {
+// page returns a page, from memory or from disk. The caller holds t.mu.
+func (t *Trie) page(id uint64) (*page, error) {
+	if id == 0 || id > uint64(len(t.pages.entries)) {
+		return nil, corrupt("pages", "page %d of %d", id, len(t.pages.entries))
+	}
+	if p := t.pages.get(id); p != nil {
 		return p, nil
 	}
-	p, err := t.store.page(id)
-	if err != nil {
-		return nil, err
+	e := t.pages.entry(id)
+	p := newPage(id)
+	if e.at != 0 {
+		err := t.store.read(id, e.at, func(record []byte) (err error) {
+			p, err = decodePage(id, record, int(e.count)+1)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
-	if got := p.hash(); *hash != zero && got != *hash {
-		return nil, t.store.file.Corrupt("page %d has hash %x, want %x", id, got, *hash)
+	if e.count > 0 && p.isLeaf() {
+		t.additions.each(e, p.add)
 	}
-	return t.cache.put(p), nil
+	if n := p.len(); n == 0 || n > maxEntries || e.count > 0 && !p.isLeaf() {
+		return nil, corrupt("pages", "page %d has %d entries and %d later ones", id, n, e.count)
+	}
+	return t.pages.put(p), nil
 }
 
 // Height returns the newest height appended, 0 before the first.
@@ -361,7 +431,7 @@ func (t *Trie) Lookup(key [32]byte) (height uint64, index uint32, ok bool, err e
 	return p.leaves[at].at(), p.leaves[at].index, true, nil
 }
 
-// Close writes what is not on disk yet and closes the file.
+// Close writes what is not on disk yet and closes the files.
 func (t *Trie) Close() error {
 	t.writer.Lock()
 	defer t.writer.Unlock()
@@ -372,13 +442,13 @@ func (t *Trie) Close() error {
 	if err == nil {
 		err = t.flushAll()
 	}
-	if t.fl != nil {
-		err = errors.Join(err, t.fl.abandon())
+	if waited := t.settle(true); err == nil {
+		err = waited
 	}
 	t.mu.Lock()
 	t.closed = true
 	t.mu.Unlock()
-	if err := errors.Join(err, t.store.close()); err != nil && !errors.Is(err, os.ErrClosed) {
+	if err := errors.Join(err, t.store.close(), t.files.close()); err != nil {
 		return fmt.Errorf("trie: close: %w", err)
 	}
 	return nil

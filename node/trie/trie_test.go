@@ -34,7 +34,7 @@ func mustOpen(t testingT, path string, o Options) *Trie {
 
 func openTest(t *testing.T, o Options) *Trie {
 	t.Helper()
-	tr := mustOpen(t, filepath.Join(t.TempDir(), "state.db"), o)
+	tr := mustOpen(t, filepath.Join(t.TempDir(), "state"), o)
 	t.Cleanup(func() { mustClose(t, tr) })
 	return tr
 }
@@ -62,6 +62,16 @@ func flushNow(t testingT, tr *Trie) {
 	defer tr.writer.Unlock()
 	if err := tr.flushAll(); err != nil {
 		t.Fatalf("flush: %v", err)
+	}
+}
+
+// settleNow waits for the checkpoint under way.
+func settleNow(t testingT, tr *Trie) {
+	t.Helper()
+	tr.writer.Lock()
+	defer tr.writer.Unlock()
+	if err := tr.settle(true); err != nil {
+		t.Fatalf("checkpoint: %v", err)
 	}
 }
 
@@ -210,12 +220,14 @@ func likeTheModel(dir string) func(rt *rapid.T) {
 			FlushLeaves:    rapid.SampledFrom([]int{1, 20, 200}).Draw(rt, "flush"),
 		}
 		fanout := rapid.SampledFrom([]int{2, 3, 5, maxEntries}).Draw(rt, "fanout")
+		segment := rapid.SampledFrom([]int64{1, 3000, segmentBytes}).Draw(rt, "segment")
 		open := func(name string) *Trie {
 			tr := mustOpen(rt, filepath.Join(path, name), opts)
 			tr.fanout = fanout
+			tr.store.bytes = segment
 			return tr
 		}
-		name := "0.db"
+		name := "0"
 		tr := open(name)
 		defer func() { mustClose(rt, tr) }()
 		m := make(model)
@@ -261,7 +273,8 @@ func likeTheModel(dir string) func(rt *rapid.T) {
 			case 1:
 				crashed := filepath.Join(path, name)
 				name = hex.EncodeToString([]byte{byte(len(blocks))}) + rapid.StringMatching("[a-z]{12}").Draw(rt, "name")
-				copyDatabase(rt, crashed, filepath.Join(path, name))
+				settleNow(rt, tr)
+				copyTrie(rt, crashed, filepath.Join(path, name))
 				flushed := tr.flushed
 				mustClose(rt, tr)
 				tr = open(name)
@@ -300,94 +313,11 @@ func likeTheModel(dir string) func(rt *rapid.T) {
 	}
 }
 
-// A log that was torn anywhere, also where SQLite relied on it, is harmless or is
-// found: nothing wrong is ever computed on top of it.
-func TestATornLogIsHarmlessOrFound(t *testing.T) {
-	dir := t.TempDir()
-	opts := Options{FlushLeaves: 40}
-	whole := filepath.Join(dir, "whole.db")
-	tr := mustOpen(t, whole, opts)
-	m := make(model)
-	for h := uint64(1); h <= 60; h++ {
-		leaves := block(h*10, 10)
-		m.append(h, leaves)
-		mustAppend(t, tr, h, leaves)
-	}
-	defer func() { mustClose(t, tr) }()
-	info, err := os.Stat(whole + "-wal")
-	if err != nil {
-		t.Fatal(err)
-	}
-	harmless, found := 0, 0
-	for i := range int64(20) {
-		path := filepath.Join(dir, hex.EncodeToString([]byte{byte(i)})+".db")
-		copyDatabase(t, whole, path)
-		if err := os.Truncate(path+"-wal", info.Size()*i/19); err != nil {
-			t.Fatal(err)
-		}
-		switch err := goOn(t, path, opts, m, 60); {
-		case err == nil:
-			harmless++
-		case errors.Is(err, ErrCorrupt):
-			found++
-		default:
-			t.Errorf("torn to %d of %d bytes: %v", info.Size()*i/19, info.Size(), err)
-		}
-	}
-	if harmless == 0 {
-		t.Error("not even a log that is whole is taken")
-	}
-	t.Logf("%d harmless, %d found", harmless, found)
-}
-
-// goOn opens a trie, appends what it lacks and asks it for everything. Its answers are compared
-// with the model; the error is the trie's own.
-func goOn(t *testing.T, path string, opts Options, m model, last uint64) (err error) {
-	tr, err := Open(ctx, path, Options{Chain: testChain, FlushLeaves: opts.FlushLeaves})
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if closing := tr.Close(); closing != nil && !errors.Is(closing, ErrCorrupt) {
-			t.Error(closing)
-		}
-	}()
-	for h := tr.Height() + 1; h <= last; h++ {
-		root, err := tr.Append(h, block(h*10, 10))
-		if err != nil {
-			return err
-		}
-		if want := modelRoot(m.at(h)).Hash; root != want {
-			t.Errorf("root at height %d: %x, want %x", h, root, want)
-		}
-	}
-	for n := range uint64(20) {
-		key := Key(message(n * 17))
-		p, err := tr.Prove(ctx, last, key)
-		if err != nil {
-			return err
-		}
-		if want := m.prove(last, key); !reflect.DeepEqual(p, want) {
-			t.Errorf("proof %+v, want %+v", p, want)
-		}
-	}
-	return nil
-}
-
-// copyDatabase copies what a killed process leaves behind.
-func copyDatabase(t testingT, from, to string) {
+// copyTrie copies what a killed process leaves behind.
+func copyTrie(t testingT, from, to string) {
 	t.Helper()
-	for _, suffix := range []string{"", "-wal"} {
-		b, err := os.ReadFile(from + suffix)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err == nil {
-			err = os.WriteFile(to+suffix, b, 0o600)
-		}
-		if err != nil {
-			t.Fatalf("copy: %v", err)
-		}
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Fatalf("copy: %v", err)
 	}
 }
 
@@ -430,13 +360,16 @@ func TestEveryKeyIsProvableAtEveryHeightKept(t *testing.T) {
 	if testing.Short() { // the race detector's run
 		stride = 29
 	}
-	path := filepath.Join(t.TempDir(), "state.db")
+	path := filepath.Join(t.TempDir(), "state")
 	opts := Options{HistoryHeights: window, CacheBytes: 200_000, FlushLeaves: 300}
 	tr := mustOpen(t, path, opts)
 	defer func() { mustClose(t, tr) }()
 	roots := [][32]byte{{}}
 	for h := uint64(1); h <= heights; h++ {
 		roots = append(roots, mustAppend(t, tr, h, block(h, 1)))
+	}
+	if files, err := filepath.Glob(filepath.Join(path, "history-*")); err != nil || len(files) > 3 {
+		t.Errorf("%v, %v: those before the window are not removed", files, err)
 	}
 	for range 2 {
 		for h := range uint64(heights + 5) {
@@ -546,18 +479,62 @@ func TestMemoryStaysNearTheCachesLimit(t *testing.T) {
 	tr := openTest(t, Options{CacheBytes: limit, FlushLeaves: 1 << 30})
 	for h := range uint64(200) {
 		mustAppend(t, tr, h+1, block(h*200, 200))
-		// A block's own changes are on top, and a flush under way.
-		if _, bytes, _ := tr.cache.usage(); bytes > 2*limit {
-			t.Fatalf("height %d: %d bytes of pages, limit %d", h+1, bytes, limit)
+		_, bytes, _ := tr.pages.usage()
+		if added := len(tr.additions.chunks) * chunkLen * additionLen; bytes+added > limit*11/10 { // chunks are whole
+			t.Fatalf("height %d: %d bytes of pages, %d of additions, limit %d", h+1, bytes, added, limit)
 		}
 	}
-	if tr.leaves != 200*200 || tr.flushed == 0 {
-		t.Errorf("%d leaves, flushed up to height %d", tr.leaves, tr.flushed)
+	if want := uint64(200 * 200); tr.leaves != want {
+		t.Errorf("%d leaves, want %d", tr.leaves, want)
+	}
+}
+
+// Segments whose records are old are emptied and removed: the files stay near the size of what they
+// hold.
+func TestOldRecordsAreRemoved(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	opts := Options{CacheBytes: 60_000, FlushLeaves: 500}
+	tr := mustOpen(t, path, opts)
+	tr.store.bytes = 20_000
+	roots := [][32]byte{{}}
+	const heights, size = 300, 40
+	for h := uint64(1); h <= heights; h++ {
+		roots = append(roots, mustAppend(t, tr, h, block(h*size, size)))
+	}
+	flushNow(t, tr)
+	var live, onDisk int64
+	for _, s := range tr.store.byNumber {
+		live += s.live
+	}
+	files, err := filepath.Glob(filepath.Join(path, "pages-*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		info, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		onDisk += info.Size()
+	}
+	if tr.store.total < 3*live || onDisk > 3*live {
+		t.Errorf("%d bytes of live records, %d on disk, %d written in all", live, onDisk, tr.store.total)
+	}
+	mustClose(t, tr)
+	tr = mustOpen(t, path, opts)
+	defer func() { mustClose(t, tr) }()
+	if root, ok := tr.Root(heights); !ok || root != roots[heights] {
+		t.Errorf("root %x after a restart, want %x", root, roots[heights])
+	}
+	for h := uint64(1); h <= heights; h++ {
+		if at, _, ok, err := tr.Lookup(messageLeaf(h*size, 0).Key); err != nil || !ok || at != h {
+			t.Fatalf("message of height %d: %d, %v, %v", h, at, ok, err)
+		}
 	}
 }
 
 func TestWindowMayChangeBetweenRuns(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "state.db")
+	path := filepath.Join(t.TempDir(), "state")
 	tr := mustOpen(t, path, Options{HistoryHeights: 10})
 	roots := [][32]byte{{}}
 	grow := func(n int) {

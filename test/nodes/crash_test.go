@@ -3,9 +3,9 @@ package nodes
 import (
 	"fmt"
 	"hash/crc32"
+	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing/synctest"
 	"time"
@@ -76,27 +76,45 @@ func (w *world) bury(m *member) string {
 	return fmt.Sprintf("cut off the logs of %s: votes %d, state %d, blocks %d bytes", m.name, cut[0], cut[1], cut[2])
 }
 
-// mark is what a database was at the moment of a kill.
+// mark is what a database, or the state, was at the moment of a kill.
 type mark struct {
 	name     string
 	size     int64
 	modified time.Time
-	log      int64 // bytes of its write-ahead log
+	log      int64 // bytes of its write-ahead log, or of the state's last segment
 	head     [32]byte
 	sum      uint32
 }
 
+// stateDir is the directory of the state: a checkpoint, and segments that only grow.
+const stateDir = "state"
+
 // databases are in the order in which what is in one may rest on what is in a later one.
-var databases = []string{"votes.db", "state.db", "blocks.db"}
+var databases = []string{"votes.db", stateDir, "blocks.db"}
+
+// parts returns the file of which a change means that there is nothing to tear, and the one that is
+// torn.
+func parts(dir, name string) (whole, log string) {
+	path := filepath.Join(dir, name)
+	if name != stateDir {
+		return path, path + "-wal"
+	}
+	segments, err := filepath.Glob(filepath.Join(path, "pages-*")) // in the order of their names
+	if err == nil && len(segments) > 0 {
+		log = segments[len(segments)-1]
+	}
+	return filepath.Join(path, "checkpoint"), log
+}
 
 func marks(dir string) []mark {
 	var out []mark
 	for _, name := range databases {
 		m := mark{name: name}
-		if in, err := os.Stat(filepath.Join(dir, name)); err == nil {
+		whole, log := parts(dir, name)
+		if in, err := os.Stat(whole); err == nil {
 			m.size, m.modified = in.Size(), in.ModTime()
 		}
-		if log, err := os.ReadFile(filepath.Join(dir, name+"-wal")); err == nil {
+		if log, err := os.ReadFile(log); err == nil {
 			m.log, m.sum = int64(len(log)), crc32.ChecksumIEEE(log)
 			copy(m.head[:], log)
 		}
@@ -150,30 +168,31 @@ func tear(before, now []mark, how int, draw int64) (cut [3]int64) {
 // copyTorn copies a data directory that nothing writes to, without what tear cuts off.
 func copyTorn(from, to string, before []mark, how int, draw int64) (cut [3]int64, err error) {
 	cut = tear(before, marks(from), how, draw)
-	if err := os.MkdirAll(to, 0o700); err != nil {
-		return cut, err
+	torn := make(map[string]int64)
+	for i, name := range databases {
+		_, log := parts(from, name)
+		torn[log] = cut[i]
 	}
-	entries, err := os.ReadDir(from)
-	if err != nil {
-		return cut, err
-	}
-	for _, e := range entries {
-		name := e.Name()
-		if strings.HasSuffix(name, "-shm") || strings.HasSuffix(name, ".lock") || name == "LOCK" {
-			continue
-		}
-		content, err := os.ReadFile(filepath.Join(from, name))
+	return cut, filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
-			return cut, err
+			return err
 		}
-		if i := slices.Index(databases, strings.TrimSuffix(name, "-wal")); i >= 0 && strings.HasSuffix(name, "-wal") {
-			content = content[:int64(len(content))-cut[i]]
+		rest, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
 		}
-		if err := os.WriteFile(filepath.Join(to, name), content, 0o600); err != nil {
-			return cut, err
+		if d.IsDir() {
+			return os.MkdirAll(filepath.Join(to, rest), 0o700)
 		}
-	}
-	return cut, nil
+		if name := d.Name(); strings.HasSuffix(name, "-shm") || name == "LOCK" {
+			return nil
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, rest), content[:int64(len(content))-torn[path]], 0o600)
+	})
 }
 
 // arm makes the machine call strike at a write to the wire, before it leaves.

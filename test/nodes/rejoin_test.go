@@ -136,7 +136,7 @@ func (w *world) wipe(m *member, pattern string) {
 		w.Fatalf("%s has no %s", m.config.Data, pattern)
 	}
 	for _, f := range files {
-		w.must(os.Remove(f))
+		w.must(os.RemoveAll(f))
 	}
 	w.note("wiped %s of %s", pattern, m.name)
 }

@@ -86,8 +86,8 @@ func TestDamagedDatabaseStopsOnlyItsNodeAndIsLeftAsItIs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"blocks.db", "votes.db", "state.db"} {
-		path := filepath.Join(victim.DataDir(), name)
+	for _, file := range []string{"blocks.db", "votes.db", "state/checkpoint"} {
+		path, name := filepath.Join(victim.DataDir(), file), filepath.Base(file)
 		for damage, inflict := range map[string]func(){
 			"overwritten head":  func() { garble(t, path, 0, 100) },
 			"overwritten pages": func() { garble(t, path, size(t, path)/2, int(size(t, path)/2)) },
@@ -279,7 +279,7 @@ func TestDamageThatIsFoundWhileRunningIsRepaired(t *testing.T) {
 	}
 	height, message := block.Header.Height, block.Messages[0]
 	flip(t, filepath.Join(victim.DataDir(), "blocks.db"), message.Data[:100])
-	flip(t, filepath.Join(victim.DataDir(), "state.db"), message.ID[:])
+	flip(t, filepath.Join(victim.DataDir(), "state", "pages-00000001"), message.ID[:])
 
 	// Alone, the node has nobody to fetch from: it says so, and answers nothing that it cannot
 	// read.

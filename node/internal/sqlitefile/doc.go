@@ -1,5 +1,5 @@
-// Package sqlitefile opens the SQLite files of a node: blocks.db, votes.db and state.db. It is the
-// only package of the node that imports the SQLite driver.
+// Package sqlitefile opens the SQLite files of a node: blocks.db and votes.db. It is the only
+// package of the node that imports the SQLite driver.
 //
 // It promises:
 //
