@@ -45,6 +45,8 @@ func BenchmarkHistory(b *testing.B) {
 			b.ReportMetric(float64(cpuTime(b)-cpu)/messages, "cpu-ns/msg-"+at)
 			b.ReportMetric(float64(bytesWritten(b)-written)/messages, "B/msg-"+at)
 		}
+		stacks := tr.pages.stacks.bytes + tr.pages.changed.bytes
+		b.ReportMetric(float64(stacks)/float64(tr.leaves), "stack-B/msg")
 		mustClose(b, tr)
 		if err := os.RemoveAll(path); err != nil {
 			b.Fatal(err)

@@ -161,7 +161,7 @@ func (t *Trie) newLeafPage(l *leaf) child {
 	p := t.newPage()
 	p.leaves = make([]leaf, 0, 4)
 	t.note(p, l)
-	p.add(l)
+	p.leaves = append(p.leaves, *l)
 	if p.ring == nil {
 		t.pages.put(p)
 	} else {

@@ -1,9 +1,11 @@
 package trie
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/bits"
 	"slices"
+	"sort"
 )
 
 const (
@@ -152,6 +154,12 @@ func (p *page) insertLeaf(l leaf, d uint8) {
 	at, gap := p.place(&l.key, d)
 	p.leaves = insertEntry(p.leaves, at, l)
 	p.gaps = slices.Insert(p.gaps, gap, d)
+	p.shift(at)
+}
+
+// shift moves the hashes kept to where their leaves are after one was inserted, and drops the one
+// of the subtree that it is in.
+func (p *page) shift(at int) {
 	for i := range p.kept {
 		switch k := &p.kept[i]; {
 		case int(k.lo) >= at && k.hi > 0:
@@ -197,16 +205,28 @@ func (p *page) split(right *page) uint8 {
 	return d
 }
 
-// add puts l in its place, unless the page has its key.
+// add puts l in its place by its key. The gaps are those of before: measure comes after the last.
 func (p *page) add(l *leaf) {
-	if len(p.leaves) == 0 {
-		p.leaves = append(p.leaves, *l)
+	at := sort.Search(len(p.leaves), func(i int) bool { return bytes.Compare(p.leaves[i].key[:], l.key[:]) >= 0 })
+	if at < len(p.leaves) && p.leaves[at].key == l.key {
 		return
 	}
-	at, _ := p.descend(&l.key)
-	if like := &p.leaves[at]; like.key != l.key {
-		p.insertLeaf(*l, firstDifference(&like.key, &l.key))
+	p.leaves = insertEntry(p.leaves, at, *l)
+	p.shift(at)
+}
+
+// measure computes the gaps of a leaf page, and reports whether its keys are in order.
+func (p *page) measure() bool {
+	p.gaps = p.gaps[:0]
+	for i := range len(p.leaves) - 1 {
+		a, b := &p.leaves[i].key, &p.leaves[i+1].key
+		d := firstDifference(a, b)
+		if bit(a, int(d)) >= bit(b, int(d)) {
+			return false
+		}
+		p.gaps = append(p.gaps, d)
 	}
+	return true
 }
 
 // newest returns the height of the newest leaf below the page.

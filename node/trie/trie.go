@@ -352,8 +352,17 @@ func (t *Trie) prefetch(leaves []*Leaf) error {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	for i := range leaves {
-		if _, _, err := t.find(&leaves[i].Key); err != nil {
-			return err
+		key := &leaves[i].Key
+		for id := t.slots[key[0]].id; id != 0; {
+			p, err := t.page(id)
+			if err != nil {
+				return err
+			}
+			if p.isLeaf() {
+				break
+			}
+			at, _ := p.descend(key)
+			id = p.children[at].id
 		}
 	}
 	return nil
@@ -403,8 +412,8 @@ func (t *Trie) page(id uint64) (*page, error) {
 	if e.count > 0 && p.isLeaf() {
 		t.additions.each(e, p.add)
 	}
-	if n := p.len(); n == 0 || n > maxEntries || e.count > 0 && !p.isLeaf() {
-		return nil, corrupt("pages", "page %d has %d entries and %d later ones", id, n, e.count)
+	if n := p.len(); n == 0 || n > maxEntries || e.count > 0 && !p.isLeaf() || p.isLeaf() && !p.measure() {
+		return nil, corrupt("pages", "page %d has %d entries, not in order or with %d later ones too many", id, n, e.count)
 	}
 	return t.pages.put(p), nil
 }
