@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/diseq/diseq/internal/durable"
 )
 
 // A checkpoint is the trie at one height, but for the records of pages, the history and the
@@ -99,14 +101,11 @@ func (c *checkpoint) publish(f *os.File, path string) error {
 		errs = append(errs, file.Sync())
 	}
 	// The names of new files must be there before the checkpoint that names them.
-	errs = append(errs, f.Sync(), f.Close(), syncDirectory(filepath.Dir(path)))
+	errs = append(errs, f.Sync(), f.Close(), durable.Sync(filepath.Dir(path)))
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncDirectory(filepath.Dir(path))
+	return durable.Rename(f.Name(), path)
 }
 
 // writeStacks writes all stack pages that changed, and the buffer.

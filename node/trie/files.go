@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/diseq/diseq/internal/durable"
 	"github.com/diseq/diseq/node/internal/sqlitefile"
 )
 
@@ -47,7 +48,7 @@ func (t *Trie) open(ctx context.Context, path string, discard bool) (err error) 
 	}
 	switch err := os.Mkdir(path, 0o700); {
 	case err == nil:
-		if err := syncDirectory(filepath.Dir(path)); err != nil {
+		if err := durable.Sync(filepath.Dir(path)); err != nil {
 			return err
 		}
 	case !errors.Is(err, fs.ErrExist):
@@ -168,12 +169,4 @@ func (f *files) close() error {
 		errs = append(errs, f.lock.Close())
 	}
 	return errors.Join(errs...)
-}
-
-func syncDirectory(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/diseq/diseq/internal/durable"
 )
 
 // readCheckpoint returns the checked contents of the checkpoint after its head, or fs.ErrNotExist.
@@ -185,7 +187,7 @@ func (s *segments) open(number uint32, size int64) error {
 // process that was killed may not have fsynced the checkpoint's name, and the checkpoint before
 // names files that are removed here.
 func (t *Trie) adopt() error {
-	if err := syncDirectory(t.files.dir); err != nil {
+	if err := durable.Sync(t.files.dir); err != nil {
 		return err
 	}
 	named := map[string]bool{checkpointName: true, milestonesName: true}

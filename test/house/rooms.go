@@ -57,7 +57,7 @@ var rooms = []room{
 		may: []string{"internal/document"}},
 	{path: "node/vrf", duty: "the ZK-VRF, the beacon and the order of leaders"},
 	{path: "node/trie", duty: "the Merkle Patricia trie of message ids and its proofs",
-		may: []string{"internal/document", "node/internal/sqlitefile"}},
+		may: []string{"internal/document", "internal/durable", "node/internal/sqlitefile"}},
 	{path: "node/internal/mutation", duty: "names the rules that a test takes away", never: []ban{others}},
 	{path: "node/internal/disk", duty: "the free space of a disk"},
 	{path: "node/internal/sqlitefile", duty: "one SQLite file: lock, schema, damage, checkpoints",

@@ -89,7 +89,7 @@ func openStores(dir string, s *script, discard bool) (_ *stores, err error) {
 	if out.votes, err = out.OpenVotes(s.key); err != nil {
 		return out, err
 	}
-	out.state, err = trie.Open(context.Background(), filepath.Join(dir, "state.db"), trie.Options{
+	out.state, err = trie.Open(context.Background(), filepath.Join(dir, "state"), trie.Options{
 		Chain: s.genesis.Hash(), HistoryHeights: 16, CacheBytes: 16 << 20, FlushLeaves: 5 * messagesInBatch, Discard: discard,
 	})
 	return out, err
