@@ -223,8 +223,8 @@ func (n *Node) openPool(ctx context.Context) (err error) {
 	n.pool, err = mempool.Open(ctx, mempool.Config{
 		Key: n.identity.Signing, ChainID: n.genesis.ChainID,
 		MaxMessageBytes: int(n.genesis.Parameters.MaxMessageBytes), MaxBlockBytes: int(n.genesis.Parameters.MaxBlockBytes),
-		BlockTime: time.Duration(n.genesis.Parameters.MinBlockIntervalMS+7*n.genesis.SynchronyDeltaMS) * time.Millisecond,
-		Set:       n.ledger.Sets().Open(), Former: n.ledger.Sets().Former(),
+		BlockInterval: time.Duration(n.genesis.Parameters.MinBlockIntervalMS) * time.Millisecond,
+		Set:           n.ledger.Sets().Open(), Former: n.ledger.Sets().Former(),
 		Linked:       func() int { return n.network.Heard(n.ledger.Sets().Open(), 0) },
 		Present:      func() map[chain.PublicKey]bool { return present(n.network.Peers()) },
 		MaxPoolBytes: int64(n.cfg.Limits.MaxPoolBytes), Height: indexed,

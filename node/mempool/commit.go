@@ -94,7 +94,7 @@ func (p *Pool) Committed(height uint64, refs []chain.BatchRef, ids []chain.Hash)
 	// nothing left to order, so refs to other batches are ignored.
 	for _, r := range refs {
 		if e := p.byHash[r.Hash]; e != nil && e.live == 0 {
-			e.queue.ordered(e.position)
+			e.queue.orderedTo(e.position)
 		}
 	}
 	kept := p.drained[:0]
@@ -119,6 +119,7 @@ func (p *Pool) Committed(height uint64, refs []chain.BatchRef, ids []chain.Hash)
 func (p *Pool) ordered(at place) {
 	e := p.pending.slots[at.slot]
 	e.setFinal(int(at.index))
+	e.queue.ordered++
 	p.live--
 	if e.held {
 		p.held--

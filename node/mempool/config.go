@@ -55,9 +55,8 @@ type Config struct {
 	ChainID         string
 	MaxMessageBytes int
 	MaxBlockBytes   int
-	// BlockTime is the time of a block. With the synchrony wait it has that of a round whose leader
-	// is silent.
-	BlockTime time.Duration
+	// BlockInterval is the least time between blocks.
+	BlockInterval time.Duration
 	// Set decides the height above the last block that is durable here; [Pool.SetMembers] names
 	// each later one. Its members may push batches. This node may be one of them; an observer can
 	// follow the chain but not accept messages. Former are all others that were in an earlier set.

@@ -23,8 +23,8 @@
 //
 // The pool is bounded in bytes and in messages, and each author may fill an equal share. Above it,
 // submissions fail with [FullError] and batches of peers with [ErrShare]; both may be repeated.
-// Submissions also fail so while more of them come than blocks take: when this node's oldest
-// message has waited for 2 s. The pool never drops a message that it has accepted.
+// Submissions also fail so while more of them come than blocks take: when a new message would wait
+// for more than 2 s. The pool never drops a message that it has accepted.
 //
 // The authors are the validators, who come and go ([Pool.SetMembers]). Peers that left hold nothing
 // any more as far as acknowledgements count. The batches of authors that left stay valid and are

@@ -63,12 +63,14 @@ type entry struct {
 	// time. A body with this batch has to be searched for repeats.
 	shared bool
 
-	// stored is set once the batch is durable; arrived, sequence and since, the pool's height, are
-	// of that moment. written is closed then, or when writing the batch failed with err.
+	// stored is set once the batch is durable; arrived, sequence, since, the pool's height, and
+	// before, the messages of the author that were ordered, are of that moment. written is closed
+	// then, or when writing the batch failed with err.
 	stored   bool
 	arrived  time.Time
 	sequence uint64
 	since    uint64
+	before   int
 	written  chan struct{}
 	err      error
 
@@ -145,6 +147,8 @@ type queue struct {
 	// bytes and messages are the author's share in use, batches the number of its batches.
 	bytes             int64
 	messages, batches int
+	// ordered counts the author's messages that became final here.
+	ordered int
 	// heard is when the author last pushed a batch that was not here, arriving the number of them
 	// that are being verified or written.
 	heard    time.Time
@@ -189,9 +193,9 @@ func (q *queue) compact() {
 // newest.
 const maxIncarnations = 64
 
-// ordered notes that a block refers to the batch at p: what is missing before it was given up by
+// orderedTo notes that a block refers to the batch at p: what is missing before it was given up by
 // its leader.
-func (q *queue) ordered(p position) {
+func (q *queue) orderedTo(p position) {
 	if p.number <= q.bases[p.incarnation] {
 		return
 	}
@@ -205,7 +209,7 @@ func (q *queue) ordered(p position) {
 // it: its messages came by other batches. That says nothing about the batches before it.
 func (q *queue) emptied(p position) {
 	if p.number-1 == q.bases[p.incarnation] {
-		q.ordered(p)
+		q.orderedTo(p)
 	}
 }
 

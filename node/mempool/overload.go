@@ -6,9 +6,9 @@ import "time"
 // worth before its share is full; each message would then wait as long, and those that came after
 // the flood, too.
 const (
-	// backlogAge is how long a message waits at most before others are refused. It is longer than
-	// the pause that refused clients are asked for, so that they are back before the backlog is
-	// ordered.
+	// backlogAge is how long a message should wait at most: it is refused if it would wait longer.
+	// It is longer than the pause that refused clients are asked for, so that they are back before
+	// the backlog is ordered.
 	backlogAge = 2 * time.Second
 	// backlogBlocks is the same in times of a block: on a slow chain each message waits.
 	backlogBlocks = 4
@@ -17,14 +17,34 @@ const (
 )
 
 // overloaded reports whether this node should refuse messages, though its share has room for them:
-// blocks are made, and the oldest of its messages has waited for long. While no block is made, it
-// takes all that its share holds, for the time when blocks are made again.
+// blocks are made, and a message would wait for longer than it should. While no block is made, the
+// node takes all that its share holds, for the time when blocks are made again.
 func (p *Pool) overloaded(now time.Time) bool {
 	q := p.own
 	if q.messages <= smallBacklog || len(q.entries) == 0 {
 		return false
 	}
-	age := max(backlogAge, backlogBlocks*p.cfg.BlockTime)
+	most := max(backlogAge, backlogBlocks*p.blockTime())
 	oldest := q.entries[0]
-	return now.Sub(oldest.arrived) > age && p.height > oldest.since && now.Sub(p.lastCommit) < 2*age
+	if p.height == oldest.since || now.Sub(p.lastCommit) >= 2*most {
+		return false
+	}
+	if now.Sub(oldest.arrived) > most {
+		return true
+	}
+	// The messages ordered since the oldest came were before it. Their number is a measure of the
+	// blocks' rate once it is that of some time. The time since the last block does not count: it
+	// may be a round whose leader is silent, after which one block takes all that came in it.
+	measured := p.lastCommit.Sub(oldest.arrived)
+	ordered := q.ordered - oldest.before
+	if measured < most/4 || ordered == 0 {
+		return false
+	}
+	return float64(q.messages)/float64(ordered)*measured.Seconds() > most.Seconds()
+}
+
+// blockTime is how long a block may take: the least time between blocks, and with the synchrony
+// wait that of a round whose leader is silent.
+func (p *Pool) blockTime() time.Duration {
+	return p.cfg.BlockInterval + 7*time.Duration(p.cfg.Set.SynchronyDeltaMS)*time.Millisecond
 }

@@ -12,11 +12,13 @@ import (
 
 // A node that is offered more than the blocks take refuses the rest after seconds, long before its
 // share is full, and accepts again as soon as the backlog is ordered. It refuses nothing while no
-// block is made, when it holds little, and where blocks are meant to be rare.
+// block is made, when it holds little, and where blocks are meant to be rare or a silent leader
+// holds them up for long.
 //
 // Promise 51.
 func TestAFloodIsRefusedBeforeTheShareIsFull(t *testing.T) {
 	flood := payloads(0, smallBacklog+1)
+	wait := func(c *Config) { c.Set.SynchronyDeltaMS = 1000 }
 	for name, test := range map[string]struct {
 		configure func(*Config)
 		pending   int
@@ -30,7 +32,10 @@ func TestAFloodIsRefusedBeforeTheShareIsFull(t *testing.T) {
 		"few messages":                       {pending: smallBacklog, block: time.Second, submit: backlogAge},
 		"no block since":                     {pending: len(flood), submit: backlogAge + time.Second},
 		"no more blocks":                     {pending: len(flood), block: time.Second, submit: 2 * backlogAge},
-		"a chain with a block in 10 seconds": {func(c *Config) { c.BlockTime = 10 * time.Second }, len(flood), 10 * time.Second, 10 * time.Second, false},
+		"a chain with a block in 10 seconds": {func(c *Config) { c.BlockInterval = 10 * time.Second }, len(flood), 10 * time.Second, 10 * time.Second, false},
+		// With Delta = 1 s, a round whose leader is silent takes 7 s.
+		"silent leaders, with the synchrony wait": {wait, len(flood), 2 * time.Second, 25 * time.Second, false},
+		"a flood, with the synchrony wait":        {wait, len(flood), 25 * time.Second, 4 * time.Second, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -61,6 +66,45 @@ func TestAFloodIsRefusedBeforeTheShareIsFull(t *testing.T) {
 				n.submit(t, flood[7:9]...) // they are here already
 				n.commit(t, body)
 				n.submit(t, payloads(1000, 2)...)
+			})
+		})
+	}
+}
+
+// A node that is offered many times what the blocks take does not wait until its oldest message is
+// old: from what was ordered it knows how long the next would wait. A silent leader says nothing
+// about that, with or without the synchrony wait.
+//
+// Promise 51.
+func TestALargeFloodIsRefusedSooner(t *testing.T) {
+	for name, test := range map[string]struct {
+		deltaMS uint32
+		pending int
+		// The times until 200 messages are final, which came before those that are pending, and
+		// from then until the next submission.
+		block, submit time.Duration
+		refused       bool
+	}{
+		"2,000 messages wait":                         {0, 2000, 600 * time.Millisecond, 0, true},
+		"2,000 messages wait, two blocks in a second": {0, 2000, 400 * time.Millisecond, 0, false},
+		"400 messages wait":                           {0, 400, 600 * time.Millisecond, 0, false},
+		"a leader is silent":                          {0, 2000, 20 * time.Millisecond, 1900 * time.Millisecond, false},
+		"a leader is silent, with the synchrony wait": {1000, 2000, 2 * time.Second, 14 * time.Second, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNode(t, 0, 4, func(c *Config) { c.Set.SynchronyDeltaMS = test.deltaMS })
+				defer n.Close() // before the end of the bubble
+				n.submit(t, payloads(0, 200)...)
+				n.submit(t, payloads(200, test.pending)...)
+				sleep(test.block)
+				body := n.selected(t)
+				n.commit(t, body)
+				sleep(test.submit)
+				_, err := n.Submit(t.Context(), payloads(5000, 1))
+				if _, refused := errors.AsType[*FullError](err); refused != test.refused || !refused && err != nil {
+					t.Fatalf("got %v, want to be refused: %v", err, test.refused)
+				}
 			})
 		})
 	}

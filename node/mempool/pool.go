@@ -273,7 +273,7 @@ func (p *Pool) charge(q *queue, messages int, bytes int64, batches int) {
 // enqueue queues e, which is durable now.
 func (p *Pool) enqueue(e *entry) {
 	p.sequence++
-	e.stored, e.arrived, e.sequence, e.since = true, time.Now(), p.sequence, p.height
+	e.stored, e.arrived, e.sequence, e.since, e.before = true, time.Now(), p.sequence, p.height, e.queue.ordered
 	close(e.written)
 	p.acknowledge(e)
 	if e.live == 0 {

@@ -34,6 +34,9 @@ type spec struct {
 	// historyHeights; 0 for the usual.
 	delta             time.Duration
 	interval, history uint32
+	// blockBytes is the genesis document's max_block_bytes, a quarter of it max_message_bytes; 0
+	// for the usual.
+	blockBytes uint32
 	// clock is how far a validator's clock is off.
 	clock func(i int) time.Duration
 }
@@ -146,6 +149,9 @@ func (w *world) make(s spec) {
 	p.BeaconInterval = 32
 	if s.interval > 0 {
 		p.BeaconInterval = s.interval
+	}
+	if s.blockBytes > 0 {
+		p.MaxBlockBytes, p.MaxMessageBytes = s.blockBytes, s.blockBytes/4
 	}
 	w.genesis = &chain.Genesis{
 		Version: 1, ChainID: "nodes", TimeMS: uint64(time.Now().UnixMilli()), Threshold: s.threshold, Parameters: p,
