@@ -12,8 +12,10 @@ const (
 	backlogAge = 2 * time.Second
 	// backlogBlocks is the same in times of a block: on a slow chain each message waits.
 	backlogBlocks = 4
-	// smallBacklog is how many messages of this node hold up no others, however long they wait.
-	smallBacklog = 100
+	// smallBacklog is how many messages of this node hold up no others, however long they wait, and
+	// smallBacklogs is the same of all nodes together, if one block has room for them.
+	smallBacklog  = 100
+	smallBacklogs = 2000
 )
 
 // overloaded reports whether this node should refuse messages, though its share has room for them:
@@ -21,26 +23,34 @@ const (
 // node takes all that its share holds, for the time when blocks are made again.
 func (p *Pool) overloaded(now time.Time) bool {
 	q := p.own
-	if q.messages <= smallBacklog || len(q.entries) == 0 {
+	if len(q.entries) == 0 || p.small(q) {
 		return false
 	}
 	most := max(backlogAge, backlogBlocks*p.blockTime())
-	oldest := q.entries[0]
-	if p.height == oldest.since || now.Sub(p.lastCommit) >= 2*most {
+	if now.Sub(p.lastCommit) >= 2*most {
 		return false
 	}
-	if now.Sub(oldest.arrived) > most {
+	// The time since the last block does not count: it may be a pause of the network, such as a
+	// round whose leader is silent, after which one block takes all that came in it.
+	oldest := q.entries[0]
+	waited := p.lastCommit.Sub(oldest.arrived)
+	if waited > most {
 		return true
 	}
 	// The messages ordered since the oldest came were before it. Their number is a measure of the
-	// blocks' rate once it is that of some time. The time since the last block does not count: it
-	// may be a round whose leader is silent, after which one block takes all that came in it.
-	measured := p.lastCommit.Sub(oldest.arrived)
+	// blocks' rate once a block has left the oldest behind: the first was under way when it came,
+	// and says how much came before.
 	ordered := q.ordered - oldest.before
-	if measured < most/4 || ordered == 0 {
+	if waited < most/4 || p.height < oldest.since+2 || ordered == 0 {
 		return false
 	}
-	return float64(q.messages)/float64(ordered)*measured.Seconds() > most.Seconds()
+	return float64(q.messages)/float64(ordered)*waited.Seconds() > most.Seconds()
+}
+
+// small reports whether q holds so little that no other message waits for it.
+func (p *Pool) small(q *queue) bool {
+	size := max(p.size, 1)
+	return q.messages <= smallBacklog || q.messages <= smallBacklogs/size && q.bytes <= int64(p.cfg.MaxBlockBytes/size)
 }
 
 // blockTime is how long a block may take: the least time between blocks, and with the synchrony

@@ -17,7 +17,7 @@ import (
 //
 // Promise 51.
 func TestAFloodIsRefusedBeforeTheShareIsFull(t *testing.T) {
-	flood := payloads(0, smallBacklog+1)
+	flood := payloads(0, smallBacklogs/4+1)
 	wait := func(c *Config) { c.Set.SynchronyDeltaMS = 1000 }
 	for name, test := range map[string]struct {
 		configure func(*Config)
@@ -27,23 +27,27 @@ func TestAFloodIsRefusedBeforeTheShareIsFull(t *testing.T) {
 		block, submit time.Duration
 		refused       bool
 	}{
-		"a flood":                            {pending: len(flood), block: time.Second, submit: backlogAge, refused: true},
-		"at once":                            {pending: len(flood), block: time.Second, submit: backlogAge - time.Second},
-		"few messages":                       {pending: smallBacklog, block: time.Second, submit: backlogAge},
-		"no block since":                     {pending: len(flood), submit: backlogAge + time.Second},
-		"no more blocks":                     {pending: len(flood), block: time.Second, submit: 2 * backlogAge},
-		"a chain with a block in 10 seconds": {func(c *Config) { c.BlockInterval = 10 * time.Second }, len(flood), 10 * time.Second, 10 * time.Second, false},
+		"a flood":                            {pending: len(flood), block: 3 * time.Second, refused: true},
+		"a flood, a moment later":            {pending: len(flood), block: 3 * time.Second, submit: 3 * time.Second, refused: true},
+		"at once":                            {pending: len(flood), block: time.Second},
+		"few messages":                       {pending: smallBacklogs / 4, block: 3 * time.Second},
+		"few messages, and many for a block": {func(c *Config) { c.MaxBlockBytes = 64 << 10 }, smallBacklog + 1, 3 * time.Second, 0, true},
+		"very few messages":                  {func(c *Config) { c.MaxBlockBytes = 64 << 10 }, smallBacklog, 3 * time.Second, 0, false},
+		"a leader is silent":                 {pending: len(flood), block: 20 * time.Millisecond, submit: 3 * time.Second},
+		"no block since":                     {pending: len(flood), submit: 3 * time.Second},
+		"no more blocks":                     {pending: len(flood), block: 3 * time.Second, submit: 4 * time.Second},
+		"a chain with a block in 10 seconds": {func(c *Config) { c.BlockInterval = 10 * time.Second }, len(flood), 20 * time.Second, 0, false},
 		// With Delta = 1 s, a round whose leader is silent takes 7 s.
-		"silent leaders, with the synchrony wait": {wait, len(flood), 2 * time.Second, 25 * time.Second, false},
-		"a flood, with the synchrony wait":        {wait, len(flood), 25 * time.Second, 4 * time.Second, true},
+		"silent leaders, with the synchrony wait": {wait, len(flood), 27 * time.Second, 0, false},
+		"a flood, with the synchrony wait":        {wait, len(flood), 29 * time.Second, 0, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var configure []func(*Config)
-				if test.configure != nil {
-					configure = append(configure, test.configure)
-				}
-				n := newNode(t, 0, 4, configure...)
+				n := newNode(t, 0, 4, func(c *Config) {
+					if c.MaxBlockBytes = 1 << 20; test.configure != nil {
+						test.configure(c)
+					}
+				})
 				defer n.Close() // before the end of the bubble
 				n.submit(t, flood[:test.pending]...)
 				body := n.selected(t)
@@ -72,24 +76,27 @@ func TestAFloodIsRefusedBeforeTheShareIsFull(t *testing.T) {
 }
 
 // A node that is offered many times what the blocks take does not wait until its oldest message is
-// old: from what was ordered it knows how long the next would wait. A silent leader says nothing
-// about that, with or without the synchrony wait.
+// old: from what was ordered it knows how long the next would wait. A slow block and a silent
+// leader say nothing about that, with or without the synchrony wait.
 //
 // Promise 51.
 func TestALargeFloodIsRefusedSooner(t *testing.T) {
 	for name, test := range map[string]struct {
 		deltaMS uint32
 		pending int
-		// The times until 200 messages are final, which came before those that are pending, and
-		// from then until the next submission.
-		block, submit time.Duration
-		refused       bool
+		// The times until 200 messages are final, which came before those that are pending; until
+		// an empty block is; and until the next submission.
+		first, second, submit time.Duration
+		refused               bool
 	}{
-		"2,000 messages wait":                         {0, 2000, 600 * time.Millisecond, 0, true},
-		"2,000 messages wait, two blocks in a second": {0, 2000, 400 * time.Millisecond, 0, false},
-		"400 messages wait":                           {0, 400, 600 * time.Millisecond, 0, false},
-		"a leader is silent":                          {0, 2000, 20 * time.Millisecond, 1900 * time.Millisecond, false},
-		"a leader is silent, with the synchrony wait": {1000, 2000, 2 * time.Second, 14 * time.Second, false},
+		"2,000 messages wait":                     {0, 2000, 300 * time.Millisecond, 300 * time.Millisecond, 0, true},
+		"2,000 messages wait, many blocks":        {0, 2000, 200 * time.Millisecond, 200 * time.Millisecond, 0, false},
+		"400 messages wait":                       {0, 400, 300 * time.Millisecond, 300 * time.Millisecond, 0, false},
+		"one block is slow":                       {0, 2000, 1900 * time.Millisecond, 0, 0, false},
+		"a leader is silent":                      {0, 2000, 20 * time.Millisecond, 20 * time.Millisecond, 1900 * time.Millisecond, false},
+		"the synchrony wait":                      {1000, 2000, 3 * time.Second, 3 * time.Second, 0, false},
+		"a leader is silent, the synchrony wait":  {1000, 2000, 2 * time.Second, 2 * time.Second, 14 * time.Second, false},
+		"2,000 messages wait, the synchrony wait": {1000, 2000, 4 * time.Second, 4 * time.Second, 0, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -97,9 +104,12 @@ func TestALargeFloodIsRefusedSooner(t *testing.T) {
 				defer n.Close() // before the end of the bubble
 				n.submit(t, payloads(0, 200)...)
 				n.submit(t, payloads(200, test.pending)...)
-				sleep(test.block)
-				body := n.selected(t)
-				n.commit(t, body)
+				sleep(test.first)
+				n.commit(t, n.selected(t))
+				if test.second > 0 {
+					sleep(test.second)
+					n.commit(t, Body{})
+				}
 				sleep(test.submit)
 				_, err := n.Submit(t.Context(), payloads(5000, 1))
 				if _, refused := errors.AsType[*FullError](err); refused != test.refused || !refused && err != nil {
