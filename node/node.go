@@ -269,9 +269,9 @@ func (n *Node) close() error {
 // apply makes a verified block final here: on disk first, then for every room that follows the
 // chain. The voter's goroutine alone calls it.
 func (n *Node) apply(f *chain.FinalBlock, ids []chain.Hash, justification []*chain.Certificate) error {
-	remove := n.pool.Removable(ids)
+	remove, sources := n.pool.Removable(ids)
 	f = mempool.BorneOut(f, remove)
-	tip, err := n.ledger.Append(n.tasks.Context(), f, ids, remove, justification)
+	tip, err := n.ledger.Append(n.tasks.Context(), f, ids, remove, sources, justification)
 	if err != nil {
 		return err
 	}

@@ -58,9 +58,22 @@ type StoredChange struct {
 	Change *Change
 }
 
+// Source is a run of messages of a block that stand one behind the other in a stored batch.
+type Source struct {
+	// Batch is the hash of the batch; zero for messages that no stored batch has.
+	Batch Hash
+	// Offset is where the encoding of the first of them begins in that of the batch.
+	Offset int
+	// Count is the number of messages.
+	Count int
+}
+
 // Commit is what becomes durable with a final block, all or nothing.
 type Commit struct {
 	Block *FinalBlock
+	// Sources say where the messages of the block are in stored batches, in the order of the block.
+	// Messages behind the last source are in no batch.
+	Sources []Source
 	// Remove names batches that no longer wait: those of the block, and those with nothing new left
 	// in them.
 	Remove []Hash

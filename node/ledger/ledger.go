@@ -126,15 +126,16 @@ func allEpochs(ctx context.Context, store Store) (all []chain.Epoch, err error) 
 // and Tip does not yet: the caller informs those that must know of the block before anyone sees it,
 // and then publishes the tip that Append returns.
 //
-// ids are those of the block's messages, remove the batches that no longer wait, justification the
-// certificates of earlier rounds as chain.Commit describes it.
+// ids are those of the block's messages, remove the batches that no longer wait, sources where the
+// messages are in stored batches, justification the certificates of earlier rounds, as chain.Commit
+// describes them.
 func (l *Ledger) Append(
-	ctx context.Context, f *chain.FinalBlock, ids, remove []chain.Hash, justification []*chain.Certificate,
+	ctx context.Context, f *chain.FinalBlock, ids, remove []chain.Hash, sources []chain.Source, justification []*chain.Certificate,
 ) (*Tip, error) {
 	if err := l.sets.follows(&f.Block); err != nil {
 		return nil, err
 	}
-	commit := chain.Commit{Block: f, Remove: remove, Epochs: l.beacon.rows(&f.Block), Justification: justification}
+	commit := chain.Commit{Block: f, Sources: sources, Remove: remove, Epochs: l.beacon.rows(&f.Block), Justification: justification}
 	if err := l.store.Commit(ctx, commit); err != nil {
 		return nil, err
 	}

@@ -258,7 +258,7 @@ func TestABlockWhoseChangeLeadsElsewhereIsRefused(t *testing.T) {
 		next := chain.NextSet{Generation: 1, Threshold: 2, Validators: w.members(1)}
 		f := &chain.FinalBlock{Block: chain.Block{Header: chain.Header{Height: 3, NextValidatorsHash: next.Set().Hash()}, Change: &chain.Change{Next: next}}}
 		spoil(f)
-		if _, err := w.Append(t.Context(), f, nil, nil, nil); err == nil || w.store.Height() != 2 || w.Sets().Open().Generation != 0 {
+		if _, err := w.Append(t.Context(), f, nil, nil, nil, nil); err == nil || w.store.Height() != 2 || w.Sets().Open().Generation != 0 {
 			t.Errorf("%s: %v, height %d, generation %d", name, err, w.store.Height(), w.Sets().Open().Generation)
 		}
 	}

@@ -9,11 +9,13 @@ import (
 )
 
 // Removable returns the stored batches that have no message left to order once the messages with
-// these ids are final: those that the transaction of their block removes from storage. It changes
-// nothing that a caller can see; [Pool.Committed] has to follow when the transaction is durable.
-func (p *Pool) Removable(ids []chain.Hash) []chain.Hash {
+// these ids are final: those that the transaction of their block removes from storage. sources say
+// which stored batches have the messages. It changes nothing that a caller can see;
+// [Pool.Committed] has to follow when the transaction is durable.
+func (p *Pool) Removable(ids []chain.Hash) (removable []chain.Hash, sources []chain.Source) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	var runs runs
 	var touched []*entry
 	mark := func(at place) {
 		e := p.pending.slots[at.slot]
@@ -21,10 +23,20 @@ func (p *Pool) Removable(ids []chain.Hash) []chain.Hash {
 			touched = append(touched, e)
 		}
 	}
-	for _, id := range ids {
-		p.pending.all(id, mark)
+	// in is a stored batch that has the message as number index.
+	var in *entry
+	var index uint32
+	visit := func(at place) {
+		mark(at)
+		if e := p.pending.slots[at.slot]; in == nil && e.stored {
+			in, index = e, at.index
+		}
 	}
-	var removable []chain.Hash
+	for _, id := range ids {
+		in, index = nil, 0
+		p.pending.all(id, visit)
+		runs.add(in, int(index))
+	}
 	for _, e := range p.drained {
 		e.leaving = true
 		removable = append(removable, e.hash)
@@ -36,7 +48,7 @@ func (p *Pool) Removable(ids []chain.Hash) []chain.Hash {
 		}
 		e.marked = 0
 	}
-	return removable
+	return removable, runs.sources
 }
 
 // BorneOut returns a final block without the references to batches that its messages do not bear

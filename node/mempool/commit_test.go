@@ -26,8 +26,14 @@ func TestABlockObtainedByCatchUpReleasesItsMessagesWhereverTheyAre(t *testing.T)
 	n.submit(t, message("a"), message("b"))
 	n.receive(t, 1, 1, 1, message("c"), message("a"))
 	block := ids(message("x"), message("b"), message("a"))
-	if got := n.Removable(block); !slices.Equal(got, []chain.Hash{n.storage.batches[0].Hash}) {
+	got, sources := n.Removable(block)
+	if !slices.Equal(got, []chain.Hash{n.storage.batches[0].Hash}) {
 		t.Fatalf("removable are %v, want this node's batch", got)
+	}
+	// Each message lies apart: x in no batch, b behind a in this node's.
+	own := n.storage.batches[0].Hash
+	if want := []chain.Source{{Count: 1}, {Batch: own, Offset: 52 + 9, Count: 1}, {Batch: own, Offset: 52, Count: 1}}; !slices.Equal(sources, want) {
+		t.Fatalf("sources are %v, want %v", sources, want)
 	}
 	if got := n.selected(t); len(got.Messages) != 3 {
 		t.Fatal("asking what is removable changed something")
@@ -54,7 +60,7 @@ func TestABatchStillBeingStoredIsRemovedByALaterBlock(t *testing.T) {
 		go func() { received <- n.Receive(t.Context(), author(1), encoded) }()
 		synctest.Wait()
 		block := ids(message("a"))
-		if got := n.Removable(block); got != nil {
+		if got, _ := n.Removable(block); got != nil {
 			t.Fatalf("%v is to be removed before it is there", got)
 		}
 		n.commit(t, Body{IDs: block})

@@ -86,7 +86,8 @@ func TestConcurrentUse(t *testing.T) {
 			}
 			set.Threshold--
 			for _, n := range all {
-				n.storage.remove(n.Removable(body.IDs))
+				removable, _ := n.Removable(body.IDs)
+				n.storage.remove(removable)
 				n.SetMembers(set)
 				n.SetPeers(keys(nodes + int(height)))
 				if err := n.Committed(height, body.Refs, body.IDs); err != nil {

@@ -52,6 +52,8 @@ type entry struct {
 	encoded  []byte
 	messages []chain.Message
 	ids      []chain.Hash
+	// offsets are where the messages begin in encoded; nil until that is asked.
+	offsets []uint32
 
 	// bytes is the size of all messages, liveBytes and live are of those that are not final. final
 	// is nil while none is.

@@ -115,6 +115,35 @@ func (s *memoryStorage) PutMeta(_ context.Context, _ string, value []byte) error
 
 func (s *memoryStorage) Meta(context.Context, string) ([]byte, error) { return s.meta, nil }
 
+// checkSources fails unless the messages with these ids are where the sources say.
+func (s *memoryStorage) checkSources(t tb, ids []chain.Hash, sources []chain.Source) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	encoded := map[chain.Hash][]byte{}
+	for _, b := range s.batches {
+		encoded[b.Hash] = b.Data
+	}
+	for _, source := range sources {
+		run := ids[:source.Count]
+		ids = ids[source.Count:]
+		if source.Batch == (chain.Hash{}) {
+			continue
+		}
+		at := encoded[source.Batch][source.Offset:]
+		for _, id := range run {
+			size := 8 + binary.BigEndian.Uint32(at[4:])
+			if got := (chain.Message{Data: at[8:size]}).ID(); got != id {
+				t.Fatalf("message %v is where %v should be", got, id)
+			}
+			at = at[size:]
+		}
+	}
+	if len(ids) > 0 {
+		t.Fatalf("%d messages have no source", len(ids))
+	}
+}
+
 func (s *memoryStorage) remove(hashes []chain.Hash) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -232,7 +261,9 @@ func (n *testNode) submit(t tb, messages ...chain.Message) []Result {
 // commit makes a body final, as a node does.
 func (n *testNode) commit(t tb, b Body) {
 	t.Helper()
-	n.storage.remove(n.Removable(b.IDs))
+	removable, sources := n.Removable(b.IDs)
+	n.storage.checkSources(t, b.IDs, sources)
+	n.storage.remove(removable)
 	if err := n.Committed(n.height+1, b.Refs, b.IDs); err != nil {
 		t.Fatal(err)
 	}

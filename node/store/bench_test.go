@@ -1,10 +1,66 @@
 package store
 
 import (
+	"os"
+	"strconv"
+	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/diseq/diseq/node/chain"
 )
+
+// The way of a message: batches of 100 messages of 250 bytes, five at a time, and a block for every
+// ten of them. It prints CPU time and bytes written to disk for each message.
+func BenchmarkMessage(b *testing.B) {
+	const batches, each = 10, 100
+	c := newChain("bench")
+	s := c.open(b, dataDir(b))
+	number := uint64(0)
+	var spent time.Duration
+	var wrote int64
+	for b.Loop() {
+		var messages []chain.Message
+		commit := chain.Commit{}
+		var stored []chain.StoredBatch
+		for range batches {
+			number++
+			run := payloads(each, 250, number*each)
+			messages = append(messages, run...)
+			batch := c.batch(number, run...)
+			stored = append(stored, batch)
+			commit.Sources = append(commit.Sources, chain.Source{Batch: batch.Hash, Offset: 52, Count: each})
+			commit.Remove = append(commit.Remove, batch.Hash)
+		}
+		commit.Block = c.next(messages...)
+		cpu, disk := used(b)
+		must(b, s.AddBatches(b.Context(), stored[:batches/2]))
+		must(b, s.AddBatches(b.Context(), stored[batches/2:]))
+		must(b, s.Commit(b.Context(), commit))
+		cpuAfter, diskAfter := used(b)
+		spent, wrote = spent+cpuAfter-cpu, wrote+diskAfter-disk
+	}
+	n := float64(b.N * batches * each)
+	b.ReportMetric(float64(spent)/n, "cpu-ns/message")
+	b.ReportMetric(float64(wrote)/n, "disk-B/message")
+	b.ReportMetric(0, "ns/op")
+}
+
+// used returns the CPU time of the process and what it has written to disk.
+func used(b *testing.B) (cpu time.Duration, disk int64) {
+	b.Helper()
+	var u unix.Rusage
+	must(b, unix.Getrusage(unix.RUSAGE_SELF, &u))
+	io, err := os.ReadFile("/proc/self/io")
+	must(b, err)
+	_, after, _ := strings.Cut(string(io), "\nwrite_bytes: ")
+	number, _, _ := strings.Cut(after, "\n")
+	disk, err = strconv.ParseInt(number, 10, 64)
+	must(b, err)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), disk
+}
 
 // A block of 500 messages of 250 bytes, with the batch that brought them removed in the same
 // transaction.
@@ -21,7 +77,9 @@ func BenchmarkCommit(b *testing.B) {
 		must(b, s.AddBatches(b.Context(), []chain.StoredBatch{batch}))
 		f := c.next(messages...)
 		b.StartTimer()
-		must(b, s.Commit(b.Context(), chain.Commit{Block: f, Remove: []chain.Hash{batch.Hash}}))
+		must(b, s.Commit(b.Context(), chain.Commit{
+			Block: f, Sources: []chain.Source{{Batch: batch.Hash, Offset: 52, Count: 500}}, Remove: []chain.Hash{batch.Hash},
+		}))
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 // Commit appends a final block. Heights are strictly consecutive, a block names the hash of the one
-// below, and no stored block is overwritten.
+// below, and no stored block is overwritten. Messages that the log has are not written again.
 func (s *Store) Commit(ctx context.Context, c chain.Commit) error {
 	f := c.Block
 	hash := f.Hash()
@@ -20,13 +20,18 @@ func (s *Store) Commit(ctx context.Context, c chain.Commit) error {
 	if err != nil {
 		return err
 	}
-	block, messages, certificate := f.Block.Encode(), chain.EncodeMessages(f.Messages), f.Certificate.Encode()
+	block, certificate := f.Block.Encode(), f.Certificate.Encode()
 	justification := encodeCertificates(c.Justification)
 	var change []byte
 	if f.Change != nil {
 		change = f.Change.Encode()
 	}
-	size := len(block) + len(messages) + len(certificate) + len(justification) + len(change)
+	// On disk before the row that refers to it.
+	body, err := s.body(ctx, &c, hash)
+	if err != nil {
+		return err
+	}
+	size := len(block) + body.size() + len(certificate) + len(justification) + len(change)
 	return s.writer.submit(ctx, size, func(tx *transaction) error {
 		if f.Header.Height != tx.tip.height+1 {
 			return fmt.Errorf("store: commit block %d: the newest is %d", f.Header.Height, tx.tip.height)
@@ -35,7 +40,7 @@ func (s *Store) Commit(ctx context.Context, c chain.Commit) error {
 			return fmt.Errorf("store: commit block %d: its parent is %v, block %d is %v", height, f.Header.ParentHash, tx.tip.height, tx.tip.hash)
 		}
 		h := f.Header.Height
-		if err := tx.exec(addBlock, height, checksum(h, block), checksum(h, messages), block, messages); err != nil {
+		if err := tx.exec(addBlock, height, checksum(h, block), body.sum, block, body.messages, body.places); err != nil {
 			return err
 		}
 		if err := tx.exec(addCertificate, height, checksum(h, certificate), certificate); err != nil {
@@ -51,17 +56,13 @@ func (s *Store) Commit(ctx context.Context, c chain.Commit) error {
 				return err
 			}
 		}
-		for _, b := range c.Remove {
-			if err := tx.exec(removeBatch, b[:]); err != nil {
-				return err
-			}
-		}
+		tx.left = append(tx.left, s.pending.leave(c.Remove)...)
 		for _, e := range c.Epochs {
 			if err := tx.putEpoch(e); err != nil {
 				return err
 			}
 		}
-		tx.tip = tip{height: h, hash: hash}
+		tx.tip, tx.marks = tip{height: h, hash: hash}, true
 		return nil
 	})
 }
@@ -157,8 +158,10 @@ func (tx *transaction) certificate(height uint64) (*chain.Certificate, error) {
 	return c, nil
 }
 
-// durable is called with the newest block of each transaction on disk.
-func (s *Store) durable(t tip) {
+// durable is called with each transaction on disk.
+func (s *Store) durable(tx *transaction) {
+	s.pending.remove(tx.left)
+	t := tx.tip
 	s.tip.Store(&t)
 	s.strengthening.Lock()
 	defer s.strengthening.Unlock()

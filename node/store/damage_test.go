@@ -27,8 +27,6 @@ func FuzzDamagedRows(f *testing.F) {
 	epochs := []chain.Epoch{{Number: 0, Beacon: c.genesis.Hash()}, {Number: 1, Beacon: chain.Hash{1}, Output: &y}}
 	must(f, s.Commit(f.Context(), chain.Commit{Block: c.next(payloads(2, 20, 1)...), Epochs: epochs, Justification: []*chain.Certificate{{Kind: chain.Nullify, Height: 1, Votes: make([]chain.VoteSignature, 1)}}}))
 	must(f, s.Commit(f.Context(), chain.Commit{Block: c.change(1, 4)}))
-	b := c.batch(1, payloads(1, 20, 3)...)
-	must(f, s.AddBatches(f.Context(), []chain.StoredBatch{b}))
 	if _, err := s.AddEvidence(f.Context(), chain.Evidence{Rule: "E1", First: chain.Vote{Kind: chain.Notarize, Height: 1, Block: chain.Hash{1}},
 		Second: chain.Vote{Kind: chain.Notarize, Height: 1, Block: chain.Hash{2}}}); err != nil {
 		f.Fatal(err)
@@ -43,8 +41,7 @@ func FuzzDamagedRows(f *testing.F) {
 		{"blocks", "messages", "height = 1", "messages_sum", func(b []byte) int64 { return checksum(1, b) }, []string{"block 1", "encoded"}},
 		{"certificates", "certificate", "height = 1", "sum", func(b []byte) int64 { return checksum(1, b) }, []string{"block 1", "certificate 1", "encoded"}},
 		{"justifications", "justification", "height = 1", "sum", func(b []byte) int64 { return checksum(1, b) }, []string{"justification 1"}},
-		{"batches", "batch", "arrival = 1", "sum", func(d []byte) int64 { return checksum(b.Number, b.Hash[:], b.Author[:], d) }, []string{"pending"}},
-		{"batches", "author", "arrival = 1", "sum", func(d []byte) int64 { return checksum(b.Number, b.Hash[:], d, b.Data) }, []string{"pending"}},
+		{"blocks", "places", "height = 1", "", nil, []string{"block 1", "encoded"}},
 		{"changes", "change", "height = 2", "sum", func(b []byte) int64 { return checksum(2, b) }, []string{"changes"}},
 		{"epochs", "beacon", "epoch = 1", "", nil, []string{"epochs"}},
 		{"epochs", "output", "epoch = 1", "", nil, []string{"epochs"}},
@@ -75,9 +72,6 @@ func FuzzDamagedRows(f *testing.F) {
 		add("justification 1", justification, err)
 		encoded, err := s.EncodedBlocks(t.Context(), 1, 2, 1<<20)
 		add("encoded", encoded, err)
-		var pending []chain.StoredBatch
-		err = s.PendingBatches(t.Context(), func(b chain.StoredBatch) error { pending = append(pending, b); return nil })
-		add("pending", pending, err)
 		found, err := s.Epochs(t.Context(), 0, 10)
 		add("epochs", found, err)
 		changes, err := s.Changes(t.Context())

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/internal/appendlog"
 	"github.com/diseq/diseq/node/internal/sqlitefile"
 )
 
@@ -16,9 +17,15 @@ import (
 type reader struct {
 	db   *sql.DB
 	file *sqlitefile.File
+	log  appendlog.Reader
+	// places is the column with the places of the messages; a constant for a file of an older
+	// schema.
+	places string
 }
 
-func (s *Store) reader() reader { return reader{db: s.reads, file: s.file} }
+func (s *Store) reader() reader {
+	return reader{db: s.reads, file: s.file, log: s.log.Reader(), places: "b.places"}
+}
 
 // damaged makes a *DamagedBlockError of damage, and leaves other errors as they are.
 func damaged(height uint64, err error) error {
@@ -56,7 +63,7 @@ func (r reader) encodedBlocks(ctx context.Context, from uint64, count, limit int
 // limit is reached (full), or a block is damaged.
 func (r reader) appendRows(ctx context.Context, from uint64, count, limit int, out *[][]byte, size *int) (full bool, err error) {
 	first := from + uint64(len(*out))
-	rows, err := r.db.QueryContext(ctx, `SELECT b.height, b.block_sum, b.messages_sum, c.sum, b.block, b.messages, c.certificate
+	rows, err := r.db.QueryContext(ctx, `SELECT b.height, b.block_sum, b.messages_sum, c.sum, b.block, b.messages, `+r.places+`, c.certificate
 		FROM blocks b JOIN certificates c ON c.height = b.height WHERE b.height >= ? ORDER BY b.height LIMIT ?`, int64(first), count-len(*out))
 	if err != nil {
 		return false, r.file.Explain("read blocks", err)
@@ -64,24 +71,47 @@ func (r reader) appendRows(ctx context.Context, from uint64, count, limit int, o
 	defer func() { err = errors.Join(err, r.file.Explain("read blocks", rows.Close())) }()
 	for rows.Next() {
 		var height, blockSum, messagesSum, certificateSum int64
-		var block, messages, certificate sql.RawBytes
-		if err := rows.Scan(&height, &blockSum, &messagesSum, &certificateSum, &block, &messages, &certificate); err != nil {
+		var block, messages, places, certificate sql.RawBytes
+		if err := rows.Scan(&height, &blockSum, &messagesSum, &certificateSum, &block, &messages, &places, &certificate); err != nil {
 			return false, r.file.Explain("read blocks", err)
 		}
 		h := uint64(height)
 		if h != from+uint64(len(*out)) {
 			return false, r.file.Corrupt("it is missing")
 		}
-		if checksum(h, block) != blockSum || checksum(h, messages) != messagesSum || checksum(h, certificate) != certificateSum {
+		if checksum(h, block) != blockSum || checksum(h, certificate) != certificateSum {
 			return false, r.file.Corrupt("it does not have its checksum")
 		}
-		if *size += len(block) + len(messages) + len(certificate); *size > limit && len(*out) > 0 {
+		expand, length, err := r.messages(messages, places)
+		if err != nil {
+			return false, err
+		}
+		if *size += len(block) + length + len(certificate); *size > limit && len(*out) > 0 {
 			return true, nil
 		}
-		one := make([]byte, 0, len(block)+len(messages)+len(certificate))
-		*out = append(*out, append(append(append(one, block...), messages...), certificate...))
+		one := append(make([]byte, 0, len(block)+length+len(certificate)), block...)
+		if one, err = expand(one); err != nil {
+			return false, err
+		}
+		if checksum(h, one[len(block):]) != messagesSum {
+			return false, r.file.Corrupt("its messages do not have their checksum")
+		}
+		*out = append(*out, append(one, certificate...))
 	}
 	return false, r.file.Explain("read blocks", rows.Err())
+}
+
+// messages returns what appends the encoding of a block's messages, from its row or by the places
+// there, and the size of that.
+func (r reader) messages(row, places []byte) (expand func([]byte) ([]byte, error), size int, err error) {
+	if len(places) == 0 {
+		return func(b []byte) ([]byte, error) { return append(b, row...), nil }, len(row), nil
+	}
+	count, ranges, size, err := decodePlaces(places)
+	if err != nil {
+		return nil, 0, r.file.Corrupt("%w", err)
+	}
+	return func(b []byte) ([]byte, error) { return r.log.Append(append(b, count...), ranges...) }, size, nil
 }
 
 // block returns a final block that exists.

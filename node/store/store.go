@@ -16,6 +16,7 @@ import (
 
 	"github.com/diseq/diseq/internal/durable"
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/internal/appendlog"
 	"github.com/diseq/diseq/node/internal/sqlitefile"
 )
 
@@ -41,23 +42,34 @@ CREATE TABLE evidence (arrival INTEGER PRIMARY KEY, public_key BLOB NOT NULL, ru
   round INTEGER NOT NULL, evidence BLOB NOT NULL, UNIQUE (public_key, rule, height, round));`, `
 CREATE TABLE copies (arrival INTEGER PRIMARY KEY, height INTEGER NOT NULL, sum INTEGER NOT NULL, block BLOB NOT NULL);
 CREATE INDEX copies_by_height ON copies (height);`, `
-CREATE TABLE changes (height INTEGER PRIMARY KEY, sum INTEGER NOT NULL, change BLOB NOT NULL);`},
+CREATE TABLE changes (height INTEGER PRIMARY KEY, sum INTEGER NOT NULL, change BLOB NOT NULL);`, `
+ALTER TABLE blocks ADD COLUMN places BLOB;
+CREATE TABLE log (one INTEGER PRIMARY KEY CHECK (one = 1), scan_from INTEGER NOT NULL, durable_to INTEGER NOT NULL,
+  last_group INTEGER NOT NULL);
+CREATE TABLE ordered (position INTEGER PRIMARY KEY);`},
 }
 
 // firstReadable is the first schema whose blocks this program reads. Those of older files have
 // protocol version 1, and no conversion keeps their hashes.
 const firstReadable = 3
 
+// firstWithLog is the first schema that refers to the log. In older files each block has its
+// messages in its row, where they stay, and the batches that wait are in the table batches.
+const firstWithLog = 4
+
 // walkLimit is the file size, in bytes, up to which opening walks the whole structure of a database
 // (some 0.3 s).
 const walkLimit = 64 << 20
 
 var (
-	addBatch = &sqlitefile.Statement{Name: "add batch", SQL: `INSERT INTO batches (hash, author, incarnation, number, sum, batch)
-		VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (hash) DO NOTHING`}
-	removeBatch = &sqlitefile.Statement{Name: "remove batch", SQL: "DELETE FROM batches WHERE hash = ?"}
+	dropOlder = &sqlitefile.Statement{Name: "drop moved batches", SQL: "DELETE FROM batches WHERE arrival <= ?"}
+	putLog    = &sqlitefile.Statement{Name: "put the end of the log", SQL: `
+		INSERT INTO log (one, scan_from, durable_to, last_group) VALUES (1, ?, ?, ?)
+		ON CONFLICT (one) DO UPDATE SET scan_from = excluded.scan_from, durable_to = excluded.durable_to, last_group = excluded.last_group`}
+	addOrdered  = &sqlitefile.Statement{Name: "add ordered batch", SQL: "INSERT INTO ordered (position) VALUES (?) ON CONFLICT DO NOTHING"}
+	passOrdered = &sqlitefile.Statement{Name: "pass ordered batches", SQL: "DELETE FROM ordered WHERE position < ?"}
 	addBlock    = &sqlitefile.Statement{Name: "add block",
-		SQL: "INSERT INTO blocks (height, block_sum, messages_sum, block, messages) VALUES (?, ?, ?, ?, ?)"}
+		SQL: "INSERT INTO blocks (height, block_sum, messages_sum, block, messages, places) VALUES (?, ?, ?, ?, ?, ?)"}
 	addCertificate = &sqlitefile.Statement{Name: "add certificate",
 		SQL: "INSERT INTO certificates (height, sum, certificate) VALUES (?, ?, ?)"}
 	strengthen       = &sqlitefile.Statement{Name: "strengthen", SQL: "UPDATE certificates SET sum = ?, certificate = ? WHERE height = ?"}
@@ -81,6 +93,9 @@ type Options struct {
 	Logger *slog.Logger
 	// Registerer takes the metrics; nil for none.
 	Registerer prometheus.Registerer
+
+	// segmentBytes is appendlog.Options.SegmentBytes.
+	segmentBytes int64
 }
 
 // tip is the newest final block.
@@ -94,11 +109,23 @@ type Store struct {
 	dir     string
 	file    *sqlitefile.File // blocks.db
 	genesis *chain.Genesis
-	logger  *slog.Logger
-	lock    *os.File
-	reads   *sql.DB
-	writer  *writer
-	tip     atomic.Pointer[tip]
+	// identity is the hash of genesis.
+	identity chain.Hash
+	logger   *slog.Logger
+	lock     *os.File
+	reads    *sql.DB
+	writer   *writer
+	tip      atomic.Pointer[tip]
+	found    *appendlog.Found // until log is open
+	log      *appendlog.Log
+	pending  *pending
+	// unmarked is set while blocks.db does not say where the log ends.
+	unmarked bool
+	// segmentBytes is appendlog.Options.SegmentBytes.
+	segmentBytes int64
+	making       sync.Mutex
+	made         *body // of the block that was last committed, or tried to be
+	madeOf       chain.Hash
 	// evidence counts the stored pieces.
 	evidence atomic.Int64
 	closing  sync.Once
@@ -130,8 +157,8 @@ func Open(dir string, genesis *chain.Genesis, options Options) (*Store, error) {
 	}
 	s := &Store{
 		dir: dir, file: &sqlitefile.File{Path: filepath.Join(dir, blocksName), Schema: &blocksSchema},
-		genesis: genesis, logger: logger, lock: lock,
-		stronger: map[uint64]*chain.Certificate{},
+		genesis: genesis, identity: genesis.Hash(), logger: logger, lock: lock,
+		stronger: map[uint64]*chain.Certificate{}, pending: newPending(), segmentBytes: options.segmentBytes,
 	}
 	if err := s.open(options.Registerer); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -147,8 +174,12 @@ func (s *Store) open(registerer prometheus.Registerer) error {
 		Name: "diseq_store_transaction_seconds", Help: "Time of a transaction of blocks.db, including its fsync.",
 		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
 	})
+	logSeconds := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "diseq_store_log_seconds", Help: "Time of a write to the message log, including its fsync.",
+		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
+	})
 	if registerer != nil {
-		if err := registerer.Register(seconds); err != nil {
+		if err := errors.Join(registerer.Register(seconds), registerer.Register(logSeconds)); err != nil {
 			return fmt.Errorf("store: metrics: %w", err)
 		}
 	}
@@ -161,11 +192,27 @@ func (s *Store) open(registerer prometheus.Registerer) error {
 		return errors.Join(err, out.Close())
 	}
 	s.writer = &writer{
-		file: s.file, out: out, logger: s.logger, seconds: seconds, lazy: s.writeStronger, durable: s.durable, tip: *s.tip.Load(),
+		file: s.file, out: out, logger: s.logger, seconds: seconds, tip: *s.tip.Load(),
+		lazy: s.writeStronger, mark: s.writeLogMark, stay: s.pending.stay, durable: s.durable,
 		queue: make(chan *operation, groupOperations), poke: make(chan struct{}, 1),
 	}
 	s.writer.done.Go(s.writer.loop)
-	return nil
+	return s.openLog(logSeconds)
+}
+
+func (s *Store) openLog(seconds prometheus.Observer) (err error) {
+	if s.log, err = s.found.Open(seconds); err != nil {
+		return err
+	}
+	s.found = nil
+	if s.unmarked {
+		// Before the first batch is in the log, or a crash would leave one that nothing looks for.
+		err := s.writer.submit(context.Background(), 0, func(tx *transaction) error { tx.marks = true; return nil })
+		if err != nil {
+			return err
+		}
+	}
+	return s.moveBatches(context.Background())
 }
 
 func (s *Store) openReads() (err error) {
@@ -187,10 +234,19 @@ func (s *Store) ready() error {
 		return fmt.Errorf("store: %w", err)
 	}
 	if !exists {
+		if err := s.passLog(); err != nil {
+			return err
+		}
 		s.tip.Store(&tip{hash: s.genesisBlock().Hash()})
 		return s.file.Create(func(tx *sql.Tx) error {
 			hash := s.genesis.Hash()
 			_, err := tx.Exec("INSERT INTO chain (one, chain_id, genesis_hash) VALUES (1, ?, ?)", s.genesis.ChainID, hash[:])
+			if err != nil {
+				return err
+			}
+			s.unmarked = false
+			end := s.found.Mark()
+			_, err = tx.Exec(putLog.SQL, end.End, end.End, int64(end.Group))
 			return err
 		})
 	}
@@ -241,11 +297,14 @@ func (s *Store) inspectBlocks(db *sql.DB) error {
 	if certified != newest || (newest > 0 && first != 1) {
 		return s.file.Corrupt("blocks %d to %d, certificates to %d", first, newest, certified)
 	}
-	return s.inspectNewest(db, uint64(newest))
+	if err := s.inspectLog(db, version); err != nil {
+		return err
+	}
+	r := reader{db: db, file: s.file, log: s.found.Reader(), places: placesColumn(version)}
+	return s.inspectNewest(r, uint64(newest))
 }
 
-func (s *Store) inspectNewest(db *sql.DB, newest uint64) error {
-	r := reader{db: db, file: s.file}
+func (s *Store) inspectNewest(r reader, newest uint64) error {
 	from := max(1, newest-min(newest, linksChecked-1))
 	last := tip{hash: s.genesisBlock().Hash()}
 	for height := from; height <= newest; height++ {
@@ -280,6 +339,9 @@ func (s *Store) close() error {
 	var errs []error
 	if s.writer != nil {
 		s.writer.close()
+	}
+	if s.log != nil {
+		errs = append(errs, s.log.Close())
 	}
 	// before the writer's connection: the last one to close moves the log into the file
 	if s.reads != nil {

@@ -33,6 +33,9 @@ type transaction struct {
 	out  *sqlitefile.Writer
 	file *sqlitefile.File
 	tip  tip // of the final blocks, this transaction's included
+	// left are the batches that it takes. With marks set it records the end of the log.
+	left  []*waiting
+	marks bool
 }
 
 func (t *transaction) exec(s *sqlitefile.Statement, args ...any) error {
@@ -48,8 +51,12 @@ type writer struct {
 	seconds prometheus.Observer
 	// lazy runs at the end of each transaction, and in one of its own lazyDelay after a poke.
 	lazy func(*transaction) error
-	// durable is called with the tip of each transaction on disk.
-	durable func(tip)
+	// mark runs behind the operations of a transaction that marks, and its failure undoes all.
+	mark func(*transaction) error
+	// stay is called with the batches that a failed operation or transaction would have taken.
+	stay func([]*waiting)
+	// durable is called with each transaction on disk.
+	durable func(*transaction)
 	tip     tip
 
 	queue  chan *operation
@@ -147,8 +154,10 @@ func (w *writer) commit(group []*operation) {
 	err := w.write(tx, group, outcomes)
 	if err == nil {
 		w.tip = tx.tip
-		w.durable(tx.tip)
+		w.durable(tx)
 		w.seconds.Observe(time.Since(start).Seconds())
+	} else {
+		w.stay(tx.left)
 	}
 	for i, op := range group {
 		op.done <- errors.Join(outcomes[i], err)
@@ -163,14 +172,19 @@ func (w *writer) write(tx *transaction, group []*operation, outcomes []error) er
 	}
 	bytes := 0
 	for i, op := range group {
-		failed, err := isolated(tx, op.run)
+		failed, err := w.isolated(tx, op.run)
 		if err != nil {
 			return errors.Join(err, failed, w.out.Rollback())
 		}
 		outcomes[i] = failed
 		bytes += op.bytes
 	}
-	failed, err := isolated(tx, w.lazy)
+	if tx.marks {
+		if err := w.mark(tx); err != nil {
+			return errors.Join(err, w.out.Rollback())
+		}
+	}
+	failed, err := w.isolated(tx, w.lazy)
 	if err != nil {
 		return errors.Join(err, failed, w.out.Rollback())
 	}
@@ -185,11 +199,13 @@ func (w *writer) write(tx *transaction, group []*operation, outcomes []error) er
 
 // isolated runs one operation so that its failure undoes it alone, as sqlitefile.Writer.Isolate
 // does.
-func isolated(tx *transaction, run func(*transaction) error) (failed, err error) {
-	before := tx.tip
+func (w *writer) isolated(tx *transaction, run func(*transaction) error) (failed, err error) {
+	before, left := tx.tip, len(tx.left)
 	failed, err = tx.out.Isolate(func() error { return run(tx) })
 	if failed != nil {
 		tx.tip = before
+		w.stay(tx.left[left:])
+		tx.left = tx.left[:left]
 	}
 	return failed, err
 }

@@ -237,7 +237,7 @@ func newRoomOf(t *testing.T, self, n int, threshold uint32, delta time.Duration)
 
 // apply does what the node does of a block that the voter needs.
 func (r *room) apply(f *chain.FinalBlock, ids []chain.Hash, justification []*chain.Certificate) error {
-	tip, err := r.cfg.Ledger.Append(context.Background(), f, ids, nil, justification)
+	tip, err := r.cfg.Ledger.Append(context.Background(), f, ids, nil, nil, justification)
 	if err != nil {
 		return err
 	}

@@ -231,6 +231,26 @@ func TestNodeOnAFullDiskRefusesMessagesAndGoesOnOnceThereIsSpace(t *testing.T) {
 	t.Logf("%v; all final in %d blocks", load, r.Height)
 }
 
+// flipMessage is flip for the segment of the message log that has the bytes.
+func flipMessage(t *testing.T, dir string, behind []byte) {
+	t.Helper()
+	segments, err := filepath.Glob(filepath.Join(dir, "messages-*.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range segments {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(b, behind) {
+			flip(t, path, behind)
+			return
+		}
+	}
+	t.Fatalf("none of %v has %x", segments, behind)
+}
+
 // flip changes the bit behind each place in a file that has these bytes: a database may have moved
 // a row and left its old bytes where they were.
 func flip(t *testing.T, path string, behind []byte) {
@@ -278,7 +298,7 @@ func TestDamageThatIsFoundWhileRunningIsRepaired(t *testing.T) {
 		}
 	}
 	height, message := block.Header.Height, block.Messages[0]
-	flip(t, filepath.Join(victim.DataDir(), "blocks.db"), message.Data[:100])
+	flipMessage(t, victim.DataDir(), message.Data[:100])
 	flip(t, filepath.Join(victim.DataDir(), "state", "pages-00000001"), message.ID[:])
 
 	// Alone, the node has nobody to fetch from: it says so, and answers nothing that it cannot

@@ -36,7 +36,7 @@ func Open(t testing.TB, genesis *chain.Genesis) *ledger.Ledger {
 // Append makes a block without checks the tip of a ledger.
 func Append(t testing.TB, l *ledger.Ledger, f *chain.FinalBlock) {
 	t.Helper()
-	tip, err := l.Append(t.Context(), f, ledger.IDs(f.Messages), nil, nil)
+	tip, err := l.Append(t.Context(), f, ledger.IDs(f.Messages), nil, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
