@@ -14,13 +14,9 @@ import (
 	"github.com/diseq/diseq/node/store"
 )
 
-// Two of four validators sign for both sides of a fork: block B is final in round 0 on one side,
-// and the other side has nullified that round and made C final in round 1. The nullification is in
-// no header and in no finalization. It is stored with C, and without it nobody could be convicted.
-//
-// Promise 7.
-func TestEvidenceOfAForkIsFoundInTheDataDirectories(t *testing.T) {
-	genesis := &chain.Genesis{Version: 1, ChainID: "fork", TimeMS: 1, Threshold: 3, Parameters: chain.DefaultParameters()}
+// fourValidators returns a chain of four validators, three of which must sign, and their keys.
+func fourValidators(id string) (*chain.Genesis, []ed25519.PrivateKey) {
+	genesis := &chain.Genesis{Version: 1, ChainID: id, TimeMS: 1, Threshold: 3, Parameters: chain.DefaultParameters()}
 	var keys []ed25519.PrivateKey
 	for i := range 4 {
 		key := ed25519.NewKeyFromSeed(slices.Repeat([]byte{byte(i + 1)}, ed25519.SeedSize))
@@ -29,6 +25,16 @@ func TestEvidenceOfAForkIsFoundInTheDataDirectories(t *testing.T) {
 			Name: fmt.Sprintf("v%d", i), Validator: chain.Validator{PublicKey: chain.PublicKeyOf(key), VRFKey: chain.VRFKey{0, byte(i + 1)}},
 		})
 	}
+	return genesis, keys
+}
+
+// Two of four validators sign for both sides of a fork: block B is final in round 0 on one side,
+// and the other side has nullified that round and made C final in round 1. The nullification is in
+// no header and in no finalization. It is stored with C, and without it nobody could be convicted.
+//
+// Promise 7.
+func TestEvidenceOfAForkIsFoundInTheDataDirectories(t *testing.T) {
+	genesis, keys := fourValidators("fork")
 	certificate := func(kind chain.Kind, height uint64, round uint32, block chain.Hash, signers ...uint32) *chain.Certificate {
 		c := &chain.Certificate{Kind: kind, Height: height, Round: round, Block: block}
 		for _, i := range signers {
