@@ -70,10 +70,10 @@ func (w *world) bury(m *member) string {
 	l.stop()
 	<-l.ended
 	w.must(os.RemoveAll(old))
-	if cut != [3]int64{} {
+	if cut != (cuts{}) {
 		w.torn++
 	}
-	return fmt.Sprintf("cut off the logs of %s: votes %d, state %d, blocks %d bytes", m.name, cut[0], cut[1], cut[2])
+	return fmt.Sprintf("cut off the logs of %s: votes %d, state %d, blocks %d, messages %d bytes", m.name, cut[0], cut[1], cut[2], cut[3])
 }
 
 // mark is what a database, or the state, was at the moment of a kill.
@@ -89,21 +89,32 @@ type mark struct {
 // stateDir is the directory of the state: a checkpoint, and segments that only grow.
 const stateDir = "state"
 
+// messageLog is the message log: segments that only grow.
+const messageLog = "messages"
+
 // databases are in the order in which what is in one may rest on what is in a later one.
-var databases = []string{"votes.db", stateDir, "blocks.db"}
+var databases = []string{"votes.db", stateDir, "blocks.db", messageLog}
+
+// cuts are the bytes cut off the log of each database.
+type cuts [4]int64
 
 // parts returns the file of which a change means that there is nothing to tear, and the one that is
 // torn.
 func parts(dir, name string) (whole, log string) {
 	path := filepath.Join(dir, name)
-	if name != stateDir {
+	pattern := path + "-*.log"
+	switch name {
+	case stateDir:
+		whole, pattern = filepath.Join(path, "checkpoint"), filepath.Join(path, "pages-*")
+	case messageLog:
+	default:
 		return path, path + "-wal"
 	}
-	segments, err := filepath.Glob(filepath.Join(path, "pages-*")) // in the order of their names
+	segments, err := filepath.Glob(pattern) // in the order of their names
 	if err == nil && len(segments) > 0 {
 		log = segments[len(segments)-1]
 	}
-	return filepath.Join(path, "checkpoint"), log
+	return whole, log
 }
 
 func marks(dir string) []mark {
@@ -138,21 +149,21 @@ const (
 	votesTorn
 	stateTorn
 	allTorn
+	messagesTorn
 	tearings
 )
 
 // tear returns how many bytes to cut off the log of each database: some of those written since the
 // marks, on which nothing rests that left the node. The votes and the state are never left ahead of
-// the blocks.
-func tear(before, now []mark, how int, draw int64) (cut [3]int64) {
-	var spare [3]int64
-	behind := true
+// the blocks, and none of them ahead of the messages.
+func tear(before, now []mark, how int, draw int64) (cut cuts) {
+	var spare cuts
+	back := [len(cuts{})]bool{} // the files that can be put back to their marks
 	for i := range before {
 		spare[i] = before[i].spare(now[i])
-		if i < 2 && spare[i] == 0 && before[i] != now[i] {
-			behind = false
-		}
+		back[i] = spare[i] > 0 || before[i] == now[i]
 	}
+	behind := back[0] && back[1]
 	part := func(i int) int64 { return draw % (spare[i] + 1) }
 	switch {
 	case how == votesTorn:
@@ -160,13 +171,15 @@ func tear(before, now []mark, how int, draw int64) (cut [3]int64) {
 	case how == stateTorn:
 		cut[1] = part(1)
 	case how == allTorn && behind:
-		cut = [3]int64{spare[0], spare[1], part(2)}
+		cut = cuts{spare[0], spare[1], part(2)}
+	case how == messagesTorn && behind && back[2]:
+		cut = cuts{spare[0], spare[1], spare[2], part(3)}
 	}
 	return cut
 }
 
 // copyTorn copies a data directory that nothing writes to, without what tear cuts off.
-func copyTorn(from, to string, before []mark, how int, draw int64) (cut [3]int64, err error) {
+func copyTorn(from, to string, before []mark, how int, draw int64) (cut cuts, err error) {
 	cut = tear(before, marks(from), how, draw)
 	torn := make(map[string]int64)
 	for i, name := range databases {
