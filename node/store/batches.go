@@ -123,6 +123,9 @@ func (s *Store) inspectLog(db *sql.DB, version int) error {
 	if err != nil {
 		return s.file.Explain("read the end of the log", err)
 	}
+	if from < 0 || from > known.End {
+		return s.file.Corrupt("it says that batches wait from position %d of the log on, which ends at %d", from, known.End)
+	}
 	ordered, err := s.ordered(db, from)
 	if err != nil {
 		return err

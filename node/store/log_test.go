@@ -344,6 +344,20 @@ func TestADirectoryWithAnotherLogIsRefusedAndNotChanged(t *testing.T) {
 	}
 }
 
+// Promise 21.
+func TestAPositionBehindTheLogIsRefused(t *testing.T) {
+	c := newChain("store")
+	dir := dataDir(t)
+	logged(t, c, dir)
+	for _, wrong := range []string{"scan_from = durable_to + 1", "scan_from = -1"} {
+		changed := crash(t, dir)
+		execute(t, filepath.Join(changed, blocksName), "UPDATE log SET "+wrong)
+		if _, err := Open(changed, c.genesis, Options{}); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), blocksName) {
+			t.Errorf("%s: %v; want %v that names %s", wrong, err, ErrCorrupt, blocksName)
+		}
+	}
+}
+
 func removeLog(t testing.TB, dir string) {
 	t.Helper()
 	for _, path := range logFiles(t, dir) {
