@@ -146,7 +146,10 @@ func (o *stores) play(s *script, from, to int, told func(promise)) error {
 			}
 			told(promise{Records: k + 1})
 		}
-		if err := o.Commit(ctx, chain.Commit{Block: s.blocks[i], Remove: []chain.Hash{s.batches[i].Hash}}); err != nil {
+		b := s.batches[i]
+		// The block's messages stay in the log, as the end of the batch's encoding.
+		source := chain.Source{Batch: b.Hash, Offset: len(b.Data) - encodedSize(s.blocks[i].Messages), Count: messagesInBatch}
+		if err := o.Commit(ctx, chain.Commit{Block: s.blocks[i], Sources: []chain.Source{source}, Remove: []chain.Hash{b.Hash}}); err != nil {
 			return err
 		}
 		told(promise{Blocks: i + 1})
@@ -156,6 +159,13 @@ func (o *stores) play(s *script, from, to int, told func(promise)) error {
 		}
 	}
 	return nil
+}
+
+func encodedSize(messages []chain.Message) (n int) {
+	for i := range messages {
+		n += messages[i].Size()
+	}
+	return n
 }
 
 // check opens what is left of a node's stores and compares it with what was promised. Then the node

@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/diseq/diseq/internal/durable"
 )
 
 // groupCalls and groupBytes bound the calls that share one group.
@@ -68,7 +70,8 @@ type call struct {
 }
 
 // Open opens a log for writing as Inspect has found it. It cuts off what a loss of power left of a
-// group, and makes the rest durable. Nobody else may have written since. seconds takes the time of each group.
+// group, and makes the rest durable. Nobody else may have written since. seconds takes the time of
+// each group.
 func (f *Found) Open(seconds prometheus.Observer) (*Log, error) {
 	l := &Log{options: f.options, seconds: seconds, segments: f.segments, queue: make(chan *call, groupCalls)}
 	l.mark.Store(&f.mark)
@@ -100,7 +103,7 @@ func (l *Log) openNewest(s *segment) (err error) {
 		err = l.file.Sync()
 	}
 	if err == nil {
-		err = syncDirectory(l.options.Dir)
+		err = durable.Sync(l.options.Dir)
 	}
 	if err != nil {
 		return errors.Join(explain(s.path, "make what was found durable", err), l.file.Close())
@@ -283,7 +286,7 @@ func (l *Log) create(s *segment) (*os.File, error) {
 		err = file.Sync()
 	}
 	if err == nil {
-		err = syncDirectory(l.options.Dir)
+		err = durable.Sync(l.options.Dir)
 	}
 	if err != nil {
 		return nil, errors.Join(explain(s.path, "create", err), file.Close(), os.Remove(s.path))

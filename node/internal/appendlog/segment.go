@@ -137,12 +137,3 @@ func (o *Options) readHeader(path string) (s segment, err error) {
 	}
 	return s, nil
 }
-
-func syncDirectory(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	return errors.Join(err, d.Close())
-}
