@@ -31,6 +31,10 @@ func newDBSummary() *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return store.WithView(cmd.Context(), args[0], func(v *store.View) error {
+				waiting, err := v.Waiting(cmd.Context())
+				if err != nil {
+					return err
+				}
 				return printJSON(cmd.OutOrStdout(), struct {
 					ChainID     string     `json:"chain_id"`
 					GenesisHash chain.Hash `json:"genesis_hash"`
@@ -38,7 +42,7 @@ func newDBSummary() *cobra.Command {
 					Waiting     int        `json:"waiting_batches"`
 					Log         int64      `json:"log_bytes"`
 					Scanned     int64      `json:"log_bytes_read_at_start"`
-				}{v.ChainID, v.Genesis, v.Height, v.Waiting(), v.Log, v.Scanned})
+				}{v.ChainID, v.Genesis, v.Height, waiting, v.Log, v.Scanned})
 			})
 		},
 	}

@@ -202,7 +202,7 @@ func (s *Store) writeLogMark(tx *transaction) error {
 // log. Cut off between the two steps, it finds them in the log when it is done again.
 func (s *Store) moveBatches(ctx context.Context) error {
 	for {
-		page, last, err := s.olderBatches(ctx)
+		page, last, err := s.olderBatches(ctx, 0)
 		if err != nil || len(page) == 0 {
 			return err
 		}
@@ -222,8 +222,11 @@ func (s *Store) moveBatches(ctx context.Context) error {
 // olderPage bounds what moveBatches holds in memory: a page ends with the batch that passes it.
 const olderPage = 4 << 20
 
-func (s *Store) olderBatches(ctx context.Context) (page []chain.StoredBatch, last int64, err error) {
-	rows, err := s.reads.QueryContext(ctx, "SELECT arrival, hash, author, incarnation, number, sum, batch FROM batches ORDER BY arrival")
+// olderBatches returns a page of the batches that blocks.db has above a number of arrival, and the
+// number of the last one.
+func (s *Store) olderBatches(ctx context.Context, above int64) (page []chain.StoredBatch, last int64, err error) {
+	rows, err := s.reads.QueryContext(ctx,
+		"SELECT arrival, hash, author, incarnation, number, sum, batch FROM batches WHERE arrival > ? ORDER BY arrival", above)
 	if err != nil {
 		return nil, 0, s.file.Explain("read batches", err)
 	}

@@ -395,6 +395,17 @@ func TestADirectoryWithoutALogIsTakenOver(t *testing.T) {
 			t.Errorf("%d batches wait, not the %d that did", len(got), len(batches))
 		}
 	}
+	must(t, WithView(t.Context(), dir, func(v *View) error {
+		var got []chain.StoredBatch
+		err := v.Batches(t.Context(), func(b chain.StoredBatch) error { got = append(got, b); return nil })
+		if n, counted := v.Waiting(t.Context()); err != nil || counted != nil || n != len(batches) || !reflect.DeepEqual(got, batches) {
+			t.Errorf("a view has %d batches that wait, counts %d, %v, %v", len(got), n, err, counted)
+		}
+		if f, err := v.Block(t.Context(), 10); err != nil || f.Hash() != blocks[9].Hash() {
+			t.Errorf("a view has block %v, %v", f, err)
+		}
+		return nil
+	}))
 	// The second time the rows are still there, as when the first was cut off.
 	before, err := os.ReadFile(path)
 	must(t, err)

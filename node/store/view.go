@@ -98,8 +98,26 @@ func (v *View) Block(ctx context.Context, height uint64) (*chain.FinalBlock, err
 
 // Batches calls yield with each batch that waits, in the order of their arrival.
 func (v *View) Batches(ctx context.Context, yield func(chain.StoredBatch) error) error {
-	return v.store.batches(ctx, v.in.log, yield)
+	// An older program has run here last: its batches are in blocks.db still.
+	for above := int64(0); ; {
+		page, last, err := v.store.olderBatches(ctx, above)
+		if err != nil {
+			return err
+		}
+		if len(page) == 0 {
+			return v.store.batches(ctx, v.in.log, yield)
+		}
+		for _, b := range v.store.pending.new(page) { // some may be in the log already
+			if err := yield(b); err != nil {
+				return err
+			}
+		}
+		above = last
+	}
 }
 
 // Waiting is the number of batches that wait.
-func (v *View) Waiting() int { return len(v.store.pending.all()) }
+func (v *View) Waiting(ctx context.Context) (n int, err error) {
+	err = v.Batches(ctx, func(chain.StoredBatch) error { n++; return nil })
+	return n, err
+}
