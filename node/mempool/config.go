@@ -40,10 +40,10 @@ type Index interface {
 
 // Replicator pushes batches to the peers.
 type Replicator interface {
-	// Push sends a batch of this node, durable here, to every peer there is a link to, and returns
-	// at once. Each acknowledgement is reported with [Pool.Acknowledge]; [Pool.Unacknowledged]
-	// finds the batches that could not be sent. Pushes come in the order of the batches' numbers,
-	// which a link keeps.
+	// Push sends a batch of this node to every peer there is a link to, and returns at once. The
+	// batch need not be durable here yet. Each acknowledgement is reported with
+	// [Pool.Acknowledge]; [Pool.Unacknowledged] finds the batches that could not be sent. Pushes
+	// come in the order of the batches' numbers, which a link keeps.
 	Push(hash chain.Hash, encoded []byte)
 }
 

@@ -9,11 +9,11 @@
 //
 // A node puts the messages that it accepts into batches, which it signs and numbers. Submissions
 // that arrive while one batch is being written gather in the next, so that a busy disk is synced
-// once for many of them. A lone submission waits for no other; where many come,
-// a batch begins 4 ms after the one before. [Pool.Submit] returns once the batch
-// is durable here and Config.Acknowledgements peers have acknowledged it as durable, or after a
-// bounded wait for them. A batch is pushed only when it is durable: after any crash, a number that
-// a peer has seen is never given to another batch.
+// once for many of them. A lone submission waits for no other; where many come, a batch begins 4 ms
+// after the one before. A batch is pushed to the peers while it is being written. [Pool.Submit]
+// returns once the batch is durable here and enough peers have acknowledged it as durable, or after
+// a bounded wait for them. After any crash, a number that a peer has seen is never given to another
+// batch: every opening begins a new incarnation.
 //
 // The leader orders the batches of all authors. [Pool.Select] takes the oldest first, those of one
 // author in the order of their numbers. It waits for a gap in the numbers, but not for long, so

@@ -79,9 +79,10 @@ type entry struct {
 	// held says that the batch was here when this node left the set.
 	held bool
 
-	// holders are the members, this node not counted, that are known to hold the batch durably.
-	// acknowledged is closed when they are enough, or when the batch is final; it is nil for
-	// batches of other authors.
+	// holders are the members, this node not counted, that are known to hold the batch durably. To
+	// have pushed it shows nothing of its author, which may still be writing it. acknowledged is
+	// closed when they are enough, or when the batch is final; it is nil for batches of other
+	// authors.
 	holders      nodes
 	acknowledged chan struct{}
 

@@ -126,7 +126,6 @@ func (p *Pool) SetMembers(set *chain.ValidatorSet) {
 	for _, e := range p.pending.slots {
 		if e != nil {
 			e.holders.without(gone)
-			p.addHolder(e, e.queue.author)
 			p.acknowledge(e)
 		}
 	}

@@ -61,6 +61,30 @@ func TestSeatsAreUsedAgainByNewcomers(t *testing.T) {
 	})
 }
 
+// An author may lose a batch that it has pushed, in a crash that comes before its own write. A
+// member that holds the batch orders it. A leaver does not, and the author may be the only member
+// left.
+//
+// Promise 73.
+func TestALeaverGivesABatchToItsAuthorAsWell(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, 0, 4)
+		n.receive(t, 1, 1, 1, message("a"))
+		sleep((1 + relayTurns) * relayAfter)
+		if got := n.unacknowledged(t, 1); len(got) > 0 {
+			t.Errorf("a member pushes %q to the author", got)
+		}
+		n.SetMembers(setOf(1))
+		if got := fmt.Sprint(n.unacknowledged(t, 1)); got != "[a]" {
+			t.Errorf("a node that left pushes %v to the author, want [a]", got)
+		}
+		n.Acknowledge(author(1), n.storage.batches[0].Hash)
+		if got := n.unacknowledged(t, 1); len(got) > 0 {
+			t.Errorf("%q are pushed again, and the author has them", got)
+		}
+	})
+}
+
 // A batch that a leaver holds lacks a holder: it is pushed to the newcomers, and a
 // submission waits for them.
 //

@@ -59,8 +59,8 @@ type Pool struct {
 	forming  []*entry
 	gathered int
 	formed   chan struct{}
-	// incarnation and number are of the last batch written; the writer's own.
-	incarnation, number uint64
+	// incarnation and last, a number, are of the last batch signed; the writer's own.
+	incarnation, last uint64
 
 	ready   chan struct{}
 	done    chan struct{}

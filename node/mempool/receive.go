@@ -159,8 +159,9 @@ func (p *Pool) admit(
 	if q == p.own {
 		e.acknowledged = make(chan struct{})
 	}
-	p.addHolder(e, b.Author)
-	p.addHolder(e, from)
+	if from != b.Author || fetched {
+		p.addHolder(e, from)
+	}
 	if other := q.byPosition[e.position]; other != nil {
 		p.metrics.equivocations.Inc()
 		if !q.equivocated {
@@ -235,6 +236,8 @@ func (p *Pool) acknowledgeAgain(ctx context.Context, held *entry, from chain.Pub
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.addHolder(held, from)
+	if from != held.queue.author {
+		p.addHolder(held, from)
+	}
 	return nil
 }

@@ -90,11 +90,21 @@ func (p *Pool) Unacknowledged(peer chain.PublicKey, age time.Duration, maxBytes 
 	}
 	for _, q := range p.queues {
 		// Pools take no pushed batches of authors that left and are not in the peers file.
-		if q != p.own && q.author != peer && !present[q.author] && p.pushes(q.author) {
+		if q != p.own && p.passesOn(q.author, peer, present[q.author]) && p.pushes(q.author) {
 			collect(q, func(e *entry) time.Duration { return max(age, p.relayAge(e)) })
 		}
 	}
 	return batches
+}
+
+// passesOn reports whether this node passes batches of another author on to a peer. An author that
+// lost a batch in a crash, after it had pushed the batch, gets it with a block that orders it. A
+// node that left orders none: it gives the batch to the author.
+func (p *Pool) passesOn(author, peer chain.PublicKey, present bool) bool {
+	if author == peer {
+		return p.left()
+	}
+	return !present
 }
 
 // Batch returns the encoding of a batch that is durable here, for a peer that asks for it.

@@ -377,47 +377,61 @@ func (p *Pool) gather(wait time.Duration) (closed bool) {
 	}
 }
 
+// store makes the batches that were formed durable. They leave for the peers at the same time: all
+// disks write them at once, and a submission waits for the slowest instead of for one after the
+// other. A number that a peer has seen belongs to this opening of the pool, whatever becomes of the
+// write, because every opening begins a new incarnation.
 func (p *Pool) store(formed []*entry) {
-	stored := make([]chain.StoredBatch, len(formed))
-	signed := make([]*chain.Batch, len(formed))
-	var err error
-	for i, e := range formed {
-		p.number++
-		b := &chain.Batch{Incarnation: p.incarnation, Number: p.number, Messages: e.messages}
-		hash := b.Sign(p.cfg.Key, p.cfg.ChainID)
-		stored[i] = chain.StoredBatch{Hash: hash, Author: p.public, Incarnation: b.Incarnation, Number: b.Number, Data: b.Encode()}
-		// From here on the messages alias the encoding, so that the buffers they came in can go.
-		if signed[i], err = chain.DecodeBatch(stored[i].Data, p.cfg.MaxBlockBytes); err != nil {
-			break
-		}
-	}
+	stored, err := p.number(formed)
 	if err == nil {
+		for _, s := range stored {
+			p.cfg.Replicator.Push(s.Hash, s.Data)
+		}
 		// This is not cancelled: without the answer it would be open which numbers are used up.
 		err = p.cfg.Storage.AddBatches(context.Background(), stored)
 	}
 	p.space.wrote(err)
 	p.mu.Lock()
-	if err != nil {
-		for _, e := range formed {
+	for _, e := range formed {
+		if err != nil {
 			p.fail(e, err)
+		} else {
+			p.enqueue(e)
 		}
-		p.mu.Unlock()
-		// The batches may be on disk all the same, and come back when the pool is opened again.
-		// Their numbers are used up, and the next batch waits for them as for others that are
-		// missing.
+	}
+	p.mu.Unlock()
+	if err != nil {
+		// The peers have the batches, and they may be on this disk all the same. So the messages
+		// may be ordered. The numbers are used up.
 		p.cfg.Logger.Error("submitted messages could not be stored: they are refused", "batches", len(formed), "err", err)
 		return
 	}
+	p.signal()
+}
+
+// number gives the batches that were formed their numbers and signatures, and makes them known by
+// those.
+func (p *Pool) number(formed []*entry) ([]chain.StoredBatch, error) {
+	stored := make([]chain.StoredBatch, len(formed))
+	signed := make([]*chain.Batch, len(formed))
+	for i, e := range formed {
+		p.last++
+		b := &chain.Batch{Incarnation: p.incarnation, Number: p.last, Messages: e.messages}
+		hash := b.Sign(p.cfg.Key, p.cfg.ChainID)
+		stored[i] = chain.StoredBatch{Hash: hash, Author: p.public, Incarnation: b.Incarnation, Number: b.Number, Data: b.Encode()}
+		// From here on the messages alias the encoding, so that the buffers they came in can go.
+		var err error
+		if signed[i], err = chain.DecodeBatch(stored[i].Data, p.cfg.MaxBlockBytes); err != nil {
+			return nil, err
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for i, e := range formed {
 		e.hash, e.encoded, e.messages = stored[i].Hash, stored[i].Data, signed[i].Messages
 		e.position = position{signed[i].Incarnation, signed[i].Number}
 		p.byHash[e.hash] = e
 		p.own.add(e)
-		p.enqueue(e)
 	}
-	p.mu.Unlock()
-	p.signal()
-	for _, s := range stored {
-		p.cfg.Replicator.Push(s.Hash, s.Data)
-	}
+	return stored, nil
 }

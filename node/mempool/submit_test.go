@@ -388,9 +388,14 @@ func testAFailedWrite(t *testing.T) {
 	wantTexts(t, "selected", n.selected(t).Messages, "a")
 	sleep(holeWait)
 	wantTexts(t, "selected", n.selected(t).Messages, "a", "c")
-	if len(n.pushedBatches()) != 2 {
-		t.Fatalf("%d batches were pushed, want the durable ones only", len(n.pushedBatches()))
+	if len(n.pushedBatches()) != 3 {
+		t.Fatalf("%d batches were pushed, want 3", len(n.pushedBatches()))
 	}
+	// The peers have the batch that failed. It comes back from them like one of another author.
+	if err := n.Receive(t.Context(), author(1), failed[0].Data); err != nil {
+		t.Fatal(err)
+	}
+	wantTexts(t, "selected", n.selected(t).Messages, "a", "b", "c")
 }
 
 // Promise 18.
@@ -496,13 +501,64 @@ func TestAMessageHeldByTooFewPeersIsTakenIntoAnOwnBatchToo(t *testing.T) {
 		t.Fatal("a batch was left behind")
 	}
 
-	// With enough known holders the peer's batch will do.
+	// With enough known holders the peer's batch will do. Its author is not one of them: a batch is
+	// pushed before it is durable.
 	ref = n.receive(t, 1, 1, 2, message("b"))
 	n.Acknowledge(author(2), ref.Hash)
+	n.Acknowledge(author(3), ref.Hash)
 	n.submit(t, message("b"))
 	if n.storage.len() != 1 {
 		t.Fatal("a message that two peers hold was taken again")
 	}
+	ref = n.receive(t, 1, 1, 3, message("c"))
+	n.Acknowledge(author(2), ref.Hash)
+	n.submit(t, message("c"))
+	if n.storage.len() != 3 {
+		t.Fatal("a message that one peer holds, and the author may hold, was not taken")
+	}
+}
+
+// A batch leaves while it is being written. The answer waits for this disk and for those of the
+// peers, in whatever order they come.
+//
+// Promise 18.
+func TestABatchIsPushedBeforeItIsDurableAndAnsweredAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, 0, 4, func(c *Config) { c.Set.Threshold = 3 })
+		gate := make(chan struct{})
+		n.storage.set(func([]chain.StoredBatch) error { <-gate; return nil })
+		answered := make(chan error, 1)
+		go func() {
+			_, err := n.Submit(t.Context(), []chain.Message{message("a")})
+			answered <- err
+		}()
+		synctest.Wait()
+		pushed := n.pushedBatches()
+		if len(pushed) != 1 {
+			t.Fatalf("%d batches are pushed while the disk writes, want 1", len(pushed))
+		}
+		b, err := chain.DecodeBatch(pushed[0], 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hash := b.Hash(testChain)
+		n.Acknowledge(author(1), hash)
+		synctest.Wait()
+		if len(answered) > 0 {
+			t.Fatal("answered before the batch was durable here")
+		}
+		if _, ok := n.Batch(hash); ok {
+			t.Error("a batch that is not durable here is given to a peer that needs it for a vote")
+		}
+		if body := n.selected(t); len(body.Refs) != 0 {
+			t.Error("a batch that is not durable here is proposed")
+		}
+		close(gate)
+		if err := <-answered; err != nil {
+			t.Fatal(err)
+		}
+		wantTexts(t, "selected", n.selected(t).Messages, "a")
+	})
 }
 
 func TestCloseMakesDurableWhatWasSubmitted(t *testing.T) {
