@@ -138,6 +138,7 @@ check-modules: ## Fail on a module that differs from go.sum, from what its sourc
 .PHONY: vet
 vet: ## go vet, on the tools as well.
 	@$(PHASE) vet bash -euc '$(COMPILE) vet ./...; $(COMPILE) -C hack/tools vet ./...; $(COMPILE) -C hack/image vet ./...; \
+		$(COMPILE) -C test/bench/peers vet ./...; \
 		$(COMPILE) -C hack/kind/go vet $(KIND_PKGS)'
 
 .PHONY: lint
@@ -153,6 +154,7 @@ verify-generated: tools ## Fail if generating again would change a generated fil
 unit: ## Unit tests.
 	@$(PHASE) 'unit tests' $(GO) test -timeout 15m $(TESTFLAGS) $(UNIT_PKGS)
 	@$(PHASE) 'images without an engine' $(GO) -C hack/image test $(TESTFLAGS) ./...
+	@$(PHASE) 'load on other systems' $(GO) -C test/bench/peers test $(TESTFLAGS) ./...
 	@hack/setup.sh --optional nft=nftables || echo 'nft cannot be installed: it does not check the rules of the network of hack/kind'
 	@$(PHASE) 'network and volumes of hack/kind' $(GO) -C hack/kind/go test $(TESTFLAGS) ./podnet ./volumes
 
@@ -241,9 +243,26 @@ bench: build ## Go benchmarks (to BENCH_OUT), reconciles of the operator, the wh
 	@$(PHASE) 'operator benchmark' bash -euc 'KUBEBUILDER_ASSETS=$$(hack/kind/kind.sh assets); export KUBEBUILDER_ASSETS; exec hack/bench.sh operator'
 	@$(PHASE) 'system benchmark' env DISEQ=$(BIN)/diseq hack/bench.sh system
 
+.PHONY: bench-history
+bench-history: build ## Speed with HISTORY_MESSAGES (ten million) of history. The network stays in HISTORY_DIR (.history): 10 to 40 GB.
+	@$(PHASE) 'history benchmark' env DISEQ=$(BIN)/diseq hack/bench.sh history
+
+.PHONY: bench-peers
+bench-peers: build ## CometBFT and a JetStream that syncs always beside DISEQ: the same load in turns, and ratios.
+	@$(PHASE) 'other systems' env DISEQ=$(BIN)/diseq TOOLS_BIN=$(TOOLS_BIN) hack/bench.sh peers
+
+.PHONY: bench-against
+bench-against: build ## DISEQ beside the program of the commit BASE, in turns, for a change that is to make it faster. BENCH_ARGS.
+	@$(PHASE) 'in turns' env DISEQ=$(BIN)/diseq hack/bench.sh against $(or $(BASE),main) $(BENCH_ARGS)
+
+.PHONY: bench-tables
+bench-tables: ## Write what was measured last into docs/performance.md.
+	@$(GO) run ./hack/bench -from $(BIN)/bench -document docs/performance.md
+
 .PHONY: bench-compare
-bench-compare: ## Compare two results of `make bench`: make bench-compare OLD=a.txt NEW=b.txt
+bench-compare: ## Compare two results of `make bench`, and list what became worse: make bench-compare OLD=a.txt NEW=b.txt
 	$(BENCHSTAT) $(OLD) $(NEW)
+	@$(GO) run -C hack/tools ./regressions $(abspath $(OLD)) $(abspath $(NEW))
 
 ##@ Develop
 

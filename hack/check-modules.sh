@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-for dir in . hack/tools hack/tools/{golangci,helm,compose} hack/image hack/kind/go; do
+for dir in . hack/tools hack/tools/{golangci,helm,compose} hack/image hack/kind/go test/bench/peers; do
 	echo "$dir: $(go -C "$dir" mod verify)"
 done
 # Modules without sources of our own are left out: tidying fetches the test dependencies of a

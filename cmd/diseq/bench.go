@@ -18,11 +18,12 @@ func newBench() *cobra.Command {
 	var l load
 	var n nodes
 	var asJSON, newConnections bool
+	var follow string
 	cmd := &cobra.Command{
 		Use:   "bench -u URL,...",
 		Short: "Put load on a network and measure throughput and latency",
 		Long: `Submit messages that exist once, at a rate, over some connections to each node. Follow the final blocks of the first node to see
-when each message is final.
+when each message is final, or those of the node that --follow names.
 
 It reports the final messages a second, the time from submit to final, and how many accepted messages never became final. If there is
 one of these, the exit code is 1. Ctrl-C ends submitting early, and the report comes all the same.
@@ -35,16 +36,19 @@ The load comes from one process. On the same machine as the network, it takes it
 				return err
 			}
 			for _, url := range n.URLs {
-				c, err := client.New(url)
+				c, err := n.loadClient(url)
 				if err != nil {
-					return usageError{err}
-				}
-				c.RetryFor = 0 // a refusal is a result
-				c.HTTP.Transport.(*http.Transport).DisableKeepAlives = newConnections
-				if err := n.use(c); err != nil {
 					return err
 				}
+				c.HTTP.Transport.(*http.Transport).DisableKeepAlives = newConnections
 				l.clients = append(l.clients, c)
+			}
+			l.followed = l.clients[0]
+			if follow != "" {
+				var err error
+				if l.followed, err = n.loadClient(follow); err != nil {
+					return err
+				}
 			}
 			if err := l.validate(); err != nil {
 				return err
@@ -72,6 +76,7 @@ The load comes from one process. On the same machine as the network, it takes it
 	f := cmd.Flags()
 	n.register(f)
 	f.Lookup("url").Usage = "the nodes, repeated or separated by commas; the first one's blocks are followed ($DISEQ_URL)"
+	f.StringVar(&follow, "follow", "", "the node whose blocks are followed, if it is not the first one; it may get no load")
 	f.DurationVar(&l.duration, "duration", 10*time.Second, "how long to submit")
 	f.Float64Var(&l.rate, "rate", 10_000, "messages a second, of all connections together; 0 for as many as are answered")
 	f.IntVar(&l.batch, "batch", 100, "messages a request")
@@ -81,6 +86,16 @@ The load comes from one process. On the same machine as the network, it takes it
 	f.DurationVar(&l.drain, "drain", 30*time.Second, "how long to wait for the last messages to become final")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
+}
+
+// loadClient makes a client that repeats nothing: a refusal is a result.
+func (n *nodes) loadClient(url string) (*client.Client, error) {
+	c, err := client.New(url)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	c.RetryFor = 0
+	return c, n.use(c)
 }
 
 func (l *load) validate() error {

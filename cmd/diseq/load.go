@@ -21,6 +21,7 @@ import (
 // load submits messages and sees when they become final.
 type load struct {
 	clients         []*client.Client
+	followed        *client.Client // the node whose blocks show what is final
 	duration, drain time.Duration
 	rate            float64
 	batch, size     int
@@ -101,7 +102,7 @@ func (l *load) begin() {
 }
 
 func (l *load) run(ctx context.Context) (*result, error) {
-	status, err := l.clients[0].Status(ctx)
+	status, err := l.followed.Status(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +113,7 @@ func (l *load) run(ctx context.Context) (*result, error) {
 	ctx = context.WithoutCancel(ctx)
 	following, stopFollowing := context.WithCancel(ctx)
 	followed := make(chan error, 1)
-	go func() { followed <- l.clients[0].Lines(following, status.Height+1, l.block) }()
+	go func() { followed <- l.followed.Lines(following, status.Height+1, l.block) }()
 	defer stopFollowing()
 
 	begun := time.Now()

@@ -150,6 +150,28 @@ func TestBenchCountsWhatBecameFinal(t *testing.T) {
 	}
 }
 
+// One node takes the load, another one is followed: neither is asked for what is the other's.
+func TestBenchFollowsTheNodeOfTheFlag(t *testing.T) {
+	n, _ := startFake(t, func(int) (int, bool) { return http.StatusAccepted, false })
+	taking, showing := http.NewServeMux(), http.NewServeMux()
+	taking.HandleFunc("POST /v1/messages", n.submit)
+	showing.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"height":0}`) })
+	showing.HandleFunc("GET /v1/stream", n.stream)
+	var urls []string
+	for _, mux := range []*http.ServeMux{taking, showing} {
+		server := httptest.NewServer(mux)
+		t.Cleanup(server.Close)
+		urls = append(urls, server.URL)
+	}
+	r, o := bench(t, urls[0], "--follow", urls[1])
+	if o.code != 0 || r.Accepted == 0 || r.Final != r.Accepted || r.Nodes != 1 {
+		t.Errorf("exit code %d, %s; %+v", o.code, o.stderr, r)
+	}
+	if o := diseq(t, "", "bench", "-u", urls[0], "--follow", "no url"); o.code != exitUsage {
+		t.Errorf("exit code %d for a --follow that is no URL: %s", o.code, o.stderr)
+	}
+}
+
 // Ctrl-C ends submitting, not the report. A connection for each request is a request of the user.
 func TestBenchReportsWhenItIsInterrupted(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())

@@ -21,8 +21,10 @@ import (
 type Status struct {
 	Role   string
 	Height uint64
-	Ready  bool
-	Reason string
+	// StateHeight is the newest height whose state root the node has computed.
+	StateHeight uint64 `json:"state_height"`
+	Ready       bool
+	Reason      string
 	// CaughtUp and StorageLow distinguish the two reasons for not being ready.
 	CaughtUp   bool `json:"caught_up"`
 	StorageLow bool `json:"storage_low"`

@@ -43,6 +43,11 @@ type Options struct {
 	Validators, Threshold, Start int
 	// Flags are further flags.
 	Flags []string
+	// Profiled has the nodes serve /debug/pprof on their operations listeners.
+	Profiled bool
+	// Under is a command that the network is started by, such as a tracer and its flags. It must
+	// not outlive the network.
+	Under []string
 }
 
 // Network is a devnet of real processes. Its methods end the test when something fails that is not
@@ -79,8 +84,12 @@ func Start(tb testing.TB, o Options) *Network {
 	if o.Start < o.Validators {
 		args = append(args, "--start", fmt.Sprint(o.Start))
 	}
+	if o.Profiled {
+		serveProfiles(tb, o)
+	}
 	began := time.Now()
-	n := &Network{tb: tb, Dir: o.Dir, parent: run(tb, filepath.Join(tb.TempDir(), "devnet.log"), append(args, o.Flags...)...)}
+	command := slices.Concat(o.Under, []string{Binary}, args, o.Flags)
+	n := &Network{tb: tb, Dir: o.Dir, parent: runCommand(tb, filepath.Join(tb.TempDir(), "devnet.log"), command)}
 	tb.Cleanup(n.cleanup)
 	if !n.parent.said("ready", readyWithin) {
 		tb.Fatalf("the network was not ready within %v; it said:\n%s", readyWithin, n.parent.tail())
@@ -88,6 +97,24 @@ func Start(tb testing.TB, o Options) *Network {
 	n.StartTime = time.Since(began)
 	n.read(o.Start)
 	return n
+}
+
+// serveProfiles writes the configurations that the devnet finds and completes.
+func serveProfiles(tb testing.TB, o Options) {
+	tb.Helper()
+	for i := range o.Validators {
+		dir := filepath.Join(o.Dir, fmt.Sprintf("node%d", i))
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			tb.Fatal(err)
+		}
+		path := filepath.Join(dir, "node.yaml")
+		if _, err := os.Stat(path); err == nil {
+			continue // of a network that was there before
+		}
+		if err := os.WriteFile(path, fmt.Appendf(nil, "name: v%d\npprof: true\n", i), 0o600); err != nil {
+			tb.Fatal(err)
+		}
+	}
 }
 
 // read learns from the network's own files who the nodes are.
@@ -313,8 +340,13 @@ type command struct {
 
 func run(tb testing.TB, log string, args ...string) *command {
 	tb.Helper()
+	return runCommand(tb, log, append([]string{Binary}, args...))
+}
+
+func runCommand(tb testing.TB, log string, args []string) *command {
+	tb.Helper()
 	c := &command{
-		Cmd: exec.Command(Binary, args...), log: log,
+		Cmd: exec.Command(args[0], args[1:]...), log: log,
 		done: make(chan struct{}), written: make(chan struct{}), waiting: map[string]chan struct{}{},
 	}
 	file, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)

@@ -170,6 +170,15 @@ func (n *Node) Resident() (now, peak int64) {
 	return now, peak
 }
 
+// Written returns the bytes that the node has written to the disk since it started, as the kernel
+// counts them: whole pages, when they become dirty.
+func (n *Node) Written() int64 {
+	n.network.tb.Helper()
+	written, err := n.process.written()
+	n.network.must(err)
+	return written
+}
+
 func (n *Node) forget() {
 	if n.own != nil {
 		<-n.own.done

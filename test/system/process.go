@@ -97,3 +97,17 @@ func (p *process) resident() (now, peak int64, err error) {
 	}
 	return now, peak, nil
 }
+
+// written returns the bytes that the process has written to disks.
+func (p *process) written() (int64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", p.pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range bytes.Lines(b) {
+		if text, ok := bytes.CutPrefix(line, []byte("write_bytes: ")); ok {
+			return strconv.ParseInt(string(bytes.TrimSpace(text)), 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("/proc/%d/io has no write_bytes: %q", p.pid, b)
+}
