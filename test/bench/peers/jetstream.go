@@ -65,13 +65,28 @@ func startJetStream(dir, binary string) (network, error) {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		_, err = js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		order, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 			Name: streamName, Subjects: []string{subject}, Replicas: servers, Storage: jetstream.FileStorage,
 		})
 		if err != nil {
 			return s.processes[0].failed("makes no stream: " + err.Error())
 		}
-		return nil
+		// A stream that has no leader yet acknowledges nothing, and replicas that are behind are not
+		// waited for.
+		info, err := order.Info(ctx)
+		if err != nil {
+			return err
+		}
+		if info.Cluster == nil || info.Cluster.Leader == "" || len(info.Cluster.Replicas) != servers-1 {
+			return s.processes[0].failed("has not spread the stream")
+		}
+		for _, r := range info.Cluster.Replicas {
+			if !r.Current {
+				return s.processes[0].failed("waits for the replica " + r.Name)
+			}
+		}
+		_, err = js.Publish(ctx, subject, []byte("first"))
+		return err
 	})
 	if err != nil {
 		s.stop()
