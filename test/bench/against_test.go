@@ -56,5 +56,10 @@ func BenchmarkAgainst(b *testing.B) {
 		t.Add(append(cells, fmt.Sprintf("%.2f", medians[1]/medians[0]))...)
 	}
 	keep(b, &t)
+	share := func(measure int) float64 {
+		return figures[1][measure][*againstTurns/2] / figures[0][measure][*againstTurns/2]
+	}
+	p50, p99 := share(7), share(8)
+	goal(b, "single-before", max(p50, p99) <= 1.0/3, "p50 %.2f, p99 %.2f", p50, p99)
 	b.ReportMetric(figures[1][1][*againstTurns/2]/figures[0][1][*againstTurns/2], "cpu-ratio")
 }

@@ -228,6 +228,7 @@ func BenchmarkWrites(b *testing.B) {
 	runs := []*run{
 		{name: "100/s, single", args: []string{"--rate", "100", "--batch", "1"}},
 		{name: "2,000/s, requests of 100", args: []string{"--rate", "2000", "--batch", "100"}},
+		{name: "full load, requests of 1,000", args: []string{"--rate", fmt.Sprint(*floodRate), "--batch", "1000"}},
 	}
 	files := map[string]bool{}
 	for _, r := range runs {
@@ -254,6 +255,7 @@ func BenchmarkWrites(b *testing.B) {
 		t.Columns = append(t.Columns, "syncs at "+r.name, "writes", "bytes")
 	}
 	sums := make([]trace.Counts, len(runs))
+	withoutTrie := int64(0) // bytes that are not of state.db or of state, in the last run
 	line := func(name string, of func(i int) trace.Counts) {
 		cells := []any{name}
 		for i, r := range runs {
@@ -271,10 +273,15 @@ func BenchmarkWrites(b *testing.B) {
 			}
 			return c
 		})
+		if name != trace.Sockets && !strings.HasPrefix(name, "state") {
+			withoutTrie += runs[len(runs)-1].counts[name].Bytes
+		}
 	}
 	line("all files", func(i int) trace.Counts { return sums[i] })
 	keep(b, &t)
-	for i, unit := range []string{"syncs/single", "syncs/message"} {
+	bytesEach := float64(withoutTrie) / runs[len(runs)-1].final
+	goal(b, "disk-files", bytesEach <= 350, "%s by system calls, at full load", record.Number(bytesEach))
+	for i, unit := range []string{"syncs/single", "syncs/message", "syncs/flood-message"} {
 		if sums[i].Syncs == 0 {
 			b.Fatalf("no sync was seen at %s: was anything traced?", runs[i].name)
 		}

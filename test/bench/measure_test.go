@@ -26,12 +26,22 @@ var goals = &record.Table{Columns: []string{"goal", "wanted", "measured", ""}}
 // goal sets a figure against one that is wanted.
 func goal(b *testing.B, id string, met bool, format string, args ...any) {
 	b.Helper()
+	reach(b, id, true, met, format, args...)
+}
+
+// reach sets a figure against one that is wanted. The measurement is whole if it lasted as long, and
+// the history was as long, as the goal says.
+func reach(b *testing.B, id string, whole, met bool, format string, args ...any) {
+	b.Helper()
 	g, ok := record.Known(id)
 	if !ok {
 		b.Fatalf("there is no goal %q", id)
 	}
 	figure, verdict := fmt.Sprintf(format, args...), ""
-	if !met {
+	switch {
+	case !whole:
+		verdict = "not the whole measurement"
+	case !met:
 		verdict = "missed"
 	}
 	goals.Add(g.Measure, g.Wanted, figure, verdict)
@@ -39,7 +49,7 @@ func goal(b *testing.B, id string, met bool, format string, args ...any) {
 	if records == "" {
 		return
 	}
-	if err := (&record.Measured{Goal: id, Figure: figure, Met: met, Origin: origin(b)}).Write(records); err != nil {
+	if err := (&record.Measured{Goal: id, Figure: figure, Met: met && whole, Partial: !whole, Origin: origin(b)}).Write(records); err != nil {
 		b.Fatal(err)
 	}
 }

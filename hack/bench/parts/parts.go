@@ -81,8 +81,8 @@ const module = "github.com/diseq/diseq/"
 
 // shared are the rooms whose time is that of their caller.
 var shared = []string{
-	"node/chain", "node/internal/tasks", "node/internal/wait", "node/internal/sqlitefile", "internal/appendlog", "internal/document",
-	"cmd/diseq",
+	"node/chain", "node/internal/tasks", "node/internal/wait", "node/internal/sqlitefile", "node/internal/appendlog", "internal/document",
+	"internal/durable", "internal/memory", "cmd/diseq",
 }
 
 // A rule gives stacks on which a function of that name is found to a part or a kind.
