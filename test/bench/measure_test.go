@@ -29,8 +29,8 @@ func goal(b *testing.B, id string, met bool, format string, args ...any) {
 	reach(b, id, true, met, format, args...)
 }
 
-// reach sets a figure against one that is wanted. The measurement is whole if it lasted as long, and
-// the history was as long, as the goal says.
+// reach sets a figure against one that is wanted. The measurement is whole if the load, or the
+// history, was as long as the goal says.
 func reach(b *testing.B, id string, whole, met bool, format string, args ...any) {
 	b.Helper()
 	g, ok := record.Known(id)

@@ -78,8 +78,8 @@ func addCost(t *record.Table, name string, u usage) {
 		fmt.Sprintf("%.1f %%", 100*float64(u.Refused+u.Failed)/float64(max(1, u.Sent))), fmt.Sprintf("%.0f %%", u.Others))
 }
 
-// BenchmarkRequests is what a message costs by the size of requests. Here and below, each load has a
-// network of its own, so that none has another one's history.
+// BenchmarkRequests is what a message costs by the size of requests. Here and below, each load has
+// a network of its own, so that none has another one's history.
 func BenchmarkRequests(b *testing.B) {
 	t := record.Table{Name: "scaling-requests", Columns: costColumns("messages a request")}
 	for _, size := range []int{1, 10, 100, 1000} {

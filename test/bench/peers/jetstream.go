@@ -71,8 +71,8 @@ func startJetStream(dir, binary string) (network, error) {
 		if err != nil {
 			return s.processes[0].failed("makes no stream: " + err.Error())
 		}
-		// A stream that has no leader yet acknowledges nothing, and nobody waits for replicas that are
-		// behind.
+		// A stream that has no leader yet acknowledges nothing, and nobody waits for replicas that
+		// are behind.
 		info, err := order.Info(ctx)
 		if err != nil {
 			return err
