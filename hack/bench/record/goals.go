@@ -1,6 +1,9 @@
 package record
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // A Goal is a figure that is wanted of a network of four validators, of which three must sign,
 // unless it says otherwise. Everything runs on one quiet machine with two cores, the load generator
@@ -92,7 +95,8 @@ func GoalsTable(dir string) (string, error) {
 		}
 		row := []string{g.Measure, g.Before, g.Wanted, "not measured yet", "", ""}
 		if m != nil {
-			row = []string{g.Measure, g.Before, g.Wanted, m.Figure + m.verdict(), "`" + m.Origin.Command + "`", m.Origin.When.UTC().Format("2006-01-02")}
+			row = []string{g.Measure, g.Before, g.Wanted, m.Figure + m.verdict(), "`" + m.Origin.Command + "`",
+				m.Origin.When.UTC().Format(time.DateOnly)}
 			machine := m.Origin.Machine + ", commit " + m.Origin.Commit
 			if len(machines) == 0 || machines[len(machines)-1] != machine {
 				machines = append(machines, machine)
