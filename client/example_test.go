@@ -200,8 +200,8 @@ func ExampleSign() {
 	// on another chain: the author signed for chain "demo", this is chain "test"
 }
 
-// testNode serves blocks 1 and 2 of a recorded chain, and accepts the messages of block 1 as if they
-// were new. Programs read the genesis document with chain.ReadGenesis from a file.
+// testNode serves blocks 1 and 2 of a recorded chain, and accepts the messages of block 1 as if
+// they were new. Programs read the genesis document with chain.ReadGenesis from a file.
 func testNode() (*chain.Genesis, *httptest.Server) {
 	genesis, err := chain.ReadGenesis(strings.NewReader(recorded("genesis", "")))
 	if err != nil {
