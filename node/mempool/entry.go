@@ -130,8 +130,8 @@ func (e *entry) ack() bool {
 // A missing number holds up the batches after it for at most this time.
 const (
 	holeWait = 2 * time.Second
-	// startWait is for the first batch seen of an incarnation: it may well be that all before it
-	// are final.
+	// startWait is for the first batch seen of an incarnation, unless the queue is whole: it may
+	// well be that all before it are final.
 	startWait = 200 * time.Millisecond
 )
 
@@ -147,6 +147,10 @@ type queue struct {
 	// bases has, by incarnation, the number that the next one has to follow. None means that no
 	// batch is known to be ordered.
 	bases map[uint64]uint64
+	// whole says that no batch of the author became final without a trace in bases, as far as the
+	// pool knows: it has seen one ordered, or the chain begin, and since then no block with messages
+	// that were not here.
+	whole bool
 	// bytes and messages are the author's share in use, batches the number of its batches.
 	bytes             int64
 	messages, batches int
@@ -202,7 +206,7 @@ func (q *queue) orderedTo(p position) {
 	if p.number <= q.bases[p.incarnation] {
 		return
 	}
-	q.bases[p.incarnation] = p.number
+	q.bases[p.incarnation], q.whole = p.number, true
 	if len(q.bases) > maxIncarnations {
 		delete(q.bases, slices.Min(slices.Collect(maps.Keys(q.bases))))
 	}
@@ -224,7 +228,7 @@ func (e *entry) wait(last uint64, now time.Time) time.Duration {
 	switch {
 	case e.position.number-1 <= last:
 		return 0
-	case last == 0:
+	case last == 0 && !e.queue.whole:
 		missing = startWait
 	}
 	return max(0, missing-now.Sub(e.arrived))

@@ -43,7 +43,9 @@ type Pool struct {
 	byAuthor map[chain.PublicKey]*queue
 	own      *queue
 	// drained are stored batches without a message left to order, still on disk.
-	drained  []*entry
+	drained []*entry
+	// whole is that of the queues of new authors.
+	whole    bool
 	bytes    int64
 	live     int
 	sequence uint64
@@ -80,6 +82,7 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 		public:   chain.PublicKeyOf(cfg.Key),
 		filter:   newFilter(firstLayer, uint64(cfg.MaxFilterBytes)*8),
 		height:   cfg.Height,
+		whole:    cfg.Height == 0,
 		recent:   newRecent(),
 		space:    space{free: cfg.FreeDisk, logger: cfg.Logger},
 		pending:  newPlaces(),
