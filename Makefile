@@ -8,6 +8,7 @@ MAKEFLAGS += --no-print-directory
 
 # The name of a release. A checkout that git refuses to read builds as well.
 VERSION ?= $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo devel)
+COMMIT ?= $(shell git -c safe.directory='*' rev-parse HEAD 2>/dev/null)
 BIN ?= $(CURDIR)/bin
 TOOLS_BIN ?= $(BIN)/tools
 HELM ?= $(TOOLS_BIN)/helm
@@ -48,6 +49,7 @@ VALIDATORS ?= 4
 THRESHOLD ?= 3
 HTTP ?= 127.0.0.1:18080
 DEVNET_DIR ?= $(CURDIR)/.devnet
+RELEASE_DIR ?= $(BIN)/release
 
 # For go test, such as -run TestImageUpdates; -run NONE -bench . -benchtime 1x is the operator's
 # footprint.
@@ -79,16 +81,24 @@ help: ## Show this list.
 .PHONY: build
 build: ## Build bin/diseq.
 	@mkdir -p $(BIN)
-	CGO_ENABLED=0 $(COMPILE) build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o $(BIN)/ ./cmd/diseq
+	CGO_ENABLED=0 $(COMPILE) build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o $(BIN)/ ./cmd/diseq
 
 .PHONY: images
 images: ## Make the container images diseq:dev and diseq-operator:dev as archives in bin/images, without an engine. TAG, VERSION.
-	@VERSION='$(VERSION)' hack/image/build.sh --out $(BIN)/images
+	@VERSION='$(VERSION)' COMMIT='$(COMMIT)' hack/image/build.sh --out $(BIN)/images
 
 .PHONY: sbom
-sbom: ## Bills of materials (SPDX) of the binaries in the images: bin/images/linux-*/*.spdx.json. Fails on a module that is not in go.sum.
-	@VERSION='$(VERSION)' hack/image/build.sh --out $(BIN)/images
-	@$(GO) run ./hack/sbom --version '$(VERSION)' --sums go.sum $(BIN)/images/linux-*/diseq $(BIN)/images/linux-*/diseq-operator
+sbom: ## Bills of materials (SPDX, CycloneDX) of the binaries in the images, beside them: bin/images/linux-*. Fails on a module that is not in go.sum.
+	@VERSION='$(VERSION)' COMMIT='$(COMMIT)' hack/image/build.sh --out $(BIN)/images
+	@$(GO) -C hack/release run ./sbom --version '$(VERSION)' --sums $(CURDIR)/go.sum $(BIN)/images/linux-*/diseq $(BIN)/images/linux-*/diseq-operator
+
+.PHONY: release
+release: ## All files of a release of the last commit, with SHA256SUMS, into RELEASE_DIR: archives, images, chart, npm package, bills of materials.
+	@hack/release.sh --out $(RELEASE_DIR)
+
+.PHONY: release-check
+release-check: ## Make the release twice, in two folders, and compare every byte; vet for arm64 and run there (qemu). Takes long.
+	@hack/release-check.sh
 
 .PHONY: devnet
 devnet: build ## Run a local network until Ctrl-C. The next run in DEVNET_DIR continues its chain. VALIDATORS, THRESHOLD, HTTP.
@@ -96,7 +106,7 @@ devnet: build ## Run a local network until Ctrl-C. The next run in DEVNET_DIR co
 
 .PHONY: demo
 demo: ## Four validators as processes, then the operator and a network on a cluster, which stays. USE_CONTEXT=1: kubectl's cluster.
-	@VERSION='$(VERSION)' hack/demo.sh up
+	@VERSION='$(VERSION)' COMMIT='$(COMMIT)' hack/demo.sh up
 
 .PHONY: demo-down
 demo-down: ## Remove what make demo made, the cluster included.
@@ -138,7 +148,7 @@ check-modules: ## Fail on a module that differs from go.sum, from what its sourc
 .PHONY: vet
 vet: ## go vet, on the tools as well.
 	@$(PHASE) vet bash -euc '$(COMPILE) vet ./...; $(COMPILE) -C hack/tools vet ./...; $(COMPILE) -C hack/image vet ./...; \
-		$(COMPILE) -C test/bench/peers vet ./...; \
+		$(COMPILE) -C hack/release vet ./...; $(COMPILE) -C test/bench/peers vet ./...; \
 		$(COMPILE) -C hack/kind/go vet $(KIND_PKGS)'
 
 .PHONY: lint
@@ -155,6 +165,7 @@ unit: ## Unit tests.
 	@$(PHASE) 'unit tests' $(GO) test -timeout 15m $(TESTFLAGS) $(UNIT_PKGS)
 	@$(PHASE) 'images without an engine' $(GO) -C hack/image test $(TESTFLAGS) ./...
 	@$(PHASE) 'load on other systems' $(GO) -C test/bench/peers test $(TESTFLAGS) ./...
+	@$(PHASE) 'files of a release' $(GO) -C hack/release test $(TESTFLAGS) ./...
 	@hack/setup.sh --optional nft=nftables || echo 'nft cannot be installed: it does not check the rules of the network of hack/kind'
 	@$(PHASE) 'network and volumes of hack/kind' $(GO) -C hack/kind/go test $(TESTFLAGS) ./podnet ./volumes
 

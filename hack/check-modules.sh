@@ -4,12 +4,12 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-for dir in . hack/tools hack/tools/{golangci,helm,compose} hack/image hack/kind/go test/bench/peers; do
+for dir in . hack/tools hack/tools/{golangci,helm,compose} hack/image hack/release hack/kind/go test/bench/peers; do
 	echo "$dir: $(go -C "$dir" mod verify)"
 done
 # Modules without sources of our own are left out: tidying fetches the test dependencies of a
 # thousand modules.
-for dir in . hack/tools hack/image; do
+for dir in . hack/tools hack/image hack/release; do
 	go -C "$dir" mod tidy -diff || {
 		echo "run: go -C $dir mod tidy" >&2
 		exit 1

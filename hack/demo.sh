@@ -256,7 +256,7 @@ up() {
 		context=$(kubectl config current-context) || fail 'USE_CONTEXT=1, but kubectl has no current context'
 	fi
 	step 'building bin/diseq; a fresh machine takes one to two minutes for it'
-	go_build diseq . "$PWD/bin/" "-X main.version=${VERSION:-devel}" ./cmd/diseq
+	go_build diseq . "$PWD/bin/" "-X main.version=${VERSION:-devel} -X main.commit=${COMMIT:-}" ./cmd/diseq
 
 	if [[ -n $use_context ]]; then in_background build_helm; else in_background make_cluster; fi
 	step 'part 1: four validators as processes. Part 2, the same on Kubernetes, is built in the meantime'

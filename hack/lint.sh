@@ -11,7 +11,7 @@ config=$PWD/.golangci.yml
 status=0
 echo "golangci-lint $("$linter" version --short)"
 "$linter" run --config "$config" ./... || status=1
-for dir in hack/tools hack/image test/bench/peers; do
+for dir in hack/tools hack/image hack/release test/bench/peers; do
 	(cd "$dir" && "$linter" run --config "$config" ./...) || status=1
 done
 # To lint hyperkube and coredns would be to read all of Kubernetes.

@@ -71,7 +71,7 @@ go test "${testflags[@]}" ./test/house ./test/prose
 
 # touched FOLDER: whether a changed file is in it.
 touched() { printf '%s\n' "${changed[@]}" | grep -q "^$1/"; }
-for module in hack/image hack/tools test/bench/peers; do
+for module in hack/image hack/release hack/tools test/bench/peers; do
 	if touched "$module"; then go -C "$module" vet ./... && go -C "$module" test "${testflags[@]}" ./...; fi
 done
 if touched hack/kind/go; then

@@ -10,12 +10,19 @@
 # the test that is left out.
 #
 # Where Node.js or npm's registry is missing, the phase says so and passes: see hack/phase.sh.
+#
+#   TYPESCRIPT_PACK     a folder: check and build alone, and pack the npm package into it
+#   TYPESCRIPT_VERSION  the version of that package; package.json is changed
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
 
 # left_out REASON: end the phase without the tests.
 left_out() {
+	if [[ -n ${TYPESCRIPT_PACK:-} ]]; then
+		echo "$1"
+		exit 0
+	fi
 	echo "the TypeScript client is not tested: $1"
 	[[ -z ${DISEQ_SKIPPED:-} ]] || echo "client/typescript: $1" >>"$DISEQ_SKIPPED"
 	exit 0
@@ -55,6 +62,7 @@ if [[ -r $authorities ]]; then export NODE_EXTRA_CA_CERTS=${NODE_EXTRA_CA_CERTS:
 hack/setup.sh --optional node=nodejs npm=npm || left_out 'Node.js and npm are not installed, and their packages cannot be installed here'
 echo "Node.js $(node --version), npm $(npm --version)"
 install client/typescript
+path_of_npm=$PATH
 if old_node; then
 	install hack/tools/node
 	# From here on only: Debian's npm finds its modules with Debian's Node.js alone.
@@ -82,12 +90,14 @@ starts() {
 }
 
 # Debian's package is one of many megabytes. Any of these serves.
-chromium=$(command -v chromium chromium-browser google-chrome | head -1) || true
-if [[ -z $chromium ]]; then
-	hack/setup.sh --optional chromium=chromium || without_browser 'Chromium is not installed, and its package cannot be installed here'
-	chromium=$(command -v chromium) || true
+if [[ -z ${TYPESCRIPT_PACK:-} ]]; then
+	chromium=$(command -v chromium chromium-browser google-chrome | head -1) || true
+	if [[ -z $chromium ]]; then
+		hack/setup.sh --optional chromium=chromium || without_browser 'Chromium is not installed, and its package cannot be installed here'
+		chromium=$(command -v chromium) || true
+	fi
+	[[ -z $chromium ]] || starts "$chromium" || without_browser "$chromium does not start here"
 fi
-[[ -z $chromium ]] || starts "$chromium" || without_browser "$chromium does not start here"
 
 cd client/typescript
 bin=node_modules/.bin
@@ -95,4 +105,10 @@ bin=node_modules/.bin
 "$bin/tsc" --project test
 rm -rf dist
 "$bin/tsc" --project tsconfig.build.json
+if [[ -n ${TYPESCRIPT_PACK:-} ]]; then
+	PATH=$path_of_npm
+	npm pkg set version="${TYPESCRIPT_VERSION:?set it to the version of the package}"
+	npm pack --ignore-scripts --pack-destination "$TYPESCRIPT_PACK"
+	exit 0
+fi
 CHROMIUM=$chromium DISEQ=${DISEQ:-} "$bin/vitest" run "$@"

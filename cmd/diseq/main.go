@@ -12,18 +12,21 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	build "github.com/diseq/diseq/internal/version"
 	"github.com/diseq/diseq/node/chain"
 )
 
-// version is set by the build (make build).
-var version = "devel"
+// version and commit are set by the build (make build).
+var (
+	version = build.Devel
+	commit  string
+)
 
 const (
 	exitFailure = 1
@@ -122,11 +125,12 @@ func newRoot() *cobra.Command {
 func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
-		Short:   "Print the version",
+		Short:   "Print the version, the commit, the protocol version and the version of Go",
 		Example: "  diseq version",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "diseq %s (protocol %d, %s)\n", version, chain.ProtocolVersion, runtime.Version())
+			b := build.Of(version, commit)
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "diseq %s (protocol %d, %s)\n", b.Version, chain.ProtocolVersion, b.Details())
 			return err
 		},
 	}

@@ -22,10 +22,14 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/diseq/diseq/internal/memory"
+	build "github.com/diseq/diseq/internal/version"
 )
 
-// version is set by the build.
-var version = "devel"
+// version and commit are set by the build.
+var (
+	version = build.Devel
+	commit  string
+)
 
 const (
 	exitFailure = 1
@@ -52,7 +56,7 @@ clients that the API server allows to read /metrics (a nonResourceURL). It serve
 to everybody. Under a memory limit of its container the garbage collector keeps it below nine tenths of that; the environment variable
 GOMEMLIMIT overrides it.`,
 		Example:       "  diseq-operator --leader-elect --watch-namespace=sequencing --node-image=registry.example/diseq:1.0.0",
-		Version:       version,
+		Version:       build.Of(version, commit).String(),
 		Args:          cobra.NoArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -74,7 +78,7 @@ GOMEMLIMIT overrides it.`,
 		if _, err := memory.Limit(cmd.Context()); err != nil {
 			log.Error(err, "the memory limit cannot be read: the garbage collector works as without one")
 		}
-		log.Info("starting", "version", version, "nodeImage", o.nodeImage, "namespaces", strings.Join(o.namespaces, ","))
+		log.Info("starting", "version", build.Of(version, commit).String(), "nodeImage", o.nodeImage, "namespaces", strings.Join(o.namespaces, ","))
 		return start(cmd.Context(), o)
 	}
 	o.register(root.Flags())

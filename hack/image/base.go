@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
@@ -21,7 +22,7 @@ const certificates = "/etc/ssl/certs/ca-certificates.crt"
 // base returns an image with what a static binary expects of gcr.io/distroless/static: users, a
 // directory for temporary files, the roots that certificates are verified with. Time zones are left
 // out: the binaries speak UTC.
-func base(arch string) (v1.Image, error) {
+func base(arch string, level int) (v1.Image, error) {
 	roots, err := rootCertificates()
 	if err != nil {
 		return nil, err
@@ -39,11 +40,12 @@ func base(arch string) (v1.Image, error) {
 		{path: "home/nonroot/", mode: 0o700, owner: nonroot},
 		{path: "root/", mode: 0o700},
 		{path: "tmp/", mode: 0o1777},
-	})
+	}, level)
 	if err != nil {
 		return nil, err
 	}
-	img, err := mutate.Append(empty.Image, mutate.Addendum{Layer: layer, History: v1.History{CreatedBy: "hack/image"}})
+	bottom := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	img, err := mutate.Append(bottom, mutate.Addendum{Layer: layer, History: v1.History{CreatedBy: "hack/image"}})
 	if err != nil {
 		return nil, err
 	}
@@ -86,8 +88,8 @@ type entry struct {
 }
 
 // newLayer packs entries, in their order. The layer has no times, so that the same entries make the
-// same layer. It is not deflated, because these archives stay on the machine.
-func newLayer(entries []entry) (v1.Layer, error) {
+// same layer.
+func newLayer(entries []entry, level int) (v1.Layer, error) {
 	var packed bytes.Buffer
 	w := tar.NewWriter(&packed)
 	for _, e := range entries {
@@ -106,5 +108,5 @@ func newLayer(entries []entry) (v1.Layer, error) {
 		return nil, err
 	}
 	return tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(packed.Bytes())), nil },
-		tarball.WithCompressionLevel(0))
+		tarball.WithCompressionLevel(level), tarball.WithMediaType(types.OCILayer))
 }

@@ -6,6 +6,7 @@
 #
 #   TAG      tag of the images, dev
 #   VERSION  what the binaries call themselves; git describes it
+#   COMMIT   the commit that the binaries name; git knows it
 #   GOARCH   the images' architecture; this machine's
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -30,6 +31,7 @@ done
 
 tag=${TAG:-dev}
 version=${VERSION:-$(git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo devel)}
+commit=${COMMIT-$(git -c safe.directory='*' rev-parse HEAD 2>/dev/null || true)}
 arch=${GOARCH:-$(go env GOARCH)}
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
@@ -47,7 +49,7 @@ env -u GOARCH -u GOOS go -C hack/image build -trimpath -buildvcs=false -o "$tool
 
 # binary NAME PACKAGE: as the Dockerfile compiles it.
 binary() {
-	CGO_ENABLED=0 GOOS=linux GOARCH=$arch go_build "$1" . "$binaries/$1" "-s -w -X main.version=$version" "$2"
+	CGO_ENABLED=0 GOOS=linux GOARCH=$arch go_build "$1" . "$binaries/$1" "-s -w -X main.version=$version -X main.commit=$commit" "$2"
 }
 
 for image in "${images[@]}"; do
@@ -65,6 +67,6 @@ for image in "${images[@]}"; do
 		continue
 		;;
 	esac
-	"$tool" --target "$image" --from "$binaries" --arch "$arch" --build-arg "VERSION=$version" \
+	"$tool" --target "$image" --from "$binaries" --arch "$arch" --build-arg "VERSION=$version" --build-arg "COMMIT=$commit" \
 		--tag "$name:$tag" --out "$out/$name.tar"
 done

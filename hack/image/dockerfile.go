@@ -19,6 +19,8 @@ import (
 // A request says which stage to make, and of what.
 type request struct {
 	target, context, arch string
+	// level is the compression of the layers, as compress/gzip counts.
+	level int
 	// args are the build arguments given.
 	args map[string]string
 }
@@ -54,7 +56,7 @@ func (r *request) build(img v1.Image, dockerfile io.Reader) (v1.Image, error) {
 			return nil, fmt.Errorf("line %d: %s: %w", c.Location()[0].Start.Line, strings.ToUpper(c.Name()), err)
 		}
 	}
-	layer, err := newLayer(b.files)
+	layer, err := newLayer(b.files, b.level)
 	if err != nil {
 		return nil, err
 	}

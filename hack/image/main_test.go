@@ -125,7 +125,7 @@ func TestTheBaseImagesOfTheDockerfileAreLocked(t *testing.T) {
 	}
 	for _, image := range images {
 		if !regexp.MustCompile(`^[a-z0-9./-]+:[a-z0-9.-]+@sha256:[0-9a-f]{64}$`).Match(image[2]) {
-			t.Errorf("%s is %s: want a name, a tag and a digest. hack/lock-images.sh writes it", image[1], image[2])
+			t.Errorf("%s is %s: want a name, a tag and a digest. go -C hack/image run ./lock writes it", image[1], image[2])
 		}
 	}
 	for _, from := range regexp.MustCompile(`(?m)^FROM .*$`).FindAll(text, -1) {
@@ -136,7 +136,7 @@ func TestTheBaseImagesOfTheDockerfileAreLocked(t *testing.T) {
 }
 
 func TestTheBaseHasWhatAStaticBinaryNeeds(t *testing.T) {
-	img, err := base("amd64")
+	img, err := base("amd64", 0)
 	must(t, err)
 	files := map[string]*tar.Header{}
 	var roots []byte

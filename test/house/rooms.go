@@ -50,6 +50,7 @@ var anything = []string{"*"}
 
 // rooms is the plan of the house, from the bottom to the top.
 var rooms = []room{
+	{path: "internal/version", duty: "which build of a program runs", never: []ban{others}},
 	{path: "internal/memory", duty: "the memory that the garbage collector lets a process reach"},
 	{path: "internal/document", duty: "JSON documents, read in one way only"},
 	{path: "internal/durable", duty: "files that a power cut does not take", never: []ban{others}},
@@ -125,9 +126,8 @@ var rooms = []room{
 	{path: "client", duty: "the Go client, linked into foreign programs",
 		may: []string{"internal/document", "node/chain", "node/trie"}, never: []ban{wires}},
 	{path: "cmd/diseq", duty: "the command of node, user and auditor",
-		may: []string{"client", "internal/document", "internal/durable", "internal/memory", "node", "node/chain", "node/consensus",
-			"node/identity", "node/peersfile", "node/store",
-			"node/vrf"},
+		may: []string{"client", "internal/document", "internal/durable", "internal/memory", "internal/version", "node", "node/chain",
+			"node/consensus", "node/identity", "node/peersfile", "node/store", "node/vrf"},
 		tests: []string{"node/simulation"}},
 	{path: "api", duty: "the resource DiseqNetwork"},
 	{path: "controllers/nodeclient", duty: "requests of the operator to nodes",
@@ -144,7 +144,7 @@ var rooms = []room{
 			"controllers/status", "node/access", "node/chain", "node/identity"},
 		never: []ban{nodes}},
 	{path: "cmd/operator", duty: "the operator's process",
-		may: []string{"controllers", "controllers/nodeclient", "controllers/resources", "internal/memory"}, never: []ban{nodes}},
+		may: []string{"controllers", "controllers/nodeclient", "controllers/resources", "internal/memory", "internal/version"}, never: []ban{nodes}},
 	{path: "hack/skipped", duty: "reports the tests that a machine cannot run"},
 	{path: "hack", duty: "tools for development", may: anything},
 	{path: "test", duty: "suites of whole nodes, processes and clusters", may: anything},

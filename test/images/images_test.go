@@ -24,6 +24,7 @@ import (
 const (
 	tag     = "parity"
 	version = "v0.0.0-parity"
+	commit  = "0123456789abcdef0123456789abcdef01234567"
 	builder = "diseq-go:" + tag
 )
 
@@ -112,7 +113,7 @@ func TestTheDockerfileBuildsTheImagesOfHackImage(t *testing.T) {
 	}
 	out := t.TempDir()
 	targets := []struct{ target, name, pkg string }{{"node", "diseq", "./cmd/diseq"}, {"operator", "diseq-operator", "./cmd/operator"}}
-	if _, err := outputWith([]string{"TAG=" + tag, "VERSION=" + version}, "hack/image/build.sh", "--out", out, "base", "node", "operator"); err != nil {
+	if _, err := outputWith([]string{"TAG=" + tag, "VERSION=" + version, "COMMIT=" + commit}, "hack/image/build.sh", "--out", out, "base", "node", "operator"); err != nil {
 		t.Fatal(err)
 	}
 	docker(t, "load", "--input", filepath.Join(out, "diseq-base.tar"))
@@ -125,7 +126,7 @@ func TestTheDockerfileBuildsTheImagesOfHackImage(t *testing.T) {
 			docker(t, "load", "--input", filepath.Join(out, tt.name+".tar"))
 			begun := time.Now()
 			_, err := outputWith([]string{"DOCKER_BUILDKIT=1"}, build[0], append(build[1:], "--progress", "plain", "--target", tt.target,
-				"--build-arg", "GO_IMAGE="+builder, "--build-arg", "BASE_IMAGE=diseq-base:"+tag, "--build-arg", "VERSION="+version,
+				"--build-arg", "GO_IMAGE="+builder, "--build-arg", "BASE_IMAGE=diseq-base:"+tag, "--build-arg", "VERSION="+version, "--build-arg", "COMMIT="+commit,
 				"--tag", built, ".")...)
 			if err != nil {
 				t.Fatal(err)

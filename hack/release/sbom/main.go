@@ -1,13 +1,15 @@
-// Command sbom writes a bill of materials for each of the given Go binaries: an SPDX 2.3 document
-// in JSON beside it, NAME.spdx.json. It reads what the linker wrote into the binary, so that it
-// lists what is in there, and not what a go.mod would allow. With --sums it also compares each
-// module with a go.sum: one that is missing there, or has another sum, is an error.
+// Command sbom writes a bill of materials for each of the given Go binaries, in JSON beside it: an
+// SPDX 2.3 document, NAME.spdx.json, and a CycloneDX 1.6 document, NAME.cdx.json. It reads what the
+// linker wrote into the binary, so that it lists what is in there, and not what a go.mod would
+// allow. With --sums it also compares each module with a go.sum: one that is missing there, or has
+// another sum, is an error.
 //
 // The same binary makes the same document: its time is SOURCE_DATE_EPOCH, or that of the commit in
 // the binary, or 0. Licences are not looked for.
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"debug/buildinfo"
 	"encoding/hex"
@@ -60,7 +62,8 @@ func run(args []string) error {
 		if *version != "" {
 			info.Main.Version = *version
 		}
-		d, err := bill(filepath.Base(binary), info, sha256.Sum256(content), sums)
+		name, hash := filepath.Base(binary), sha256.Sum256(content)
+		d, err := bill(name, info, hash, sums)
 		if err != nil {
 			return fmt.Errorf("%s: %w", binary, err)
 		}
@@ -71,7 +74,14 @@ func run(args []string) error {
 		if err := os.WriteFile(binary+".spdx.json", append(raw, '\n'), 0o644); err != nil {
 			return err
 		}
-		fmt.Printf("%s.spdx.json: %d modules, %s\n", binary, len(info.Deps), info.GoVersion)
+		var cyclone bytes.Buffer
+		if err := writeCycloneDX(&cyclone, name, info, hash, d.CreationInfo.Created); err != nil {
+			return fmt.Errorf("%s: %w", binary, err)
+		}
+		if err := os.WriteFile(binary+".cdx.json", cyclone.Bytes(), 0o644); err != nil {
+			return err
+		}
+		fmt.Printf("%s: %d modules, %s\n", binary, len(info.Deps), info.GoVersion)
 	}
 	return nil
 }
@@ -153,21 +163,18 @@ func bill(name string, info *debug.BuildInfo, hash [sha256.Size]byte, sums map[s
 	root.SPDXID, root.Name, root.Purpose = "SPDXRef-binary", name, "APPLICATION"
 	root.Checksums = []checksum{{"SHA256", sum}}
 	root.Comment = fmt.Sprintf("package %s for %s/%s", info.Path, settings["GOOS"], settings["GOARCH"])
-	goVersion := strings.TrimPrefix(strings.Fields(info.GoVersion + " ")[0], "go")
+	goVersion := standardLibrary(info)
 	std := module("stdlib", &debug.Module{Path: "std", Version: goVersion})
 	std.References = []reference{{"PACKAGE-MANAGER", "purl", "pkg:golang/stdlib@" + goVersion}}
 	d := &document{
 		SPDXVersion: "SPDX-2.3", DataLicense: "CC0-1.0", SPDXID: "SPDXRef-DOCUMENT", Name: name,
 		Namespace:     "https://github.com/diseq/diseq/sbom/" + name + "-" + sum,
-		CreationInfo:  creation{made, []string{"Tool: github.com/diseq/diseq/hack/sbom"}},
+		CreationInfo:  creation{made, []string{"Tool: github.com/diseq/diseq/hack/release/sbom"}},
 		Packages:      []pack{root, std},
 		Relationships: []relationship{{"SPDXRef-DOCUMENT", "DESCRIBES", root.SPDXID}, {root.SPDXID, "DEPENDS_ON", std.SPDXID}},
 	}
 	for _, dependency := range info.Deps {
-		m := dependency
-		if m.Replace != nil {
-			m = m.Replace
-		}
+		m := compiled(dependency)
 		if had, ok := sums[m.Path+"@"+m.Version]; sums != nil && (!ok || had != m.Sum) {
 			return nil, fmt.Errorf("module %s@%s has the sum %q, go.sum has %q: it was not built from this go.sum", m.Path, m.Version, m.Sum, had)
 		}
@@ -176,6 +183,19 @@ func bill(name string, info *debug.BuildInfo, hash [sha256.Size]byte, sums map[s
 		d.Relationships = append(d.Relationships, relationship{root.SPDXID, "DEPENDS_ON", p.SPDXID})
 	}
 	return d, nil
+}
+
+// compiled is the module whose code is in the binary: a replacement counts.
+func compiled(m *debug.Module) *debug.Module {
+	if m.Replace != nil {
+		return m.Replace
+	}
+	return m
+}
+
+// standardLibrary is the version of Go without the word, and without its experiments.
+func standardLibrary(info *debug.BuildInfo) string {
+	return strings.TrimPrefix(strings.Fields(info.GoVersion + " ")[0], "go")
 }
 
 var idCharacters = regexp.MustCompile(`[^A-Za-z0-9.]+`)

@@ -83,7 +83,7 @@ func TestABinaryIsRead(t *testing.T) {
 	if err := os.WriteFile(copied, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := run([]string{"--sums", "../../go.sum", copied}); err != nil {
+	if err := run([]string{"--sums", "../go.sum", copied}); err != nil {
 		t.Fatal(err)
 	}
 	raw, err := os.ReadFile(copied + ".spdx.json")
