@@ -6,8 +6,8 @@
 # release an empty cache, RELEASE_COLD=0 leaves this out. It vets everything for arm64, runs `diseq`
 # for arm64 under qemu where Debian has it, and asks the registries for the base images.
 #
-# What this machine cannot check is printed as "not checked" with the reason. It takes long, and 3 GB
-# of disk, which it gives back.
+# Each check that this machine cannot do is printed as "not checked" with the reason. All of it takes
+# long, and 3 GB of disk, which it gives back.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -1,6 +1,6 @@
 // Command image makes the repository's container images without an engine and without a registry,
-// as archives that `docker load`, `kind load image-archive` and `ctr images import` read. With --oci
-// it makes one image for several architectures, as the archive of an OCI layout.
+// as archives that `docker load`, `kind load image-archive` and `ctr images import` read. With
+// --oci it makes one image for several architectures, as the archive of an OCI layout.
 //
 // An image consists of the base below, the binary, and the user, entrypoint, labels and ports that
 // the final stage of the Dockerfile gives. The command reads the Dockerfile, so that nothing is

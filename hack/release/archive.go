@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// A file is a member of an archive. Archives of a release have no folders of their own: readers make
-// those that a name needs.
+// A file is a member of an archive. Archives of a release have no folders of their own: readers
+// make those that a name needs.
 type file struct {
 	name       string
 	executable bool
@@ -76,7 +76,7 @@ func pack(files []file, made time.Time) ([]byte, error) {
 	w := tar.NewWriter(deflated)
 	for i, f := range files {
 		if f.name == "" || path.IsAbs(f.name) || path.Clean(f.name) != f.name || strings.HasPrefix(f.name, "../") {
-			return nil, fmt.Errorf("%q is no name of a file in an archive", f.name)
+			return nil, fmt.Errorf("a file in an archive cannot have the name %q", f.name)
 		}
 		if i > 0 && files[i-1].name == f.name {
 			return nil, fmt.Errorf("%s is there twice", f.name)

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// The manifest of a plugin as krew reads it (krew.sigs.k8s.io/docs/developer-guide/plugin-manifest).
-// It is written as JSON, which is YAML.
+// The manifest of a plugin as krew reads it, see
+// krew.sigs.k8s.io/docs/developer-guide/plugin-manifest. It is written as JSON, which is YAML.
 type plugin struct {
 	APIVersion string         `json:"apiVersion"`
 	Kind       string         `json:"kind"`
@@ -43,8 +43,8 @@ const pluginBinary = "kubectl-diseq"
 
 var pluginArchive = regexp.MustCompile(`^` + pluginBinary + `_.*_(linux|darwin)_(amd64|arm64)\.tar\.gz$`)
 
-// writeKrew writes the manifest of the plugin in these archives. version is a semantic version; krew
-// wants a v before it.
+// writeKrew writes the manifest of the plugin in these archives. version is a semantic version;
+// krew wants a v before it.
 func writeKrew(out, version, url string, archives []string) error {
 	m := plugin{
 		APIVersion: "krew.googlecontainertools.github.com/v1alpha2", Kind: "Plugin", Metadata: map[string]any{"name": "diseq"},

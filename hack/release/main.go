@@ -1,14 +1,19 @@
 // Command release has the steps of hack/release.sh that a shell cannot do in the same way on every
-// machine: archives without times and owners, checksums, the manifest of the kubectl plugin, and the
-// comparison of two releases.
+// machine: archives without times and owners, checksums, the manifest of the kubectl plugin, and
+// the comparison of two releases.
 //
-//	release version VERSION COMMIT        print the version as chart and npm package want it
-//	release pack -time T OUT NAME=FILE... write an archive, .tar.gz, of these files
-//	release repack -time T ARCHIVE        write an archive again, without what differs from build to build
+//	release version VERSION COMMIT
+//		print the version as chart and npm package want it
+//	release pack -time T OUT NAME=FILE...
+//		write an archive, .tar.gz, of these files
+//	release repack -time T ARCHIVE
+//		write an archive of another tool again, in the form of pack
 //	release krew -version V -url U OUT ARCHIVE...
-//	                                      write the manifest of the kubectl plugin
-//	release sums DIR                      write DIR/SHA256SUMS
-//	release compare DIR DIR               fail unless two folders have the same files, byte for byte
+//		write the manifest of the kubectl plugin
+//	release sums DIR
+//		write DIR/SHA256SUMS
+//	release compare DIR DIR
+//		fail unless two folders have the same files, byte for byte
 //
 // The same input makes the same output: T is in seconds since 1970, as SOURCE_DATE_EPOCH.
 package main
@@ -84,14 +89,14 @@ func run(args []string, stdout io.Writer) error {
 
 var release = regexp.MustCompile(`^v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?$`)
 
-// semantic is a version by semver.org's rules, without the leading v. What is not a release, because
-// its commit has no tag, becomes a version that sorts before every release.
+// semantic is a version by semver.org's rules, without the leading v. A commit without a tag
+// becomes a version that sorts before every release.
 func semantic(version, commit string) (string, error) {
 	if release.MatchString(version) {
 		return strings.TrimPrefix(version, "v"), nil
 	}
 	if !regexp.MustCompile(`^[0-9a-f]{12,}$`).MatchString(commit) {
-		return "", fmt.Errorf("%s is no release such as v1.2.3, and %q no commit", version, commit)
+		return "", fmt.Errorf("the version %s is not of the form v1.2.3, and %q is not the hash of a commit", version, commit)
 	}
 	// A number with a leading zero is not allowed there, and a hash may look like one.
 	return "0.0.0-dev.g" + commit[:12], nil

@@ -29,8 +29,8 @@ func write(t *testing.T, path, content string, mode os.FileMode) string {
 	return path
 }
 
-// An archive is what its names, contents and time make it: not the order, the owner, the umask or the
-// times of the files on a disk.
+// An archive is what its names, contents and time make it: not the order, the owner, the umask or
+// the times of the files on a disk.
 func TestTheSameFilesMakeTheSameArchive(t *testing.T) {
 	dir := t.TempDir()
 	one, two, three := filepath.Join(dir, "1.tar.gz"), filepath.Join(dir, "2.tar.gz"), filepath.Join(dir, "3.tar.gz")

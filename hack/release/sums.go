@@ -24,7 +24,7 @@ func sums(dir string) (map[string]string, error) {
 			return err
 		}
 		if !e.Type().IsRegular() {
-			return fmt.Errorf("%s is no file", path)
+			return fmt.Errorf("%s is neither a file nor a folder", path)
 		}
 		name, err := filepath.Rel(dir, path)
 		if err != nil {
@@ -63,15 +63,15 @@ func writeSums(dir string) error {
 	var out bytes.Buffer
 	for _, name := range slices.Sorted(maps.Keys(found)) {
 		if strings.ContainsAny(name, "\n\\") {
-			return fmt.Errorf("%q is no name that sha256sum reads", name)
+			return fmt.Errorf("sha256sum does not read the name %q", name)
 		}
 		fmt.Fprintf(&out, "%s  %s\n", found[name], name)
 	}
 	return os.WriteFile(filepath.Join(dir, sumsFile), out.Bytes(), 0o644)
 }
 
-// compare prints the files of two folders with their sums, and fails if a file differs, or is in one
-// of them only.
+// compare prints the files of two folders with their sums, and fails if a file differs, or is in
+// one of them only.
 func compare(one, two string, stdout io.Writer) error {
 	a, err := sums(one)
 	if err != nil {

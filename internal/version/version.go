@@ -19,8 +19,8 @@ type Build struct {
 	Commit string
 }
 
-// Of completes what the linker wrote, both empty or Devel in a plain go build, with what Go recorded
-// about the build.
+// Of completes the words of the linker, which are Devel and nothing in a plain go build, by what Go
+// recorded about the build.
 func Of(version, commit string) Build {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

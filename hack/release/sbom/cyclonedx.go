@@ -16,9 +16,9 @@ import (
 // another kind.
 const tool = "github.com/diseq/diseq/hack/release/sbom"
 
-// writeCycloneDX writes a CycloneDX document of a binary: the binary with its hash, and the standard
-// library and the modules that it was compiled from, each with its hash from go.sum. made is the time
-// of the document.
+// writeCycloneDX writes a CycloneDX document of a binary: the binary with its hash, and the
+// standard library and the modules that it was compiled from, each with its hash from go.sum. made
+// is the time of the document.
 func writeCycloneDX(w io.Writer, name string, info *debug.BuildInfo, hash [sha256.Size]byte, made string) error {
 	root := cyclonedx.Component{
 		BOMRef: name, Type: cyclonedx.ComponentTypeApplication, Name: name, Version: info.Main.Version,
