@@ -75,8 +75,10 @@ Linux-aarch64) said "$(unpacked arm64)" ;;
 *) echo "not checked: the programs do not run on $(uname -s) $(uname -m)" ;;
 esac
 
-say 'go vet for linux/arm64'
+say 'go vet for linux/arm64, and of the programs for darwin/arm64'
 GOOS=linux GOARCH=arm64 quiet vet-arm64.log go vet ./...
+mapfile -t shipped < <(go list ./cmd/... | grep -v '/operator$')
+GOOS=darwin GOARCH=arm64 quiet vet-darwin.log go vet "${shipped[@]}" ./client/...
 
 # on_arm64 EMULATOR: a whole network, of one validator, on another processor: keys, signatures,
 # databases, an order, a receipt. diseq devnet would start the program without the emulator.

@@ -172,8 +172,7 @@ func (d *devnet) launch(n *devNode) (err error) {
 	defer func() { _ = log.Close() }() // the child has its own
 	cmd := exec.Command(d.executable, "node", "--config", d.configPath(n.index))
 	cmd.Stdout, cmd.Stderr = log, log
-	// A group of its own: Ctrl-C is for this process, which then stops its children.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	cmd.SysProcAttr = childAttributes()
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", n.name, err)
 	}

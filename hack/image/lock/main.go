@@ -44,7 +44,7 @@ func main() {
 }
 
 // run returns the exit status.
-func run(args []string, stdout, stderr io.Writer, options ...remote.Option) (int, error) {
+func run(args []string, stdout, stderr io.Writer) (int, error) {
 	f := flag.NewFlagSet("lock", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	check := f.Bool("check", false, "change nothing, and say what is wrong with the lock")
@@ -54,10 +54,10 @@ func run(args []string, stdout, stderr io.Writer, options ...remote.Option) (int
 	if f.NArg() != 1 {
 		return unknown, fmt.Errorf("want the path of a Dockerfile, have %q", f.Args())
 	}
-	// Each of few small requests, and a registry that is not there is not worth a longer wait.
-	client := *http.DefaultTransport.(*http.Transport)
+	// There are few and small requests, and a registry that is not there is not worth a longer wait.
+	client := http.DefaultTransport.(*http.Transport).Clone()
 	client.ResponseHeaderTimeout = 30 * time.Second
-	options = append([]remote.Option{remote.WithTransport(&client), remote.WithRetryBackoff(remote.Backoff{Duration: time.Second, Steps: 2})}, options...)
+	options := []remote.Option{remote.WithTransport(client), remote.WithRetryBackoff(remote.Backoff{Duration: time.Second, Steps: 2})}
 	text, err := os.ReadFile(f.Arg(0))
 	if err != nil {
 		return unknown, err
@@ -100,7 +100,7 @@ func digest(tagged string, options []remote.Option) (string, error) {
 // checkAll looks at every image, so that one answer names all that is wrong, and returns the worst
 // status: what is wrong counts more than what is not known, and that more than what has moved.
 func checkAll(locks [][][]byte, stdout io.Writer, options []remote.Option) (int, error) {
-	var found []int
+	found := make([]int, 0, len(locks))
 	for _, m := range locks {
 		tagged, locked := string(m[2]), string(m[3])
 		code, text := judge(tagged, locked, options)

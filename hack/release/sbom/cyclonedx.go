@@ -73,7 +73,8 @@ func part(m *debug.Module) (cyclonedx.Component, error) {
 
 // settings are the flags and the system that Go recorded.
 func settings(info *debug.BuildInfo) *[]cyclonedx.Property {
-	properties := []cyclonedx.Property{{Name: "go:package", Value: info.Path}}
+	properties := make([]cyclonedx.Property, 0, 1+len(info.Settings))
+	properties = append(properties, cyclonedx.Property{Name: "go:package", Value: info.Path})
 	for _, s := range info.Settings {
 		properties = append(properties, cyclonedx.Property{Name: "go:build:" + s.Key, Value: s.Value})
 	}
