@@ -11,8 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/diseq/diseq/internal/durable"
@@ -196,7 +194,7 @@ func (l *Log) write(group []*call) error {
 	}
 	_, err = l.file.WriteAt(b, at-s.base)
 	if err == nil {
-		err = unix.Fdatasync(int(l.file.Fd()))
+		err = datasync(l.file)
 	}
 	if err != nil {
 		// The part of the group that was written gives its space back. If that fails, too, the
