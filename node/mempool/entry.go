@@ -148,8 +148,8 @@ type queue struct {
 	// batch is known to be ordered.
 	bases map[uint64]uint64
 	// whole says that no batch of the author became final without a trace in bases, as far as the
-	// pool knows: it has seen one ordered, or the chain begin, and since then no block with messages
-	// that were not here.
+	// pool knows. It has seen one ordered, or the chain begin, and since then no block with
+	// messages that were not here.
 	whole bool
 	// bytes and messages are the author's share in use, batches the number of its batches.
 	bytes             int64
