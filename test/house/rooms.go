@@ -21,7 +21,7 @@ type room struct {
 // of Kubernetes, and nothing but a command depends on a command.
 func (r room) bans() []ban {
 	all := slices.Clone(r.never)
-	if under(r.path, "node") || under(r.path, "internal") || under(r.path, "client") || under(r.path, "cmd/diseq") {
+	if slices.ContainsFunc([]string{"node", "internal", "client", "examples", "cmd/diseq"}, func(part string) bool { return under(r.path, part) }) {
 		all = append(all, kubernetes)
 	}
 	if !under(r.path, "cmd") && !slices.Equal(r.may, anything) {
@@ -125,6 +125,8 @@ var rooms = []room{
 		tests: []string{"internal/document"}},
 	{path: "client", duty: "the Go client, linked into foreign programs",
 		may: []string{"internal/document", "node/chain", "node/trie"}, never: []ban{wires}},
+	{path: "examples", duty: "programs to begin from: a log and a rollup on a chain",
+		may: []string{"client", "node/chain"}, never: []ban{wires}},
 	{path: "cmd/diseq", duty: "the command of node, user and auditor",
 		may: []string{"client", "internal/document", "internal/durable", "internal/memory", "internal/version", "node", "node/chain",
 			"node/consensus", "node/identity", "node/peersfile", "node/store", "node/vrf"},
