@@ -21,7 +21,7 @@ type room struct {
 // of Kubernetes, and nothing but a command depends on a command.
 func (r room) bans() []ban {
 	all := slices.Clone(r.never)
-	if slices.ContainsFunc([]string{"node", "internal", "client", "examples", "cmd/diseq"}, func(part string) bool { return under(r.path, part) }) {
+	if slices.ContainsFunc(withoutKubernetes, func(part string) bool { return under(r.path, part) }) {
 		all = append(all, kubernetes)
 	}
 	if !under(r.path, "cmd") && !slices.Equal(r.may, anything) {
@@ -29,6 +29,9 @@ func (r room) bans() []ban {
 	}
 	return all
 }
+
+// withoutKubernetes are the parts of the house that never depend on it.
+var withoutKubernetes = []string{"node", "internal", "client", "examples", "cmd/diseq"}
 
 // A ban is a set of packages that a room never depends on. Paths are prefixes: of this module's
 // packages, or of import paths of other modules and of the standard library.

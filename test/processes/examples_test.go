@@ -282,7 +282,9 @@ func (e *examples) transfer() {
 		return nil
 	})
 	e.must(follow.Process.Kill())
-	<-ended
+	if err := <-ended; err == nil {
+		e.Error("rollup follow ended by itself")
+	}
 	if !strings.Contains(reports.String(), "refused: 91 to "+bob+": the sender has 90") {
 		e.Errorf("the second reader reports:\n%s", reports.String())
 	}
