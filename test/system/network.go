@@ -96,6 +96,10 @@ func Start(tb testing.TB, o Options) *Network {
 	}
 	n.StartTime = time.Since(began)
 	n.read(o.Start)
+	// It said so when as many nodes as its threshold were ready, and a test may ask another first.
+	for _, node := range n.Nodes[:o.Start] {
+		Eventually(tb, readyWithin, node.Name+" listens, or has ended", node.listens)
+	}
 	return n
 }
 

@@ -3,9 +3,11 @@ package system
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -146,6 +148,19 @@ func (n *Node) Log() string {
 		return n.own.log
 	}
 	return filepath.Join(n.Dir, "node.log")
+}
+
+// listens returns nil if clients can connect to the node, or if it has ended.
+func (n *Node) listens() error {
+	if n.process.ended(0) {
+		return nil
+	}
+	_, address, _ := strings.Cut(n.URL, "://")
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		return err
+	}
+	return c.Close()
 }
 
 // AwaitReady waits until the node says that it is ready.
