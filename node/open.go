@@ -158,7 +158,7 @@ func (n *Node) connect(incoming *handler) {
 	})
 	n.voter = voter.New(voter.Config{
 		Genesis: n.genesis, Key: n.identity.Signing, Ledger: n.ledger, Pool: n.pool, Network: n.network, State: n.state,
-		Apply: n.apply, Finals: finals, Contradictions: contradictions, CatchUp: n.catchup.Hint,
+		Apply: n.apply, Finals: finals, Contradictions: contradictions, CatchUp: n.catchup.Hint, VerifyBlock: verifier.Block,
 		HasCommitment: n.commitments.Acknowledged, Change: n.target.Change, Changed: n.target.Changed(), Linked: n.target.Linked,
 		Checkpoint: n.guests.Checkpoint, Evidence: n.keepEvidence, Now: n.machine.Now, Tasks: n.tasks,
 		Metrics: n.metrics.Voter(), Name: n.ledger.Sets().NameOf, Logger: n.log,

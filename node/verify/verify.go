@@ -34,6 +34,8 @@ type Verifier struct {
 	mu       sync.Mutex
 	new, old map[checked]struct{}
 	newest   judge
+	// blocks are the signatures of blocks that verified lately.
+	blocks map[signedBlock]struct{}
 	// budgets are those of the peers that have sent something.
 	budgets map[chain.PublicKey]*budget
 }
@@ -45,6 +47,17 @@ type checked struct {
 	vote chain.Vote
 }
 
+// signedBlock is a block whose first proposer's signature verified. The hash binds the header,
+// which names the proposer's place in the set.
+type signedBlock struct {
+	set       *chain.ValidatorSet
+	hash      chain.Hash
+	signature chain.Signature
+}
+
+// rememberedBlocks is how many blocks are remembered at most. One more, and all are forgotten.
+const rememberedBlocks = 256
+
 // remembered is how many votes are remembered at least; at most twice as many are.
 const remembered = 8192
 
@@ -55,7 +68,10 @@ const Kept = 4
 // decides a height: it knows each up to one above height. All heights of an era have the same
 // pointer, and a set is never changed.
 func New(chainID string, height func() uint64, setAt func(height uint64) (set *chain.ValidatorSet, ok bool)) *Verifier {
-	return &Verifier{chainID: chainID, height: height, setAt: setAt, new: map[checked]struct{}{}, budgets: map[chain.PublicKey]*budget{}}
+	return &Verifier{
+		chainID: chainID, height: height, setAt: setAt,
+		new: map[checked]struct{}{}, blocks: map[signedBlock]struct{}{}, budgets: map[chain.PublicKey]*budget{},
+	}
 }
 
 // Signed remembers those of votes that the validator self signed, on its own node: the certificates
@@ -291,7 +307,7 @@ func (s *session) proposal(p *chain.Proposal) error {
 	if err := s.pay(1); err != nil {
 		return err
 	}
-	if err := p.Block.VerifySignature(s.at(p.Block.Header.Height).set); err != nil {
+	if err := s.v.Block(&p.Block, s.at(p.Block.Header.Height).set); err != nil {
 		return err
 	}
 	if p.Notarization != nil {
@@ -319,6 +335,29 @@ func (s *session) vote(j judge, vote *chain.Vote) error {
 		return err
 	}
 	j.remember(*vote)
+	return nil
+}
+
+// Block checks the signature of a block's first proposer, a validator of set, unless it was checked
+// before: a block is checked when its proposal comes and, wherever it comes from, before a vote.
+// The pointer stands for the set, see [New].
+func (v *Verifier) Block(b *chain.Block, set *chain.ValidatorSet) error {
+	key := signedBlock{set, b.Hash(), b.Signature}
+	v.mu.Lock()
+	_, known := v.blocks[key]
+	v.mu.Unlock()
+	if known {
+		return nil
+	}
+	if err := b.VerifySignature(set); err != nil {
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.blocks) >= rememberedBlocks {
+		clear(v.blocks)
+	}
+	v.blocks[key] = struct{}{}
 	return nil
 }
 

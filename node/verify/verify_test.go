@@ -2,6 +2,8 @@ package verify
 
 import (
 	"crypto/ed25519"
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -294,5 +296,45 @@ func TestRememberedVotesAreBounded(t *testing.T) {
 	}
 	if !j.known(chain.Vote{Round: 3*remembered - 1}) || j.known(chain.Vote{}) {
 		t.Error("the newest is forgotten, or the oldest is not")
+	}
+}
+
+// A block whose signature verified needs no second check, before the vote for it. Another
+// signature, another header or another set does. The memory of blocks is bounded.
+//
+// Promise 50.
+func TestABlockIsCheckedOnceWithOneSignatureAndSet(t *testing.T) {
+	e := newEras(5) // 6 is open
+	v := New(chainID, e.height, e.setAt)
+	p := e.proposal(6, 1)
+	if _, _, err := v.Bundle(t.Context(), sender, &chain.Bundle{Proposals: []*chain.Proposal{p}}); err != nil {
+		t.Fatal(err)
+	}
+	set := *e.sets[1]
+	set.Validators = slices.Clone(set.Validators)
+	set.Validators[1] = set.Validators[0]
+	signed, timed := p.Block, p.Block
+	signed.Signature[0]++
+	timed.Header.Timestamp++
+	for name, c := range map[string]struct {
+		block *chain.Block
+		set   *chain.ValidatorSet
+	}{"another signature": {&signed, e.sets[1]}, "another header": {&timed, e.sets[1]}, "another set": {&p.Block, &set}} {
+		for range 2 {
+			if err := v.Block(c.block, c.set); !errors.Is(err, chain.ErrSignature) {
+				t.Errorf("%s: got %v, want %v", name, err, chain.ErrSignature)
+			}
+		}
+	}
+	// A set never changes. Here it does, to show that there is no second check.
+	e.sets[1].Validators[1] = e.sets[1].Validators[0]
+	if err := v.Block(&p.Block, e.sets[1]); err != nil {
+		t.Errorf("the block of the proposal was checked again: %v", err)
+	}
+	for height := range uint64(2 * rememberedBlocks) {
+		b := e.proposal(height, 2).Block
+		if err := v.Block(&b, e.sets[2]); err != nil || len(v.blocks) > rememberedBlocks {
+			t.Fatalf("got %v, and %d blocks are remembered", err, len(v.blocks))
+		}
 	}
 }

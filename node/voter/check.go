@@ -256,7 +256,7 @@ func (v *Voter) checkProposer(a *consensus.CheckBlock) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Block.VerifySignature(set); errors.Is(err, chain.ErrSignature) {
+	if err := v.cfg.VerifyBlock(a.Block, set); errors.Is(err, chain.ErrSignature) {
 		return &misfitError{err}
 	} else if err != nil {
 		return invalid("%w", err)

@@ -83,6 +83,9 @@ type Config struct {
 	Contradictions <-chan error
 	// CatchUp passes on that a peer seems to have final blocks up to height.
 	CatchUp func(height uint64, from chain.PublicKey)
+	// VerifyBlock is [chain.Block.VerifySignature], or quicker for a block that was verified
+	// before.
+	VerifyBlock func(b *chain.Block, set *chain.ValidatorSet) error
 	// HasCommitment reports whether a peer acknowledged the VRF commitment of an epoch at least age
 	// ago.
 	HasCommitment func(peer chain.PublicKey, epoch uint64, age time.Duration) bool

@@ -219,6 +219,7 @@ func newRoomOf(t *testing.T, self, n int, threshold uint32, delta time.Duration)
 		Genesis: r.genesis, Key: r.keys[self], Ledger: final, Pool: pool,
 		Network: &fakeNetwork{journal: r.journal, peers: peers}, State: fakeState{}, Apply: r.apply,
 		Finals: r.finals, Contradictions: r.failures, CatchUp: func(uint64, chain.PublicKey) {},
+		VerifyBlock: (*chain.Block).VerifySignature,
 		HasCommitment: func(peer chain.PublicKey, _ uint64, age time.Duration) bool {
 			had, ok := r.acknowledged[peer]
 			return ok && had >= age
