@@ -77,8 +77,7 @@ var tables []*record.Table
 func origin(b *testing.B) record.Origin {
 	command := os.Getenv("BENCH_COMMAND")
 	if command == "" {
-		name, _, _ := strings.Cut(b.Name(), "/")
-		command = "SYSTEM_BENCH='" + name + "$' hack/bench.sh system"
+		command = "SYSTEM_BENCH='" + strings.TrimPrefix(b.Name(), "Benchmark") + "$' hack/bench.sh system"
 		flag.Visit(func(f *flag.Flag) {
 			if !strings.HasPrefix(f.Name, "test.") && f.Name != "history" { // a path of this machine
 				command += fmt.Sprintf(" -%s %v", f.Name, f.Value)

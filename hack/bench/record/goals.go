@@ -34,7 +34,7 @@ var Goals = []Goal{
 	{"overload-4", "offered twice the most: throughput as a share of the most", "collapses", "0.95"},
 	{"overload-7", "the same, 7 validators", "collapses", "0.95"},
 	{"overload-16", "the same, 16 validators", "collapses", "0.95"},
-	{"recovery", "everything accepted is final after the overload ended, within", "not at all", "5 s"},
+	{"recovery", "4 validators: everything accepted is final after the overload ended, within", "not at all", "5 s"},
 	{"memory-idle", "memory, a node, idle", "41 MB", "60 MB"},
 	{"memory-load", "memory, a node, under full load", "312 MB", "400 MB"},
 	{"memory-history", "memory, a node, with 10 million messages of history", "-", "450 MB"},
