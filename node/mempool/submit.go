@@ -331,7 +331,7 @@ func (p *Pool) awaitAcknowledgement(ctx context.Context, e *entry, left time.Dur
 }
 
 // gatherTime is the least time between the writes of batches that several submissions gather in.
-// Each batch costs every node a signature check and a row of its database.
+// Each batch costs every node a signature check and a write (docs/decisions/0115).
 const gatherTime = 4 * time.Millisecond
 
 // write makes the batches that were formed durable, all of them at once. Submissions that arrive
