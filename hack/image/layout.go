@@ -66,7 +66,7 @@ func saveLayout(file, tag string, images []v1.Image, made time.Time) (v1.Hash, e
 	if err != nil {
 		return v1.Hash{}, err
 	}
-	defer func() { _ = os.RemoveAll(dir) }() // what is left lies among temporary files
+	defer func() { _ = os.RemoveAll(dir) }() // it lies among temporary files
 	path, err := layout.Write(dir, empty.Index)
 	if err != nil {
 		return v1.Hash{}, err

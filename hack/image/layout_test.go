@@ -125,8 +125,8 @@ func TestAnArchitectureWithoutABinaryIsAnError(t *testing.T) {
 	}
 }
 
-// A folder that a binary is compiled from and that .dockerignore withholds makes `docker build` fail,
-// where no test of this machine builds.
+// A folder that a binary is compiled from and that .dockerignore withholds makes `docker build`
+// fail, which make test does not run.
 func TestDockerSeesWhatTheBinariesAreCompiledFrom(t *testing.T) {
 	list, err := os.ReadFile("../../.dockerignore")
 	must(t, err)

@@ -93,7 +93,7 @@ func TestALockIsChecked(t *testing.T) {
 	}
 }
 
-// What is wrong outweighs what is not known.
+// A wrong image outweighs one that is not known.
 func TestTheWorstOfSeveralImagesCounts(t *testing.T) {
 	s := newShop(t)
 	file := dockerfile(t, s.push("small:1", "amd64")+"\nARG BASE_IMAGE=127.0.0.1:1/x:1@sha256:"+strings.Repeat("0", 64))

@@ -4,8 +4,8 @@
 //	lock Dockerfile          write the present digests of the tags
 //	lock -check Dockerfile   change nothing, and say what is wrong with the lock
 //
-// Exit status of -check: 0, all is well; 1, a locked image cannot be used, because its registry does
-// not have that digest, has other content under it, or has it not for every architecture; 2, a
+// Exit status of -check: 0, all is well; 1, a locked image cannot be used, because its registry
+// does not have that digest, has other content under it, or has it not for every architecture; 2, a
 // registry does not answer, so nothing is known; 3, the images can be used, and a tag has moved on.
 package main
 
@@ -54,7 +54,7 @@ func run(args []string, stdout, stderr io.Writer) (int, error) {
 	if f.NArg() != 1 {
 		return unknown, fmt.Errorf("want the path of a Dockerfile, have %q", f.Args())
 	}
-	// There are few and small requests, and a registry that is not there is not worth a longer wait.
+	// The requests are few and small: a registry that is not there is not worth a longer wait.
 	client := http.DefaultTransport.(*http.Transport).Clone()
 	client.ResponseHeaderTimeout = 30 * time.Second
 	options := []remote.Option{remote.WithTransport(client), remote.WithRetryBackoff(remote.Backoff{Duration: time.Second, Steps: 2})}
