@@ -94,7 +94,7 @@ func (r reader) appendRows(ctx context.Context, from uint64, count, limit int, o
 			return false, err
 		}
 		if checksum(h, one[len(block):]) != messagesSum {
-			return false, r.file.Corrupt("its messages do not have their checksum")
+			return false, r.otherMessages(places)
 		}
 		*out = append(*out, append(one, certificate...))
 	}
@@ -112,6 +112,15 @@ func (r reader) messages(row, places []byte) (expand func([]byte) ([]byte, error
 		return nil, 0, r.file.Corrupt("%w", err)
 	}
 	return func(b []byte) ([]byte, error) { return r.log.Append(append(b, count...), ranges...) }, size, nil
+}
+
+// otherMessages says that the messages of a block do not have their checksum. It names the file
+// that has them.
+func (r reader) otherMessages(places []byte) error {
+	if _, ranges, _, err := decodePlaces(places); err == nil && len(ranges) > 0 {
+		return r.log.Corrupt(ranges[0], "the messages of a block, from there on, do not have their checksum")
+	}
+	return r.file.Corrupt("its messages do not have their checksum")
 }
 
 // block returns a final block that exists.

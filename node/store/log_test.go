@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"log/slog"
 	"os"
@@ -274,6 +275,9 @@ func TestADamagedLogIsNamedAndABlockInItReplaced(t *testing.T) {
 	s := c.open(t, dir)
 	_, err := s.Block(t.Context(), victim)
 	isNamed(t, "block", err)
+	if !strings.Contains(fmt.Sprint(err), logName+"-0") || strings.Contains(fmt.Sprint(err), blocksName) {
+		t.Errorf("%v: want the file that has the messages", err)
+	}
 	_, err = s.EncodedBlocks(t.Context(), 1, 20, 1<<30)
 	isNamed(t, "range", err)
 	must(t, s.Replace(t.Context(), blocks[victim-1]))

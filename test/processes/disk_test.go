@@ -86,7 +86,7 @@ func TestDamagedDatabaseStopsOnlyItsNodeAndIsLeftAsItIs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, file := range []string{"blocks.db", "votes.db", "state/checkpoint"} {
+	for _, file := range []string{"blocks.db", "messages-000000000000000.log", "votes.db", "state/checkpoint"} {
 		path, name := filepath.Join(victim.DataDir(), file), filepath.Base(file)
 		for damage, inflict := range map[string]func(){
 			"overwritten head":  func() { garble(t, path, 0, 100) },

@@ -83,6 +83,16 @@ func (r Reader) Append(b []byte, ranges ...Range) (_ []byte, err error) {
 	return b, nil
 }
 
+// Corrupt returns an error that wraps ErrCorrupt and names the segment with a range. A caller that
+// knows a checksum of the bytes there has found that they are others.
+func (r Reader) Corrupt(at Range, what string) error {
+	s, err := r.find(at)
+	if err != nil {
+		return err
+	}
+	return corrupt(s.path, "%d bytes at position %d: %s", at.Length, at.Position, what)
+}
+
 // Record reads the record at a position, whose content has length bytes.
 func (r Reader) Record(position int64, length int) (Record, error) {
 	at := Range{position, recordBytes + length}
