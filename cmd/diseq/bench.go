@@ -36,17 +36,16 @@ The load comes from one process. On the same machine as the network, it takes it
 				return err
 			}
 			for _, url := range n.URLs {
-				c, err := n.loadClient(url)
+				c, err := n.loadClient(url, newConnections)
 				if err != nil {
 					return err
 				}
-				c.HTTP.Transport.(*http.Transport).DisableKeepAlives = newConnections
 				l.clients = append(l.clients, c)
 			}
 			l.followed = l.clients[0]
 			if follow != "" {
 				var err error
-				if l.followed, err = n.loadClient(follow); err != nil {
+				if l.followed, err = n.loadClient(follow, false); err != nil {
 					return err
 				}
 			}
@@ -89,13 +88,16 @@ The load comes from one process. On the same machine as the network, it takes it
 }
 
 // loadClient makes a client that repeats nothing: a refusal is a result.
-func (n *nodes) loadClient(url string) (*client.Client, error) {
+func (n *nodes) loadClient(url string, newConnections bool) (*client.Client, error) {
 	c, err := client.New(url)
 	if err != nil {
 		return nil, usageError{err}
 	}
 	c.RetryFor = 0
-	return c, n.use(c)
+	if transport, ok := c.HTTP.Transport.(*http.Transport); ok {
+		transport.DisableKeepAlives = newConnections
+	}
+	return c, n.use(c) // which wraps the transport
 }
 
 func (l *load) validate() error {
