@@ -68,7 +68,7 @@ BENCH_OUT ?= $(BIN)/bench.txt
 PHASE := hack/phase.sh
 
 # The quick phases come first, so that most mistakes show within minutes.
-TEST_PHASES := check-format check-modules vet lint verify-generated unit race simulation fuzz-short chart typescript integration processes compose-test e2e
+TEST_PHASES := check-format check-modules vet lint verify-generated unit race simulation fuzz-short chart monitoring typescript integration processes compose-test e2e
 
 ##@ Use
 
@@ -217,6 +217,10 @@ dockerfile-test: ## Build the Dockerfile on such an engine and compare with hack
 .PHONY: chart
 chart: tools-helm ## Lint and render the Helm chart, and compare it with config/. HELM names another Helm.
 	@$(PHASE) 'Helm chart' env HELM=$(HELM) $(GO) test -count=1 -timeout 20m $(TESTFLAGS) ./test/chart
+
+.PHONY: monitoring
+monitoring: ## The alerts, played by promtool of Debian's package prometheus, which is fetched into bin/tools.
+	@$(PHASE) 'alerts' env TOOLS_BIN=$(TOOLS_BIN) hack/monitoring.sh $(TESTFLAGS)
 
 .PHONY: typescript
 typescript: build ## Check, build and test the TypeScript client, also against a network of processes.

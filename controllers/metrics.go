@@ -22,11 +22,11 @@ type metrics struct {
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		height:      gauge("height", "Height of the last final block."),
-		finalized:   gauge("finalized_timestamp_seconds", "When the last final block became final, in Unix seconds; 0 if no node knows it."),
-		validators:  gauge("validators", "Number of validators in the set in force."),
-		ready:       gauge("ready_validators", "Number of validators that are ready and caught up."),
-		threshold:   gauge("threshold", "Number of validators that must sign a block."),
-		disruptions: gauge("disruptions_allowed", "Number of further validators that may fail now while messages still become final."),
+		finalized:   gauge("finalized_timestamp_seconds", "When the last block became final, in seconds since 1970; 0 if no node knows it."),
+		validators:  gauge("validators", "Validators of the set in force."),
+		ready:       gauge("ready_validators", "Validators of the set in force that are ready and caught up."),
+		threshold:   gauge("threshold", "Validators that must sign a block: the threshold of the set in force."),
+		disruptions: gauge("disruptions_allowed", "Further validators that may fail now while messages still become final."),
 		available:   gauge("available", "1 if the condition Available is True, else 0."),
 		generation:  gauge("set_generation", "Generation of the validator set in force: 0 at genesis, one more with each change."),
 		changing:    gauge("membership_changing", "1 if the condition MembershipChanging is True, else 0."),

@@ -42,6 +42,8 @@ type backend struct {
 	voter   *voter.Voter
 	target  *target.Follower
 	disk    *patient.Writer
+	// freeDisk returns the free space of the disk of the data directory.
+	freeDisk func() (uint64, error)
 	// checkpoint returns that of the peers file, zero without one.
 	checkpoint func() chain.Checkpoint
 	// unrecorded says that the node was started with a vote store that waits for its record.

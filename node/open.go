@@ -172,7 +172,7 @@ func (n *Node) connect(incoming *handler) {
 	n.backend = &backend{
 		name: n.cfg.Name, version: n.version, self: n.self, genesis: n.genesis, log: n.log,
 		network: n.network, store: n.store, blocks: n.blocks, ledger: n.ledger, state: n.state, pool: n.pool, catchup: n.catchup,
-		voter: n.voter, target: n.target, checkpoint: n.guests.Checkpoint, disk: n.disk, unrecorded: n.unrecorded,
+		voter: n.voter, target: n.target, checkpoint: n.guests.Checkpoint, disk: n.disk, freeDisk: n.freeDisk, unrecorded: n.unrecorded,
 	}
 	n.metrics.Collect(n.backend.gauges)
 	n.blocks.Start(n.catchup.Block)

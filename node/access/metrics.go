@@ -1,8 +1,6 @@
 package access
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -16,14 +14,14 @@ type metrics struct {
 func newMetrics(r prometheus.Registerer, c *Control) *metrics {
 	m := &metrics{
 		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "diseq_client_messages_total", Help: "Messages accepted, by client.",
+			Name: "diseq_client_messages_total", Help: "Messages accepted, by client of the access file: anonymous without a credential.",
 		}, []string{"client"}),
 		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "diseq_client_message_bytes_total", Help: "Bytes of messages accepted, by client.",
+			Name: "diseq_client_message_bytes_total", Help: "Bytes of messages accepted, by client of the access file: anonymous without a credential.",
 		}, []string{"client"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "diseq_client_refused_total",
-			Help: "Requests refused, by client (empty: its credential is wrong) and reason: unauthenticated, forbidden, quota, reserved.",
+			Help: "Requests refused, by client of the access file (empty: its credential is wrong) and reason: unauthenticated, forbidden, quota, reserved.",
 		}, []string{"client", "reason"}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "diseq_audit_dropped_total", Help: "Audit lines that could not be written.",
@@ -33,12 +31,13 @@ func newMetrics(r prometheus.Registerer, c *Control) *metrics {
 		return m
 	}
 	r.MustRegister(m.messages, m.bytes, m.refused, m.dropped, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "diseq_access_problems", Help: "Files of access that cannot be used: the log and /v1/status name them.",
+		Name: "diseq_access_problems", Help: "Files of access that cannot be used. The log and /v1/status name them.",
 	}, func() float64 { return float64(c.Status().count()) }))
 	if c.cfg.TLS != nil {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "diseq_tls_certificate_expiry_seconds", Help: "Time until the certificate of the public listener expires.",
-		}, func() float64 { return time.Until(c.material.Load().expires()).Seconds() }))
+			Name: "diseq_tls_certificate_expiry_timestamp_seconds",
+			Help: "When the certificate of the public listener expires, in seconds since 1970. Absent without TLS.",
+		}, func() float64 { return float64(c.material.Load().expires().Unix()) }))
 	}
 	return m
 }

@@ -38,11 +38,12 @@ func newMetrics(registerer prometheus.Registerer, p *Pool) *metrics {
 		repeated: counter("repeated_batches_total", "Batches received from peers more than once."),
 		equivocations: counter("equivocations_total",
 			"Batches of peers with the author and the number of another batch."),
-		lookups: counter("index_lookups_total", "Ids looked up in the index, because the filter did not rule them out."),
+		lookups: counter("index_lookups_total", "Ids looked up in the trie, because the filter of known ids did not rule them out."),
 		unacknowledged: counter("unacknowledged_total",
-			"Batches whose submission was answered before enough peers acknowledged them."),
-		rejected: byReason("rejected_requests_total", "Submissions that were refused."),
-		refused:  byReason("refused_batches_total", "Batches of peers that were refused."),
+			"Batches whose submission was answered before enough peers acknowledged them: they are on this disk, and perhaps on no other."),
+		rejected: byReason("rejected_requests_total", "Submissions that were refused, by reason, such as full and storage_low."),
+		refused: byReason("refused_batches_total", "Batches of peers that were refused, by reason, such as share, storage_low and equivocation. "+
+			"For a moment at each change of the validator set the reason is author."),
 		ackSeconds: f.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "diseq", Subsystem: "mempool", Name: "acknowledge_seconds",
 			Help:    "Time from when a batch is durable here until enough peers have acknowledged it.",

@@ -55,7 +55,7 @@ func (t *Transport) newLink(p Peer, old *link) *link {
 		items: newItemQueue(t.settings), pushes: newPushWindow(t.settings),
 		proposals: make(chan struct{}, t.settings.maxProposals), since: time.Now(), failure: errors.New("not tried yet"),
 	}
-	t.reports.linkUp.WithLabelValues(p.Name).Set(0)
+	t.reports.begin(p.Name)
 	t.tasks.Go(func() {
 		defer cancel()
 		defer close(l.done)

@@ -77,14 +77,16 @@ func newReports(log *slog.Logger, registerer prometheus.Registerer, interval tim
 	}
 	r := &reports{
 		log: log, interval: interval, lines: make(map[lineKey]*line),
-		linkUp:  gauge("link_up", "1 while this node can send to the peer.", "peer"),
+		linkUp:  gauge("link_up", "1 while this node can send to the peer, else 0.", "peer"),
 		unacked: gauge("batches_unacknowledged_bytes", "Bytes of batches that wait to be sent to the peer, or for its acknowledgement.", "peer"),
-		frames:  counter("frames_total", "Frames sent and received, by kind.", "direction", "kind"),
-		bytes:   counter("frame_bytes_total", "Bytes of frames sent and received, by kind.", "direction", "kind"),
+		frames:  counter("frames_total", "Frames exchanged with peers, by direction (in, out) and kind, such as vote, proposal and batch.", "direction", "kind"),
+		bytes:   counter("frame_bytes_total", "Bytes of frames exchanged with peers, by direction and kind.", "direction", "kind"),
 		dropped: counter("dropped_total", "Frames and batches not sent because the peer's queue was full.", "peer", "kind"),
 		useless: counter("useless_total",
-			"Consensus messages from the peer that were dropped unread: of heights too far below this node's, or above it.", "peer"),
-		rejected: counter("rejected_total", "Connections, messages and answers refused, by reason.", "reason"),
+			"Consensus messages from the peer that were dropped unread: of heights too far below this node's, or above it. "+
+				"It rises while the peer or this node is far behind, and should stand still otherwise.", "peer"),
+		rejected: counter("rejected_total", "Connections, messages and answers of peers and strangers that were refused, by reason: "+
+			"flood, tls, unknown_key, penalty, hello, malformed, useless, answer.", "reason"),
 	}
 	// A series that begins at 1 has no increase: alerts would miss the first of each reason.
 	for _, reason := range []string{
@@ -98,6 +100,13 @@ func newReports(log *slog.Logger, registerer prometheus.Registerer, interval tim
 func (r *reports) transferred(direction, kind string, size int) {
 	r.frames.WithLabelValues(direction, kind).Inc()
 	r.bytes.WithLabelValues(direction, kind).Add(float64(size))
+}
+
+// begin makes the series of a peer. A counter that begins at 1 has no increase.
+func (r *reports) begin(peer string) {
+	r.linkUp.WithLabelValues(peer).Set(0)
+	r.unacked.WithLabelValues(peer).Set(0)
+	r.useless.WithLabelValues(peer)
 }
 
 // remove removes the series of a peer.

@@ -92,6 +92,7 @@ type serviceMonitor struct {
 			Scheme          string `json:"scheme"`
 			Path            string `json:"path"`
 			Interval        string `json:"interval"`
+			HonorLabels     bool   `json:"honorLabels"`
 			BearerTokenFile string `json:"bearerTokenFile"`
 			TLSConfig       struct {
 				InsecureSkipVerify bool   `json:"insecureSkipVerify"`
@@ -104,12 +105,20 @@ type serviceMonitor struct {
 	} `json:"spec"`
 }
 
+// prometheusRule is the like for alerts.
+type prometheusRule struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              map[string]any `json:"spec"`
+}
+
 // kinds are those that the chart makes.
 var kinds = map[string]func() metav1.Object{
 	"admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy":        func() metav1.Object { return &admissionv1.ValidatingAdmissionPolicy{} },
 	"admissionregistration.k8s.io/v1/ValidatingAdmissionPolicyBinding": func() metav1.Object { return &admissionv1.ValidatingAdmissionPolicyBinding{} },
 	"apiextensions.k8s.io/v1/CustomResourceDefinition":                 func() metav1.Object { return &apiextensionsv1.CustomResourceDefinition{} },
 	"apps/v1/Deployment":                              func() metav1.Object { return &appsv1.Deployment{} },
+	"monitoring.coreos.com/v1/PrometheusRule":         func() metav1.Object { return &prometheusRule{} },
 	"monitoring.coreos.com/v1/ServiceMonitor":         func() metav1.Object { return &serviceMonitor{} },
 	"networking.k8s.io/v1/NetworkPolicy":              func() metav1.Object { return &networkingv1.NetworkPolicy{} },
 	"policy/v1/PodDisruptionBudget":                   func() metav1.Object { return &policyv1.PodDisruptionBudget{} },

@@ -33,8 +33,8 @@ var valueSets = map[string]string{
 	"named account":  `{serviceAccount: {name: mine, annotations: {example.com/role: "1"}}}`,
 	"digests":        `{image: {digest: "` + digest + `"}, nodeImage: {digest: "` + digest + `"}}`,
 	"registry":       `{image: {repository: "localhost:5000/a/diseq-operator", tag: v1.2.3, pullPolicy: Always}, imagePullSecrets: [{name: registry}]}`,
-	"monitored":      `{metrics: {serviceMonitor: {enabled: true, interval: 1m, labels: {prometheus: main}}}}`,
-	"no metrics":     `{metrics: {enabled: false, serviceMonitor: {enabled: true}}, networkPolicy: {enabled: true}}`,
+	"monitored":      `{metrics: {serviceMonitor: {enabled: true, interval: 1m, labels: {prometheus: main}}, prometheusRules: {enabled: true, labels: {a: b}}}}`,
+	"no metrics":     `{metrics: {enabled: false, serviceMonitor: {enabled: true}, prometheusRules: {enabled: true}}, networkPolicy: {enabled: true}}`,
 	"policy":         `{networkPolicy: {enabled: true}}`,
 	"narrow policy":  narrowPolicy,
 	"one":            `{replicas: 1}`,
@@ -240,6 +240,41 @@ func TestSelectorsMeetTheOperatorsPod(t *testing.T) {
 				t.Errorf("ServiceMonitor asks port %s, the Service has %s", o.Spec.Endpoints[0].Port, service.Spec.Ports[0].Name)
 			}
 		}
+	}
+}
+
+// TestAlertsAreThoseOfConfig holds the PrometheusRules to config/prometheus/rules: braces of
+// Prometheus' templates included. Without its metrics there are no alerts about the operator.
+func TestAlertsAreThoseOfConfig(t *testing.T) {
+	t.Parallel()
+	for values, want := range map[string][]string{
+		`{}`: nil,
+		`{metrics: {prometheusRules: {enabled: true, labels: {prometheus: main}}}}`:                 {"nodes", "operator"},
+		`{metrics: {enabled: false, prometheusRules: {enabled: true, labels: {prometheus: main}}}}`: {"nodes"},
+	} {
+		var names []string
+		for _, o := range all[*prometheusRule](render(t, values)) {
+			name := strings.TrimPrefix(o.Name, release+"-")
+			names = append(names, name)
+			if o.Labels["prometheus"] != "main" {
+				t.Errorf("%s: labels %v", values, o.Labels)
+			}
+			if config := read[map[string]any](t, "config/prometheus/rules/"+name+".yaml"); !reflect.DeepEqual(o.Spec, config) {
+				t.Errorf("%s: the alerts %s differ from those of config; run: make generate", values, name)
+			}
+		}
+		slices.Sort(names)
+		if !slices.Equal(names, want) {
+			t.Errorf("%s: alerts %q, want %q", values, names, want)
+		}
+	}
+}
+
+// A metric of a network has labels of its own, namespace and name, which Prometheus would rename.
+func TestTheLabelsOfNetworksStay(t *testing.T) {
+	t.Parallel()
+	if m := only[*serviceMonitor](t, render(t, `{metrics: {serviceMonitor: {enabled: true}}}`)); !m.Spec.Endpoints[0].HonorLabels {
+		t.Error("the ServiceMonitor does not honor labels")
 	}
 }
 

@@ -85,9 +85,14 @@ func TestDocumentsShowWhatTheCodeSays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ofNodes, ofOperator := readMetrics(t)
 	for _, c := range []struct{ file, name, part string }{
 		{"docs/architecture.md", "rooms", roomsTable()},
 		{"docs/architecture.md", "transcript", "```\n" + string(transcript) + "```\n"},
+		{"docs/metrics.md", "node metrics", metricsTable(ofNodes)},
+		{"docs/metrics.md", "operator metrics", metricsTable(ofOperator)},
+		{"docs/metrics.md", "node alerts", alertsTable(readRules(t, "nodes.yaml"), readSections(t))},
+		{"docs/metrics.md", "operator alerts", alertsTable(readRules(t, "operator.yaml"), readSections(t))},
 		{"docs/promises.md", "promises", promisesTable(all, held)},
 	} {
 		document, err := os.ReadFile(root + "/" + c.file)
