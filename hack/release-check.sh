@@ -114,8 +114,10 @@ else
 fi
 
 say 'the base images of the Dockerfile'
+# Built and then run: `go run` ends with 1 whatever the status of the program.
+go -C hack/image build -buildvcs=false -o "$work/lock" ./lock
 status=0
-go -C hack/image run ./lock -check "$PWD/Dockerfile" || status=$?
+"$work/lock" -check Dockerfile || status=$?
 case $status in
 0) ;;
 2) echo 'not checked: the base images, because a registry does not answer' ;;
