@@ -56,11 +56,11 @@ func BenchmarkHistory(b *testing.B) {
 		filled.Rows[last] = append(filled.Rows[last], record.Number(megabytes(now)),
 			record.Number(float64(sizeOf(b, dir))/float64(held.Messages)/float64(len(n.Nodes))))
 	}
-	empty := system.Start(b, system.Options{})
-	load(b, empty, "--rate", "1000", "--duration", "2s") // both are warm
 	compared := record.Table{Name: "history-compared", Columns: costColumns("messages of history")}
 	var full, none []float64
 	for range historyTurns {
+		empty := system.Start(b, system.Options{}) // a new one: the last one has a history by now
+		load(b, empty, "--rate", "1000", "--duration", "2s")
 		for _, side := range []struct {
 			network *system.Network
 			speeds  *[]float64
@@ -73,6 +73,7 @@ func BenchmarkHistory(b *testing.B) {
 				held.add(b, u.Final)
 			}
 		}
+		empty.Stop()
 	}
 	keep(b, &filled)
 	slices.Sort(full)
