@@ -164,6 +164,7 @@ what_next() {
   kubectl wait dsq $name --for=condition=MembershipChanging=False --timeout=3m
   kubectl scale dsq $name --replicas=3                      # four of them leave and are stopped; their volumes are kept
   kubectl patch dsq $name --type=merge --patch '{"spec":{"retire":["$name-v1"]}}'   # another validator takes the place of this one
+  kubectl annotate dsq $name diseq.io/restart="\$(date +%s)" --overwrite   # all validators, one at a time
 
   $down
 END
