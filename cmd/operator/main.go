@@ -78,7 +78,8 @@ GOMEMLIMIT overrides it.`,
 		if _, err := memory.Limit(cmd.Context()); err != nil {
 			log.Error(err, "the memory limit cannot be read: the garbage collector works as without one")
 		}
-		log.Info("starting", "version", build.Of(version, commit).String(), "nodeImage", o.nodeImage, "namespaces", strings.Join(o.namespaces, ","))
+		log.Info("starting", "version", build.Of(version, commit).String(), "nodeImage", o.nodeImage,
+			"namespaces", strings.Join(o.namespaces, ","))
 		return start(cmd.Context(), o)
 	}
 	o.register(root.Flags())

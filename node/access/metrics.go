@@ -17,11 +17,13 @@ func newMetrics(r prometheus.Registerer, c *Control) *metrics {
 			Name: "diseq_client_messages_total", Help: "Messages accepted, by client of the access file: anonymous without a credential.",
 		}, []string{"client"}),
 		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "diseq_client_message_bytes_total", Help: "Bytes of messages accepted, by client of the access file: anonymous without a credential.",
+			Name: "diseq_client_message_bytes_total",
+			Help: "Bytes of messages accepted, by client of the access file: anonymous without a credential.",
 		}, []string{"client"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "diseq_client_refused_total",
-			Help: "Requests refused, by client of the access file (empty: its credential is wrong) and reason: unauthenticated, forbidden, quota, reserved.",
+			Help: "Requests refused, by client of the access file (empty: its credential is wrong) and reason: " +
+				"unauthenticated, forbidden, quota, reserved.",
 		}, []string{"client", "reason"}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "diseq_audit_dropped_total", Help: "Audit lines that could not be written.",

@@ -22,7 +22,8 @@ type metrics struct {
 func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "diseq_http_requests_total", Help: "HTTP requests, by route and status code of the answer. With 499 the client went away before it.",
+			Name: "diseq_http_requests_total",
+			Help: "HTTP requests, by route and status code of the answer. With 499 the client went away before it.",
 		}, []string{"route", "code"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "diseq_http_request_duration_seconds", Help: "Time to answer HTTP requests, by route. A stream lasts as long as its reader.",
@@ -32,7 +33,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "diseq_http_rejected_total", Help: "HTTP requests refused, by reason: the code of the error in the answer.",
 		}, []string{"reason"}),
 		brokenOff: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "diseq_http_broken_answers_total", Help: "Answers and streams that broke off with an error after they had begun, by route. The log has the error.",
+			Name: "diseq_http_broken_answers_total",
+			Help: "Answers and streams that broke off with an error after they had begun, by route. The log has the error.",
 		}, []string{"route"}),
 		gaveWay: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "diseq_http_gave_way_total",
