@@ -162,7 +162,7 @@ verify-generated: tools ## Fail if generating again would change a generated fil
 
 .PHONY: unit
 unit: ## Unit tests.
-	@$(PHASE) 'unit tests' $(GO) test -timeout 15m $(TESTFLAGS) $(UNIT_PKGS)
+	@$(PHASE) 'unit tests' $(GO) test -timeout 45m $(TESTFLAGS) $(UNIT_PKGS)
 	@$(PHASE) 'images without an engine' $(GO) -C hack/image test $(TESTFLAGS) ./...
 	@$(PHASE) 'load on other systems' $(GO) -C test/bench/peers test $(TESTFLAGS) ./...
 	@$(PHASE) 'files of a release' $(GO) -C hack/release test $(TESTFLAGS) ./...
@@ -172,11 +172,11 @@ unit: ## Unit tests.
 .PHONY: race
 race: ## Unit tests under the race detector.
 	@hack/setup.sh gcc=gcc
-	@$(PHASE) 'race detector' env CGO_ENABLED=1 $(GO) test -race -short -timeout 30m $(TESTFLAGS) $(UNIT_PKGS) $(SIMULATION_PKGS)
+	@$(PHASE) 'race detector' env CGO_ENABLED=1 $(GO) test -race -short -timeout 60m $(TESTFLAGS) $(UNIT_PKGS) $(SIMULATION_PKGS)
 
 .PHONY: simulation
 simulation: ## Consensus and whole nodes against an adversary in virtual time: a few hundred seeds for each promise, every control.
-	@$(PHASE) 'simulation' $(GO) test -timeout 15m $(TESTFLAGS) $(SIMULATION_PKGS)
+	@$(PHASE) 'simulation' $(GO) test -timeout 45m $(TESTFLAGS) $(SIMULATION_PKGS)
 
 .PHONY: sim
 sim: ## A long simulation: SIM_SEEDS seeds for each promise, NODE_SEEDS for whole nodes, tables at the end.
@@ -191,11 +191,11 @@ fuzz-short: ## Every fuzz target for FUZZTIME_SHORT.
 .PHONY: integration
 integration: ## The operator and its API against a real API server, which hack/kind builds.
 	@$(PHASE) 'real API server' bash -euc 'KUBEBUILDER_ASSETS=$$(hack/kind/kind.sh assets); export KUBEBUILDER_ASSETS; \
-		exec $(GO) test -count=1 -timeout 30m $(TESTFLAGS) $(INTEGRATION_PKGS)'
+		exec $(GO) test -count=1 -timeout 60m $(TESTFLAGS) $(INTEGRATION_PKGS)'
 
 .PHONY: processes
 processes: ## Hard failures with real processes: killed, frozen, cut off, without power.
-	@$(PHASE) 'real processes' $(GO) test -count=1 -timeout 30m $(TESTFLAGS) $(PROCESS_PKGS)
+	@$(PHASE) 'real processes' $(GO) test -count=1 -timeout 60m $(TESTFLAGS) $(PROCESS_PKGS)
 
 .PHONY: compose-test
 compose-test: ## compose.yaml on the Docker engine that answers, or on one of our own (hack/kind).
@@ -203,7 +203,7 @@ compose-test: ## compose.yaml on the Docker engine that answers, or on one of ou
 	@$(COMPILE) -C hack/tools/compose build -trimpath -o $(TOOLS_BIN)/docker-compose github.com/docker/compose/v5/cmd
 	@hack/kind/kind.sh engine up
 	@$(PHASE) 'docker compose' hack/kind/kind.sh run -- env DOCKER_COMPOSE=$(TOOLS_BIN)/docker-compose \
-		$(GO) test -count=1 -v -timeout 15m $(TESTFLAGS) ./test/compose/...
+		$(GO) test -count=1 -v -timeout 45m $(TESTFLAGS) ./test/compose/...
 
 .PHONY: e2e
 e2e: tools-helm ## The operator on a kind cluster, made for the test and removed. E2E_KEEP=1 keeps it. E2E_ARGS go to go test.
@@ -216,7 +216,7 @@ dockerfile-test: ## Build the Dockerfile on such an engine and compare with hack
 
 .PHONY: chart
 chart: tools-helm ## Lint and render the Helm chart, and compare it with config/. HELM names another Helm.
-	@$(PHASE) 'Helm chart' env HELM=$(HELM) $(GO) test -count=1 -timeout 20m $(TESTFLAGS) ./test/chart
+	@$(PHASE) 'Helm chart' env HELM=$(HELM) $(GO) test -count=1 -timeout 45m $(TESTFLAGS) ./test/chart
 
 .PHONY: monitoring
 monitoring: ## The alerts, played by promtool of Debian's package prometheus, which is fetched into bin/tools.

@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 export E2E_HELM=${HELM:-$PWD/bin/tools/helm}
 # -v: a suite of minutes has to show where it is.
-tests=(go test -count=1 -timeout 40m -v "$@" ./test/e2e/)
+tests=(go test -count=1 -timeout 60m -v "$@" ./test/e2e/)
 if [[ ${USE_CONTEXT:-} == 1 ]]; then
 	export KUBECONFIG=${KUBECONFIG:-$HOME/.kube/config}
 	exec "${tests[@]}"

@@ -11,4 +11,4 @@ if ! PROMETHEUS=$(hack/prometheus.sh); then
 	exit 0
 fi
 export PROMETHEUS
-exec go test -count=1 -timeout 15m "$@" ./test/monitoring
+exec go test -count=1 -timeout 45m "$@" ./test/monitoring
