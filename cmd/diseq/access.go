@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/diseq/diseq/client"
+	"github.com/diseq/diseq/internal/clientcmd"
 )
 
 // place is where the nodes of a network are, and how a client proves to them who it is.
@@ -132,14 +133,14 @@ func (n *nodes) open(stderr io.Writer, command string) (*client.Client, error) {
 	}
 	c, err := client.New(n.URLs...)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, clientcmd.Usage(err)
 	}
 	if err := n.use(c); err != nil {
 		return nil, err
 	}
 	last := ""
 	c.Retrying = func(reason error, _ time.Duration) {
-		if text := oneLine(reason); text != last {
+		if text := clientcmd.OneLine(reason); text != last {
 			last = text
 			fmt.Fprintf(stderr, "%s: %s; trying again\n", command, text)
 		}

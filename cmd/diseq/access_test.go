@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/diseq/diseq/internal/clientcmd"
 )
 
 // closedNode answers the status over TLS to who has the token "secret", and takes no messages.
@@ -49,26 +51,26 @@ func TestACommandProvesWhoItIs(t *testing.T) {
 	t.Setenv("DISEQ_CONTEXTS", filepath.Join(t.TempDir(), "contexts.json"))
 	url, ca, token := closedNode(t)
 	succeeds(t, "get", "changes", "-u", url, "--ca-file", ca, "--token-file", token)
-	fails(t, exitFailure, "prove who you are with --token-file", "get", "changes", "-u", url, "--ca-file", ca)
-	fails(t, exitFailure, "--ca-file names the certificates", "get", "changes", "-u", url, "--token-file", token)
+	fails(t, clientcmd.ExitFailure, "prove who you are with --token-file", "get", "changes", "-u", url, "--ca-file", ca)
+	fails(t, clientcmd.ExitFailure, "--ca-file names the certificates", "get", "changes", "-u", url, "--token-file", token)
 	status := succeeds(t, "get", "status", "-u", url, "--ca-file", ca, "--token-file", token)
 	if !strings.Contains(status, `"height": 7`) || strings.Contains(status, "public_key") {
 		t.Errorf("a short status is shown as %s", status)
 	}
-	fails(t, exitFailure, "lacks the right Observe", "get", "genesis", "-u", url, "--ca-file", ca, "--token-file", token)
-	fails(t, exitFailure, "prove who you are", "bench", "-u", url, "--ca-file", ca)
+	fails(t, clientcmd.ExitFailure, "lacks the right Observe", "get", "genesis", "-u", url, "--ca-file", ca, "--token-file", token)
+	fails(t, clientcmd.ExitFailure, "prove who you are", "bench", "-u", url, "--ca-file", ca)
 	plain := strings.Replace(url, "https:", "http:", 1)
-	fails(t, exitFailure, "HTTPS server: the node serves over TLS: https://", "get", "changes", "-u", plain)
+	fails(t, clientcmd.ExitFailure, "HTTPS server: the node serves over TLS: https://", "get", "changes", "-u", plain)
 	server := httptest.NewServer(http.NotFoundHandler())
 	defer server.Close()
-	fails(t, exitFailure, "without TLS: http://", "get", "changes", "-u", strings.Replace(server.URL, "http:", "https:", 1))
-	fails(t, exitFailure, "sent over https only", "get", "changes", "-u", "http://node.example", "--token-file", token)
-	fails(t, exitFailure, "needs its key", "get", "changes", "-u", url, "--client-cert", ca)
+	fails(t, clientcmd.ExitFailure, "without TLS: http://", "get", "changes", "-u", strings.Replace(server.URL, "http:", "https:", 1))
+	fails(t, clientcmd.ExitFailure, "sent over https only", "get", "changes", "-u", "http://node.example", "--token-file", token)
+	fails(t, clientcmd.ExitFailure, "needs its key", "get", "changes", "-u", url, "--client-cert", ca)
 	message := filepath.Join(t.TempDir(), "message")
 	must(t, os.WriteFile(message, []byte("x"), 0o600))
 	// The quota comes back after the time that the command has.
 	o := diseq(t, "", "submit", message, "-u", url, "--ca-file", ca, "--token-file", token, "--timeout", "10s")
-	if o.code != exitFailure || o.stderr != "diseq submit: the node answered 429 quota: bytesPerDay of client payments is used up; "+
+	if o.code != clientcmd.ExitFailure || o.stderr != "diseq submit: the node answered 429 quota: bytesPerDay of client payments is used up; "+
 		"there is room again in 2m0s\n" {
 		t.Errorf("exit code %d: %s", o.code, o.stderr)
 	}
@@ -82,7 +84,7 @@ func TestTheEnvironmentAndContextsNameNodesAndFiles(t *testing.T) {
 		t.Setenv(name, value)
 	}
 	succeeds(t, "get", "changes")
-	fails(t, exitFailure, "none", "get", "changes", "--ca-file", filepath.Join(dir, "none"))
+	fails(t, clientcmd.ExitFailure, "none", "get", "changes", "--ca-file", filepath.Join(dir, "none"))
 	for _, name := range []string{"DISEQ_URL", "DISEQ_CA_FILE", "DISEQ_TOKEN_FILE"} {
 		t.Setenv(name, "")
 		for _, command := range []string{"get", "submit", "bench", "target make"} {
@@ -102,29 +104,29 @@ func TestTheEnvironmentAndContextsNameNodesAndFiles(t *testing.T) {
 		t.Errorf("the contexts are %s", out)
 	}
 	// The token of a context is for the nodes of the context.
-	fails(t, exitFailure, "unknown authority", "get", "changes", "-u", url)
-	fails(t, exitFailure, "prove who you are", "get", "changes", "-u", url, "--ca-file", ca)
+	fails(t, clientcmd.ExitFailure, "unknown authority", "get", "changes", "-u", url)
+	fails(t, clientcmd.ExitFailure, "prove who you are", "get", "changes", "-u", url, "--ca-file", ca)
 	t.Setenv("DISEQ_CONTEXT", "pay")
-	fails(t, exitFailure, "unknown authority", "get", "changes", "--node", url)
+	fails(t, clientcmd.ExitFailure, "unknown authority", "get", "changes", "--node", url)
 	succeeds(t, "context", "use", "open")
 	succeeds(t, "get", "changes") // DISEQ_CONTEXT comes before the current one
 	t.Setenv("DISEQ_CONTEXT", "")
-	fails(t, exitFailure, "127.0.0.1:1", "get", "changes", "--timeout", "1s")
+	fails(t, clientcmd.ExitFailure, "127.0.0.1:1", "get", "changes", "--timeout", "1s")
 	t.Setenv("DISEQ_URL", "http://127.0.0.1:1")
 	succeeds(t, "get", "changes", "--context", "pay") // a flag comes before the environment
 	t.Setenv("DISEQ_URL", "")
 
-	fails(t, exitUsage, `no context "none"`, "get", "changes", "--context", "none")
-	fails(t, exitUsage, `no context "none"`, "context", "use", "none")
-	fails(t, exitUsage, `no context "none"`, "context", "remove", "none")
-	fails(t, exitUsage, "without spaces", "context", "set", "a b")
-	fails(t, exitUsage, "http://host:port", "context", "set", "a", "-u", "ftp://x")
-	fails(t, exitFailure, "none", "context", "set", "a", "-u", url, "--token-file", "none")
+	fails(t, clientcmd.ExitUsage, `no context "none"`, "get", "changes", "--context", "none")
+	fails(t, clientcmd.ExitUsage, `no context "none"`, "context", "use", "none")
+	fails(t, clientcmd.ExitUsage, `no context "none"`, "context", "remove", "none")
+	fails(t, clientcmd.ExitUsage, "without spaces", "context", "set", "a b")
+	fails(t, clientcmd.ExitUsage, "http://host:port", "context", "set", "a", "-u", "ftp://x")
+	fails(t, clientcmd.ExitFailure, "none", "context", "set", "a", "-u", url, "--token-file", "none")
 	succeeds(t, "context", "remove", "open")
 	succeeds(t, "context", "set", "pay", "-u", url)
 	if out := succeeds(t, "context"); strings.Contains(out, "open") || strings.Contains(out, "token") || !strings.Contains(out, "*") {
 		t.Errorf("the contexts are %s", out)
 	}
 	must(t, os.WriteFile(os.Getenv("DISEQ_CONTEXTS"), []byte(`{"contexts":[],"note":1}`), 0o600))
-	fails(t, exitFailure, "/note", "get", "changes")
+	fails(t, clientcmd.ExitFailure, "/note", "get", "changes")
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/diseq/diseq/client"
+	"github.com/diseq/diseq/internal/clientcmd"
 )
 
 func newBench() *cobra.Command {
@@ -59,7 +60,7 @@ The load comes from one process. On the same machine as the network, it takes it
 				return err
 			}
 			if asJSON {
-				err = printJSON(cmd.OutOrStdout(), r)
+				err = clientcmd.PrintJSON(cmd.OutOrStdout(), r)
 			} else {
 				_, err = io.WriteString(cmd.OutOrStdout(), r.String())
 			}
@@ -91,7 +92,7 @@ The load comes from one process. On the same machine as the network, it takes it
 func (n *nodes) loadClient(url string, newConnections bool) (*client.Client, error) {
 	c, err := client.New(url)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, clientcmd.Usage(err)
 	}
 	c.RetryFor = 0
 	if transport, ok := c.HTTP.Transport.(*http.Transport); ok {
@@ -103,19 +104,19 @@ func (n *nodes) loadClient(url string, newConnections bool) (*client.Client, err
 func (l *load) validate() error {
 	switch {
 	case l.duration <= 0 || l.duration > 24*time.Hour:
-		return usagef("--duration %v: want more than 0, up to a day", l.duration)
+		return clientcmd.Usagef("--duration %v: want more than 0, up to a day", l.duration)
 	case l.drain < 0:
-		return usagef("--drain %v: want 0 or more", l.drain)
+		return clientcmd.Usagef("--drain %v: want 0 or more", l.drain)
 	case l.rate < 0 || math.IsNaN(l.rate) || l.rate > 1e9:
-		return usagef("--rate %v: want 0 or more", l.rate)
+		return clientcmd.Usagef("--rate %v: want 0 or more", l.rate)
 	case l.batch < 1 || l.batch > 10_000:
-		return usagef("--batch %d: want 1 to 10000", l.batch)
+		return clientcmd.Usagef("--batch %d: want 1 to 10000", l.batch)
 	case l.size < nonceBytes || l.size > 4<<20:
-		return usagef("--size %d: want %d to %d", l.size, nonceBytes, 4<<20)
+		return clientcmd.Usagef("--size %d: want %d to %d", l.size, nonceBytes, 4<<20)
 	case l.batch*(l.size+10) > 8<<20:
-		return usagef("--batch %d of --size %d: a request has at most 8 MiB", l.batch, l.size)
+		return clientcmd.Usagef("--batch %d of --size %d: a request has at most 8 MiB", l.batch, l.size)
 	case l.connections < 1 || l.connections > 1000:
-		return usagef("--connections %d: want 1 to 1000", l.connections)
+		return clientcmd.Usagef("--connections %d: want 1 to 1000", l.connections)
 	}
 	return nil
 }

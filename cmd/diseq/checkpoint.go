@@ -4,11 +4,13 @@ import (
 	"context"
 
 	"github.com/spf13/cobra"
+
+	"github.com/diseq/diseq/internal/clientcmd"
 )
 
 func newCheckpoint() *cobra.Command {
 	var r remote
-	var from trust
+	var from clientcmd.Trust
 	var out string
 	cmd := &cobra.Command{
 		Use:   "checkpoint [-u URL] --genesis FILE | --checkpoint FILE",
@@ -25,7 +27,7 @@ A node that hides the newest changes makes an old checkpoint, not a wrong one: c
 			"  diseq checkpoint --checkpoint checkpoint.json -u http://127.0.0.1:18081 > newer.json",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			eras, _, err := from.read()
+			eras, _, err := from.Read()
 			if err != nil {
 				return err
 			}
@@ -46,17 +48,17 @@ A node that hides the newest changes makes an old checkpoint, not a wrong one: c
 			// A chain that has just started has no block that could be verified with a checkpoint.
 			if latest.Header.Height > eras.Checkpoint().Height {
 				if err := reader.Verify(ctx, latest, 0); err != nil {
-					return notVerified(err)
+					return clientcmd.NotVerified(err)
 				}
 			}
 			if out == "" || out == "-" {
-				return printJSON(cmd.OutOrStdout(), eras.Checkpoint())
+				return clientcmd.PrintJSON(cmd.OutOrStdout(), eras.Checkpoint())
 			}
 			return writeJSON(out, eras.Checkpoint())
 		},
 	}
 	r.register(cmd.Flags())
-	from.register(cmd.Flags())
+	from.Register(cmd.Flags())
 	cmd.Flags().StringVarP(&out, "output", "o", "", "the file to write, which is replaced; by default the standard output")
 	return cmd
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/diseq/diseq/client"
+	"github.com/diseq/diseq/internal/clientcmd"
 	"github.com/diseq/diseq/node/chain"
 )
 
@@ -132,7 +133,7 @@ func TestACheckpointIsVerifiedBeforeItIsWritten(t *testing.T) {
 	if out := succeeds(t, "verify", blocks, "--checkpoint", path); !strings.Contains(out, "final by 2 of 3 validators (threshold 2)") {
 		t.Errorf("with the checkpoint: %q", out)
 	}
-	fails(t, exitFailure, "the set in force is", "verify", blocks, "--genesis", genesis)
+	fails(t, clientcmd.ExitFailure, "the set in force is", "verify", blocks, "--genesis", genesis)
 	lines(shown(w.first), shown(w.second))
 	out := succeeds(t, "verify", blocks, "--genesis", genesis)
 	if !strings.Contains(out, "final by 3 of 4 validators") || !strings.Contains(out, "above block 1 there are 3 validators, threshold 2, generation 1\n") ||
@@ -140,7 +141,7 @@ func TestACheckpointIsVerifiedBeforeItIsWritten(t *testing.T) {
 		t.Errorf("every block since genesis: %q", out)
 	}
 	o := diseq(t, "", "verify", blocks, "--checkpoint", path)
-	if o.code != exitFailure || !strings.Contains(o.stdout, "at or below the checkpoint that is trusted") || !strings.Contains(o.stdout, "final by 2 of 3") {
+	if o.code != clientcmd.ExitFailure || !strings.Contains(o.stdout, "at or below the checkpoint that is trusted") || !strings.Contains(o.stdout, "final by 2 of 3") {
 		t.Errorf("a block below the checkpoint: %+v", o)
 	}
 	must(t, os.WriteFile(blocks, []byte(succeeds(t, "get", "-u", node, "changes")), 0o600))
@@ -150,9 +151,9 @@ func TestACheckpointIsVerifiedBeforeItIsWritten(t *testing.T) {
 
 	// A node that signs its newest block with the keys of the set before.
 	w.second.Certificate = w.first.Certificate
-	fails(t, exitFailure, "not verified", "checkpoint", "-u", w.serve(t), "--genesis", genesis)
+	fails(t, clientcmd.ExitFailure, "not verified", "checkpoint", "-u", w.serve(t), "--genesis", genesis)
 	w.first.Certificate.Votes = w.first.Certificate.Votes[:2]
-	fails(t, exitFailure, "2 votes, the threshold is 3", "checkpoint", "-u", w.serve(t), "--genesis", genesis)
+	fails(t, clientcmd.ExitFailure, "2 votes, the threshold is 3", "checkpoint", "-u", w.serve(t), "--genesis", genesis)
 }
 
 // The key of a validator that has left is convicted, with the changes that the evidence brings.
@@ -193,5 +194,5 @@ func TestEvidenceConvictsAKeyThatHasLeft(t *testing.T) {
 		}
 	}
 	write(stayed.Document(nil))
-	fails(t, exitFailure, "piece 0 is not evidence", "evidence", "verify", path, "--genesis", genesis)
+	fails(t, clientcmd.ExitFailure, "piece 0 is not evidence", "evidence", "verify", path, "--genesis", genesis)
 }

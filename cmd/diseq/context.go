@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/diseq/diseq/client"
+	"github.com/diseq/diseq/internal/clientcmd"
 	"github.com/diseq/diseq/internal/document"
 	"github.com/diseq/diseq/internal/durable"
 )
@@ -51,7 +52,7 @@ func readContexts() (*contexts, error) {
 	if c.path == "" {
 		return c, nil
 	}
-	raw, err := readLimited(c.path, nil, maxContexts)
+	raw, err := clientcmd.ReadLimited(c.path, nil, maxContexts)
 	// Containers have homes that their user may not read.
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && os.Getenv("DISEQ_CONTEXTS") == "" {
 		return c, nil
@@ -68,7 +69,7 @@ func readContexts() (*contexts, error) {
 func (c *contexts) find(name string) (*namedContext, error) {
 	i := slices.IndexFunc(c.Contexts, func(n namedContext) bool { return n.Name == name })
 	if i < 0 {
-		return nil, usagef("there is no context %q: diseq context lists them", name)
+		return nil, clientcmd.Usagef("there is no context %q: diseq context lists them", name)
 	}
 	return &c.Contexts[i], nil
 }
@@ -171,11 +172,11 @@ becomes the current one.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			name := args[0]
 			if name == "" || len(name) > 63 || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' }) {
-				return usagef("name %q: want 1 to 63 visible characters of ASCII, without spaces", name)
+				return clientcmd.Usagef("name %q: want 1 to 63 visible characters of ASCII, without spaces", name)
 			}
 			c, err := client.New(p.URLs...)
 			if err != nil {
-				return usageError{err}
+				return clientcmd.Usage(err)
 			}
 			for _, file := range p.files() {
 				if *file == "" {

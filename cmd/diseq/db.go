@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/diseq/diseq/internal/clientcmd"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/store"
 )
@@ -35,7 +36,7 @@ func newDBSummary() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return printJSON(cmd.OutOrStdout(), struct {
+				return clientcmd.PrintJSON(cmd.OutOrStdout(), struct {
 					ChainID     string     `json:"chain_id"`
 					GenesisHash chain.Hash `json:"genesis_hash"`
 					Height      uint64     `json:"height"`
@@ -79,7 +80,7 @@ func newDBBlock() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return printJSON(cmd.OutOrStdout(), struct {
+				return clientcmd.PrintJSON(cmd.OutOrStdout(), struct {
 					Hash     chain.Hash       `json:"header_hash"`
 					Header   chain.Header     `json:"header"`
 					Strength int              `json:"strength"`

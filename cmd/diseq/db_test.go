@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/diseq/diseq/internal/clientcmd"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/store"
 )
@@ -83,9 +84,9 @@ func TestDBReadsADataDirectory(t *testing.T) {
 	check()
 	must(t, s.Close())
 	check()
-	fails(t, exitFailure, "the directory has 1 to 1", "db", "block", dir, "2")
-	fails(t, exitFailure, "no node has run in", "db", "summary", t.TempDir())
-	fails(t, exitUsage, "height", "db", "block", dir, "x")
+	fails(t, clientcmd.ExitFailure, "the directory has 1 to 1", "db", "block", dir, "2")
+	fails(t, clientcmd.ExitFailure, "no node has run in", "db", "summary", t.TempDir())
+	fails(t, clientcmd.ExitUsage, "height", "db", "block", dir, "x")
 }
 
 func dirContent(t *testing.T, dir string) map[string]string {

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/diseq/diseq/client"
+	"github.com/diseq/diseq/internal/clientcmd"
 	"github.com/diseq/diseq/internal/durable"
 	"github.com/diseq/diseq/node"
 	"github.com/diseq/diseq/node/chain"
@@ -77,10 +78,10 @@ func (d *devnet) prepare(ctx context.Context) error {
 	}
 	host, port, err := net.SplitHostPort(d.http)
 	if err != nil {
-		return usagef("--http %q: want host:port", d.http)
+		return clientcmd.Usagef("--http %q: want host:port", d.http)
 	}
 	if d.port, err = strconv.Atoi(port); err != nil || d.port < 1 || d.port+d.validators > 1<<16 {
-		return usagef("--http %q: want a port from 1 to %d", d.http, 1<<16-d.validators)
+		return clientcmd.Usagef("--http %q: want a port from 1 to %d", d.http, 1<<16-d.validators)
 	}
 	if d.host = host; d.host == "" {
 		d.host = "127.0.0.1"
@@ -174,10 +175,10 @@ func exists(path string) bool {
 // sized refuses flags for which there is no network.
 func (d *devnet) sized() error {
 	if d.dir == "" {
-		return usagef("--dir is required")
+		return clientcmd.Usagef("--dir is required")
 	}
 	if d.validators < 1 || d.validators > chain.MaxValidators {
-		return usagef("--validators %d: want 1 to %d", d.validators, chain.MaxValidators)
+		return clientcmd.Usagef("--validators %d: want 1 to %d", d.validators, chain.MaxValidators)
 	}
 	return nil
 }
@@ -190,7 +191,7 @@ func (d *devnet) open() (err error) {
 	if err := durable.MakeDirectory(d.dir, 0o755); err != nil {
 		return err
 	}
-	d.genesis, err = readGenesis(filepath.Join(d.dir, "genesis.json"))
+	d.genesis, err = clientcmd.ReadGenesis(filepath.Join(d.dir, "genesis.json"))
 	if err == nil {
 		return d.compare()
 	}
@@ -203,7 +204,7 @@ func (d *devnet) open() (err error) {
 // startable refuses a --start that no network of g can become ready with.
 func (d *devnet) startable(g *chain.Genesis) error {
 	if n := len(g.Validators); d.start != 0 && (d.start < int(g.Threshold) || d.start > n) {
-		return usagef("--start %d: want at least the threshold, %d, and at most %d", d.start, g.Threshold, n)
+		return clientcmd.Usagef("--start %d: want at least the threshold, %d, and at most %d", d.start, g.Threshold, n)
 	}
 	return nil
 }
@@ -257,10 +258,10 @@ func inUse(data string) (bool, error) {
 func (d *devnet) compare() error {
 	g := d.genesis
 	if n := len(g.Validators); d.changed("validators") && d.validators != n {
-		return usagef("%s has a network of %d validators, --validators says %d: use another --dir", d.dir, n, d.validators)
+		return clientcmd.Usagef("%s has a network of %d validators, --validators says %d: use another --dir", d.dir, n, d.validators)
 	}
 	if d.changed("threshold") && d.threshold != g.Threshold {
-		return usagef("%s has a network of threshold %d, --threshold says %d: use another --dir", d.dir, g.Threshold, d.threshold)
+		return clientcmd.Usagef("%s has a network of threshold %d, --threshold says %d: use another --dir", d.dir, g.Threshold, d.threshold)
 	}
 	have, want := g.Parameters, d.parameters
 	for _, p := range []struct {
@@ -273,7 +274,7 @@ func (d *devnet) compare() error {
 		{"synchrony-delta", g.SynchronyDeltaMS, d.deltaMS},
 	} {
 		if d.changed(p.flag) && p.have != p.want {
-			return usagef("%s has a network with another --%s (%d, not %d): use another --dir", d.dir, p.flag, p.have, p.want)
+			return clientcmd.Usagef("%s has a network with another --%s (%d, not %d): use another --dir", d.dir, p.flag, p.have, p.want)
 		}
 	}
 	return d.startable(g)
@@ -299,7 +300,7 @@ func (d *devnet) create() error {
 		g.Validators[i] = chain.NamedValidator{Name: nodeName(i), Validator: id.Public()}
 	}
 	if err := g.Validate(); err != nil {
-		return usageError{err}
+		return clientcmd.Usage(err)
 	}
 	if err := d.startable(g); err != nil {
 		return err
@@ -361,7 +362,7 @@ func (d *devnet) address() error {
 		highest = max(highest, n.index)
 	}
 	if d.port+highest >= 1<<16 {
-		return usagef("--http %q: want a port from 1 to %d", d.http, 1<<16-highest-1)
+		return clientcmd.Usagef("--http %q: want a port from 1 to %d", d.http, 1<<16-highest-1)
 	}
 	ports := portPicker{low: d.port, high: d.port + highest + 1}
 	defer ports.close()

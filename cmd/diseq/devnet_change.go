@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/diseq/diseq/client"
+	"github.com/diseq/diseq/internal/clientcmd"
 	"github.com/diseq/diseq/internal/document"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/peersfile"
@@ -56,7 +57,7 @@ func newDevnetAdd() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if r.count < 1 || r.count > chain.MaxValidators {
-				return usagef("--count %d: want 1 to %d", r.count, chain.MaxValidators)
+				return clientcmd.Usagef("--count %d: want 1 to %d", r.count, chain.MaxValidators)
 			}
 			return r.run(cmd, nil)
 		},
@@ -99,17 +100,17 @@ func newDevnetReplace() *cobra.Command {
 
 func (r *reshape) run(cmd *cobra.Command, leave []string) error {
 	if r.dir == "" {
-		return usagef("--dir is required")
+		return clientcmd.Usagef("--dir is required")
 	}
 	if r.timeout <= 0 {
-		return usagef("--timeout %v: want more than 0", r.timeout)
+		return clientcmd.Usagef("--timeout %v: want more than 0", r.timeout)
 	}
 	var err error
 	if r.dir, err = filepath.Abs(r.dir); err != nil {
 		return err
 	}
 	r.out, r.peers = cmd.OutOrStdout(), filepath.Join(r.dir, "peers.json")
-	if r.genesis, err = readGenesis(filepath.Join(r.dir, "genesis.json")); err != nil {
+	if r.genesis, err = clientcmd.ReadGenesis(filepath.Join(r.dir, "genesis.json")); err != nil {
 		return err
 	}
 	lock, err := os.OpenFile(filepath.Join(r.dir, "change.lock"), os.O_CREATE|os.O_RDWR, 0o644)
@@ -132,7 +133,7 @@ func (r *reshape) change(ctx context.Context, leave []string) error {
 	}
 	e := edit{remove: leave, threshold: r.threshold}
 	if r.count == 0 && len(leave) == len(h.now.Validators) {
-		return usagef("a network keeps one validator at least: diseq devnet replace puts new ones in the place of all")
+		return clientcmd.Usagef("a network keeps one validator at least: diseq devnet replace puts new ones in the place of all")
 	}
 	if r.count > 0 && r.threshold == "" && !r.replace { // before any file is made
 		if _, err := threshold("", h.now, len(h.now.Validators)+r.count); err != nil {
@@ -141,7 +142,7 @@ func (r *reshape) change(ctx context.Context, leave []string) error {
 	}
 	for _, name := range leave { // as well
 		if !slices.ContainsFunc(h.now.Validators, func(v chain.NamedValidator) bool { return v.Name == name }) {
-			return usagef("%q is not a validator of generation %d: those are %s", name, h.now.Generation, names(h.now.Validators))
+			return clientcmd.Usagef("%q is not a validator of generation %d: those are %s", name, h.now.Generation, names(h.now.Validators))
 		}
 	}
 	newcomers, err := r.join(ctx, h)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/diseq/diseq/internal/clientcmd"
 	"github.com/diseq/diseq/node"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/identity"
@@ -134,9 +135,9 @@ func TestADevnetIsContinuedWithTheNodesThatItHas(t *testing.T) {
 	if count, err := again.count(); err != nil || count != 7 {
 		t.Errorf("the network has had %d nodes, %v; want 7", count, err)
 	}
-	fails(t, exitFailure, "the network does not run", "devnet", "add", "--dir", dir)
-	fails(t, exitUsage, "--dir is required", "devnet", "remove", "v1")
-	fails(t, exitUsage, "--count 0", "devnet", "add", "--dir", dir, "--count", "0")
+	fails(t, clientcmd.ExitFailure, "the network does not run", "devnet", "add", "--dir", dir)
+	fails(t, clientcmd.ExitUsage, "--dir is required", "devnet", "remove", "v1")
+	fails(t, clientcmd.ExitUsage, "--count 0", "devnet", "add", "--dir", dir, "--count", "0")
 }
 
 func TestAWrongNumberToStartLeavesNothingBehind(t *testing.T) {

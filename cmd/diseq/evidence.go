@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/diseq/diseq/internal/clientcmd"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/store"
 )
@@ -28,7 +29,7 @@ is printed as JSON, for diseq evidence verify.`,
 			"  diseq evidence verify evidence.json --genesis genesis.json",
 		Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			g, err := readGenesis(genesis)
+			g, err := clientcmd.ReadGenesis(genesis)
 			if err != nil {
 				return err
 			}
@@ -46,7 +47,7 @@ is printed as JSON, for diseq evidence verify.`,
 			if err != nil {
 				return err
 			}
-			return printJSON(cmd.OutOrStdout(), map[string]any{evidenceName: found})
+			return clientcmd.PrintJSON(cmd.OutOrStdout(), map[string]any{evidenceName: found})
 		},
 	}
 	cmd.Flags().StringVar(&genesis, "genesis", "", "the genesis document")

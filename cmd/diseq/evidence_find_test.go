@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/diseq/diseq/internal/clientcmd"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/store"
 )
@@ -91,6 +92,6 @@ func TestEvidenceOfAForkIsFoundInTheDataDirectories(t *testing.T) {
 		t.Errorf("%d pieces of evidence, want 2:\n%s", n, verdict)
 	}
 
-	fails(t, exitFailure, "no fork: the directories have the same blocks up to height 1", "evidence", "find", one, behind, "--genesis", path)
-	fails(t, exitFailure, "no node has run in", "evidence", "find", one, t.TempDir(), "--genesis", path)
+	fails(t, clientcmd.ExitFailure, "no fork: the directories have the same blocks up to height 1", "evidence", "find", one, behind, "--genesis", path)
+	fails(t, clientcmd.ExitFailure, "no node has run in", "evidence", "find", one, t.TempDir(), "--genesis", path)
 }

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"math"
 	"strconv"
 	"strings"
@@ -11,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/diseq/diseq/client"
+	"github.com/diseq/diseq/internal/clientcmd"
 	"github.com/diseq/diseq/node/chain"
 )
 
@@ -48,7 +47,7 @@ func newGet() *cobra.Command {
 		Long:    "Read something from a node and print it as JSON. The answer is the node's word. Check a receipt with diseq verify.",
 		Example: "  diseq get block latest\n  diseq get -u http://127.0.0.1:18081 receipt ID > receipt.json",
 		Args:    cobra.NoArgs,
-		RunE:    func(*cobra.Command, []string) error { return usagef("name the thing to get") },
+		RunE:    func(*cobra.Command, []string) error { return clientcmd.Usagef("name the thing to get") },
 	}
 	r.register(cmd.PersistentFlags())
 	for _, g := range gets {
@@ -72,7 +71,7 @@ func newGet() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return printJSON(cmd.OutOrStdout(), v)
+				return clientcmd.PrintJSON(cmd.OutOrStdout(), v)
 			},
 		}
 		if sub.Name() == "receipt" || sub.Name() == evidenceName {
@@ -143,7 +142,7 @@ func getChanges(ctx context.Context, c *client.Client, q query) (any, error) {
 	if q.arg != "" {
 		n, err := strconv.ParseUint(q.arg, 10, 32)
 		if err != nil || n == 0 {
-			return nil, usagef("generation %q: want a number from 1 to %d", q.arg, uint32(math.MaxUint32))
+			return nil, clientcmd.Usagef("generation %q: want a number from 1 to %d", q.arg, uint32(math.MaxUint32))
 		}
 		from = uint32(n)
 	}
@@ -212,7 +211,7 @@ func getEvidence(ctx context.Context, c *client.Client, q query) (any, error) {
 func parseHeight(arg string) (uint64, error) {
 	height, err := strconv.ParseUint(arg, 10, 64)
 	if err != nil || height > chain.MaxNumber {
-		return 0, usagef("height %q: want a number from 0 to %d", arg, uint64(chain.MaxNumber))
+		return 0, clientcmd.Usagef("height %q: want a number from 0 to %d", arg, uint64(chain.MaxNumber))
 	}
 	return height, nil
 }
@@ -220,7 +219,7 @@ func parseHeight(arg string) (uint64, error) {
 func parseID(arg string) (chain.Hash, error) {
 	id, err := chain.ParseHash(arg)
 	if err != nil {
-		return id, usageError{err}
+		return id, clientcmd.Usage(err)
 	}
 	return id, nil
 }
@@ -244,23 +243,7 @@ Ctrl-C ends it.`,
 			if !cmd.Flags().Changed("from") {
 				from = client.Live
 			}
-			out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
-			errEnough := errors.New("enough")
-			printed := uint64(0)
-			err = c.Lines(cmd.Context(), from, func(_ uint64, line []byte) error {
-				_, err := out.Write(line)
-				if err := errors.Join(err, out.WriteByte('\n'), out.Flush()); err != nil {
-					return err
-				}
-				if printed++; printed == count {
-					return errEnough
-				}
-				return nil
-			})
-			if errors.Is(err, errEnough) || cmd.Context().Err() != nil {
-				return nil
-			}
-			return err
+			return clientcmd.Tail(cmd.Context(), c, from, count, cmd.OutOrStdout())
 		},
 	}
 	n.register(cmd.Flags())

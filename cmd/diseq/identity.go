@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
 
+	"github.com/diseq/diseq/internal/clientcmd"
 	"github.com/diseq/diseq/internal/document"
 	"github.com/diseq/diseq/internal/durable"
 	"github.com/diseq/diseq/node"
@@ -42,7 +42,7 @@ If DIR has an identity already, the command changes nothing and fails.`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dir == "" {
-				return usagef("--dir is required")
+				return clientcmd.Usagef("--dir is required")
 			}
 			// SQLite would take the first part of a relative path for a host.
 			dir, err := filepath.Abs(dir)
@@ -62,7 +62,7 @@ If DIR has an identity already, the command changes nothing and fails.`,
 			if err != nil {
 				return err
 			}
-			return printJSON(cmd.OutOrStdout(), public)
+			return clientcmd.PrintJSON(cmd.OutOrStdout(), public)
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "the node's directory")
@@ -84,7 +84,7 @@ With --chain-id the proof is for that chain. Nobody can then name the identity i
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if keys == "" {
-				return usagef("--keys is required")
+				return clientcmd.Usagef("--keys is required")
 			}
 			id, err := identity.Load(keys)
 			if err != nil {
@@ -93,7 +93,7 @@ With --chain-id the proof is for that chain. Nobody can then name the identity i
 			if name == "" {
 				public, err := readPublic(filepath.Join(keys, identity.PublicFile))
 				if errors.Is(err, os.ErrNotExist) {
-					return usagef("%s is not there: say the validator's name with --name", filepath.Join(keys, identity.PublicFile))
+					return clientcmd.Usagef("%s is not there: say the validator's name with --name", filepath.Join(keys, identity.PublicFile))
 				}
 				if err != nil {
 					return err
@@ -101,9 +101,9 @@ With --chain-id the proof is for that chain. Nobody can then name the identity i
 				name = public.Name
 			}
 			if len(name) > 63 {
-				return usagef("name %q: want 1 to 63 bytes", name)
+				return clientcmd.Usagef("name %q: want 1 to 63 bytes", name)
 			}
-			return printJSON(cmd.OutOrStdout(), id.Publish(name, chainID))
+			return clientcmd.PrintJSON(cmd.OutOrStdout(), id.Publish(name, chainID))
 		},
 	}
 	cmd.Flags().StringVar(&keys, "keys", "", "the directory with the keys of the identity")
@@ -125,7 +125,7 @@ func initIdentity(dir, name string, votes bool) (chain.NamedValidator, error) {
 		return chain.NamedValidator{}, errors.Join(fmt.Errorf("%s exists: an identity is made once", keys), err)
 	}
 	if c := (&chain.NamedValidator{Name: name}); c.Name == "" || len(c.Name) > 63 {
-		return chain.NamedValidator{}, usagef("name %q: want 1 to 63 bytes", name)
+		return chain.NamedValidator{}, clientcmd.Usagef("name %q: want 1 to 63 bytes", name)
 	}
 	id, err := identity.New()
 	if err != nil {
@@ -177,15 +177,6 @@ func writeJSON(path string, v any) error {
 	return writeFile(path, append(out, '\n'))
 }
 
-func printJSON(w io.Writer, v any) error {
-	out, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(append(out, '\n'))
-	return err
-}
-
 // parameters are the flags for a chain's constants.
 type parameters struct {
 	chain.Parameters
@@ -226,7 +217,7 @@ func (p *parameters) value() (chain.Parameters, error) {
 		{"max-round-timeout", p.maxRoundTimeout, &out.MaxRoundTimeoutMS}, {"synchrony-delta", p.synchronyDelta, &delta},
 	} {
 		if d.from < 0 || d.from > time.Hour || d.from%time.Millisecond != 0 {
-			return out, usagef("--%s %v: want whole milliseconds up to an hour", d.flag, d.from)
+			return out, clientcmd.Usagef("--%s %v: want whole milliseconds up to an hour", d.flag, d.from)
 		}
 		*d.to = uint32(d.from / time.Millisecond)
 	}
@@ -254,7 +245,7 @@ within that time, and every block takes more than twice that time longer.`,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if chainID == "" || threshold == 0 {
-				return usagef("--chain-id and --threshold are required")
+				return clientcmd.Usagef("--chain-id and --threshold are required")
 			}
 			if at == 0 {
 				at = uint64(time.Now().UnixMilli())
@@ -274,10 +265,10 @@ within that time, and every block takes more than twice that time longer.`,
 				g.Validators = append(g.Validators, v)
 			}
 			if err := g.Validate(); err != nil {
-				return usageError{err}
+				return clientcmd.Usage(err)
 			}
 			if out == "" || out == "-" {
-				return printJSON(cmd.OutOrStdout(), g)
+				return clientcmd.PrintJSON(cmd.OutOrStdout(), g)
 			}
 			return writeNew(out, g)
 		},
@@ -297,7 +288,7 @@ func writeNew(path string, v any) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := printJSON(f, v); err != nil {
+	if err := clientcmd.PrintJSON(f, v); err != nil {
 		return err
 	}
 	return errors.Join(f.Sync(), durable.Sync(filepath.Dir(path)))
@@ -308,7 +299,7 @@ const maxPublicBytes = 64 << 10
 
 // readPublic reads a public.json of our own.
 func readPublic(path string) (p chain.PublicIdentity, err error) {
-	raw, err := readLimited(path, nil, maxPublicBytes)
+	raw, err := clientcmd.ReadLimited(path, nil, maxPublicBytes)
 	if err != nil {
 		return p, err
 	}
@@ -331,29 +322,4 @@ func readProven(path, chainID string) (v chain.NamedValidator, err error) {
 		return v, fmt.Errorf("%s: vrf_key: %w", path, err)
 	}
 	return p.Validator(), nil
-}
-
-// openInput opens a file, or stdin for "-".
-func openInput(path string, stdin io.Reader) (io.ReadCloser, error) {
-	if path == "-" && stdin != nil {
-		return io.NopCloser(stdin), nil
-	}
-	return os.Open(path)
-}
-
-// readLimited reads a file, or stdin for "-", of at most limit bytes.
-func readLimited(path string, stdin io.Reader, limit int64) ([]byte, error) {
-	in, err := openInput(path, stdin)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = in.Close() }() // it was only read
-	out, err := io.ReadAll(io.LimitReader(in, limit+1))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	if int64(len(out)) > limit {
-		return nil, fmt.Errorf("%s is longer than %d bytes", path, limit)
-	}
-	return out, nil
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/diseq/diseq/internal/clientcmd"
 	"github.com/diseq/diseq/node"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/identity"
@@ -69,13 +70,13 @@ func TestInitMakesAnIdentityOnceWithItsVoteStore(t *testing.T) {
 		t.Errorf("node.yaml: %+v, %v", c, err)
 	}
 	before := content(t, dir)
-	fails(t, exitFailure, "an identity is made once", "init", "--dir", dir)
+	fails(t, clientcmd.ExitFailure, "an identity is made once", "init", "--dir", dir)
 	if !reflect.DeepEqual(content(t, dir), before) {
 		t.Error("a second init changed something")
 	}
 	must(t, os.RemoveAll(filepath.Join(dir, "keys")))
 	before = content(t, dir)
-	fails(t, exitFailure, "belongs to another identity", "init", "--dir", dir)
+	fails(t, clientcmd.ExitFailure, "belongs to another identity", "init", "--dir", dir)
 	if !reflect.DeepEqual(content(t, dir), before) {
 		t.Error("an init on another identity's vote store changed something")
 	}
@@ -154,13 +155,13 @@ func TestGenesisIsMadeOfIdentities(t *testing.T) {
 		"genesis", "--chain-id", "my-chain", "--threshold", "2", "--beacon-interval", "1", "--min-block-interval", "5ms", "-o", out,
 	}, files...)
 	succeeds(t, args...)
-	g, err := readGenesis(out)
+	g, err := clientcmd.ReadGenesis(out)
 	must(t, err)
 	if g.ChainID != "my-chain" || g.Threshold != 2 || len(g.Validators) != 3 || g.Validators[2].Name != "c" ||
 		g.Parameters.BeaconInterval != 1 || g.Parameters.MinBlockIntervalMS != 5 || g.TimeMS == 0 {
 		t.Errorf("genesis %+v", g)
 	}
-	fails(t, exitFailure, "exists", args...)
+	fails(t, clientcmd.ExitFailure, "exists", args...)
 	for _, tt := range []struct {
 		want string
 		args []string
@@ -170,15 +171,15 @@ func TestGenesisIsMadeOfIdentities(t *testing.T) {
 		{"is named", append([]string{"--chain-id", "c", "--threshold", "2"}, files[0], files[0])},
 		{"beacon_interval", append([]string{"--chain-id", "c", "--threshold", "2", "--beacon-interval", "0"}, files...)},
 	} {
-		fails(t, exitUsage, tt.want, append([]string{"genesis"}, tt.args...)...)
+		fails(t, clientcmd.ExitUsage, tt.want, append([]string{"genesis"}, tt.args...)...)
 	}
-	fails(t, exitFailure, "no such file", "genesis", "--chain-id", "c", "--threshold", "1", filepath.Join(dir, "none"))
-	fails(t, exitFailure, "public.json", "genesis", "--chain-id", "c", "--threshold", "1", out)
+	fails(t, clientcmd.ExitFailure, "no such file", "genesis", "--chain-id", "c", "--threshold", "1", filepath.Join(dir, "none"))
+	fails(t, clientcmd.ExitFailure, "public.json", "genesis", "--chain-id", "c", "--threshold", "1", out)
 	public, err := os.ReadFile(files[0])
 	must(t, err)
 	two := filepath.Join(dir, "two.json")
 	must(t, os.WriteFile(two, append(public, public...), 0o600))
-	fails(t, exitFailure, "something follows the document", "genesis", "--chain-id", "c", "--threshold", "1", two)
+	fails(t, clientcmd.ExitFailure, "something follows the document", "genesis", "--chain-id", "c", "--threshold", "1", two)
 	var p chain.PublicIdentity
 	must(t, json.Unmarshal(public, &p))
 	unproven := p
@@ -190,7 +191,7 @@ func TestGenesisIsMadeOfIdentities(t *testing.T) {
 		raw, err := json.Marshal(p)
 		must(t, err)
 		must(t, os.WriteFile(path, raw, 0o600))
-		fails(t, exitFailure, want, "genesis", "--chain-id", "c", "--threshold", "1", path)
+		fails(t, clientcmd.ExitFailure, want, "genesis", "--chain-id", "c", "--threshold", "1", path)
 	}
 	v := p.Validator()
 	for i := range v.VRFKey {
@@ -202,7 +203,7 @@ func TestGenesisIsMadeOfIdentities(t *testing.T) {
 	must(t, err)
 	noField := filepath.Join(dir, "no-field-element.json")
 	must(t, os.WriteFile(noField, public, 0o600))
-	fails(t, exitFailure, "vrf_key", "genesis", "--chain-id", "c", "--threshold", "1", noField)
+	fails(t, clientcmd.ExitFailure, "vrf_key", "genesis", "--chain-id", "c", "--threshold", "1", noField)
 	one := succeeds(t, "genesis", "--chain-id", "c", "--threshold", "1", "--time-ms", "7", files[0])
 	if one != succeeds(t, "genesis", "--chain-id", "c", "--threshold", "1", "--time-ms", "7", files[0]) {
 		t.Error("the same call made two documents")
@@ -218,14 +219,14 @@ func TestAPublicIdentityIsMadeAgain(t *testing.T) {
 		t.Errorf("printed %s, want %s", again, printed)
 	}
 	must(t, os.Remove(filepath.Join(keys, "public.json")))
-	fails(t, exitUsage, "--name", "public", "--keys", keys)
-	fails(t, exitUsage, "1 to 63 bytes", "public", "--keys", keys, "--name", strings.Repeat("x", 64))
-	fails(t, exitUsage, "--keys is required", "public")
+	fails(t, clientcmd.ExitUsage, "--name", "public", "--keys", keys)
+	fails(t, clientcmd.ExitUsage, "1 to 63 bytes", "public", "--keys", keys, "--name", strings.Repeat("x", 64))
+	fails(t, clientcmd.ExitUsage, "--keys is required", "public")
 	if again := succeeds(t, "public", "--keys", keys, "--name", "v0"); again != printed {
 		t.Errorf("printed %s, want %s", again, printed)
 	}
 	bound := filepath.Join(dir, "bound.json")
 	must(t, os.WriteFile(bound, []byte(succeeds(t, "public", "--keys", keys, "--name", "v0", "--chain-id", "mine")), 0o600))
 	succeeds(t, "genesis", "--chain-id", "mine", "--threshold", "1", bound)
-	fails(t, exitFailure, `published it for chain "mine"`, "genesis", "--chain-id", "other", "--threshold", "1", bound)
+	fails(t, clientcmd.ExitFailure, `published it for chain "mine"`, "genesis", "--chain-id", "other", "--threshold", "1", bound)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/diseq/diseq/internal/clientcmd"
 	"github.com/diseq/diseq/internal/durable"
 	"github.com/diseq/diseq/node"
 )
@@ -120,17 +121,17 @@ func (p placement) configs(n int) ([]node.Config, node.PeersFile, error) {
 		address := at(p.peer)
 		host, port, err := net.SplitHostPort(address)
 		if err != nil || host == "" || port == "0" {
-			return nil, peers, usagef("--peer %q: want host:port with {i} for the validator's number", p.peer)
+			return nil, peers, clientcmd.Usagef("--peer %q: want host:port with {i} for the validator's number", p.peer)
 		}
 		if other, ok := taken[address]; ok {
-			return nil, peers, usagef("--peer %q: validators %d and %d would have the same address: want {i} in it", p.peer, other, i)
+			return nil, peers, clientcmd.Usagef("--peer %q: validators %d and %d would have the same address: want {i} in it", p.peer, other, i)
 		}
 		taken[address] = i
 		c := node.DefaultConfig()
 		c.Name, c.Genesis, c.Keys, c.Data, c.Peers = nodeName(i), "../genesis.json", "keys", "data", "../peers.json"
 		c.Listen = node.Listen{Public: at(p.public), Peer: ":" + port, Operations: at(p.operations)}
 		if err := c.Validate(); err != nil {
-			return nil, peers, usageError{err}
+			return nil, peers, clientcmd.Usage(err)
 		}
 		configs[i] = c
 		peers.Peers = append(peers.Peers, node.PeerEntry{Address: address})
@@ -151,7 +152,7 @@ func ownership(owner string) (func(dir string) error, error) {
 	uid, err := strconv.ParseUint(user, 10, 31)
 	gid, err2 := strconv.ParseUint(group, 10, 31)
 	if err := errors.Join(err, err2); err != nil {
-		return nil, usagef("--owner %q: want UID:GID in numbers", owner)
+		return nil, clientcmd.Usagef("--owner %q: want UID:GID in numbers", owner)
 	}
 	return func(dir string) error {
 		return filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {

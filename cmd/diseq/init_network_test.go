@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/diseq/diseq/internal/clientcmd"
 	"github.com/diseq/diseq/node"
 	"github.com/diseq/diseq/node/identity"
 	"github.com/diseq/diseq/node/store"
@@ -16,7 +17,7 @@ func TestTheFilesOfANetworkAreMadeOnce(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "net")
 	args := []string{"init-network", "--dir", dir, "--peer", "node{i}:7700"}
 	first := succeeds(t, args...)
-	genesis, err := readGenesis(filepath.Join(dir, "genesis.json"))
+	genesis, err := clientcmd.ReadGenesis(filepath.Join(dir, "genesis.json"))
 	must(t, err)
 	if len(genesis.Validators) != 4 || genesis.Threshold != 3 || !strings.Contains(first, genesis.ChainID) {
 		t.Errorf("%q: %+v", first, genesis)
@@ -60,7 +61,7 @@ func TestANetworkWithoutItsGenesisIsNotStartedAfresh(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "net")
 	args := []string{"init-network", "--dir", dir, "--peer", "node{i}:7700"}
 	succeeds(t, args...)
-	genesis, err := readGenesis(filepath.Join(dir, "genesis.json"))
+	genesis, err := clientcmd.ReadGenesis(filepath.Join(dir, "genesis.json"))
 	must(t, err)
 	blocks, err := store.Open(filepath.Join(dir, "node1", "data"), genesis, store.Options{})
 	must(t, err)
@@ -94,7 +95,7 @@ func TestWrongPlacementsAreRefusedAndLeaveNothingBehind(t *testing.T) {
 		{"threshold", []string{"--dir", dir, "--peer", "node{i}:7700", "--threshold", "2"}},
 		{"--validators 0", []string{"--dir", dir, "--peer", "node{i}:7700", "--validators", "0"}},
 	} {
-		fails(t, exitUsage, tt.want, append([]string{"init-network"}, tt.args...)...)
+		fails(t, clientcmd.ExitUsage, tt.want, append([]string{"init-network"}, tt.args...)...)
 		if left := leftIn(t, dir); left > 0 {
 			t.Fatalf("%q left %d files behind", tt.args, left)
 		}

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/diseq/diseq/client"
+	"github.com/diseq/diseq/internal/clientcmd"
 	"github.com/diseq/diseq/node/chain"
 )
 
@@ -167,7 +168,7 @@ func TestBenchFollowsTheNodeOfTheFlag(t *testing.T) {
 	if o.code != 0 || r.Accepted == 0 || r.Final != r.Accepted || r.Nodes != 1 {
 		t.Errorf("exit code %d, %s; %+v", o.code, o.stderr, r)
 	}
-	if o := diseq(t, "", "bench", "-u", urls[0], "--follow", "no url"); o.code != exitUsage {
+	if o := diseq(t, "", "bench", "-u", urls[0], "--follow", "no url"); o.code != clientcmd.ExitUsage {
 		t.Errorf("exit code %d for a --follow that is no URL: %s", o.code, o.stderr)
 	}
 }
@@ -198,7 +199,7 @@ func TestBenchFailsWhenAcceptedMessagesAreLost(t *testing.T) {
 	_, url := startFake(t, func(request int) (int, bool) { return http.StatusAccepted, request == 3 })
 	// blocks may be read a little later than they are made
 	r, o := bench(t, url, "--rate", "1000", "--duration", "1s", "--drain", "3s")
-	if o.code != exitFailure || r.Lost != 10 || !strings.Contains(o.stderr, "10 accepted messages are not final") {
+	if o.code != clientcmd.ExitFailure || r.Lost != 10 || !strings.Contains(o.stderr, "10 accepted messages are not final") {
 		t.Errorf("exit code %d, lost %d: %s", o.code, r.Lost, o.stderr)
 	}
 }
@@ -283,13 +284,13 @@ func TestSubmitNamesTheLinesOfARefusedRequest(t *testing.T) {
 	})
 	// 600 messages on 1,200 lines and 400 more make the first request; its ids are printed.
 	o := diseq(t, strings.Repeat("a\n\n", 600)+strings.Repeat("b\n", 2900), "submit", "-u", url, "--lines", "--linger", "1m", "-")
-	if o.code != exitFailure || strings.Count(o.stdout, "\n") != 1000 ||
+	if o.code != clientcmd.ExitFailure || strings.Count(o.stdout, "\n") != 1000 ||
 		!strings.Contains(o.stderr, "lines 1601 to 2600 and all after them: not submitted: the node answered 400") {
 		t.Errorf("exit code %d, %d ids, %q", o.code, strings.Count(o.stdout, "\n"), o.stderr)
 	}
 	_, url = startFake(t, func(int) (int, bool) { return http.StatusBadRequest, false })
 	o = diseq(t, "\na\n\nb", "submit", "-u", url, "--lines", "--linger", "1m", "-")
-	if o.code != exitFailure || o.stdout != "" || !strings.Contains(o.stderr, "lines 2 to 4: not submitted: the node answered 400") {
+	if o.code != clientcmd.ExitFailure || o.stdout != "" || !strings.Contains(o.stderr, "lines 2 to 4: not submitted: the node answered 400") {
 		t.Errorf("the last lines: exit code %d, %q", o.code, o.stderr)
 	}
 }
@@ -297,7 +298,7 @@ func TestSubmitNamesTheLinesOfARefusedRequest(t *testing.T) {
 func TestSubmitNamesTheLinesWithoutAnAnswerOrAReceipt(t *testing.T) {
 	n, url := startFake(t, func(int) (int, bool) { return http.StatusAccepted, false })
 	o := diseq(t, "a\nb\n", "submit", "-u", "http://127.0.0.1:1", "--timeout", "300ms", "--lines", "--wait", "-")
-	if o.code != exitFailure || !strings.Contains(o.stderr, "lines 1 to 2: not known to be submitted; it is safe to submit them again: ") ||
+	if o.code != clientcmd.ExitFailure || !strings.Contains(o.stderr, "lines 1 to 2: not known to be submitted; it is safe to submit them again: ") ||
 		!strings.Contains(o.stderr, "connection refused; trying again\n") {
 		t.Errorf("not reached: exit code %d, %q", o.code, o.stderr)
 	}
@@ -305,7 +306,7 @@ func TestSubmitNamesTheLinesWithoutAnAnswerOrAReceipt(t *testing.T) {
 	n.pending = "b" // accepted, and never final
 	n.mu.Unlock()
 	o = diseq(t, "a\nb\nc\n", "submit", "-u", url, "--timeout", "500ms", "--lines", "--wait", "-")
-	if o.code != exitFailure || strings.Count(o.stdout, "\n") != 2 || !strings.Contains(o.stderr, ": line 2: accepted, not known to be final: ") {
+	if o.code != clientcmd.ExitFailure || strings.Count(o.stdout, "\n") != 2 || !strings.Contains(o.stderr, ": line 2: accepted, not known to be final: ") {
 		t.Errorf("not final: exit code %d, %q, %q", o.code, o.stdout, o.stderr)
 	}
 }
@@ -334,7 +335,7 @@ func TestSubmitTakesLinesFromAPipeThatStaysOpen(t *testing.T) {
 		}
 	}
 	interrupt()
-	if o := <-ended; o.code != exitFailure || !strings.Contains(o.stderr, "interrupted: no line after line 5 is submitted") {
+	if o := <-ended; o.code != clientcmd.ExitFailure || !strings.Contains(o.stderr, "interrupted: no line after line 5 is submitted") {
 		t.Errorf("exit code %d, %q", o.code, o.stderr)
 	}
 }
@@ -381,8 +382,8 @@ func TestSubmitOutlivesItsTimeoutAndARestartOfTheNode(t *testing.T) {
 			_ = input.Close() // it never fails
 		}()
 		var out bytes.Buffer
-		s := &submission{client: c, timeout: time.Minute, linger: 100 * time.Millisecond, out: bufio.NewWriter(&out)}
-		must(t, s.lines(t.Context(), "-", in))
+		s := &clientcmd.Submission{Client: c, Timeout: time.Minute, Linger: 100 * time.Millisecond, Out: bufio.NewWriter(&out)}
+		must(t, s.Lines(t.Context(), "-", in))
 		if got := strings.Join(asked, ", "); got != "a at 0s, b at 0s, c at 5m0s, d at 10m0s" || strings.Count(out.String(), "\n") != 4 || down == 0 {
 			t.Errorf("submitted %s; %d attempts met a node that was down; printed %q", got, down, out.String())
 		}

@@ -7,17 +7,16 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/diseq/diseq/internal/clientcmd"
 	build "github.com/diseq/diseq/internal/version"
 	"github.com/diseq/diseq/node/chain"
 )
@@ -26,11 +25,6 @@ import (
 var (
 	version = build.Devel
 	commit  string
-)
-
-const (
-	exitFailure = 1
-	exitUsage   = 2
 )
 
 func main() {
@@ -56,53 +50,14 @@ func endOnSignals(stop func()) {
 	for range signals {
 		if time.Since(first) > echo {
 			fmt.Fprintln(os.Stderr, "diseq: ended at once by a second signal")
-			os.Exit(exitFailure)
+			os.Exit(clientcmd.ExitFailure)
 		}
 	}
 }
 
 // run is main with everything that it uses given to it.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	root := newRoot()
-	root.SetArgs(args)
-	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	running := false
-	root.PersistentPreRun = func(*cobra.Command, []string) { running = true }
-	command, err := root.ExecuteContextC(ctx)
-	if err == nil {
-		return 0
-	}
-	var usage usageError
-	// an error before a command runs is about how it was called
-	wrong := !running || errors.As(err, &usage)
-	text := oneLine(err)
-	if help := advice(command, err); help != "" {
-		text = strings.TrimSuffix(text, ".") + ": " + help
-	}
-	if wrong {
-		text += fmt.Sprintf(" (see %s --help)", command.CommandPath())
-	}
-	fmt.Fprintf(stderr, "%s: %s\n", command.CommandPath(), text)
-	if wrong {
-		return exitUsage
-	}
-	return exitFailure
-}
-
-// usageError is a mistake in how the command was called.
-type usageError struct{ error }
-
-func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
-
-func oneLine(err error) string {
-	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' })
-	for i := range lines {
-		lines[i] = strings.TrimSpace(lines[i])
-	}
-	// a heading and the lines below it
-	return strings.ReplaceAll(strings.Join(lines, "; "), ":; ", ": ")
+	return clientcmd.Run(ctx, newRoot(), advice, args, stdin, stdout, stderr)
 }
 
 func newRoot() *cobra.Command {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/diseq/diseq/internal/clientcmd"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/store"
 )
@@ -87,7 +88,7 @@ func TestAnErrorOfSeveralLinesBecomesOne(t *testing.T) {
 	for in, want := range map[string]string{
 		"a": "a", "a\nb": "a; b", "yaml: unmarshal errors:\n  line 8: x\r\n\n  line 9: y\n": "yaml: unmarshal errors: line 8: x; line 9: y",
 	} {
-		if got := oneLine(errors.New(in)); got != want {
+		if got := clientcmd.OneLine(errors.New(in)); got != want {
 			t.Errorf("%q became %q, want %q", in, got, want)
 		}
 	}
@@ -133,7 +134,7 @@ func TestWrongCallsEndWithExitCode2(t *testing.T) {
 		{"--start 2", []string{"devnet", "--dir", filepath.Join(dir, "e"), "--start", "2"}},
 		{"--round-timeout", []string{"devnet", "--dir", filepath.Join(dir, "f"), "--round-timeout", "1us"}},
 	} {
-		fails(t, exitUsage, tt.want, tt.args...)
+		fails(t, clientcmd.ExitUsage, tt.want, tt.args...)
 	}
 	entries, err := filepath.Glob(filepath.Join(dir, "[abcdf]", "*"))
 	must(t, err)
@@ -144,20 +145,20 @@ func TestWrongCallsEndWithExitCode2(t *testing.T) {
 
 func TestFailuresEndWithExitCode1AndOneLine(t *testing.T) {
 	dir := t.TempDir()
-	fails(t, exitFailure, "no such file", "node", "--config", filepath.Join(dir, "none.yaml"))
-	fails(t, exitFailure, "connection refused", "get", "-u", "http://127.0.0.1:1", "status")
-	fails(t, exitFailure, "connection refused", "tail", "-u", "http://127.0.0.1:1")
-	fails(t, exitFailure, "connection refused", "bench", "-u", "http://127.0.0.1:1")
-	fails(t, exitFailure, "no such file", "submit", filepath.Join(dir, "none"))
-	fails(t, exitFailure, "no such file", "submit", "--lines", filepath.Join(dir, "none"))
+	fails(t, clientcmd.ExitFailure, "no such file", "node", "--config", filepath.Join(dir, "none.yaml"))
+	fails(t, clientcmd.ExitFailure, "connection refused", "get", "-u", "http://127.0.0.1:1", "status")
+	fails(t, clientcmd.ExitFailure, "connection refused", "tail", "-u", "http://127.0.0.1:1")
+	fails(t, clientcmd.ExitFailure, "connection refused", "bench", "-u", "http://127.0.0.1:1")
+	fails(t, clientcmd.ExitFailure, "no such file", "submit", filepath.Join(dir, "none"))
+	fails(t, clientcmd.ExitFailure, "no such file", "submit", "--lines", filepath.Join(dir, "none"))
 	empty := filepath.Join(dir, "empty")
 	must(t, os.WriteFile(empty, nil, 0o600))
-	fails(t, exitFailure, "is empty", "submit", empty)
+	fails(t, clientcmd.ExitFailure, "is empty", "submit", empty)
 	genesis := filepath.Join(dir, "genesis.json")
 	newNetwork(t, 4, 3).write(t, genesis)
-	fails(t, exitFailure, empty+": genesis: malformed", "verify", genesis, "--genesis", empty)
-	fails(t, exitFailure, empty+": receipt: malformed", "verify", empty, "--genesis", genesis)
-	fails(t, exitFailure, empty+": genesis: malformed", "evidence", "verify", genesis, "--genesis", empty)
+	fails(t, clientcmd.ExitFailure, empty+": genesis: malformed", "verify", genesis, "--genesis", empty)
+	fails(t, clientcmd.ExitFailure, empty+": receipt: malformed", "verify", empty, "--genesis", genesis)
+	fails(t, clientcmd.ExitFailure, empty+": genesis: malformed", "evidence", "verify", genesis, "--genesis", empty)
 	config := filepath.Join(dir, "node.yaml")
 	for content, want := range map[string]string{
 		"name: x\nlisten: {publik: ':1'}\n":              "publik",
@@ -175,7 +176,7 @@ func TestFailuresEndWithExitCode1AndOneLine(t *testing.T) {
 		"name: x\nlisten: {operations: '127.0.0.1:x'}\n": "listen.operations",
 	} {
 		must(t, os.WriteFile(config, []byte(content), 0o600))
-		fails(t, exitFailure, want, "node", "--config", config)
+		fails(t, clientcmd.ExitFailure, want, "node", "--config", config)
 	}
 }
 
@@ -245,16 +246,16 @@ func TestVerifySaysYesToAReceiptAndNoToAForgedOne(t *testing.T) {
 	if o := diseq(t, string(b), "verify", "-", "--genesis", genesis, "--strength", "3"); o.code != 0 {
 		t.Errorf("from the standard input: %q", o.stderr)
 	}
-	fails(t, exitFailure, "strength 3, 4 asked for", "verify", path, "--genesis", genesis, "--strength", "4")
+	fails(t, clientcmd.ExitFailure, "strength 3, 4 asked for", "verify", path, "--genesis", genesis, "--strength", "4")
 
 	other := filepath.Join(dir, "other.json")
 	stranger := newNetwork(t, 4, 3)
 	stranger.genesis.ChainID = "other"
 	stranger.write(t, other)
-	fails(t, exitFailure, `"other"`, "verify", path, "--genesis", other)
+	fails(t, clientcmd.ExitFailure, `"other"`, "verify", path, "--genesis", other)
 	for from, to := range map[string]string{`"height":1`: `"height":2`, `"index":1`: `"index":2`, `dHdv`: `dHdw`, `"version":1`: `"version":2`, `{`: `<`} {
 		must(t, os.WriteFile(path, bytes.Replace(b, []byte(from), []byte(to), 1), 0o600))
-		fails(t, exitFailure, "diseq verify: ", "verify", path, "--genesis", genesis)
+		fails(t, clientcmd.ExitFailure, "diseq verify: ", "verify", path, "--genesis", genesis)
 	}
 }
 
@@ -349,10 +350,10 @@ func TestEvidenceNamesWhoBrokeWhichRule(t *testing.T) {
 	framed := pieces[0]
 	framed.PublicKey = pieces[1].PublicKey
 	write(framed)
-	fails(t, exitFailure, "not evidence", "evidence", "verify", path, "--genesis", genesis)
+	fails(t, clientcmd.ExitFailure, "not evidence", "evidence", "verify", path, "--genesis", genesis)
 	for _, text := range []string{"", "{", "[1]", `{"evidence":3}`, `{"first":{"kind":"wish"}}`} {
 		must(t, os.WriteFile(path, []byte(text), 0o600))
-		fails(t, exitFailure, "evidence.json", "evidence", "verify", path, "--genesis", genesis)
+		fails(t, clientcmd.ExitFailure, "evidence.json", "evidence", "verify", path, "--genesis", genesis)
 	}
 }
 
@@ -376,7 +377,7 @@ func TestNothingIsProvenAgainstAWeakKey(t *testing.T) {
 	b, err := json.Marshal(e)
 	must(t, err)
 	must(t, os.WriteFile(path, b, 0o600))
-	fails(t, exitFailure, "small order", "evidence", "verify", path, "--genesis", genesis)
+	fails(t, clientcmd.ExitFailure, "small order", "evidence", "verify", path, "--genesis", genesis)
 }
 
 // logWriter calls seen with each record of a log.
@@ -450,15 +451,15 @@ func TestFlagsOfANodeOverrideItsConfigurationFile(t *testing.T) {
 	dir := t.TempDir()
 	config := filepath.Join(dir, "node.yaml")
 	must(t, os.WriteFile(config, []byte("logLevel: info\n"), 0o600))
-	fails(t, exitFailure, `name ""`, "node", "--config", config)
-	fails(t, exitFailure, "want 1 to 63 bytes", "node", "--config", config, "--name", strings.Repeat("n", 64))
+	fails(t, clientcmd.ExitFailure, `name ""`, "node", "--config", config)
+	fails(t, clientcmd.ExitFailure, "want 1 to 63 bytes", "node", "--config", config, "--name", strings.Repeat("n", 64))
 }
 
 func TestAnEndedContextStopsWhatRuns(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var out, errs bytes.Buffer
-	if code := run(ctx, []string{"get", "-u", "http://127.0.0.1:1", "status"}, strings.NewReader(""), &out, &errs); code != exitFailure {
+	if code := run(ctx, []string{"get", "-u", "http://127.0.0.1:1", "status"}, strings.NewReader(""), &out, &errs); code != clientcmd.ExitFailure {
 		t.Errorf("exit code %d", code)
 	}
 }

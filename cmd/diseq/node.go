@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/diseq/diseq/internal/clientcmd"
 	"github.com/diseq/diseq/internal/memory"
 	"github.com/diseq/diseq/node"
 )
@@ -30,7 +31,7 @@ override the two.`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if path == "" {
-				return usagef("--config is required")
+				return clientcmd.Usagef("--config is required")
 			}
 			cfg, err := node.LoadConfig(path, func(c *node.Config) {
 				if cmd.Flags().Changed("name") {

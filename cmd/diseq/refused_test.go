@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/diseq/diseq/internal/clientcmd"
 	"github.com/diseq/diseq/internal/document/documenttest"
 )
 
@@ -48,7 +49,7 @@ func TestRefusedDocumentsAreRefused(t *testing.T) {
 		if o.code == 0 && o.stdout != "" {
 			return nil
 		}
-		if o.code != exitFailure || strings.Contains(o.stdout, "verified: ") || o.stderr == "" {
+		if o.code != clientcmd.ExitFailure || strings.Contains(o.stdout, "verified: ") || o.stderr == "" {
 			t.Errorf("%s (%s): exit code %d, stdout %q, stderr %q", s.Kind, s.Why, o.code, o.stdout, o.stderr)
 		}
 		return errors.New(o.stderr)

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/diseq/diseq/client"
+	"github.com/diseq/diseq/internal/clientcmd"
 	"github.com/diseq/diseq/node/chain"
 )
 
@@ -89,7 +90,7 @@ func TestAMessageIsSignedAndItsAuthorVerified(t *testing.T) {
 	succeeds(t, "verify", receipts, "--genesis", genesis)
 	succeeds(t, "verify", receipts, "--genesis", genesis, "--author", other.String(), "--author", public)
 	verdicts := diseq(t, "", "verify", receipts, "--genesis", genesis, "--author", otherPublic)
-	if verdicts.code != exitFailure || strings.Count(verdicts.stdout, "not the author that you named") != 2 {
+	if verdicts.code != clientcmd.ExitFailure || strings.Count(verdicts.stdout, "not the author that you named") != 2 {
 		t.Errorf("another author: exit code %d, %s", verdicts.code, verdicts.stdout)
 	}
 	// The whole input as one message, for another chain, and not signed at all.
@@ -113,17 +114,17 @@ func TestWrongKeysOfAuthorsAreRefused(t *testing.T) {
 	w.write(t, genesis)
 	must(t, os.WriteFile(message, []byte("x"), 0o600))
 	key, public, author := keyFiles(t, 50)
-	fails(t, exitUsage, "go together", "submit", message, "--sign-with", key)
-	fails(t, exitUsage, "go together", "submit", message, "--chain-id", "cli")
-	fails(t, exitUsage, "1 to 64 bytes", "submit", message, "--sign-with", key, "--chain-id", strings.Repeat("x", 65))
-	fails(t, exitFailure, "want one PEM block", "submit", message, "--sign-with", public, "--chain-id", "cli")
+	fails(t, clientcmd.ExitUsage, "go together", "submit", message, "--sign-with", key)
+	fails(t, clientcmd.ExitUsage, "go together", "submit", message, "--chain-id", "cli")
+	fails(t, clientcmd.ExitUsage, "1 to 64 bytes", "submit", message, "--sign-with", key, "--chain-id", strings.Repeat("x", 65))
+	fails(t, clientcmd.ExitFailure, "want one PEM block", "submit", message, "--sign-with", public, "--chain-id", "cli")
 	must(t, os.Chmod(key, 0o644))
-	fails(t, exitFailure, "want 0600", "submit", message, "--sign-with", key, "--chain-id", "cli")
-	fails(t, exitFailure, "want 64 hex digits or a file", "verify", message, "--genesis", genesis, "--author", author.String()[1:])
-	fails(t, exitFailure, "want one PEM block", "verify", message, "--genesis", genesis, "--author", key)
-	fails(t, exitFailure, "small order", "verify", message, "--genesis", genesis, "--author", "01"+strings.Repeat("00", 31))
+	fails(t, clientcmd.ExitFailure, "want 0600", "submit", message, "--sign-with", key, "--chain-id", "cli")
+	fails(t, clientcmd.ExitFailure, "want 64 hex digits or a file", "verify", message, "--genesis", genesis, "--author", author.String()[1:])
+	fails(t, clientcmd.ExitFailure, "want one PEM block", "verify", message, "--genesis", genesis, "--author", key)
+	fails(t, clientcmd.ExitFailure, "small order", "verify", message, "--genesis", genesis, "--author", "01"+strings.Repeat("00", 31))
 	block, err := json.Marshal(map[string]string{"header_hash": ""})
 	must(t, err)
 	must(t, os.WriteFile(message, block, 0o600))
-	fails(t, exitFailure, "a block or a proof shows no author", "verify", message, "--genesis", genesis, "--author", public)
+	fails(t, clientcmd.ExitFailure, "a block or a proof shows no author", "verify", message, "--genesis", genesis, "--author", public)
 }

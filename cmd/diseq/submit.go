@@ -2,19 +2,14 @@ package main
 
 import (
 	"bufio"
-	"bytes"
-	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/diseq/diseq/client"
+	"github.com/diseq/diseq/internal/clientcmd"
 	"github.com/diseq/diseq/node/identity"
 )
 
@@ -32,7 +27,7 @@ func (r *remote) register(f *pflag.FlagSet) {
 // open returns a client that repeats requests for as long as --timeout allows.
 func (r *remote) open(stderr io.Writer, command string) (*client.Client, error) {
 	if r.timeout <= 0 {
-		return nil, usagef("--timeout %v: want more than 0", r.timeout)
+		return nil, clientcmd.Usagef("--timeout %v: want more than 0", r.timeout)
 	}
 	c, err := r.nodes.open(stderr, command)
 	if err != nil {
@@ -41,14 +36,6 @@ func (r *remote) open(stderr io.Writer, command string) (*client.Client, error) 
 	c.RetryFor = r.timeout
 	return c, nil
 }
-
-// The most that one message may have here (a chain may allow less), and what is submitted at a
-// time.
-const (
-	maxMessage = 8<<20 - 16
-	chunkBytes = 1 << 20
-	chunkCount = 1000
-)
 
 func newSubmit() *cobra.Command {
 	var r remote
@@ -80,7 +67,7 @@ with the same content, make them differ: add a nonce (a counter, the time, a ran
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if linger < 0 {
-				return usagef("--linger %v: want 0 or more", linger)
+				return clientcmd.Usagef("--linger %v: want 0 or more", linger)
 			}
 			sign, err := signer(keyFile, chainID)
 			if err != nil {
@@ -90,11 +77,13 @@ with the same content, make them differ: add a nonce (a counter, the time, a ran
 			if err != nil {
 				return err
 			}
-			s := &submission{client: c, wait: wait, timeout: r.timeout, linger: linger, sign: sign, out: bufio.NewWriter(cmd.OutOrStdout())}
-			if lines {
-				return s.lines(cmd.Context(), args[0], cmd.InOrStdin())
+			s := &clientcmd.Submission{
+				Client: c, Wait: wait, Timeout: r.timeout, Linger: linger, Sign: sign, Out: bufio.NewWriter(cmd.OutOrStdout()),
 			}
-			return s.whole(cmd.Context(), args[0], cmd.InOrStdin())
+			if lines {
+				return s.Lines(cmd.Context(), args[0], cmd.InOrStdin())
+			}
+			return s.Whole(cmd.Context(), args[0], cmd.InOrStdin())
 		},
 	}
 	r.register(cmd.Flags())
@@ -110,7 +99,7 @@ with the same content, make them differ: add a nonce (a counter, the time, a ran
 // chain: a node that lies about its chain must not get signatures for another one.
 func signer(keyFile, chainID string) (func(content []byte) ([]byte, error), error) {
 	if (keyFile == "") != (chainID == "") {
-		return nil, usagef("--sign-with and --chain-id go together: a signature is for one chain")
+		return nil, clientcmd.Usagef("--sign-with and --chain-id go together: a signature is for one chain")
 	}
 	if keyFile == "" {
 		return nil, nil
@@ -120,7 +109,7 @@ func signer(keyFile, chainID string) (func(content []byte) ([]byte, error), erro
 		return nil, err
 	}
 	if _, err := client.Sign(key, chainID, nil); err != nil {
-		return nil, usageError{err}
+		return nil, clientcmd.Usage(err)
 	}
 	return func(content []byte) ([]byte, error) {
 		m, err := client.Sign(key, chainID, content)
@@ -129,211 +118,4 @@ func signer(keyFile, chainID string) (func(content []byte) ([]byte, error), erro
 		}
 		return m.Encode(), nil
 	}, nil
-}
-
-// A submission submits chunk by chunk, in order, and prints the results of each.
-type submission struct {
-	client *client.Client
-	wait   bool
-	// timeout is for each chunk, linger how long a chunk waits to be filled.
-	timeout, linger time.Duration
-	// sign makes a signed message of a content; nil if messages are not signed.
-	sign func(content []byte) ([]byte, error)
-	out  *bufio.Writer
-
-	chunk [][]byte
-	bytes int
-	// numbers are the lines of the chunk's messages; nil if the messages are not lines.
-	numbers []int
-	// ended is set when no line follows the chunk.
-	ended bool
-}
-
-func (s *submission) whole(ctx context.Context, path string, stdin io.Reader) error {
-	message, err := readLimited(path, stdin, maxMessage)
-	if err != nil {
-		return err
-	}
-	if len(message) == 0 {
-		return fmt.Errorf("%s is empty: a message has at least one byte", path)
-	}
-	if message, err = s.message(message); err != nil {
-		return err
-	}
-	s.chunk = append(s.chunk, message)
-	return s.flush(ctx)
-}
-
-// message is what is submitted for a content.
-func (s *submission) message(content []byte) ([]byte, error) {
-	if s.sign == nil {
-		return content, nil
-	}
-	return s.sign(content)
-}
-
-// line is a line of the input with its number, or why there are no more.
-type line struct {
-	number int
-	text   []byte
-	err    error
-}
-
-// readLines sends the lines of in that are not empty, then closes out. It ends with ctx, but for a
-// read that is under way.
-func readLines(ctx context.Context, path string, in io.Reader, out chan<- line) {
-	defer close(out)
-	scanner := bufio.NewScanner(in)
-	scanner.Buffer(make([]byte, 64<<10), maxMessage)
-	number := 0
-	send := func(l line) bool {
-		select {
-		case out <- l:
-			return true
-		case <-ctx.Done():
-			return false
-		}
-	}
-	for scanner.Scan() {
-		number++
-		text := bytes.TrimSuffix(scanner.Bytes(), []byte("\r"))
-		if len(text) > 0 && !send(line{number: number, text: bytes.Clone(text)}) {
-			return
-		}
-	}
-	if err := scanner.Err(); errors.Is(err, bufio.ErrTooLong) {
-		send(line{err: fmt.Errorf("line %d is longer than %d bytes", number+1, maxMessage)})
-	} else if err != nil {
-		send(line{err: fmt.Errorf("%s: %w", path, err)})
-	}
-}
-
-func (s *submission) lines(ctx context.Context, path string, stdin io.Reader) error {
-	in, err := openInput(path, stdin)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = in.Close() }() // it was only read
-	reading, stop := context.WithCancel(ctx)
-	defer stop()
-	read := make(chan line, chunkCount)
-	go readLines(reading, path, in, read)
-	full := time.NewTimer(s.linger)
-	defer full.Stop()
-	for last := 0; ; {
-		select {
-		case l, more := <-read:
-			if !more || l.err != nil {
-				s.ended = true
-				return errors.Join(s.flush(ctx), l.err)
-			}
-			if len(s.chunk) == 0 {
-				full.Reset(s.linger)
-			}
-			last = l.number
-			message, err := s.message(l.text)
-			if err != nil {
-				return err
-			}
-			s.chunk, s.numbers = append(s.chunk, message), append(s.numbers, l.number)
-			if s.bytes += len(message); s.bytes < chunkBytes && len(s.chunk) < chunkCount {
-				continue
-			}
-		case <-full.C:
-		case <-ctx.Done():
-			if len(s.chunk) == 0 {
-				return fmt.Errorf("interrupted: no line after line %d is submitted", last)
-			}
-		}
-		if err := s.flush(ctx); err != nil {
-			return err
-		}
-	}
-}
-
-// flush submits the chunk and prints its results.
-func (s *submission) flush(ctx context.Context) error {
-	if len(s.chunk) == 0 {
-		return nil
-	}
-	submit := s.client.Submit
-	if s.wait {
-		submit = s.client.SubmitWait
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	results, err := submit(ctx, s.chunk...)
-	for i := range results {
-		if printed := s.print(&results[i]); printed != nil {
-			return errors.Join(err, printed)
-		}
-	}
-	if err != nil {
-		err = s.explain(results, err)
-	}
-	s.chunk, s.numbers, s.bytes = s.chunk[:0], s.numbers[:0], 0
-	return errors.Join(err, s.out.Flush())
-}
-
-func (s *submission) print(r *client.Result) error {
-	if !s.wait {
-		_, err := fmt.Fprintln(s.out, r.ID)
-		return err
-	}
-	if r.Receipt == nil {
-		return nil // the error says that not all are final
-	}
-	line, err := json.Marshal(r.Receipt)
-	if err != nil {
-		return err
-	}
-	_, err = s.out.Write(append(line, '\n'))
-	return err
-}
-
-// explain says which lines an error leaves without an answer, and which without a receipt.
-func (s *submission) explain(results []client.Result, err error) error {
-	if s.numbers == nil {
-		return err
-	}
-	var parts []string
-	if pending := s.ranges(func(i int) bool { return i < len(results) && s.wait && results[i].Receipt == nil }); pending != "" {
-		parts = append(parts, pending+": accepted, not known to be final")
-	}
-	if left := s.ranges(func(i int) bool { return i >= len(results) }); left != "" {
-		if !s.ended {
-			left += " and all after them"
-		}
-		// A refusal is an answer; after anything else a node may have taken the messages.
-		if _, refused := errors.AsType[*client.Error](err); refused {
-			parts = append(parts, left+": not submitted")
-		} else {
-			parts = append(parts, left+": not known to be submitted; it is safe to submit them again")
-		}
-	}
-	if parts == nil {
-		return err
-	}
-	return fmt.Errorf("%s: %w", strings.Join(parts, "; "), err)
-}
-
-// ranges names the lines of the chunk's messages that which selects, empty lines between them
-// included.
-func (s *submission) ranges(which func(i int) bool) string {
-	var out []string
-	for i := 0; i < len(s.numbers); i++ {
-		if !which(i) {
-			continue
-		}
-		first := i
-		for i+1 < len(s.numbers) && which(i+1) {
-			i++
-		}
-		if first == i {
-			out = append(out, fmt.Sprintf("line %d", s.numbers[i]))
-		} else {
-			out = append(out, fmt.Sprintf("lines %d to %d", s.numbers[first], s.numbers[i]))
-		}
-	}
-	return strings.Join(out, ", ")
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/diseq/diseq/client"
+	"github.com/diseq/diseq/internal/clientcmd"
 	"github.com/diseq/diseq/internal/document"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/peersfile"
@@ -34,7 +35,9 @@ them exactly if they declare the same.`,
 		Example: "  diseq target make --genesis genesis.json --add v4/keys/public.json --threshold two-thirds --peers peers.json\n" +
 			"  diseq target check --genesis genesis.json --peers peers.json",
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return usagef("say what to do with it: make, check or clear") },
+		RunE: func(*cobra.Command, []string) error {
+			return clientcmd.Usagef("say what to do with it: make, check or clear")
+		},
 	}
 	cmd.AddCommand(newTargetMake(), newTargetCheck(), newTargetClear())
 	return cmd
@@ -65,7 +68,7 @@ type history struct {
 
 // read follows the changes from the genesis document: those of a file, or those of the node.
 func (r *roll) read(ctx context.Context, stderr io.Writer, command string) (*history, error) {
-	g, err := readGenesis(r.genesis)
+	g, err := clientcmd.ReadGenesis(r.genesis)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +76,7 @@ func (r *roll) read(ctx context.Context, stderr io.Writer, command string) (*his
 	h.enter(g.First())
 	var changes []chain.FinalChange
 	if r.changes != "" {
-		raw, err := readLimited(r.changes, nil, maxReceiptBytes)
+		raw, err := clientcmd.ReadLimited(r.changes, nil, clientcmd.MaxReceiptBytes)
 		if err != nil {
 			return nil, err
 		}
@@ -109,7 +112,7 @@ func (r *roll) read(ctx context.Context, stderr io.Writer, command string) (*his
 func (h *history) follow(changes []chain.FinalChange) error {
 	for i := range changes {
 		if err := h.eras.FollowFinal(changes[i]); err != nil {
-			return notVerified(err)
+			return clientcmd.NotVerified(err)
 		}
 		h.enter(&changes[i].Next)
 	}
@@ -171,7 +174,7 @@ peers file, and the rest of the file stays. Without it the target is printed.
 			}
 			next, err := h.next(t)
 			if err != nil {
-				return usageError{err}
+				return clientcmd.Usage(err)
 			}
 			var file *peersfile.File
 			if peers != "" {
@@ -181,7 +184,7 @@ peers file, and the rest of the file stays. Without it the target is printed.
 			}
 			h.report(cmd.ErrOrStderr(), next, file)
 			if peers == "" {
-				return printJSON(cmd.OutOrStdout(), t)
+				return clientcmd.PrintJSON(cmd.OutOrStdout(), t)
 			}
 			return editPeers(peers, func(f *peersfile.File) { f.Target = t })
 		},
@@ -211,13 +214,13 @@ func (e *edit) apply(now *chain.NextSet, chainID string) (*chain.Target, error) 
 		changes++
 	}
 	if e.keep == (changes > 0) {
-		return nil, usagef("say what changes: --add, --remove, --replace or --threshold; or --keep to take back what is not in force yet")
+		return nil, clientcmd.Usagef("say what changes: --add, --remove, --replace or --threshold; or --keep to take back what is not in force yet")
 	}
 	t := &chain.Target{Follows: now.Generation, Validators: slices.Clone(now.Validators)}
 	find := func(who string) (int, error) {
 		i := slices.IndexFunc(t.Validators, func(v chain.NamedValidator) bool { return v.Name == who || v.PublicKey.String() == who })
 		if i < 0 {
-			return 0, usagef("%q is not a validator of generation %d: those are %s", who, now.Generation, names(now.Validators))
+			return 0, clientcmd.Usagef("%q is not a validator of generation %d: those are %s", who, now.Generation, names(now.Validators))
 		}
 		return i, nil
 	}
@@ -231,7 +234,7 @@ func (e *edit) apply(now *chain.NextSet, chainID string) (*chain.Target, error) 
 	for _, pair := range e.replace {
 		who, path, ok := strings.Cut(pair, "=")
 		if !ok {
-			return nil, usagef("--replace %q: want NAME=FILE", pair)
+			return nil, clientcmd.Usagef("--replace %q: want NAME=FILE", pair)
 		}
 		i, err := find(who)
 		if err != nil {
@@ -272,7 +275,7 @@ func threshold(asked string, now *chain.NextSet, n int) (uint32, error) {
 	if asked != "" {
 		t, err := strconv.ParseUint(asked, 10, 32)
 		if err != nil || 2*t <= uint64(n) || t > uint64(n) {
-			return 0, usagef("--threshold %q with %d validators: want a number from %d to %d, majority or two-thirds", asked, n, n/2+1, n)
+			return 0, clientcmd.Usagef("--threshold %q with %d validators: want a number from %d to %d, majority or two-thirds", asked, n, n/2+1, n)
 		}
 		return uint32(t), nil
 	}
@@ -285,7 +288,7 @@ func threshold(asked string, now *chain.NextSet, n int) (uint32, error) {
 			return uint32(rule.of(n)), nil
 		}
 	}
-	return 0, usagef("the present threshold, %d of %d, is neither majority nor two-thirds: "+
+	return 0, clientcmd.Usagef("the present threshold, %d of %d, is neither majority nor two-thirds: "+
 		"say with --threshold which one %d validators are to have", now.Threshold, before, n)
 }
 
@@ -311,7 +314,7 @@ chain does not allow it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if peers == "" {
-				return usagef("--peers is required")
+				return clientcmd.Usagef("--peers is required")
 			}
 			file, err := peersfile.Read(peers)
 			if err != nil {
@@ -366,7 +369,7 @@ with diseq target make --keep.`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if peers == "" {
-				return usagef("--peers is required")
+				return clientcmd.Usagef("--peers is required")
 			}
 			file, err := peersfile.Read(peers)
 			if err != nil {

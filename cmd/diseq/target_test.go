@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/diseq/diseq/client"
+	"github.com/diseq/diseq/internal/clientcmd"
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/peersfile"
 )
@@ -130,15 +131,15 @@ func TestATargetThatTheChainDoesNotAllowIsRefused(t *testing.T) {
 		"threshold 4 with 3 validators, all": {"--remove", "v0,v1", "--threshold", "4"},
 	} {
 		o := diseq(t, "", w.args("make", append(args, "--peers", w.peers)...)...)
-		if o.code != exitUsage && o.code != exitFailure || !strings.Contains(o.stderr, want) && !strings.Contains(o.stderr, "want a number from") {
+		if o.code != clientcmd.ExitUsage && o.code != clientcmd.ExitFailure || !strings.Contains(o.stderr, want) && !strings.Contains(o.stderr, "want a number from") {
 			t.Errorf("%v: %+v, want %q", args, o, want)
 		}
 	}
 	all := newWorkbench(t, 4, 4)
-	fails(t, exitUsage, "4 of 4, is neither majority nor two-thirds: say with --threshold which one 5 validators", all.args("make", "--add", all.public(4))...)
-	fails(t, exitUsage, "--genesis is required", "target", "make", "--keep")
-	fails(t, exitUsage, "--peers is required", w.args("check")...)
-	fails(t, exitFailure, "declares no target; generation 0 is in force: v0, v1", w.args("check", "--peers", w.peers)...)
+	fails(t, clientcmd.ExitUsage, "4 of 4, is neither majority nor two-thirds: say with --threshold which one 5 validators", all.args("make", "--add", all.public(4))...)
+	fails(t, clientcmd.ExitUsage, "--genesis is required", "target", "make", "--keep")
+	fails(t, clientcmd.ExitUsage, "--peers is required", w.args("check")...)
+	fails(t, clientcmd.ExitFailure, "declares no target; generation 0 is in force: v0, v1", w.args("check", "--peers", w.peers)...)
 	if raw, err := os.ReadFile(w.peers); err != nil || string(raw) != `{"peers":[]}` {
 		t.Errorf("refused targets changed the peers file: %s, %v", raw, err)
 	}
@@ -161,8 +162,8 @@ func TestATargetFollowsTheNewestSet(t *testing.T) {
 	args := func(command string, more ...string) []string {
 		return append([]string{"target", command, "--genesis", genesis, "--changes", changes, "--peers", peers}, more...)
 	}
-	fails(t, exitUsage, "another identity, or to one that has left", args("make", "--add", left, "--threshold", "3")...)
-	fails(t, exitUsage, `"v0" is not a validator of generation 1: those are v1, v2, v3`, args("make", "--remove", "v0", "--threshold", "2")...)
+	fails(t, clientcmd.ExitUsage, "another identity, or to one that has left", args("make", "--add", left, "--threshold", "3")...)
+	fails(t, clientcmd.ExitUsage, `"v0" is not a validator of generation 1: those are v1, v2, v3`, args("make", "--remove", "v0", "--threshold", "2")...)
 	if o := diseq(t, "", args("make", "--remove", "v3")...); o.code != 0 {
 		t.Fatal(o.stderr)
 	}
@@ -181,10 +182,10 @@ func TestATargetFollowsTheNewestSet(t *testing.T) {
 	if file.Target == nil || file.Target.Follows != 1 || file.Target.Threshold != 2 || len(file.Target.Validators) != 2 || len(file.Peers) != 1 {
 		t.Errorf("the file is %+v", file)
 	}
-	fails(t, exitFailure, "is not in force: take it back", args("clear")...)
+	fails(t, clientcmd.ExitFailure, "is not in force: take it back", args("clear")...)
 	// The target of the set that is in force.
 	must(t, editPeers(peers, func(f *peersfile.File) { f.Target = &chain.Target{Threshold: 2, Validators: w.next.Validators} }))
-	fails(t, exitFailure, "in force since block 1", args("check")...)
+	fails(t, clientcmd.ExitFailure, "in force since block 1", args("check")...)
 	if out := succeeds(t, args("clear")...); !strings.Contains(out, "checkpoint at block 1, "+w.first.Hash().String()+", generation 1") {
 		t.Errorf("clear says %q", out)
 	}
@@ -193,13 +194,13 @@ func TestATargetFollowsTheNewestSet(t *testing.T) {
 		t.Errorf("the file is %s", raw)
 	}
 	must(t, editPeers(peers, func(f *peersfile.File) { f.Checkpoint.Height = 9 }))
-	fails(t, exitFailure, "its checkpoint is at height 9", args("clear")...)
+	fails(t, clientcmd.ExitFailure, "its checkpoint is at height 9", args("clear")...)
 	// A change that t members did not vote for.
 	w.first.Certificate.Votes = w.first.Certificate.Votes[:2]
 	page, err = json.Marshal(map[string]any{"changes": []*chain.FinalChange{w.final(t)}, "next": nil})
 	must(t, err)
 	must(t, os.WriteFile(changes, page, 0o600))
-	fails(t, exitFailure, "2 votes, the threshold is 3", args("make", "--keep")...)
+	fails(t, clientcmd.ExitFailure, "2 votes, the threshold is 3", args("make", "--keep")...)
 }
 
 func TestATargetSaysWhoHasAgreed(t *testing.T) {
@@ -231,7 +232,7 @@ func TestATargetSaysWhoHasAgreed(t *testing.T) {
 		}
 	}
 	status.ChainID = "other"
-	fails(t, exitFailure, `the node is of chain "other"`, "target", "check", "--genesis", w.genesis, "--peers", w.peers, "-u", server.URL)
+	fails(t, clientcmd.ExitFailure, `the node is of chain "other"`, "target", "check", "--genesis", w.genesis, "--peers", w.peers, "-u", server.URL)
 }
 
 // The file is replaced whole, keeps its mode, and is left alone if somebody else writes it
