@@ -79,9 +79,11 @@ help: ## Show this list.
 		/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: build
-build: ## Build bin/diseq.
+build: ## Build bin/diseq and the plugin of kubectl, bin/kubectl-diseq.
 	@mkdir -p $(BIN)
-	CGO_ENABLED=0 $(COMPILE) build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o $(BIN)/ ./cmd/diseq
+	CGO_ENABLED=0 $(COMPILE) build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION) -X main.commit=$(COMMIT)' \
+		-o $(BIN)/ ./cmd/diseq ./cmd/kubectl-diseq
+	@ln -sf kubectl-diseq $(BIN)/kubectl_complete-diseq
 
 .PHONY: images
 images: ## Make the container images diseq:dev and diseq-operator:dev as archives in bin/images, without an engine. TAG, VERSION.
