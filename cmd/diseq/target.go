@@ -214,7 +214,8 @@ func (e *edit) apply(now *chain.NextSet, chainID string) (*chain.Target, error) 
 		changes++
 	}
 	if e.keep == (changes > 0) {
-		return nil, clientcmd.Usagef("say what changes: --add, --remove, --replace or --threshold; or --keep to take back what is not in force yet")
+		return nil, clientcmd.Usagef("say what changes: --add, --remove, --replace or --threshold; " +
+			"or --keep to take back what is not in force yet")
 	}
 	t := &chain.Target{Follows: now.Generation, Validators: slices.Clone(now.Validators)}
 	find := func(who string) (int, error) {

@@ -200,8 +200,8 @@ func (a *app) newRestart() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restart [NETWORK]",
 		Short: "Restart the validators of a network, one after the other",
-		Long: `Ask the operator to restart all validators, or those of --validator, with the annotation diseq.io/restart. It takes one at a time, as the
-quorum allows, and waits until a change of the set is over. Prefer this to kubectl delete pod, which asks nobody whether the chain can do
+		Long: `Ask the operator to restart all validators, or those of --validator, with the annotation diseq.io/restart. It takes one at a time, as
+the quorum allows, and waits until a change of the set is over. Prefer this to kubectl delete pod, which asks nobody whether the chain can do
 without the validator.
 
 If every validator must sign, a restart stops the chain, and the operator waits for the annotation diseq.io/allow-downtime=true.`,
@@ -253,7 +253,8 @@ type restart struct {
 
 // ask writes the annotations. It checks all names first, so that a mistake restarts nothing.
 func (r *restart) ask(ctx context.Context) error {
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{resources.RestartAnnotation: r.request}}})
+	notes := map[string]string{resources.RestartAnnotation: r.request}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": notes}})
 	if err != nil {
 		return err
 	}

@@ -14,8 +14,9 @@ import (
 // completeNetworks completes the name of a network of the namespace. Without an answer of the
 // cluster there are no completions.
 func (a *app) completeNetworks(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	var out []cobra.Completion
-	for _, n := range a.networks(cmd) {
+	networks := a.networks(cmd)
+	out := make([]cobra.Completion, 0, len(networks))
+	for _, n := range networks {
 		out = append(out, n.Name)
 	}
 	return out, cobra.ShellCompDirectiveNoFileComp

@@ -34,7 +34,8 @@ func forwarder(config *rest.Config, api rest.Interface) func(ctx context.Context
 			return nil, err
 		}
 		// Older API servers, and some proxies before them, know one of the two only.
-		dialer := portforward.NewFallbackDialerForStreaming(overWebsocket, spdy.NewDialerForStreaming(upgrader, &http.Client{Transport: transport}, http.MethodPost, url),
+		overSPDY := spdy.NewDialerForStreaming(upgrader, &http.Client{Transport: transport}, http.MethodPost, url)
+		dialer := portforward.NewFallbackDialerForStreaming(overWebsocket, overSPDY,
 			func(err error) bool { return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err) })
 		return open(ctx, dialer, pod, port)
 	}
@@ -95,7 +96,7 @@ func dialPod(dialer httpstream.Dialer, pod string, port int) (*tunnel, error) {
 		t.problem <- strings.TrimSpace(string(text))
 		close(t.problem)
 		if len(text) > 0 {
-			_ = connection.Close() // what is wrong is said by the next read
+			_ = connection.Close() // the next read says why
 		}
 	}()
 	return t, nil

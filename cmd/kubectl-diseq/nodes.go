@@ -143,7 +143,8 @@ func (n *nodes) explain(network *v1alpha1.DiseqNetwork, err error) error {
 	_, misnamed := errors.AsType[x509.HostnameError](err)
 	switch {
 	case client.Unauthenticated(err) && n.credential():
-		return &strangerError{err, "the network knows no client with that credential: compare it with spec.access.clients and its issuers' audiences"}
+		return &strangerError{err, "the network knows no client with that credential: compare it with spec.access.clients, " +
+			"and the token's audience with spec.access.issuers"}
 	case client.Unauthenticated(err) && network.Spec.Access != nil:
 		return &strangerError{err, waysIn(network, v1alpha1.ReadRight)}
 	case refused != nil && refused.Status == http.StatusForbidden:

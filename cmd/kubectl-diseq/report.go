@@ -45,12 +45,12 @@ func (a *app) newReport() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "report [NETWORK]",
 		Short: "Collect what others need to help with a network, without secrets",
-		Long: `Write an archive with the objects of a network, its conditions, events, the logs of its nodes and of the operator, and the status and
-metrics of each node. What the user may not read is left out, and named in errors.txt.
+		Long: `Write an archive with the objects of a network, its conditions, events, the logs of its nodes and of the operator. It also has the
+status and metrics of each node. The command leaves out all that you may not read, and names it in errors.txt.
 
 The archive has no secrets. Of Secrets it has the names and labels alone: the API server is not asked for their contents. Values of
-environment variables, arguments of containers that are not the node's, and the logs of those are left out. What looks like a key or
-a token is left out of everything. It has names of workers and addresses of pods, but no messages. Look through it before you
+environment variables, arguments of containers that are not the node's, and the logs of those are left out. Text that looks like a
+key or a token is left out everywhere. The archive has names of workers and addresses of pods, but no messages. Look through it before you
 publish it.`,
 		Example:           "  kubectl diseq report demo\n  kubectl diseq report demo -o report.tar.gz",
 		Args:              cobra.MaximumNArgs(1),

@@ -155,7 +155,7 @@ func TestObjectsAreReadable(t *testing.T) {
 	}
 }
 
-// What the user may not read is named, and the rest is there.
+// A report names all that the user may not read, and has the rest.
 func TestAReportWithFewRights(t *testing.T) {
 	w := newWorld(t, refuse("secrets", "nodes", "events"), network(), pod(0, "worker-1", nil))
 	file := filepath.Join(t.TempDir(), "report.tar.gz")

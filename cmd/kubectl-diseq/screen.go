@@ -188,6 +188,7 @@ func (v *view) wrong() {
 	}
 	v.line("\nWRONG  (what to do: docs/operations.md#kubernetes-conditions-and-reasons)")
 	for _, c := range found {
-		v.line("  %s is %s for %s (%s): %s", c.Type, c.Status, duration.HumanDuration(max(0, v.now.Sub(c.LastTransitionTime.Time))), c.Reason, c.Message)
+		since := duration.HumanDuration(max(0, v.now.Sub(c.LastTransitionTime.Time)))
+		v.line("  %s is %s for %s (%s): %s", c.Type, c.Status, since, c.Reason, c.Message)
 	}
 }

@@ -20,8 +20,8 @@ func (a *app) newStatus() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status [NETWORK]",
 		Short: "Show a network in one screen",
-		Long: `Show a network as the operator saw it last: the validators, which of them vote, which are behind and why, how many may fail, what the
-operator does or waits for, and what is wrong.
+		Long: `Show a network as the operator saw it last: which validators vote, which are behind and why, and how many may fail. Then come the
+work of the operator, or what it waits for, and all that is wrong.
 
 The operator damps what it shows: a trouble stays for a minute after its end. docs/operations.md has each reason and what to do.`,
 		Example:           "  kubectl diseq status\n  kubectl diseq status demo --watch",
@@ -47,7 +47,7 @@ The operator damps what it shows: a trouble stays for a minute after its end. do
 	return cmd
 }
 
-// screenOf draws a network. Who may not read pods sees a screen without their workers.
+// screenOf draws a network. Without the right to list pods the screen has no workers.
 func (a *app) screenOf(ctx context.Context, k *cluster, network *v1alpha1.DiseqNetwork) string {
 	workers := map[string]string{}
 	if pods, err := k.pods(ctx, network); err == nil {

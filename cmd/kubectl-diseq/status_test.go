@@ -94,7 +94,7 @@ func TestScreens(t *testing.T) {
 	}
 }
 
-// Pods say on which worker each validator is. Who may not list them sees the rest.
+// Pods say on which worker each validator is. Users without the right to list them see the rest.
 func TestTheScreenOfAUserWithoutTheRightToPods(t *testing.T) {
 	w := newWorld(t, interceptor.Funcs{}, network(), pod(0, "worker-9", nil))
 	if out := w.succeeds("status"); !strings.Contains(out, "worker-9") {

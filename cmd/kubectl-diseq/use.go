@@ -116,8 +116,8 @@ func (a *app) newVerify() *cobra.Command {
 		Long: `Verify receipts, blocks and proofs, as diseq verify does. The file holds one document or several, one after the other. The command
 prints one verdict for each, and exits with 0 if every document is verified.
 
-With --genesis or --checkpoint it asks nobody. Without them it believes the genesis document in the ConfigMap of the network: whoever may
-change that ConfigMap, such as the administrator of the cluster, could have put another chain there.`,
+With --genesis or --checkpoint it asks nobody. Without them it believes the genesis document in the ConfigMap of the network. The
+administrator of the cluster could have put another chain there.`,
 		Example: "  kubectl diseq verify receipt.json --genesis genesis.json\n  kubectl diseq receipt ID | kubectl diseq verify -",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -169,9 +169,10 @@ func (a *app) trusted(cmd *cobra.Command, from *clientcmd.Trust, name string) (*
 		return nil, fmt.Errorf("ConfigMap %s-genesis: %w", network.Name, err)
 	}
 	if network.Status.GenesisHash != "" && g.Hash().String() != network.Status.GenesisHash {
-		return nil, errors.New("the genesis document in the ConfigMap is not the one that the status of the network names: verify with --genesis " +
-			"and a copy that you trust")
+		return nil, errors.New("the genesis document in the ConfigMap is not the one that the status of the network names: " +
+			"verify with --genesis and a copy that you trust")
 	}
-	_, err = fmt.Fprintf(cmd.ErrOrStderr(), "believing the genesis document of the cluster: ConfigMap %s-genesis, chain %s\n", network.Name, g.ChainID)
+	_, err = fmt.Fprintf(cmd.ErrOrStderr(), "believing the genesis document of the cluster: ConfigMap %s-genesis, chain %s\n",
+		network.Name, g.ChainID)
 	return g.Eras(), err
 }

@@ -25,7 +25,9 @@ const (
 // Run runs a command and returns its exit code. An error is one line on stderr, with what advice
 // says about it, which may be nothing.
 func Run(
-	ctx context.Context, root *cobra.Command, advice func(*cobra.Command, error) string, args []string, stdin io.Reader, stdout, stderr io.Writer,
+	ctx context.Context, root *cobra.Command, advice func(*cobra.Command, error) string,
+	args []string,
+	stdin io.Reader, stdout, stderr io.Writer,
 ) int {
 	root.SetArgs(args)
 	root.SetIn(stdin)
