@@ -40,7 +40,9 @@ func (w *waiting) register(cmd *cobra.Command) {
 
 // until looks again and again until something is done, and prints what it waits for whenever that
 // changes.
-func (w *waiting) until(ctx context.Context, a *app, out io.Writer, look func(ctx context.Context) (done bool, waitsFor string, err error)) error {
+func (w *waiting) until(
+	ctx context.Context, a *app, out io.Writer, look func(ctx context.Context) (done bool, waitsFor string, err error),
+) error {
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
 	tick := time.NewTicker(a.every)
@@ -76,8 +78,8 @@ func (a *app) newReplace() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replace VALIDATOR...",
 		Short: "Let new validators take the places of some",
-		Long: `Name validators in spec.retire of their network: another one with a new key takes the place of each, by one change of the set. This is
-for a machine that is gone for good, or a key that may be stolen. A validator that comes back by itself is better waited for.
+		Long: `Name validators in spec.retire of their network: another one with a new key takes the place of each, by one change of the set.
+This is for a machine that is gone for good, or a key that may be stolen. A validator that comes back by itself is better waited for.
 
 The command refuses if fewer validators vote than must sign, because the set cannot change then. --force asks all the same. A name that has
 left never comes back, and its volume is kept unless the spec says otherwise.
@@ -103,7 +105,8 @@ If a tool such as Argo CD or Flux writes the resource, write spec.retire there: 
 				return err
 			}
 			out := cmd.OutOrStdout()
-			if _, err := fmt.Fprintf(out, "%s: asked for others in the place of %s\n", network.Name, strings.Join(args, ", ")); err != nil || !w.wait {
+			all := strings.Join(args, ", ")
+			if _, err := fmt.Fprintf(out, "%s: asked for others in the place of %s\n", network.Name, all); err != nil || !w.wait {
 				return err
 			}
 			if err := w.until(cmd.Context(), a, out, func(ctx context.Context) (bool, string, error) {
@@ -114,7 +117,7 @@ If a tool such as Argo CD or Flux writes the resource, write spec.retire there: 
 			}
 			joined := slices.DeleteFunc(memberNames(network), func(name string) bool { return slices.Contains(before, name) })
 			_, err = fmt.Fprintf(out, "%s: %s left, %s joined; the set has %d validators, generation %d\n",
-				network.Name, strings.Join(args, ", "), strings.Join(joined, ", "), network.Status.Validators, network.Status.SetGeneration)
+				network.Name, all, strings.Join(joined, ", "), network.Status.Validators, network.Status.SetGeneration)
 			return err
 		},
 	}
@@ -200,9 +203,9 @@ func (a *app) newRestart() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restart [NETWORK]",
 		Short: "Restart the validators of a network, one after the other",
-		Long: `Ask the operator to restart all validators, or those of --validator, with the annotation diseq.io/restart. It takes one at a time, as
-the quorum allows, and waits until a change of the set is over. Prefer this to kubectl delete pod, which asks nobody whether the chain can do
-without the validator.
+		Long: `Ask the operator to restart all validators, or those of --validator, with the annotation diseq.io/restart. It takes one at a
+time, as the quorum allows, and waits until a change of the set is over. Prefer this to kubectl delete pod, which asks nobody whether the
+chain can do without the validator.
 
 If every validator must sign, a restart stops the chain, and the operator waits for the annotation diseq.io/allow-downtime=true.`,
 		Example:           "  kubectl diseq restart demo\n  kubectl diseq restart demo --validator demo-v2",
