@@ -10,6 +10,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 export E2E_HELM=${HELM:-$PWD/bin/tools/helm}
+export E2E_PLUGIN=$PWD/bin/kubectl-diseq
+go build -trimpath -o "$E2E_PLUGIN" ./cmd/kubectl-diseq
 # -v: a suite of minutes has to show where it is.
 tests=(go test -count=1 -timeout 60m -v "$@" ./test/e2e/)
 if [[ ${USE_CONTEXT:-} == 1 ]]; then

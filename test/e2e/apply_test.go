@@ -24,6 +24,7 @@ import (
 // availableWithin is what the project promises of a network that is applied.
 const availableWithin = 2 * time.Minute
 
+// The sample is a network that a user can rely on, and kubectl diseq shows, uses and repairs it.
 func TestTheSampleIsAvailableWithinTwoMinutesAndOrdersMessages(t *testing.T) {
 	text, err := os.ReadFile(root("config", "samples", "v1alpha1_diseqnetwork.yaml"))
 	must(t, err)
@@ -44,6 +45,8 @@ func TestTheSampleIsAvailableWithinTwoMinutesAndOrdersMessages(t *testing.T) {
 	o.Receipt(t, inCluster)
 	o.Check(t)
 	n.checkColumns(t)
+	o.stopRead() // a validator leaves
+	n.checkPlugin(t)
 }
 
 // checkColumns holds `kubectl get dsq` to what is the case: it is the first thing that a user looks

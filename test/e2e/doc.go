@@ -20,6 +20,7 @@
 //
 //	KUBECONFIG       the cluster; required
 //	E2E_HELM         the helm binary, default bin/tools/helm
+//	E2E_PLUGIN       the plugin of kubectl, default bin/kubectl-diseq
 //	E2E_CHART        the chart, default charts/diseq-operator
 //	E2E_IMAGE        the nodes' image, default diseq:dev
 //	E2E_NEXT_IMAGE   an image to update to, default diseq:dev2
