@@ -156,7 +156,7 @@ var rooms = []room{
 	{path: "cmd/kubectl-diseq", duty: "the plugin of kubectl: a network in a cluster, for those who run and use it",
 		may: []string{"api", "client", "controllers/resources", "controllers/status", "internal/clientcmd", "internal/version",
 			"node/chain"},
-		never: []ban{wires}},
+		tests: []string{"internal/document"}, never: []ban{wires}},
 	{path: "hack/metricslist", duty: "the list of the metrics of a program"},
 	{path: "hack/skipped", duty: "reports the tests that a machine cannot run"},
 	{path: "hack", duty: "tools for development", may: anything},
