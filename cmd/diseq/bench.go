@@ -19,6 +19,7 @@ func newBench() *cobra.Command {
 	var l load
 	var n nodes
 	var asJSON, newConnections bool
+	var form clientcmd.Output
 	var follow string
 	cmd := &cobra.Command{
 		Use:   "bench -u URL,...",
@@ -30,11 +31,17 @@ It reports the final messages a second, the time from submit to final, and how m
 one of these, the exit code is 1. Ctrl-C ends submitting early, and the report comes all the same.
 
 The load comes from one process. On the same machine as the network, it takes its share of the processors.`,
-		Example: "  diseq bench -u http://127.0.0.1:18080,http://127.0.0.1:18081 --rate 5000 --duration 30s\n  diseq bench --rate 0 --json",
+		Example: "  diseq bench -u http://127.0.0.1:18080,http://127.0.0.1:18081 --rate 5000 --duration 30s\n  diseq bench --rate 0 -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := n.resolve(); err != nil {
 				return err
+			}
+			if asJSON && cmd.Flags().Changed("output") && form != clientcmd.JSON {
+				return clientcmd.Usagef("--json and --output %v contradict each other: leave --json out", form)
+			}
+			if asJSON {
+				form = clientcmd.JSON
 			}
 			for _, url := range n.URLs {
 				c, err := n.loadClient(url, newConnections)
@@ -59,11 +66,10 @@ The load comes from one process. On the same machine as the network, it takes it
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				err = clientcmd.PrintJSON(cmd.OutOrStdout(), r)
-			} else {
-				_, err = io.WriteString(cmd.OutOrStdout(), r.String())
-			}
+			err = form.Print(cmd.OutOrStdout(), r, func(w io.Writer) error {
+				_, err := io.WriteString(w, r.String())
+				return err
+			})
 			if err == nil && r.Lost > 0 {
 				err = fmt.Errorf("%d accepted messages are not final", r.Lost)
 			}
@@ -84,7 +90,8 @@ The load comes from one process. On the same machine as the network, it takes it
 	f.IntVar(&l.connections, "connections", 4, "connections to each node, each with one request at a time")
 	f.BoolVar(&newConnections, "new-connections", false, "open a new connection for each request")
 	f.DurationVar(&l.drain, "drain", 30*time.Second, "how long to wait for the last messages to become final")
-	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
+	f.BoolVar(&asJSON, "json", false, "the same as --output json")
+	form.Register(cmd, f, clientcmd.Table)
 	return cmd
 }
 

@@ -3,12 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -103,7 +103,27 @@ func readContext(name string) (place, error) {
 	return found.place, nil
 }
 
+// print writes a line for each context.
+func (c *contexts) print(w io.Writer) error {
+	rows := make([][]string, len(c.Contexts))
+	for i, known := range c.Contexts {
+		mark, access := "", "none"
+		if known.Name == c.Current {
+			mark = "*"
+		}
+		switch {
+		case known.ClientCert != "":
+			access = "certificate " + known.ClientCert
+		case known.TokenFile != "":
+			access = "token " + known.TokenFile
+		}
+		rows[i] = []string{mark, known.Name, strings.Join(known.URLs, ","), access}
+	}
+	return clientcmd.PrintTable(w, []string{"CURRENT", "NAME", "URL", "ACCESS"}, rows)
+}
+
 func newContext() *cobra.Command {
+	var form clientcmd.Output
 	cmd := &cobra.Command{
 		Use:   "context",
 		Short: "List the networks that commands know by name, and change them",
@@ -125,24 +145,13 @@ files with secrets and hold none.`,
 			if err != nil {
 				return err
 			}
-			out := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 3, ' ', 0)
-			_, _ = fmt.Fprintln(out, "CURRENT\tNAME\tURL\tACCESS") // Flush reports errors
-			for _, c := range all.Contexts {
-				mark, access := "", "none"
-				if c.Name == all.Current {
-					mark = "*"
-				}
-				switch {
-				case c.ClientCert != "":
-					access = "certificate " + c.ClientCert
-				case c.TokenFile != "":
-					access = "token " + c.TokenFile
-				}
-				_, _ = fmt.Fprintf(out, "%s\t%s\t%s\t%s\n", mark, c.Name, strings.Join(c.URLs, ","), access)
+			if all.Contexts == nil {
+				all.Contexts = []namedContext{}
 			}
-			return out.Flush()
+			return form.Print(cmd.OutOrStdout(), all, all.print)
 		},
 	}
+	form.Register(cmd, cmd.Flags(), clientcmd.Table)
 	cmd.AddCommand(newContextSet(), newContextChange("use", "Make a context the current one", func(all *contexts, name string) error {
 		_, err := all.find(name)
 		all.Current = name

@@ -1,7 +1,9 @@
 package main
 
 import (
-	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -11,6 +13,7 @@ import (
 )
 
 func newDB() *cobra.Command {
+	var form clientcmd.Output
 	cmd := &cobra.Command{
 		Use:   "db",
 		Short: "Read the data directory of a node",
@@ -20,11 +23,12 @@ docs/storage.md says what is in which file.`,
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newDBSummary(), newDBBlock(), newDBWaiting())
+	form.Register(cmd, cmd.PersistentFlags(), clientcmd.Table)
+	cmd.AddCommand(newDBSummary(&form), newDBBlock(&form), newDBWaiting(&form))
 	return cmd
 }
 
-func newDBSummary() *cobra.Command {
+func newDBSummary(form *clientcmd.Output) *cobra.Command {
 	return &cobra.Command{
 		Use:     "summary DATA",
 		Short:   "The chain, its height, and what waits",
@@ -36,14 +40,14 @@ func newDBSummary() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return clientcmd.PrintJSON(cmd.OutOrStdout(), struct {
+				return form.Print(cmd.OutOrStdout(), struct {
 					ChainID     string     `json:"chain_id"`
 					GenesisHash chain.Hash `json:"genesis_hash"`
 					Height      uint64     `json:"height"`
 					Waiting     int        `json:"waiting_batches"`
 					Log         int64      `json:"log_bytes"`
 					Scanned     int64      `json:"log_bytes_read_at_start"`
-				}{v.ChainID, v.Genesis, v.Height, waiting, v.Log, v.Scanned})
+				}{v.ChainID, v.Genesis, v.Height, waiting, v.Log, v.Scanned}, nil)
 			})
 		},
 	}
@@ -64,7 +68,7 @@ func storedMessages(messages []chain.Message) []storedMessage {
 	return out
 }
 
-func newDBBlock() *cobra.Command {
+func newDBBlock(form *clientcmd.Output) *cobra.Command {
 	return &cobra.Command{
 		Use:     "block DATA HEIGHT",
 		Short:   "A final block with its messages",
@@ -80,41 +84,64 @@ func newDBBlock() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return clientcmd.PrintJSON(cmd.OutOrStdout(), struct {
+				return form.Print(cmd.OutOrStdout(), struct {
 					Hash     chain.Hash       `json:"header_hash"`
 					Header   chain.Header     `json:"header"`
 					Strength int              `json:"strength"`
 					Batches  []chain.BatchRef `json:"batches"`
 					Messages []storedMessage  `json:"messages"`
-				}{f.Hash(), f.Header, f.Certificate.Strength(), f.Body, storedMessages(f.Messages)})
+				}{f.Hash(), f.Header, f.Certificate.Strength(), f.Body, storedMessages(f.Messages)}, nil)
 			})
 		},
 	}
 }
 
-func newDBWaiting() *cobra.Command {
+func newDBWaiting(form *clientcmd.Output) *cobra.Command {
 	return &cobra.Command{
-		Use:     "waiting DATA",
-		Short:   "The batches that no block has taken, one a line",
-		Example: "  diseq db waiting node0/data",
+		Use:   "waiting DATA",
+		Short: "The batches that no block has taken, one a line",
+		Long: `Print the batches that no block has taken, as they are read. In JSON each is a line, in YAML a document. The table has the number
+of messages in the place of these.`,
+		Example: "  diseq db waiting node0/data\n  diseq db waiting node0/data -o json | jq .hash",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			out := json.NewEncoder(cmd.OutOrStdout())
+			show := batchPrinter(cmd.OutOrStdout(), *form)
 			return store.WithView(cmd.Context(), args[0], func(v *store.View) error {
 				return v.Batches(cmd.Context(), func(b chain.StoredBatch) error {
 					decoded, err := chain.DecodeBatch(b.Data, len(b.Data))
 					if err != nil {
 						return err
 					}
-					return out.Encode(struct {
-						Hash        chain.Hash      `json:"hash"`
-						Author      chain.PublicKey `json:"author"`
-						Incarnation uint64          `json:"incarnation"`
-						Number      uint64          `json:"number"`
-						Messages    []storedMessage `json:"messages"`
-					}{b.Hash, b.Author, b.Incarnation, b.Number, storedMessages(decoded.Messages)})
+					return show(waitingBatch{b.Hash, b.Author, b.Incarnation, b.Number, storedMessages(decoded.Messages)})
 				})
 			})
 		},
+	}
+}
+
+// waitingBatch is a batch that no block has taken, as it is printed.
+type waitingBatch struct {
+	Hash        chain.Hash      `json:"hash"`
+	Author      chain.PublicKey `json:"author"`
+	Incarnation uint64          `json:"incarnation"`
+	Number      uint64          `json:"number"`
+	Messages    []storedMessage `json:"messages"`
+}
+
+// batchPrinter returns what prints one batch after the other: all of them may not fit in memory.
+func batchPrinter(w io.Writer, form clientcmd.Output) func(waitingBatch) error {
+	if form != clientcmd.Table {
+		return func(b waitingBatch) error { return form.PrintNext(w, b) }
+	}
+	const line = "%-64v   %-64v   %11v   %6v   %v\n" // hashes and keys have 64 digits
+	headed := false
+	return func(b waitingBatch) error {
+		var err error
+		if !headed {
+			_, err = fmt.Fprintf(w, line, "HASH", "AUTHOR", "INCARNATION", "NUMBER", "MESSAGES")
+			headed = true
+		}
+		_, more := fmt.Fprintf(w, line, b.Hash, b.Author, b.Incarnation, b.Number, len(b.Messages))
+		return errors.Join(err, more)
 	}
 }

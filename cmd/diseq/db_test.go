@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/diseq/diseq/internal/clientcmd"
@@ -47,7 +48,7 @@ func TestDBReadsADataDirectory(t *testing.T) {
 
 	read := func(into any, args ...string) {
 		t.Helper()
-		must(t, json.Unmarshal([]byte(succeeds(t, append([]string{"db"}, args...)...)), into))
+		must(t, json.Unmarshal([]byte(succeeds(t, append([]string{"db", "-o", "json"}, args...)...)), into))
 	}
 	check := func() {
 		t.Helper()
@@ -76,6 +77,20 @@ func TestDBReadsADataDirectory(t *testing.T) {
 		read(&waiting, "waiting", dir)
 		if waiting.Hash != waits.Hash || len(waiting.Messages) != 1 || string(waiting.Messages[0].Data) != "three" {
 			t.Errorf("waiting %+v", waiting)
+		}
+		if got := succeeds(t, "db", "waiting", dir, "-o", "yaml"); !strings.HasPrefix(got, "---\nauthor: ") {
+			t.Errorf("waiting in YAML is %q", got)
+		}
+		for command, want := range map[string]string{
+			"summary": "waiting_batches ", "block": "messages\nID ", "waiting": waits.Hash.String() + "   " + waits.Author.String() + " ",
+		} {
+			args := []string{"db", command, dir}
+			if command == "block" {
+				args = append(args, "1")
+			}
+			if got := succeeds(t, args...); !strings.Contains(got, want) {
+				t.Errorf("the table of db %s is\n%s\nwant %q in it", command, got, want)
+			}
 		}
 		if !reflect.DeepEqual(dirContent(t, dir), before) {
 			t.Error("a file has changed")

@@ -175,7 +175,9 @@ func (r *reshape) change(ctx context.Context, leave []string) error {
 	if now, err := r.history(ctx); err == nil {
 		h.status = now.status // newcomers are linked by now
 	}
-	h.report(r.out, next, file)
+	if err := h.report(next, file).print(r.out); err != nil {
+		return err
+	}
 	if err := editPeers(r.peers, func(f *peersfile.File) { f.Target = t }); err != nil {
 		return err
 	}

@@ -41,15 +41,20 @@ type query struct {
 func newGet() *cobra.Command {
 	var r remote
 	var from uint32
+	var form clientcmd.Output
 	cmd := &cobra.Command{
-		Use:     "get",
-		Short:   "Read a message, a receipt, a block, or the state of a node",
-		Long:    "Read something from a node and print it as JSON. The answer is the node's word. Check a receipt with diseq verify.",
-		Example: "  diseq get block latest\n  diseq get -u http://127.0.0.1:18081 receipt ID > receipt.json",
-		Args:    cobra.NoArgs,
-		RunE:    func(*cobra.Command, []string) error { return clientcmd.Usagef("name the thing to get") },
+		Use:   "get",
+		Short: "Read a message, a receipt, a block, or the state of a node",
+		Long: `Read something from a node and print it. The answer is the node's word. Check a receipt with diseq verify.
+
+It is printed as JSON, which diseq verify and other commands read. --output table is for people: long values are cut there.`,
+		Example: "  diseq get block latest\n  diseq get validators -o table\n" +
+			"  diseq get -u http://127.0.0.1:18081 receipt ID > receipt.json",
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return clientcmd.Usagef("name the thing to get") },
 	}
 	r.register(cmd.PersistentFlags())
+	form.Register(cmd, cmd.PersistentFlags(), clientcmd.JSON)
 	for _, g := range gets {
 		args := cobra.NoArgs
 		switch name, arg, _ := strings.Cut(g.use, " "); {
@@ -71,7 +76,7 @@ func newGet() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return clientcmd.PrintJSON(cmd.OutOrStdout(), v)
+				return form.Print(cmd.OutOrStdout(), v, nil)
 			},
 		}
 		if sub.Name() == "receipt" || sub.Name() == evidenceName {

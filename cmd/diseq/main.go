@@ -78,15 +78,5 @@ func newRoot() *cobra.Command {
 }
 
 func newVersion() *cobra.Command {
-	return &cobra.Command{
-		Use:     "version",
-		Short:   "Print the version, the commit, the protocol version and the version of Go",
-		Example: "  diseq version",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			b := build.Of(version, commit)
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "diseq %s (protocol %d, %s)\n", b.Version, chain.ProtocolVersion, b.Details())
-			return err
-		},
-	}
+	return clientcmd.NewVersion("diseq", build.Of(version, commit), chain.ProtocolVersion)
 }

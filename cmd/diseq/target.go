@@ -182,7 +182,9 @@ peers file, and the rest of the file stays. Without it the target is printed.
 					return err
 				}
 			}
-			h.report(cmd.ErrOrStderr(), next, file)
+			if err := h.report(next, file).print(cmd.ErrOrStderr()); err != nil {
+				return err
+			}
 			if peers == "" {
 				return clientcmd.PrintJSON(cmd.OutOrStdout(), t)
 			}
@@ -293,17 +295,12 @@ func threshold(asked string, now *chain.NextSet, n int) (uint32, error) {
 		"say with --threshold which one %d validators are to have", now.Threshold, before, n)
 }
 
-func names(validators []chain.NamedValidator) string {
-	out := make([]string, len(validators))
-	for i, v := range validators {
-		out[i] = v.Name
-	}
-	return strings.Join(out, ", ")
-}
+func names(validators []chain.NamedValidator) string { return strings.Join(listed(validators), ", ") }
 
 func newTargetCheck() *cobra.Command {
 	var r roll
 	var peers string
+	var form clientcmd.Output
 	cmd := &cobra.Command{
 		Use:   "check --genesis FILE --peers FILE",
 		Short: "Say what the target of a peers file changes, and how far it is",
@@ -335,11 +332,12 @@ chain does not allow it.`,
 			if err != nil {
 				return fmt.Errorf("%s: %w", peers, err)
 			}
-			h.report(cmd.OutOrStdout(), next, file)
-			return nil
+			report := h.report(next, file)
+			return form.Print(cmd.OutOrStdout(), report, report.print)
 		},
 	}
 	r.register(cmd.Flags())
+	form.Register(cmd, cmd.Flags(), clientcmd.Table)
 	cmd.Flags().StringVar(&peers, "peers", "", "the peers file")
 	return cmd
 }

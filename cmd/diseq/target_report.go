@@ -11,30 +11,102 @@ import (
 	"github.com/diseq/diseq/node/peersfile"
 )
 
-// report says what the next set changes and tolerates, what it takes, and what is to be looked at.
-// file is the peers file that declares it; nil if there is none.
-func (h *history) report(w io.Writer, next *chain.NextSet, file *peersfile.File) {
-	added, removed, stayed := difference(h.now, next)
-	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
-	line("chain %s, generation %d -> %d, hash %v", h.eras.ChainID(), h.now.Generation, next.Generation, next.Hash())
+// A targetReport says what the next set changes and tolerates, what it takes, and what is to be
+// looked at.
+type targetReport struct {
+	ChainID string     `json:"chain_id"`
+	Hash    chain.Hash `json:"hash"`
+	Present setReport  `json:"present"`
+	Next    setReport  `json:"next"`
+	Come    []string   `json:"come"`
+	Leave   []string   `json:"leave"`
+	Stay    []string   `json:"stay"`
+	// Endorsements is nil if no node tells.
+	Endorsements *endorsements `json:"endorsements,omitempty"`
+	Warnings     []string      `json:"warnings"`
+}
+
+type setReport struct {
+	Generation uint32                   `json:"generation"`
+	Validators int                      `json:"validators"`
+	Threshold  int                      `json:"threshold"`
+	Tolerance  consensus.FaultTolerance `json:"tolerance"`
+}
+
+// endorsements says which validators have endorsed a target, as far as the node knows.
+type endorsements struct {
+	Needed int      `json:"needed"`
+	This   []string `json:"this"`
+	Other  []string `json:"other"`
+	None   []string `json:"none"`
+}
+
+func reportOf(set *chain.NextSet) setReport {
+	n, t := len(set.Validators), int(set.Threshold)
+	return setReport{set.Generation, n, t, consensus.Tolerance(n, t)}
+}
+
+// report compares the next set with the present one. file is the peers file that declares it; nil if
+// there is none.
+func (h *history) report(next *chain.NextSet, file *peersfile.File) *targetReport {
+	come, leave, stay := difference(h.now, next)
+	return &targetReport{
+		ChainID: h.eras.ChainID(), Hash: next.Hash(), Present: reportOf(h.now), Next: reportOf(next),
+		Come: listed(come), Leave: listed(leave), Stay: listed(stay),
+		Endorsements: h.endorsements(next), Warnings: h.warnings(next, file, come, leave, stay),
+	}
+}
+
+// listed are the names of validators; never nil.
+func listed(validators []chain.NamedValidator) []string {
+	out := make([]string, len(validators))
+	for i, v := range validators {
+		out[i] = v.Name
+	}
+	return out
+}
+
+// print writes the report for people.
+func (r *targetReport) print(w io.Writer) error {
+	var out strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&out, format+"\n", args...) }
+	line("chain %s, generation %d -> %d, hash %v", r.ChainID, r.Present.Generation, r.Next.Generation, r.Hash)
 	for _, part := range []struct {
 		what string
-		who  []chain.NamedValidator
-	}{{"come ", added}, {"leave", removed}, {"stay ", stayed}} {
+		who  []string
+	}{{"come ", r.Come}, {"leave", r.Leave}, {"stay ", r.Stay}} {
 		if len(part.who) > 0 {
-			line("%s       %s", part.what, names(part.who))
+			line("%s       %s", part.what, strings.Join(part.who, ", "))
 		}
 	}
-	n, t, m, u := len(h.now.Validators), int(h.now.Threshold), len(next.Validators), int(next.Threshold)
-	before, after := consensus.Tolerance(n, t), consensus.Tolerance(m, u)
-	line("validators  %d -> %d, threshold %d -> %d", n, m, t, u)
+	a, b := r.Present, r.Next
+	line("validators  %d -> %d, threshold %d -> %d", a.Validators, b.Validators, a.Threshold, b.Threshold)
 	line("tolerates   %d -> %d down, %d -> %d Byzantine on any network, %d -> %d with the synchrony wait or full certificates",
-		before.Crash, after.Crash, before.Byzantine, after.Byzantine, before.ByzantineWithSynchrony, after.ByzantineWithSynchrony)
-	line("takes       the same target from %d of the present %d validators, and %d of the next %d up and caught up", t, n, u, m)
-	h.progress(line, next)
-	for _, warning := range h.warnings(next, file, added, removed, stayed) {
+		a.Tolerance.Crash, b.Tolerance.Crash, a.Tolerance.Byzantine, b.Tolerance.Byzantine,
+		a.Tolerance.ByzantineWithSynchrony, b.Tolerance.ByzantineWithSynchrony)
+	line("takes       the same target from %d of the present %d validators, and %d of the next %d up and caught up",
+		a.Threshold, a.Validators, b.Threshold, b.Validators)
+	if r.Endorsements != nil {
+		line("endorsed    %s", r.Endorsements)
+	}
+	for _, warning := range r.Warnings {
 		line("warning: %s", warning)
 	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+func (e *endorsements) String() string {
+	parts := []string{fmt.Sprintf("%d of %d needed", len(e.This), e.Needed)}
+	for _, p := range []struct {
+		what string
+		who  []string
+	}{{"by", e.This}, {"another target by", e.Other}, {"nothing from", e.None}} {
+		if len(p.who) > 0 {
+			parts = append(parts, p.what+" "+strings.Join(p.who, ", "))
+		}
+	}
+	return strings.Join(parts, "; ")
 }
 
 // difference returns who comes, who leaves and who stays.
@@ -54,40 +126,32 @@ func difference(now, next *chain.NextSet) (added, removed, stayed []chain.NamedV
 	return added, removed, stayed
 }
 
-// progress says who has endorsed the next set, as far as the node knows.
-func (h *history) progress(line func(string, ...any), next *chain.NextSet) {
+// endorsements says which validators have endorsed the next set; nil if no node tells.
+func (h *history) endorsements(next *chain.NextSet) *endorsements {
 	if h.status == nil || h.status.Generation != h.now.Generation || h.status.Target == nil && len(h.status.Endorsements) == 0 {
-		return
+		return nil
 	}
 	hash, said := next.Hash(), map[chain.PublicKey]chain.Hash{}
 	for _, e := range h.status.Endorsements {
 		said[e.PublicKey] = e.Hash
 	}
-	var this, other, none []chain.NamedValidator
+	e := &endorsements{Needed: int(h.now.Threshold), This: []string{}, Other: []string{}, None: []string{}}
 	for _, v := range h.now.Validators {
 		switch endorsed, ok := said[v.PublicKey]; {
 		case !ok:
-			none = append(none, v)
+			e.None = append(e.None, v.Name)
 		case endorsed == hash:
-			this = append(this, v)
+			e.This = append(e.This, v.Name)
 		default:
-			other = append(other, v)
+			e.Other = append(e.Other, v.Name)
 		}
 	}
-	parts := []string{fmt.Sprintf("%d of %d needed", len(this), h.now.Threshold)}
-	for _, p := range []struct {
-		what string
-		who  []chain.NamedValidator
-	}{{"by", this}, {"another target by", other}, {"nothing from", none}} {
-		if len(p.who) > 0 {
-			parts = append(parts, p.what+" "+names(p.who))
-		}
-	}
-	line("endorsed    %s", strings.Join(parts, "; "))
+	return e
 }
 
 // warnings are what the writer of a target should look at.
-func (h *history) warnings(next *chain.NextSet, file *peersfile.File, added, removed, stayed []chain.NamedValidator) (out []string) {
+func (h *history) warnings(next *chain.NextSet, file *peersfile.File, added, removed, stayed []chain.NamedValidator) []string {
+	out := []string{}
 	warn := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	n, t, m, u := len(h.now.Validators), int(h.now.Threshold), len(next.Validators), int(next.Threshold)
 	before, after := consensus.Tolerance(n, t), consensus.Tolerance(m, u)

@@ -9,7 +9,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -101,17 +100,7 @@ func (a *app) root() *cobra.Command {
 }
 
 func newVersion() *cobra.Command {
-	return &cobra.Command{
-		Use:     "version",
-		Short:   "Print the version, the commit, the protocol version and the version of Go",
-		Example: "  kubectl diseq version",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			b := build.Of(version, commit)
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "kubectl-diseq %s (protocol %d, %s)\n", b.Version, chain.ProtocolVersion, b.Details())
-			return err
-		},
-	}
+	return clientcmd.NewVersion("kubectl-diseq", build.Of(version, commit), chain.ProtocolVersion)
 }
 
 // advice says what helps against an error; empty if nothing is known to.

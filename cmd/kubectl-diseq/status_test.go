@@ -2,19 +2,25 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/yaml"
 
 	"github.com/diseq/diseq/api/v1alpha1"
 	"github.com/diseq/diseq/controllers/status"
+	"github.com/diseq/diseq/internal/clientcmd"
 )
 
 var update = flag.Bool("update", false, "write the screens")
@@ -134,5 +140,44 @@ func TestWatchFollowsTheNetwork(t *testing.T) {
 	}
 	if strings.Contains(o.stdout, clearScreen) {
 		t.Error("a file gets the control characters of a terminal")
+	}
+}
+
+// Programs read the resource and the workers, and each change of it with --watch.
+func TestProgramsReadTheStatus(t *testing.T) {
+	var seen shown
+	w := newWorld(t, interceptor.Funcs{}, network(), pod(0, "worker-9", nil))
+	must(t, json.Unmarshal([]byte(w.succeeds("status", "-o", "json")), &seen))
+	if seen.Network.Kind != "DiseqNetwork" || seen.Network.Status.Height != 1234 || seen.Workers["demo-v0"] != "worker-9" {
+		t.Errorf("status is %+v", seen)
+	}
+	var again shown
+	must(t, yaml.Unmarshal([]byte(w.succeeds("status", "demo", "-o", "yaml")), &again))
+	if !reflect.DeepEqual(seen, again) {
+		t.Errorf("YAML has\n%+v\nJSON has\n%+v", again, seen)
+	}
+	w.fails(clientcmd.ExitUsage, []string{`"xml"`, "want table, json or yaml"}, "status", "-o", "xml")
+	if out := w.succeeds(cobra.ShellCompNoDescRequestCmd, "status", "-o", ""); !strings.HasPrefix(out, "table\njson\nyaml\n") {
+		t.Errorf("the completions are %q", out)
+	}
+	if out := w.succeeds("version", "-o", "yaml"); !strings.Contains(out, "protocol: ") {
+		t.Errorf("version is %q", out)
+	}
+
+	looks := 0
+	w = newWorld(t, interceptor.Funcs{Get: func(
+		ctx context.Context, c ctrl.WithWatch, key ctrl.ObjectKey, o ctrl.Object, options ...ctrl.GetOption,
+	) error {
+		if _, ok := o.(*v1alpha1.DiseqNetwork); ok {
+			if looks++; looks > 3 {
+				return errors.New("that is enough")
+			}
+		}
+		return c.Get(ctx, key, o, options...)
+	}}, network())
+	w.app.terminal = true
+	o := w.run("", "status", "demo", "--watch", "-o", "json")
+	if strings.Count(o.stdout, "\n") != 1 || !json.Valid([]byte(o.stdout)) || !strings.Contains(o.stderr, "that is enough") {
+		t.Errorf("%+v", o)
 	}
 }
