@@ -15,7 +15,8 @@ import (
 	"github.com/diseq/diseq/internal/clientcmd"
 )
 
-// threeForms checks that JSON and YAML of a command hold the same, and that the table is for people.
+// threeForms checks that JSON and YAML of a command hold the same, and that the table is for
+// people.
 func threeForms(t *testing.T, args ...string) {
 	t.Helper()
 	form := func(name string) string {

@@ -46,8 +46,8 @@ func reportOf(set *chain.NextSet) setReport {
 	return setReport{set.Generation, n, t, consensus.Tolerance(n, t)}
 }
 
-// report compares the next set with the present one. file is the peers file that declares it; nil if
-// there is none.
+// report compares the next set with the present one. file is the peers file that declares it; nil
+// if there is none.
 func (h *history) report(next *chain.NextSet, file *peersfile.File) *targetReport {
 	come, leave, stay := difference(h.now, next)
 	return &targetReport{

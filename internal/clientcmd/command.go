@@ -65,8 +65,8 @@ func Usagef(format string, args ...any) error { return UsageError{fmt.Errorf(for
 // Usage makes a UsageError of an error.
 func Usage(err error) error { return UsageError{err} }
 
-// OneLine is the text of an error in one line. Nodes have their words in errors, so that the text is
-// [Plain].
+// OneLine is the text of an error in one line. Nodes have their words in errors, so that the text
+// is [Plain].
 func OneLine(err error) string {
 	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' })
 	for i := range lines {

@@ -90,8 +90,8 @@ func (o *Output) Print(w io.Writer, v any, table func(w io.Writer) error) error 
 	return err
 }
 
-// PrintNext prints one of several values, for a program that reads them one by one: a line of JSON, or
-// a document of YAML. There is no such form for people.
+// PrintNext prints one of several values, for a program that reads them one by one: a line of JSON,
+// or a document of YAML. There is no such form for people.
 func (o *Output) PrintNext(w io.Writer, v any) error {
 	if *o != YAML {
 		return json.NewEncoder(w).Encode(v)
