@@ -280,7 +280,7 @@ func (n *Node) apply(f *chain.FinalBlock, ids []chain.Hash, justification []*cha
 	}
 	// The pool comes before the tip: the state follows the tip, and the pool must know a block
 	// before the state reports it as indexed.
-	if err := n.pool.Committed(f.Header.Height, f.Body, ids); err != nil {
+	if err := n.pool.Committed(f.Header.Height, f.Header.Time(), f.Body, ids); err != nil {
 		return err
 	}
 	n.ledger.Publish(tip)

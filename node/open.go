@@ -227,7 +227,7 @@ func (n *Node) openPool(ctx context.Context) (err error) {
 		Set:           n.ledger.Sets().Open(), Former: n.ledger.Sets().Former(),
 		Linked:       func() int { return n.network.Heard(n.ledger.Sets().Open(), 0) },
 		Present:      func() map[chain.PublicKey]bool { return present(n.network.Peers()) },
-		MaxPoolBytes: int64(n.cfg.Limits.MaxPoolBytes), Height: indexed,
+		MaxPoolBytes: int64(n.cfg.Limits.MaxPoolBytes), Height: indexed, Time: n.ledger.Tip().Block.Header.Time(),
 		Storage: n.store, Index: n.state, Replicator: replicator{n.network.Transport}, FreeDisk: n.freeDisk,
 		Logger: n.log, Registerer: n.metrics.Registry,
 	})
@@ -241,7 +241,7 @@ func (n *Node) openPool(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		if err := n.pool.Committed(h, b.Body, b.IDs); err != nil {
+		if err := n.pool.Committed(h, b.Header.Time(), b.Body, b.IDs); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -72,7 +73,7 @@ func drain(b *testing.B, n *testNode) {
 	for {
 		body := n.selected(b)
 		n.Removable(body.IDs)
-		if err := n.Committed(n.height+1, body.Refs, body.IDs); err != nil {
+		if err := n.Committed(n.height+1, time.Now(), body.Refs, body.IDs); err != nil {
 			b.Fatal(err)
 		}
 		n.Indexed(n.height)
@@ -188,7 +189,7 @@ func BenchmarkCommit(b *testing.B) {
 		body := n.selected(b)
 		m.run(func() {
 			n.Removable(body.IDs)
-			if err := n.Committed(n.height+1, body.Refs, body.IDs); err != nil {
+			if err := n.Committed(n.height+1, time.Now(), body.Refs, body.IDs); err != nil {
 				b.Fatal(err)
 			}
 			n.Indexed(n.height)

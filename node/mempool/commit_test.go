@@ -46,8 +46,8 @@ func TestABlockObtainedByCatchUpReleasesItsMessagesWhereverTheyAre(t *testing.T)
 	if s := n.Stats(); s.Messages != 1 || s.Batches != 1 {
 		t.Fatalf("%+v, want one message in one batch", s)
 	}
-	wantError(t, n.Committed(1, nil, nil), ErrHeight)
-	wantError(t, n.Committed(3, nil, nil), ErrHeight)
+	wantError(t, n.Committed(1, time.Now(), nil, nil), ErrHeight)
+	wantError(t, n.Committed(3, time.Now(), nil, nil), ErrHeight)
 }
 
 func TestABatchStillBeingStoredIsRemovedByALaterBlock(t *testing.T) {
@@ -201,7 +201,7 @@ func testOpenContinues(t *testing.T) {
 	n = openNode(t, 0, 2, storage, index, func(c *Config) { c.Height = 2 })
 	_, before := n.Select(3, 1<<20)
 	wantError(t, before, ErrHeight)
-	if err := n.Committed(3, nil, ids(message("a"))); err != nil {
+	if err := n.Committed(3, time.Now(), nil, ids(message("a"))); err != nil {
 		t.Fatal(err)
 	}
 	wantTexts(t, "selected", n.selected(t).Messages, "b")

@@ -93,7 +93,7 @@ func TestConcurrentUse(t *testing.T) {
 				n.storage.remove(removable)
 				n.SetMembers(set)
 				n.SetPeers(keys(nodes + int(height)))
-				if err := n.Committed(height, body.Refs, body.IDs); err != nil {
+				if err := n.Committed(height, time.Now(), body.Refs, body.IDs); err != nil {
 					fail("%v", err)
 					return
 				}

@@ -83,6 +83,8 @@ type Config struct {
 	// Height is the last height that Index covers. The blocks above it are handed over with
 	// [Pool.Committed], in their order, before anything else.
 	Height uint64
+	// Time is the time of the newest final block, as its header says.
+	Time time.Time
 
 	Storage    Storage
 	Index      Index

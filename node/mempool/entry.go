@@ -65,16 +65,18 @@ type entry struct {
 	// time. A body with this batch has to be searched for repeats.
 	shared bool
 
-	// stored is set once the batch is durable; arrived, sequence, since, the pool's height, and
-	// before, the messages of the author that were ordered, are of that moment. written is closed
-	// then, or when writing the batch failed with err.
-	stored   bool
-	arrived  time.Time
-	sequence uint64
-	since    uint64
-	before   int
-	written  chan struct{}
-	err      error
+	// stored is set once the batch is durable; arrived, sequence, since, the pool's height,
+	// sinceTime, the time of the block there, and before, the messages of the author that were
+	// ordered, are of that moment. written is closed then, or when writing the batch failed with
+	// err.
+	stored    bool
+	arrived   time.Time
+	sequence  uint64
+	since     uint64
+	sinceTime time.Time
+	before    int
+	written   chan struct{}
+	err       error
 
 	// held says that the batch was here when this node left the set.
 	held bool

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -286,7 +287,7 @@ func (n *network) restart(*rapid.T) {
 	})
 	n.nodes[i].SetPeers(keys(span(0, maxNodes)...))
 	for _, b := range n.blocks[indexed:height] {
-		if err := n.nodes[i].Committed(n.nodes[i].height+1, b.Refs, b.IDs); err != nil {
+		if err := n.nodes[i].Committed(n.nodes[i].height+1, time.Now(), b.Refs, b.IDs); err != nil {
 			n.t.Fatal(err)
 		}
 	}

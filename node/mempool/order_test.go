@@ -96,7 +96,7 @@ func TestTheFirstBatchSeenOfAnAuthorIsWaitedForLessIfThoseBeforeMayBeFinal(t *te
 	}
 	missed := func(t *testing.T, n *testNode) {
 		t.Helper()
-		if err := n.Committed(n.height+1, nil, ids(message("not from here"))); err != nil {
+		if err := n.Committed(n.height+1, time.Now(), nil, ids(message("not from here"))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -109,7 +109,7 @@ func TestTheFirstBatchSeenOfAnAuthorIsWaitedForLessIfThoseBeforeMayBeFinal(t *te
 		"a chain that went on before": {7, func(*testing.T, *testNode) {}, startWait},
 		"a block with other batches":  {0, missed, startWait},
 		"a block without messages": {0, func(t *testing.T, n *testNode) {
-			if err := n.Committed(1, nil, nil); err != nil {
+			if err := n.Committed(1, time.Now(), nil, nil); err != nil {
 				t.Fatal(err)
 			}
 		}, holeWait},

@@ -34,6 +34,10 @@ func (p *Pool) overloaded(now time.Time) bool {
 	// round whose leader is silent, after which one block takes all that came in it.
 	oldest := q.entries[0]
 	waited := p.lastCommit.Sub(oldest.arrived)
+	// A node that was held up, by its disk or because it was cut off, commits many blocks in a
+	// moment. They were made while it was held up, and the first is older than what came meanwhile:
+	// the times of the blocks say how long the others took to come to this message.
+	waited = min(waited, p.lastTime.Sub(oldest.sinceTime))
 	if waited > most {
 		return true
 	}

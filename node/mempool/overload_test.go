@@ -120,6 +120,41 @@ func TestALargeFloodIsRefusedSooner(t *testing.T) {
 	}
 }
 
+// A node that was held up takes the blocks that were made meanwhile in a moment. The messages that
+// it accepted while it was held up waited for the node, not for the blocks, and it refuses nothing.
+// If the blocks were late themselves, it does.
+//
+// Promise 51.
+func TestANodeThatWasHeldUpRefusesNothing(t *testing.T) {
+	for name, test := range map[string]struct {
+		heldUp, every time.Duration // every is the time between the blocks that were made
+		refused       bool
+	}{
+		"for less than a message may wait": {heldUp: 1500 * time.Millisecond, every: 20 * time.Millisecond},
+		"for longer":                       {heldUp: 3 * time.Second, every: 20 * time.Millisecond},
+		"and the blocks are slow":          {heldUp: 1500 * time.Millisecond, every: 500 * time.Millisecond, refused: true},
+		"and the blocks are too slow":      {heldUp: 3 * time.Second, every: 1500 * time.Millisecond, refused: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNode(t, 0, 4)
+				defer n.Close() // before the end of the bubble
+				began := time.Now()
+				n.commit(t, Body{})
+				n.submit(t, payloads(0, 200)...)
+				n.submit(t, payloads(200, 2000)...)
+				sleep(test.heldUp)
+				n.commitOf(t, began.Add(test.every), n.selected(t))
+				n.commitOf(t, began.Add(2*test.every), Body{})
+				_, err := n.Submit(t.Context(), payloads(5000, 1))
+				if _, refused := errors.AsType[*FullError](err); refused != test.refused || !refused && err != nil {
+					t.Fatalf("got %v, want to be refused: %v", err, test.refused)
+				}
+			})
+		})
+	}
+}
+
 // Submissions that come one after the other wait for none. Of many at once, those that come while
 // a batch is written gather with those of the next moment.
 func TestSubmissionsGatherWhenManyCome(t *testing.T) {

@@ -34,8 +34,10 @@ type Pool struct {
 	// not final.
 	recent     recent
 	lastCommit time.Time
-	pending    places
-	byHash     map[chain.Hash]*entry
+	// lastTime is the time of the block at height, as its header says.
+	lastTime time.Time
+	pending  places
+	byHash   map[chain.Hash]*entry
 	members
 	// queues has one for each author that may push or has a batch here. own is this node's, nil
 	// while it was never a member.
@@ -82,6 +84,7 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 		public:   chain.PublicKeyOf(cfg.Key),
 		filter:   newFilter(firstLayer, uint64(cfg.MaxFilterBytes)*8),
 		height:   cfg.Height,
+		lastTime: cfg.Time,
 		whole:    cfg.Height == 0,
 		recent:   newRecent(),
 		space:    space{free: cfg.FreeDisk, logger: cfg.Logger},
@@ -276,7 +279,8 @@ func (p *Pool) charge(q *queue, messages int, bytes int64, batches int) {
 // enqueue queues e, which is durable now.
 func (p *Pool) enqueue(e *entry) {
 	p.sequence++
-	e.stored, e.arrived, e.sequence, e.since, e.before = true, time.Now(), p.sequence, p.height, e.queue.ordered
+	e.stored, e.arrived, e.sequence = true, time.Now(), p.sequence
+	e.since, e.sinceTime, e.before = p.height, p.lastTime, e.queue.ordered
 	close(e.written)
 	p.acknowledge(e)
 	if e.live == 0 {

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/diseq/diseq/node/chain"
 )
@@ -261,10 +262,16 @@ func (n *testNode) submit(t tb, messages ...chain.Message) []Result {
 // commit makes a body final, as a node does.
 func (n *testNode) commit(t tb, b Body) {
 	t.Helper()
+	n.commitOf(t, time.Now(), b)
+}
+
+// commitOf makes the body of a block of that time final.
+func (n *testNode) commitOf(t tb, at time.Time, b Body) {
+	t.Helper()
 	removable, sources := n.Removable(b.IDs)
 	n.storage.checkSources(t, b.IDs, sources)
 	n.storage.remove(removable)
-	if err := n.Committed(n.height+1, b.Refs, b.IDs); err != nil {
+	if err := n.Committed(n.height+1, at, b.Refs, b.IDs); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -295,7 +295,7 @@ func TestALeaderBehindTheCertifiedStateRepeatsIt(t *testing.T) {
 			ahead.Header.StateHeight, ahead.Header.StateRoot = 4, chain.Hash{42}
 		}
 		ledgertest.Append(t, r.cfg.Ledger, &ahead)
-		if err := r.cfg.Pool.Committed(h, nil, nil); err != nil {
+		if err := r.cfg.Pool.Committed(h, time.Now(), nil, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -242,7 +242,7 @@ func (r *room) apply(f *chain.FinalBlock, ids []chain.Hash, justification []*cha
 	if err != nil {
 		return err
 	}
-	if err := r.cfg.Pool.Committed(f.Header.Height, f.Body, ids); err != nil {
+	if err := r.cfg.Pool.Committed(f.Header.Height, f.Header.Time(), f.Body, ids); err != nil {
 		return err
 	}
 	r.cfg.Ledger.Publish(tip)
