@@ -96,15 +96,11 @@ func (p *Pool) Committed(height uint64, at time.Time, refs []chain.BatchRef, ids
 	p.height = height
 	p.lastCommit, p.lastTime = time.Now(), at
 	p.recent.append(recentBlock{height, ids})
-	here := true
 	for i, id := range ids {
 		s := standing{height, uint32(i)}
 		p.recent.note(id, s)
 		p.notify(id, s)
-		here = p.pending.take(id, p.ordered) && here
-	}
-	if !here {
-		p.missed()
+		p.pending.take(id, p.ordered)
 	}
 	// Nothing binds refs to a block that catching up fetched. A batch that the block orders has
 	// nothing left to order, so refs to other batches are ignored.
@@ -128,15 +124,6 @@ func (p *Pool) Committed(height uint64, at time.Time, refs []chain.BatchRef, ids
 	}
 	p.wakeResolvers()
 	return nil
-}
-
-// missed notes a block with messages that were not in the pool. It is not known which batches they
-// were in, and so from which number on an author goes on.
-func (p *Pool) missed() {
-	p.whole = false
-	for _, q := range p.queues {
-		q.whole = false
-	}
 }
 
 // ordered notes that the message at a place is final. The batch is drained with the last: then it

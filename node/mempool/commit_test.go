@@ -205,7 +205,7 @@ func testOpenContinues(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantTexts(t, "selected", n.selected(t).Messages, "b")
-	sleep(startWait) // number 7 of the other author may not be its next
+	sleep(holeWait) // number 7 of the other author may not be its next
 	wantTexts(t, "selected", n.selected(t).Messages, "b", "c")
 	if got := n.Unacknowledged(author(1), 0, 1<<20); len(got) != 1 {
 		t.Fatalf("%d batches for the peer, want 1", len(got))

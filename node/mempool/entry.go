@@ -129,17 +129,15 @@ func (e *entry) ack() bool {
 	}
 }
 
-// A missing number holds up the batches after it for at most this time.
-const (
-	holeWait = 2 * time.Second
-	// startWait is for the first batch seen of an incarnation, unless the queue is whole: it may
-	// well be that all before it are final.
-	startWait = 200 * time.Millisecond
-)
+// holeWait is how long a missing number holds up the batches after it. A node that has just started
+// does not know which numbers are final, and waits as long: to pass one that is on its way would
+// break the order that clients were promised. A block of another leader tells it the number.
+const holeWait = 2 * time.Second
 
 // queue has an author's stored batches by position, and the room that the author takes of the pool.
 type queue struct {
 	author chain.PublicKey
+	own    bool // this node's
 	// entries includes drained ones, which are dropped when they come to the front or are half of
 	// it.
 	entries []*entry
@@ -149,10 +147,6 @@ type queue struct {
 	// bases has, by incarnation, the number that the next one has to follow. None means that no
 	// batch is known to be ordered.
 	bases map[uint64]uint64
-	// whole says that no batch of the author became final without a trace in bases, as far as the
-	// pool knows. It has seen one ordered, or the chain begin, and since then no block with
-	// messages that were not here.
-	whole bool
 	// bytes and messages are the author's share in use, batches the number of its batches.
 	bytes             int64
 	messages, batches int
@@ -208,7 +202,7 @@ func (q *queue) orderedTo(p position) {
 	if p.number <= q.bases[p.incarnation] {
 		return
 	}
-	q.bases[p.incarnation], q.whole = p.number, true
+	q.bases[p.incarnation] = p.number
 	if len(q.bases) > maxIncarnations {
 		delete(q.bases, slices.Min(slices.Collect(maps.Keys(q.bases))))
 	}
@@ -223,17 +217,13 @@ func (q *queue) emptied(p position) {
 }
 
 // wait returns how long e has to wait before it may be ordered when its author's last batch of the
-// incarnation is number last (0 if there is none): not at all if it is next or late, else until
-// those between had their time to come.
+// incarnation is number last (0 if there is none): not at all if it is next, late or this node's,
+// else until those between had their time to come.
 func (e *entry) wait(last uint64, now time.Time) time.Duration {
-	missing := holeWait
-	switch {
-	case e.position.number-1 <= last:
+	if e.position.number-1 <= last || e.queue.own {
 		return 0
-	case last == 0 && !e.queue.whole:
-		missing = startWait
 	}
-	return max(0, missing-now.Sub(e.arrived))
+	return max(0, holeWait-now.Sub(e.arrived))
 }
 
 // frontWait returns how long the first batch has to wait.

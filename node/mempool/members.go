@@ -193,7 +193,7 @@ func (p *Pool) divide() {
 func (p *Pool) queue(author chain.PublicKey) *queue {
 	q := p.byAuthor[author]
 	if q == nil {
-		q = &queue{author: author, byPosition: map[position]*entry{}, bases: map[uint64]uint64{}, whole: p.whole}
+		q = &queue{author: author, byPosition: map[position]*entry{}, bases: map[uint64]uint64{}, own: author == p.public}
 		p.byAuthor[author] = q
 		p.queues = append(p.queues, q)
 	}

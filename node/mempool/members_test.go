@@ -192,7 +192,7 @@ func TestBatchesOfAuthorsThatLeftStayValid(t *testing.T) {
 		t.Fatalf("missing %v, error %v", missing, err)
 	}
 	wantTexts(t, "resolved", body.Messages, "fetched")
-	sleep(startWait)
+	sleep(holeWait)
 	wantTexts(t, "selected", n.selected(t).Messages, "before", "in the peers file", "fetched")
 	n.SetPeers(nil)
 	late, _ := batch(1, 1, 3, message("late"))
@@ -230,7 +230,7 @@ func TestANodeThatLeftHoldsItsMessagesUntilTheyAreFinal(t *testing.T) {
 	n.Close()
 
 	n = openNode(t, 0, 3, storage, index, func(c *Config) { c.Set, c.Former, c.Height = next, keys(0), 1 })
-	sleep(startWait)
+	sleep(holeWait)
 	if s := n.Stats(); !s.Left || s.Held != 2 {
 		t.Fatalf("%+v after a restart, want all that was on disk to be held", s)
 	}

@@ -80,58 +80,53 @@ func TestAGapIsWaitedForAndThenPassed(t *testing.T) {
 }
 
 // Clients were promised an order, so a leader does not pass a number only because it has seen no
-// batch of the author yet: the link over which the first one comes may have opened late. It passes
-// the number sooner if the batch may be final, in a block that was not made from this pool.
+// batch of the author yet: it has just started, or the link over which the first one comes opened
+// late. It knows where an author goes on once a block has one of its batches. Its own it has on
+// disk.
 //
 // Promise 28.
-func TestTheFirstBatchSeenOfAnAuthorIsWaitedForLessIfThoseBeforeMayBeFinal(t *testing.T) {
-	passed := func(t *testing.T, n *testNode, within time.Duration, want ...string) {
-		t.Helper()
-		sleep(within - time.Millisecond)
-		if n.HasPending() {
-			t.Fatalf("the gap was passed in less than %v", within)
-		}
-		sleep(time.Millisecond)
-		wantTexts(t, "selected", n.selected(t).Messages, want...)
-	}
-	missed := func(t *testing.T, n *testNode) {
-		t.Helper()
-		if err := n.Committed(n.height+1, time.Now(), nil, ids(message("not from here"))); err != nil {
-			t.Fatal(err)
-		}
-	}
+func TestALeaderThatHasJustStartedPassesNoGapSooner(t *testing.T) {
 	for name, tt := range map[string]struct {
-		height uint64
-		before func(t *testing.T, n *testNode)
-		within time.Duration
+		height  uint64
+		ordered []position // of another author, before
+		within  time.Duration
 	}{
-		"a chain from its beginning":  {0, func(*testing.T, *testNode) {}, holeWait},
-		"a chain that went on before": {7, func(*testing.T, *testNode) {}, startWait},
-		"a block with other batches":  {0, missed, startWait},
-		"a block without messages": {0, func(t *testing.T, n *testNode) {
-			if err := n.Committed(1, time.Now(), nil, nil); err != nil {
-				t.Fatal(err)
-			}
-		}, holeWait},
-		"an author that has started again": {7, func(t *testing.T, n *testNode) {
-			n.receive(t, 1, 1, 1, message("before"))
-			n.commit(t, n.selected(t))
-		}, holeWait},
-		"an author that has started again, and a block with other batches": {7, func(t *testing.T, n *testNode) {
-			n.receive(t, 1, 1, 1, message("before"))
-			n.commit(t, n.selected(t))
-			missed(t, n)
-		}, startWait},
+		"a chain from its beginning":       {0, nil, holeWait},
+		"a node that has started again":    {7, nil, holeWait},
+		"an author that has started again": {7, []position{{1, 1}}, holeWait},
+		"a block with the batch before":    {7, []position{{2, 4}}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := newNode(t, 0, 4, func(c *Config) { c.Height = tt.height })
-				tt.before(t, n)
+				for _, p := range tt.ordered {
+					n.receive(t, 1, p.incarnation, p.number, message("before"))
+					_, ref := batch(1, p.incarnation, p.number, message("before"))
+					n.commit(t, Body{Refs: []chain.BatchRef{ref}, IDs: ids(message("before"))})
+				}
 				n.receive(t, 1, 2, 5, message("5"))
-				passed(t, n, tt.within, "5")
+				if tt.within > 0 {
+					sleep(tt.within - time.Millisecond)
+					if n.HasPending() {
+						t.Fatalf("the gap was passed in less than %v", tt.within)
+					}
+					sleep(time.Millisecond)
+				}
+				wantTexts(t, "selected", n.selected(t).Messages, "5")
 			})
 		})
 	}
+	t.Run("batches of its own", func(t *testing.T) {
+		storage, index := &memoryStorage{}, &memoryIndex{ids: map[chain.Hash]standing{}}
+		n := openNode(t, 0, 4, storage, index)
+		n.submit(t, message("1"))
+		n.submit(t, message("2"))
+		first := n.selected(t)
+		n.commit(t, Body{Refs: first.Refs[:1], IDs: first.IDs[:1]})
+		n.Close()
+		n = openNode(t, 0, 4, storage, index, func(c *Config) { c.Height = 1 })
+		wantTexts(t, "selected", n.selected(t).Messages, "2")
+	})
 }
 
 func TestSelectIsBoundedByTheBlock(t *testing.T) {

@@ -123,22 +123,18 @@ func (p *places) remove(e *entry, i int, id chain.Hash) {
 	}
 }
 
-// take takes all places of an id away and calls visit with each. It reports whether there were
-// any.
-func (p *places) take(id chain.Hash, visit func(place)) (found bool) {
+// take takes all places of an id away and calls visit with each.
+func (p *places) take(id chain.Hash, visit func(place)) {
 	if at, ok := p.isFirst(id); ok {
 		delete(p.first, key(id))
 		visit(at)
-		found = true
 	}
 	if others := p.othersOf(id); len(others) > 0 {
 		delete(p.others, id)
 		for _, at := range others {
 			visit(at)
 		}
-		found = true
 	}
-	return found
 }
 
 // largeMap is from how many elements on a map that is empty again is made anew: maps do not shrink.

@@ -45,9 +45,7 @@ type Pool struct {
 	byAuthor map[chain.PublicKey]*queue
 	own      *queue
 	// drained are stored batches without a message left to order, still on disk.
-	drained []*entry
-	// whole is that of the queues of new authors.
-	whole    bool
+	drained  []*entry
 	bytes    int64
 	live     int
 	sequence uint64
@@ -85,7 +83,6 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 		filter:   newFilter(firstLayer, uint64(cfg.MaxFilterBytes)*8),
 		height:   cfg.Height,
 		lastTime: cfg.Time,
-		whole:    cfg.Height == 0,
 		recent:   newRecent(),
 		space:    space{free: cfg.FreeDisk, logger: cfg.Logger},
 		pending:  newPlaces(),
