@@ -82,10 +82,11 @@ func BorneOut(f *chain.FinalBlock, removable []chain.Hash) *chain.FinalBlock {
 }
 
 // Committed takes note of the next final block, whose header has the time at, whose body is refs
-// and whose messages have these ids, in their order. The messages are pending no more, callers that wait for them are woken, and
-// batches without a message left are dropped. It is called when the block is durable, with each
-// height once and in order, in whatever way the block was obtained, and before the index gets the
-// block's messages. The pool keeps ids. The error is [ErrHeight] if height is not the next.
+// and whose messages have these ids, in their order. The messages are pending no more, callers that
+// wait for them are woken, and batches without a message left are dropped. It is called when the
+// block is durable, with each height once and in order, in whatever way the block was obtained, and
+// before the index gets the block's messages. The pool keeps ids. The error is [ErrHeight] if
+// height is not the next.
 func (p *Pool) Committed(height uint64, at time.Time, refs []chain.BatchRef, ids []chain.Hash) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
