@@ -40,6 +40,7 @@ import (
 	"github.com/diseq/diseq/node/store"
 	"github.com/diseq/diseq/node/target"
 	"github.com/diseq/diseq/node/voter"
+	"github.com/diseq/diseq/node/vrf"
 )
 
 // Node is a node: all of its rooms.
@@ -87,6 +88,8 @@ type Machine struct {
 	// Now is the clock that blocks get their time from and are compared with. Timers and pauses use
 	// package time all the same.
 	Now func() time.Time
+	// Prove makes VRF proofs. If nil, they are made in this process.
+	Prove vrf.Proving
 	// LogLevel is the level of the logger, if it can be changed while the node runs: the operations
 	// listener does so.
 	LogLevel *slog.LevelVar

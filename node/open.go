@@ -144,7 +144,7 @@ func (n *Node) connect(incoming *handler) {
 	n.network.verifier = verifier
 	n.pushes = gossip.NewPushes(n.pool, n.network, n.tasks)
 	n.commitments = gossip.NewCommitments(gossip.CommitmentsConfig{
-		Self: n.self, Key: n.identity.VRF, Beacon: n.ledger.Beacon(), Network: n.network, Tasks: n.tasks,
+		Self: n.self, Key: n.identity.VRF, Prove: n.machine.Prove, Beacon: n.ledger.Beacon(), Network: n.network, Tasks: n.tasks,
 		ProofSeconds: n.metrics.ProofSeconds, Name: n.ledger.Sets().NameOf, Logger: n.log,
 	})
 	n.catchup = catchup.New(catchup.Config{

@@ -4,6 +4,9 @@ package main
 
 import "syscall"
 
-// childAttributes puts a node of a devnet into a group of its own: Ctrl-C is for this process,
-// which then stops its children. Only Linux ends a child whose parent was killed.
+// childAttributes puts a child into a group of its own: Ctrl-C is for this process, which then
+// stops its children. Only Linux ends a child whose parent was killed.
 func childAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+
+// stepAside lets this process run behind others.
+func stepAside() error { return syscall.Setpriority(syscall.PRIO_PROCESS, 0, niceness) }

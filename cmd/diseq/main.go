@@ -28,6 +28,9 @@ var (
 )
 
 func main() {
+	if os.Args[0] == proverName {
+		os.Exit(serveProof(os.Stdin, os.Stdout, os.Stderr))
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	go endOnSignals(stop)
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)

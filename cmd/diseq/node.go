@@ -55,7 +55,11 @@ override the two.`,
 			case limit > 0:
 				log.Info("the garbage collector keeps the memory below nine tenths of the limit", "GOMEMLIMIT", limit)
 			}
-			if err := (node.Machine{LogLevel: level}).Run(cmd.Context(), cfg, version, log); err != nil {
+			prover, err := newProver(log)
+			if err != nil {
+				return err
+			}
+			if err := (node.Machine{LogLevel: level, Prove: prover.Prove}).Run(cmd.Context(), cfg, version, log); err != nil {
 				return err
 			}
 			log.Info("node stopped") // a log that ends without it is of a node that was killed

@@ -34,8 +34,10 @@ type Network interface {
 // CommitmentsConfig is what Commitments are made of.
 type CommitmentsConfig struct {
 	// Self is this node's key, Key that which its reveals are proved with.
-	Self    chain.PublicKey
-	Key     vrf.SecretKey
+	Self chain.PublicKey
+	Key  vrf.SecretKey
+	// Prove makes the proofs. If nil, they are made in this process.
+	Prove   vrf.Proving
 	Beacon  *ledger.Beacon
 	Network Network
 	Tasks   *tasks.Group
@@ -64,7 +66,7 @@ const sendTimeout = 5 * time.Second
 // NewCommitments returns Commitments that prove nothing until Run and Advance.
 func NewCommitments(cfg CommitmentsConfig) *Commitments {
 	c := &Commitments{cfg: cfg, proving: map[uint64]bool{}, acknowledged: map[chain.PublicKey]map[uint64]time.Time{}}
-	c.prover = vrf.NewProver(cfg.Key, c.proved)
+	c.prover = vrf.NewProver(cfg.Key, cfg.Prove, c.proved)
 	return c
 }
 

@@ -23,7 +23,8 @@ var proving sync.Mutex
 // that a fault of the machine is not published.
 //
 // The library offers no way to bound the cores it uses, beyond the solver's: its
-// goroutines compete with the rest of the process as equals.
+// goroutines compete with the rest of the process as equals. A node of cmd/diseq
+// therefore proves in a process of its own.
 func Prove(sk SecretKey, x [32]byte) (Output, Proof, error) {
 	y, err := Evaluate(sk, x)
 	if err != nil {

@@ -21,6 +21,13 @@ type Result struct {
 	Elapsed time.Duration // from the start of the proof, waiting for the cores included
 }
 
+// Proving makes a proof as [Prove] does, and may return early when ctx ends. Its
+// caller verifies the proof.
+type Proving func(ctx context.Context, sk SecretKey, x [32]byte) (Output, Proof, error)
+
+// here makes a proof in this process. It cannot be interrupted.
+func here(_ context.Context, sk SecretKey, x [32]byte) (Output, Proof, error) { return Prove(sk, x) }
+
 // Prover makes proofs in the background, one at a time, so that none is ever on
 // the way of a block. Of the requests that wait, the newest wins: an epoch that is
 // overtaken has no more use for its proof. So it holds one running and one waiting
@@ -31,14 +38,17 @@ type Prover struct {
 	waiting chan Request // capacity 1
 	submit  sync.Mutex   // held by who fills waiting
 
-	prove func(SecretKey, [32]byte) (Output, Proof, error)
+	prove Proving
 }
 
-// NewProver returns a prover with the validator's key. It calls deliver with every
-// outcome, from the goroutine of Run: no proof is made while deliver has not
-// returned.
-func NewProver(key SecretKey, deliver func(Result)) *Prover {
-	return &Prover{key: key, deliver: deliver, waiting: make(chan Request, 1), prove: Prove}
+// NewProver returns a prover with the validator's key. It makes proofs with prove,
+// or in this process if that is nil. It calls deliver with every outcome, from the
+// goroutine of Run: no proof is made while deliver has not returned.
+func NewProver(key SecretKey, prove Proving, deliver func(Result)) *Prover {
+	if prove == nil {
+		prove = here
+	}
+	return &Prover{key: key, deliver: deliver, waiting: make(chan Request, 1), prove: prove}
 }
 
 // Submit asks for a proof and returns at once. It replaces a request that is
@@ -54,9 +64,9 @@ func (p *Prover) Submit(r Request) {
 	p.waiting <- r // free: only Submit fills it, under the lock
 }
 
-// Run makes proofs until ctx ends. A proof that is being made then cannot be
-// interrupted: Run returns when it is finished, a fraction of a second later, and
-// drops it.
+// Run makes proofs until ctx ends. A proof that is being made in this process then
+// cannot be interrupted: Run returns when it is finished, a fraction of a second
+// later, and drops it.
 func (p *Prover) Run(ctx context.Context) {
 	for {
 		select {
@@ -68,7 +78,7 @@ func (p *Prover) Run(ctx context.Context) {
 			}
 			result := Result{Request: r}
 			start := time.Now()
-			result.Output, result.Proof, result.Err = p.prove(p.key, r.Input)
+			result.Output, result.Proof, result.Err = p.prove(ctx, p.key, r.Input)
 			result.Elapsed = time.Since(start)
 			if ctx.Err() != nil {
 				return

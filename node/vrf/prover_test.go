@@ -11,7 +11,7 @@ import (
 func TestProverDeliversAProofThatVerifies(t *testing.T) {
 	sk := newKey(t)
 	results := make(chan Result, 1)
-	p := NewProver(sk, func(r Result) { results <- r })
+	p := NewProver(sk, nil, func(r Result) { results <- r })
 	request := Request{Epoch: 3, Input: Input("diseq-test", 3, [32]byte{1})}
 	p.Submit(request) // before Run
 
@@ -43,11 +43,10 @@ type slowProver struct {
 
 func newSlowProver() *slowProver {
 	s := &slowProver{started: make(chan [32]byte), finish: make(chan error)}
-	s.Prover = NewProver(SecretKey{}, func(r Result) { s.results = append(s.results, r) })
-	s.prove = func(_ SecretKey, x [32]byte) (Output, Proof, error) {
+	s.Prover = NewProver(SecretKey{}, func(_ context.Context, _ SecretKey, x [32]byte) (Output, Proof, error) {
 		s.started <- x
 		return Output(x), nil, <-s.finish
-	}
+	}, func(r Result) { s.results = append(s.results, r) })
 	return s
 }
 

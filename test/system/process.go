@@ -51,20 +51,20 @@ func (p *process) close() { _ = unix.Close(p.fd) } // nothing was written to it
 // clockTick is the unit of /proc/<pid>/stat: USER_HZ, 100 on every architecture that Go knows.
 const clockTick = 10 * time.Millisecond
 
-// cpu returns the processor time used by the process so far.
+// cpu returns the processor time used so far by the process, and by its children that have ended.
 func (p *process) cpu() (time.Duration, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.pid))
 	if err != nil {
 		return 0, err
 	}
-	// The second field is the command's name in parentheses, which may hold spaces; utime and stime
-	// are fields 14 and 15.
+	// The second field is the command's name in parentheses, which may hold spaces; utime, stime,
+	// cutime and cstime are fields 14 to 17.
 	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
-	if len(fields) < 13 {
+	if len(fields) < 15 {
 		return 0, fmt.Errorf("/proc/%d/stat: %q", p.pid, b)
 	}
 	var ticks int64
-	for _, f := range fields[11:13] {
+	for _, f := range fields[11:15] {
 		n, err := strconv.ParseInt(string(f), 10, 64)
 		if err != nil {
 			return 0, fmt.Errorf("/proc/%d/stat: %w", p.pid, err)
