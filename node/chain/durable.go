@@ -9,8 +9,8 @@ type RecordKind uint8
 const (
 	// RecordVote is a vote of this validator.
 	RecordVote RecordKind = iota + 1
-	// RecordCertificate is a certificate that a vote of this validator rests on, or the
-	// finalization of the height.
+	// RecordCertificate is a certificate that a vote of this validator rests on. The finalization
+	// of the height is one if a vote is recorded with it.
 	RecordCertificate
 	// RecordBlock is a block that this validator voted for.
 	RecordBlock

@@ -25,7 +25,8 @@ func commits(actions []consensus.Action) bool {
 // order.
 func (v *Voter) execute(actions []consensus.Action) error {
 	v.settled.Store(v.core.Settled())
-	if err := v.persist(actions); err != nil {
+	before, instead := recordsOf(actions)
+	if err := v.persist(before); err != nil {
 		return err
 	}
 	committed := false
@@ -48,7 +49,7 @@ func (v *Voter) execute(actions []consensus.Action) error {
 			v.cfg.Tasks.Go(func(context.Context) { v.build(deciding, a) })
 		case consensus.Commit:
 			if err := v.commit(a); err != nil {
-				return err
+				return errors.Join(err, v.persist(instead)) // they may be evidence
 			}
 			committed = true
 		case consensus.Strengthen:
@@ -87,14 +88,27 @@ func (v *Voter) forgedLater(c consensus.Contradiction) bool {
 	return len(c.Certificates) > 0 && !slices.ContainsFunc(c.Certificates, above)
 }
 
-// persist makes the records of all actions durable.
-func (v *Voter) persist(actions []consensus.Action) error {
-	var records []chain.Record
+// recordsOf returns the records of actions: those that have to be durable before the rest is
+// carried out, and those that the transaction of a block makes superfluous. The latter are all
+// records of actions that commit a block, without a contradiction, and in which this validator
+// signs nothing. The block's transaction has the finalization, and is on disk before the next
+// height begins. After a crash in between, the others show the finalization again.
+func recordsOf(actions []consensus.Action) (before, instead []chain.Record) {
 	for _, a := range actions {
 		if p, ok := a.(consensus.Persist); ok {
-			records = append(records, p.Records...)
+			before = append(before, p.Records...)
 		}
 	}
+	signed := slices.ContainsFunc(before, func(r chain.Record) bool { return r.Kind != chain.RecordCertificate })
+	contradicted := slices.ContainsFunc(actions, func(a consensus.Action) bool { _, ok := a.(consensus.Contradiction); return ok })
+	if commits(actions) && !signed && !contradicted {
+		return nil, before
+	}
+	return before, nil
+}
+
+// persist makes records durable.
+func (v *Voter) persist(records []chain.Record) error {
 	if v.votes == nil {
 		// A node that does not vote needs no record: the others send their certificates again.
 		if slices.ContainsFunc(records, func(r chain.Record) bool { return r.Kind == chain.RecordVote }) {
