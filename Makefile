@@ -311,8 +311,12 @@ generate-proto: tools ## Regenerate the Go code of node/**/*.proto.
 generate-api: tools ## Regenerate Go code, CRD and role from api/ and from the RBAC markers of controllers/.
 	@TOOLS_BIN=$(TOOLS_BIN) hack/generate-api.sh
 
+.PHONY: generate-dashboards
+generate-dashboards: ## Write Grafana's dashboards, config/grafana, from hack/dashboards.
+	@$(GO) run ./hack/dashboards config/grafana
+
 .PHONY: generate-chart
-generate-chart: generate-api ## Copy the CRD and the roles' rules from config/ into the chart.
+generate-chart: generate-api generate-dashboards ## Copy the CRD, the roles' rules, alerts and dashboards from config/ into the chart.
 	@hack/generate-chart.sh
 
 .PHONY: clean

@@ -126,6 +126,7 @@ var kinds = map[string]func() metav1.Object{
 	"rbac.authorization.k8s.io/v1/ClusterRoleBinding": func() metav1.Object { return &rbacv1.ClusterRoleBinding{} },
 	"rbac.authorization.k8s.io/v1/Role":               func() metav1.Object { return &rbacv1.Role{} },
 	"rbac.authorization.k8s.io/v1/RoleBinding":        func() metav1.Object { return &rbacv1.RoleBinding{} },
+	"v1/ConfigMap":      func() metav1.Object { return &corev1.ConfigMap{} },
 	"v1/Service":        func() metav1.Object { return &corev1.Service{} },
 	"v1/ServiceAccount": func() metav1.Object { return &corev1.ServiceAccount{} },
 }

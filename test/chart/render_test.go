@@ -3,6 +3,7 @@ package chart
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -35,6 +36,7 @@ var valueSets = map[string]string{
 	"registry":       `{image: {repository: "localhost:5000/a/diseq-operator", tag: v1.2.3, pullPolicy: Always}, imagePullSecrets: [{name: registry}]}`,
 	"monitored":      `{metrics: {serviceMonitor: {enabled: true, interval: 1m, labels: {prometheus: main}}, prometheusRules: {enabled: true, labels: {a: b}}}}`,
 	"no metrics":     `{metrics: {enabled: false, serviceMonitor: {enabled: true}, prometheusRules: {enabled: true}}, networkPolicy: {enabled: true}}`,
+	"dashboards":     `{metrics: {dashboards: {enabled: true, labels: {grafana: main}}}}`,
 	"policy":         `{networkPolicy: {enabled: true}}`,
 	"narrow policy":  narrowPolicy,
 	"one":            `{replicas: 1}`,
@@ -266,6 +268,43 @@ func TestAlertsAreThoseOfConfig(t *testing.T) {
 		slices.Sort(names)
 		if !slices.Equal(names, want) {
 			t.Errorf("%s: alerts %q, want %q", values, names, want)
+		}
+	}
+}
+
+// TestDashboardsAreThoseOfConfig holds the ConfigMaps to config/grafana: braces of Grafana's
+// legends included. Without its metrics there is no dashboard about the operator.
+func TestDashboardsAreThoseOfConfig(t *testing.T) {
+	t.Parallel()
+	for values, want := range map[string][]string{
+		`{}`: nil,
+		`{metrics: {dashboards: {enabled: true}}}`:                 {"network", "node", "operator"},
+		`{metrics: {enabled: false, dashboards: {enabled: true}}}`: {"network", "node"},
+	} {
+		var names []string
+		for _, o := range all[*corev1.ConfigMap](render(t, values)) {
+			name := strings.TrimPrefix(o.Name, release+"-dashboard-")
+			names = append(names, name)
+			if o.Labels["grafana_dashboard"] != "1" {
+				t.Errorf("%s: labels %v: Grafana's sidecar does not find it", values, o.Labels)
+			}
+			config, err := os.ReadFile(filepath.Join(root, "config/grafana", name+".json"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if file := "diseq-" + name + ".json"; len(o.Data) != 1 || strings.TrimSpace(o.Data[file]) != strings.TrimSpace(string(config)) {
+				t.Errorf("%s: %s differs from that of config; run: make generate", values, file)
+			}
+		}
+		slices.Sort(names)
+		if !slices.Equal(names, want) {
+			t.Errorf("%s: dashboards %q, want %q", values, names, want)
+		}
+	}
+	own := `{metrics: {dashboards: {enabled: true, labels: {grafana_dashboard: null, mine: a}}}}`
+	for _, o := range all[*corev1.ConfigMap](render(t, own)) {
+		if _, ok := o.Labels["grafana_dashboard"]; ok || o.Labels["mine"] != "a" {
+			t.Errorf("%s: labels %v", own, o.Labels)
 		}
 	}
 }

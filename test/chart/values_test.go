@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -114,8 +115,9 @@ func leaves(t *testing.T, prefix string, values map[string]any, s schema) []leaf
 		}
 		inner, nested := value.(map[string]any)
 		// An empty value is for the user to set as a whole, and so is one that would be wrong if
-		// half set.
-		if nested && len(inner) > 0 && path != "resources" && path != "metrics.serviceMonitor.tlsConfig" {
+		// half set. Labels may have any name.
+		whole := []string{"resources", "metrics.serviceMonitor.tlsConfig", "metrics.dashboards.labels"}
+		if nested && len(inner) > 0 && !slices.Contains(whole, path) {
 			found = append(found, leaves(t, path+".", inner, property)...)
 			continue
 		}

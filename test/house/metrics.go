@@ -105,6 +105,61 @@ func wrongRules(rules []alertRule, sections map[string]string, known []metricsli
 	return wrong
 }
 
+// dashboard is as much of Grafana's JSON as says what is asked of Prometheus.
+type dashboard struct {
+	UID        string `json:"uid"`
+	Templating struct {
+		List []struct {
+			Name       string `json:"name"`
+			Definition string `json:"definition"`
+		} `json:"list"`
+	} `json:"templating"`
+	Panels []struct {
+		ID      int    `json:"id"`
+		Type    string `json:"type"`
+		Title   string `json:"title"`
+		Targets []struct {
+			Expr string `json:"expr"`
+		} `json:"targets"`
+	} `json:"panels"`
+}
+
+var variableName = regexp.MustCompile(`\$([a-z]+)`)
+
+// wrongDashboard says what is wrong with a dashboard: a panel without a query, a metric that no
+// program has, a choice that is not offered.
+func wrongDashboard(d dashboard, known []metricslist.Metric) (wrong []string) {
+	offered := map[string]bool{}
+	query := func(of, text string) {
+		for _, name := range unknownMetrics(text, known) {
+			wrong = append(wrong, fmt.Sprintf("%s: there is no metric %s", of, name))
+		}
+		for _, m := range variableName.FindAllStringSubmatch(text, -1) {
+			if !offered[m[1]] {
+				wrong = append(wrong, fmt.Sprintf("%s: there is no choice $%s", of, m[1]))
+			}
+		}
+	}
+	for _, v := range d.Templating.List {
+		query("the choice "+v.Name, v.Definition)
+		offered[v.Name] = true
+	}
+	seen := map[int]bool{}
+	for _, p := range d.Panels {
+		if p.Type != "row" && len(p.Targets) == 0 {
+			wrong = append(wrong, p.Title+": no query")
+		}
+		if p.Title == "" || seen[p.ID] {
+			wrong = append(wrong, fmt.Sprintf("panel %d %q: no title, or its number is taken", p.ID, p.Title))
+		}
+		seen[p.ID] = true
+		for _, t := range p.Targets {
+			query(p.Title, t.Expr)
+		}
+	}
+	return wrong
+}
+
 var metricName = regexp.MustCompile(`\bdiseq_[a-z_]+`)
 
 // unknownMetrics returns the names in a query that are none of ours.

@@ -1,6 +1,7 @@
 package house
 
 import (
+	"encoding/json"
 	"maps"
 	"os"
 	"slices"
@@ -86,5 +87,46 @@ func TestWrongAlertsAreSeen(t *testing.T) {
 	}
 	if wrong := wrongRules([]alertRule{good, good}, sections, known); len(wrong) != 1 {
 		t.Errorf("two of one name: %q", wrong)
+	}
+}
+
+func TestDashboardsAskForMetricsThatThereAre(t *testing.T) {
+	ofNodes, ofOperator := readMetrics(t)
+	for name, known := range map[string][]metricslist.Metric{"network": ofNodes, "node": ofNodes, "operator": ofOperator} {
+		text, err := os.ReadFile(root + "/config/grafana/" + name + ".json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var d dashboard
+		if err := json.Unmarshal(text, &d); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if d.UID != "diseq-"+name || len(d.Panels) == 0 {
+			t.Errorf("%s: uid %q, %d panels", name, d.UID, len(d.Panels))
+		}
+		for _, w := range wrongDashboard(d, known) {
+			t.Errorf("%s: %s", name, w)
+		}
+	}
+}
+
+func TestWrongDashboardsAreSeen(t *testing.T) {
+	known := []metricslist.Metric{{Name: "diseq_a", Type: "gauge"}}
+	for want, text := range map[string]string{
+		"":                        `{"templating": {"list": [{"name": "job", "definition": "label_values(diseq_a, job)"}]}, "panels": [{"id": 1, "type": "row", "title": "a"}, {"id": 2, "title": "b", "targets": [{"expr": "rate(diseq_a{job=\"$job\"}[$__rate_interval])"}]}]}`,
+		"b: there is no metric":   `{"panels": [{"id": 2, "title": "b", "targets": [{"expr": "diseq_b"}]}]}`,
+		"job: there is no metric": `{"templating": {"list": [{"name": "job", "definition": "label_values(diseq_b, job)"}]}}`,
+		"there is no choice $job": `{"panels": [{"id": 2, "title": "b", "targets": [{"expr": "diseq_a{job=\"$job\"}"}]}]}`,
+		"b: no query":             `{"panels": [{"id": 2, "title": "b"}]}`,
+		"its number is taken":     `{"panels": [{"id": 1, "type": "row", "title": "a"}, {"id": 1, "type": "row", "title": "b"}]}`,
+		"no title, or its number": `{"panels": [{"id": 1, "type": "row"}]}`,
+	} {
+		var d dashboard
+		if err := json.Unmarshal([]byte(text), &d); err != nil {
+			t.Fatal(err)
+		}
+		if wrong := strings.Join(wrongDashboard(d, known), "\n"); !strings.Contains(wrong, want) || want == "" && wrong != "" {
+			t.Errorf("%q, want %q", wrong, want)
+		}
 	}
 }
