@@ -164,6 +164,7 @@ func (l *Ledger) Strengthen(c *chain.Certificate) {
 	if above, ok := l.sets.At(c.Height + 1); ok && above != at {
 		l.changes.strengthen(above.Generation, c)
 	}
+	l.recent.strengthen(c)
 	l.store.Strengthen(c)
 }
 
@@ -228,11 +229,18 @@ func (l *Ledger) WithIDs(ctx context.Context, height uint64) (Identified, error)
 
 // Head returns a final block without its messages.
 func (l *Ledger) Head(ctx context.Context, height uint64) (*chain.Block, error) {
+	if b, ok := l.recent.block(height); ok {
+		return &b.Block, nil
+	}
 	return l.store.Head(ctx, height)
 }
 
-// Certificate returns the strongest finalization of a block.
+// Certificate returns the strongest finalization of a block that this node knows of. It may be
+// stronger than the one on disk, which follows.
 func (l *Ledger) Certificate(ctx context.Context, height uint64) (*chain.Certificate, error) {
+	if c := l.recent.certificate(height); c != nil {
+		return c, nil
+	}
 	return l.store.Certificate(ctx, height)
 }
 
@@ -242,7 +250,7 @@ func (l *Ledger) Certified(ctx context.Context, height uint64) (*chain.FinalBloc
 	if err != nil || height == 0 {
 		return f, err
 	}
-	c, err := l.store.Certificate(ctx, height)
+	c, err := l.Certificate(ctx, height)
 	if err != nil {
 		return nil, err
 	}
@@ -299,7 +307,7 @@ func (l *Ledger) Receipts(ctx context.Context, places []Place, from uint32) ([]*
 // is.
 func (l *Ledger) Certifier(ctx context.Context, state uint64, root chain.Hash) (*chain.Header, *chain.Certificate, error) {
 	for height := state + 1; height <= min(l.Height(), state+chain.MaxStateLag); height++ {
-		head, err := l.store.Head(ctx, height)
+		head, err := l.Head(ctx, height)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -308,7 +316,7 @@ func (l *Ledger) Certifier(ctx context.Context, state uint64, root chain.Hash) (
 			break
 		}
 		if h.StateHeight == state && h.StateRoot == root {
-			c, err := l.store.Certificate(ctx, height)
+			c, err := l.Certificate(ctx, height)
 			return h, c, err
 		}
 	}

@@ -22,16 +22,28 @@ type world struct {
 	*ledger.Ledger
 }
 
-// countingStore counts what is read of its blocks.
+// countingStore counts what is read of its blocks: all reads, and those of heads.
 type countingStore struct {
 	*ledgertest.Store
 	reads   int
+	heads   int
 	changes func([]chain.StoredChange) []chain.StoredChange
 }
 
 func (s *countingStore) Head(ctx context.Context, height uint64) (*chain.Block, error) {
 	s.reads++
+	s.heads++
 	return s.Store.Head(ctx, height)
+}
+
+func (s *countingStore) Certificate(ctx context.Context, height uint64) (*chain.Certificate, error) {
+	s.reads++
+	return s.Store.Certificate(ctx, height)
+}
+
+func (s *countingStore) Block(ctx context.Context, height uint64) (*chain.FinalBlock, error) {
+	s.reads++
+	return s.Store.Block(ctx, height)
 }
 
 func (s *countingStore) Changes(ctx context.Context) ([]chain.StoredChange, error) {
@@ -175,9 +187,9 @@ func TestReceiptsCarryTheChangesThatLeadToTheirBlock(t *testing.T) {
 		}
 	}
 	// A receipt reads its own block, and the blocks of the changes once.
-	w.store.reads = 0
-	if _, err := w.Receipts(t.Context(), []ledger.Place{{Height: 13}}, 0); err != nil || w.store.reads != 0 {
-		t.Errorf("%d heads read for a receipt behind 4 changes, %v; want none", w.store.reads, err)
+	w.store.heads = 0
+	if _, err := w.Receipts(t.Context(), []ledger.Place{{Height: 13}}, 0); err != nil || w.store.heads != 0 {
+		t.Errorf("%d heads read for a receipt behind 4 changes, %v; want none", w.store.heads, err)
 	}
 }
 
@@ -242,6 +254,73 @@ func TestReceiptsShowTheStrongestFinalizationOfAChange(t *testing.T) {
 		if s := strength(); s != 2 {
 			t.Errorf("shown before %v: strength %d, want 2", shown, s)
 		}
+	}
+}
+
+// Streams, receipts and waiting clients read the newest blocks, all at once and on the way of each
+// message: from memory.
+func TestTheNewestBlocksAreNotReadFromTheDisk(t *testing.T) {
+	w := newWorld(t, 5)
+	w.store.reads = 0
+	head, err := w.Head(t.Context(), 5)
+	if err != nil || head.Hash() != w.Tip().Hash {
+		t.Errorf("head %v, %v", head, err)
+	}
+	if c, err := w.Certificate(t.Context(), 5); err != nil || c.Block != w.Tip().Hash {
+		t.Errorf("certificate %v, %v", c, err)
+	}
+	if f, err := w.Certified(t.Context(), 5); err != nil || f.Hash() != w.Tip().Hash {
+		t.Errorf("block %v, %v", f, err)
+	}
+	if w.store.reads != 0 {
+		t.Errorf("%d reads of the newest block, want none", w.store.reads)
+	}
+	w.open(t) // nothing is kept from when the blocks were appended
+	w.store.reads = 0
+	if head, err := w.Head(t.Context(), 5); err != nil || head.Hash() != w.Tip().Hash || w.store.reads != 1 {
+		t.Errorf("after a start: head %v, %v, %d reads", head, err, w.store.reads)
+	}
+	if c, err := w.Certificate(t.Context(), 5); err != nil || c.Block != w.Tip().Hash || w.store.reads != 2 {
+		t.Errorf("after a start: certificate %v, %v, %d reads", c, err, w.store.reads)
+	}
+}
+
+// Votes that come after a block make its finalization stronger. What is of another block, weaker,
+// or of a block that is no longer in memory changes nothing.
+func TestTheNewestBlocksHaveTheirStrongestFinalization(t *testing.T) {
+	w := newWorld(t, 0)
+	w.extend(t)
+	f := w.Tip().Block
+	set := w.Sets().Open()
+	one, two := w.finalize(&f.Header, set, 1), w.finalize(&f.Header, set, 2)
+	foreign := two
+	foreign.Block[0]++
+	f.Certificate = one // as it was when it became final
+	votes := func() int {
+		t.Helper()
+		c, err := w.Certificate(t.Context(), 1)
+		if err != nil || c.Block != f.Hash() {
+			t.Fatalf("certificate %v, %v", c, err)
+		}
+		return len(c.Votes)
+	}
+	w.Strengthen(&foreign)
+	if n := votes(); n != 1 {
+		t.Errorf("%d votes at first, want 1", n)
+	}
+	w.Strengthen(&two)
+	w.Strengthen(&one)
+	if n := votes(); n != 2 {
+		t.Errorf("%d votes after a second one came, want 2", n)
+	}
+	if f.Certificate.Block != one.Block || len(f.Certificate.Votes) != 1 {
+		t.Error("the block itself has changed: others read it")
+	}
+	above := two
+	above.Height = 7
+	w.Strengthen(&above) // of a block that is not there
+	if _, err := w.Certificate(t.Context(), 7); err == nil {
+		t.Error("a certificate without its block")
 	}
 }
 
