@@ -285,8 +285,8 @@ func TestTheNewestBlocksAreNotReadFromTheDisk(t *testing.T) {
 	}
 }
 
-// Votes that come after a block make its finalization stronger. What is of another block, weaker,
-// or of a block that is no longer in memory changes nothing.
+// Votes that come after a block make its finalization stronger. A finalization of another block, a
+// weaker one, or one of a block that is not in memory changes nothing.
 func TestTheNewestBlocksHaveTheirStrongestFinalization(t *testing.T) {
 	w := newWorld(t, 0)
 	w.extend(t)
