@@ -31,8 +31,10 @@ func main() {
 	if os.Args[0] == proverName {
 		os.Exit(serveProof(os.Stdin, os.Stdout, os.Stderr))
 	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	ctx, stop := context.WithCancel(context.Background())
-	go endOnSignals(stop)
+	go endOnSignals(signals, stop)
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -44,9 +46,7 @@ const echo = 200 * time.Millisecond
 
 // endOnSignals calls stop at the first SIGTERM or Ctrl-C, and ends the process at the next one: a
 // node that drains is in nobody's way. That is safe at any moment, as a crash is.
-func endOnSignals(stop func()) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+func endOnSignals(signals <-chan os.Signal, stop func()) {
 	<-signals
 	first := time.Now()
 	stop()

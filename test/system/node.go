@@ -129,10 +129,12 @@ func (n *Node) AskToStop() {
 	n.network.must(n.process.signal(unix.SIGTERM))
 }
 
-// Terminate ends a node that this test started itself as an orderly stop does.
+// Terminate ends a node that this test started itself as an orderly stop does. It waits until the
+// node serves clients: a process that has only just begun ends by the signal, as by a crash.
 func (n *Node) Terminate() {
 	tb := n.network.tb
 	tb.Helper()
+	Eventually(tb, readyWithin, n.Name+" listens", n.listens)
 	c := n.own
 	n.network.must(c.process.signal(unix.SIGTERM))
 	code, ended := c.exit()
