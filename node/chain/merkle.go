@@ -4,6 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"sync"
+
+	"github.com/diseq/diseq/node/internal/sha256lanes"
 )
 
 // The messages of a block are the leaves of an RFC 6962 Merkle tree: leaf = SHA-256(0x00 || u32 LE
@@ -11,14 +14,19 @@ import (
 // hashes of a message, its id and its leaf, write numbers in the order of the proof of concept's
 // trie.
 
+const (
+	leafPrefixLen = 1 + 4
+	nodeLen       = 1 + 2*32
+)
+
 func merkleLeaf(m Message) Hash {
-	var prefix [5]byte
+	var prefix [leafPrefixLen]byte
 	binary.LittleEndian.PutUint32(prefix[1:], m.Timestamp)
 	return sum(prefix[:], m.Data)
 }
 
 func merkleNode(left, right Hash) Hash {
-	var b [65]byte
+	var b [nodeLen]byte
 	b[0] = 1
 	copy(b[1:], left[:])
 	copy(b[33:], right[:])
@@ -98,28 +106,64 @@ func (t *MessageTree) path(messages []Message, index int) []Hash {
 }
 
 // MessagesRoot returns the root of the RFC 6962 tree over messages. It keeps no level of the tree,
-// only the roots of the whole subtrees to the left: one for each bit that is set in the number of
-// messages so far.
+// only the roots of groups of rootGroup messages.
 func MessagesRoot(messages []Message) Hash {
-	var left [64]Hash
-	n := 0
-	for i, m := range messages {
-		h := merkleLeaf(m)
-		for before := i; before&1 == 1; before >>= 1 {
-			n--
-			h = merkleNode(left[n], h)
-		}
-		left[n] = h
-		n++
-	}
-	if n == 0 {
+	if len(messages) == 0 {
 		return EmptyMessagesRoot()
 	}
-	root := left[n-1]
-	for n -= 2; n >= 0; n-- {
-		root = merkleNode(left[n], root)
+	h := roots.Get().(*rootHasher)
+	defer roots.Put(h)
+	groups := make([]Hash, 0, (len(messages)+rootGroup-1)/rootGroup)
+	for start := 0; start < len(messages); start += rootGroup {
+		groups = append(groups, h.root(messages[start:min(len(messages), start+rootGroup)]))
 	}
-	return root
+	tree := newTree(groups)
+	return tree[len(tree)-1][0]
+}
+
+// rootGroup is a power of two, so that the tree over the roots of groups has the root of the tree
+// over their messages.
+const rootGroup = 256
+
+// rootHasher computes the nodes of one level side by side.
+type rootHasher struct {
+	batch sha256lanes.Batch
+	level [rootGroup]Hash
+}
+
+var roots = sync.Pool{New: func() any { return new(rootHasher) }}
+
+// root returns the root of the tree over at most rootGroup messages.
+func (h *rootHasher) root(messages []Message) Hash {
+	level := h.level[:len(messages)]
+	for i, m := range messages {
+		n := leafPrefixLen + len(m.Data)
+		if n > sha256lanes.Longest {
+			level[i] = merkleLeaf(m)
+			continue
+		}
+		b := h.batch.Next(n, (*[32]byte)(&level[i]))
+		b[0] = 0
+		binary.LittleEndian.PutUint32(b[1:], m.Timestamp)
+		copy(b[leafPrefixLen:], m.Data)
+	}
+	h.batch.Flush()
+	for len(level) > 1 {
+		// A node takes the place of one that Next has read before.
+		for i := range len(level) / 2 {
+			b := h.batch.Next(nodeLen, (*[32]byte)(&level[i]))
+			b[0] = 1
+			copy(b[1:], level[2*i][:])
+			copy(b[1+len(Hash{}):], level[2*i+1][:])
+		}
+		h.batch.Flush()
+		up := (len(level) + 1) / 2
+		if len(level)%2 == 1 {
+			level[up-1] = level[len(level)-1]
+		}
+		level = level[:up]
+	}
+	return level[0]
 }
 
 // rootFromPath recomputes the root of a tree of size leaves (RFC 9162, section 2.1.3.2).

@@ -1,9 +1,12 @@
 package chain
 
 import (
+	"bytes"
 	"encoding/binary"
 	"slices"
 	"testing"
+
+	"github.com/diseq/diseq/node/internal/sha256lanes"
 )
 
 // Paths over the kept part of a tree are those over the whole tree, for every shape that there is.
@@ -60,4 +63,25 @@ func BenchmarkReceipt(b *testing.B) {
 			}
 		}
 	})
+}
+
+func TestMessagesOfAllLengthsHaveTheSameHashesTogetherAndAlone(t *testing.T) {
+	var messages []Message
+	for i := range 40 {
+		for _, length := range []int{1, 40 + i, 250, 250, sha256lanes.Longest - i, sha256lanes.Longest + i} {
+			messages = append(messages, Message{Data: bytes.Repeat([]byte{byte(i)}, length), Timestamp: uint32(length)})
+		}
+	}
+	for i, id := range IDs(messages) {
+		if id != messages[i].ID() {
+			t.Errorf("message %d of %d bytes: id %v, want %v", i, len(messages[i].Data), id, messages[i].ID())
+		}
+	}
+	tree := newMessageTree(messages)
+	if got, want := MessagesRoot(messages), tree[len(tree)-1][0]; got != want {
+		t.Errorf("root %v, want %v", got, want)
+	}
+	if MessagesRoot(nil) != EmptyMessagesRoot() || len(IDs(nil)) != 0 {
+		t.Error("no messages have another root than the empty one, or ids")
+	}
 }

@@ -5,6 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"sync"
+
+	"github.com/diseq/diseq/node/internal/sha256lanes"
 )
 
 // Message is an opaque payload to be ordered.
@@ -30,6 +33,29 @@ func (m Message) ID() Hash {
 	binary.LittleEndian.PutUint64(prefix[len(leafPrefix):], uint64(len(m.Data)))
 	return sum(prefix[:], m.Data)
 }
+
+// IDs returns the ids of messages, computed many at a time.
+func IDs(messages []Message) []Hash {
+	b := batches.Get().(*sha256lanes.Batch)
+	defer batches.Put(b)
+	ids := make([]Hash, len(messages))
+	for i, m := range messages {
+		n := len(leafPrefix) + 8 + len(m.Data)
+		if n > sha256lanes.Longest {
+			ids[i] = m.ID()
+			continue
+		}
+		leaf := b.Next(n, (*[32]byte)(&ids[i]))
+		copy(leaf, leafPrefix[:])
+		binary.LittleEndian.PutUint64(leaf[len(leafPrefix):], uint64(len(m.Data)))
+		copy(leaf[len(leafPrefix)+8:], m.Data)
+	}
+	b.Flush()
+	return ids
+}
+
+// batches hash messages side by side.
+var batches = sync.Pool{New: func() any { return new(sha256lanes.Batch) }}
 
 // Size returns the bytes that m takes of max_block_bytes: those of its encoding.
 func (m Message) Size() int { return 8 + len(m.Data) }

@@ -325,9 +325,5 @@ func (l *Ledger) Certifier(ctx context.Context, state uint64, root chain.Hash) (
 
 // IDs returns the ids of messages.
 func IDs(messages []chain.Message) []chain.Hash {
-	ids := make([]chain.Hash, len(messages))
-	for i, m := range messages {
-		ids[i] = m.ID()
-	}
-	return ids
+	return chain.IDs(messages)
 }

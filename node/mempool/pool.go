@@ -172,14 +172,10 @@ func (p *Pool) beginIncarnation(ctx context.Context) error {
 const incarnationName = "mempool/incarnation"
 
 func newEntry(q *queue, hash chain.Hash, encoded []byte, b *chain.Batch) *entry {
-	e := &entry{
+	return &entry{
 		queue: q, position: position{b.Incarnation, b.Number}, hash: hash, encoded: encoded, messages: b.Messages,
-		ids: make([]chain.Hash, len(b.Messages)), bytes: b.Size(), written: make(chan struct{}),
+		ids: chain.IDs(b.Messages), bytes: b.Size(), written: make(chan struct{}),
 	}
-	for i, m := range b.Messages {
-		e.ids[i] = m.ID()
-	}
-	return e
 }
 
 // Close stops the pool once all submitted messages are durable; Open finds them again. Storage has

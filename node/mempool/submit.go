@@ -40,10 +40,7 @@ func (p *Pool) SubmitThen(ctx context.Context, messages []chain.Message, kept fu
 		p.metrics.reject(err)
 		return nil, err
 	}
-	ids := make([]chain.Hash, len(messages))
-	for i, m := range messages {
-		ids[i] = m.ID()
-	}
+	ids := chain.IDs(messages)
 	results, awaited, member, err := p.accept(messages, ids)
 	if err != nil {
 		p.metrics.reject(err)

@@ -60,6 +60,8 @@ type Follower struct {
 	// it is computed again, the trie is below it.
 	indexed uint64
 
+	// hasher belongs to Run.
+	hasher trie.LeafHasher
 	// until is the height from which on a trie that was discarded is whole again, 0 if none was. It
 	// belongs to Run.
 	until uint64
@@ -98,8 +100,8 @@ func (f *Follower) removeOldFile() error {
 	return nil
 }
 
-// cacheBytes is the memory of the trie. It holds about a million messages; at ten million it holds
-// what leads to each page, and a new message costs one read.
+// cacheBytes is the memory of the trie. It holds about 0.6 million messages; at ten million it
+// holds what leads to each page, and a new message costs one read.
 const cacheBytes = 96 << 20
 
 func (f *Follower) open(ctx context.Context, discard bool) (*trie.Trie, error) {
@@ -311,8 +313,10 @@ func (f *Follower) append(ctx context.Context, height uint64) error {
 	}
 	leaves := make([]trie.Leaf, len(b.Messages))
 	for i, m := range b.Messages {
-		leaves[i] = trie.Leaf{Key: b.IDs[i], Hash: trie.LeafHash(b.IDs[i], m.Data), Index: uint32(i)}
+		leaves[i] = trie.Leaf{Key: b.IDs[i], Index: uint32(i)}
+		f.hasher.Add(&leaves[i], m.Data)
 	}
+	f.hasher.Flush()
 	root, err := f.current().Append(height, leaves)
 	if err != nil {
 		return err

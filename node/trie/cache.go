@@ -27,6 +27,7 @@ type pages struct {
 	leaves  ring
 	stacks  ring
 	changed ring
+	lent    ring // pages that the writer reads for the block at hand alone; not in bytes
 }
 
 // ring is a list of pages: next of the head is the newest, prev the oldest.
@@ -40,12 +41,12 @@ type cacheEntry struct {
 	prev, next *page
 	ring       *ring // nil: not in the cache
 	size       int   // bytes accounted for
-	used       atomic.Bool
+	lent       bool  // the writer's room: it goes back there, and not to a ring of the cache
 }
 
 func newPages(limit int) *pages {
 	c := &pages{limit: limit}
-	for _, r := range []*ring{&c.leaves, &c.stacks, &c.changed} {
+	for _, r := range []*ring{&c.leaves, &c.stacks, &c.changed, &c.lent} {
 		r.head.prev, r.head.next = &r.head, &r.head
 	}
 	return c
@@ -53,17 +54,21 @@ func newPages(limit int) *pages {
 
 func (c *pages) entry(id uint64) *pageEntry { return &c.entries[id-1] }
 
-// get returns a page that is in memory, or nil, and notes its use.
-func (c *pages) get(id uint64) *page {
-	p := c.entries[id-1].held.Load()
-	if p != nil && !p.used.Load() {
-		p.used.Store(true)
-	}
-	return p
+// get returns a page that is in memory, or nil.
+func (c *pages) get(id uint64) *page { return c.entries[id-1].held.Load() }
+
+// hasRoom reports whether a leaf page may stay in memory. Keys are random, so that no page is used
+// more than another: pages that are there stay, and those that are read do not displace them.
+func (c *pages) hasRoom() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.room()
 }
 
-// put adds a page that was read and returns the one in the cache: another reader may have been
-// faster.
+func (c *pages) room() bool { return c.bytes+largestPage <= c.limit }
+
+// put adds a page that was read, unless there is no room, and returns the one in the cache: another
+// reader may have been faster.
 func (c *pages) put(p *page) *page {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -71,9 +76,34 @@ func (c *pages) put(p *page) *page {
 	if held := e.held.Load(); held != nil {
 		return held
 	}
+	if p.isLeaf() && !c.room() {
+		return p
+	}
 	c.link(p, c.home(p))
 	c.evict()
 	return p
+}
+
+// lend makes a page that was read in the writer's room known, until it is returned.
+func (c *pages) lend(p *page) *page {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if held := c.entry(p.id).held.Load(); held != nil {
+		return held
+	}
+	p.lent = true
+	c.link(p, &c.lent)
+	return p
+}
+
+// giveBack makes a page that was lent unknown again. It reports whether the page is free.
+func (c *pages) giveBack(p *page) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p.ring == &c.lent {
+		c.unlink(p)
+	}
+	return p.ring == nil
 }
 
 // pin keeps a page, also a new one, until release.
@@ -91,6 +121,13 @@ func (c *pages) release(p *page) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.unlink(p)
+	if p.lent {
+		c.link(p, &c.lent)
+		return
+	}
+	if p.isLeaf() && !c.room() {
+		return
+	}
 	c.link(p, c.home(p))
 	c.evict()
 }
@@ -104,8 +141,7 @@ func (c *pages) resize(p *page) {
 	}
 	grown := p.memory() - p.size
 	p.size += grown
-	p.ring.bytes += grown
-	c.bytes += grown
+	c.account(p.ring, grown)
 }
 
 // oldestChanged returns the page that has been pinned for longest, or nil.
@@ -132,9 +168,8 @@ func (c *pages) home(p *page) *ring {
 	return &c.stacks
 }
 
-// evict drops pages while they take more than the limit. A page that was used since it was put, or
-// since evict last came by, gets a second chance. Leaf pages go first, as each stack page is on the
-// way to many of them.
+// evict drops pages while they take more than the limit: the oldest, as none is used more than
+// another. Leaf pages go first, as each stack page is on the way to many of them.
 func (c *pages) evict() {
 	for c.bytes > c.limit {
 		r := &c.leaves
@@ -146,9 +181,6 @@ func (c *pages) evict() {
 			return
 		}
 		c.unlink(p)
-		if p.used.Swap(false) {
-			c.link(p, r)
-		}
 	}
 }
 
@@ -156,16 +188,21 @@ func (c *pages) link(p *page, r *ring) {
 	p.prev, p.next = &r.head, r.head.next
 	p.prev.next, p.next.prev = p, p
 	p.ring, p.size = r, p.memory()
-	r.bytes += p.size
-	c.bytes += p.size
+	c.account(r, p.size)
 	c.held++
 	c.entry(p.id).held.Store(p)
 }
 
+func (c *pages) account(r *ring, bytes int) {
+	r.bytes += bytes
+	if r != &c.lent {
+		c.bytes += bytes
+	}
+}
+
 func (c *pages) unlink(p *page) {
 	p.prev.next, p.next.prev = p.next, p.prev
-	p.ring.bytes -= p.size
-	c.bytes -= p.size
+	c.account(p.ring, -p.size)
 	c.held--
 	p.prev, p.next, p.ring = nil, nil, nil
 	c.entry(p.id).held.Store(nil)

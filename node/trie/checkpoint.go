@@ -290,7 +290,8 @@ func (t *Trie) writeAdditions() error {
 		if err != nil {
 			return err
 		}
-		p.hash()
+		t.joins.leaves(p)
+		t.joins.run()
 		t.pages.pin(p)
 		if err := t.write(p); err != nil {
 			return err

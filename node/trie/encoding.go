@@ -76,33 +76,27 @@ func appendLeaf(b []byte, l *leaf) []byte {
 	return binary.LittleEndian.AppendUint64(b, l.at())
 }
 
-func decodeLeaf(b []byte) leaf {
-	return leaf{
-		key: [32]byte(b), hash: [32]byte(b[32:]), index: binary.LittleEndian.Uint32(b[64:]),
-		height: [2]uint32{binary.LittleEndian.Uint32(b[68:]), binary.LittleEndian.Uint32(b[72:])},
-	}
+func (l *leaf) decode(b []byte) {
+	_ = b[leafLen-1]
+	l.key, l.hash = [32]byte(b), [32]byte(b[32:])
+	l.index = binary.LittleEndian.Uint32(b[64:])
+	l.height[0], l.height[1] = binary.LittleEndian.Uint32(b[68:]), binary.LittleEndian.Uint32(b[72:])
 }
 
-// decodePage reads a record, and leaves room for more leaves. A leaf page is to be measured once it
-// has them.
-func decodePage(id uint64, b []byte, more int) (*page, error) {
+// decodePage reads a record into an empty page, and leaves room for more leaves. A leaf page is to
+// be measured once it has them.
+func decodePage(p *page, b []byte, more int) error {
 	if len(b) == 0 {
-		return nil, errLength
+		return errLength
 	}
-	p := newPage(id)
-	var err error
 	switch kind, b := b[0], b[1:]; kind {
 	case kindLeaves:
-		err = p.decodeLeaves(b, more)
+		return p.decodeLeaves(b, more)
 	case kindChildren:
-		err = p.decodeChildren(b)
+		return p.decodeChildren(b)
 	default:
-		err = fmt.Errorf("unknown kind %d", kind)
+		return fmt.Errorf("unknown kind %d", kind)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return p, nil
 }
 
 // splitLeaves returns the rows of the hashes kept in a leaf page's record, and those of its leaves.
@@ -130,9 +124,9 @@ func (p *page) decodeLeaves(b []byte, more int) error {
 		}
 		p.kept[i] = kept{lo: row[0], hi: row[1], hash: [32]byte(row[2:])}
 	}
-	p.leaves = slices.Grow([]leaf{}, n+more)[:n]
+	p.leaves = slices.Grow(p.leaves[:0], n+more)[:n]
 	for i := range p.leaves {
-		p.leaves[i] = decodeLeaf(b[i*leafLen:])
+		p.leaves[i].decode(b[i*leafLen:])
 	}
 	return nil
 }

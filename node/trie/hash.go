@@ -3,6 +3,8 @@ package trie
 import (
 	"crypto/sha256"
 	"encoding/binary"
+
+	"github.com/diseq/diseq/node/internal/sha256lanes"
 )
 
 // Every hash is the SHA-256 of a node in bincode 1.3's layout: integers and
@@ -47,14 +49,38 @@ var bitsOf = func() (table [256]uint64) {
 // LeafHash returns the hash of the leaf that holds data under key.
 func LeafHash(key [32]byte, data []byte) [32]byte {
 	var buf [leafPrefix + shortData]byte
-	binary.LittleEndian.PutUint64(buf[1:], keyBits)
-	for i, b := range key {
-		binary.LittleEndian.PutUint64(buf[9+8*i:], bitsOf[b])
-	}
-	buf[9+keyBits+1] = 1
-	binary.LittleEndian.PutUint64(buf[9+keyBits+2:], uint64(len(data)))
+	putLeaf((*[leafPrefix]byte)(buf[:]), &key, len(data))
 	return sum(buf[:], leafPrefix, data)
 }
+
+// putLeaf encodes all of a leaf but its data. The bytes that it leaves are zero in every leaf.
+func putLeaf(b *[leafPrefix]byte, key *[32]byte, length int) {
+	binary.LittleEndian.PutUint64(b[1:], keyBits)
+	for i, bits := range key {
+		binary.LittleEndian.PutUint64(b[9+8*i:], bitsOf[bits])
+	}
+	b[9+keyBits+1] = 1
+	binary.LittleEndian.PutUint64(b[9+keyBits+2:], uint64(length))
+}
+
+// LeafHasher computes the hashes of leaves, many at a time. The zero value is ready. It is for one
+// goroutine at a time.
+type LeafHasher struct{ batch sha256lanes.Batch }
+
+// Add computes l.Hash from l.Key and the message's data, but not before Flush has returned.
+func (h *LeafHasher) Add(l *Leaf, data []byte) {
+	if leafPrefix+len(data) > sha256lanes.Longest {
+		l.Hash = LeafHash(l.Key, data)
+		return
+	}
+	b := h.batch.Next(leafPrefix+len(data), &l.Hash)
+	b[0], b[9+keyBits] = 0, 0
+	putLeaf((*[leafPrefix]byte)(b), &l.Key, len(data))
+	copy(b[leafPrefix:], data)
+}
+
+// Flush computes the hashes of all leaves that were added.
+func (h *LeafHasher) Flush() { h.batch.Flush() }
 
 // sum hashes buf[:prefix] followed by data.
 func sum(buf []byte, prefix int, data []byte) [32]byte {
@@ -67,13 +93,28 @@ func sum(buf []byte, prefix int, data []byte) [32]byte {
 	return [32]byte(h.Sum(nil))
 }
 
-// branchHash returns the hash of the branch at which its two sides differ
-// first, in bit at (0 is the key's most significant).
+// branchFrame is the encoding of a branch but for its bit, at byte 8, and its two sides.
+var branchFrame = [branchLen]byte{0: 1, 10: 1, 11: 32, 10 + childLen: 1, 11 + childLen: 32}
+
+const (
+	branchLeft  = 10 + 9
+	branchRight = 10 + childLen + 9
+)
+
+// putBranch encodes the branch at which its two sides differ first, in bit at (0 is the key's most
+// significant).
+func putBranch(b *[branchLen]byte, at uint8, left, right *[32]byte) {
+	*b = branchFrame
+	b[8] = at
+	*(*[32]byte)(b[branchLeft:]) = *left
+	*(*[32]byte)(b[branchRight:]) = *right
+}
+
+// branchHash returns the hash of a branch.
 func branchHash(at uint8, left, right *[32]byte) [32]byte {
-	buf := [branchLen]byte{0: 1, 8: at, 10: 1, 11: 32, 10 + childLen: 1, 11 + childLen: 32}
-	copy(buf[10+9:], left[:])
-	copy(buf[10+childLen+9:], right[:])
-	return sha256.Sum256(buf[:])
+	var b [branchLen]byte
+	putBranch(&b, at, left, right)
+	return sha256.Sum256(b[:])
 }
 
 // rootHash returns the hash of the root over its two sides, either of which

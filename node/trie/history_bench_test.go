@@ -14,15 +14,17 @@ import (
 var (
 	historyLeaves = flag.Int("trie.leaves", 1_200_000, "messages that BenchmarkHistory appends")
 	historyCache  = flag.Int("trie.cache", 12<<20, "bytes of memory of its trie: 1/8 of a node's, so that 1.2 million messages are like ten")
+	historyBlock  = flag.Int("trie.block", 1000, "messages of one block")
 	historyDir    = flag.String("trie.dir", "", "directory for its files, empty: a temporary one")
 )
 
-// BenchmarkHistory appends blocks of 1,000 messages to one trie that grows. For each sixth of the
-// way it reports the CPU time a message (the making of the blocks, checkpoints and the collector
-// included) and the bytes that the process wrote. Run it with -benchtime 1x. For the node's cache
-// and ten million messages: -args -trie.leaves 10000000 -trie.cache 100663296.
+// BenchmarkHistory appends blocks of -trie.block messages to one trie that grows. For each sixth of
+// the way it reports the CPU time a message (the making of the blocks, checkpoints and the
+// collector included) and the bytes that the process wrote. Run it with -benchtime 1x. For the
+// node's cache and ten million messages: -args -trie.leaves 10000000 -trie.cache 100663296.
 func BenchmarkHistory(b *testing.B) {
-	const parts, size = 6, 1000
+	const parts = 6
+	size := *historyBlock
 	dir := *historyDir
 	if dir == "" {
 		dir = b.TempDir()

@@ -78,7 +78,7 @@ func (t *Trie) insert(l leaf) error {
 func (t *Trie) descend(c *child, key *[32]byte) (*page, *leaf, error) {
 	t.hops = t.hops[:0]
 	for {
-		p, err := t.page(c.id)
+		p, err := t.fetch(c.id, key[0])
 		if err != nil {
 			return nil, nil, err
 		}
@@ -111,7 +111,7 @@ func (t *Trie) insertBeside(s *slot, l leaf, d uint8) error {
 	if n := len(t.hops); n > 0 {
 		c = &t.hops[n-1].page.children[t.hops[n-1].at]
 	}
-	p, err := t.page(c.id)
+	p, err := t.fetch(c.id, l.key[0])
 	if err != nil {
 		return err
 	}
@@ -162,10 +162,13 @@ func (t *Trie) newLeafPage(l *leaf) child {
 	p.leaves = make([]leaf, 0, 4)
 	t.note(p, l)
 	p.leaves = append(p.leaves, *l)
-	if p.ring == nil {
-		t.pages.put(p)
-	} else {
+	switch {
+	case p.ring != nil:
 		t.pages.resize(p)
+	case t.pages.hasRoom():
+		t.pages.put(p)
+	default:
+		t.lend(p, l.key[0])
 	}
 	return child{id: p.id, newest: l.at()}
 }
@@ -227,23 +230,5 @@ func (t *Trie) writeLeaves() error {
 	}
 	clear(t.unwritten)
 	t.unwritten = t.unwritten[:0]
-	return nil
-}
-
-// rehash computes the hashes of changed pages from below.
-func (t *Trie) rehash(c *child) error {
-	if c.hash != zero {
-		return nil
-	}
-	p, err := t.page(c.id)
-	if err != nil {
-		return err
-	}
-	for i := range p.children {
-		if err := t.rehash(&p.children[i]); err != nil {
-			return err
-		}
-	}
-	c.hash = p.hash()
 	return nil
 }

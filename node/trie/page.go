@@ -51,10 +51,10 @@ type page struct {
 	leaves   []leaf
 	children []child
 	gaps     []uint8
+	gapRoom  [maxEntries]uint8
 	// of a stack page: the hash of the branch at gap i, zero until computed again
-	inner   [][32]byte
-	kept    [keptHashes]kept // of a leaf page
-	gapRoom [maxEntries]uint8
+	inner [][32]byte
+	kept  [keptHashes]kept // of a leaf page
 
 	cacheEntry
 }
@@ -86,6 +86,9 @@ func (p *page) memory() int {
 	return fixed + cap(p.leaves)*76 + cap(p.children)*48 + cap(p.inner)*32
 }
 
+// largestPage is the memory of a leaf page with as many leaves as it may have.
+const largestPage = 420 + maxEntries*76
+
 // top returns the gap of the topmost branch over entries lo to hi-1.
 func (p *page) top(lo, hi int) int {
 	m := lo
@@ -101,17 +104,26 @@ func (p *page) top(lo, hi int) int {
 // page branches, and returns it with the last bit tested. If an entry holds
 // the key, it is this one.
 func (p *page) descend(key *[32]byte) (at int, tested uint8) {
-	lo, hi := 0, p.len()
-	for hi-lo > 1 {
-		m := p.top(lo, hi)
-		tested = p.gaps[m]
-		if bit(key, int(tested)) == 0 {
-			hi = m + 1
+	// One pass over the gaps. At a bit that is 0 the way goes left: all deeper branches that follow
+	// are on the right, and none of them is on the way.
+	deepest := keyBits
+	for i, d := range p.gaps {
+		if int(d) > deepest {
+			continue
+		}
+		if bit(key, int(d)) == 1 {
+			at, deepest = i+1, keyBits
 		} else {
-			lo = m + 1
+			deepest = int(d)
 		}
 	}
-	return lo, tested
+	if at > 0 {
+		tested = p.gaps[at-1]
+	}
+	if at < len(p.gaps) {
+		tested = max(tested, p.gaps[at])
+	}
+	return at, tested
 }
 
 // edge follows key's bits like descend to the first branch that tests a bit
@@ -133,17 +145,18 @@ func (p *page) edge(key *[32]byte, at uint8) (lo, hi int) {
 	return lo, hi
 }
 
-// touch clears the hashes of all branches above entry at.
+// touch clears the hashes of all branches above entry at: on either side those with a smaller gap
+// than any between.
 func (p *page) touch(at int) {
 	p.children[at].hash = zero
-	lo, hi := 0, p.len()
-	for hi-lo > 1 {
-		m := p.top(lo, hi)
-		p.inner[m] = zero
-		if at <= m {
-			hi = m + 1
-		} else {
-			lo = m + 1
+	for i, least := at-1, keyBits; i >= 0; i-- {
+		if d := int(p.gaps[i]); d < least {
+			least, p.inner[i] = d, zero
+		}
+	}
+	for i, least := at, keyBits; i < len(p.gaps); i++ {
+		if d := int(p.gaps[i]); d < least {
+			least, p.inner[i] = d, zero
 		}
 	}
 }
@@ -239,64 +252,6 @@ func (p *page) newest() uint64 {
 		h = max(h, p.children[i].newest)
 	}
 	return h
-}
-
-// hash returns the hash of the page's subtree. It writes to inner: only a caller
-// that may change the page calls it.
-func (p *page) hash() [32]byte {
-	if !p.isLeaf() {
-		return p.branch(0, len(p.children))
-	}
-	before := p.kept
-	p.kept = [keptHashes]kept{}
-	n := 0
-	return p.subtree(0, len(p.leaves), keptDepth, func(lo, hi int) [32]byte {
-		k := kept{lo: uint8(lo), hi: uint8(hi)}
-		if i := slices.IndexFunc(before[:], func(b kept) bool { return b.lo == k.lo && b.hi == k.hi }); i >= 0 {
-			k.hash = before[i].hash
-		} else {
-			k.hash = p.foldLeaves(lo, hi)
-		}
-		p.kept[n] = k
-		n++
-		return k.hash
-	})
-}
-
-// subtree hashes the leaves lo to hi-1; below the given depth it asks for hashes.
-func (p *page) subtree(lo, hi, depth int, below func(lo, hi int) [32]byte) [32]byte {
-	if hi-lo == 1 {
-		return p.leaves[lo].hash
-	}
-	if depth == 0 {
-		return below(lo, hi)
-	}
-	m := p.top(lo, hi)
-	left, right := p.subtree(lo, m+1, depth-1, below), p.subtree(m+1, hi, depth-1, below)
-	return branchHash(p.gaps[m], &left, &right)
-}
-
-func (p *page) foldLeaves(lo, hi int) [32]byte {
-	var f fold
-	for i := lo; i < hi; i++ {
-		if i > lo {
-			f.gap(p.gaps[i-1])
-		}
-		f.add(&p.leaves[i].hash)
-	}
-	return f.sum()
-}
-
-func (p *page) branch(lo, hi int) [32]byte {
-	if hi-lo == 1 {
-		return p.children[lo].hash
-	}
-	m := p.top(lo, hi)
-	if p.inner[m] == zero {
-		left, right := p.branch(lo, m+1), p.branch(m+1, hi)
-		p.inner[m] = branchHash(p.gaps[m], &left, &right)
-	}
-	return p.inner[m]
 }
 
 // fold hashes a subtree from its entries in key order: add, gap, add, ... A

@@ -139,7 +139,8 @@ func (t *Trie) restorePages(s *source) error {
 		}
 		t.additions.limit = max(t.additions.limit, t.additions.used+int(n))
 		for ; n > 0; n-- {
-			l := decodeLeaf(s.take(leafLen))
+			var l leaf
+			l.decode(s.take(leafLen))
 			t.additions.push(t.pages.entry(id), &l)
 		}
 	}

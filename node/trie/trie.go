@@ -10,7 +10,7 @@
 //     or the batches in which they came. Keys are only ever added; adding a
 //     present key again changes nothing, not even its recorded position.
 //   - One batch a block. [Trie.Append] sorts a block's leaves and hashes every
-//     branch they share once.
+//     branch they share once, and branches of many pages side by side.
 //   - History. Roots and proofs, of inclusion and of absence, for the last
 //     HistoryHeights heights and for every 1,000th height for ever. They need
 //     no old copies: the trie at height H is today's without the leaves newer
@@ -19,7 +19,8 @@
 //     which bounds what a proof has to look at again.
 //   - Bounded memory. Leaves that are not in a record on disk yet, and pages of up to 32 leaves,
 //     take CacheBytes together. On top of that come 24 bytes a page, which is about one byte a
-//     message, and a history of W heights, which takes at most 10 KiB times W.
+//     message, 6 MB for pages of the block at hand, and a history of W heights, which takes at
+//     most 10 KiB times W.
 //   - Damage is found, never served. A page's record carries a checksum over its page, place and
 //     trie, and a proof is folded up to its root before it is given out. See [Trie.Damaged].
 //
@@ -40,6 +41,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/diseq/diseq/node/internal/sqlitefile"
 )
@@ -49,7 +51,7 @@ const (
 	DefaultHistoryHeights = 1024
 	// MilestoneHeights is the distance of the heights whose roots and proofs are kept for ever.
 	MilestoneHeights = 1000
-	// DefaultCacheBytes bounds pages and new leaves in memory. It holds about a million messages;
+	// DefaultCacheBytes bounds pages and new leaves in memory. It holds about 0.6 million messages;
 	// at ten million it holds all pages but those with leaves.
 	DefaultCacheBytes = 96 << 20
 	// DefaultFlushLeaves is how many new leaves start a checkpoint. They are to be appended again
@@ -65,8 +67,13 @@ const (
 	// flushBytes of new records start a checkpoint, after which the segments without live records
 	// are removed; a larger trie waits for as many bytes as it has.
 	flushBytes = 256 << 20
-	slotCount  = 256
-	slotBits   = 8
+	// groupLeaves are inserted before their branches are hashed: so many that the branches of one
+	// rank are enough to be hashed side by side.
+	groupLeaves = 256
+	// slowLeaf is the time a leaf from which on a block waits for the disk, not the processor.
+	slowLeaf  = 50 * time.Microsecond
+	slotCount = 256
+	slotBits  = 8
 )
 
 // Errors that callers tell apart with errors.Is.
@@ -111,7 +118,9 @@ type Trie struct {
 	chain       [32]byte
 	history     uint64
 	flushLeaves int
-	fanout      int // maxEntries, or fewer in tests
+	fanout      int           // maxEntries, or fewer in tests
+	group       int           // groupLeaves, or fewer in tests
+	slowLeaf    time.Duration // slowLeaf, or less in tests
 	files       *files
 	walks       chan struct{} // bounds concurrent proofs at older heights
 	until       uint64        // Options.Until
@@ -129,6 +138,9 @@ type Trie struct {
 	moving    *moving // the segment whose live records move
 	compacted int64   // segments.total when compact was last called
 	hops      []hop
+	joins     *joins // branches to hash
+	desk      desk
+	slow      bool  // the block before waited for the disk: readers are let in while pages are read
 	failed    error // set for good when an append was not completed
 
 	// guards all below and the pages' contents; held for writing only without I/O where possible
@@ -175,10 +187,13 @@ func Open(ctx context.Context, path string, o Options) (*Trie, error) {
 		history:     o.HistoryHeights,
 		flushLeaves: o.FlushLeaves,
 		fanout:      maxEntries,
+		group:       groupLeaves,
+		slowLeaf:    slowLeaf,
 		walks:       make(chan struct{}, 2),
 		milestones:  make(map[uint64]*frontier),
 		until:       o.Until,
 		damaged:     make(chan struct{}),
+		joins:       new(joins),
 		additions:   additions{limit: o.CacheBytes / 3 / additionLen},
 		pages:       newPages(o.CacheBytes / 3 * 2),
 	}
@@ -255,25 +270,23 @@ func (t *Trie) usable() error {
 }
 
 func (t *Trie) apply(height uint64, leaves []*Leaf) ([32]byte, error) {
-	if err := t.prefetch(leaves); err != nil {
-		return zero, err
+	began, count := time.Now(), len(leaves)
+	defer func() { t.slow = time.Since(began) > time.Duration(count)*t.slowLeaf }()
+	if t.slow {
+		if err := t.prefetch(leaves); err != nil {
+			return zero, err
+		}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var changed []uint8
 	for len(leaves) > 0 {
-		b := leaves[0].Key[0]
-		n := 1
-		for n < len(leaves) && leaves[n].Key[0] == b {
-			n++
-		}
-		grown, err := t.applySlot(height, b, leaves[:n])
+		n := t.whole(leaves)
+		grown, err := t.applyGroup(height, leaves[:n])
 		if err != nil {
 			return zero, err
 		}
-		if grown {
-			changed = append(changed, b)
-		}
+		changed = append(changed, grown...)
 		leaves = leaves[n:]
 	}
 	t.frontier.rehash(changed)
@@ -286,23 +299,44 @@ func (t *Trie) apply(height uint64, leaves []*Leaf) ([32]byte, error) {
 	return t.frontier.root().Hash, nil
 }
 
-// applySlot inserts the leaves of one slot, whose pages then are still in memory for its new hash.
-func (t *Trie) applySlot(height uint64, b uint8, leaves []*Leaf) (changed bool, err error) {
+// whole returns how many of the leaves, which are in order, are inserted before the hashes of their
+// slots are computed: those of whole slots.
+func (t *Trie) whole(leaves []*Leaf) int {
+	n := min(t.group, len(leaves))
+	for n < len(leaves) && leaves[n].Key[0] == leaves[n-1].Key[0] {
+		n++
+	}
+	return n
+}
+
+// applyGroup inserts the leaves of some slots, and returns those that have changed. Their new
+// hashes are computed together.
+func (t *Trie) applyGroup(height uint64, leaves []*Leaf) (changed []uint8, err error) {
 	for _, l := range leaves {
 		if err := t.insert(newLeaf(l, height)); err != nil {
-			return false, err
+			return nil, err
+		}
+		b := l.Key[0]
+		if n := len(changed); t.slots[b].hash == zero && (n == 0 || changed[n-1] != b) {
+			changed = append(changed, b)
 		}
 	}
-	s := &t.slots[b]
-	if s.hash != zero {
-		return false, nil
+	for _, b := range changed {
+		if _, err := t.plan(&t.slots[b].child, b); err != nil {
+			return nil, err
+		}
 	}
-	if err := t.rehash(&s.child); err != nil {
-		return false, err
+	t.joins.run()
+	for _, b := range changed {
+		s := &t.slots[b]
+		s.record(height, t.oldest(height))
+		t.frontier.set(b, s.hash)
 	}
-	s.record(height, t.oldest(height))
-	t.frontier.set(b, s.hash)
-	return true, t.writeLeaves()
+	if err := t.writeLeaves(); err != nil {
+		return nil, err
+	}
+	t.giveBack(leaves[len(leaves)-1].Key[0])
+	return changed, nil
 }
 
 // advance does what is to do on disk after a block, a part of it at a time.
@@ -344,7 +378,8 @@ func (t *Trie) writeBehind() error {
 	return t.store.flush()
 }
 
-// prefetch reads the pages that leaves go to while readers still can work.
+// prefetch reads the pages that leaves go to while readers still can work, but no more than the
+// writer has room for.
 func (t *Trie) prefetch(leaves []*Leaf) error {
 	if held, _, _ := t.pages.usage(); held == len(t.pages.entries) {
 		return nil
@@ -352,9 +387,12 @@ func (t *Trie) prefetch(leaves []*Leaf) error {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	for i := range leaves {
+		if len(t.desk.lent) >= prefetchPages {
+			return nil
+		}
 		key := &leaves[i].Key
 		for id := t.slots[key[0]].id; id != 0; {
-			p, err := t.page(id)
+			p, err := t.fetch(id, key[0])
 			if err != nil {
 				return err
 			}
@@ -398,24 +436,31 @@ func (t *Trie) page(id uint64) (*page, error) {
 	if p := t.pages.get(id); p != nil {
 		return p, nil
 	}
-	e := t.pages.entry(id)
 	p := newPage(id)
+	if err := t.read(p); err != nil {
+		return nil, err
+	}
+	return t.pages.put(p), nil
+}
+
+// read reads a page: its record, and the leaves that came later. The caller has looked whether
+// there is such a page.
+func (t *Trie) read(p *page) error {
+	id := p.id
+	e := t.pages.entry(id)
 	if e.at != 0 {
-		err := t.store.read(id, e.at, func(record []byte) (err error) {
-			p, err = decodePage(id, record, int(e.count)+1)
-			return err
-		})
+		err := t.store.read(id, e.at, func(record []byte) error { return decodePage(p, record, int(e.count)+1) })
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if e.count > 0 && p.isLeaf() {
 		t.additions.each(e, p.add)
 	}
 	if n := p.len(); n == 0 || n > maxEntries || e.count > 0 && !p.isLeaf() || p.isLeaf() && !p.measure() {
-		return nil, corrupt("pages", "page %d has %d entries, not in order or with %d later ones too many", id, n, e.count)
+		return corrupt("pages", "page %d has %d entries, not in order or with %d later ones too many", id, n, e.count)
 	}
-	return t.pages.put(p), nil
+	return nil
 }
 
 // Height returns the newest height appended, 0 before the first.

@@ -1,6 +1,7 @@
 package trie
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -127,6 +129,25 @@ func TestHashesOfAllSizesMatchTheModel(t *testing.T) {
 	}
 }
 
+func TestLeavesAreHashedTogetherAsAlone(t *testing.T) {
+	leaves, want := make([]Leaf, 1500), make([][32]byte, 1500)
+	var h LeafHasher
+	for round := range 2 {
+		for n := range leaves {
+			data := bytes.Repeat([]byte{byte(n + round)}, n)
+			leaves[n].Key = Key(data)
+			h.Add(&leaves[n], data)
+			want[n] = LeafHash(leaves[n].Key, data)
+		}
+		h.Flush()
+		for n := range leaves {
+			if leaves[n].Hash != want[n] {
+				t.Fatalf("leaf of %d bytes: %x, want %x", n, leaves[n].Hash, want[n])
+			}
+		}
+	}
+}
+
 func TestEmptyTrie(t *testing.T) {
 	tr := openTest(t, Options{})
 	for height := range uint64(3) {
@@ -216,14 +237,16 @@ func likeTheModel(dir string) func(rt *rapid.T) {
 		defer func() { _ = os.RemoveAll(path) }() // the directory above is removed in the end
 		opts := Options{
 			HistoryHeights: uint64(rapid.IntRange(1, 12).Draw(rt, "window")),
-			CacheBytes:     rapid.SampledFrom([]int{1, 5_000, 1 << 20}).Draw(rt, "cache"),
+			CacheBytes:     rapid.SampledFrom([]int{1, 5_000, 40_000, 1 << 20}).Draw(rt, "cache"),
 			FlushLeaves:    rapid.SampledFrom([]int{1, 20, 200}).Draw(rt, "flush"),
 		}
 		fanout := rapid.SampledFrom([]int{2, 3, 5, maxEntries}).Draw(rt, "fanout")
+		group := rapid.SampledFrom([]int{1, 7, groupLeaves}).Draw(rt, "group")
+		slow := rapid.SampledFrom([]time.Duration{0, time.Hour}).Draw(rt, "slow leaf")
 		segment := rapid.SampledFrom([]int64{1, 3000, segmentBytes}).Draw(rt, "segment")
 		open := func(name string) *Trie {
 			tr := mustOpen(rt, filepath.Join(path, name), opts)
-			tr.fanout = fanout
+			tr.fanout, tr.group, tr.slowLeaf = fanout, group, slow
 			tr.store.bytes = segment
 			return tr
 		}
@@ -413,8 +436,8 @@ func proveMessage(t *testing.T, tr *Trie, height, n uint64, root [32]byte, want 
 }
 
 func TestReadersSeeOneHeightWhileBlocksAreAppended(t *testing.T) {
-	tr := openTest(t, Options{HistoryHeights: 30, CacheBytes: 300_000, FlushLeaves: 700})
-	tr.fanout = 4
+	tr := openTest(t, Options{HistoryHeights: 30, CacheBytes: 50_000, FlushLeaves: 700})
+	tr.fanout, tr.slowLeaf = 4, 0
 	const heights = 120
 	done := make(chan struct{})
 	var wg sync.WaitGroup
