@@ -15,19 +15,42 @@ func childAttributes() *syscall.SysProcAttr {
 
 // stepAside lets this process run behind others, and be the first to go when memory is short.
 func stepAside() error {
-	errs := []error{os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)}
-	const normal = 20 // Linux returns 20 - nice, so that it is never negative
-	if at, err := syscall.Getpriority(syscall.PRIO_PROCESS, 0); err == nil && normal-at >= niceness {
-		return errors.Join(errs...)
-	}
-	threads, err := os.ReadDir("/proc/self/task")
-	errs = append(errs, err)
-	for _, t := range threads { // Linux keeps a priority for each thread; new ones take their maker's
-		id, err := strconv.Atoi(t.Name())
-		if err == nil {
-			err = syscall.Setpriority(syscall.PRIO_PROCESS, id, niceness)
+	err := os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
+	// Linux keeps a priority for each thread, and a new one takes that of its maker. Once all of
+	// them are found behind, there will be no others.
+	for behind := false; !behind; {
+		threads, failed := os.ReadDir("/proc/self/task")
+		if failed != nil {
+			return errors.Join(err, failed)
 		}
-		errs = append(errs, err)
+		behind = true
+		for _, t := range threads {
+			changed, failed := lower(t.Name())
+			if failed != nil {
+				return errors.Join(err, failed)
+			}
+			behind = behind && !changed
+		}
 	}
-	return errors.Join(errs...)
+	return err
+}
+
+// lower gives a thread the low priority, unless it has that or has ended.
+func lower(thread string) (changed bool, err error) {
+	id, err := strconv.Atoi(thread)
+	if err != nil {
+		return false, err
+	}
+	const normal = 20 // Linux returns 20 - nice, so that it is never negative
+	at, err := syscall.Getpriority(syscall.PRIO_PROCESS, id)
+	if errors.Is(err, syscall.ESRCH) || err == nil && normal-at >= niceness {
+		return false, nil
+	}
+	if err == nil {
+		err = syscall.Setpriority(syscall.PRIO_PROCESS, id, niceness)
+	}
+	if errors.Is(err, syscall.ESRCH) {
+		err = nil
+	}
+	return true, err
 }
