@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -226,4 +227,8 @@ func TestTutorial(t *testing.T) {
 		}
 	}
 	c.interrupt()
+	if t.Failed() {
+		said, err := os.ReadFile(filepath.Join(c.dir, "v1.log"))
+		t.Logf("the node that was started again said, %v:\n%s", err, said)
+	}
 }
