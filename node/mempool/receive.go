@@ -124,6 +124,10 @@ func (p *Pool) arriving(q *queue) (arrived func()) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		q.arriving--
+		if q.arriving == 0 {
+			// A wait for another batch of this author looks anew how long it is still to last.
+			p.wakeResolvers()
+		}
 	}
 }
 
