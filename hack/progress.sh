@@ -12,7 +12,7 @@ die() {
 }
 
 # quiet LOG COMMAND...: run COMMAND with its output in a file of $logs, shown only if it fails. Every
-# 20 seconds it says how far the command is: what the function $progress makes of the file, or its
+# 10 seconds it says how far the command is: what the function $progress makes of the file, or its
 # last line.
 quiet() {
 	# shellcheck disable=SC2154 # the caller sets it
@@ -31,7 +31,7 @@ quiet() {
 
 tick() {
 	while :; do
-		read -rt 20 && continue
+		read -rt 10 && continue
 		[[ $? -gt 128 ]] || return 0
 		say "  ... $("${progress:-last_line}" "$1" || true)"
 	done
