@@ -1,13 +1,16 @@
 package main
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -148,19 +151,26 @@ func (n *nodes) open(stderr io.Writer, command string) (*client.Client, error) {
 	return c, nil
 }
 
-// advice says which flag helps against an error about access; empty if none does.
+// advice says which flag helps against an error about a node; empty if none does.
 func advice(command *cobra.Command, err error) string {
 	if command.Flags().Lookup("token-file") == nil {
 		return ""
 	}
 	given := func(flag string) bool { return command.Flags().Lookup(flag).Value.String() != "" }
 	refused, _ := errors.AsType[*client.Error](err)
+	_, unknown := errors.AsType[*net.DNSError](err)
 	_, stranger := errors.AsType[x509.UnknownAuthorityError](err)
 	switch {
 	case client.Unauthenticated(err) && !given("token-file") && !given("client-cert"):
 		return "prove who you are with --token-file, or with --client-cert and --client-key"
 	case stranger && !given("ca-file"):
 		return "--ca-file names the certificates to trust"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "no node listens there: start one, or name others with --url or --context"
+	case unknown:
+		return "no such name is known here: see --url and --context"
+	case errors.Is(err, context.DeadlineExceeded) && command.Flags().Lookup("timeout") != nil:
+		return "no answer within --timeout: see whether the node is up, or wait longer"
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return "the node serves without TLS: http://"
 	case refused != nil && refused.Status == http.StatusBadRequest && strings.Contains(refused.Message, "HTTP request to an HTTPS server"):

@@ -61,7 +61,7 @@ func readContexts() (*contexts, error) {
 		return nil, err
 	}
 	if err := document.Unmarshal(raw, c); err != nil {
-		return nil, fmt.Errorf("%s: %w", c.path, err)
+		return nil, fmt.Errorf("%s: %w: mend the file, or remove it and make the contexts again", c.path, err)
 	}
 	return c, nil
 }

@@ -445,7 +445,7 @@ func (p *portPicker) pick(address string) (string, error) {
 			return fmt.Sprintf("127.0.0.1:%d", port), nil
 		}
 	}
-	return "", errors.New("no free port found on 127.0.0.1")
+	return "", errors.New("no free port found on 127.0.0.1: name one with --http")
 }
 
 func (p *portPicker) take(port int) bool {

@@ -195,11 +195,11 @@ func (r *reshape) change(ctx context.Context, leave []string) error {
 func (r *reshape) each(ctx context.Context) (map[string]*client.Status, error) {
 	raw, err := os.ReadFile(filepath.Join(r.dir, "network.json"))
 	if err != nil {
-		return nil, fmt.Errorf("the network does not run: %w", err)
+		return nil, fmt.Errorf("the network does not run: %w: start it with diseq devnet --dir %s", err, shellQuote(r.dir))
 	}
 	r.network = networkFile{}
 	if err := document.UnmarshalAnswer(raw, &r.network); err != nil {
-		return nil, fmt.Errorf("network.json: %w", err)
+		return nil, fmt.Errorf("network.json: %w: diseq devnet writes it at each start", err)
 	}
 	out := map[string]*client.Status{}
 	for _, n := range r.network.Nodes {

@@ -211,7 +211,8 @@ func (d *devnet) awaitReady(ctx context.Context) error {
 		case c := <-d.ended:
 			d.report(c)
 			if d.running() < max(need, 1) {
-				return fmt.Errorf("%s ended: %s", c.node.name, lastLine(filepath.Join(d.nodeDir(c.node.index), "node.log")))
+				log := filepath.Join(d.nodeDir(c.node.index), "node.log")
+				return fmt.Errorf("%s ended: %s: the rest is in %s", c.node.name, lastLine(log), log)
 			}
 		case <-tick.C:
 		}

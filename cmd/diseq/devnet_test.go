@@ -135,7 +135,7 @@ func TestADevnetIsContinuedWithTheNodesThatItHas(t *testing.T) {
 	if count, err := again.count(); err != nil || count != 7 {
 		t.Errorf("the network has had %d nodes, %v; want 7", count, err)
 	}
-	fails(t, clientcmd.ExitFailure, "the network does not run", "devnet", "add", "--dir", dir)
+	fails(t, clientcmd.ExitFailure, "start it with diseq devnet --dir", "devnet", "add", "--dir", dir)
 	fails(t, clientcmd.ExitUsage, "--dir is required", "devnet", "remove", "v1")
 	fails(t, clientcmd.ExitUsage, "--count 0", "devnet", "add", "--dir", dir, "--count", "0")
 }

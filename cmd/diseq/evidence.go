@@ -36,7 +36,7 @@ is printed as JSON, for diseq evidence verify.`,
 			stores := make([]*store.Store, len(args))
 			for i, dir := range args {
 				if _, err := os.Stat(filepath.Join(dir, "blocks.db")); err != nil {
-					return fmt.Errorf("no node has run in %s: %w", dir, err)
+					return fmt.Errorf("no node has run in %s: name the data directory of a node: %w", dir, err)
 				}
 				if stores[i], err = store.Open(dir, g, store.Options{}); err != nil {
 					return fmt.Errorf("%s: %w", dir, err)

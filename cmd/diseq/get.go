@@ -51,7 +51,9 @@ It is printed as JSON, which diseq verify and other commands read. --output tabl
 		Example: "  diseq get block latest\n  diseq get validators -o table\n" +
 			"  diseq get -u http://127.0.0.1:18081 receipt ID > receipt.json",
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return clientcmd.Usagef("name the thing to get") },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return clientcmd.Usagef("name the thing to get: %s", subcommands(cmd))
+		},
 	}
 	r.register(cmd.PersistentFlags())
 	form.Register(cmd, cmd.PersistentFlags(), clientcmd.JSON)
@@ -86,6 +88,17 @@ It is printed as JSON, which diseq verify and other commands read. --output tabl
 		cmd.AddCommand(sub)
 	}
 	return cmd
+}
+
+// subcommands are the names of those of a command.
+func subcommands(cmd *cobra.Command) string {
+	var all []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() && sub.Name() != "help" {
+			all = append(all, sub.Name())
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 func getMessage(ctx context.Context, c *client.Client, q query) (any, error) {

@@ -122,7 +122,7 @@ func initValidator(dir, name string) (chain.NamedValidator, error) {
 func initIdentity(dir, name string, votes bool) (chain.NamedValidator, error) {
 	keys, data := filepath.Join(dir, "keys"), filepath.Join(dir, "data")
 	if _, err := os.Lstat(keys); !errors.Is(err, os.ErrNotExist) {
-		return chain.NamedValidator{}, errors.Join(fmt.Errorf("%s exists: an identity is made once", keys), err)
+		return chain.NamedValidator{}, errors.Join(fmt.Errorf("%s exists: an identity is made once: use it, or name another --dir", keys), err)
 	}
 	if c := (&chain.NamedValidator{Name: name}); c.Name == "" || len(c.Name) > 63 {
 		return chain.NamedValidator{}, clientcmd.Usagef("name %q: want 1 to 63 bytes", name)

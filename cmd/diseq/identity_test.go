@@ -70,7 +70,7 @@ func TestInitMakesAnIdentityOnceWithItsVoteStore(t *testing.T) {
 		t.Errorf("node.yaml: %+v, %v", c, err)
 	}
 	before := content(t, dir)
-	fails(t, clientcmd.ExitFailure, "an identity is made once", "init", "--dir", dir)
+	fails(t, clientcmd.ExitFailure, "an identity is made once: use it, or name another --dir", "init", "--dir", dir)
 	if !reflect.DeepEqual(content(t, dir), before) {
 		t.Error("a second init changed something")
 	}

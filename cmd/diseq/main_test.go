@@ -105,7 +105,7 @@ func TestWrongCallsEndWithExitCode2(t *testing.T) {
 		{"unknown command", []string{"frobnicate"}},
 		{"unknown flag", []string{"submit", "--frobnicate", "-"}},
 		{"accepts 1 arg", []string{"submit"}},
-		{"--config is required", []string{"node"}},
+		{"--config is required: diseq init makes", []string{"node"}},
 		{"--dir is required", []string{"init"}},
 		{"--dir is required", []string{"devnet"}},
 		{"--chain-id and --threshold", []string{"genesis", "x"}},
@@ -119,8 +119,8 @@ func TestWrongCallsEndWithExitCode2(t *testing.T) {
 		{"--timeout", []string{"submit", "--timeout", "0s", "-"}},
 		{"hex digits", []string{"get", "message", "abc"}},
 		{"height \"-1\"", []string{"get", "block", "-u", "http://127.0.0.1:1", "--", "-1"}},
-		{"name the thing to get", []string{"get"}},
-		{"say what to do", []string{"evidence"}},
+		{"name the thing to get: block, changes, evidence, genesis, message,", []string{"get"}},
+		{"say what to do with it: find, verify", []string{"evidence"}},
 		{"--batch 0", []string{"bench", "--batch", "0"}},
 		{"--size 10", []string{"bench", "--size", "10"}},
 		{"--rate -1", []string{"bench", "--rate", "-1"}},
@@ -146,9 +146,9 @@ func TestWrongCallsEndWithExitCode2(t *testing.T) {
 func TestFailuresEndWithExitCode1AndOneLine(t *testing.T) {
 	dir := t.TempDir()
 	fails(t, clientcmd.ExitFailure, "no such file", "node", "--config", filepath.Join(dir, "none.yaml"))
-	fails(t, clientcmd.ExitFailure, "connection refused", "get", "-u", "http://127.0.0.1:1", "status")
+	fails(t, clientcmd.ExitFailure, "connection refused: no node listens there: start one, or name others with --url", "get", "-u", "http://127.0.0.1:1", "status")
 	fails(t, clientcmd.ExitFailure, "connection refused", "tail", "-u", "http://127.0.0.1:1")
-	fails(t, clientcmd.ExitFailure, "connection refused", "bench", "-u", "http://127.0.0.1:1")
+	fails(t, clientcmd.ExitFailure, "no node listens there", "bench", "-u", "http://127.0.0.1:1")
 	fails(t, clientcmd.ExitFailure, "no such file", "submit", filepath.Join(dir, "none"))
 	fails(t, clientcmd.ExitFailure, "no such file", "submit", "--lines", filepath.Join(dir, "none"))
 	empty := filepath.Join(dir, "empty")

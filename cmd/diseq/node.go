@@ -31,7 +31,7 @@ override the two.`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if path == "" {
-				return clientcmd.Usagef("--config is required")
+				return clientcmd.Usagef("--config is required: diseq init makes a node.yaml to start from")
 			}
 			cfg, err := node.LoadConfig(path, func(c *node.Config) {
 				if cmd.Flags().Changed("name") {

@@ -104,7 +104,8 @@ func (r *roll) read(ctx context.Context, stderr io.Writer, command string) (*his
 		return nil, err
 	}
 	if h.status.ChainID != g.ChainID {
-		return nil, fmt.Errorf("the node is of chain %q, the genesis document of %q", h.status.ChainID, g.ChainID)
+		return nil, fmt.Errorf("the node is of chain %q, the genesis document of %q: name a node of that chain with --url",
+			h.status.ChainID, g.ChainID)
 	}
 	return h, nil
 }
@@ -131,7 +132,8 @@ func (h *history) enter(set *chain.NextSet) {
 func (h *history) next(t *chain.Target) (*chain.NextSet, error) {
 	set := h.now.Set()
 	if t.Follows != set.Generation {
-		return nil, fmt.Errorf("the target follows generation %d, and generation %d is in force", t.Follows, set.Generation)
+		return nil, fmt.Errorf("the target follows generation %d, and generation %d is in force: make it again with diseq target make",
+			t.Follows, set.Generation)
 	}
 	next := t.Next(set.SynchronyDeltaMS)
 	if err := next.Validate(); err != nil {
@@ -323,7 +325,8 @@ chain does not allow it.`,
 				return err
 			}
 			if file.Target == nil {
-				return fmt.Errorf("%s declares no target; generation %d is in force: %s", peers, h.now.Generation, names(h.now.Validators))
+				return fmt.Errorf("%s declares no target; generation %d is in force: %s; diseq target make --peers writes a target",
+					peers, h.now.Generation, names(h.now.Validators))
 			}
 			if err := h.inForce(file.Target); err != nil {
 				return fmt.Errorf("%s: %w", peers, err)

@@ -83,7 +83,9 @@ func newEvidence() *cobra.Command {
 		Short:   "Find and judge evidence against validators",
 		Example: "  diseq get evidence > evidence.json\n  diseq evidence verify evidence.json --genesis genesis.json",
 		Args:    cobra.NoArgs,
-		RunE:    func(*cobra.Command, []string) error { return clientcmd.Usagef("say what to do with it") },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return clientcmd.Usagef("say what to do with it: %s", subcommands(cmd))
+		},
 	}
 	cmd.AddCommand(newEvidenceVerify(), newEvidenceFind())
 	return cmd

@@ -136,7 +136,7 @@ func (s *Submission) Lines(ctx context.Context, path string, stdin io.Reader) er
 		case <-full.C:
 		case <-ctx.Done():
 			if len(s.chunk) == 0 {
-				return fmt.Errorf("interrupted: no line after line %d is submitted", last)
+				return fmt.Errorf("interrupted: no line after line %d is submitted: submit the file again, for equal lines are one message", last)
 			}
 		}
 		if err := s.flush(ctx); err != nil {
