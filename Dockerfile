@@ -19,8 +19,8 @@ COPY . .
 
 FROM source AS build-node
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION -X main.commit=$COMMIT" \
-    -o /out/diseq ./cmd/diseq
+    GOOS=$TARGETOS GOARCH=$TARGETARCH go build -tags nodashboard -trimpath -buildvcs=false \
+    -ldflags "-s -w -X main.version=$VERSION -X main.commit=$COMMIT" -o /out/diseq ./cmd/diseq
 
 FROM source AS build-operator
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \

@@ -49,14 +49,23 @@ func (c *Client) block(ctx context.Context, height string) (*Block, error) {
 // Blocks returns a page of at most limit final blocks from a height on, and the height at which the
 // next page starts.
 func (c *Client) Blocks(ctx context.Context, from uint64, limit int) (blocks []Block, next uint64, err error) {
+	return c.page(ctx, fmt.Sprintf("/v1/blocks?from=%d&limit=%d", from, limit))
+}
+
+func (c *Client) page(ctx context.Context, path string) (blocks []Block, next uint64, err error) {
 	var page struct {
 		Blocks []Block `json:"blocks"`
 		Next   uint64  `json:"next"`
 	}
-	if err := c.do(ctx, get(fmt.Sprintf("/v1/blocks?from=%d&limit=%d", from, limit), &page)); err != nil {
+	if err := c.do(ctx, get(path, &page)); err != nil {
 		return nil, 0, err
 	}
 	return page.Blocks, page.Next, nil
+}
+
+// Headers is Blocks without the messages.
+func (c *Client) Headers(ctx context.Context, from uint64, limit int) (blocks []Block, next uint64, err error) {
+	return c.page(ctx, fmt.Sprintf("/v1/blocks?from=%d&limit=%d&messages=false", from, limit))
 }
 
 // Live is the height to stream from for new blocks only.

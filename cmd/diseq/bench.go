@@ -5,10 +5,8 @@ import (
 	"io"
 	"math"
 	"net/http"
-	"os"
 	"time"
 
-	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
 	"github.com/diseq/diseq/client"
@@ -71,7 +69,8 @@ The load comes from one process. On the same machine as the network, it takes it
 				return err
 			})
 			if err == nil && r.Lost > 0 {
-				err = fmt.Errorf("%d accepted messages are not final", r.Lost)
+				err = fmt.Errorf("%d accepted messages are not final after --drain %v: see whether blocks become final (diseq top), or wait longer",
+					r.Lost, l.drain)
 			}
 			if err == nil && r.Accepted == 0 {
 				err = fmt.Errorf("no message was accepted: %v", l.firstError())
@@ -130,8 +129,7 @@ func (l *load) validate() error {
 
 // progress keeps a line up to date while the load runs, if w is a terminal.
 func progress(w io.Writer, l *load) (stop func()) {
-	f, ok := w.(*os.File)
-	if !ok || !isatty.IsTerminal(f.Fd()) {
+	if !isTerminal(w) {
 		return func() {}
 	}
 	const clear = "\r\x1b[K"

@@ -199,7 +199,7 @@ func TestBenchFailsWhenAcceptedMessagesAreLost(t *testing.T) {
 	_, url := startFake(t, func(request int) (int, bool) { return http.StatusAccepted, request == 3 })
 	// blocks may be read a little later than they are made
 	r, o := bench(t, url, "--rate", "1000", "--duration", "1s", "--drain", "3s")
-	if o.code != clientcmd.ExitFailure || r.Lost != 10 || !strings.Contains(o.stderr, "10 accepted messages are not final") {
+	if o.code != clientcmd.ExitFailure || r.Lost != 10 || !strings.Contains(o.stderr, "10 accepted messages are not final after --drain") {
 		t.Errorf("exit code %d, lost %d: %s", o.code, r.Lost, o.stderr)
 	}
 }
@@ -335,7 +335,7 @@ func TestSubmitTakesLinesFromAPipeThatStaysOpen(t *testing.T) {
 		}
 	}
 	interrupt()
-	if o := <-ended; o.code != clientcmd.ExitFailure || !strings.Contains(o.stderr, "interrupted: no line after line 5 is submitted") {
+	if o := <-ended; o.code != clientcmd.ExitFailure || !strings.Contains(o.stderr, "interrupted: no line after line 5 is submitted: submit the file again") {
 		t.Errorf("exit code %d, %q", o.code, o.stderr)
 	}
 }

@@ -75,7 +75,7 @@ func newRoot() *cobra.Command {
 	}
 	root.AddCommand(
 		newNode(), newDevnet(), newInit(), newPublic(), newGenesis(), newInitNetwork(), newSubmit(), newGet(), newTail(), newVerify(),
-		newCheckpoint(), newEvidence(), newTarget(), newDB(), newContext(), newBench(), newVersion(),
+		newCheckpoint(), newEvidence(), newTarget(), newDB(), newTop(), newContext(), newBench(), newVersion(),
 	)
 	return root
 }

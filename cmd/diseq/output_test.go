@@ -100,3 +100,27 @@ func TestTheFlagOutputIsTheSameEverywhere(t *testing.T) {
 	}
 	fails(t, clientcmd.ExitUsage, "contradict each other", "bench", "--json", "-o", "yaml")
 }
+
+// Without a terminal the network is printed once.
+func TestTopWithoutATerminalPrintsTheNetworkOnce(t *testing.T) {
+	answer := func(body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", answer(`{"chain_id":"c","node":"v0\u001b[2J","role":"observer","ready":true,"height":7,"headroom":1}`))
+	mux.HandleFunc("GET /v1/blocks", answer(`{"blocks":[],"next":8}`))
+	mux.HandleFunc("GET /v1/validators", answer(`{"generation":0,"validators":[]}`))
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	out := succeeds(t, "top", "-u", server.URL+",http://127.0.0.1:1")
+	for _, want := range []string{"chain c  height 7  1 of 2 nodes answer", "v0?[2J", "observer", "away", "does not answer: ", "connection refused"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not in\n%s", want, out)
+		}
+	}
+	o := diseq(t, "", "top", "-u", "http://127.0.0.1:1", "-o", "json")
+	if o.code != clientcmd.ExitFailure || !json.Valid([]byte(o.stdout)) || !strings.Contains(o.stderr, "no node answers: see that they run") {
+		t.Errorf("%+v", o)
+	}
+	fails(t, clientcmd.ExitUsage, "url", "top", "-u", "ftp://x")
+}

@@ -47,9 +47,9 @@ mkdir -p bin/tools
 tool=$PWD/bin/tools/image
 env -u GOARCH -u GOOS go -C hack/image build -trimpath -buildvcs=false -o "$tool" .
 
-# binary NAME PACKAGE: as the Dockerfile compiles it.
+# binary NAME PACKAGE: as the Dockerfile compiles it. The tag leaves out what only terminals need.
 binary() {
-	CGO_ENABLED=0 GOOS=linux GOARCH=$arch go_build "$1" . "$binaries/$1" "-s -w -X main.version=$version -X main.commit=$commit" "$2"
+	GOFLAGS="${GOFLAGS:-} -tags=nodashboard" CGO_ENABLED=0 GOOS=linux GOARCH=$arch go_build "$1" . "$binaries/$1" "-s -w -X main.version=$version -X main.commit=$commit" "$2"
 }
 
 for image in "${images[@]}"; do

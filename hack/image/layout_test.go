@@ -125,6 +125,28 @@ func TestAnArchitectureWithoutABinaryIsAnError(t *testing.T) {
 	}
 }
 
+// A node's image is for validators: it leaves out what draws on terminals, with all its modules.
+func TestTheImageOfANodeHasNoDashboard(t *testing.T) {
+	const tag = "nodashboard"
+	for _, file := range []string{"../../Dockerfile", "build.sh"} {
+		content, err := os.ReadFile(file)
+		must(t, err)
+		if !strings.Contains(string(content), "-tags "+tag) && !strings.Contains(string(content), "-tags="+tag) {
+			t.Errorf("%s compiles without -tags %s", file, tag)
+		}
+	}
+	draws := func(tags string) bool {
+		c := exec.Command("go", "list", "-deps", "-tags", tags, "./cmd/diseq")
+		c.Dir = "../.."
+		out, err := c.Output()
+		must(t, err)
+		return strings.Contains(string(out), "charm.land/")
+	}
+	if draws(tag) || !draws("") {
+		t.Errorf("with the tag: %t, without it: %t; want false and true", draws(tag), draws(""))
+	}
+}
+
 // A folder that a binary is compiled from and that .dockerignore withholds makes `docker build`
 // fail, which make test does not run.
 func TestDockerSeesWhatTheBinariesAreCompiledFrom(t *testing.T) {

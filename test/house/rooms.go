@@ -133,9 +133,14 @@ var rooms = []room{
 		may: []string{"client", "node/chain"}, never: []ban{wires}},
 	{path: "internal/clientcmd", duty: "the commands of users: submit, follow, verify; how commands print and fail",
 		may: []string{"client", "internal/document", "internal/version", "node/chain", "node/consensus"}, never: []ban{wires}},
+	{path: "internal/overview", duty: "a network as its nodes tell it, side by side",
+		may: []string{"client", "internal/clientcmd", "node/chain"}, never: []ban{wires}},
+	{path: "internal/dashboard", duty: "a network on a terminal, in programs for people",
+		may: []string{"internal/overview"}, never: []ban{wires}},
 	{path: "cmd/diseq", duty: "the command of node, user and auditor",
-		may: []string{"client", "internal/clientcmd", "internal/document", "internal/durable", "internal/memory", "internal/version", "node",
-			"node/chain", "node/consensus", "node/identity", "node/peersfile", "node/store", "node/vrf"},
+		may: []string{"client", "internal/clientcmd", "internal/dashboard", "internal/document", "internal/durable", "internal/memory",
+			"internal/overview", "internal/version", "node", "node/chain", "node/consensus", "node/identity", "node/peersfile", "node/store",
+			"node/vrf"},
 		tests: []string{"node/simulation"}},
 	{path: "api", duty: "the resource DiseqNetwork"},
 	{path: "controllers/nodeclient", duty: "requests of the operator to nodes",
@@ -169,6 +174,8 @@ var doors = []struct {
 	imported string
 	rooms    []string
 }{
+	{"charm.land/bubbletea", []string{"internal/dashboard"}},
+	{"charm.land/lipgloss", []string{"internal/dashboard"}},
 	{"github.com/KimMachineGun/automemlimit", []string{"internal/memory"}},
 	{"github.com/consensys/gnark", []string{"node/vrf"}},
 	{"github.com/go-jose/go-jose", []string{"node/access"}},
