@@ -221,8 +221,8 @@ chart: tools-helm ## Lint and render the Helm chart, and compare it with config/
 	@$(PHASE) 'Helm chart' env HELM=$(HELM) $(GO) test -count=1 -timeout 45m $(TESTFLAGS) ./test/chart
 
 .PHONY: monitoring
-monitoring: ## The alerts, played by promtool of Debian's package prometheus, which is fetched into bin/tools.
-	@$(PHASE) 'alerts' env TOOLS_BIN=$(TOOLS_BIN) hack/monitoring.sh $(TESTFLAGS)
+monitoring: ## Alerts and dashboards: promtool, and a Prometheus beside a network with faults. Fetches Debian's package into bin/tools.
+	@$(PHASE) 'alerts and dashboards' env TOOLS_BIN=$(TOOLS_BIN) hack/monitoring.sh $(TESTFLAGS)
 
 .PHONY: typescript
 typescript: build ## Check, build and test the TypeScript client, also against a network of processes.

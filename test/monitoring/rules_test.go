@@ -198,6 +198,7 @@ func TestEachAlertFiresForItsFaultAlone(t *testing.T) {
 		{"the chain is ahead", with(t, everywhere("diseq_block_timestamp_seconds"), "60+60x"+fmt.Sprint(samples)), []string{"DiseqChainAhead"}},
 		{"evidence", with(t, one("diseq_evidence_total", `rule="E1"`), rises(1)), []string{"DiseqEvidence"}},
 		{"reveals are missed", with(t, everywhere("diseq_vrf_commitments_total"), rises(1)), []string{"DiseqRevealsMissed"}},
+		{"one reveal is missed", with(t, everywhere("diseq_vrf_commitments_total"), fmt.Sprintf("0+0x%d 1+0x%d", samples-30, 30)), nil},
 		{"a node is down", with(t, one("up"), flat("0"), one("diseq_height"), "", one("diseq_mempool_messages"), ""), []string{"DiseqNodeDown"}},
 		{"the state is behind", with(t, one("diseq_state_height"), "0+9x"+fmt.Sprint(samples)), []string{"DiseqStateBehind"}},
 		{"a validator rejoins for ever", with(t, one("diseq_may_vote"), flat("0")), []string{"DiseqNotVoting"}},
