@@ -177,6 +177,13 @@ func TestTwoOrganisationsChangeTheValidatorsByHand(t *testing.T) {
 	command(t, "checkpoint", "--genesis", genesis, "-u", away.URL, "-o", checkpoint)
 	receipt, err := late.Finalize("a receipt for readers with a checkpoint")
 	must(t, err)
+	system.Eventually(t, soon, away.Name+" has the block, too", func() error {
+		s, err := away.Status()
+		if err == nil && s.Height < receipt.Height {
+			err = errNotYet
+		}
+		return err
+	})
 	short := filepath.Join(t.TempDir(), "receipt.json")
 	must(t, os.WriteFile(short, []byte(command(t, "get", "receipt", receipt.Message.ID.String(), "--from", "2", "-u", away.URL)), 0o600))
 	if out := command(t, "verify", short, "--checkpoint", checkpoint); !strings.Contains(out, "of 5 validators (threshold 3)") || len(receipt.ValidatorChanges) != 2 {
