@@ -127,30 +127,17 @@ func (l *load) validate() error {
 	return nil
 }
 
-// progress keeps a line up to date while the load runs, if w is a terminal.
+// showBar draws a bar on a terminal for a work that takes a known time. It is nil in programs that
+// are built without the dashboard.
+var showBar func(w io.Writer, total time.Duration, text func() string) (stop func())
+
+// progress shows how far the load is while it runs, if w is a terminal.
 func progress(w io.Writer, l *load) (stop func()) {
-	if !isTerminal(w) {
+	if !isTerminal(w) || showBar == nil {
 		return func() {}
 	}
-	const clear = "\r\x1b[K"
-	begun, ended, done := time.Now(), make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(200 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				accepted, final := l.counts()
-				fmt.Fprintf(w, "%sload %v of %v: %d accepted, %d final", clear, time.Since(begun).Round(time.Second), l.duration, accepted, final)
-			case <-ended:
-				fmt.Fprint(w, clear)
-				return
-			}
-		}
-	}()
-	return func() {
-		close(ended)
-		<-done
-	}
+	return showBar(w, l.duration, func() string {
+		accepted, final := l.counts()
+		return fmt.Sprintf("%d accepted, %d final", accepted, final)
+	})
 }

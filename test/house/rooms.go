@@ -180,6 +180,7 @@ var doors = []struct {
 	{"github.com/consensys/gnark", []string{"node/vrf"}},
 	{"github.com/go-jose/go-jose", []string{"node/access"}},
 	{"github.com/go-json-experiment/json", []string{"internal/document", "node/server"}},
+	{"github.com/schollz/progressbar", []string{"internal/dashboard"}},
 	{"google.golang.org/grpc", []string{"node/peer"}},
 	{"modernc.org/sqlite", []string{"node/internal/sqlitefile"}},
 }
