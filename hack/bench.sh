@@ -4,9 +4,10 @@
 # bench.sh system [FLAG...]: networks of processes: full load, a closed port, single messages, idleness, starts, a killed validator; what
 #   a message costs, by part and by file; scaling, overload, history; tables at the end, kept in BENCH_RECORDS. SYSTEM_BENCH picks some
 #   by a regular expression. Shorter: -sustained 10s -access 3s -single 10s -idle 5s -dead 5s -most 10s -scaling 3s -overload 10s
-#   -profiled 5s -traced 3s -history-messages 100000 -history-turn 3s -behind 5s.
+#   -profiled 5s -traced 3s -history-messages 100000 -history-turn 3s -behind 5s -tracing-turns 1.
 # bench.sh history: the same with HISTORY_MESSAGES of history, ten million if unset, in a network that stays in HISTORY_DIR.
-# bench.sh against COMMIT [FLAG...]: DISEQ beside the program of another commit, in turns. Longer: -turns 9.
+# bench.sh against COMMIT [FLAG...]: DISEQ beside the program of another commit, in turns. Longer: -turns 9. With
+#   SYSTEM_BENCH='Tracing$': what traces cost, beside a commit that has none. Longer: -tracing-turns 15.
 # bench.sh peers [FLAG...]: CometBFT and JetStream beside DISEQ, with the same load in turns. Shorter: -turns 1 -flood 5s -single 5s.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -57,7 +58,10 @@ against_benchmark() {
 	git -c safe.directory='*' archive "$commit" | tar -x -C "$dir"
 	(cd "$dir" && CGO_ENABLED=0 GOGC=400 go build -trimpath -buildvcs=false -o "$dir/base" ./cmd/diseq)
 	local status=0
-	BENCH_AGAINST=$dir/base BENCH_COMMAND="make bench-against BASE=$commit" SYSTEM_BENCH='Against$' BENCH_SYSTEM_OUT=bin/bench-against.txt system_benchmark "${@:2}" || status=$?
+	local command="make bench-against BASE=$commit"
+	[[ $# -gt 1 ]] && command+=" BENCH_ARGS='${*:2}'"
+	[[ -n ${SYSTEM_BENCH:-} ]] && command="SYSTEM_BENCH='$SYSTEM_BENCH' $command"
+	BENCH_AGAINST=$dir/base BENCH_COMMAND=$command SYSTEM_BENCH=${SYSTEM_BENCH:-Against\$} BENCH_SYSTEM_OUT=bin/bench-against.txt system_benchmark "${@:2}" || status=$?
 	rm -rf "$dir"
 	return "$status"
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/diseq/diseq/node/chain"
 	"github.com/diseq/diseq/node/internal/patient"
 	"github.com/diseq/diseq/node/internal/repair"
+	"github.com/diseq/diseq/node/internal/trace"
 	"github.com/diseq/diseq/node/peer"
 	"github.com/diseq/diseq/node/verify"
 )
@@ -16,12 +17,14 @@ type network struct {
 	*peer.Transport
 	self     chain.PublicKey
 	verifier *verify.Verifier
+	traces   *trace.Tracer
 }
 
 // Broadcast sends a bundle to every peer.
 func (n *network) Broadcast(b *chain.Bundle) {
 	n.verifier.Signed(n.self, b.Votes)
 	n.Transport.Broadcast(b)
+	n.traces.Sent(b)
 }
 
 // Batches fetches batches from a peer, as many as one request may ask for.

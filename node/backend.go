@@ -15,6 +15,7 @@ import (
 	"github.com/diseq/diseq/node/consensus"
 	"github.com/diseq/diseq/node/internal/patient"
 	"github.com/diseq/diseq/node/internal/repair"
+	"github.com/diseq/diseq/node/internal/trace"
 	"github.com/diseq/diseq/node/ledger"
 	"github.com/diseq/diseq/node/mempool"
 	"github.com/diseq/diseq/node/server"
@@ -48,6 +49,7 @@ type backend struct {
 	checkpoint func() chain.Checkpoint
 	// unrecorded says that the node was started with a vote store that waits for its record.
 	unrecorded bool
+	traces     *trace.Tracer
 }
 
 // awaitsRecord says that the node may vote as soon as the peers file records its vote store.
@@ -68,7 +70,9 @@ func (b *backend) Submit(ctx context.Context, messages []chain.Message, kept fun
 		return nil, fmt.Errorf("%w: this validator has lost its vote store, and every block needs the votes of all validators: nothing "+
 			"becomes final any more", server.ErrUnavailable)
 	}
+	accepted := b.traces.Submit(ctx, messages)
 	results, err := b.pool.SubmitThen(ctx, messages, kept)
+	accepted(err)
 	if err != nil {
 		return nil, b.readError(poolError(err))
 	}
@@ -177,7 +181,9 @@ func (b *backend) Receipts(ctx context.Context, ids []chain.Hash, from uint32) (
 			places[i] = ledger.Place{Height: r.Height, Index: int(r.Index)}
 		}
 	}
+	made := b.traces.Receipts(ids)
 	receipts, err := b.ledger.Receipts(ctx, places, from)
+	made(err)
 	return receipts, b.readError(err)
 }
 

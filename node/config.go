@@ -12,6 +12,7 @@ import (
 
 	"github.com/diseq/diseq/node/access"
 	"github.com/diseq/diseq/node/chain"
+	"github.com/diseq/diseq/node/internal/trace"
 	"github.com/diseq/diseq/node/internal/yamlfile"
 	"github.com/diseq/diseq/node/peersfile"
 	"github.com/diseq/diseq/node/server"
@@ -45,6 +46,8 @@ type Config struct {
 	// LogLevel is debug, info, warn or error; LogFormat is text or json.
 	LogLevel  string `json:"logLevel"`
 	LogFormat string `json:"logFormat"`
+	// Tracing follows messages with OpenTelemetry; without an endpoint there is none of it.
+	Tracing trace.Options `json:"tracing,omitzero"`
 	// PProf serves /debug/pprof on the operations listener.
 	PProf bool `json:"pprof"`
 	// CreateVoteStore states that the data directory is this validator's first one, so that the
@@ -178,6 +181,9 @@ func (c *Config) Validate() error {
 	}
 	if _, ok := server.ParseLogLevel(c.LogLevel); !ok {
 		return fmt.Errorf("logLevel %q: want debug, info, warn or error", c.LogLevel)
+	}
+	if err := c.Tracing.Validate(); err != nil {
+		return err
 	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		return fmt.Errorf("logFormat %q: want text or json", c.LogFormat)

@@ -14,6 +14,7 @@ import (
 	"github.com/diseq/diseq/node/gossip"
 	"github.com/diseq/diseq/node/internal/metrics"
 	"github.com/diseq/diseq/node/internal/repair"
+	"github.com/diseq/diseq/node/internal/trace"
 	"github.com/diseq/diseq/node/ledger"
 	"github.com/diseq/diseq/node/mempool"
 	"github.com/diseq/diseq/node/peer"
@@ -47,6 +48,7 @@ type handler struct {
 	commitments *gossip.Commitments
 	pushes      *gossip.Pushes
 	target      *target.Follower
+	traces      *trace.Tracer
 }
 
 var _ peer.Handler = (*handler)(nil)
@@ -70,6 +72,7 @@ func (h *handler) OnBundle(ctx context.Context, from chain.PublicKey, b *chain.B
 	}
 	if !r.Bundle.Empty() {
 		h.heard(from, r.Height)
+		h.traces.Received(&r.Bundle)
 		h.post(ctx, consensus.Received{From: from, Bundle: r.Bundle, Set: r.Set})
 	}
 	if r.Ahead > 0 {

@@ -32,6 +32,7 @@ import (
 	"github.com/diseq/diseq/node/internal/patient"
 	"github.com/diseq/diseq/node/internal/repair"
 	"github.com/diseq/diseq/node/internal/tasks"
+	"github.com/diseq/diseq/node/internal/trace"
 	"github.com/diseq/diseq/node/ledger"
 	"github.com/diseq/diseq/node/mempool"
 	"github.com/diseq/diseq/node/peersfile"
@@ -76,6 +77,7 @@ type Node struct {
 	target      *target.Follower
 	voter       *voter.Voter
 	backend     *backend
+	traces      *trace.Tracer // nil if no traces are asked for
 }
 
 // Machine is what a node takes from the machine that it runs on, besides files. A nil field stands
@@ -146,7 +148,7 @@ func (n *Node) run(asked, ctx context.Context, stop context.CancelFunc, group *e
 	defer control.Close()
 	http := server.New(server.Options{
 		Backend: n.backend, Logger: n.log, Registerer: n.metrics.Registry, Gatherer: n.metrics.Registry, Pprof: n.cfg.PProf,
-		LogLevel: n.machine.LogLevel, Access: control,
+		LogLevel: n.machine.LogLevel, Access: control, Trace: n.traces.Begin,
 		Hosts: n.cfg.Hosts, Limits: server.Limits{
 			Connections: n.cfg.Limits.Connections, Streams: n.cfg.Limits.Streams, AnswerBytes: int(n.cfg.Limits.AnswerBytes),
 		},
@@ -266,6 +268,7 @@ func (n *Node) close() error {
 	if n.store != nil {
 		errs = append(errs, n.store.Close())
 	}
+	n.traces.Close() // waits for the collector, when all that matters is closed
 	return errors.Join(errs...)
 }
 
@@ -296,6 +299,7 @@ func (n *Node) apply(f *chain.FinalBlock, ids []chain.Hash, justification []*cha
 			"validators", len(f.Change.Next.Validators), "threshold", f.Change.Next.Threshold, "role", n.backend.role())
 	}
 	n.metrics.Final(f, tip.Seen)
+	n.traces.Final(f.Header.Height, f.Certificate.Block, f.Body)
 	return nil
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/diseq/diseq/node/internal/patient"
 	"github.com/diseq/diseq/node/internal/repair"
 	"github.com/diseq/diseq/node/internal/tasks"
+	"github.com/diseq/diseq/node/internal/trace"
 	"github.com/diseq/diseq/node/ledger"
 	"github.com/diseq/diseq/node/mempool"
 	"github.com/diseq/diseq/node/peer"
@@ -56,10 +57,16 @@ func open(ctx context.Context, machine Machine, cfg Config, version string, logg
 			err = errors.Join(err, n.close())
 		}
 	}()
+	n.traces, err = trace.Start(ctx, trace.Config{
+		Options: cfg.Tracing, Name: cfg.Name, Version: version, ChainID: genesis.ChainID, Logger: logger,
+	})
+	if err != nil {
+		return nil, err
+	}
 	incoming := new(handler) // filled in below: the transport calls it from Start on
 	transport, err := peer.New(peer.Config{
 		Key: own.Signing, Genesis: genesis, Name: cfg.Name, Version: version, Logger: logger, Registerer: n.metrics.Registry,
-		Dial: machine.Dial,
+		Dial: machine.Dial, Traces: n.traces,
 	}, incoming)
 	if err != nil {
 		return nil, err
@@ -122,7 +129,7 @@ func (n *Node) openFiles(ctx context.Context, transport *peer.Transport, file *p
 			return err
 		}
 	}
-	n.network = &network{Transport: transport, self: n.self}
+	n.network = &network{Transport: transport, self: n.self, traces: n.traces}
 	n.guests = guests.New(n.self, n.ledger, file, transport.SetPeers)
 	n.state, err = state.Open(ctx, state.Config{
 		Path: filepath.Join(n.cfg.Data, "state"), HistoryHeights: uint64(n.cfg.Limits.HistoryHeights), Genesis: n.genesis,
@@ -167,12 +174,13 @@ func (n *Node) connect(incoming *handler) {
 		ctx: n.tasks.Context(), chainID: n.genesis.ChainID, key: n.identity.Signing, rejected: n.metrics.Rejected, waited: n.metrics.Waited,
 		verifier: verifier, heard: n.catchup.Heard, post: n.voter.PostFor,
 		ledger: n.ledger, store: n.store, blocks: n.blocks, pool: n.pool, voter: n.voter, catchup: n.catchup, commitments: n.commitments,
-		pushes: n.pushes, target: n.target,
+		pushes: n.pushes, target: n.target, traces: n.traces,
 	}
 	n.backend = &backend{
 		name: n.cfg.Name, version: n.version, self: n.self, genesis: n.genesis, log: n.log,
 		network: n.network, store: n.store, blocks: n.blocks, ledger: n.ledger, state: n.state, pool: n.pool, catchup: n.catchup,
 		voter: n.voter, target: n.target, checkpoint: n.guests.Checkpoint, disk: n.disk, freeDisk: n.freeDisk, unrecorded: n.unrecorded,
+		traces: n.traces,
 	}
 	n.metrics.Collect(n.backend.gauges)
 	n.blocks.Start(n.catchup.Block)
@@ -229,6 +237,7 @@ func (n *Node) openPool(ctx context.Context) (err error) {
 		Present:      func() map[chain.PublicKey]bool { return present(n.network.Peers()) },
 		MaxPoolBytes: int64(n.cfg.Limits.MaxPoolBytes), Height: indexed, Time: n.ledger.Tip().Block.Header.Time(),
 		Storage: n.store, Index: n.state, Replicator: replicator{n.network.Transport}, FreeDisk: n.freeDisk,
+		Formed: n.traces.Formed,
 		Logger: n.log, Registerer: n.metrics.Registry,
 	})
 	if err != nil {

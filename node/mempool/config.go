@@ -89,6 +89,9 @@ type Config struct {
 	Storage    Storage
 	Index      Index
 	Replicator Replicator
+	// Formed takes note of each batch of this node before it leaves, with the ids of its messages;
+	// nil for none. It is called in the batches' order and should return at once.
+	Formed func(batch chain.Hash, ids []chain.Hash)
 	// FreeDisk returns the free space of the disk that Storage writes to, in bytes; nil for no
 	// check. It is called at most once a second.
 	FreeDisk func() (uint64, error)

@@ -381,7 +381,10 @@ func (p *Pool) gather(wait time.Duration) (closed bool) {
 func (p *Pool) store(formed []*entry) {
 	stored, err := p.number(formed)
 	if err == nil {
-		for _, s := range stored {
+		for i, s := range stored {
+			if p.cfg.Formed != nil {
+				p.cfg.Formed(s.Hash, formed[i].ids)
+			}
 			p.cfg.Replicator.Push(s.Hash, s.Data)
 		}
 		// This is not cancelled: without the answer it would be open which numbers are used up.

@@ -29,9 +29,29 @@ type Config struct {
 	Logger *slog.Logger
 	// Registerer receives the metrics diseq_peer_*; it may be nil.
 	Registerer prometheus.Registerer
+	// Traces has what travels beside the batches; nil sends nothing and ignores what comes.
+	Traces Traces
 	// Dial reaches a peer over TCP, as net.Dialer.DialContext does; nil dials for real.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
+
+// Traces follow messages for people. Nothing that nodes agree on depends on them.
+type Traces interface {
+	// Beside returns what is sent beside a batch that is pushed to a peer, nil for nothing.
+	Beside(batch chain.Hash) []byte
+	// Arrived takes what came beside a batch, of any form. The caller reports how the batch
+	// fared here.
+	Arrived(beside []byte) (durable func(error))
+}
+
+// noTraces sends nothing and ignores what comes.
+type noTraces struct{}
+
+// Beside implements Traces.
+func (noTraces) Beside(chain.Hash) []byte { return nil }
+
+// Arrived implements Traces.
+func (noTraces) Arrived([]byte) func(error) { return func(error) {} }
 
 // Peer is a node that may connect to this one and, if it has an address, is dialled by it.
 type Peer struct {

@@ -251,6 +251,42 @@ func TestABatchIsAcknowledgedWhenTheHandlerSaysSo(t *testing.T) {
 	}
 }
 
+// beside is what travels beside batches, and what became of it.
+type beside struct {
+	sent    []byte
+	arrived chan []byte
+	fared   chan error
+}
+
+func (b *beside) Beside(chain.Hash) []byte { return b.sent }
+
+func (b *beside) Arrived(came []byte) func(error) {
+	b.arrived <- came
+	return func(err error) { b.fared <- err }
+}
+
+// The bytes beside a batch arrive with it, up to a bound. A batch that has more of them counts all
+// the same.
+func TestTracesTravelBesideBatches(t *testing.T) {
+	for length, want := range map[int]int{0: 0, 100: 100, maxTraceBytes: maxTraceBytes, maxTraceBytes + 1: 0} {
+		traces := &beside{sent: bytes.Repeat([]byte{7}, length), arrived: make(chan []byte, 1), fared: make(chan error, 1)}
+		a, b := pair(t, func(c *Config, _ *settings) { c.Traces = traces })
+		refused := errors.New("share is full")
+		b.guard.Lock()
+		b.onBatch = func(context.Context, []byte) error { return refused }
+		b.guard.Unlock()
+		_, hash, encoded := testBatch(0, 1, 100)
+		a.PushBatch(hash, encoded)
+		if came := receive(t, traces.arrived); len(came) != want || want > 0 && !bytes.Equal(came, traces.sent) {
+			t.Errorf("of %d bytes beside a batch %d arrive, want %d", length, len(came), want)
+		}
+		if err := receive(t, traces.fared); !errors.Is(err, refused) {
+			t.Errorf("the batch fared as %v", err)
+		}
+		receive(t, a.acks)
+	}
+}
+
 func TestARefusedBatchIsReportedWithItsReason(t *testing.T) {
 	a, b := pair(t)
 	b.guard.Lock()

@@ -355,7 +355,8 @@ func FuzzCalls(f *testing.F) {
 		{&peerpb.StatusRequest{Nonce: hashes[0]}, &peerpb.StatusRequest{}},
 		{&peerpb.Proposal{Proposal: testProposal(1).Encode()}, &peerpb.Proposal{Proposal: testProposal(1).Encode()[1:]}},
 		{&peerpb.Commitment{Commitment: commitment.Encode()}, &peerpb.Commitment{Commitment: []byte{1}}},
-		{&peerpb.PushedBatch{Sequence: 7, Batch: batch}, &peerpb.PushedBatch{Sequence: 8, Batch: batch[:40]}},
+		{&peerpb.PushedBatch{Sequence: 7, Batch: batch}, &peerpb.PushedBatch{Sequence: 8, Batch: batch[:40]},
+			&peerpb.PushedBatch{Sequence: 9, Batch: batch, Trace: make([]byte, maxTraceBytes+1)}},
 	} {
 		for _, m := range requests {
 			b, err := proto.Marshal(m)

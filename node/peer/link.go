@@ -338,7 +338,7 @@ func (l *link) sendBatches(ctx context.Context, stream grpc.BidiStreamingClient[
 			return ctx.Err()
 		}
 		for p := l.pushes.next(); p != nil; p = l.pushes.next() {
-			if err := stream.Send(&peerpb.PushedBatch{Sequence: p.sequence, Batch: p.encoded}); err != nil {
+			if err := stream.Send(&peerpb.PushedBatch{Sequence: p.sequence, Batch: p.encoded, Trace: l.t.config.Traces.Beside(p.hash)}); err != nil {
 				return fmt.Errorf("push batch: %w", err)
 			}
 			l.t.reports.transferred(directionOut, kindBatch, len(p.encoded))

@@ -210,19 +210,25 @@ func (s *service) Push(stream grpc.BidiStreamingServer[peerpb.PushedBatch, peerp
 			return s.received(in, err)
 		}
 		in.heard()
-		encoded := message.GetBatch()
+		// The message itself is not kept: a peer may write more into it than the window counts.
+		encoded, sequence, trace := message.GetBatch(), message.GetSequence(), message.GetTrace()
+		if len(trace) > maxTraceBytes {
+			trace = nil
+		}
 		s.reports.transferred(directionIn, kindBatch, len(encoded))
 		weight := int64(min(max(len(encoded), least), s.settings.pushBytes))
 		if err := window.Acquire(ctx, weight); err != nil {
 			return err
 		}
 		tasks.Go(func() {
+			durable := s.config.Traces.Arrived(trace)
 			err := s.handler.OnBatch(ctx, in.key, encoded)
+			durable(err)
 			if atFault(err) {
 				_ = s.malformed(in, err) // the stream ends with its connection
 				return
 			}
-			acks.add(message.GetSequence(), weight, err)
+			acks.add(sequence, weight, err)
 		})
 	}
 }

@@ -32,6 +32,8 @@ const (
 	maxHeaderBytes        = 16 << 10
 	// protobuf around a canonical encoding, headers and signatures in it
 	encodingSlackBytes = 16 << 10
+	// maxTraceBytes is the most that is taken of what comes beside a batch. More is dropped.
+	maxTraceBytes = 4 << 10
 )
 
 // Transport is a node's connection to its peers. Its methods may be called from any goroutine.
@@ -68,6 +70,9 @@ func newTransport(config Config, handler Handler, s settings) (*Transport, error
 	certificate, err := newCertificate(config.Key)
 	if err != nil {
 		return nil, err
+	}
+	if config.Traces == nil {
+		config.Traces = noTraces{}
 	}
 	r := newReports(config.Logger, config.Registerer, s.logInterval)
 	t := &Transport{

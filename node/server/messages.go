@@ -40,6 +40,19 @@ func (s *Server) checkMessage(index int, data []byte) error {
 	return nil
 }
 
+// traced follows what a handler does with a request, if the request is traced.
+func (s *Server) traced(h handlerFunc) handlerFunc {
+	if s.trace == nil {
+		return h
+	}
+	return func(w http.ResponseWriter, r *http.Request) error {
+		r, end := s.trace(r)
+		err := h(w, r)
+		end(err)
+		return err
+	}
+}
+
 // submit accepts messages, all or none, and waits until they are final if asked to.
 func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
 	wait, err := waitOf(r)

@@ -32,6 +32,9 @@ type Options struct {
 	// localhost, in lower case.
 	Hosts  []string
 	Limits Limits
+	// Trace begins the trace of a submission, if it is to be traced; the server reports the end.
+	// nil traces none.
+	Trace func(r *http.Request) (traced *http.Request, end func(error))
 	// Access decides who may use the public listener, and gives it TLS; nil lets everybody in, over
 	// plain HTTP. The operations listener is not concerned.
 	Access *access.Control
@@ -113,6 +116,7 @@ type Server struct {
 	stopping chan struct{}
 	// access is nil without access control.
 	access *access.Control
+	trace  func(r *http.Request) (*http.Request, func(error))
 
 	public, operations, probes http.Handler
 }
@@ -127,7 +131,7 @@ type route struct {
 func New(o Options) *Server {
 	limits := o.Limits.withDefaults()
 	s := &Server{
-		backend: o.Backend, log: o.Logger, level: o.LogLevel, limits: limits, access: o.Access,
+		backend: o.Backend, log: o.Logger, level: o.LogLevel, limits: limits, access: o.Access, trace: o.Trace,
 		metrics: newMetrics(o.Registerer), hosts: o.Hosts, answers: seats.New(int64(limits.AnswerBytes), answerPatience),
 		loads:   seats.New(int64(max(4, runtime.GOMAXPROCS(0))), answerPatience),
 		streams: newShared(limits.Streams, streamPatience), waits: seats.New(maxAwaited, waitPatience),
@@ -167,7 +171,7 @@ func (s *Server) publicRoutes() []route {
 		{"POST /commit", s.text(s.internalOnly)},
 		{"POST /propose", s.text(s.internalOnly)},
 
-		{"POST /v1/messages", s.json(s.needs(s.submit, access.Submit))},
+		{"POST /v1/messages", s.json(s.needs(s.traced(s.submit), access.Submit))},
 		{"GET /v1/messages/{id}", s.json(s.needs(s.message, access.Read))},
 		{"GET /v1/messages/{id}/receipt", s.json(s.needs(s.receipt, access.Read))},
 		{"GET /v1/proofs/{id}", s.json(s.needs(s.proof, access.Read))},

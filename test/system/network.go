@@ -45,6 +45,8 @@ type Options struct {
 	Flags []string
 	// Profiled has the nodes serve /debug/pprof on their operations listeners.
 	Profiled bool
+	// Config has further lines for the configuration of every node of a new network.
+	Config string
 	// Under is a command that the network is started by, such as a tracer and its flags. It must
 	// not outlive the network.
 	Under []string
@@ -85,7 +87,10 @@ func Start(tb testing.TB, o Options) *Network {
 		args = append(args, "--start", fmt.Sprint(o.Start))
 	}
 	if o.Profiled {
-		serveProfiles(tb, o)
+		o.Config += "pprof: true\n"
+	}
+	if o.Config != "" {
+		configure(tb, o)
 	}
 	began := time.Now()
 	command := slices.Concat(o.Under, []string{Binary}, args, o.Flags)
@@ -103,8 +108,8 @@ func Start(tb testing.TB, o Options) *Network {
 	return n
 }
 
-// serveProfiles writes the configurations that the devnet finds and completes.
-func serveProfiles(tb testing.TB, o Options) {
+// configure writes the configurations that the devnet finds and completes.
+func configure(tb testing.TB, o Options) {
 	tb.Helper()
 	for i := range o.Validators {
 		dir := filepath.Join(o.Dir, fmt.Sprintf("node%d", i))
@@ -115,7 +120,7 @@ func serveProfiles(tb testing.TB, o Options) {
 		if _, err := os.Stat(path); err == nil {
 			continue // of a network that was there before
 		}
-		if err := os.WriteFile(path, fmt.Appendf(nil, "name: v%d\npprof: true\n", i), 0o600); err != nil {
+		if err := os.WriteFile(path, fmt.Appendf(nil, "name: v%d\n%s", i, o.Config), 0o600); err != nil {
 			tb.Fatal(err)
 		}
 	}

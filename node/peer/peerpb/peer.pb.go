@@ -389,7 +389,10 @@ type PushedBatch struct {
 	// The caller's number for the acknowledgement; never repeated on a stream.
 	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// chain.Batch.
-	Batch         []byte `protobuf:"bytes,2,opt,name=batch,proto3" json:"batch,omitempty"`
+	Batch []byte `protobuf:"bytes,2,opt,name=batch,proto3" json:"batch,omitempty"`
+	// For people alone: the traces of messages in the batch (node/internal/trace), at most 4096 bytes. Nothing hashes, signs
+	// or checks it, and a node may ignore it.
+	Trace         []byte `protobuf:"bytes,3,opt,name=trace,proto3" json:"trace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -434,6 +437,13 @@ func (x *PushedBatch) GetSequence() uint64 {
 func (x *PushedBatch) GetBatch() []byte {
 	if x != nil {
 		return x.Batch
+	}
+	return nil
+}
+
+func (x *PushedBatch) GetTrace() []byte {
+	if x != nil {
+		return x.Trace
 	}
 	return nil
 }
@@ -933,10 +943,11 @@ const file_node_peer_peerpb_peer_proto_rawDesc = "" +
 	"Commitment\x12\x1e\n" +
 	"\n" +
 	"commitment\x18\x01 \x01(\fR\n" +
-	"commitment\"?\n" +
+	"commitment\"U\n" +
 	"\vPushedBatch\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x14\n" +
-	"\x05batch\x18\x02 \x01(\fR\x05batch\".\n" +
+	"\x05batch\x18\x02 \x01(\fR\x05batch\x12\x14\n" +
+	"\x05trace\x18\x03 \x01(\fR\x05trace\".\n" +
 	"\x04Acks\x12&\n" +
 	"\x04acks\x18\x01 \x03(\v2\x12.diseq.peer.v1.AckR\x04acks\";\n" +
 	"\x03Ack\x12\x1a\n" +
