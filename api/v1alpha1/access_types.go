@@ -110,7 +110,7 @@ type ClientCA struct {
 	Key string `json:"key,omitempty"`
 }
 
-// NetworkPeer is a place from which clients may connect: pods, or addresses. Its fields are those
+// NetworkPeer is one end of connections that are allowed: pods, or addresses. Its fields are those
 // of the peers of a NetworkPolicy.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.ipBlock) != (has(self.namespaceSelector) || has(self.podSelector))",message="must have either ipBlock, or one or both of namespaceSelector and podSelector"

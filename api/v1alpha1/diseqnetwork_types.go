@@ -94,6 +94,10 @@ type DiseqNetworkSpec struct {
 	// +kubebuilder:default={}
 	Monitoring Monitoring `json:"monitoring,omitempty"`
 
+	// Tracing sends traces of single messages to a collector. There are none if left out.
+	// +optional
+	Tracing *Tracing `json:"tracing,omitempty"`
+
 	// PodTemplate describes how the nodes' pods run.
 	// +optional
 	// +kubebuilder:default={}
@@ -343,6 +347,31 @@ type Monitoring struct {
 	// +optional
 	// +kubebuilder:default=true
 	Enabled *bool `json:"enabled,omitempty"`
+}
+
+// Tracing sends traces of single messages to a collector, by OpenTelemetry.
+type Tracing struct {
+	// Endpoint is the collector's URL for OTLP over HTTP, such as
+	// http://otel-collector.observability.svc:4318. Nodes post to /v1/traces below it. No default.
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="isURL(self) && self.matches('^https?://([a-zA-Z0-9][-a-zA-Z0-9.]*|[[][0-9a-fA-F:.]+[]])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?(/[-a-zA-Z0-9._~/]*)?$')",message="must be the URL of a collector such as http://otel-collector.observability.svc:4318, without user, query and fragment"
+	Endpoint string `json:"endpoint"`
+
+	// SamplingRatePerMillion is how many of a million submissions are traced by a draw, 0 to
+	// 1000000. A client gets a trace at any rate if it asks for one. 0 if left out.
+	// +optional
+	// +kubebuilder:default=0
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000
+	SamplingRatePerMillion int32 `json:"samplingRatePerMillion,omitempty"`
+
+	// Networks is where the collector's pods are, by the same forms as the peers of a
+	// NetworkPolicy. The network policies let the nodes connect there at the port of the endpoint.
+	// At most 16. If left out: the namespace that the endpoint names as a Service, or its address.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Networks []NetworkPeer `json:"networks,omitempty"`
 }
 
 // Conditions of a DiseqNetwork.

@@ -30,16 +30,17 @@ const (
 // nodeConfig has the parts of a node's configuration that differ from the defaults. All validators
 // share the file; the node's name, and whether it may make its vote store, are flags.
 type nodeConfig struct {
-	Genesis   string      `json:"genesis"`
-	Keys      string      `json:"keys"`
-	Data      string      `json:"data"`
-	Peers     string      `json:"peers"`
-	Listen    nodeListen  `json:"listen"`
-	Limits    *nodeLimits `json:"limits,omitempty"`
-	TLS       *nodeTLS    `json:"tls,omitempty"`
-	Access    string      `json:"access,omitempty"`
-	Drain     string      `json:"drain"`
-	LogFormat string      `json:"logFormat"`
+	Genesis   string       `json:"genesis"`
+	Keys      string       `json:"keys"`
+	Data      string       `json:"data"`
+	Peers     string       `json:"peers"`
+	Listen    nodeListen   `json:"listen"`
+	Limits    *nodeLimits  `json:"limits,omitempty"`
+	TLS       *nodeTLS     `json:"tls,omitempty"`
+	Access    string       `json:"access,omitempty"`
+	Drain     string       `json:"drain"`
+	LogFormat string       `json:"logFormat"`
+	Tracing   *nodeTracing `json:"tracing,omitempty"`
 	// VoteWhenRecorded makes a node wait before its first vote for the record of its vote store.
 	VoteWhenRecorded bool `json:"voteWhenRecorded"`
 }
@@ -63,6 +64,11 @@ type nodeLimits struct {
 	MaxPoolBytes int64 `json:"maxPoolBytes"`
 }
 
+type nodeTracing struct {
+	Endpoint               string `json:"endpoint"`
+	SamplingRatePerMillion int32  `json:"samplingRatePerMillion,omitempty"`
+}
+
 // NodeConfig is the text of node.yaml.
 func NodeConfig(network *v1alpha1.DiseqNetwork) (string, error) {
 	all := func(port int) string { return fmt.Sprintf(":%d", port) }
@@ -74,6 +80,9 @@ func NodeConfig(network *v1alpha1.DiseqNetwork) (string, error) {
 	}
 	if q := network.Spec.Messages.MaxPoolBytes; q != nil {
 		c.Limits = &nodeLimits{MaxPoolBytes: q.Value()}
+	}
+	if t := network.Spec.Tracing; t != nil {
+		c.Tracing = &nodeTracing{Endpoint: t.Endpoint, SamplingRatePerMillion: t.SamplingRatePerMillion}
 	}
 	if HasAccessFile(network) {
 		c.Access = path.Join(accessDir, AccessKey)

@@ -49,6 +49,9 @@ func TestTemplateHashChangesWithThePodAndWithNothingElse(t *testing.T) {
 		"drain": {func(n *v1alpha1.DiseqNetwork, _ *Operator) {
 			n.Spec.Service.Drain = &metav1.Duration{Duration: time.Minute}
 		}, true},
+		"tracing": {func(n *v1alpha1.DiseqNetwork, _ *Operator) {
+			n.Spec.Tracing = &v1alpha1.Tracing{Endpoint: "http://otel:4318"}
+		}, true},
 		"service":            {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Service.Type = corev1.ServiceTypeNodePort }, false},
 		"egress":             {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.NetworkPolicy.Egress = v1alpha1.UnrestrictedEgress }, false},
 		"monitoring":         {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Monitoring.Enabled = new(bool) }, false},

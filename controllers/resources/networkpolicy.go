@@ -1,6 +1,12 @@
 package resources
 
 import (
+	"cmp"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,8 +27,8 @@ const (
 // NetworkPolicies forbid all traffic to and from the pods of a network, with these exceptions: DNS;
 // peers to peers; clients, from the networks of the spec or from anywhere, to the public port; the
 // operator to the operations port, and with monitoring also namespaces labelled metrics=enabled;
-// with unrestricted egress, all that the pods connect to. There are always the same five, so that
-// none is left over when the spec changes.
+// with tracing, the collector; with unrestricted egress, all that the pods connect to. There are
+// always the same five, so that none is left over when the spec changes.
 func NetworkPolicies(network *v1alpha1.DiseqNetwork, operator Operator) []*networkingv1ac.NetworkPolicyApplyConfiguration {
 	both := []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}
 	pods := networkingv1ac.NetworkPolicyPeer().WithPodSelector(labelSelector(NetworkSelector(network.Name)))
@@ -90,14 +96,59 @@ func selectorOf(from *metav1.LabelSelector) *metav1ac.LabelSelectorApplyConfigur
 	return to
 }
 
-// everythingElse is what no other policy is about: denied, unless the spec lets the pods connect to
-// anything.
+// everythingElse is what no other policy is about: denied, unless the spec names a collector of
+// traces or lets the pods connect to anything. A rule without peers would admit everything.
 func everythingElse(network *v1alpha1.DiseqNetwork) *networkingv1ac.NetworkPolicySpecApplyConfiguration {
 	spec := networkingv1ac.NetworkPolicySpec()
+	if to, port := collector(network); len(to) > 0 {
+		spec.WithEgress(networkingv1ac.NetworkPolicyEgressRule().WithTo(peers(to)...).WithPorts(policyPort(corev1.ProtocolTCP, port)))
+	}
 	if network.Spec.NetworkPolicy.Egress == v1alpha1.UnrestrictedEgress {
 		spec.WithEgress(networkingv1ac.NetworkPolicyEgressRule())
 	}
 	return spec
+}
+
+// collector is where the collector of traces is: where the spec has it, or where its URL leads. A
+// URL leads to the namespace of a Service, or to an address. The name of a host outside of the
+// cluster leads nowhere, and a collector within the pod needs no rule.
+func collector(network *v1alpha1.DiseqNetwork) (to []v1alpha1.NetworkPeer, port int32) {
+	tracing := network.Spec.Tracing
+	if tracing == nil {
+		return nil, 0
+	}
+	u, err := url.Parse(tracing.Endpoint)
+	if err != nil {
+		return nil, 0
+	}
+	byScheme := map[string]string{"http": "80", "https": "443"}
+	number, err := strconv.ParseUint(cmp.Or(u.Port(), byScheme[u.Scheme]), 10, 16)
+	if err != nil {
+		return nil, 0
+	}
+	port = int32(number) //nolint:gosec // 16 bits
+	if len(tracing.Networks) > 0 {
+		return tracing.Networks, port
+	}
+	host := strings.TrimSuffix(u.Hostname(), ".")
+	if address, err := netip.ParseAddr(host); err == nil {
+		address = address.Unmap().WithZone("")
+		if address.IsLoopback() {
+			return nil, 0
+		}
+		return []v1alpha1.NetworkPeer{{IPBlock: &v1alpha1.IPBlock{CIDR: netip.PrefixFrom(address, address.BitLen()).String()}}}, port
+	}
+	switch names := strings.Split(host, "."); {
+	case host == "localhost":
+		return nil, 0
+	case len(names) == 1:
+		return []v1alpha1.NetworkPeer{{PodSelector: &metav1.LabelSelector{}}}, port
+	case len(names) == 2 || names[2] == "svc":
+		return []v1alpha1.NetworkPeer{{NamespaceSelector: &metav1.LabelSelector{
+			MatchLabels: map[string]string{corev1.LabelMetadataName: names[1]},
+		}}}, port
+	}
+	return nil, 0
 }
 
 // operations has no rule at all if nobody may connect: a rule without peers would admit everybody.

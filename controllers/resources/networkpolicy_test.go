@@ -133,6 +133,14 @@ func TestNetworkPoliciesLetInWhoIsNamedAndNobodyElse(t *testing.T) {
 	}}
 	ownDNS := newNetwork("demo")
 	ownDNS.Spec.NetworkPolicy.DNS = []v1alpha1.NetworkPeer{{IPBlock: &v1alpha1.IPBlock{CIDR: "192.0.2.53/32"}}}
+	traced := func(endpoint string, networks ...v1alpha1.NetworkPeer) *v1alpha1.DiseqNetwork {
+		n := newNetwork("demo")
+		n.Spec.Tracing = &v1alpha1.Tracing{Endpoint: endpoint, Networks: networks}
+		return n
+	}
+	labelled := v1alpha1.NetworkPeer{
+		NamespaceSelector: &metav1.LabelSelector{}, PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "collector"}},
+	}
 	in := func(namespace string, pod labels.Set, more ...string) end {
 		set := labels.Set{"kubernetes.io/metadata.name": namespace}
 		for i := 0; i+1 < len(more); i += 2 {
@@ -152,6 +160,7 @@ func TestNetworkPoliciesLetInWhoIsNamedAndNobodyElse(t *testing.T) {
 	internet := end{}
 	payer, pretendsToPay := in("pay", labels.Set{"app": "api"}, "team", "pay"), in("elsewhere", labels.Set{"app": "api"})
 	besidePayer, neighbour := in("pay", labels.Set{"app": "batch"}, "team", "pay"), in("ns", labels.Set{"app": "anything"})
+	collector := in("tracing", labels.Set{"app": "collector"})
 	branch, vault := end{address: "192.0.2.7"}, end{address: "192.0.2.200"}
 	const ingress, egress = networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress
 	for _, tt := range []struct {
@@ -205,6 +214,24 @@ func TestNetworkPoliciesLetInWhoIsNamedAndNobodyElse(t *testing.T) {
 		{"a peer that is dialled, unrestricted", meshed, testOperator, egress, sibling, PeerPort, true},
 		{"a peer port from anywhere, unrestricted egress", meshed, testOperator, ingress, internet, PeerPort, false},
 		{"a port of a sidecar from anywhere, unrestricted egress", meshed, testOperator, ingress, internet, 15008, false},
+		{"a collector of traces", traced("http://otel.tracing.svc:4318"), testOperator, egress, collector, 4318, true},
+		{"a collector by its short name", traced("http://otel.tracing:4318"), testOperator, egress, collector, 4318, true},
+		{"a collector by its long name", traced("https://otel.tracing.svc.cluster.local./x"), testOperator, egress, collector, 443, true},
+		{"a collector at another port", traced("http://otel.tracing.svc"), testOperator, egress, collector, 4318, false},
+		{"a collector without tracing", network, testOperator, egress, collector, 4318, false},
+		{"a pod elsewhere at the collector's port", traced("http://otel.tracing.svc:4318"), testOperator, egress, bystander, 4318, false},
+		{"the internet at the collector's port", traced("http://otel.tracing.svc:4318"), testOperator, egress, internet, 4318, false},
+		{"a collector that connects", traced("http://otel.tracing.svc:4318"), testOperator, ingress, collector, 4318, false},
+		{"a collector of the namespace", traced("http://otel:4318"), testOperator, egress, neighbour, 4318, true},
+		{"a collector of another namespace by a name of this one", traced("http://otel:4318"), testOperator, egress, collector, 4318, false},
+		{"a collector at an address", traced("http://192.0.2.7:4318"), testOperator, egress, branch, 4318, true},
+		{"an address beside the collector's", traced("http://192.0.2.7:4318"), testOperator, egress, vault, 4318, false},
+		{"a collector at an address of IPv6", traced("http://[2001:db8::7]:4318"), testOperator, egress, end{address: "2001:db8::7"}, 4318, true},
+		{"a collector somewhere", traced("https://collector.example.com"), testOperator, egress, branch, 443, false},
+		{"a collector within the pod", traced("http://localhost:4318"), testOperator, egress, neighbour, 4318, false},
+		{"a collector within the pod, by its address", traced("http://127.0.0.1:4318"), testOperator, egress, end{address: "127.0.0.2"}, 4318, false},
+		{"a collector that the spec places", traced("https://collector.example.com", labelled), testOperator, egress, collector, 443, true},
+		{"a pod beside it", traced("https://collector.example.com", labelled), testOperator, egress, besidePayer, 443, false},
 	} {
 		if got := allows(t, policiesOf(t, tt.network, tt.operator), tt.direction, pod, tt.other, tt.port); got != tt.want {
 			t.Errorf("%s: allowed %v, want %v", tt.name, got, tt.want)

@@ -95,6 +95,7 @@ func TestEveryRuleOfANewNetworkIsHeldWithAMessageThatHelps(t *testing.T) {
 		ofTheNode    = "data, keys, genesis, config, peers, scratch and names that begin with diseq- are volumes of the node"
 		loadBalancer = " needs type LoadBalancer: set the type, or leave it out"
 		atNodes      = " needs type NodePort or LoadBalancer: set the type, or leave it out"
+		collectors   = " ... must be the URL of a collector such as http://otel-collector.observability.svc:4318"
 	)
 	for _, c := range []struct{ rule, spec, want string }{
 		{"one validator", "validators: 1", ""},
@@ -322,6 +323,19 @@ func TestEveryRuleOfANewNetworkIsHeldWithAMessageThatHelps(t *testing.T) {
 		{"a service annotation of ours", "service: {annotations: {diseq.io/applied: a}}", "spec.service.annotations ... annotations under diseq.io/" + reserved},
 		{"unrestricted egress", "networkPolicy: {egress: Unrestricted}", ""},
 		{"an egress that is none", "networkPolicy: {egress: All}", `supported values: "Restricted", "Unrestricted"`},
+
+		{"traces", "tracing: {endpoint: 'http://otel-collector.observability.svc:4318', samplingRatePerMillion: 10000, networks: [{podSelector: {}}]}", ""},
+		{"traces that clients ask for, on another path", "tracing: {endpoint: 'https://collector.example.com/otlp'}", ""},
+		{"traces to an address", "tracing: {endpoint: 'http://[2001:db8::1]:65535'}", ""},
+		{"traces to nowhere", "tracing: {samplingRatePerMillion: 1}", "spec.tracing.endpoint ... Required"},
+		{"traces to no URL", "tracing: {endpoint: 'otel:4318'}", "spec.tracing.endpoint" + collectors},
+		{"traces by gRPC", "tracing: {endpoint: 'grpc://otel:4317'}", "spec.tracing.endpoint" + collectors},
+		{"traces without a host", "tracing: {endpoint: 'http://:4318'}", "spec.tracing.endpoint" + collectors},
+		{"traces with a password", "tracing: {endpoint: 'http://a:b@otel:4318'}", "spec.tracing.endpoint" + collectors},
+		{"traces with a query", "tracing: {endpoint: 'http://otel:4318?a=b'}", "spec.tracing.endpoint" + collectors},
+		{"traces to no port", "tracing: {endpoint: 'http://otel:65536'}", "spec.tracing.endpoint" + collectors},
+		{"more traces than messages", "tracing: {endpoint: 'http://otel:4318', samplingRatePerMillion: 1000001}", "spec.tracing.samplingRatePerMillion ... less than or equal to 1000000"},
+		{"a collector nowhere", "tracing: {endpoint: 'http://otel:4318', networks: [{}]}", "spec.tracing.networks[0] ... must have either ipBlock"},
 
 		{"paused", "paused: true", ""},
 		{"a misspelt field", "validator: 7", `unknown field "spec.validator"`},

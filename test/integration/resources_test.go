@@ -246,6 +246,7 @@ func TestAppliedObjectsAreCurrent(t *testing.T) {
 				IPFamilyPolicy: new(corev1.IPFamilyPolicyPreferDualStack), IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol},
 			},
 			NetworkPolicy: v1alpha1.NetworkPolicy{Egress: v1alpha1.UnrestrictedEgress},
+			Tracing:       &v1alpha1.Tracing{Endpoint: "http://otel-collector.observability.svc:4318", SamplingRatePerMillion: 10_000},
 			PodTemplate:   everyFieldOfAPod(),
 		},
 		"closed": {Validators: 1, Access: everyAccess()},

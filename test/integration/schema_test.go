@@ -55,6 +55,7 @@ func walk(path string, schema apiextensionsv1.JSONSchemaProps, visit func(path s
 var ofKubernetes = []string{
 	".spec.imagePullSecrets[]", ".spec.podTemplate.affinity", ".spec.podTemplate.tolerations", ".spec.podTemplate.resources.",
 	".spec.podTemplate.topologySpreadConstraints", ".status.conditions[]", ".spec.access.networks[].namespaceSelector.",
+	".spec.tracing.networks[].namespaceSelector.", ".spec.tracing.networks[].podSelector.",
 	".spec.access.networks[].podSelector.", ".spec.networkPolicy.dns[].namespaceSelector.", ".spec.networkPolicy.dns[].podSelector.",
 }
 

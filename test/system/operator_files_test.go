@@ -54,6 +54,21 @@ func TestANodeReadsTheFilesThatTheOperatorWrites(t *testing.T) {
 		t.Errorf("the configuration reads as %+v, want %+v", got, want)
 	}
 
+	traced := network.DeepCopy()
+	for _, rate := range []int32{0, 1, 1_000_000} {
+		traced.Spec.Tracing = &v1alpha1.Tracing{Endpoint: "http://otel.tracing.svc:4318", SamplingRatePerMillion: rate}
+		if text, err = resources.NodeConfig(traced); err != nil {
+			t.Fatal(err)
+		}
+		got, err := node.LoadConfig(write("traced.yaml", text), func(c *node.Config) { c.Name = "demo-v0" })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Tracing.Endpoint != traced.Spec.Tracing.Endpoint || got.Tracing.SamplingRatePerMillion != int(rate) {
+			t.Errorf("%d of a million read as %+v", rate, got.Tracing)
+		}
+	}
+
 	closed := network.DeepCopy()
 	closed.Spec.Access = &v1alpha1.Access{TLS: &v1alpha1.AccessTLS{SecretName: "t", ClientCA: &v1alpha1.ClientCA{ConfigMap: "ca", Key: "ca.crt"}}}
 	if text, err = resources.NodeConfig(closed); err != nil {

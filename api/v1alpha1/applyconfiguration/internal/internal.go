@@ -482,6 +482,9 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.diseq.diseq.api.v1alpha1.Threshold
       default:
         policy: Majority
+    - name: tracing
+      type:
+        namedType: com.github.diseq.diseq.api.v1alpha1.Tracing
     - name: validators
       type:
         scalar: numeric
@@ -1323,6 +1326,22 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: crash
       type:
         scalar: numeric
+- name: com.github.diseq.diseq.api.v1alpha1.Tracing
+  map:
+    fields:
+    - name: endpoint
+      type:
+        scalar: string
+    - name: networks
+      type:
+        list:
+          elementType:
+            namedType: com.github.diseq.diseq.api.v1alpha1.NetworkPeer
+          elementRelationship: atomic
+    - name: samplingRatePerMillion
+      type:
+        scalar: numeric
+      default: 0
 - name: com.github.diseq.diseq.api.v1alpha1.Volume
   map:
     fields:

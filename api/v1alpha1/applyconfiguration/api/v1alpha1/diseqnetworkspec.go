@@ -47,6 +47,8 @@ type DiseqNetworkSpecApplyConfiguration struct {
 	Access *AccessApplyConfiguration `json:"access,omitempty"`
 	// Monitoring lets Prometheus read the nodes' metrics.
 	Monitoring *MonitoringApplyConfiguration `json:"monitoring,omitempty"`
+	// Tracing sends traces of single messages to a collector. There are none if left out.
+	Tracing *TracingApplyConfiguration `json:"tracing,omitempty"`
 	// PodTemplate describes how the nodes' pods run.
 	PodTemplate *PodTemplateApplyConfiguration `json:"podTemplate,omitempty"`
 	// ExistingObjects says what becomes of key Secrets, claims and a genesis document that have the
@@ -181,6 +183,14 @@ func (b *DiseqNetworkSpecApplyConfiguration) WithAccess(value *AccessApplyConfig
 // If called multiple times, the Monitoring field is set to the value of the last call.
 func (b *DiseqNetworkSpecApplyConfiguration) WithMonitoring(value *MonitoringApplyConfiguration) *DiseqNetworkSpecApplyConfiguration {
 	b.Monitoring = value
+	return b
+}
+
+// WithTracing sets the Tracing field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Tracing field is set to the value of the last call.
+func (b *DiseqNetworkSpecApplyConfiguration) WithTracing(value *TracingApplyConfiguration) *DiseqNetworkSpecApplyConfiguration {
+	b.Tracing = value
 	return b
 }
 

@@ -9,7 +9,7 @@ import (
 // NetworkPeerApplyConfiguration represents a declarative configuration of the NetworkPeer type for use
 // with apply.
 //
-// NetworkPeer is a place from which clients may connect: pods, or addresses. Its fields are those
+// NetworkPeer is one end of connections that are allowed: pods, or addresses. Its fields are those
 // of the peers of a NetworkPolicy.
 type NetworkPeerApplyConfiguration struct {
 	// NamespaceSelector selects namespaces by their labels; {} selects all of them. The namespace
