@@ -75,9 +75,9 @@ const statusReader = open({
   chain_id: text, node: optional(text), public_key: optional(hash), role: optional(text), ready: flag, reason: optional(text), caught_up: flag,
   storage_low: flag, height: u53, block_hash: hash, block_timestamp: u53, finalized_timestamp: optional(u53), round: optional(u32),
   leader: optional(u32), state_height: optional(u53), generation: u32, threshold: u32, validators: u32, evidence: optional(u53),
-  peers: list(open({ name: text, public_key: hash, connected: flag, height: u53 })),
+  peers: list(open({ name: text, public_key: hash, connected: flag, height: u53 })), vote_store: optional(flag), votes_from_height: optional(u53),
   pool: optional(open({ messages: u53, bytes: u53, max_bytes: u53 })),
-  target: anything, tolerance: anything, versions: anything, synchrony: anything,
+  headroom: anything, target: anything, tolerance: anything, versions: anything, synchrony: anything,
 });
 /** A node's view of itself and of the chain. Clients without the right Observe get a short form. */
 export type Status = Read<typeof statusReader>;

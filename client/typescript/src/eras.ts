@@ -12,6 +12,7 @@ import {
 } from "./hashes.js";
 import { noHash } from "./schema.js";
 import { checkCheckpoint, checkGenesis, checkSet } from "./sets.js";
+import type { Options } from "./verify.js";
 
 interface Era {
   /** The height of the header that brought the set, and its hash: the set decides the heights above. */
@@ -108,18 +109,20 @@ export class Eras {
   }
 
   /** Checks that a header is final by the set in force at its height, with at least so many votes. */
-  verifyFinal(h: Header, c: Certificate, strength = 0): void {
-    this.#verifyFinal(h, c, this.#at(h.height));
+  verifyFinal(h: Header, c: Certificate, { strength = 0, passed }: Options = {}): void {
+    this.#verifyFinal(h, c, this.#at(h.height), passed);
     if (c.strength < strength) refuse("strength", `certificate of strength ${c.strength}, ${strength} asked for`);
+    passed?.("strength");
   }
 
-  #verifyFinal(h: Header, c: Certificate, by: Era): void {
+  #verifyFinal(h: Header, c: Certificate, by: Era, passed?: Options["passed"]): void {
     if (c.strength !== c.votes.length) refuse("certificate", `the certificate says strength ${c.strength}, it holds ${c.votes.length} votes`);
     if (h.chain_id !== this.chainId) refuse("header", `header of chain ${JSON.stringify(h.chain_id)}, want ${JSON.stringify(this.chainId)}`);
     if (h.protocol_version !== protocolVersion) refuse("header", `header of protocol version ${h.protocol_version}, want ${protocolVersion}`);
     if (h.validators_hash !== by.setHash) {
       refuse("header", `the header at height ${h.height} is of validator set ${h.validators_hash}, the set in force is ${by.setHash}`);
     }
+    passed?.("header");
     const hash = headerHash(h);
     if (c.kind !== "finalize" || c.height !== h.height || c.block_hash !== hash || h.height === 0) {
       refuse("certificate", `certificate of kind ${c.kind} for block ${c.block_hash} at height ${c.height}, ` +
@@ -141,6 +144,7 @@ export class Eras {
         refuse("certificate", `the vote of validator ${v.validator} for height ${c.height}: its signature does not verify`);
       }
     }
+    passed?.("certificate");
   }
 
   #step(c: ValidatorSetChange): void {

@@ -12,7 +12,7 @@ import { textBytes, Writer } from "./bytes.js";
 import type { Block, Evidence, Identity, Proof, Receipt, Vote } from "./documents.js";
 import { keyProblem, verifySignature } from "./ed25519.js";
 import { erasOf, type Trust } from "./eras.js";
-import { refuse } from "./errors.js";
+import { refuse, type Step } from "./errors.js";
 import {
   changeHash, commitmentHash, headerHash, headerSigning, merkleLeaf, messageId, messagesRoot, rootFromPath, voteSigning, withoutNames,
 } from "./hashes.js";
@@ -23,23 +23,30 @@ import { verifyTrieProof } from "./trie.js";
 export interface Options {
   /** The least number of finalize votes; without it, the threshold of the set. */
   strength?: number;
+  /** Called for each step that holds, in the order of the checks, so that a reader can show them. */
+  passed?: (step: Step) => void;
 }
 
 /** Verifies that a message is at an index of a final block. The changes in the receipt are followed. */
 export function verifyReceipt(r: Receipt, from: Trust, options: Options = {}): void {
   const eras = erasOf(from);
   if (r.version !== 1) refuse("document", `receipt version ${r.version}, want 1`);
+  options.passed?.("document");
   if (r.chain_id !== eras.chainId) refuse("chain", `receipt of chain ${JSON.stringify(r.chain_id)}, want ${JSON.stringify(eras.chainId)}`);
+  options.passed?.("chain");
   const id = messageId(r.message.data);
   if (id !== r.message.id) refuse("message", `the message has id ${id}, the receipt says ${r.message.id}`);
+  options.passed?.("message");
   if (r.height === 0 || r.height !== r.header.height) refuse("header", `receipt for height ${r.height}, its header is of height ${r.header.height}`);
   const root = rootFromPath(merkleLeaf(r.message.data, r.message.timestamp), r.index, r.header.messages_count, r.inclusion.path);
   if (root === undefined) {
     refuse("inclusion", `an inclusion path of ${r.inclusion.path.length} hashes for message ${r.index} of ${r.header.messages_count}`);
   }
   if (root !== r.header.messages_root) refuse("inclusion", `the inclusion path leads to root ${root}, the header says ${r.header.messages_root}`);
+  options.passed?.("inclusion");
   eras.follow(r.validator_changes, r.height);
-  eras.verifyFinal(r.header, r.certificate, options.strength);
+  options.passed?.("changes");
+  eras.verifyFinal(r.header, r.certificate, options);
 }
 
 /**
@@ -65,20 +72,25 @@ export function verifyBlock(b: Block, from: Trust, options: Options = {}): void 
     const id = messageId(m.data);
     if (id !== m.id) refuse("message", `message ${i} has id ${id}, the block says ${m.id}`);
   });
-  eras.verifyFinal(b.header, b.certificate, options.strength);
+  options.passed?.("message");
+  // What a header names is checked below.
+  eras.verifyFinal(b.header, b.certificate, { ...options, passed: (step) => step === "header" || options.passed?.(step) });
   const proposer = eras.setAt(b.header.height).validators[b.header.proposer];
   if (proposer === undefined || !verifySignature(proposer.public_key, headerSigning(hash), b.signature)) {
     refuse("signature", `the signature of proposer ${b.header.proposer} does not verify`);
   }
+  options.passed?.("signature");
   if ((b.commitment === null ? noHash : commitmentHash(b.commitment)) !== b.header.commitment_hash) {
     refuse("header", "the block carries another commitment than its header names");
   }
   if ((b.change === null ? noHash : changeHash(b.change)) !== b.header.change_hash) {
     refuse("header", "the block carries another change than its header names");
   }
+  options.passed?.("header");
   if (b.messages.length !== b.header.messages_count || messagesRoot(b.messages) !== b.header.messages_root) {
     refuse("inclusion", `the block has ${b.messages.length} messages, which are not the ${b.header.messages_count} of its header`);
   }
+  options.passed?.("inclusion");
   if (b.change !== null) eras.follow([{ header: b.header, certificate: b.certificate, change: withoutNames(b.change.next) }]);
 }
 
@@ -92,7 +104,8 @@ export function verifyProof(p: Proof, from: Trust, options: Options = {}): void 
   }
   const included = verifyTrieProof(p.root, p.id, p.proof);
   if (included !== p.included) refuse("trie", `included is ${p.included}, the proof shows ${included}`);
-  erasOf(from).verifyFinal(p.header, p.certificate, options.strength);
+  options.passed?.("trie");
+  erasOf(from).verifyFinal(p.header, p.certificate, options);
 }
 
 const rank: Record<Vote["kind"], number> = { "": 0, notarize: 1, nullify: 2, finalize: 3, propose: 4 };
