@@ -225,8 +225,9 @@ monitoring: ## Alerts and dashboards: promtool, and a Prometheus beside a networ
 	@$(PHASE) 'alerts and dashboards' env TOOLS_BIN=$(TOOLS_BIN) hack/monitoring.sh $(TESTFLAGS)
 
 .PHONY: typescript
-typescript: build ## Check, build and test the TypeScript client, also against a network of processes.
+typescript: build ## Check, build and test the TypeScript client and the explorer, against networks of processes and in a browser.
 	@$(PHASE) 'TypeScript client' env DISEQ=$(BIN)/diseq hack/typescript.sh
+	@$(PHASE) 'explorer' env DISEQ=$(BIN)/diseq hack/explorer.sh
 
 .PHONY: fuzz
 fuzz: ## Every fuzz target for FUZZTIME, one for each core, with a table at the end. FUZZ selects by a part of the name.
@@ -302,6 +303,14 @@ tools-helm: ## Build the pinned Helm, for the chart and its tests: bin/tools/hel
 .PHONY: generate
 generate: generate-proto generate-api generate-chart ## Regenerate every generated file.
 	$(GO) generate ./...
+
+.PHONY: explorer
+explorer: ## Build the page that nodes serve: node/server/explorer/page, from client/explorer.
+	@hack/explorer.sh build
+
+.PHONY: explorer-pictures
+explorer-pictures: build ## Take the pictures of docs/explorer.md: a network of processes, a browser.
+	@DISEQ=$(BIN)/diseq hack/explorer.sh pictures
 
 .PHONY: generate-proto
 generate-proto: tools ## Regenerate the Go code of node/**/*.proto.

@@ -143,8 +143,10 @@ sequence() {
 }
 
 what_next() {
-	local down='make demo-down'
+	local down='make demo-down' browser=''
 	[[ -z $use_context ]] || down="USE_CONTEXT=1 $down"
+	# The cluster may have a network of its own, which the browsers of other shells do not reach.
+	[[ -n $use_context ]] || browser=' that is started in that shell'
 	printf '\nThe network stays. Things to try'
 	if [[ -z $use_context ]]; then
 		printf ', in a shell where the cluster can be reached:\n\n  hack/kind/kind.sh run --name %s -- bash\n' "$cluster"
@@ -167,6 +169,10 @@ what_next() {
   kubectl annotate dsq $name diseq.io/restart="\$(date +%s)" --overwrite   # all validators, one at a time
 
   $down
+
+The explorer shows the network in a browser$browser:
+
+  kubectl --namespace $namespace port-forward service/$name 18080:8080   # then open http://127.0.0.1:18080/
 END
 }
 

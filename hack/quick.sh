@@ -79,6 +79,7 @@ if touched hack/kind/go; then
 	go -C hack/kind/go test "${testflags[@]}" "${kind_packages[@]}"
 fi
 if touched client/typescript; then hack/typescript.sh; fi
+if touched client/typescript || touched client/explorer || touched node/server/explorer; then hack/explorer.sh; fi
 mapfile -t scripts < <(printf '%s\n' "${changed[@]}" | grep -e '\.sh$' -e '^\.ci/run$' | while read -r file; do
 	if [[ -e $file ]]; then echo "$file"; fi
 done)

@@ -43,6 +43,8 @@ type Config struct {
 	// long as whatever leads clients to nodes takes to notice. 0 to 10 min; 0 for a node that its
 	// clients know by its address.
 	Drain yamlfile.Duration `json:"drain"`
+	// Explorer serves the page that shows the chain at / of the public listener.
+	Explorer bool `json:"explorer"`
 	// LogLevel is debug, info, warn or error; LogFormat is text or json.
 	LogLevel  string `json:"logLevel"`
 	LogFormat string `json:"logFormat"`
@@ -95,7 +97,7 @@ func DefaultConfig() Config {
 		Limits: Limits{
 			MaxPoolBytes: 256 << 20, HistoryHeights: 1024, Connections: 1024, Streams: 256, AnswerBytes: 32 << 20,
 		},
-		LogLevel: "info", LogFormat: "text",
+		Explorer: true, LogLevel: "info", LogFormat: "text",
 	}
 }
 

@@ -148,7 +148,7 @@ func (n *Node) run(asked, ctx context.Context, stop context.CancelFunc, group *e
 	defer control.Close()
 	http := server.New(server.Options{
 		Backend: n.backend, Logger: n.log, Registerer: n.metrics.Registry, Gatherer: n.metrics.Registry, Pprof: n.cfg.PProf,
-		LogLevel: n.machine.LogLevel, Access: control, Trace: n.traces.Begin,
+		LogLevel: n.machine.LogLevel, Access: control, Explorer: n.cfg.Explorer, Trace: n.traces.Begin,
 		Hosts: n.cfg.Hosts, Limits: server.Limits{
 			Connections: n.cfg.Limits.Connections, Streams: n.cfg.Limits.Streams, AnswerBytes: int(n.cfg.Limits.AnswerBytes),
 		},

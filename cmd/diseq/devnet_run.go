@@ -83,6 +83,12 @@ func (d *devnet) run(ctx context.Context) (err error) {
 		return err
 	}
 	fmt.Fprintln(d.out, "ready")
+	for _, n := range d.nodes {
+		if n.child != nil && !n.child.gone && n.config.Explorer {
+			fmt.Fprintf(d.out, "to see the chain, open http://%s/\n", n.config.Listen.Public)
+			break
+		}
+	}
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	for {

@@ -10,7 +10,7 @@ import (
 
 func newNode() *cobra.Command {
 	var path, name, logLevel string
-	var createVoteStore bool
+	var createVoteStore, explorer bool
 	cmd := &cobra.Command{
 		Use:   "node --config FILE",
 		Short: "Run one node",
@@ -21,7 +21,7 @@ file and the addresses of the three listeners. Relative paths are relative to it
 set in force is a validator; any other follows the chain as an observer. It becomes a validator, and ceases to be one, without a
 restart. The log goes to the standard error.
 
-The flags --name, --create-vote-store and --log-level override the fields of the file, so that nodes can share one file. While the
+The flags --name, --create-vote-store, --explorer and --log-level override the fields of the file, so that nodes can share one file. While the
 node runs, PUT /log-level on its operations listener changes the level until the node ends.
 
 Under a memory limit (of the container, of systemd) the garbage collector keeps the node below nine tenths of it. A busy node lets its
@@ -39,6 +39,9 @@ override the two.`,
 				}
 				if cmd.Flags().Changed("create-vote-store") {
 					c.CreateVoteStore = createVoteStore
+				}
+				if cmd.Flags().Changed("explorer") {
+					c.Explorer = explorer
 				}
 				if cmd.Flags().Changed("log-level") {
 					c.LogLevel = logLevel
@@ -69,6 +72,7 @@ override the two.`,
 	cmd.Flags().StringVar(&path, "config", "", "the configuration file (node.yaml)")
 	cmd.Flags().StringVar(&name, "name", "", "the node's name, for people: 1 to 63 bytes; by default the one in the file")
 	cmd.Flags().StringVar(&logLevel, "log-level", "", "debug, info, warn or error; by default logLevel of the file")
+	cmd.Flags().BoolVar(&explorer, "explorer", true, "serve the page that shows the chain at / of the public listener")
 	cmd.Flags().BoolVar(&createVoteStore, "create-vote-store", false,
 		"state that the data directory is this node's first one: its vote store is made there if it is empty")
 	return cmd

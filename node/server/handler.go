@@ -56,7 +56,7 @@ func (s *Server) noRoute(mux *http.ServeMux, w http.ResponseWriter, r *http.Requ
 			allowed = append(allowed, method)
 		}
 	}
-	err := &apiError{status: http.StatusNotFound, code: "no_such_route", message: "no such route: " + r.URL.Path}
+	err := noSuchRoute(r)
 	if len(allowed) > 0 && !slices.Contains(allowed, r.Method) {
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
 		err = &apiError{
@@ -69,6 +69,10 @@ func (s *Server) noRoute(mux *http.ServeMux, w http.ResponseWriter, r *http.Requ
 		return
 	}
 	s.fail(w, r, err, writeTextError)
+}
+
+func noSuchRoute(r *http.Request) *apiError {
+	return &apiError{status: http.StatusNotFound, code: "no_such_route", message: "no such route: " + r.URL.Path}
 }
 
 // response remembers the status, and gives the client a new deadline with every chunk that it

@@ -13,6 +13,7 @@ import (
 
 	"github.com/diseq/diseq/node/access"
 	"github.com/diseq/diseq/node/internal/seats"
+	"github.com/diseq/diseq/node/server/explorer"
 )
 
 // Options are the parts of a Server.
@@ -35,6 +36,8 @@ type Options struct {
 	// Trace begins the trace of a submission, if it is to be traced; the server reports the end.
 	// nil traces none.
 	Trace func(r *http.Request) (traced *http.Request, end func(error))
+	// Explorer serves the page of package explorer at / of the public listener.
+	Explorer bool
 	// Access decides who may use the public listener, and gives it TLS; nil lets everybody in, over
 	// plain HTTP. The operations listener is not concerned.
 	Access *access.Control
@@ -142,14 +145,18 @@ func New(o Options) *Server {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.blocks = newBlockCache(cacheBytes, s)
-	s.public = s.handler(s.publicRoutes())
+	routes := s.publicRoutes()
+	if o.Explorer {
+		routes = append(routes, s.explorerRoutes()...)
+	}
+	s.public = s.handler(routes)
 	s.operations = s.handler(s.operationsRoutes(o))
 	s.probes = s.handler(s.probeRoutes())
 	return s
 }
 
 // Public returns the handler of the public listener: the routes of the proof of concept, /v1, the
-// probes and /openapi.yaml.
+// probes, /openapi.yaml, and the explorer if there is one.
 func (s *Server) Public() http.Handler { return s.public }
 
 // Operations returns the handler of the operations listener: metrics, probes, status, validators,
@@ -189,6 +196,20 @@ func (s *Server) publicRoutes() []route {
 		{"GET /healthz", s.text(s.healthz)},
 		{"GET /readyz", s.text(s.readyz)},
 	}
+}
+
+// explorerRoutes are those of the page. Anybody may read it, since it says nothing of the chain.
+// The routes that it asks do not let anybody in.
+func (s *Server) explorerRoutes() (routes []route) {
+	for _, pattern := range explorer.Patterns() {
+		routes = append(routes, route{pattern, s.text(func(w http.ResponseWriter, r *http.Request) error {
+			if !explorer.Serve(w, r) {
+				return noSuchRoute(r)
+			}
+			return nil
+		})})
+	}
+	return routes
 }
 
 // probeRoutes answer without waiting for anything.

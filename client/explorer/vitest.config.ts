@@ -1,0 +1,15 @@
+import { fileURLToPath } from "node:url";
+
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  resolve: { alias: { "@diseq/client": fileURLToPath(new URL("../typescript/src/index.ts", import.meta.url)) } },
+  test: {
+    include: ["test/**/*.test.ts"],
+    // Machines may be slow: no test fails for that.
+    testTimeout: 120_000,
+    hookTimeout: 180_000,
+    fileParallelism: false,
+    cache: false,
+  },
+});
