@@ -107,4 +107,10 @@ type Service struct {
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(0|([0-9]+m)?([0-9]+s)?)$') && self.size() > 0 && duration(self) <= duration('10m')",message="must be a duration of whole seconds from 0s to 10m, such as 10s or 1m30s"
 	Drain *metav1.Duration `json:"drain,omitempty"`
+
+	// Explorer makes each node serve the page that shows the chain, at / of its clients' port. True
+	// if left out.
+	// +optional
+	// +kubebuilder:default=true
+	Explorer *bool `json:"explorer,omitempty"`
 }

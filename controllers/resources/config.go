@@ -30,15 +30,17 @@ const (
 // nodeConfig has the parts of a node's configuration that differ from the defaults. All validators
 // share the file; the node's name, and whether it may make its vote store, are flags.
 type nodeConfig struct {
-	Genesis   string       `json:"genesis"`
-	Keys      string       `json:"keys"`
-	Data      string       `json:"data"`
-	Peers     string       `json:"peers"`
-	Listen    nodeListen   `json:"listen"`
-	Limits    *nodeLimits  `json:"limits,omitempty"`
-	TLS       *nodeTLS     `json:"tls,omitempty"`
-	Access    string       `json:"access,omitempty"`
-	Drain     string       `json:"drain"`
+	Genesis string      `json:"genesis"`
+	Keys    string      `json:"keys"`
+	Data    string      `json:"data"`
+	Peers   string      `json:"peers"`
+	Listen  nodeListen  `json:"listen"`
+	Limits  *nodeLimits `json:"limits,omitempty"`
+	TLS     *nodeTLS    `json:"tls,omitempty"`
+	Access  string      `json:"access,omitempty"`
+	Drain   string      `json:"drain"`
+	// Explorer is left out unless it is false: a node that is older than the page refuses the field.
+	Explorer  *bool        `json:"explorer,omitempty"`
 	LogFormat string       `json:"logFormat"`
 	Tracing   *nodeTracing `json:"tracing,omitempty"`
 	// VoteWhenRecorded makes a node wait before its first vote for the record of its vote store.
@@ -83,6 +85,9 @@ func NodeConfig(network *v1alpha1.DiseqNetwork) (string, error) {
 	}
 	if t := network.Spec.Tracing; t != nil {
 		c.Tracing = &nodeTracing{Endpoint: t.Endpoint, SamplingRatePerMillion: t.SamplingRatePerMillion}
+	}
+	if e := network.Spec.Service.Explorer; e != nil && !*e {
+		c.Explorer = e
 	}
 	if HasAccessFile(network) {
 		c.Access = path.Join(accessDir, AccessKey)

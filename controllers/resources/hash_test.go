@@ -52,14 +52,16 @@ func TestTemplateHashChangesWithThePodAndWithNothingElse(t *testing.T) {
 		"tracing": {func(n *v1alpha1.DiseqNetwork, _ *Operator) {
 			n.Spec.Tracing = &v1alpha1.Tracing{Endpoint: "http://otel:4318"}
 		}, true},
-		"service":            {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Service.Type = corev1.ServiceTypeNodePort }, false},
-		"egress":             {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.NetworkPolicy.Egress = v1alpha1.UnrestrictedEgress }, false},
-		"monitoring":         {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Monitoring.Enabled = new(bool) }, false},
-		"retention":          {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Storage.Retention.OnDelete = v1alpha1.DeletePolicy }, false},
-		"paused":             {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Paused = true }, false},
-		"generation":         {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Generation++ }, false},
-		"the resource's UID": {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.UID = "other" }, false},
-		"operator's place":   {func(_ *v1alpha1.DiseqNetwork, o *Operator) { o.Namespace = "other" }, false},
+		"explorer off":        {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Service.Explorer = new(bool) }, true},
+		"explorer by default": {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Service.Explorer = new(true) }, false},
+		"service":             {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Service.Type = corev1.ServiceTypeNodePort }, false},
+		"egress":              {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.NetworkPolicy.Egress = v1alpha1.UnrestrictedEgress }, false},
+		"monitoring":          {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Monitoring.Enabled = new(bool) }, false},
+		"retention":           {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Storage.Retention.OnDelete = v1alpha1.DeletePolicy }, false},
+		"paused":              {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Spec.Paused = true }, false},
+		"generation":          {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.Generation++ }, false},
+		"the resource's UID":  {func(n *v1alpha1.DiseqNetwork, _ *Operator) { n.UID = "other" }, false},
+		"operator's place":    {func(_ *v1alpha1.DiseqNetwork, o *Operator) { o.Namespace = "other" }, false},
 	} {
 		if got := hash(tt.change, false); (got != base) != tt.changes {
 			t.Errorf("%s: changes %v, want %v", name, got != base, tt.changes)

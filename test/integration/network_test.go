@@ -381,7 +381,7 @@ threshold: {policy: Majority}
 consensus: {minBlockInterval: 20ms, beaconInterval: 128}
 messages: {maxBytes: "65536", maxBlockBytes: 4Mi, maxPoolBytes: 256Mi}
 storage: {size: 10Gi, storageClassName: "", accessMode: ReadWriteOnce, retention: {onScaleDown: Retain, onDelete: Retain}}
-service: {drain: 10s, type: ClusterIP}
+service: {drain: 10s, explorer: true, type: ClusterIP}
 networkPolicy: {egress: Restricted}
 monitoring: {enabled: true}
 podTemplate: {}

@@ -69,6 +69,16 @@ func TestANodeReadsTheFilesThatTheOperatorWrites(t *testing.T) {
 		}
 	}
 
+	bare := network.DeepCopy()
+	bare.Spec.Service.Explorer = new(bool)
+	if text, err = resources.NodeConfig(bare); err != nil {
+		t.Fatal(err)
+	}
+	want.Explorer = false
+	if got, err = node.LoadConfig(write("bare.yaml", text), func(c *node.Config) { c.Name = "demo-v0" }); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("without the explorer the configuration reads as %+v, %v, want %+v", got, err, want)
+	}
+
 	closed := network.DeepCopy()
 	closed.Spec.Access = &v1alpha1.Access{TLS: &v1alpha1.AccessTLS{SecretName: "t", ClientCA: &v1alpha1.ClientCA{ConfigMap: "ca", Key: "ca.crt"}}}
 	if text, err = resources.NodeConfig(closed); err != nil {

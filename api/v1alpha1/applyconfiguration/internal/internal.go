@@ -1192,6 +1192,10 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
       default: 10s
+    - name: explorer
+      type:
+        scalar: boolean
+      default: true
     - name: externalTrafficPolicy
       type:
         namedType: io.k8s.api.core.v1.ServiceExternalTrafficPolicy

@@ -53,6 +53,9 @@ type ServiceApplyConfiguration struct {
 	// time in which all of them notice. It is a duration of whole seconds from 0s to 10m, such as
 	// 10s or 1m30s. 10s if left out.
 	Drain *metav1.Duration `json:"drain,omitempty"`
+	// Explorer makes each node serve the page that shows the chain, at / of its clients' port. True
+	// if left out.
+	Explorer *bool `json:"explorer,omitempty"`
 }
 
 // ServiceApplyConfiguration constructs a declarative configuration of the Service type for use with
@@ -170,5 +173,13 @@ func (b *ServiceApplyConfiguration) WithIPFamilies(values ...v1.IPFamily) *Servi
 // If called multiple times, the Drain field is set to the value of the last call.
 func (b *ServiceApplyConfiguration) WithDrain(value metav1.Duration) *ServiceApplyConfiguration {
 	b.Drain = &value
+	return b
+}
+
+// WithExplorer sets the Explorer field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Explorer field is set to the value of the last call.
+func (b *ServiceApplyConfiguration) WithExplorer(value bool) *ServiceApplyConfiguration {
+	b.Explorer = &value
 	return b
 }
