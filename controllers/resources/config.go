@@ -39,7 +39,7 @@ type nodeConfig struct {
 	TLS     *nodeTLS    `json:"tls,omitempty"`
 	Access  string      `json:"access,omitempty"`
 	Drain   string      `json:"drain"`
-	// Explorer is left out unless it is false: a node that is older than the page refuses the field.
+	// Explorer is left out unless it is false: a node older than the page refuses the field.
 	Explorer  *bool        `json:"explorer,omitempty"`
 	LogFormat string       `json:"logFormat"`
 	Tracing   *nodeTracing `json:"tracing,omitempty"`
