@@ -36,8 +36,8 @@ export class Follower {
     return this.#verify(() => verifyReceipt(r, this.eras, options), options);
   }
 
-  verifyEvidence(e: Evidence, call: Call = {}): Promise<void> {
-    return this.#verify(() => verifyEvidence(e, this.eras), call);
+  verifyEvidence(e: Evidence, options: Pick<Options, "passed"> & Call = {}): Promise<void> {
+    return this.#verify(() => verifyEvidence(e, this.eras, options), options);
   }
 
   /** The receipt of a final message, verified. It has the changes above the newest set known only. */

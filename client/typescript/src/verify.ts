@@ -96,6 +96,7 @@ export function verifyBlock(b: Block, from: Trust, options: Options = {}): void 
 
 /** Verifies that a message is in the state after a height, or that it is not, as `included` says. */
 export function verifyProof(p: Proof, from: Trust, options: Options = {}): void {
+  options.passed?.("document");
   if (!p.certified || p.header === null || p.certificate === null) {
     refuse("header", `no header certifies the state after height ${p.height}: ask for the state height of a final header`);
   }
@@ -121,11 +122,14 @@ function conflict(a: Vote, b: Vote): string {
 }
 
 /** Verifies that one validator signed both votes, and that they break the rule named. */
-export function verifyEvidence(e: Evidence, from: Trust): void {
+export function verifyEvidence(e: Evidence, from: Trust, { passed }: Pick<Options, "passed"> = {}): void {
   const eras = erasOf(from);
+  passed?.("document");
   eras.follow(e.validator_changes, e.first.height);
   const set = eras.setAt(e.first.height);
+  passed?.("changes");
   if (e.chain_id !== eras.chainId) refuse("chain", `evidence of chain ${JSON.stringify(e.chain_id)}, want ${JSON.stringify(eras.chainId)}`);
+  passed?.("chain");
   const broken = conflict(e.first, e.second);
   if (broken === "" || broken !== e.rule) refuse("votes", `the two votes do not break rule ${JSON.stringify(e.rule)}`);
   const validator = set.validators[e.first.validator];
