@@ -21,8 +21,8 @@ file and the addresses of the three listeners. Relative paths are relative to it
 set in force is a validator; any other follows the chain as an observer. It becomes a validator, and ceases to be one, without a
 restart. The log goes to the standard error.
 
-The flags --name, --create-vote-store, --explorer and --log-level override the fields of the file, so that nodes can share one file. While the
-node runs, PUT /log-level on its operations listener changes the level until the node ends.
+The flags --name, --create-vote-store, --explorer and --log-level override the fields of the file, so that nodes can share one file.
+While the node runs, PUT /log-level on its operations listener changes the level until the node ends.
 
 Under a memory limit (of the container, of systemd) the garbage collector keeps the node below nine tenths of it. A busy node lets its
 heap grow to 256 MiB before the collector works hard, an idle one keeps it small. The environment variables GOMEMLIMIT and GOGC

@@ -1,6 +1,6 @@
 // The newest of the chain, kept up to date while the page is visible.
 
-import type { Block, Status, Validators } from "@diseq/client";
+import { NodeError, type Block, type Status, type Validators } from "@diseq/client";
 
 import type { Known } from "./condition.js";
 import { nodeTime, session } from "./session.js";
@@ -8,6 +8,8 @@ import { Store } from "./store.js";
 
 /** How many of the last blocks are kept. */
 export const kept = 100;
+/** How many sets of validators are kept: the last blocks are of few. */
+const setsKept = 20;
 /** For how many seconds messages are counted. */
 export const counted = 60;
 const statusEvery = 1000;
@@ -19,8 +21,12 @@ const drawEvery = 150;
 export interface Live {
   status: Status | undefined;
   validators: Validators | undefined;
+  /** The sets of validators that made the last blocks, by their hashes. */
+  sets: ReadonlyMap<string, Validators>;
   /** Why the newest question got no answer. */
   problem: unknown;
+  /** Why the node does not show its blocks: it refuses to. */
+  unread: unknown;
   /** When the last answer came, of performance.now(). */
   answeredAt: number | undefined;
   /** When the last final block came, of performance.now(); one from before the page by the clocks. */
@@ -38,8 +44,8 @@ export interface Live {
 }
 
 const empty: Live = {
-  status: undefined, validators: undefined, problem: undefined, answeredAt: undefined, blockAt: undefined, blocks: [], seconds: new Map(), countedFrom: undefined,
-  latencies: [], paused: false,
+  status: undefined, validators: undefined, sets: new Map(), problem: undefined, unread: undefined, answeredAt: undefined, blockAt: undefined, blocks: [],
+  seconds: new Map(), countedFrom: undefined, latencies: [], paused: false,
 };
 
 export const live = new Store<Live>(empty);
@@ -87,7 +93,14 @@ export function follow(): void {
   change({ paused: false });
   void repeat(statusEvery, signal, () => askStatus(signal));
   void repeat(validatorsEvery, signal, async () => change({ validators: await session.value.validators({ signal }) }));
-  void repeat(again, signal, () => readBlocks(signal));
+  void repeat(again, signal, async () => {
+    try {
+      await readBlocks(signal);
+    } catch (error) {
+      if (!signal.aborted && error instanceof NodeError && !error.temporary) change({ unread: error });
+      throw error;
+    }
+  });
 }
 
 /** Follows from now on: when the page is shown again, and with each new token. */
@@ -146,12 +159,26 @@ async function readBlocks(signal: AbortSignal): Promise<void> {
   const { header } = await client.block("latest", { messages: false, signal });
   const from = Math.max(0, header.height - kept + 1);
   const { blocks } = await client.blocks(from, kept, { messages: false, signal });
+  change({ unread: undefined });
   add(blocks);
+  await readSets(blocks, signal);
   const above = (blocks.at(-1)?.header.height ?? header.height) + 1;
   for await (const block of client.stream({ from: above, messages: false, signal })) {
     add([block]);
     dated = block.header.height;
     change({ blockAt: performance.now() });
+    await readSets([block], signal);
+  }
+}
+
+// The last blocks may be older than the set in force, and each set has names of its own.
+async function readSets(blocks: readonly Block[], signal: AbortSignal): Promise<void> {
+  for (const { header } of blocks) {
+    const { sets } = current();
+    if (header.height === 0 || sets.has(header.validators_hash)) continue;
+    const set = await session.value.validators({ height: header.height, signal }).catch(() => undefined);
+    if (set === undefined) return; // the page shows indices, and the next block asks again
+    change({ sets: new Map([...sets, [header.validators_hash, set] as const].slice(-setsKept)) });
   }
 }
 
@@ -183,8 +210,8 @@ function count(blocks: readonly Block[]): void {
   change({ seconds, countedFrom: gap ? (first.header.height === 0 ? 0 : first.header.timestamp) : countedFrom });
 }
 
-/** The name of a validator of the set in force; its index where the set is not known. */
+/** The name of a validator of a set, by default of the one in force; its index where the set is not known. */
 export function nameOf(l: Live, index: number, setHash?: string): string {
-  const v = l.validators;
-  return v !== undefined && (setHash === undefined || v.validators_hash === setHash) ? v.validators[index]?.name ?? `#${index}` : `#${index}`;
+  const set = setHash === undefined ? l.validators : l.sets.get(setHash);
+  return set?.validators[index]?.name ?? `#${index}`;
 }

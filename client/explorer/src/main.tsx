@@ -1,5 +1,5 @@
 import { render, type JSX } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import { conditions } from "./condition.js";
 import { begin, known, live } from "./live.js";
@@ -69,7 +69,8 @@ function App(): JSX.Element {
   const main = useRef<HTMLElement>(null);
   const { status } = useStore(live);
   const first = useRef(true);
-  useEffect(() => {
+  // Together with the page: a reader who types at once types into one place.
+  useLayoutEffect(() => {
     if (!first.current) main.current?.querySelector("h1")?.focus();
     first.current = false;
     scrollTo(0, 0);

@@ -31,6 +31,20 @@ export function useStore<T>(store: Store<T>): T {
   return store.value;
 }
 
+/** Resolves while the page is visible: nothing is asked for a page that nobody sees. */
+export function visible(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const look = (): void => {
+      if (document.hidden && !signal.aborted) return;
+      document.removeEventListener("visibilitychange", look);
+      resolve();
+    };
+    document.addEventListener("visibilitychange", look);
+    signal.addEventListener("abort", look, { once: true });
+    look();
+  });
+}
+
 /** The time of performance.now(), new every so many milliseconds. */
 export function useNow(every: number): number {
   const [now, set] = useState(performance.now());

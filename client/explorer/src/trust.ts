@@ -142,7 +142,7 @@ export function checkReceipt(r: Receipt, t: Trusted, strength = 0): Promise<Repo
     ["chain", `it is of chain ${r.chain_id}`],
     ["message", `${bytes(r.message.data.length)} of data have the id ${short(r.message.id)}`],
     ["inclusion", `a path of ${plural(r.inclusion.path.length, "hash", "hashes")} leads from message ${r.index} of ${r.header.messages_count} to the root in the header`],
-    ["changes", r.validator_changes.length === 0 ? "no change of the validators is needed" : `${plural(r.validator_changes.length, "change")} lead to the validators of the block, each signed by those before`],
+    ["changes", r.validator_changes.length === 0 ? "no change of the validators is needed" : `${plural(r.validator_changes.length, "change leads", "changes lead")} to the validators of the block, each signed by those before`],
     ["header", `block ${r.header.height} has the hash ${short(headerHash(r.header))}`],
     ["certificate", signers(r.certificate, namesOf(t, r.header.validators_hash))],
     ...asked(strength),
@@ -174,7 +174,7 @@ export function checkBlock(b: Block, t: Trusted, strength = 0): Promise<Report> 
     ["certificate", signers(b.certificate, namesOf(t, b.header.validators_hash))],
     ["signature", "the proposer has signed it"],
     ["header", `it has the hash ${short(b.header_hash)}, and its parts are those that it names`],
-    ["inclusion", `its messages are all ${b.header.messages_count} that the header names, in this order`],
+    ["inclusion", `${plural(b.header.messages_count, "message")}, as the header names, in its order`],
     ...asked(strength),
   ];
   return report(steps, `Block ${b.header.height} is final.`, (passed) => t.follower.verifyBlock(b, { strength, passed }));
@@ -185,7 +185,8 @@ export function checkEvidence(e: Evidence, t: Trusted): Promise<Report> {
   const steps: [Step, string][] = [
     ["document", "it has the form of evidence"],
     ["changes", "the validators of the height are known"],
+    ["chain", `it is of chain ${e.chain_id}`],
     ["votes", `both votes are signed by ${short(e.public_key)}, and break rule ${e.rule} together`],
   ];
-  return report(steps, `Validator ${short(e.public_key)} has broken rule ${e.rule} at height ${e.first.height}.`, () => t.follower.verifyEvidence(e));
+  return report(steps, `Validator ${short(e.public_key)} has broken rule ${e.rule} at height ${e.first.height}.`, (passed) => t.follower.verifyEvidence(e, { passed }));
 }

@@ -10,10 +10,15 @@ export const launch = (program: string): Promise<Browser> =>
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-/** Holds a page to axe's rules: no serious finding. */
+/** How long anything may take on a slow machine. */
+export const patience = 300_000;
+
+/** Holds a page to axe's rules: no serious finding. A page that is drawn anew meanwhile is looked at again. */
 export async function accessible(page: Page, what: string): Promise<void> {
   await page.evaluate(axe);
-  const found = (await page.evaluate("axe.run()")) as { violations: { id: string; impact: string; nodes: { html: string; failureSummary: string }[] }[] };
-  const serious = found.violations.filter((v) => ["serious", "critical"].includes(v.impact));
-  expect(serious.map((v) => [v.id, v.nodes.map((n) => `${n.html} ${n.failureSummary}`)]), what).toEqual([]);
+  const serious = async (): Promise<unknown[]> => {
+    const found = (await page.evaluate("axe.run()")) as { violations: { id: string; impact: string; nodes: { html: string; failureSummary: string }[] }[] };
+    return found.violations.filter((v) => ["serious", "critical"].includes(v.impact)).map((v) => [v.id, v.nodes.map((n) => `${n.html} ${n.failureSummary}`)]);
+  };
+  await expect.poll(serious, { message: what, timeout: patience, interval: 1000 }).toEqual([]);
 }

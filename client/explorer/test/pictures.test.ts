@@ -17,17 +17,22 @@ test.skipIf(folder === "")("the pictures", { timeout: 300_000 }, async () => {
   try {
     const page = await browser.newPage({ viewport: { width: 1120, height: 700 } });
     const open = (path: string) => page.goto(`${net.nodes[0]}/#/${path}`);
-    const client = new Client(net.nodes);
+    const client = new Client(net.nodes[0] as string);
     const text = (s: string): Uint8Array => new TextEncoder().encode(s);
     await open("");
-    // A minute of traffic, more and less of it.
-    let receipt = "";
-    const end = Date.now() + 45_000;
-    for (let i = 0; Date.now() < end; i++) {
-      const [result] = await client.submitWait(Array.from({ length: 1 + (i % 7) * (i % 4) }, (_, j) => text(`order ${i}.${j} of ${Date.now()}`)));
-      receipt = JSON.stringify(await (await fetch(`${net.nodes[0]}/v1/messages/${result?.id}/receipt`)).json());
-    }
-    await page.screenshot({ path: join(folder, "explorer-live.png") });
+    // A minute of traffic, more and less of it, which goes on until the picture is taken.
+    let [receipt, taken] = ["", false];
+    const traffic = (async () => {
+      for (let i = 0; !taken; i++) {
+        const [result] = await client.submitWait(Array.from({ length: 1 + (i % 7) * (i % 4) }, (_, j) => text(`order ${i}.${j} of ${Date.now()}`)));
+        receipt = JSON.stringify(await (await fetch(`${net.nodes[0]}/v1/messages/${result?.id}/receipt`)).json());
+      }
+    })();
+    await new Promise((resolve) => setTimeout(resolve, 55_000));
+    await page.getByText("Blocks become final").first().waitFor();
+    await page.screenshot({ path: join(folder, "explorer-live.png"), clip: { x: 0, y: 0, width: 1120, height: 642 } });
+    taken = true;
+    await traffic;
     await open("network");
     await page.locator('[data-link="linked"]').first().waitFor();
     await page.locator(".votes .yes").first().waitFor();

@@ -3,6 +3,7 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 
 import { asText, bytes, count, plural, time } from "../format.js";
+import { live } from "../live.js";
 import { Checked, Facts, Failure, Hash, Notice, Page, Panel, Table, save } from "../parts.js";
 import { raw, session } from "../session.js";
 import { useAnswer, useStore } from "../store.js";
@@ -14,11 +15,14 @@ const none = "0".repeat(64);
 export function BlockPage({ height }: { height: string }): JSX.Element {
   useStore(given);
   const at = height === "latest" ? "latest" : Number(height);
+  const { status } = useStore(live);
+  // A block that is not there yet is asked for again when it comes.
+  const there = at === "latest" || (status?.height ?? Infinity) >= at;
   const answer = useAnswer(async (signal) => {
     const block = await session.value.block(at, { signal });
     const set = await session.value.validators({ height: Math.max(1, block.header.height), signal }).catch(() => undefined);
     return { block, set };
-  }, [height]);
+  }, [height, there]);
   return (
     <Page title={`Block ${height}`}>
       {answer.state === "asking" && <p class="muted">Asking the node…</p>}

@@ -4,7 +4,7 @@ import type { ComponentChildren, JSX } from "preact";
 import { Bars } from "../chart.js";
 import { count, duration, plural, seconds, short, time } from "../format.js";
 import { counted, known, live, nameOf, type Live } from "../live.js";
-import { Page, Panel, Table } from "../parts.js";
+import { Failure, Page, Panel, Table } from "../parts.js";
 import { nodeTime } from "../session.js";
 import { useNow, useStore } from "../store.js";
 
@@ -51,6 +51,11 @@ function Row({ block, before, l }: { block: Block; before: Block | undefined; l:
   );
 }
 
+function NoBlocks({ l }: { l: Live }): JSX.Element {
+  if (l.unread !== undefined) return <Failure error={l.unread} what="The node does not show you its blocks" />;
+  return <p class="muted">{l.status === undefined ? "Asking the node…" : "They have not come yet."}</p>;
+}
+
 export function LivePage(): JSX.Element {
   const l = useStore(live);
   const now = useNow(500);
@@ -79,7 +84,7 @@ export function LivePage(): JSX.Element {
         <Bars values={l.blocks.slice(-bars).map((b) => b.header.messages_count)} places={bars} label="Messages of the last blocks" unit={(v) => count(v)} />
       </div>
       <Panel title="Last blocks" side={<span class="muted">{l.paused ? "paused" : "as they come"}</span>}>
-        {last.length === 0 ? <p class="muted">{s === undefined ? "Asking the node…" : "They have not come yet."}</p> : (
+        {last.length === 0 ? <NoBlocks l={l} /> : (
           <Table label="The last blocks" head={["Height", "Time", ">After", ">Messages", "Proposer", ">Round", ">Votes", "Hash"]}>
             {last.map((b, i) => <Row key={b.header.height} block={b} before={l.blocks.at(-i - 2)} l={l} />)}
           </Table>

@@ -5,6 +5,7 @@ import { useEffect, useState } from "preact/hooks";
 import { count, reason, time } from "../format.js";
 import { Checked, Data, Facts, Failure, Hash, Notice, Page, Panel, save } from "../parts.js";
 import { raw, session } from "../session.js";
+import { visible } from "../store.js";
 import { checkProof, checkReceipt } from "../trust.js";
 
 const pollEvery = 700;
@@ -17,7 +18,9 @@ export function useMessage(id: string, begin = true): { status?: MessageStatus; 
     if (!begin) return;
     const control = new AbortController();
     void (async () => {
-      while (!control.signal.aborted) {
+      for (;;) {
+        await visible(control.signal);
+        if (control.signal.aborted) return;
         try {
           const status = await session.value.message(id, { signal: control.signal });
           set({ status });
