@@ -30,7 +30,7 @@ test.skipIf(folder === "")("the pictures", { timeout: 300_000 }, async () => {
     })();
     await new Promise((resolve) => setTimeout(resolve, 55_000));
     await page.getByText("Blocks become final").first().waitFor();
-    await page.screenshot({ path: join(folder, "explorer-live.png"), clip: { x: 0, y: 0, width: 1120, height: 642 } });
+    await page.screenshot({ path: join(folder, "explorer-live.png"), clip: { x: 0, y: 0, width: 1120, height: 562 } });
     taken = true;
     await traffic;
     await open("network");
