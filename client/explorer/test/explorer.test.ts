@@ -236,10 +236,10 @@ describe.skipIf(diseq === "" || program === "")("the explorer", () => {
     const turn = (away: boolean): Promise<void> =>
       hidden.evaluate(`Object.defineProperty(document, "hidden", { value: ${away}, configurable: true }); document.dispatchEvent(new Event("visibilitychange"))`);
     const isStream = (r: { url(): string }): boolean => r.url().includes("/v1/stream");
-    const [stream] = await Promise.all([hidden.waitForRequest(isStream), open("", hidden)]);
+    await Promise.all([hidden.waitForRequest(isStream), open("", hidden)]);
     const ended = hidden.waitForEvent("requestfailed", isStream);
     await turn(true);
-    expect(await ended).toBe(stream);
+    await ended;
     await panel("Last blocks", hidden).getByText("paused").waitFor();
     const asked: string[] = [];
     hidden.on("request", (r) => asked.push(r.url()));
