@@ -40,7 +40,7 @@ async function run() {
 run().catch((e) => ({ failed: String(e) })).then((result) => fetch("/result", { method: "POST", body: JSON.stringify(result) }));
 `;
 
-test.skipIf(chromium === "")("a browser verifies and follows", { timeout: 120_000 }, async () => {
+test.skipIf(chromium === "")("a browser verifies and follows", { timeout: 600_000 }, async () => {
   const script = await bundle(page, { client: "index.ts" });
   const block = JSON.parse(sample("block"));
   const event = (height: number) => `id: ${height}\nevent: block\ndata: ${JSON.stringify({ ...block, header: { ...block.header, height } })}\n\n`;
