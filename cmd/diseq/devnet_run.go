@@ -82,13 +82,14 @@ func (d *devnet) run(ctx context.Context) (err error) {
 	if err := d.awaitReady(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
-	fmt.Fprintln(d.out, "ready")
+	// "ready" is the last line, which others wait for.
 	for _, n := range d.nodes {
 		if n.child != nil && !n.child.gone && n.config.Explorer {
 			fmt.Fprintf(d.out, "to see the chain, open http://%s/\n", n.config.Listen.Public)
 			break
 		}
 	}
+	fmt.Fprintln(d.out, "ready")
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	for {
