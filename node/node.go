@@ -165,7 +165,7 @@ func (n *Node) run(asked, ctx context.Context, stop context.CancelFunc, group *e
 	group.Go(func() error { return n.state.Run(ctx) })
 	group.Go(func() error { return n.blocks.Run(ctx) })
 	for _, run := range []func(context.Context){
-		n.voter.Watch, n.catchup.Run, n.commitments.Run, n.pushes.Run, n.target.Run, control.Watch,
+		n.voter.Watch, n.catchup.Run, n.catchup.Report, n.commitments.Run, n.pushes.Run, n.target.Run, control.Watch,
 		func(ctx context.Context) { n.guests.File().Watch(ctx, n.readPeers, n.log) },
 	} {
 		group.Go(func() error { run(ctx); return nil })
