@@ -85,20 +85,19 @@ func dialPod(dialer httpstream.Dialer, pod string, port int) (*tunnel, error) {
 		return nil, errors.Join(err, connection.Close())
 	}
 	_ = problems.Close() // nothing is written to it
-	headers.Set(corev1.StreamType, corev1.StreamTypeData)
-	data, err := connection.CreateStream(headers)
-	if err != nil {
-		return nil, errors.Join(err, connection.Close())
-	}
-	t := &tunnel{Stream: data, connection: connection, to: address(net.JoinHostPort(pod, strconv.Itoa(port))), problem: make(chan string, 1)}
+	t := &tunnel{connection: connection, to: address(net.JoinHostPort(pod, strconv.Itoa(port))), ended: make(chan struct{})}
 	go func() {
 		text, _ := io.ReadAll(io.LimitReader(problems, maxProblem)) // an error means that the connection broke
-		t.problem <- strings.TrimSpace(string(text))
-		close(t.problem)
+		t.problem = strings.TrimSpace(string(text))
+		close(t.ended)
 		if len(text) > 0 {
 			_ = connection.Close() // the next read says why
 		}
 	}()
+	headers.Set(corev1.StreamType, corev1.StreamTypeData)
+	if t.Stream, err = connection.CreateStream(headers); err != nil {
+		return nil, errors.Join(t.reason(err), connection.Close())
+	}
 	return t, nil
 }
 
@@ -106,7 +105,7 @@ const (
 	// maxProblem bounds what a kubelet says about a connection that failed, in bytes.
 	maxProblem = 4 << 10
 	// problemWithin is for how long an end waits for its reason, which comes by another stream.
-	problemWithin = time.Second
+	problemWithin = 5 * time.Second
 )
 
 // A tunnel is a connection to a port of a pod.
@@ -114,22 +113,35 @@ type tunnel struct {
 	httpstream.Stream
 	connection httpstream.Connection
 	to         address
-	problem    chan string
+	problem    string        // what the kubelet said, once ended is closed
+	ended      chan struct{} // closed when it says no more
 }
 
 // Read implements net.Conn. If the kubelet said why the connection ended, the error is that.
 func (t *tunnel) Read(p []byte) (int, error) {
 	n, err := t.Stream.Read(p)
-	if err != nil {
-		select {
-		case text := <-t.problem: // closed after the first
-			if text != "" {
-				err = fmt.Errorf("pod %s: %s", t.to, text)
-			}
-		case <-time.After(problemWithin):
-		}
+	return n, t.reason(err)
+}
+
+// Write implements net.Conn, with the errors of Read.
+func (t *tunnel) Write(p []byte) (int, error) {
+	n, err := t.Stream.Write(p)
+	return n, t.reason(err)
+}
+
+// reason returns what the kubelet said about an error of the connection, or the error.
+func (t *tunnel) reason(err error) error {
+	if err == nil {
+		return nil
 	}
-	return n, err
+	select {
+	case <-t.ended:
+		if t.problem != "" {
+			return fmt.Errorf("pod %s: %s", t.to, t.problem)
+		}
+	case <-time.After(problemWithin):
+	}
+	return err
 }
 
 // Close implements net.Conn.
