@@ -113,8 +113,8 @@ type tunnel struct {
 	httpstream.Stream
 	connection httpstream.Connection
 	to         address
-	problem    string        // what the kubelet said, once ended is closed
-	ended      chan struct{} // closed when it says no more
+	problem    string        // the words of the kubelet, once ended is closed
+	ended      chan struct{} // closed when no more of them come
 }
 
 // Read implements net.Conn. If the kubelet said why the connection ended, the error is that.
