@@ -364,7 +364,7 @@ func (d *devnet) address() error {
 	if d.port+highest >= 1<<16 {
 		return clientcmd.Usagef("--http %q: want a port from 1 to %d", d.http, 1<<16-highest-1)
 	}
-	ports := portPicker{low: d.port, high: d.port + highest + 1}
+	ports := d.ports(highest + 1)
 	defer ports.close()
 	path := filepath.Join(d.dir, "peers.json")
 	file := &peersfile.File{}
@@ -412,6 +412,13 @@ func (d *devnet) configure(n *devNode, c node.Config, ports *portPicker) error {
 // entry is the node's in the peers file.
 func (n *devNode) entry() peersfile.Entry {
 	return peersfile.Entry{Name: n.name, PublicKey: n.key, Address: n.config.Listen.Peer}
+}
+
+// ports returns a picker that leaves the ports at which nodes serve clients: those of this many
+// nodes, and of the newcomers of a network that grows later.
+func (d *devnet) ports(nodes int) portPicker {
+	const newcomers = 1000
+	return portPicker{low: d.port, high: d.port + nodes + newcomers}
 }
 
 // A portPicker finds free loopback ports outside the range [low, high). It keeps listening on those

@@ -42,7 +42,7 @@ func (r *reshape) join(ctx context.Context, h *history) (dirs []string, err erro
 		return nil, err
 	}
 	end := first + r.count - made
-	ports := portPicker{low: d.port, high: d.port + end}
+	ports := d.ports(end)
 	defer ports.close()
 	for i := first; i < end; i++ {
 		n := &devNode{index: i, name: nodeName(i)}

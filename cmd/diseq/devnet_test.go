@@ -218,6 +218,19 @@ func TestPortsAreFreeDistinctAndOutsideTheRangeOfClients(t *testing.T) {
 	}
 }
 
+// A network that grows gives its newcomers the ports for clients that follow, so no node has one of
+// them for its peers.
+func TestThePortsOfNewcomersAreLeft(t *testing.T) {
+	d := &devnet{port: firstPort + 100}
+	p := d.ports(4)
+	defer p.close()
+	for i := range 1004 {
+		if p.take(d.port + i) {
+			t.Fatalf("the port of node %d is given to another listener", i)
+		}
+	}
+}
+
 func TestTheRestartCommandIsQuotedForAShell(t *testing.T) {
 	for in, want := range map[string]string{"/a/b-c.d_1": "/a/b-c.d_1", "/a b": "'/a b'", "it's": `'it'\''s'`, "": "''", "$x": "'$x'"} {
 		if got := shellQuote(in); got != want {
